@@ -1,0 +1,50 @@
+# What a person types. `make help` lists it; everything installs itself into .venv and .cache.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+export SATMACHINE_CACHE_DIR ?= $(CURDIR)/.cache
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint types unit format lock clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(VENV)/.ready  ## make the virtual environment (python3 3.11 or newer)
+
+$(VENV)/.ready: requirements-dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"satmachine needs Python 3.11 or newer, but $(PYTHON) is {v[0]}.{v[1]}. Name another one: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: install its venv package (on Debian and Ubuntu: apt-get install python3-venv)."; exit 1; }
+	@echo "Making $(VENV) and installing the pinned packages into it (about a minute) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --progress-bar on -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: install  ## the whole system on this machine: a sale arrives and is shared out
+	@$(BIN)/satmachine demo
+
+test: install  ## style, types and every test, against a real relay and a real LNbits
+	@$(MAKE) --no-print-directory lint types unit
+
+lint: install
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: install
+	@$(BIN)/mypy
+
+unit: install
+	@$(BIN)/pytest $(ARGS)
+
+format: install  ## put the code into its standard form
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+lock: install  ## renew the pinned versions after a change in pyproject.toml
+	@$(BIN)/python -m pip install --quiet uv
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --extra demo --group dev pyproject.toml -o requirements-dev.txt
+
+clean:  ## remove everything that make has installed here
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
