@@ -2,11 +2,13 @@
 
 All amounts are int sats (`.._sats`) or int minor units of fiat (`.._minor`); pcts and rates are Decimal;
 times are int Unix seconds, UTC. The words of the enums are stored in SQLite and shown to people: a contract
-(SPEC sections 5 and 11).
+(SPEC sections 5 and 11). The field names of `Settlement`, `Leg` and `Invoice` are the column names.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 
 
@@ -64,3 +66,186 @@ class RetainedReason(StrEnum):
     UNDISPENSED = "undispensed"
     UNUSED_FEE_RESERVE = "unused_fee_reserve"
     VOIDED_LEG = "voided_leg"
+
+
+class HoldReason(StrEnum):
+    """Why a settlement or a leg waits for a person. `DEFAULT_ADVICE` in the CLI says what to do about each."""
+
+    BY_OPERATOR = "by_operator"
+    MACHINE_INACTIVE = "machine_inactive"
+    PAYMENT_NOT_FOUND = "payment_not_found"
+    PAYMENT_MISMATCH = "payment_mismatch"
+    BEFORE_PAYOUTS_SINCE = "before_payouts_since"
+    NO_PAYMENT_HASH = "no_payment_hash"
+    COMMISSION_OUT_OF_BOUNDS = "commission_out_of_bounds"
+    RATE_OUT_OF_BOUNDS = "rate_out_of_bounds"
+    DAILY_LIMIT = "daily_limit"
+    UNKNOWN_PAYMENTS = "unknown_payments"
+    DEBIT_WITHOUT_CREDIT = "debit_without_credit"
+    PAID_BY_ANOTHER = "paid_by_another"
+    WALLET_ROLLED_BACK = "wallet_rolled_back"
+    BAD_PREIMAGE = "bad_preimage"
+    AMOUNT_MISMATCH = "amount_mismatch"
+    CONTRADICTION = "contradiction"
+
+
+class LandingResult(StrEnum):
+    """What became of a claim. Same id with other content has a name of its own (DESIGN)."""
+
+    LANDED = "landed"
+    DUPLICATE = "duplicate"
+    ATTACHED = "attached"
+    REVISED = "revised"
+    CONFLICT = "conflict"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What somebody says about a sale: a machine's signed event, or the `extra` of a wallet's payment.
+
+    `gross_sats == net_sats + commission_sats` always holds. `exchange_rate` 0 means unknown.
+    """
+
+    machine_id: str
+    source: str
+    payment_hash: str | None
+    txid: str | None
+    gross_sats: int
+    net_sats: int
+    commission_sats: int
+    used_fallback_split: bool
+    fallback_commission_pct: Decimal | None
+    fee_pct: Decimal | None
+    discount_pct: Decimal | None
+    exchange_rate: Decimal
+    fiat_amount_minor: int | None
+    currency: str
+    bills: str | None
+    cassettes: str | None
+    occurred_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why a signed message of a known machine cannot be used: one word, and a sentence for the operator."""
+
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """One sale as the books have it; a row of `dca_settlements`."""
+
+    id: int
+    bitspire_event_id: str | None
+    payment_hash: str | None
+    txid: str | None
+    machine_id: str
+    source: str
+    status: SettlementStatus
+    hold_reason: str | None
+    gross_sats: int
+    net_sats: int
+    commission_sats: int
+    undispensed_sats: int
+    platform_fee_sats: int | None
+    operator_fee_sats: int | None
+    retained_sats: int
+    super_fee_pct: Decimal | None
+    ruleset_source: str | None
+    used_fallback_split: bool
+    exchange_rate: Decimal
+    fiat_amount_minor: int | None
+    currency: str
+    revision: int
+    settlement_key: str | None
+    proof: str
+    occurred_at: int
+    landed_at: int
+    proven_at: int | None
+    planned_at: int | None
+    attempts: int
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedLeg:
+    """A leg that the plan wants; `leg` is its part of the leg key (LNBITS.md)."""
+
+    leg_type: LegType
+    leg: str
+    amount_sats: int
+    payee: str
+    label: str | None = None
+    client_id: int | None = None
+    pct: Decimal | None = None
+    fiat_amount_minor: int | None = None
+    explain: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Retained:
+    """Sats of a sale that stay in the machine's wallet; `leg` is the part of the plan they were meant for."""
+
+    reason: RetainedReason
+    amount_sats: int
+    leg: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """One planned payment as the books have it; a row of `dca_payments`."""
+
+    id: int
+    settlement_id: int | None
+    machine_id: str
+    revision: int
+    position: int
+    leg_type: LegType
+    leg: str
+    leg_key: str
+    label: str | None
+    client_id: int | None
+    amount_sats: int
+    fiat_amount_minor: int | None
+    exchange_rate: Decimal | None
+    currency: str | None
+    payee: str
+    effective_at: int
+    status: LegStatus
+    generation: int
+    payment_hash: str | None
+    attempts: int
+    next_attempt_at: int | None
+    hold_reason: str | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class LegInvoice:
+    """The invoice of one generation of a leg; a row of `dca_invoices`. `bolt11` is None while it is asked for."""
+
+    payment_id: int
+    generation: int
+    amount_sats: int
+    asked_at: int
+    bolt11: str | None
+    payment_hash: str | None
+    expires_at: int | None
+    internal: bool
+    adopted: bool
+    sent_at: int | None
+    dead_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """An LP's place in a plan: what weighs and what bounds, in minor units of the machine's currency."""
+
+    client_id: int
+    label: str
+    mode: str
+    payee: str
+    weight_minor: int
+    cap_minor: int

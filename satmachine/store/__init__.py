@@ -1,0 +1,1 @@
+"""All SQL, in functions that take a `sqlite3.Connection`; one module per table group."""

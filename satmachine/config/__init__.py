@@ -1,0 +1,30 @@
+"""The one TOML file: registry of operators and machines, and every setting (SPEC section 3).
+
+formats.py     pure   slugs, currencies, URLs, addresses
+secrets.py            a reference to a key, read only when it is needed
+model.py       pure   the frozen models
+places.py      pure   where something stands in the file, in words
+crosscheck.py  pure   what must hold between tables
+load.py               file -> Config, or every problem at once
+check.py              secrets, permissions, warnings
+"""
+
+from satmachine.config.check import check_secrets, wallet_conflicts, warnings
+from satmachine.config.load import find_config, load
+from satmachine.config.model import Config, Machine, Operator, Payee, Ruleset, Split
+from satmachine.config.secrets import Secret
+
+__all__ = [
+    "Config",
+    "Machine",
+    "Operator",
+    "Payee",
+    "Ruleset",
+    "Secret",
+    "Split",
+    "check_secrets",
+    "find_config",
+    "load",
+    "wallet_conflicts",
+    "warnings",
+]

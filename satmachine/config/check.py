@@ -1,0 +1,146 @@
+"""What can only be known by reading secrets and looking at file permissions (SPEC section 3).
+
+`check_secrets` and `wallet_conflicts` report errors, `warnings` what works but should not stay so. No message
+ever holds a secret.
+"""
+
+from __future__ import annotations
+
+import shlex
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from satmachine.config.formats import is_loopback
+from satmachine.config.model import Config, Machine, Payee
+from satmachine.config.secrets import Secret
+from satmachine.errors import ConfigError
+
+
+def check_secrets(config: Config, environ: Mapping[str, str] | None = None) -> list[str]:
+    """Resolve every secret once; one sentence for each that is missing, empty or open to other users."""
+    environ = config.environ if environ is None else environ
+    problems: list[str] = []
+    for secret in config.secrets():
+        try:
+            secret.resolve(environ)
+        except ConfigError as error:
+            problems += error.problems
+        else:
+            problems += _open_file(secret, environ)
+    return list(dict.fromkeys(problems))
+
+
+def wallet_conflicts(config: Config, environ: Mapping[str, str] | None = None) -> list[str]:
+    """Two machines with the same wallet key, or a payee whose key is a machine's, once resolved.
+
+    Secrets that cannot be resolved are skipped: `check_secrets` names them. A wallet's invoice key and admin
+    key are different texts; whether they belong together only LNbits knows, and is asked at start.
+    """
+    environ = config.environ if environ is None else environ
+    problems: list[str] = []
+    owners: dict[str, Machine] = {}
+    for machine in config.machines:
+        key = _try_resolve(machine.wallet.admin_key, environ)
+        owner = owners.setdefault(key, machine) if key else machine
+        if owner is not machine:
+            problems.append(
+                f'{machine.wallet.admin_key.place} is the same wallet key as that of machine "{owner.id}": '
+                "two machines never share a wallet; give each its own"
+            )
+    for payee in _payees(config):
+        key = _try_resolve(payee.invoice_key, environ) if payee.invoice_key else None
+        if payee.invoice_key and key and key in owners:
+            problems.append(
+                f'{payee.invoice_key.place} is the admin key of machine "{owners[key].id}": no payee is a '
+                "machine's own wallet; name the invoice key of another wallet"
+            )
+    return problems
+
+
+def warnings(config: Config) -> list[str]:
+    """What is allowed but deserves a second look, one sentence each."""
+    return [
+        *_file_warnings(config),
+        *_transport_warnings(config),
+        *_payout_warnings(config),
+        *_machine_warnings(config),
+    ]
+
+
+def _file_warnings(config: Config) -> Iterator[str]:
+    if any(secret.kind == "plain" for secret in config.secrets()) and _mode(config.path) & 0o077:
+        yield (
+            f"{config.path} holds secrets as plain text and other users may read it: "
+            f"chmod 600 {shlex.quote(str(config.path))}"
+        )
+
+
+def _transport_warnings(config: Config) -> Iterator[str]:
+    urls = [*config.nostr.relays, *(url for machine in config.machines for url in machine.relays)]
+    for url in dict.fromkeys(urls):
+        if url.startswith("ws://") and not is_loopback(url):
+            yield f"relay {url} is not encrypted: use wss:// where the relay offers it"
+    if config.lnbits.url.startswith("http://") and not is_loopback(config.lnbits.url):
+        yield f"[lnbits]: {config.lnbits.url} is not encrypted, and wallet keys travel over it: use https://"
+    if config.lnurl.allow_private_hosts:
+        yield "[lnurl]: allow_private_hosts is true, which is meant for tests only: remove it"
+
+
+def _payout_warnings(config: Config) -> Iterator[str]:
+    if config.payouts.paused:
+        yield "[payouts]: paused is true: sales are recorded, and nothing is paid"
+    if not config.payouts.require_payment_proof:
+        yield (
+            "[payouts]: require_payment_proof is false: sales are paid on the machine's word alone, so "
+            "whoever has a machine's Nostr key can empty its wallet"
+        )
+    if config.super_.fee_pct > 0 and config.super_.payee is None:
+        yield "[super]: fee_pct is set, but no payee: the platform's fee stays in the machines' wallets"
+
+
+def _machine_warnings(config: Config) -> Iterator[str]:
+    if not config.machines:
+        yield "there is no [[machines]] table yet: there is nothing to do"
+    for machine in config.machines:
+        place = f'[[machines]] "{machine.id}"'
+        if not config.relays_of(machine):
+            yield f"{place}: it has no relay, so its sales are found in its wallet only: add one in [nostr]"
+        if config.ruleset(machine).source == "none":
+            yield f"{place}: neither it nor its operator has splits: the operator's share stays in its wallet"
+        if machine.fallback_commission_pct > machine.max_commission_pct:
+            yield (
+                f"{place}: fallback_commission_pct is above max_commission_pct, "
+                "so every sale without figures of its own will be held"
+            )
+
+
+def _open_file(secret: Secret, environ: Mapping[str, str]) -> Iterator[str]:
+    """A key file that every user of the host may read. systemd itself guards the files of credentials."""
+    path = secret.path(environ) if secret.kind == "file" else None
+    if path is not None and _mode(path) & 0o007:
+        yield f"{secret.place}: {path} is open to every user of this host: chmod o= {shlex.quote(str(path))}"
+
+
+def _payees(config: Config) -> Iterator[Payee]:
+    if config.super_.payee is not None:
+        yield config.super_.payee
+    for splits in [operator.splits for operator in config.operators] + [
+        machine.splits for machine in config.machines
+    ]:
+        yield from (split.payee for split in splits)
+
+
+def _try_resolve(secret: Secret, environ: Mapping[str, str]) -> str | None:
+    try:
+        return secret.resolve(environ)
+    except ConfigError:
+        return None
+
+
+def _mode(path: Path) -> int:
+    """Permission bits; none where the file has gone meanwhile."""
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        return 0

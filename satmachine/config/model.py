@@ -1,0 +1,348 @@
+"""The configuration as frozen values (SPEC section 3). `load.load()` is the one way to get a `Config`.
+
+Each model checks what it can see of itself; what concerns several tables is in `crosscheck.py`. Validators
+raise ValueError, because pydantic gathers those, and their messages complete the sentence `key "x" ...`.
+Rates and pcts are Decimal (a fraction 0..1), amounts int sats, durations int seconds.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PrivateAttr,
+    ValidationInfo,
+    model_validator,
+)
+
+from satmachine.config import formats
+from satmachine.config.secrets import Secret
+from satmachine.money import exact_sum
+from satmachine.nostr.keys import npub_to_hex
+
+#: Where a value stands in the file: `("machines", 0, "wallet", "admin_key")`.
+Location = tuple[str | int, ...]
+
+PayeeKind = Literal["invoice_key", "lightning_address", "lnurl"]
+
+_MAX_SATS = 21_000_000 * 100_000_000
+_YEAR_S = 366 * 24 * 3600
+#: More decimals are a slip of the pen, and would not survive arithmetic with 120 digits.
+_MAX_PCT_DECIMALS = 18
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _fraction(value: object) -> Decimal:
+    """A pct as the file has it: a TOML number within 0..1."""
+    number = Decimal(value) if type(value) is int else value
+    if not isinstance(number, Decimal):
+        raise ValueError("must be a number between 0 and 1 without quotes, like 0.05")  # noqa: TRY004
+    if not number.is_finite() or not 0 <= number <= 1:
+        hint = "; 5 percent is written as 0.05" if number.is_finite() and 1 < number <= 100 else ""
+        raise ValueError(f"must lie between 0 and 1{hint}")
+    if -int(number.as_tuple().exponent) > _MAX_PCT_DECIMALS:
+        raise ValueError(f"must have at most {_MAX_PCT_DECIMALS} decimals")
+    return number
+
+
+def _unix_seconds(value: object) -> int:
+    """An RFC 3339 date and time with an offset, as Unix seconds (a fraction of a second is cut off)."""
+    example = "2026-11-22T00:00:00Z"
+    if not isinstance(value, date | time):
+        raise ValueError(f"must be a date and time without quotes, like {example}")  # noqa: TRY004
+    if not isinstance(value, datetime):
+        raise ValueError(f"must be a full date and time, like {example}")  # noqa: TRY004
+    if value.tzinfo is None:
+        raise ValueError(f'must say its time zone: end it with "Z" for UTC, as in {example}, or an offset')
+    seconds = (value - _EPOCH) // timedelta(seconds=1)
+    if seconds < 0:
+        raise ValueError("must not lie before 1970")
+    return seconds
+
+
+def _show_time(seconds: int) -> str:
+    return (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _absolute(value: object, info: ValidationInfo) -> Path:
+    """A path; a relative one starts at the configuration file, wherever a command is run."""
+    if isinstance(value, Path):
+        return value
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise ValueError('must be the name of a file in quotes, like "/var/lib/satmachine/satmachine.db"')
+    directory: Path = (info.context or {}).get("directory", Path())
+    return directory / value
+
+
+def _nonempty(text: str) -> str:
+    if not text.strip() or not text.isprintable():
+        raise ValueError("must be a name on one line")
+    return text.strip()
+
+
+def _npub(text: str) -> str:
+    npub = text.strip().lower()
+    try:
+        npub_to_hex(npub)
+    except ValueError as error:
+        hint = (
+            "; this is the SECRET key: take it out of the file" if npub.startswith("nsec") else f" ({error})"
+        )
+        raise ValueError(f'must be the public key that the machine shows, "npub1..."{hint}') from None
+    return npub
+
+
+def _unique(urls: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(urls))
+
+
+def _ruleset(splits: tuple[Split, ...]) -> tuple[Split, ...]:
+    """An empty ruleset is none; another one shares out exactly everything, under labels that differ."""
+    labels = [split.label for split in splits]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise ValueError(f'has the label "{label}" more than once: give each split a label of its own')
+    total = exact_sum([split.pct for split in splits])
+    if splits and total != 1:
+        raise ValueError(f"must have pcts that sum to exactly 1, but they sum to {total.normalize():f}")
+    return splits
+
+
+Slug = Annotated[str, AfterValidator(formats.slug)]
+Name = Annotated[str, AfterValidator(_nonempty)]
+Pct = Annotated[Decimal, BeforeValidator(_fraction)]
+Seconds = Annotated[int, Field(ge=0, le=_YEAR_S)]
+FilePath = Annotated[Path, BeforeValidator(_absolute)]
+Time = Annotated[int, BeforeValidator(_unix_seconds), PlainSerializer(_show_time, when_used="json")]
+RelayUrl = Annotated[str, AfterValidator(formats.relay_url)]
+Relays = Annotated[tuple[RelayUrl, ...], Field(strict=False), AfterValidator(_unique)]
+Splits = Annotated[tuple["Split", ...], Field(strict=False), AfterValidator(_ruleset)]
+
+
+class Table(BaseModel):
+    """A table of the file: no unknown keys, no silent conversions, no changes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=False)
+
+
+class Payee(Table):
+    """Who is paid: exactly one of a wallet on the same LNbits, a Lightning address, or an LNURL."""
+
+    invoice_key: Secret | None = None
+    lightning_address: Annotated[str, AfterValidator(formats.lightning_address)] | None = None
+    lnurl: Annotated[str, AfterValidator(formats.lnurl)] | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Payee:
+        if sum(way is not None for way in (self.invoice_key, self.lightning_address, self.lnurl)) != 1:
+            raise ValueError('must hold exactly one of "invoice_key", "lightning_address" and "lnurl"')
+        return self
+
+    @property
+    def kind(self) -> PayeeKind:
+        """Which of the three it is."""
+        if self.invoice_key is not None:
+            return "invoice_key"
+        return "lightning_address" if self.lightning_address is not None else "lnurl"
+
+    def describe(self) -> str:
+        """For people; never shows a secret."""
+        if self.invoice_key is not None:
+            return f"LNbits wallet (key from {self.invoice_key.where})"
+        if self.lightning_address is not None:
+            return self.lightning_address
+        return f"LNURL of {formats.lnurl_host(self.lnurl or '')}"
+
+
+class Split(Table):
+    """One share of the operator's part of a commission."""
+
+    label: Slug
+    pct: Pct
+    payee: Payee
+
+
+class Operator(Table):
+    """Who runs machines; `splits` is the default ruleset of all of them."""
+
+    id: Slug
+    name: Name
+    splits: Splits = ()
+
+
+class Wallet(Table):
+    """A machine's own LNbits wallet, which the customers pay into."""
+
+    admin_key: Secret
+
+
+class Machine(Table):
+    """A Bitcoin ATM. `payouts_since`: sales settled before (Unix seconds) are never paid."""
+
+    id: Slug
+    operator: Slug
+    npub: Annotated[str, AfterValidator(_npub)]
+    name: Name
+    currency: Annotated[str, AfterValidator(formats.currency)]
+    fallback_commission_pct: Pct
+    payouts_since: Time
+    wallet: Wallet
+    active: bool = True
+    relays: Relays = ()
+    splits: Splits = ()
+    max_commission_pct: Pct = Decimal("0.25")
+    max_rate_deviation: Pct = Decimal("0.25")
+    daily_limit_sats: Annotated[int, Field(ge=1, le=_MAX_SATS)] | None = None
+    encrypted: bool = False
+
+    @cached_property
+    def pubkey(self) -> str:
+        """The npub as 64 hex digits, as events carry it."""
+        return npub_to_hex(self.npub)
+
+
+class Database(Table):
+    path: FilePath = Path("/var/lib/satmachine/satmachine.db")
+    busy_timeout_s: Annotated[Seconds, Field(ge=1)] = 30
+
+
+class Nostr(Table):
+    relays: Relays
+    secret_key: Secret | None = None
+    max_event_bytes: Annotated[int, Field(ge=16_384, le=16_777_216)] = 131_072
+    max_event_age_s: Annotated[Seconds, Field(ge=60)] = 604_800
+    max_future_s: Seconds = 900
+    since_overlap_s: Seconds = 600
+
+
+class Lnbits(Table):
+    url: Annotated[str, AfterValidator(formats.http_url)]
+    timeout_s: Annotated[Seconds, Field(ge=1)] = 30
+    pay_timeout_s: Annotated[Seconds, Field(ge=60)] = 75
+    max_concurrency: Annotated[int, Field(ge=1, le=64)] = 4
+
+
+class Super(Table):
+    """The platform: takes `fee_pct` of every commission."""
+
+    fee_pct: Pct
+    payee: Payee | None = None
+
+
+class Payouts(Table):
+    paused: bool = False
+    require_payment_proof: bool = True
+    routing_fees: Literal["payee", "machine"] = "payee"
+    proof_wait_s: Annotated[Seconds, Field(ge=1)] = 900
+    invoice_expiry_s: Annotated[Seconds, Field(ge=3600)] = 86_400
+
+
+class Reconcile(Table):
+    interval_s: Annotated[Seconds, Field(ge=5)] = 300
+
+
+class Lnurl(Table):
+    allow_private_hosts: bool = False
+
+
+class Telemetry(Table):
+    keep_days: Annotated[int, Field(ge=1, le=36_500)] = 90
+
+
+@dataclass(frozen=True, slots=True)
+class Ruleset:
+    """The effective splits of a machine, and whose they are. `none` has no splits: the sats are retained."""
+
+    source: Literal["machine", "operator", "none"]
+    splits: tuple[Split, ...]
+
+
+class Config(Table):
+    """The whole file."""
+
+    lnbits: Lnbits
+    nostr: Nostr
+    database: Database = Database()
+    super_: Annotated[Super, Field(alias="super")] = Super(fee_pct=Decimal(0))
+    payouts: Payouts = Payouts()
+    reconcile: Reconcile = Reconcile()
+    lnurl: Lnurl = Lnurl()
+    telemetry: Telemetry = Telemetry()
+    operators: Annotated[tuple[Operator, ...], Field(strict=False)] = ()
+    machines: Annotated[tuple[Machine, ...], Field(strict=False)] = ()
+
+    _path: Path = PrivateAttr(default=Path())
+    _environ: Mapping[str, str] = PrivateAttr(default_factory=lambda: os.environ)
+
+    def bind(self, path: Path, environ: Mapping[str, str]) -> None:
+        """Say which file this is and where secrets are to be looked up. `load()` does this once."""
+        self._path = path
+        self._environ = environ
+
+    @property
+    def path(self) -> Path:
+        """The file this was read from."""
+        return self._path
+
+    @property
+    def environ(self) -> Mapping[str, str]:
+        """The environment that `check_secrets()` and `wallet_conflicts()` look secrets up in."""
+        return self._environ
+
+    def operator(self, operator_id: str) -> Operator | None:
+        """The operator with this id."""
+        return next((operator for operator in self.operators if operator.id == operator_id), None)
+
+    def machine(self, machine_id: str) -> Machine | None:
+        """The machine with this id."""
+        return next((machine for machine in self.machines if machine.id == machine_id), None)
+
+    def machine_by_pubkey(self, pubkey: str) -> Machine | None:
+        """The machine that signs with this key (64 small hex digits)."""
+        return self._machines_by_pubkey.get(pubkey)
+
+    def ruleset(self, machine: Machine) -> Ruleset:
+        """The machine's own splits if it has any, else its operator's default, else none (SPEC section 3)."""
+        if machine.splits:
+            return Ruleset("machine", machine.splits)
+        operator = self.operator(machine.operator)
+        if operator is not None and operator.splits:
+            return Ruleset("operator", operator.splits)
+        return Ruleset("none", ())
+
+    def relays_of(self, machine: Machine) -> tuple[str, ...]:
+        """The common relays and the machine's own, each once."""
+        return _unique(self.nostr.relays + machine.relays)
+
+    def secrets(self) -> Iterator[Secret]:
+        """Every secret that the file refers to, in the order of the tables."""
+        return (secret for _, secret in secrets_of(self))
+
+    @cached_property
+    def _machines_by_pubkey(self) -> dict[str, Machine]:
+        return {machine.pubkey: machine for machine in self.machines}
+
+
+def secrets_of(value: object, location: Location = ()) -> Iterator[tuple[Location, Secret]]:
+    """Walk models and tuples for secrets, so that none is forgotten when a key is added."""
+    if isinstance(value, Secret):
+        yield location, value
+    elif isinstance(value, tuple):
+        for index, item in enumerate(value):
+            yield from secrets_of(item, (*location, index))
+    elif isinstance(value, BaseModel):
+        for name, field in type(value).model_fields.items():
+            yield from secrets_of(getattr(value, name), (*location, field.alias or name))

@@ -1,0 +1,302 @@
+"""Opening, migrating and writing the SQLite file (SPEC section 11, DESIGN "The house").
+
+Every statement of SQL lives in this package, in plain functions that take a `sqlite3.Connection`. `atomic()` is
+the only way to write: BEGIN IMMEDIATE, then all or nothing. The daemon calls those functions through `Store`,
+which runs each one *whole* on aiosqlite's thread: a transaction is one hand-over, and cancelling the caller can
+never cut it in half. The CLI calls the same functions directly on `connect()`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+
+from satmachine.errors import DaemonRunning, DatabaseBusy, DatabaseNewer, StoreError
+
+if TYPE_CHECKING:
+    import aiosqlite
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+#: "SATM": tells a satmachine database from any other SQLite file.
+APPLICATION_ID = 0x5341544D
+
+#: The version that schema.sql describes. Each later version is a file store/migrations/NNNN_name.sql.
+SCHEMA_VERSION = 1
+
+_SCHEMA = "schema.sql"
+
+
+def connect(path: Path, *, busy_timeout_s: int = 30, read_only: bool = False) -> sqlite3.Connection:
+    """Open an existing, migrated database. Rows come as `sqlite3.Row`.
+
+    Raises StoreError where the file is missing, unreadable or no satmachine database, and DatabaseNewer.
+    """
+    if not path.exists():
+        raise StoreError(f"{path}: there is no database yet; `satmachine run` creates it")
+    conn = _open(path, busy_timeout_s=busy_timeout_s, read_only=read_only)
+    try:
+        version = _checked_version(conn, path)
+        if version < SCHEMA_VERSION:
+            raise StoreError(
+                f"{path}: the database has version {version}, this satmachine needs {SCHEMA_VERSION}; "
+                "restart the daemon to upgrade it"
+            )
+    except BaseException:
+        conn.close()
+        raise
+    return conn
+
+
+def prepare(path: Path, *, busy_timeout_s: int = 30) -> None:
+    """Create the database or bring it up to date, each migration and its record in one transaction.
+
+    Raises DatabaseNewer for a file of a later version, StoreError for one that cannot be used.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    conn = _open(path, busy_timeout_s=busy_timeout_s)
+    try:
+        version = _checked_version(conn, path, allow_empty=True)
+        for number, name, script in _pending_migrations(version):
+            _apply(conn, number, name, script)
+    finally:
+        conn.close()
+
+
+@contextmanager
+def atomic(conn: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """One write transaction: committed when the block ends, rolled back when it raises.
+
+    Raises DatabaseBusy where another process keeps the write lock, StoreError where the disk refuses.
+    """
+    with _as_store_errors():
+        conn.execute("BEGIN IMMEDIATE")
+    try:
+        yield conn
+        with _as_store_errors():
+            conn.execute("COMMIT")
+    except BaseException:
+        if conn.in_transaction:
+            conn.execute("ROLLBACK")
+        raise
+
+
+class Store:
+    """The daemon's two connections: one that writes, one that reads (each on a thread of its own)."""
+
+    def __init__(self, path: Path, writer: aiosqlite.Connection, reader: aiosqlite.Connection) -> None:
+        self.path = path
+        self._writer = writer
+        self._reader = reader
+
+    async def write(
+        self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `fn(connection, ...)` as one transaction; when this returns, its work is on the disk.
+
+        Raises what `atomic` raises and what `fn` raises; then nothing was written.
+        """
+
+        def transaction(conn: sqlite3.Connection) -> T:
+            with atomic(conn), _as_store_errors():
+                return fn(conn, *args, **kwargs)
+
+        return await _run(self._writer, transaction)
+
+    async def read(
+        self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run `fn(connection, ...)` on one consistent snapshot."""
+
+        def snapshot(conn: sqlite3.Connection) -> T:
+            with _as_store_errors():
+                conn.execute("BEGIN")
+                try:
+                    return fn(conn, *args, **kwargs)
+                finally:
+                    conn.execute("ROLLBACK")
+
+        return await _run(self._reader, snapshot)
+
+
+@asynccontextmanager
+async def open_store(path: Path, *, busy_timeout_s: int = 30) -> AsyncIterator[Store]:
+    """Create or upgrade the database, then hold it open until the block ends."""
+    import aiosqlite
+
+    prepare(path, busy_timeout_s=busy_timeout_s)
+    async with (
+        aiosqlite.Connection(lambda: _open(path, busy_timeout_s=busy_timeout_s), 64) as writer,
+        aiosqlite.Connection(lambda: _open(path, busy_timeout_s=busy_timeout_s, read_only=True), 64) as reader,
+    ):
+        yield Store(path, writer, reader)
+
+
+@contextmanager
+def only_daemon(path: Path) -> Iterator[None]:
+    """Hold the lock that keeps a second payer off this database. Raises DaemonRunning where it is taken."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = path.with_name(path.name + ".lock")
+    with lock.open("a+") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DaemonRunning(
+                f"{path}: another satmachine daemon{_owner(handle)} works on this database. Two would pay twice; "
+                "stop that one first, or give this one a database of its own"
+            ) from None
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        yield
+
+
+def daemon_is_running(path: Path) -> bool:
+    """Whether a daemon holds this database's lock right now."""
+    lock = path.with_name(path.name + ".lock")
+    if not lock.exists():
+        return False
+    with lock.open("r") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def instance_id(conn: sqlite3.Connection) -> str:
+    """This database's own random name; every payment carries it, so that another payer is noticed."""
+    row = conn.execute("SELECT value FROM daemon_state WHERE key = 'instance_id'").fetchone()
+    return str(row["value"])
+
+
+async def _run(connection: aiosqlite.Connection, fn: Callable[[sqlite3.Connection], T]) -> T:
+    """Run a whole function on the connection's thread, and see it through even when the caller is cancelled.
+
+    aiosqlite has no public call for this; its `_execute` is what all its public calls are made of.
+    """
+    import anyio
+
+    with anyio.CancelScope(shield=True):
+        result: T = await connection._execute(fn, connection._conn)  # type: ignore[no-untyped-call]
+    return result
+
+
+def _open(path: Path, *, busy_timeout_s: int, read_only: bool = False) -> sqlite3.Connection:
+    with _as_store_errors(path):
+        target = f"{path.absolute().as_uri()}?mode=ro" if read_only else str(path)
+        conn = sqlite3.connect(
+            target, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False, uri=read_only
+        )
+        conn.row_factory = sqlite3.Row
+        conn.execute("PRAGMA foreign_keys = ON")
+        if not read_only:
+            conn.execute("PRAGMA journal_mode = WAL")
+            # FULL: a committed intent to pay survives a power cut.
+            conn.execute("PRAGMA synchronous = FULL")
+    return conn
+
+
+def _checked_version(conn: sqlite3.Connection, path: Path, *, allow_empty: bool = False) -> int:
+    with _as_store_errors(path):
+        application_id = conn.execute("PRAGMA application_id").fetchone()[0]
+        empty = conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
+    if empty and allow_empty:
+        return 0
+    if application_id != APPLICATION_ID:
+        raise StoreError(f"{path}: this is not a satmachine database; name another file under [database] path")
+    version = int(conn.execute("SELECT max(version) FROM schema_migrations").fetchone()[0])
+    if version > SCHEMA_VERSION:
+        raise DatabaseNewer(
+            f"{path}: written by a newer satmachine (database version {version}, this program knows "
+            f"{SCHEMA_VERSION}). Nothing was changed; install the newer program again"
+        )
+    return version
+
+
+def _pending_migrations(version: int) -> Iterator[tuple[int, str, str]]:
+    if version == 0:
+        yield SCHEMA_VERSION, "schema", _schema_text()
+        return
+    for number, name, script in migrations():
+        if number > version:
+            yield number, name, script
+
+
+def migrations() -> list[tuple[int, str, str]]:
+    """Every numbered migration that ships: (version, name, SQL), in order."""
+    folder = resources.files("satmachine.store") / "migrations"
+    found = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
+    return [
+        (int(name[:4]), name[5:].removesuffix(".sql"), (folder / name).read_text("utf-8")) for name in found
+    ]
+
+
+def _apply(conn: sqlite3.Connection, number: int, name: str, script: str) -> None:
+    with atomic(conn):
+        # The file may have been created by another process since it was looked at.
+        if number == SCHEMA_VERSION and conn.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID:
+            present = conn.execute("SELECT 1 FROM schema_migrations WHERE version = ?", (number,)).fetchone()
+            if present:
+                return
+        for statement in _statements(script):
+            conn.execute(statement)
+        conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        conn.execute(f"PRAGMA user_version = {number}")
+        now = int(time.time())
+        conn.execute("INSERT INTO schema_migrations VALUES (?, ?, ?)", (number, name, now))
+        conn.execute(
+            "INSERT INTO daemon_state VALUES ('instance_id', ?) ON CONFLICT DO NOTHING", (secrets.token_hex(8),)
+        )
+
+
+def _statements(script: str) -> Iterator[str]:
+    """Split SQL text into statements (`executescript` would commit behind our back)."""
+    pending = ""
+    for line in script.splitlines(keepends=True):
+        pending += line
+        if line.rstrip().endswith(";") and sqlite3.complete_statement(pending):
+            yield pending
+            pending = ""
+    if pending.strip() and not all(line.startswith("--") for line in pending.split("\n") if line.strip()):
+        raise StoreError(f"unfinished SQL statement: {pending.strip()[:80]}")
+
+
+def _schema_text() -> str:
+    shipped = resources.files("satmachine") / _SCHEMA
+    if shipped.is_file():
+        return shipped.read_text("utf-8")
+    return (Path(__file__).parents[2] / _SCHEMA).read_text("utf-8")
+
+
+def _owner(handle: IO[str]) -> str:
+    handle.seek(0)
+    pid = handle.read(20).strip()
+    return f" (process {pid})" if pid.isdigit() else ""
+
+
+@contextmanager
+def _as_store_errors(path: Path | None = None) -> Iterator[None]:
+    """Say what SQLite's operational errors mean. Integrity errors pass: they are bugs, or a caller's to expect."""
+    where = f"{path}: " if path else ""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            raise DatabaseBusy(
+                f"{where}the database is locked by another program; it is tried again"
+            ) from error
+        raise StoreError(f"{where}SQLite says: {error}") from error
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
+            raise
+        raise StoreError(f"{where}SQLite says: {error}") from error

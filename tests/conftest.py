@@ -1,0 +1,23 @@
+"""Fixtures for every test: the event loop, and one real LNbits per session."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from satmachine.demo.lnbits import LnbitsServer
+from tests.lnbits import running_lnbits
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """asyncio is what the daemon runs on; session-wide, so that session fixtures can be async."""
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+async def lnbits(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LnbitsServer]:
+    """A real LNbits for the whole session; every test makes its own wallets. Never stop or kill this one."""
+    async with running_lnbits(tmp_path_factory.mktemp("lnbits")) as server:
+        yield server
