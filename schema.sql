@@ -204,6 +204,7 @@ CREATE TABLE dca_settlements (
     finished_at              INTEGER,
     attempts                 INTEGER NOT NULL DEFAULT 0,               -- to prove it
     next_attempt_at          INTEGER NOT NULL DEFAULT 0,
+    overrides                TEXT    NOT NULL DEFAULT '',              -- guards that a person has released it from
     notes                    TEXT    NOT NULL DEFAULT '',              -- newest first; only ever added to
     error                    TEXT,
     CHECK (gross_sats = net_sats + commission_sats + undispensed_sats),

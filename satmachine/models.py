@@ -166,6 +166,7 @@ class Settlement:
     proven_at: int | None
     planned_at: int | None
     attempts: int
+    overrides: str
     error: str | None
 
 

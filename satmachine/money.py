@@ -97,13 +97,9 @@ def calculate_distribution(
     if exchange_rate < 0:
         raise ValueError(f"exchange_rate must not be negative: {exchange_rate}")
 
-    cap_sats = {
-        label: _times_decimal(bounds.get(label, Decimal(0)), exchange_rate, ROUND_FLOOR) for label in balances
-    }
+    cap_sats = {label: _times_decimal(bounds.get(label, Decimal(0)), exchange_rate, ROUND_FLOOR) for label in balances}
     total_cap = exact_sum([bounds.get(label, Decimal(0)) for label in balances])
-    distributable_sats = min(
-        net_sats, _times_decimal(total_cap, exchange_rate, ROUND_FLOOR), sum(cap_sats.values())
-    )
+    distributable_sats = min(net_sats, _times_decimal(total_cap, exchange_rate, ROUND_FLOOR), sum(cap_sats.values()))
     weights = _integer_weights(balances)
     shares = _share_under_caps(distributable_sats, weights, cap_sats)
     return shares, net_sats - sum(shares.values())
@@ -143,9 +139,11 @@ def sats_to_minor(amount_sats: int, exchange_rate: Decimal, currency: str) -> in
 
 
 def minor_to_sats(amount_minor: int, exchange_rate: Decimal, currency: str) -> int:
-    """How many sats minor units of fiat buy at a rate, rounded down."""
+    """How many sats minor units of fiat buy at a rate, rounded down. Raises ValueError for a negative rate."""
     _require_amount("amount_minor", amount_minor)
     _require_decimal("exchange_rate", exchange_rate)
+    if exchange_rate < 0:
+        raise ValueError(f"exchange_rate must not be negative: {exchange_rate}")
     return _times_decimal(minor_to_fiat(amount_minor, currency), exchange_rate, ROUND_FLOOR)
 
 
@@ -229,5 +227,3 @@ def _require_fraction(name: str, value: Decimal) -> None:
     _require_decimal(name, value)
     if not 0 <= value <= 1:
         raise ValueError(f"{name} must lie within 0..1, not {value}")
-
-

@@ -7,6 +7,7 @@ places.py      pure   where something stands in the file, in words
 crosscheck.py  pure   what must hold between tables
 load.py               file -> Config, or every problem at once
 check.py              secrets, permissions, warnings
+show.py        pure   the effective values as text
 """
 
 from satmachine.config.check import check_secrets, wallet_conflicts, warnings

@@ -15,6 +15,7 @@ from satmachine.config.formats import is_loopback
 from satmachine.config.model import Config, Machine, Payee
 from satmachine.config.secrets import Secret
 from satmachine.errors import ConfigError
+from satmachine.nostr.keys import parse_secret_key
 
 
 def check_secrets(config: Config, environ: Mapping[str, str] | None = None) -> list[str]:
@@ -23,12 +24,14 @@ def check_secrets(config: Config, environ: Mapping[str, str] | None = None) -> l
     problems: list[str] = []
     for secret in config.secrets():
         try:
-            secret.resolve(environ)
+            key = secret.resolve(environ)
         except ConfigError as error:
             problems += error.problems
         else:
             problems += _open_file(secret, environ)
-    return list(dict.fromkeys(problems))
+            if secret is config.nostr.secret_key and not _is_nostr_key(key):
+                problems.append(f"{secret.place} is no Nostr secret key: it needs nsec1... or 64 hex digits")
+    return problems
 
 
 def wallet_conflicts(config: Config, environ: Mapping[str, str] | None = None) -> list[str]:
@@ -122,12 +125,18 @@ def _open_file(secret: Secret, environ: Mapping[str, str]) -> Iterator[str]:
         yield f"{secret.place}: {path} is open to every user of this host: chmod o= {shlex.quote(str(path))}"
 
 
+def _is_nostr_key(key: str) -> bool:
+    try:
+        parse_secret_key(key)
+    except ValueError:
+        return False
+    return True
+
+
 def _payees(config: Config) -> Iterator[Payee]:
     if config.super_.payee is not None:
         yield config.super_.payee
-    for splits in [operator.splits for operator in config.operators] + [
-        machine.splits for machine in config.machines
-    ]:
+    for splits in [operator.splits for operator in config.operators] + [machine.splits for machine in config.machines]:
         yield from (split.payee for split in splits)
 
 

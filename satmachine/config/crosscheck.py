@@ -34,8 +34,8 @@ def _duplicates(document: Document, table: str, key: str) -> Iterator[str]:
         first = seen.setdefault(value.strip().lower(), (table, index))
         if first != (table, index):
             yield (
-                f"{place_of(document, (table, index, key))} is {quoted(value)}, which [[{table}]] number "
-                f"{int(first[1]) + 1} has too: it must be different for each"
+                f"{place_of(document, (table, index, key))} is the same as that of [[{table}]] number "
+                f"{int(first[1]) + 1}: it must be different for each"
             )
 
 
@@ -81,7 +81,8 @@ def _shared_wallets(document: Document) -> Iterator[str]:
         if first is not None:
             yield (
                 f"{place_of(document, (*location, 'invoice_key'))} is the admin key of "
-                f"{place_of(document, first)}: no payee is a machine's own wallet; name the invoice key of another wallet"
+                f"{place_of(document, first)}: no payee is a machine's own wallet; "
+                "name the invoice key of another wallet"
             )
 
 
@@ -95,9 +96,7 @@ def _payees(document: Document) -> Iterator[tuple[Location, Mapping[str, object]
     holders: list[tuple[Location, object]] = [(("super",), platform)]
     for table in ("operators", "machines"):
         for index, entry in _tables(document, table):
-            holders += [
-                ((table, index, "splits", number), split) for number, split in _tables(entry, "splits")
-            ]
+            holders += [((table, index, "splits", number), split) for number, split in _tables(entry, "splits")]
     for location, holder in holders:
         payee = holder.get("payee") if isinstance(holder, Mapping) else None
         if isinstance(payee, Mapping):

@@ -29,9 +29,8 @@ CURRENCIES = frozenset(_CURRENCY_CODES.split())
 MAX_SLUG = 64
 
 _SLUG = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{MAX_SLUG - 1}}}")
-_LIGHTNING_ADDRESS = re.compile(
-    r"(?P<name>[a-z0-9._+-]{1,64})@(?P<domain>[a-z0-9.-]{1,253})(?P<port>:\d{1,5})?"
-)
+_LIGHTNING_ADDRESS = re.compile(r"[a-z0-9._+-]{1,64}@(?P<domain>[a-z0-9.-]{1,253})(:\d{1,5})?")
+_HOST_LABEL = re.compile(r"\w([\w-]{0,61}\w)?")
 _DEFAULT_PORTS = {"ws": 80, "wss": 443, "http": 80, "https": 443}
 
 
@@ -70,8 +69,9 @@ def http_url(text: str) -> str:
 def lightning_address(text: str) -> str:
     """A Lightning address, in small letters (LUD-16)."""
     match = _LIGHTNING_ADDRESS.fullmatch(text.strip().lower())
-    if match is None or not _is_host(match["domain"]):
-        raise ValueError(f'must be a Lightning address like "name@example.org", not {quoted(text)}')
+    domain = match["domain"] if match else ""
+    if match is None or not _is_host(domain) or ("." not in domain and domain != "localhost"):
+        raise ValueError('must be a Lightning address like "name@example.org"')
     return match[0]
 
 
@@ -110,10 +110,10 @@ def is_loopback(url: str) -> bool:
         return False
 
 
-def nearest(word: str, known: Iterable[str], template: str = '"{}"') -> str:
+def nearest(word: str, known: Iterable[str]) -> str:
     """`; did you mean "x"?`, or nothing where no known word is near."""
     matches = get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {template.format(matches[0])}?" if matches else ""
+    return f'; did you mean "{matches[0]}"?' if matches else ""
 
 
 def quoted(text: str, limit: int = 80) -> str:
@@ -149,11 +149,9 @@ def _normalised(parts: SplitResult) -> str:
 
 
 def _is_host(host: str) -> bool:
-    """A name with a dot, `localhost`, or an IP address."""
+    """A host name, with or without dots, or an IP address."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
-        labels = host.removesuffix(".").split(".")
-        named = len(labels) > 1 or labels[-1] == "localhost"
-        return named and all(re.fullmatch(r"[\w]([\w-]{0,61}[\w])?", label) for label in labels)
+        return all(_HOST_LABEL.fullmatch(label) for label in host.removesuffix(".").split("."))
     return True

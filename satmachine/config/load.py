@@ -124,6 +124,9 @@ def _sentence(document: Document, detail: ErrorDetails) -> str:
             problem = f"must be at least {detail['ctx']['ge']}, not {detail['input']}"
         case "less_than_equal":
             problem = f"must be at most {detail['ctx']['le']}"
+        case "tuple_type" if isinstance(detail["input"], dict):
+            name = ".".join(str(step) for step in location if isinstance(step, str))
+            problem = f"must be written with double brackets, because there can be several: [[{name}]]"
         case other:
             problem = f"must be {_WANTED.get(other, 'something else')}, not {_found(detail['input'])}"
     return f"{place_of(document, location)} {problem}"
@@ -132,18 +135,16 @@ def _sentence(document: Document, detail: ErrorDetails) -> str:
 def _unknown_key(document: Document, location: Location) -> str:
     *parents, key = location
     known = _known_keys(tuple(parents))
-    if not parents:
-        hint = nearest(str(key), known, "[{}]") or f"; known are {', '.join(f'[{name}]' for name in known)}"
-        kind = "table" if isinstance(document[str(key)], dict | list) else "key"
-        return f"{kind} {quoted(str(key))} at the top level is unknown{hint}"
     hint = nearest(str(key), known) or f"; known are {', '.join(known)}"
-    return f"{place_of(document, location)} is unknown{hint}"
+    if parents:
+        return f"{place_of(document, location)} is unknown{hint}"
+    kind = "table" if isinstance(document[str(key)], dict | list) else "key"
+    return f"{kind} {quoted(str(key))} at the top level is unknown{hint}"
 
 
 def _missing_key(document: Document, location: Location) -> str:
-    if len(location) == 1:
-        return f"table [{location[0]}] is missing: add it, as config.example.toml shows it"
-    return f"{place_of(document, location)} is missing: add it, as config.example.toml shows it"
+    place = place_of(document, location) if len(location) > 1 else f"table [{location[0]}]"
+    return f"{place} is missing: add it, as config.example.toml shows it"
 
 
 def _known_keys(location: Location) -> list[str]:

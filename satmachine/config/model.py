@@ -95,13 +95,12 @@ def _nonempty(text: str) -> str:
 
 def _npub(text: str) -> str:
     npub = text.strip().lower()
+    if npub.startswith("nsec"):
+        raise ValueError('is a SECRET key: take it out of this file, and write the public one, "npub1..."')
     try:
         npub_to_hex(npub)
-    except ValueError as error:
-        hint = (
-            "; this is the SECRET key: take it out of the file" if npub.startswith("nsec") else f" ({error})"
-        )
-        raise ValueError(f'must be the public key that the machine shows, "npub1..."{hint}') from None
+    except ValueError:
+        raise ValueError('must be the public key that the machine shows, "npub1...": copy it in full') from None
     return npub
 
 
@@ -135,7 +134,7 @@ Splits = Annotated[tuple["Split", ...], Field(strict=False), AfterValidator(_rul
 class Table(BaseModel):
     """A table of the file: no unknown keys, no silent conversions, no changes."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, populate_by_name=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 class Payee(Table):
@@ -273,9 +272,9 @@ class Ruleset:
 class Config(Table):
     """The whole file."""
 
-    lnbits: Lnbits
-    nostr: Nostr
     database: Database = Database()
+    nostr: Nostr
+    lnbits: Lnbits
     super_: Annotated[Super, Field(alias="super")] = Super(fee_pct=Decimal(0))
     payouts: Payouts = Payouts()
     reconcile: Reconcile = Reconcile()

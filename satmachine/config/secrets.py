@@ -32,9 +32,7 @@ class Secret:
 
     __slots__ = ("_kind", "_place", "_reference", "_source")
 
-    def __init__(
-        self, kind: Kind, reference: str, *, source: str = "secret", place: str = "a secret"
-    ) -> None:
+    def __init__(self, kind: Kind, reference: str, *, source: str = "secret", place: str = "a secret") -> None:
         self._kind = kind
         self._reference = reference
         self._source = source
@@ -175,9 +173,7 @@ def _reference(table: Mapping[str, object]) -> tuple[Kind, str]:
     kinds: dict[str, Kind] = {"env": "env", "file": "file", "credential": "credential"}
     for key in table:
         if key not in kinds:
-            raise ValueError(
-                f"is a secret and cannot hold {quoted(key)}{nearest(key, kinds)}; write it as " + _FORMS
-            )
+            raise ValueError(f"is a secret and cannot hold {quoted(key)}{nearest(key, kinds)}; write it as " + _FORMS)
     if len(table) != 1:
         raise ValueError("must say one place where the secret is: " + _FORMS)
     [(key, reference)] = table.items()

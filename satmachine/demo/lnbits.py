@@ -81,9 +81,7 @@ def ensure_environment(version: str = DEFAULT_VERSION, *, say: Say) -> Path:
 def _requirements(version: str) -> bytes:
     pinned = resources.files(__package__).joinpath(f"lnbits-{version}.txt")
     if not pinned.is_file():
-        raise SatmachineError(
-            f"LNbits {version} is not pinned here: there is no {pinned.name} in {__package__}."
-        )
+        raise SatmachineError(f"LNbits {version} is not pinned here: there is no {pinned.name} in {__package__}.")
     return pinned.read_bytes()
 
 
@@ -394,9 +392,7 @@ class LnbitsServer:
             async with self._client() as http:
                 return await http.request(method, path, json=json, headers=headers)
         except httpx.TransportError as error:
-            raise SatmachineError(
-                f"LNbits at {self.url} does not answer {method} {path}: {error!r}."
-            ) from error
+            raise SatmachineError(f"LNbits at {self.url} does not answer {method} {path}: {error!r}.") from error
 
     def _body(self, answer: httpx.Response) -> dict[str, Any]:
         if not answer.is_success:

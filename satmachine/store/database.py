@@ -98,9 +98,7 @@ class Store:
         self._writer = writer
         self._reader = reader
 
-    async def write(
-        self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def write(self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `fn(connection, ...)` as one transaction; when this returns, its work is on the disk.
 
         Raises what `atomic` raises and what `fn` raises; then nothing was written.
@@ -112,9 +110,7 @@ class Store:
 
         return await _run(self._writer, transaction)
 
-    async def read(
-        self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    async def read(self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `fn(connection, ...)` on one consistent snapshot."""
 
         def snapshot(conn: sqlite3.Connection) -> T:
@@ -236,9 +232,7 @@ def migrations() -> list[tuple[int, str, str]]:
     """Every numbered migration that ships: (version, name, SQL), in order."""
     folder = resources.files("satmachine.store") / "migrations"
     found = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
-    return [
-        (int(name[:4]), name[5:].removesuffix(".sql"), (folder / name).read_text("utf-8")) for name in found
-    ]
+    return [(int(name[:4]), name[5:].removesuffix(".sql"), (folder / name).read_text("utf-8")) for name in found]
 
 
 def _apply(conn: sqlite3.Connection, number: int, name: str, script: str) -> None:
@@ -292,9 +286,7 @@ def _as_store_errors(path: Path | None = None) -> Iterator[None]:
         yield
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            raise DatabaseBusy(
-                f"{where}the database is locked by another program; it is tried again"
-            ) from error
+            raise DatabaseBusy(f"{where}the database is locked by another program; it is tried again") from error
         raise StoreError(f"{where}SQLite says: {error}") from error
     except sqlite3.DatabaseError as error:
         if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):

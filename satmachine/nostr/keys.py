@@ -1,0 +1,78 @@
+"""Nostr keys in and out of their bech32 form (NIP-19). Pure.
+
+A public key is 64 lower-case hex digits (the x coordinate of a point on secp256k1, BIP-340), a secret key
+32 bytes. Whatever cannot be a key is a ValueError that says what is wrong; a secret never stands in a message.
+"""
+
+from __future__ import annotations
+
+from bech32 import bech32_decode, bech32_encode, convertbits
+from coincurve import PrivateKey, PublicKeyXOnly
+
+KEY_BYTES = 32
+
+
+def npub_to_hex(npub: str) -> str:
+    """The public key in an `npub1..`, as hex."""
+    return _checked_public_key(_from_bech32(npub, "npub")).hex()
+
+
+def hex_to_npub(pubkey: str) -> str:
+    """The `npub1..` of a public key in hex."""
+    words = convertbits(_checked_public_key(_from_hex(pubkey, "a public key")), 8, 5)
+    assert words is not None, "octets always fit into words when padding is allowed"
+    return bech32_encode("npub", words)
+
+
+def parse_secret_key(text: str) -> bytes:
+    """The secret key in an `nsec1..` or in 64 hex digits."""
+    text = text.strip()
+    is_bech32 = text.lower().startswith("nsec")
+    secret = _from_bech32(text, "nsec") if is_bech32 else _from_hex(text, "a secret key (or nsec1..)")
+    _private_key(secret)
+    return secret
+
+
+def public_key_of(secret: bytes) -> str:
+    """The public key that belongs to a secret key, as hex."""
+    return _private_key(secret).public_key_xonly.format().hex()
+
+
+def _private_key(secret: bytes) -> PrivateKey:
+    if len(secret) != KEY_BYTES:
+        raise ValueError(f"a secret key has {KEY_BYTES} bytes, not {len(secret)}")
+    try:
+        return PrivateKey(secret)
+    except ValueError:
+        # coincurve's own message may show the number; never chain it.
+        raise ValueError("not a secret key of secp256k1 (zero, or beyond the curve's order)") from None
+
+
+def _checked_public_key(raw: bytes) -> bytes:
+    try:
+        PublicKeyXOnly(raw)
+    except ValueError:
+        raise ValueError(f"{raw.hex()} is not a public key: no such point on secp256k1") from None
+    return raw
+
+
+def _from_hex(text: str, what: str) -> bytes:
+    try:
+        raw = bytes.fromhex(text)
+    except ValueError:
+        raw = b""
+    if len(raw) != KEY_BYTES or len(text) != 2 * KEY_BYTES:
+        raise ValueError(f"{what} has {2 * KEY_BYTES} hex digits")
+    return raw
+
+
+def _from_bech32(text: str, prefix: str) -> bytes:
+    hrp, words = bech32_decode(text)
+    if hrp is None or words is None:
+        raise ValueError(f"not a valid {prefix}: its checksum or characters are wrong (a typing error?)")
+    if hrp != prefix:
+        raise ValueError(f"this is an {hrp}, where an {prefix} is expected")
+    octets = convertbits(words, 5, 8, False)
+    if octets is None or len(octets) != KEY_BYTES:
+        raise ValueError(f"not a valid {prefix}: it does not hold {KEY_BYTES} bytes")
+    return bytes(octets)

@@ -1,0 +1,57 @@
+"""Every bound of the Nostr side in one place. Pure. Times in seconds, sizes in octets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The defaults suit a few relays and up to ten thousand machines."""
+
+    # One connection.
+    open_timeout_s: float = 10.0
+    close_timeout_s: float = 2.0
+    ping_interval_s: float = 20.0
+    ping_timeout_s: float = 20.0
+    # Two caps, because an oversized event that an honest relay keeps for a stolen machine must not end
+    # the connection: beyond the first a message is dropped, beyond the second the connection.
+    max_event_bytes: int = 128 * 1024  # a NIP-44 payload has at most 87,472 characters
+    max_message_bytes: int = 1024 * 1024
+
+    # Between connections.
+    backoff_floor_s: float = 1.0
+    backoff_cap_s: float = 300.0
+    healthy_after_s: float = 60.0  # what must have held so long for the backoff to start over
+    penalty_s: float = 60.0  # the least wait after a flood of faults
+
+    # What a relay may do wrong within one connection: so many at once, and so many a second.
+    fault_burst: int = 200
+    faults_per_s: float = 1.0
+
+    # What one REQ asks for. Known relays take REQs of 128 KiB, and 67 octets go for an author; they send
+    # at most 500 stored events for a filter, and a machine has two addressable ones.
+    authors_per_filter: int = 250
+    filters_per_req: int = 6
+    # `since` also filters live events by their author's clock: the overlap is how far a machine's clock may
+    # be behind, or how late it may publish a sale, without being missed.
+    since_overlap_s: int = 3 * 86_400
+
+    # From the sockets to the sink.
+    batch_size: int = 500
+    flush_after_s: float = 0.05
+    settlement_queue: int = 10_000
+    telemetry_queue: int = 10_000
+    telemetry_attempts: int = 5  # after so many failures of the sink a batch of telemetry is given up
+    retry_floor_s: float = 0.1
+    retry_cap_s: float = 30.0
+    drain_timeout_s: float = 5.0
+    seen_ids: int = 100_000  # per generation; there are two
+
+    # One machine's telemetry: so many events at once, and so many a second.
+    telemetry_burst: int = 120
+    telemetry_per_s: float = 1.0
+
+    # A relay is quiet if it missed so many events in a row that others delivered, over so long a time.
+    quiet_events: int = 5
+    quiet_after_s: float = 900.0

@@ -1,0 +1,73 @@
+"""How fast, how often, how long: token buckets and backoff. Pure; time and chance come in as arguments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MAX_BUCKETS = 50_000
+
+
+@dataclass(slots=True)
+class TokenBucket:
+    """`burst` at once, `per_s` a second on average. A clock that is set back refills nothing."""
+
+    burst: float
+    per_s: float
+    tokens: float
+    filled_at: float
+
+    @classmethod
+    def full(cls, burst: float, per_s: float, now: float) -> TokenBucket:
+        return cls(burst, per_s, burst, now)
+
+    def allows(self, now: float) -> bool:
+        """Is there a token? Takes none."""
+        self.tokens = min(self.burst, self.tokens + max(0.0, now - self.filled_at) * self.per_s)
+        self.filled_at = now
+        return self.tokens >= 1
+
+    def spend(self, now: float) -> bool:
+        """Take a token; False if there is none."""
+        if not self.allows(now):
+            return False
+        self.tokens -= 1
+        return True
+
+
+class BucketPerAuthor:
+    """A token bucket for each author. Bounded: when there are too many, all start afresh."""
+
+    def __init__(self, burst: float, per_s: float) -> None:
+        self._burst = burst
+        self._per_s = per_s
+        self._buckets: dict[str, TokenBucket] = {}
+
+    def of(self, author: str, now: float) -> TokenBucket:
+        bucket = self._buckets.get(author)
+        if bucket is None:
+            if len(self._buckets) >= MAX_BUCKETS:
+                self._buckets.clear()
+            bucket = self._buckets[author] = TokenBucket.full(self._burst, self._per_s, now)
+        return bucket
+
+
+@dataclass(slots=True)
+class Backoff:
+    """Waits that double from `floor_s` up to `cap_s`, each shortened by chance by up to a half.
+
+    Chance keeps many daemons from knocking at a restarted relay at once. The floor always holds. Only success
+    that *lasted* resets: whoever resets on every connect hammers a relay that accepts and then closes.
+    """
+
+    floor_s: float
+    cap_s: float
+    failures: int = 0
+
+    def next_delay_s(self, chance: float) -> float:
+        """`chance`: a random number in [0, 1)."""
+        ceiling = min(self.cap_s, self.floor_s * float(2 ** min(self.failures, 30)))
+        self.failures += 1
+        return max(self.floor_s, ceiling * (1 - chance / 2))
+
+    def reset(self) -> None:
+        self.failures = 0

@@ -1,0 +1,251 @@
+"""One connection to a relay, from the first REQ to its end (I/O: a websocket, the log).
+
+Frames are worked off inline in the receive loop, without a queue or a task switch per event. A second task
+sends, so that a relay that does not read cannot keep us from hearing what it says.
+
+Nothing that a relay sends raises out of here. What it does wrong is counted by `Fault`; whoever does so
+faster than the budget allows is disconnected.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import anyio
+import anyio.lowlevel
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from satmachine.nostr.event import AUTH_KIND, SETTLEMENT_KIND, Event, Fault, sign
+from satmachine.nostr.health import RelayHealth, RelayState, printable
+from satmachine.nostr.intake import Dropped, Intake
+from satmachine.nostr.limits import Limits
+from satmachine.nostr.messages import (
+    Auth,
+    Closed,
+    Eose,
+    EventMessage,
+    Notice,
+    Ok,
+    RelayMessage,
+    auth,
+    parse_message,
+)
+from satmachine.nostr.pace import TokenBucket
+from satmachine.nostr.subscriptions import Subscriptions
+
+log = logging.getLogger(__name__)
+
+# After so many frames the others get a turn: some 4 ms of verifications.
+FRAMES_PER_TURN = 64
+# Nothing we ever have to say is longer; a relay that provokes more is not served.
+MAX_OUTBOX = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Why a connection ended; `flooded`: we closed it, because the relay misbehaved."""
+
+    problem: str
+    flooded: bool = False
+
+
+class Session:
+    """`health` is the relay's, and written to. `secret_key` answers NIP-42; `clock` gives Unix seconds."""
+
+    def __init__(
+        self,
+        socket: ClientConnection,
+        *,
+        health: RelayHealth,
+        authors: frozenset[str],
+        subscriptions: Subscriptions,
+        intake: Intake,
+        limits: Limits,
+        secret_key: bytes | None,
+        clock: Callable[[], float],
+        subscribed: anyio.Event,
+    ) -> None:
+        self._socket = socket
+        self._health = health
+        self._authors = authors
+        self._subscriptions = subscriptions
+        self._intake = intake
+        self._limits = limits
+        self._secret_key = secret_key
+        self._clock = clock
+        self._subscribed = subscribed
+        self.newest_settlement_at: int | None = None
+        self._auth_id = ""
+        self._outbox: deque[str] = deque()
+        self._wake_sender = anyio.Event()
+        self._ended: Ended | None = None
+        self._budget = TokenBucket.full(limits.fault_burst, limits.faults_per_s, anyio.current_time())
+
+    def set_authors(self, authors: frozenset[str]) -> None:
+        self._authors = authors
+        self._send(self._subscriptions.set_authors(authors))
+        self._update_state()
+
+    async def run(self) -> Ended:
+        """Until the connection ends, from whichever side."""
+        self._health.last_connected_at = int(self._clock())
+        self._health.enter(RelayState.CONNECTED, self._clock())
+        self.set_authors(self._authors)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._keep_sending)
+            ended = await self._keep_receiving()
+            tasks.cancel_scope.cancel()
+        return ended
+
+    async def _keep_receiving(self) -> Ended:
+        frames = 0
+        try:
+            while self._ended is None:
+                # Octets, not text: bad UTF-8 is then a fault of one frame and not the end of the connection.
+                self._process(await self._socket.recv(decode=False))
+                if self._intake.must_wait:
+                    await self._intake.room()
+                frames += 1
+                if frames == FRAMES_PER_TURN:
+                    # recv() does not suspend while frames are waiting, so a flood would starve the others.
+                    frames = 0
+                    await anyio.lowlevel.checkpoint()
+        except ConnectionClosed as error:
+            return self._ended or Ended(f"connection lost: {printable(str(error))}")
+        return self._ended
+
+    async def _keep_sending(self) -> None:
+        """Send what is in the outbox, and ask again for what is due."""
+        try:
+            while True:
+                self._send(self._subscriptions.due(anyio.current_time()))
+                self._wake_sender = anyio.Event()
+                while self._outbox:
+                    await self._socket.send(self._outbox.popleft())
+                due = self._subscriptions.next_due()
+                with anyio.CancelScope(deadline=float("inf") if due is None else due):
+                    await self._wake_sender.wait()
+        except ConnectionClosed:
+            return  # the receiving side sees it too, and says why
+
+    def _send(self, texts: list[str]) -> None:
+        self._outbox.extend(texts)
+        if len(self._outbox) > MAX_OUTBOX:
+            self._outbox.clear()
+            self._ended = Ended("the relay asks for more than we are ready to send", flooded=True)
+        self._wake_sender.set()
+
+    def _process(self, frame: bytes) -> None:
+        if len(frame) > self._limits.max_event_bytes:
+            self._fault(Fault.TOO_BIG)
+        elif self._intake.is_duplicate(frame):
+            self._health.duplicates += 1
+            self._delivered()
+        else:
+            message = parse_message(frame)
+            if isinstance(message, EventMessage):
+                self._on_event(message)
+            elif isinstance(message, Fault):
+                self._fault(message)
+            else:
+                self._on_control(message)
+
+    def _on_event(self, message: EventMessage) -> None:
+        if not self._subscriptions.knows(message.subscription):
+            self._fault(Fault.UNKNOWN_SUBSCRIPTION)
+            return
+        result = self._intake.take(message.raw_event, self._authors, self._health.url)
+        if isinstance(result, Fault):
+            self._fault(result)
+            return
+        self._delivered()
+        if isinstance(result, Event):
+            self._health.events += 1
+            self._note_time_of(result)
+        elif result is Dropped.DUPLICATE:
+            self._health.duplicates += 1
+        else:
+            self._health.shed += 1
+
+    def _delivered(self) -> None:
+        self._health.last_event_at = int(self._clock())
+        self._health.missed = 0
+
+    def _note_time_of(self, event: Event) -> None:
+        """For `since` at the next connect. A machine whose clock is ahead must not hide the others' sales."""
+        if event.kind == SETTLEMENT_KIND:
+            created_at = min(event.created_at, int(self._clock()))
+            self.newest_settlement_at = max(created_at, self.newest_settlement_at or 0)
+
+    def _on_control(self, message: RelayMessage) -> None:
+        match message:
+            case Eose(sub_id):
+                self._answer(self._subscriptions.on_eose(sub_id))
+            case Closed():
+                self._charge("CLOSED messages")
+                self._report(f"subscription closed: {message.prefix}: {message.text}")
+                self._answer(self._subscriptions.on_closed(message, anyio.current_time()))
+            case Notice(text):
+                self._charge("NOTICE messages")
+                self._report(f"notice: {text}")
+                self._answer(self._subscriptions.on_notice(text))
+            case Auth(challenge):
+                self._charge("AUTH messages")
+                self._authenticate(challenge)
+            case Ok():
+                self._charge("OK messages")
+                self._on_ok(message)
+        self._update_state()
+
+    def _answer(self, texts: list[str] | Fault) -> None:
+        if isinstance(texts, Fault):
+            self._fault(texts)
+        else:
+            self._send(texts)
+
+    def _authenticate(self, challenge: str) -> None:
+        """NIP-42: sign the relay's challenge."""
+        if self._secret_key is None:
+            self._report("asks for authentication (NIP-42), but [nostr] secret_key is not configured")
+            return
+        tags = (("relay", self._health.url), ("challenge", challenge))
+        answer = sign(AUTH_KIND, "", tags, int(self._clock()), self._secret_key)
+        self._auth_id = answer.id
+        self._send([auth(answer)])
+
+    def _on_ok(self, message: Ok) -> None:
+        if not self._auth_id or message.event_id != self._auth_id:
+            return
+        if message.accepted:
+            self._health.error = ""
+            self._send(self._subscriptions.on_authenticated())
+        else:
+            self._ended = Ended(f"authentication refused: {printable(message.text)}")
+
+    def _update_state(self) -> None:
+        if not self._subscriptions.complete:
+            self._health.enter(RelayState.CONNECTED, self._clock())
+        elif self._health.state is not RelayState.SUBSCRIBED:
+            self._health.enter(RelayState.SUBSCRIBED, self._clock())
+            self._health.error = ""
+            self._subscribed.set()
+            log.info("%s: subscribed for %d machines", self._health.url, len(self._authors))
+
+    def _report(self, problem: str) -> None:
+        """Show it in the health; log it once, until it changes."""
+        problem = printable(problem)
+        level = logging.DEBUG if problem == self._health.error else logging.WARNING
+        self._health.error = problem
+        log.log(level, "%s: %s", self._health.url, problem)
+
+    def _fault(self, fault: Fault) -> None:
+        self._health.faults[fault] += 1
+        self._charge(f"faulty messages, the last one: {fault}")
+
+    def _charge(self, what: str) -> None:
+        if not self._budget.spend(anyio.current_time()):
+            self._ended = Ended(f"too many {what}; disconnected", flooded=True)

@@ -1,0 +1,43 @@
+"""Who a leg is paid to, from the configuration in force or the client's row."""
+
+from __future__ import annotations
+
+from satmachine.config import Config, Payee, Secret
+from satmachine.models import Leg, LegType
+from satmachine.settlements.plan import Rule, Terms
+from satmachine.store.clients import ClientPayee
+
+
+def terms_for(config: Config, machine_id: str) -> Terms:
+    """The super fee and the effective ruleset of a machine at this moment."""
+    machine = config.machine(machine_id)
+    assert machine is not None, f"machine {machine_id} is in the registry"
+    ruleset = config.ruleset(machine)
+    super_payee = config.super_.payee
+    return Terms(
+        super_fee_pct=config.super_.fee_pct,
+        super_payee=None if super_payee is None else super_payee.describe(),
+        ruleset_source=ruleset.source,
+        rules=tuple(Rule(split.label, split.pct, split.payee.describe()) for split in ruleset.splits),
+    )
+
+
+def configured_payee(config: Config, leg: Leg) -> Payee | None:
+    """The payee of a super_fee or operator_split leg; None where the file no longer has it."""
+    if leg.leg_type is LegType.SUPER_FEE:
+        return config.super_.payee
+    machine = config.machine(leg.machine_id)
+    if leg.leg_type is not LegType.OPERATOR_SPLIT or machine is None:
+        return None
+    splits = config.ruleset(machine).splits
+    return next((split.payee for split in splits if split.label == leg.label), None)
+
+
+def client_payee(client: ClientPayee) -> Payee:
+    """An LP's payee from the books."""
+    if client.kind == "invoice_key_file":
+        key = Secret("file", client.payee, source="the database", place=f'client "{client.label}": payee')
+        return Payee(invoice_key=key)
+    if client.kind == "lightning_address":
+        return Payee(lightning_address=client.payee)
+    return Payee(lnurl=client.payee)

@@ -1,0 +1,97 @@
+"""What to do next with a leg, from what both wallets show: one pure function (LNBITS.md "The protocol").
+
+ARCHITECTURE.md has the same rules as a table; a test compares every cell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from satmachine.models import HoldReason
+
+
+class Sighting(StrEnum):
+    """What a wallet shows of one payment hash."""
+
+    ABSENT = "absent"
+    PENDING = "pending"
+    SUCCESS = "success"
+    FAILED = "failed"
+
+
+class Step(StrEnum):
+    """The payer's next move. RENEW: a new invoice is safe, the old one can never be paid."""
+
+    COMPLETE = "complete"
+    PAY = "pay"
+    WAIT = "wait"
+    RENEW = "renew"
+    LOOK_AGAIN = "look_again"
+    HOLD = "hold"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One look at an invoice. The destination must have been read *before* the source.
+
+    `destination` is None for an external payee, whose wallet nobody here can see. `expired` is only true once the
+    invoice's expiry is certainly over, on any clock. `last_look` says that a puzzling view was seen long enough.
+    """
+
+    source: Sighting
+    destination: Sighting | None
+    expired: bool
+    preimage_fits: bool = False
+    last_look: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A step, and for HOLD the reason."""
+
+    step: Step
+    reason: HoldReason | None = None
+
+
+def decide(view: View) -> Decision:
+    """The one place where the fate of a leg is decided. Total: every view has exactly one decision."""
+    if view.source is Sighting.PENDING:
+        return Decision(Step.WAIT)
+    if view.destination is None:
+        return _external(view)
+    return _internal(view, view.destination)
+
+
+def _external(view: View) -> Decision:
+    if view.source is Sighting.SUCCESS:
+        if view.preimage_fits:
+            return Decision(Step.COMPLETE)
+        return _puzzle(view, HoldReason.BAD_PREIMAGE)
+    if view.expired:
+        return Decision(Step.RENEW)
+    return Decision(Step.PAY if view.source is Sighting.ABSENT else Step.WAIT)
+
+
+def _internal(view: View, destination: Sighting) -> Decision:
+    if view.source is Sighting.SUCCESS:
+        if destination is Sighting.SUCCESS:
+            return Decision(Step.COMPLETE)
+        return _puzzle(view, HoldReason.DEBIT_WITHOUT_CREDIT)
+    if destination is Sighting.SUCCESS:
+        return _puzzle(view, HoldReason.PAID_BY_ANOTHER)
+    if destination is Sighting.ABSENT:
+        return _puzzle(view, HoldReason.WALLET_ROLLED_BACK)
+    if view.source is Sighting.ABSENT:
+        if destination is Sighting.FAILED:
+            return Decision(Step.RENEW)
+        return Decision(Step.WAIT if view.expired else Step.PAY)
+    # The source says failed.
+    if destination is Sighting.PENDING:
+        return _puzzle(view, HoldReason.CONTRADICTION)
+    return Decision(Step.RENEW if view.expired else Step.WAIT)
+
+
+def _puzzle(view: View, reason: HoldReason) -> Decision:
+    """A view that may be a moment between two commits: look again, and only then call a person."""
+    return Decision(Step.HOLD, reason) if view.last_look else Decision(Step.LOOK_AGAIN)

@@ -1,0 +1,201 @@
+"""Rows of `dca_payments` (legs) and `dca_invoices` (their generations).
+
+Every step of the payer is one small transaction here, committed before the next call to a wallet (LNBITS.md).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+
+from satmachine.models import Leg, LegInvoice, LegStatus, PlannedLeg, Retained, RetainedReason, Settlement
+from satmachine.store import rows, settlements
+
+#: Statuses in which a leg is still the daemon's work.
+OPEN = ("pending", "invoiced", "sending", "failed")
+
+
+def get(conn: sqlite3.Connection, leg_id: int) -> tuple[Leg, LegInvoice | None]:
+    """A leg, which must exist, and its latest invoice."""
+    leg = rows.load(Leg, conn.execute("SELECT * FROM dca_payments WHERE id = ?", (leg_id,)).fetchone())
+    row = conn.execute(
+        "SELECT * FROM dca_invoices WHERE payment_id = ? ORDER BY generation DESC LIMIT 1", (leg_id,)
+    ).fetchone()
+    return leg, None if row is None else rows.load(LegInvoice, row)
+
+
+def of_settlement(conn: sqlite3.Connection, settlement_id: int) -> list[Leg]:
+    """All legs of a sale, every revision, in order."""
+    found = conn.execute(
+        "SELECT * FROM dca_payments WHERE settlement_id = ? ORDER BY revision, position, id", (settlement_id,)
+    )
+    return [rows.load(Leg, row) for row in found]
+
+
+def insert_planned(
+    conn: sqlite3.Connection, settlement: Settlement, legs: Sequence[PlannedLeg], *, revision: int, now: int
+) -> None:
+    """Write the legs of a plan; a leg of zero sats is recorded as skipped."""
+    conn.executemany(
+        "INSERT INTO dca_payments (settlement_id, machine_id, revision, position, leg_type, leg, leg_key, label, "
+        "client_id, pct, amount_sats, fiat_amount_minor, exchange_rate, currency, payee, effective_at, status, "
+        "explain, planned_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                settlement.id,
+                settlement.machine_id,
+                revision,
+                position,
+                leg.leg_type,
+                leg.leg,
+                leg_key(settlement, revision, leg.leg),
+                leg.label,
+                leg.client_id,
+                None if leg.pct is None else f"{leg.pct:f}",
+                leg.amount_sats,
+                leg.fiat_amount_minor,
+                f"{settlement.exchange_rate:f}" if leg.fiat_amount_minor is not None else None,
+                settlement.currency,
+                leg.payee,
+                settlement.occurred_at,
+                LegStatus.PENDING if leg.amount_sats else LegStatus.SKIPPED,
+                leg.explain,
+                now,
+            )
+            for position, leg in enumerate(legs)
+        ],
+    )
+
+
+def leg_key(settlement: Settlement, revision: int, leg: str) -> str:
+    """What LNbits knows a leg by: the same in this database's life or another's (LNBITS.md "The protocol")."""
+    assert settlement.settlement_key is not None, "only proven settlements have legs"
+    return f"sm1:{settlement.settlement_key}:r{revision}:{leg}"
+
+
+def due(conn: sqlite3.Connection, now: int, limit: int) -> list[Leg]:
+    """Open legs that are due by now, of settlements and machines that may pay; sales in order, legs in order."""
+    found = conn.execute(
+        "SELECT p.* FROM dca_payments p LEFT JOIN dca_settlements s ON s.id = p.settlement_id "
+        "JOIN dca_machines m ON m.id = p.machine_id JOIN dca_wallets w ON w.machine_id = p.machine_id "
+        "WHERE p.status IN ('pending', 'invoiced', 'sending', 'failed') AND p.next_attempt_at <= ? "
+        "AND coalesce(s.status, 'pending') NOT IN ('held') AND m.active = 1 AND m.in_config = 1 "
+        "AND w.safe_mode IS NULL AND NOT EXISTS (SELECT 1 FROM payout_pauses x WHERE x.scope IN ('*', p.machine_id)) "
+        "ORDER BY p.next_attempt_at, p.settlement_id, p.position LIMIT ?",
+        (now, limit),
+    )
+    return [rows.load(Leg, row) for row in found]
+
+
+def begin_invoice(conn: sqlite3.Connection, leg: Leg, *, amount_sats: int, internal: bool, now: int) -> int | None:
+    """Commit that a new generation's invoice will be asked for; None where the leg's state has changed."""
+    generation = leg.generation + 1
+    changed = conn.execute(
+        "UPDATE dca_payments SET generation = ?, status = 'pending' WHERE id = ? AND generation = ? "
+        "AND status IN ('pending', 'failed', 'invoiced', 'sending')",
+        (generation, leg.id, leg.generation),
+    ).rowcount
+    if changed != 1:
+        return None
+    conn.execute(
+        "INSERT INTO dca_invoices (payment_id, generation, amount_sats, asked_at, internal) VALUES (?, ?, ?, ?, ?)",
+        (leg.id, generation, amount_sats, now, int(internal)),
+    )
+    return generation
+
+
+def store_invoice(
+    conn: sqlite3.Connection,
+    leg_id: int,
+    generation: int,
+    *,
+    bolt11: str,
+    payment_hash: str,
+    amount_sats: int,
+    expires_at: int | None,
+    adopted: bool = False,
+) -> None:
+    """Keep an invoice before it is paid (LNBITS.md, state "invoiced")."""
+    changed = conn.execute(
+        "UPDATE dca_invoices SET bolt11 = ?, payment_hash = ?, amount_sats = ?, expires_at = ?, adopted = ? "
+        "WHERE payment_id = ? AND generation = ? AND payment_hash IS NULL",
+        (bolt11, payment_hash, amount_sats, expires_at, int(adopted), leg_id, generation),
+    ).rowcount
+    assert changed == 1, f"leg {leg_id} has an invoice of generation {generation} already"
+    changed = conn.execute(
+        "UPDATE dca_payments SET status = 'invoiced', payment_hash = ? WHERE id = ? AND generation = ? "
+        "AND status IN ('pending', 'failed')",
+        (payment_hash, leg_id, generation),
+    ).rowcount
+    assert changed == 1, f"leg {leg_id} changed while its invoice was made"
+
+
+def mark_sending(conn: sqlite3.Connection, leg: Leg, *, now: int) -> bool:
+    """Commit the intent to pay; False where a person or a correction came first."""
+    changed = conn.execute(
+        "UPDATE dca_payments SET status = 'sending' WHERE id = ? AND generation = ? "
+        "AND status IN ('invoiced', 'sending', 'failed') AND coalesce((SELECT status FROM dca_settlements s "
+        "WHERE s.id = settlement_id), 'pending') IN ('pending', 'errored', 'processed', 'partial')",
+        (leg.id, leg.generation),
+    ).rowcount
+    if changed == 1:
+        conn.execute(
+            "UPDATE dca_invoices SET sent_at = coalesce(sent_at, ?) WHERE payment_id = ? AND generation = ?",
+            (now, leg.id, leg.generation),
+        )
+    return changed == 1
+
+
+def complete(
+    conn: sqlite3.Connection, leg: Leg, *, sent_sats: int, fee_sats: int, preimage: str | None, now: int
+) -> bool:
+    """Both sides were seen. What an external payee's reserve left over is retained (SPEC section 5)."""
+    changed = conn.execute(
+        "UPDATE dca_payments SET status = 'completed', sent_sats = ?, fee_sats = ?, preimage = ?, completed_at = ?, "
+        "next_attempt_at = NULL, hold_reason = NULL, error = NULL WHERE id = ? "
+        "AND status NOT IN ('completed', 'voided', 'skipped')",
+        (sent_sats, fee_sats, preimage, now, leg.id),
+    ).rowcount
+    unused_sats = leg.amount_sats - sent_sats - fee_sats
+    if changed == 1 and leg.settlement_id is not None and unused_sats > 0:
+        reserve = Retained(RetainedReason.UNUSED_FEE_RESERVE, unused_sats, leg.leg)
+        settlements.retain(conn, leg.settlement_id, leg.revision, [reserve], now)
+    return changed == 1
+
+
+def postpone(conn: sqlite3.Connection, leg: Leg, *, status: LegStatus, until: int | None, error: str | None) -> bool:
+    """Record how the leg stands and when to go on; `until` None waits for a person."""
+    return (
+        conn.execute(
+            "UPDATE dca_payments SET status = ?, attempts = attempts + 1, next_attempt_at = ?, error = ? "
+            "WHERE id = ? AND status IN ('pending', 'invoiced', 'sending', 'failed')",
+            (status, until, error, leg.id),
+        ).rowcount
+        == 1
+    )
+
+
+def hold(conn: sqlite3.Connection, leg: Leg, *, reason: str, error: str, evidence: Mapping[str, object]) -> bool:
+    """Fate or evidence needs a person."""
+    return (
+        conn.execute(
+            "UPDATE dca_payments SET status = 'held', hold_reason = ?, error = ?, evidence = ?, next_attempt_at = NULL "
+            "WHERE id = ? AND status IN ('pending', 'invoiced', 'sending', 'failed')",
+            (reason, error, json.dumps(evidence, default=str), leg.id),
+        ).rowcount
+        == 1
+    )
+
+
+def mark_invoice_dead(conn: sqlite3.Connection, leg: Leg, *, now: int) -> None:
+    """It is proven that this generation's invoice can no longer be paid."""
+    conn.execute(
+        "UPDATE dca_invoices SET dead_at = coalesce(dead_at, ?) WHERE payment_id = ? AND generation = ?",
+        (now, leg.id, leg.generation),
+    )
+
+
+def knows_payment(conn: sqlite3.Connection, payment_hash: str) -> bool:
+    """Whether a leg of this database made (or adopted) a payment."""
+    return conn.execute("SELECT 1 FROM dca_invoices WHERE payment_hash = ?", (payment_hash,)).fetchone() is not None

@@ -1,0 +1,96 @@
+"""The registry as SQL sees it: operators, machines, rules and the super fee, mirrored from the file at load."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from satmachine.config import Config, Machine
+
+
+def mirror(conn: sqlite3.Connection, config: Config, now: int) -> None:
+    """Make the tables say what the file says. What the file no longer names stays, as `in_config = 0`."""
+    conn.execute(
+        "INSERT INTO super_config (id, fee_pct, payee, loaded_at) VALUES (1, ?, ?, ?) ON CONFLICT (id) DO UPDATE "
+        "SET fee_pct = excluded.fee_pct, payee = excluded.payee, loaded_at = excluded.loaded_at",
+        (str(config.super_.fee_pct), config.super_.payee and config.super_.payee.describe(), now),
+    )
+    conn.execute("UPDATE dca_operators SET in_config = 0")
+    conn.executemany(
+        "INSERT INTO dca_operators (id, name, in_config) VALUES (?, ?, 1) ON CONFLICT (id) DO UPDATE "
+        "SET name = excluded.name, in_config = 1",
+        [(operator.id, operator.name) for operator in config.operators],
+    )
+    conn.execute("UPDATE dca_machines SET in_config = 0")
+    conn.executemany(_UPSERT_MACHINE, [_machine_row(machine, now) for machine in config.machines])
+    conn.executemany(
+        "INSERT INTO dca_wallets (machine_id) VALUES (?) ON CONFLICT DO NOTHING",
+        [(machine.id,) for machine in config.machines],
+    )
+    conn.execute("DELETE FROM dca_commission_splits")
+    conn.executemany(
+        "INSERT INTO dca_commission_splits (operator_id, machine_id, position, label, pct, payee) "
+        "VALUES (?, ?, ?, ?, ?, ?)",
+        _split_rows(config),
+    )
+
+
+def changed_currency(conn: sqlite3.Connection, config: Config) -> list[str]:
+    """Machines whose currency differs from the books: amounts of two currencies cannot be added."""
+    known = {str(row["id"]): str(row["currency"]) for row in conn.execute("SELECT id, currency FROM dca_machines")}
+    return [
+        f"[[machines]] {machine.id}: currency is {machine.currency}, but its books are in {known[machine.id]}; "
+        "give a machine that changes its currency a new id"
+        for machine in config.machines
+        if known.get(machine.id, machine.currency) != machine.currency
+    ]
+
+
+def dropped_with_open_work(conn: sqlite3.Connection, config: Config) -> list[str]:
+    """What a file that no longer names a machine would strand (SPEC section 3)."""
+    named = {machine.id for machine in config.machines}
+    rows = conn.execute(
+        "SELECT s.machine_id, count(*) AS n, min(s.id) AS first FROM dca_settlements s JOIN dca_machines m "
+        "ON m.id = s.machine_id WHERE m.in_config = 1 AND s.status NOT IN ('processed', 'partial', 'refunded') "
+        "GROUP BY s.machine_id"
+    )
+    return [
+        f"[[machines]] {row['machine_id']} is missing from the file, but has {row['n']} open settlement(s), the "
+        f"first is {row['first']}; finish or close them, or set active = false instead"
+        for row in rows
+        if row["machine_id"] not in named
+    ]
+
+
+_UPSERT_MACHINE = """
+INSERT INTO dca_machines (id, operator_id, npub, pubkey, name, currency, fallback_commission_pct, payouts_since,
+                          active, in_config, loaded_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?)
+ON CONFLICT (id) DO UPDATE SET operator_id = excluded.operator_id, npub = excluded.npub, pubkey = excluded.pubkey,
+    name = excluded.name, fallback_commission_pct = excluded.fallback_commission_pct,
+    payouts_since = excluded.payouts_since, active = excluded.active, in_config = 1, loaded_at = excluded.loaded_at
+"""
+
+
+def _machine_row(machine: Machine, now: int) -> tuple[object, ...]:
+    return (
+        machine.id,
+        machine.operator,
+        machine.npub,
+        machine.pubkey,
+        machine.name,
+        machine.currency,
+        str(machine.fallback_commission_pct),
+        machine.payouts_since,
+        int(machine.active),
+        now,
+    )
+
+
+def _split_rows(config: Config) -> list[tuple[object, ...]]:
+    owners = [(o.id, None, o.splits) for o in config.operators]
+    owners += [(m.operator, m.id, m.splits) for m in config.machines]  # type: ignore[misc]
+    return [
+        (operator_id, machine_id, position, split.label, str(split.pct), split.payee.describe())
+        for operator_id, machine_id, splits in owners
+        for position, split in enumerate(splits)
+    ]

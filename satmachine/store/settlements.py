@@ -1,0 +1,354 @@
+"""Rows of `dca_settlements`, their events and what they retain.
+
+State changes are conditional and column-scoped: each names the state that it starts from and requires one
+changed row, so two writers can never undo one another.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from satmachine.models import Claim, Retained, RetainedReason, Settlement, SettlementStatus
+from satmachine.store import rows
+
+
+@dataclass(frozen=True, slots=True)
+class EventRecord:
+    """A verified kind 21000 event as it is kept: `raw` is its JSON text as it came."""
+
+    event_id: str
+    created_at: int
+    received_at: int
+    relay_url: str
+    raw: str
+
+
+def get(conn: sqlite3.Connection, settlement_id: int) -> Settlement:
+    """The settlement with this id, which must exist."""
+    row = conn.execute("SELECT * FROM dca_settlements WHERE id = ?", (settlement_id,)).fetchone()
+    return rows.load(Settlement, row)
+
+
+def event_is_known(conn: sqlite3.Connection, event_id: str) -> bool:
+    """Whether this event is already in the books, with its settlement or in quarantine."""
+    return (
+        conn.execute(
+            "SELECT 1 FROM dca_settlement_events WHERE event_id = ?1 "
+            "UNION ALL SELECT 1 FROM quarantine WHERE event_id = ?1",
+            (event_id,),
+        ).fetchone()
+        is not None
+    )
+
+
+def find_same_sale(conn: sqlite3.Connection, claim: Claim) -> list[Settlement]:
+    """Settlements of this machine that share the claim's payment hash or txid: none, one, or (a conflict) two."""
+    found = conn.execute(
+        "SELECT * FROM dca_settlements WHERE machine_id = ?1 AND payment_hash = ?2 "
+        "UNION SELECT * FROM dca_settlements WHERE machine_id = ?1 AND txid = ?3 ORDER BY id",
+        (claim.machine_id, claim.payment_hash, claim.txid),
+    )
+    return [rows.load(Settlement, row) for row in found]
+
+
+def insert(
+    conn: sqlite3.Connection,
+    claim: Claim,
+    *,
+    event_id: str | None,
+    now: int,
+    proof: str,
+    hold_reason: str | None = None,
+    error: str | None = None,
+) -> int:
+    """Land a new sale; returns its id."""
+    cursor = conn.execute(
+        "INSERT INTO dca_settlements (bitspire_event_id, payment_hash, txid, machine_id, source, status, hold_reason, "
+        "gross_sats, net_sats, commission_sats, fee_pct, discount_pct, fallback_commission_pct, used_fallback_split, "
+        "exchange_rate, fiat_amount_minor, currency, bills, cassettes, proof, occurred_at, landed_at, error) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            event_id,
+            claim.payment_hash,
+            claim.txid,
+            claim.machine_id,
+            claim.source,
+            "held" if hold_reason else "pending",
+            hold_reason,
+            claim.gross_sats,
+            claim.net_sats,
+            claim.commission_sats,
+            *_told(claim),
+            claim.currency,
+            claim.bills,
+            claim.cassettes,
+            proof,
+            claim.occurred_at,
+            now,
+            error,
+        ),
+    )
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+def attach_event(conn: sqlite3.Connection, settlement: Settlement, event: EventRecord) -> None:
+    """Keep a further event of a sale."""
+    conn.execute(
+        "INSERT INTO dca_settlement_events (event_id, settlement_id, machine_id, created_at, received_at, relay_url, "
+        "raw) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            event.event_id,
+            settlement.id,
+            settlement.machine_id,
+            event.created_at,
+            event.received_at,
+            event.relay_url,
+            event.raw,
+        ),
+    )
+    conn.execute(
+        "UPDATE dca_settlements SET bitspire_event_id = ? WHERE id = ? AND bitspire_event_id IS NULL",
+        (event.event_id, settlement.id),
+    )
+
+
+def fill_in(conn: sqlite3.Connection, settlement_id: int, claim: Claim) -> None:
+    """Let a further claim of the same sale add what was not known: hash, txid, fiat, bills. Never an amount."""
+    conn.execute(
+        "UPDATE dca_settlements SET payment_hash = coalesce(payment_hash, ?), txid = coalesce(txid, ?), "
+        "fiat_amount_minor = coalesce(fiat_amount_minor, ?), bills = coalesce(bills, ?), "
+        "cassettes = coalesce(cassettes, ?) WHERE id = ?",
+        (claim.payment_hash, claim.txid, claim.fiat_amount_minor, claim.bills, claim.cassettes, settlement_id),
+    )
+
+
+def revise(conn: sqlite3.Connection, settlement: Settlement, claim: Claim) -> None:
+    """Put a claim's figures in the place of the ones so far, as a new revision that is planned again."""
+    changed = conn.execute(
+        "UPDATE dca_settlements SET source = ?, net_sats = ?, commission_sats = ?, fee_pct = ?, discount_pct = ?, "
+        "fallback_commission_pct = ?, used_fallback_split = ?, exchange_rate = ?, fiat_amount_minor = ?, "
+        "revision = revision + 1, planned_at = NULL, platform_fee_sats = NULL, operator_fee_sats = NULL, "
+        "super_fee_pct = NULL, ruleset_source = NULL, next_attempt_at = 0, finished_at = NULL, "
+        "status = CASE status WHEN 'held' THEN 'held' ELSE 'pending' END WHERE id = ? AND revision = ?",
+        (
+            claim.source,
+            claim.net_sats,
+            claim.commission_sats,
+            *_told(claim),
+            settlement.id,
+            settlement.revision,
+        ),
+    ).rowcount
+    assert changed == 1, f"settlement {settlement.id} changed while it was revised"
+
+
+def nothing_sent(conn: sqlite3.Connection, settlement_id: int) -> bool:
+    """Whether no leg of this sale has ever had an invoice: only then may its figures change."""
+    row = conn.execute(
+        "SELECT 1 FROM dca_payments WHERE settlement_id = ? AND (generation > 0 OR status NOT IN "
+        "('pending', 'skipped', 'voided'))",
+        (settlement_id,),
+    ).fetchone()
+    return row is None
+
+
+def void_open_legs(conn: sqlite3.Connection, settlement_id: int) -> int:
+    """Void the legs of a sale of which nothing was sent; returns how many."""
+    return conn.execute(
+        "UPDATE dca_payments SET status = 'voided', next_attempt_at = NULL WHERE settlement_id = ? "
+        "AND status = 'pending' AND generation = 0",
+        (settlement_id,),
+    ).rowcount
+
+
+def take_back_retained(conn: sqlite3.Connection, settlement: Settlement, now: int) -> None:
+    """Undo what the current plan retained: it is planned again. What was not dispensed stays retained."""
+    conn.execute(
+        "INSERT INTO dca_retained (settlement_id, revision, reason, leg, amount_sats, created_at) "
+        "SELECT settlement_id, ?, reason, leg, -sum(amount_sats), ? FROM dca_retained "
+        "WHERE settlement_id = ? AND reason <> ? GROUP BY reason, leg HAVING sum(amount_sats) <> 0",
+        (settlement.revision, now, settlement.id, RetainedReason.UNDISPENSED),
+    )
+
+
+def retain(conn: sqlite3.Connection, settlement_id: int, revision: int, entries: Sequence[Retained], now: int) -> None:
+    """Record sats that stay in the machine's wallet."""
+    conn.executemany(
+        "INSERT INTO dca_retained (settlement_id, revision, reason, leg, amount_sats, created_at) "
+        "VALUES (?, ?, ?, ?, ?, ?)",
+        [(settlement_id, revision, row.reason, row.leg, row.amount_sats, now) for row in entries],
+    )
+
+
+def mark_proven(
+    conn: sqlite3.Connection,
+    settlement: Settlement,
+    *,
+    payment_hash: str | None,
+    settlement_key: str,
+    occurred_at: int,
+    proof: str,
+    now: int,
+) -> bool:
+    """The customer's payment is there (or not asked for). False where the state has changed meanwhile."""
+    return (
+        conn.execute(
+            "UPDATE dca_settlements SET proof = ?, payment_hash = coalesce(payment_hash, ?), settlement_key = ?, "
+            "occurred_at = ?, proven_at = ?, attempts = 0, next_attempt_at = 0, error = NULL "
+            "WHERE id = ? AND status = 'pending' AND proof = 'waiting'",
+            (proof, payment_hash, settlement_key, occurred_at, now, settlement.id),
+        ).rowcount
+        == 1
+    )
+
+
+def postpone(conn: sqlite3.Connection, settlement_id: int, *, until: int, error: str | None) -> None:
+    """Try again later to prove or plan it."""
+    conn.execute(
+        "UPDATE dca_settlements SET attempts = attempts + 1, next_attempt_at = ?, error = ? "
+        "WHERE id = ? AND status = 'pending'",
+        (until, error, settlement_id),
+    )
+
+
+def hold(conn: sqlite3.Connection, settlement_id: int, *, reason: str, error: str) -> bool:
+    """Make it wait for a person. False where it is held or finished already."""
+    return (
+        conn.execute(
+            "UPDATE dca_settlements SET status = 'held', hold_reason = ?, error = ? "
+            "WHERE id = ? AND status IN ('pending', 'errored')",
+            (reason, error, settlement_id),
+        ).rowcount
+        == 1
+    )
+
+
+def release(conn: sqlite3.Connection, settlement_id: int, *, reason: str | None = None) -> bool:
+    """Let a held settlement go on; with `reason`, only if that is why it was held."""
+    return (
+        conn.execute(
+            "UPDATE dca_settlements SET status = 'pending', hold_reason = NULL, error = NULL, attempts = 0, "
+            "next_attempt_at = 0 WHERE id = ?1 AND status = 'held' AND (?2 IS NULL OR hold_reason = ?2)",
+            (settlement_id, reason),
+        ).rowcount
+        == 1
+    )
+
+
+def release_reactivated(conn: sqlite3.Connection) -> list[int]:
+    """Let the sales go on that were held because their machine was inactive and now is not."""
+    found = conn.execute(
+        "UPDATE dca_settlements SET status = 'pending', hold_reason = NULL, error = NULL, next_attempt_at = 0 "
+        "WHERE status = 'held' AND hold_reason = 'machine_inactive' AND machine_id IN "
+        "(SELECT id FROM dca_machines WHERE active = 1 AND in_config = 1) RETURNING id"
+    )
+    return [int(row["id"]) for row in found]
+
+
+def recent_rates(
+    conn: sqlite3.Connection, machine_id: str, *, before: int, exclude_id: int, limit: int = 21
+) -> list[str]:
+    """The rates of a machine's latest proven sales before a moment, newest first, as decimal texts."""
+    found = conn.execute(
+        "SELECT exchange_rate FROM dca_settlements WHERE machine_id = ? AND occurred_at <= ? AND id <> ? "
+        "AND proof <> 'waiting' AND planned_at IS NOT NULL AND exchange_rate <> '0' ORDER BY occurred_at DESC LIMIT ?",
+        (machine_id, before, exclude_id, limit),
+    )
+    return [str(row["exchange_rate"]) for row in found]
+
+
+def planned_sats_of_day(conn: sqlite3.Connection, machine_id: str, *, day_start: int, exclude_id: int) -> int:
+    """Gross sats of a machine's planned sales of one UTC day."""
+    row = conn.execute(
+        "SELECT coalesce(sum(gross_sats), 0) AS total FROM dca_settlements WHERE machine_id = ? "
+        "AND occurred_at >= ? AND occurred_at < ? AND planned_at IS NOT NULL AND id <> ?",
+        (machine_id, day_start, day_start + 86_400, exclude_id),
+    ).fetchone()
+    return int(row["total"])
+
+
+def mark_planned(
+    conn: sqlite3.Connection,
+    settlement: Settlement,
+    *,
+    platform_fee_sats: int,
+    operator_fee_sats: int,
+    super_fee_pct: Decimal,
+    ruleset_source: str,
+    now: int,
+) -> None:
+    """Record the plan's first stage; its legs are written in the same transaction."""
+    changed = conn.execute(
+        "UPDATE dca_settlements SET platform_fee_sats = ?, operator_fee_sats = ?, super_fee_pct = ?, "
+        "ruleset_source = ?, planned_at = ?, error = NULL WHERE id = ? AND revision = ? AND planned_at IS NULL",
+        (
+            platform_fee_sats,
+            operator_fee_sats,
+            f"{super_fee_pct:f}",
+            ruleset_source,
+            now,
+            settlement.id,
+            settlement.revision,
+        ),
+    ).rowcount
+    assert changed == 1, f"settlement {settlement.id} was planned twice"
+
+
+def refresh_status(conn: sqlite3.Connection, settlement_id: int, now: int) -> SettlementStatus:
+    """Derive a planned settlement's status from its legs; a held or closed one stays as it is."""
+    settlement = get(conn, settlement_id)
+    if settlement.planned_at is None or settlement.status not in ("pending", "errored", "processed"):
+        return settlement.status
+    worst = conn.execute(
+        "SELECT leg, status, error FROM dca_payments WHERE settlement_id = ? AND leg_type <> 'autoforward' "
+        "AND status NOT IN ('completed', 'skipped', 'voided') "
+        "ORDER BY CASE status WHEN 'held' THEN 0 WHEN 'failed' THEN 1 ELSE 2 END, position LIMIT 1",
+        (settlement_id,),
+    ).fetchone()
+    status, error = _judged(worst)
+    conn.execute(
+        "UPDATE dca_settlements SET status = ?1, error = ?2, "
+        "finished_at = CASE ?1 WHEN 'processed' THEN coalesce(finished_at, ?3) END WHERE id = ?4",
+        (status, error, now, settlement_id),
+    )
+    return status
+
+
+def _judged(worst: sqlite3.Row | None) -> tuple[SettlementStatus, str | None]:
+    if worst is None:
+        return SettlementStatus.PROCESSED, None
+    if worst["status"] in ("held", "failed"):
+        return SettlementStatus.ERRORED, f"leg {worst['leg']}: {worst['error']}"
+    return SettlementStatus.PENDING, None
+
+
+def due_to_prove(conn: sqlite3.Connection, now: int, limit: int) -> list[Settlement]:
+    """Settlements that wait for their proof or their plan, due by now, oldest first."""
+    found = conn.execute(
+        "SELECT * FROM dca_settlements WHERE status = 'pending' AND planned_at IS NULL AND next_attempt_at <= ? "
+        "ORDER BY next_attempt_at, id LIMIT ?",
+        (now, limit),
+    )
+    return [rows.load(Settlement, row) for row in found]
+
+
+def event_ids(conn: sqlite3.Connection, settlement_id: int) -> frozenset[str]:
+    """The ids of all events that told of this sale."""
+    found = conn.execute("SELECT event_id FROM dca_settlement_events WHERE settlement_id = ?", (settlement_id,))
+    return frozenset(str(row["event_id"]) for row in found)
+
+
+def _told(claim: Claim) -> tuple[object, ...]:
+    """The columns fee_pct, discount_pct, fallback_commission_pct, used_fallback_split, exchange_rate, fiat."""
+    return (
+        None if claim.fee_pct is None else f"{claim.fee_pct:f}",
+        None if claim.discount_pct is None else f"{claim.discount_pct:f}",
+        None if claim.fallback_commission_pct is None else f"{claim.fallback_commission_pct:f}",
+        int(claim.used_fallback_split),
+        f"{claim.exchange_rate:f}",
+        claim.fiat_amount_minor,
+    )

@@ -1,0 +1,387 @@
+"""The LNbits client: creates invoices, pays them, and reads wallets, with nothing believed that was not checked.
+
+Why it is as wary as it is: ARCHITECTURE.md, "LNbits as it really behaves". In short: an answer's text proves
+little, an unknown filter is ignored, and `GET /api/v1/payments/{hash}` changes what it reports (never used here).
+Writes nothing but HTTP. Amounts are int sats or msats by name; times are int Unix seconds.
+
+Reads raise WalletUnavailable (nothing is known) or WalletRefused (wrong key or request). `pay` raises neither:
+it returns a PayAnswer, and all of its answers but FAILURE have to be confirmed by reading.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self, Unpack
+
+import httpx
+
+from satmachine.errors import WalletError, WalletRefused, WalletUnavailable
+from satmachine.models import Answer
+from satmachine.wallet import bolt11 as invoices
+from satmachine.wallet.rows import (
+    AnswerError,
+    PaymentFilters,
+    WalletPayment,
+    integer,
+    matches,
+    parse_payment,
+    query_params,
+)
+from satmachine.wallet.transport import HttpAnswer, LnbitsHttp, refusal
+
+__all__ = ["Capabilities", "Invoice", "Lnbits", "PayAnswer", "PaymentFilters", "WalletInfo", "WalletPayment"]
+
+_PAYMENTS: Final = "/api/v1/payments"
+_PAGINATED: Final = "/api/v1/payments/paginated"
+_WALLET: Final = "/api/v1/wallet"
+
+LARGEST_PAGE: Final = 1_000
+
+#: The longest description that BOLT 11 can encode; LNbits fails with a 400 beyond it.
+_MAX_MEMO_BYTES: Final = 639
+
+#: LNbits deletes "<...>" and "&...;" from every text that it stores, straight through the JSON of `extra`.
+_NOT_FOR_LNBITS: Final = str.maketrans("<>&", "()+")
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What this LNbits can do. `version` is "unknown" where it does not say."""
+
+    version: str
+    external_id: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WalletInfo:
+    """A wallet as its key sees it. LNbits tells `wallet_id` only to an admin key; an invoice key cannot pay."""
+
+    wallet_id: str | None
+    name: str
+    balance_msat: int
+    can_pay: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Invoice:
+    """An invoice that asks for exactly what was wanted (decoded and checked)."""
+
+    payment_hash: str
+    bolt11: str
+    amount_sats: int
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class PayAnswer:
+    """What LNbits said to a payment. FAILURE: refused before anything happened. Everything else: look it up.
+
+    `permanent` is for FAILURE: repeating it will not help.
+    """
+
+    answer: Answer
+    permanent: bool
+    detail: str
+    retry_after_s: float | None = None
+
+
+class Lnbits:
+    """One LNbits instance. Close it with `aclose()` or use it as an async context manager.
+
+    `instance_id` goes into `extra["instance"]` of everything that is made, so that a second daemon shows.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        http: httpx.AsyncClient | None = None,
+        timeout_s: float = 30,
+        pay_timeout_s: float = 75,
+        max_concurrency: int = 4,
+        instance_id: str,
+    ) -> None:
+        self._http = LnbitsHttp(url, http, max_concurrency)
+        self._timeout_s = timeout_s
+        self._pay_timeout_s = pay_timeout_s
+        self._instance_id = instance_id
+        self._capabilities: Capabilities | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        await self._http.aclose()
+
+    # --- what it is
+
+    async def probe(self, key: str) -> Capabilities:
+        """Find out, by trying, whether `external_id` works; any key of this LNbits will do.
+
+        Two questions, because each alone can mislead: a filter that is ignored returns nothing for an empty
+        wallet, and a column that can be sorted by need not be a filter.
+        """
+        nobody = await self._ask_page(key, {"external_id": f"probe-{secrets.token_hex(16)}", "limit": "1"})
+        sorting = await self._get(_PAGINATED, key, {"sortby": "external_id", "limit": "1"})
+        if sorting.status not in (httpx.codes.OK, httpx.codes.BAD_REQUEST):
+            self._http.reject("sort payments by external_id", sorting)
+        external_id = not nobody.rows and sorting.status == httpx.codes.OK
+        self._capabilities = Capabilities(await self._version(key), external_id)
+        return self._capabilities
+
+    async def _version(self, key: str) -> str:
+        answer = await self._get("/openapi.json", key, {})
+        info = answer.body.get("info") if isinstance(answer.body, dict) else None
+        version = info.get("version") if isinstance(info, dict) else None
+        return version if isinstance(version, str) and re.fullmatch(r"[\w.+-]{1,40}", version) else "unknown"
+
+    async def wallet(self, key: str) -> WalletInfo:
+        answer = await self._get(_WALLET, key, {})
+        if answer.status != httpx.codes.OK:
+            self._http.reject("show the wallet", answer)
+        body = answer.body
+        if not isinstance(body, dict) or not isinstance(body.get("name"), str):
+            raise self._lying("GET", _WALLET, "name is missing")
+        try:
+            balance_msat = integer(body, "balance")
+        except AnswerError as lie:
+            raise self._lying("GET", _WALLET, str(lie)) from lie
+        wallet_id = body.get("id")
+        return WalletInfo(wallet_id, body["name"], balance_msat, can_pay=wallet_id is not None)
+
+    # --- writing
+
+    async def create_invoice(
+        self,
+        invoice_key: str,
+        *,
+        amount_sats: int,
+        memo: str,
+        expiry_s: int,
+        extra: Mapping[str, object],
+        external_id: str,
+        internal: bool = True,
+    ) -> Invoice:
+        """An invoice of the key's wallet. `internal`: only wallets of the same LNbits can pay it, without a node.
+
+        After WalletUnavailable there may be an orphan invoice in the wallet, which is harmless.
+        """
+        answer = await self._http.call(
+            "POST",
+            _PAYMENTS,
+            invoice_key,
+            timeout_s=self._timeout_s,
+            body={
+                "out": False,
+                "unit": "sat",
+                "amount": amount_sats,
+                "memo": self._memo(memo, external_id),
+                "internal": internal,
+                "expiry": expiry_s,
+                "extra": self._stamped(extra, external_id),
+                "external_id": external_id,
+            },
+        )
+        if answer.status != httpx.codes.CREATED:
+            self._http.reject(f"create an invoice of {amount_sats} sats", answer)
+        try:
+            return _checked_invoice(parse_payment(answer.body), amount_sats)
+        except (AnswerError, invoices.InvoiceError) as lie:
+            raise self._lying("POST", _PAYMENTS, f"invoice of {amount_sats} sats: {lie}") from lie
+
+    async def pay(self, admin_key: str, bolt11: str, *, extra: Mapping[str, object], external_id: str) -> PayAnswer:
+        """Pay the invoice from the key's wallet. Never raises WalletError; sends once, whatever happens."""
+        body = {
+            "out": True,
+            "bolt11": bolt11,
+            "extra": self._stamped(extra, external_id),
+            "external_id": external_id,
+        }
+        try:
+            answer = await self._http.call("POST", _PAYMENTS, admin_key, timeout_s=self._pay_timeout_s, body=body)
+        except WalletRefused as error:
+            return PayAnswer(Answer.FAILURE, permanent=True, detail=str(error))
+        except WalletError as error:
+            return PayAnswer(Answer.UNKNOWN, permanent=False, detail=str(error))
+        return _pay_answer(answer, bolt11)
+
+    def _stamped(self, extra: Mapping[str, object], external_id: str) -> dict[str, object]:
+        stamped = {**extra, "leg_key": external_id, "instance": self._instance_id}
+        text = json.dumps(stamped, default=str, ensure_ascii=False)
+        clean: dict[str, object] = json.loads(text.translate(_NOT_FOR_LNBITS))
+        return clean
+
+    def _memo(self, memo: str, external_id: str) -> str:
+        """Cut to what fits; before 1.5 with the leg key, which a person could not find otherwise."""
+        note = f" [{external_id}]" if self._capabilities and not self._capabilities.external_id else ""
+        room = _MAX_MEMO_BYTES - len(note.encode())
+        return memo.translate(_NOT_FOR_LNBITS).encode()[:room].decode(errors="ignore") + note
+
+    # --- reading
+
+    async def payments(
+        self, key: str, *, page_size: int = LARGEST_PAGE, **filters: Unpack[PaymentFilters]
+    ) -> list[WalletPayment]:
+        """All of the wallet's payments that match, failed ones too; see `iter_payments`."""
+        return [payment async for page in self.iter_payments(key, page_size=page_size, **filters) for payment in page]
+
+    async def iter_payments(
+        self, key: str, *, page_size: int = LARGEST_PAGE, **filters: Unpack[PaymentFilters]
+    ) -> AsyncIterator[list[WalletPayment]]:
+        """The wallet's matching payments page by page, each payment once; pages may be empty.
+
+        Oldest first, without gaps whatever arrives meanwhile. With `updated_since` latest change first instead;
+        a payment that changes during the reading may be missed, and is found by a next reading that starts
+        where this one started.
+        """
+        assert 1 <= page_size <= LARGEST_PAGE
+        by_change = "updated_since" in filters
+        pages = self._latest_changes if by_change else self._oldest_first
+        async for rows in pages(key, filters, page_size):
+            yield self._matching(rows, filters)
+
+    async def find_by_leg_key(self, key: str, leg_key: str, tag: str) -> list[WalletPayment]:
+        """The wallet's payments made for this leg, in this database's life or another's. By index where there is
+        an `external_id`; else through all payments with the machine's tag."""
+        if (await self._known_capabilities(key)).external_id:
+            return await self.payments(key, external_id=leg_key)
+        return [payment for payment in await self.payments(key, tag=tag) if payment.leg_key == leg_key]
+
+    async def find_by_settlement_key(self, key: str, settlement_key_prefix: str, tag: str) -> list[WalletPayment]:
+        """The wallet's payments whose leg key starts so: all legs of a settlement, of any revision."""
+        if (await self._known_capabilities(key)).external_id:
+            return await self.payments(key, external_id_prefix=settlement_key_prefix)
+        tagged = await self.payments(key, tag=tag)
+        return [payment for payment in tagged if (payment.leg_key or "").startswith(settlement_key_prefix)]
+
+    async def _known_capabilities(self, key: str) -> Capabilities:
+        return self._capabilities or await self.probe(key)
+
+    async def _oldest_first(
+        self, key: str, filters: PaymentFilters, page_size: int
+    ) -> AsyncIterator[list[WalletPayment]]:
+        """Each page begins with the second in which the one before ended (SQLite's filter knows no fractions), so
+        that rows which appear, or leave a filtered list (`status`), cannot shift it. `offset` is needed only
+        when more than a page was written within one second, and when a page came short."""
+        params = query_params(filters) | {"sortby": "time", "direction": "asc", "limit": str(page_size)}
+        offset = 0
+        seen: set[str] = set()
+        while True:
+            page = await self._ask_page(key, params | {"offset": str(offset)})
+            self._check_order(page.rows, params.get("time[ge]"))
+            yield [payment for payment in page.rows if payment.checking_id not in seen]
+            if offset + len(page.rows) >= page.total:
+                return
+            self._require_rows(page)
+            last_second = page.rows[-1].created_at
+            if page.rows[0].created_at < last_second:
+                params["time[ge]"] = str(last_second)
+                offset = 0
+                seen = set()
+            else:
+                offset += len(page.rows)
+            seen |= {payment.checking_id for payment in page.rows if payment.created_at == last_second}
+
+    def _require_rows(self, page: _Page) -> None:
+        if not page.rows:
+            raise self._lying("GET", _PAGINATED, f"it counts {page.total} payments but does not show them all")
+
+    def _check_order(self, rows: list[WalletPayment], since: str | None) -> None:
+        times = [payment.created_at for payment in rows]
+        if times != sorted(times) or (times and since is not None and times[0] < int(since)):
+            raise self._lying("GET", _PAGINATED, "the payments are not in the order that was asked for")
+
+    async def _latest_changes(
+        self, key: str, filters: PaymentFilters, page_size: int
+    ) -> AsyncIterator[list[WalletPayment]]:
+        """LNbits sorts by the time of the last change but cannot filter by it. What changes meanwhile moves to
+        the front and only shows rows twice; a filter by status could make rows skip, so that one is applied here."""
+        asked = query_params({**filters})
+        asked.pop("status", None)
+        params = asked | {"sortby": "updated_at", "direction": "desc", "limit": str(page_size)}
+        offset = 0
+        seen: set[str] = set()
+        while True:
+            page = await self._ask_page(key, params | {"offset": str(offset)})
+            recent = [payment for payment in page.rows if payment.updated_at >= filters["updated_since"]]
+            wanted = [p for p in recent if "status" not in filters or p.status == filters["status"]]
+            yield [payment for payment in wanted if payment.checking_id not in seen]
+            seen |= {payment.checking_id for payment in recent}
+            offset += len(page.rows)
+            if len(recent) < len(page.rows) or offset >= page.total:
+                return
+            self._require_rows(page)
+
+    def _matching(self, rows: list[WalletPayment], filters: PaymentFilters) -> list[WalletPayment]:
+        try:
+            return [payment for payment in rows if matches(payment, filters)]
+        except AnswerError as lie:
+            raise self._lying("GET", _PAGINATED, str(lie)) from lie
+
+    async def _ask_page(self, key: str, params: Mapping[str, str]) -> _Page:
+        answer = await self._get(_PAGINATED, key, params)
+        if answer.status != httpx.codes.OK:
+            self._http.reject("list payments", answer)
+        try:
+            return _parse_page(answer.body)
+        except AnswerError as lie:
+            raise self._lying("GET", _PAGINATED, str(lie)) from lie
+
+    async def _get(self, path: str, key: str, params: Mapping[str, str]) -> HttpAnswer:
+        return await self._http.call("GET", path, key, timeout_s=self._timeout_s, params=params)
+
+    def _lying(self, method: str, path: str, what: str) -> WalletUnavailable:
+        return WalletUnavailable(f"LNbits at {self._http.url} answered {method} {path} wrongly: {what}.")
+
+
+@dataclass(frozen=True, slots=True)
+class _Page:
+    rows: list[WalletPayment]
+    total: int
+
+
+def _parse_page(body: object) -> _Page:
+    if not isinstance(body, dict) or not isinstance(body.get("data"), list):
+        raise AnswerError("the list of payments is missing or truncated")
+    page = _Page([parse_payment(row) for row in body["data"]], integer(body, "total"))
+    if len({payment.wallet_id for payment in page.rows}) > 1:
+        raise AnswerError("payments of several wallets came for one key")
+    return page
+
+
+def _checked_invoice(row: WalletPayment, amount_sats: int) -> Invoice:
+    decoded = invoices.decode(row.bolt11)
+    if decoded.amount_msat != amount_sats * 1000:
+        raise AnswerError(f"it asks for {decoded.amount_msat} msats")
+    if decoded.payment_hash != row.payment_hash:
+        raise AnswerError(f"its payment hash is {decoded.payment_hash}, not {row.payment_hash}")
+    return Invoice(row.payment_hash, row.bolt11, amount_sats, decoded.expires_at)
+
+
+def _pay_answer(answer: HttpAnswer, bolt11: str) -> PayAnswer:
+    """LNBITS: only a refusal is a failure, only a 201 of *this* payment says success or pending."""
+    if refusal(answer):
+        permanent = answer.status != httpx.codes.TOO_MANY_REQUESTS
+        detail = f"HTTP {answer.status}, {answer.detail}"
+        return PayAnswer(Answer.FAILURE, permanent, detail, answer.retry_after_s)
+    unknown = PayAnswer(Answer.UNKNOWN, permanent=False, detail=f"HTTP {answer.status}, {answer.detail}")
+    if answer.status != httpx.codes.CREATED:
+        return unknown
+    try:
+        payment = parse_payment(answer.body)
+    except AnswerError as lie:
+        return PayAnswer(Answer.UNKNOWN, permanent=False, detail=f"HTTP 201, but {lie}")
+    this_one = payment.outgoing and payment.bolt11.lower() == bolt11.lower()
+    if not this_one or payment.status not in (Answer.SUCCESS, Answer.PENDING):
+        return unknown
+    return PayAnswer(payment.status, permanent=False, detail=f"payment {payment.checking_id}")
