@@ -12,6 +12,10 @@ from decimal import Decimal
 from enum import StrEnum
 
 
+#: How the description of every payee begins that is a wallet of the same LNbits.
+INTERNAL_PAYEE = "LNbits wallet"
+
+
 class SettlementStatus(StrEnum):
     """SPEC section 5."""
 

@@ -8,19 +8,19 @@ name says `discount_pct` (0..100, as machines send it). `exchange_rate` is sats 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal, localcontext
+from decimal import ROUND_FLOOR, ROUND_HALF_EVEN, Context, Decimal, Inexact, InvalidOperation, Overflow, localcontext
 
-#: Enough digits that no product of amounts (19), rates and percentages is ever rounded on the way.
-_EXACT = Context(prec=120)
+#: Enough digits that no product of amounts (19), rates and percentages is ever rounded on the way; if one were,
+#: `decimal.Inexact` is raised.
+_EXACT = Context(prec=120, traps=[Inexact, InvalidOperation, Overflow])
 
 #: Currencies whose minor unit is not a hundredth (ISO 4217).
-_MINOR_DIGITS = {
-    **dict.fromkeys(
-        "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(),
-        0,
-    ),
-    **dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3),
-}
+_NO_MINOR_UNIT = (
+    *("BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG"),
+    *("RWF", "UGX", "UYI", "VND", "VUV", "XAF", "XOF", "XPF"),
+)
+_THOUSANDTHS = ("BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND")
+_MINOR_DIGITS = dict.fromkeys(_NO_MINOR_UNIT, 0) | dict.fromkeys(_THOUSANDTHS, 3)
 
 
 def split_two_stage_commission(commission_sats: int, super_fee_pct: Decimal) -> tuple[int, int]:
@@ -135,7 +135,8 @@ def sats_to_minor(amount_sats: int, exchange_rate: Decimal, currency: str) -> in
         raise ValueError("the fiat value of sats needs an exchange rate above 0")
     numerator, denominator = exchange_rate.as_integer_ratio()
     # Exact integers: half up is floor(x + 1/2).
-    return (2 * amount_sats * 10 ** minor_digits(currency) * denominator + numerator) // (2 * numerator)
+    minor_per_major: int = 10 ** minor_digits(currency)
+    return (2 * amount_sats * minor_per_major * denominator + numerator) // (2 * numerator)
 
 
 def minor_to_sats(amount_minor: int, exchange_rate: Decimal, currency: str) -> int:

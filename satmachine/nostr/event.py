@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
-from typing import TypeGuard
 
 import orjson
 from coincurve import PrivateKey, PublicKeyXOnly
@@ -104,7 +103,9 @@ def parse_event(obj: object) -> Event | Fault:
     get = obj.get
     event_id, pubkey, sig = get("id"), get("pubkey"), get("sig")
     created_at, kind, content = get("created_at"), get("kind"), get("content")
-    if not (_is_hex(event_id, 64) and _is_hex(pubkey, 64) and _is_hex(sig, 128)):
+    if type(event_id) is not str or type(pubkey) is not str or type(sig) is not str:
+        return Fault.BAD_SHAPE
+    if not _are_lower_hex(event_id, pubkey, sig):
         return Fault.BAD_SHAPE
     # type() and not isinstance(): a bool is an int, and true is no time.
     if type(created_at) is not int or not 0 <= created_at < MAX_CREATED_AT:
@@ -152,12 +153,13 @@ def sign(kind: int, content: str, tags: Sequence[Sequence[str]], created_at: int
     return Event(new_id, pubkey, created_at, kind, tuple(tuple(tag) for tag in tags), content, sig)
 
 
-def _is_hex(value: object, digits: int) -> TypeGuard[str]:
-    """Lower-case hex of exactly so many digits. The round trip is quicker than a regular expression."""
-    if type(value) is not str or len(value) != digits:
+def _are_lower_hex(event_id: str, pubkey: str, sig: str) -> bool:
+    """64, 64 and 128 digits. One round trip for all is quicker than a regular expression for each."""
+    if len(event_id) != 64 or len(pubkey) != 64 or len(sig) != 128:
         return False
+    digits = event_id + pubkey + sig
     try:
-        return bytes.fromhex(value).hex() == value
+        return bytes.fromhex(digits).hex() == digits
     except ValueError:
         return False
 

@@ -162,24 +162,22 @@ class Session:
         if isinstance(result, Fault):
             self._fault(result)
             return
-        self._delivered()
+        now = self._delivered()
         if isinstance(result, Event):
             self._health.events += 1
-            self._note_time_of(result)
+            if result.kind == SETTLEMENT_KIND:
+                # For `since` at the next connect. A clock that is ahead must not hide others' sales.
+                self.newest_settlement_at = max(self.newest_settlement_at or 0, min(result.created_at, now))
         elif result is Dropped.DUPLICATE:
             self._health.duplicates += 1
         else:
             self._health.shed += 1
 
-    def _delivered(self) -> None:
-        self._health.last_event_at = int(self._clock())
+    def _delivered(self) -> int:
+        now = int(self._clock())
+        self._health.last_event_at = now
         self._health.missed = 0
-
-    def _note_time_of(self, event: Event) -> None:
-        """For `since` at the next connect. A machine whose clock is ahead must not hide the others' sales."""
-        if event.kind == SETTLEMENT_KIND:
-            created_at = min(event.created_at, int(self._clock()))
-            self.newest_settlement_at = max(created_at, self.newest_settlement_at or 0)
+        return now
 
     def _on_control(self, message: RelayMessage) -> None:
         match message:

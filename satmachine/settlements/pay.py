@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import random
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from random import SystemRandom
 from typing import Protocol
 
 import anyio
@@ -98,7 +98,7 @@ class Payer:
         now: Callable[[], int],
         *,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
-        random_fraction: Callable[[], float] = random.random,
+        random_fraction: Callable[[], float] = SystemRandom().random,
     ) -> None:
         self._store = store
         self._lnbits = lnbits

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from satmachine.models import Position
+from satmachine.store.clients import describe_payee
 
 _DAY_S = 86_400
 
@@ -21,8 +22,8 @@ def of_sale(conn: sqlite3.Connection, machine_id: str, *, settlement_id: int, oc
             left_today = row["daily_limit_minor"] - row["used_today"]
             weight, cap = min(weight, left_today), min(cap, left_today)
         if weight > 0:
-            label, mode, payee = row["label"], row["mode"], row["payee"]
-            positions.append(Position(row["id"], label, mode, payee, weight, max(cap, 0)))
+            payee = describe_payee(row["payee_kind"], row["payee"])
+            positions.append(Position(row["id"], row["label"], row["mode"], payee, weight, max(cap, 0)))
     return positions
 
 
@@ -44,7 +45,7 @@ used AS (
       AND p.settlement_id IS NOT ?2
     GROUP BY p.client_id
 )
-SELECT c.id, c.label, c.mode, c.payee, c.daily_limit_minor,
+SELECT c.id, c.label, c.mode, c.payee_kind, c.payee, c.daily_limit_minor,
        coalesce(d.now_minor, 0) AS confirmed_now, coalesce(d.then_minor, 0) AS confirmed_then,
        coalesce(u.now_minor, 0) AS used_now, coalesce(u.then_minor, 0) AS used_then,
        coalesce(u.today_minor, 0) AS used_today

@@ -32,6 +32,16 @@ def get(conn: sqlite3.Connection, settlement_id: int) -> Settlement:
     return rows.load(Settlement, row)
 
 
+def id_of_key(conn: sqlite3.Connection, machine_id: str, settlement_key: str) -> int | None:
+    """The settlement of this machine that a payment belongs to, by settlement key or payment hash."""
+    row = conn.execute(
+        "SELECT id FROM dca_settlements WHERE machine_id = ?1 AND (settlement_key = ?2 OR payment_hash = ?2) "
+        "ORDER BY settlement_key IS NULL LIMIT 1",
+        (machine_id, settlement_key),
+    ).fetchone()
+    return None if row is None else int(row["id"])
+
+
 def event_is_known(conn: sqlite3.Connection, event_id: str) -> bool:
     """Whether this event is already in the books, with its settlement or in quarantine."""
     return (
@@ -247,6 +257,22 @@ def release_reactivated(conn: sqlite3.Connection) -> list[int]:
         "(SELECT id FROM dca_machines WHERE active = 1 AND in_config = 1) RETURNING id"
     )
     return [int(row["id"]) for row in found]
+
+
+def payment_arrived(conn: sqlite3.Connection, machine_id: str, payment_hash: str) -> bool:
+    """A sweep has seen this payment: whether a settlement knows it. One that waits for it is proven next."""
+    row = conn.execute(
+        "SELECT id, status, hold_reason FROM dca_settlements WHERE machine_id = ? AND payment_hash = ?",
+        (machine_id, payment_hash),
+    ).fetchone()
+    if row is None:
+        return False
+    conn.execute(
+        "UPDATE dca_settlements SET status = 'pending', hold_reason = NULL, error = NULL, next_attempt_at = 0 "
+        "WHERE id = ? AND proof = 'waiting' AND (status = 'pending' OR hold_reason = 'payment_not_found')",
+        (row["id"],),
+    )
+    return True
 
 
 def recent_rates(

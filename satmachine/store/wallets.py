@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from satmachine.models import HoldReason, Leg
+from satmachine.models import INTERNAL_PAYEE, HoldReason, Leg
 from satmachine.store import legs, rows
 
 
@@ -205,7 +205,7 @@ def _adopt(conn: sqlite3.Connection, leg: Leg, payment: Outgoing, now: int) -> b
         legs.hold(conn, leg, reason=HoldReason.CONTRADICTION, error=error, evidence=evidence)
         return False
     if invoice is None or invoice.payment_hash is not None:
-        internal = leg.payee.startswith("LNbits wallet")
+        internal = leg.payee.startswith(INTERNAL_PAYEE)
         generation = legs.begin_invoice(conn, leg, amount_sats=leg.amount_sats, internal=internal, now=now)
         assert generation is not None, "nobody else writes in this transaction"
     else:

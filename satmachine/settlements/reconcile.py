@@ -1,0 +1,192 @@
+"""The second witness: read the machines' wallets and land what the relays never delivered (SPEC section 6.3).
+
+One sweep of one machine: its balance, its incoming payments since the last sweep, and its tagged outgoing ones.
+Nothing is paid here. A machine pays nothing before its wallet was swept once in this run, so that a database that
+was restored or lost learns first what has been paid already.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from satmachine.config import Config, Machine
+from satmachine.errors import WalletRefused
+from satmachine.models import Answer, Claim, LandingResult, Rejection
+from satmachine.settlements.land import Rules, land_claim
+from satmachine.settlements.parse import claim_from_payment
+from satmachine.settlements.pay import payment_tag
+from satmachine.store import settlements, wallets
+from satmachine.store.database import Store
+from satmachine.store.wallets import Outgoing, SweepMarks
+from satmachine.wallet.lnbits import Lnbits
+from satmachine.wallet.rows import WalletPayment
+
+log = logging.getLogger(__name__)
+
+#: How far back each sweep reads again: clocks differ, and rows are committed after their time stamp.
+OVERLAP_S = 600
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What a sweep found; `landed` are sales that no event has told of so far."""
+
+    landed: int
+    unmatched: int
+    adopted: int
+    safe_mode: str | None
+
+
+class Reconciler:
+    """Sweeps machine wallets."""
+
+    def __init__(self, store: Store, lnbits: Lnbits, config: Callable[[], Config], now: Callable[[], int]) -> None:
+        self._store = store
+        self._lnbits = lnbits
+        self._config = config
+        self._now = now
+
+    async def sweep(self, machine: Machine) -> Sweep:
+        """Read a machine's wallet from where the last sweep ended. Raises WalletError, ConfigError, StoreError."""
+        key = machine.wallet.admin_key.resolve(self._config().environ)
+        await self._check_wallet(machine, key)
+        marks = await self._store.read(wallets.marks, machine.id)
+        begun_at = self._now()
+        adopted = await self._sweep_outgoing(machine, key, marks)
+        landed, unmatched = await self._sweep_incoming(machine, key, marks)
+        reached = SweepMarks(begun_at - OVERLAP_S, begun_at - OVERLAP_S)
+        await self._store.write(wallets.mark_swept, machine.id, reached, self._now())
+        safe_mode = await self._store.write(wallets.refresh_safe_mode, machine.id)
+        return Sweep(landed, unmatched, adopted, safe_mode)
+
+    async def _check_wallet(self, machine: Machine, key: str) -> None:
+        info = await self._lnbits.wallet(key)
+        if not info.can_pay or info.wallet_id is None:
+            raise WalletRefused(
+                f"machine {machine.id}: wallet.admin_key is an invoice key, which cannot pay; use the admin key",
+                status=403,
+            )
+        capabilities = await self._lnbits.probe(key)
+        known = await self._store.read(wallets.wallet_id, machine.id)
+        owner = await self._store.read(wallets.owner_of_wallet, info.wallet_id)
+        if known not in (None, info.wallet_id):
+            raise WalletRefused(
+                f"machine {machine.id}: wallet.admin_key belongs to another wallet than before; put the old key back, "
+                "or give the machine a new id",
+                status=409,
+            )
+        if owner not in (None, machine.id):
+            raise WalletRefused(
+                f"machine {machine.id} shares its wallet with machine {owner}: a sale could be paid from either; "
+                "give each machine a wallet of its own",
+                status=409,
+            )
+        await self._store.write(
+            wallets.reached,
+            machine.id,
+            wallet_id=info.wallet_id,
+            balance_sats=info.balance_msat // 1000,
+            version=capabilities.version,
+            now=self._now(),
+        )
+
+    async def _sweep_outgoing(self, machine: Machine, key: str, marks: SweepMarks) -> int:
+        """Learn of every tagged payment, whoever made it."""
+        since = max(marks.known_until - OVERLAP_S, machine.payouts_since, 0)
+        adopted = 0
+        async for page in self._lnbits.iter_payments(
+            key, tag=payment_tag(machine), incoming=False, created_since=since
+        ):
+            adopted += await self._store.write(wallets.note_outgoing, machine.id, outgoing(page), self._now())
+        if adopted:
+            log.warning("machine %s: adopted %d payment(s) that were made in an earlier life", machine.id, adopted)
+        return adopted
+
+    async def _sweep_incoming(self, machine: Machine, key: str, marks: SweepMarks) -> tuple[int, int]:
+        since = max(marks.swept_until - OVERLAP_S, machine.payouts_since, 0)
+        landed = unmatched = 0
+        async for page in self._lnbits.iter_payments(key, incoming=True, updated_since=since):
+            wanted = [row for row in page if row.status is Answer.SUCCESS and row.created_at >= machine.payouts_since]
+            if not wanted:
+                continue
+            more_landed, more_unmatched = await self._store.write(
+                note_incoming,
+                machine,
+                wanted,
+                may_land=self._config().payouts.require_payment_proof,
+                now=self._now(),
+            )
+            landed, unmatched = landed + more_landed, unmatched + more_unmatched
+        if landed:
+            log.warning("machine %s: landed %d sale(s) from its wallet that no event told of", machine.id, landed)
+        return landed, unmatched
+
+
+def note_incoming(
+    conn: sqlite3.Connection, machine: Machine, found: Sequence[WalletPayment], *, may_land: bool, now: int
+) -> tuple[int, int]:
+    """Match settled incoming payments to settlements, in one transaction; returns (landed, newly unmatched).
+
+    `may_land` False (no payment proof is required): only report, so that one sale cannot be landed under two keys.
+    """
+    landed = unmatched = 0
+    rules = Rules(machine_active=machine.active, payouts_since=machine.payouts_since)
+    for row in found:
+        if settlements.payment_arrived(conn, machine.id, row.payment_hash):
+            continue
+        claim = claim_from_payment(
+            row.extra,
+            machine,
+            payment_hash=row.payment_hash,
+            amount_sats=row.amount_sats,
+            settled_at=row.updated_at,
+        )
+        reason = _why_not(claim, may_land=may_land)
+        if reason is None and isinstance(claim, Claim):
+            landing = land_claim(conn, claim, rules, now)
+            landed += landing.result is LandingResult.LANDED
+            reason = landing.detail if landing.result is LandingResult.CONFLICT else None
+        if reason is not None:
+            unmatched += wallets.note_unmatched(
+                conn,
+                machine.id,
+                payment_hash=row.payment_hash,
+                amount_sats=row.amount_sats,
+                memo=row.memo,
+                extra=row.extra,
+                settled_at=row.updated_at,
+                reason=reason,
+                now=now,
+            )
+    return landed, unmatched
+
+
+def outgoing(found: Sequence[WalletPayment]) -> list[Outgoing]:
+    """The tagged payments of a page that have moved sats, or still may."""
+    return [
+        Outgoing(
+            payment_hash=row.payment_hash,
+            leg_key=row.leg_key,
+            bolt11=row.bolt11,
+            amount_sats=row.amount_sats,
+            status="success" if row.status is Answer.SUCCESS else "pending",
+            expires_at=row.expires_at,
+            extra=row.extra,
+            made_at=row.created_at,
+        )
+        for row in found
+        if row.outgoing and row.leg_key is not None and row.status is not Answer.FAILURE
+    ]
+
+
+def _why_not(claim: Claim | Rejection | None, *, may_land: bool) -> str | None:
+    if claim is None:
+        return "it carries nothing about a sale: a top-up, or a sale whose split is not known"
+    if isinstance(claim, Rejection):
+        return claim.detail
+    if not may_land:
+        return "require_payment_proof is false: sales are landed from events only"
+    return None

@@ -1,0 +1,263 @@
+"""Does the work that the books say is due: prove, plan, pay (SPEC section 5).
+
+Crash-only: what is due is asked of the database, the wake-up only saves the wait. In memory is just which rows are
+being worked on right now, so that none is taken twice. Every row is a task of its own: a slow or failing one never
+delays another, and a machine takes no more than its share of the places.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from random import SystemRandom
+
+import anyio
+
+from satmachine.config import Config, Machine
+from satmachine.errors import ConfigError, WalletError, WalletUnavailable
+from satmachine.models import HoldReason, Settlement
+from satmachine.settlements.parse import names_a_sale
+from satmachine.settlements.pay import Payer, backoff_s, payment_tag
+from satmachine.settlements.payees import terms_for
+from satmachine.settlements.plan import Terms
+from satmachine.settlements.planning import Bounds, Outcome, plan_settlement
+from satmachine.settlements.prove import NotYet, Proven, Refuted, judge
+from satmachine.settlements.reconcile import outgoing
+from satmachine.store import legs, settlements, wallets
+from satmachine.store.database import Store
+from satmachine.store.wallets import Outgoing
+from satmachine.wallet.lnbits import Lnbits
+
+log = logging.getLogger(__name__)
+
+_random_fraction = SystemRandom().random
+
+#: Rows that one machine, and all machines together, may have in work at a time.
+PER_MACHINE = 4
+IN_WORK = 32
+#: How long the loop sleeps at the most when nothing wakes it.
+IDLE_S = 5.0
+#: How far before an event the payment of a sale without payment hash is looked for.
+_SEARCH_BACK_S = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One due row."""
+
+    kind: str
+    id: int
+    machine_id: str
+
+
+class Worker:
+    """The loop that prove, plan and pay run in."""
+
+    def __init__(
+        self,
+        store: Store,
+        lnbits: Lnbits,
+        payer: Payer,
+        config: Callable[[], Config],
+        now: Callable[[], int],
+        *,
+        guard: Callable[[Item, Callable[[], Awaitable[None]]], Awaitable[None]],
+    ) -> None:
+        """`guard` runs one item and keeps a surprise in it from ending the loop (the daemon's; DESIGN)."""
+        self._store = store
+        self._lnbits = lnbits
+        self._payer = payer
+        self._config = config
+        self._now = now
+        self._guard = guard
+        self._wake = anyio.Event()
+        self._in_work: dict[tuple[str, int], str] = {}
+        self._swept: set[str] = set()
+
+    def wake(self) -> None:
+        """Something was committed that may be due now."""
+        self._wake.set()
+
+    def may_pay(self, machine_id: str) -> None:
+        """This machine's wallet was swept in this run: what was paid in another life is known."""
+        self._swept.add(machine_id)
+        self.wake()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with anyio.create_task_group() as group:
+            while True:
+                self._wake = anyio.Event()
+                for item in await self._take():
+                    group.start_soon(self._work, item)
+                with anyio.move_on_after(IDLE_S):
+                    await self._wake.wait()
+
+    async def _take(self) -> list[Item]:
+        """Due rows that fit into the free places, at most PER_MACHINE of each machine."""
+        now = self._now()
+        due = await self._store.read(_due, now)
+        places = Counter(self._in_work.values())
+        taken = []
+        for item in due:
+            key = (item.kind, item.id)
+            if key in self._in_work or places[item.machine_id] >= PER_MACHINE or len(self._in_work) >= IN_WORK:
+                continue
+            if item.kind == "leg" and item.machine_id not in self._swept:
+                continue
+            self._in_work[key] = item.machine_id
+            places[item.machine_id] += 1
+            taken.append(item)
+        return taken
+
+    async def _work(self, item: Item) -> None:
+        try:
+            await self._guard(item, lambda: self._do(item))
+        finally:
+            del self._in_work[(item.kind, item.id)]
+            self.wake()
+
+    async def _do(self, item: Item) -> None:
+        if item.kind == "leg":
+            await self._payer.advance(item.id)
+            return
+        settlement = await self._store.read(settlements.get, item.id)
+        machine = self._config().machine(settlement.machine_id)
+        if machine is None or settlement.status != "pending":
+            return
+        try:
+            if settlement.proof == "waiting" and not await self._prove(settlement, machine):
+                return
+            await self._plan(item.id, machine)
+        except (WalletError, ConfigError) as error:
+            at_least_s = error.retry_after_s or 0 if isinstance(error, WalletUnavailable) else 0
+            await self._postpone(settlement, str(error), at_least_s=at_least_s)
+
+    # --- prove
+
+    async def _prove(self, settlement: Settlement, machine: Machine) -> bool:
+        """Ask the wallet; True once the settlement is proven, or needs no proof."""
+        if not self._config().payouts.require_payment_proof:
+            key = settlement.payment_hash or settlement.txid or settlement.bitspire_event_id
+            return await self._mark_proven(settlement, None, str(key), settlement.occurred_at, "waived")
+        payment_hash = settlement.payment_hash or await self._find_hash(settlement, machine)
+        if payment_hash is None:
+            verdict: Proven | NotYet | Refuted = NotYet("the event has no payment_hash, and no payment names it")
+        else:
+            rows = await self._lnbits.payments(self._key(machine), payment_hash=payment_hash)
+            verdict = judge(settlement, rows, machine, machine.payouts_since)
+        if isinstance(verdict, Proven):
+            return await self._mark_proven(
+                settlement, verdict.payment_hash, verdict.payment_hash, verdict.occurred_at, "proven"
+            )
+        if isinstance(verdict, Refuted):
+            await self._hold(settlement, verdict.reason, verdict.detail)
+        elif self._now() - settlement.landed_at >= self._config().payouts.proof_wait_s:
+            reason = HoldReason.PAYMENT_NOT_FOUND if payment_hash else HoldReason.NO_PAYMENT_HASH
+            await self._hold(settlement, reason, verdict.detail)
+        else:
+            await self._postpone(settlement, f"waiting for the customer's payment: {verdict.detail}")
+        return False
+
+    async def _find_hash(self, settlement: Settlement, machine: Machine) -> str | None:
+        """The payment whose `extra` names this sale's txid or event; None if none does, or more than one."""
+        event_ids = await self._store.read(settlements.event_ids, settlement.id)
+        found = set()
+        since = max(settlement.occurred_at - _SEARCH_BACK_S, machine.payouts_since)
+        async for page in self._lnbits.iter_payments(self._key(machine), incoming=True, created_since=since):
+            found |= {
+                row.payment_hash for row in page if names_a_sale(row.extra, txid=settlement.txid, event_ids=event_ids)
+            }
+        return found.pop() if len(found) == 1 else None
+
+    async def _mark_proven(
+        self, settlement: Settlement, payment_hash: str | None, key: str, occurred_at: int, proof: str
+    ) -> bool:
+        taken = await self._store.read(settlements.id_of_key, settlement.machine_id, key)
+        if taken not in (None, settlement.id):
+            await self._hold(settlement, HoldReason.PAYMENT_MISMATCH, f"this payment is already settlement {taken}'s")
+            return False
+        return await self._store.write(
+            settlements.mark_proven,
+            settlement,
+            payment_hash=payment_hash,
+            settlement_key=key,
+            occurred_at=occurred_at,
+            proof=proof,
+            now=self._now(),
+        )
+
+    # --- plan
+
+    async def _plan(self, settlement_id: int, machine: Machine) -> None:
+        """Before a settlement's first leg, the wallet is asked for everything that was ever paid for this sale."""
+        settlement = await self._store.read(settlements.get, settlement_id)
+        if settlement.status != "pending" or settlement.settlement_key is None or settlement.planned_at is not None:
+            return
+        prefix = f"sm1:{settlement.settlement_key}:"
+        found = await self._lnbits.find_by_settlement_key(self._key(machine), prefix, payment_tag(machine))
+        outcome = await self._store.write(
+            _plan_with_evidence,
+            settlement_id,
+            outgoing(found),
+            terms_for(self._config(), machine.id),
+            Bounds(machine.max_commission_pct, machine.max_rate_deviation, machine.daily_limit_sats),
+            self._now(),
+        )
+        if outcome is not None:
+            _report_plan(outcome, machine)
+
+    # --- helpers
+
+    def _key(self, machine: Machine) -> str:
+        return machine.wallet.admin_key.resolve(self._config().environ)
+
+    async def _hold(self, settlement: Settlement, reason: HoldReason, detail: str) -> None:
+        await self._store.write(settlements.hold, settlement.id, reason=reason, error=detail)
+        log.error("settlement %d of %s is held: %s", settlement.id, settlement.machine_id, detail)
+
+    async def _postpone(self, settlement: Settlement, error: str, *, at_least_s: float = 0) -> None:
+        wait_s = max(at_least_s, min(backoff_s(settlement.attempts, _random_fraction()), 60))
+        until = self._now() + max(1, round(wait_s))
+        await self._store.write(settlements.postpone, settlement.id, until=until, error=error)
+        if settlement.attempts == 0:
+            log.warning("settlement %d of %s: %s", settlement.id, settlement.machine_id, error)
+
+
+def _due(conn: sqlite3.Connection, now: int) -> list[Item]:
+    """What is due, settlements first: planning is quick and makes legs."""
+    waiting = [Item("settlement", row.id, row.machine_id) for row in settlements.due_to_prove(conn, now, 4 * IN_WORK)]
+    return waiting + [Item("leg", leg.id, leg.machine_id) for leg in legs.due(conn, now, 4 * IN_WORK)]
+
+
+def _plan_with_evidence(
+    conn: sqlite3.Connection, settlement_id: int, found: list[Outgoing], terms: Terms, bounds: Bounds, now: int
+) -> Outcome | None:
+    """Plan and adopt in one transaction; payments that the plan does not want hold the settlement."""
+    settlement = settlements.get(conn, settlement_id)
+    wallets.note_outgoing(conn, settlement.machine_id, found, now)
+    outcome = plan_settlement(conn, settlement_id, terms, bounds, now)
+    if outcome is None or outcome.held is not None:
+        return outcome
+    assert outcome.settlement.settlement_key is not None
+    strange = wallets.adopt_foreign(conn, settlement.machine_id, outcome.settlement.settlement_key, now)
+    if strange:
+        detail = "the wallet has paid for this sale what the plan does not know: " + ", ".join(strange)
+        settlements.hold(conn, settlement_id, reason=HoldReason.UNKNOWN_PAYMENTS, error=detail)
+        return Outcome(settlements.get(conn, settlement_id), HoldReason.UNKNOWN_PAYMENTS)
+    return outcome
+
+
+def _report_plan(outcome: Outcome, machine: Machine) -> None:
+    settlement = outcome.settlement
+    if outcome.held is not None:
+        log.error("settlement %d of %s is held: %s", settlement.id, machine.id, settlement.error or outcome.held)
+        return
+    log.info("settlement %d of %s: %d sats planned", settlement.id, machine.id, settlement.gross_sats)
+    if settlement.retained_sats:
+        log.warning(
+            "settlement %d of %s: %d sats stay in the wallet", settlement.id, machine.id, settlement.retained_sats
+        )
