@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
-
 #: How the description of every payee begins that is a wallet of the same LNbits.
 INTERNAL_PAYEE = "LNbits wallet"
 
@@ -254,3 +253,79 @@ class Position:
     payee: str
     weight_minor: int
     cap_minor: int
+
+
+class ClientStatus(StrEnum):
+    """A removed client takes part in nothing any more; its history stays."""
+
+    ACTIVE = "active"
+    PAUSED = "paused"
+    REMOVED = "removed"
+
+
+class DepositStatus(StrEnum):
+    """SPEC section 8: only a pending deposit can be changed."""
+
+    PENDING = "pending"
+    CONFIRMED = "confirmed"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """One LP at one machine; a row of `dca_clients` with its machine's currency and operator."""
+
+    id: int
+    machine_id: str
+    operator_id: str
+    currency: str
+    label: str
+    person: str
+    mode: str
+    daily_limit_minor: int | None
+    status: ClientStatus
+    payee_kind: str
+    payee: str
+    autoforward: str | None
+    autoforward_key_file: str | None
+    created_at: int
+    created_by: str
+    removed_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Deposit:
+    """Cash that an LP brought; a row of `dca_deposits` with its client's label and its machine's operator."""
+
+    id: int
+    client_id: int
+    machine_id: str
+    operator_id: str
+    label: str
+    amount_minor: int
+    currency: str
+    status: DepositStatus
+    notes: str
+    recorded_by: str
+    recorded_at: int
+    decided_by: str | None
+    decided_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What an LP has in a machine, in minor units; legs count at their `effective_at` (SPEC section 8)."""
+
+    client_id: int
+    machine_id: str
+    label: str
+    person: str
+    currency: str
+    confirmed_minor: int
+    spent_minor: int
+    reserved_minor: int
+
+    @property
+    def available_minor(self) -> int:
+        """What is left for sales and payouts."""
+        return self.confirmed_minor - self.spent_minor - self.reserved_minor

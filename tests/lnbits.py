@@ -16,9 +16,7 @@ HAS_EXTERNAL_ID = tuple(map(int, LNBITS_VERSION.split("."))) >= (1, 5)
 
 
 @asynccontextmanager
-async def running_lnbits(
-    data_dir: Path, *, rate_limit_per_minute: int = 1_000_000
-) -> AsyncIterator[LnbitsServer]:
+async def running_lnbits(data_dir: Path, *, rate_limit_per_minute: int = 1_000_000) -> AsyncIterator[LnbitsServer]:
     """An LNbits with a database of its own; for tests that stop, kill or throttle it."""
     environment = ensure_environment(LNBITS_VERSION, say=print)
     server = LnbitsServer(environment, data_dir, rate_limit_per_minute=rate_limit_per_minute)

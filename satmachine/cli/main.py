@@ -1,5 +1,152 @@
-"""Entry point."""
+"""The root of the command line: global options, and a table of nouns (SPEC section 10).
+
+A noun's module is imported when the noun is used, so that `--help` and every read stay quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command, get_group
+
+from satmachine import __version__
+from satmachine.cli.common import Options, parse_tz
+from satmachine.errors import SatmachineError
+
+_RUNNING = "Running it"
+_SALES = "Sales and payments"
+_PEOPLE = "Liquidity providers"
+
+
+@dataclass(frozen=True, slots=True)
+class Noun:
+    """One word after `satmachine`. `target` is "module:attribute"; the attribute is a `Typer` or a function."""
+
+    target: str
+    help: str
+    panel: str
+
+
+NOUNS = {
+    "status": Noun("satmachine.cli.status:status", "What is going on, and what needs you.", _RUNNING),
+    "run": Noun("satmachine.cli.run:run", "The daemon, in the foreground.", _RUNNING),
+    "config": Noun(
+        "satmachine.cli.config_cmd:app", "Check the configuration file, or show what is in force.", _RUNNING
+    ),
+    "machines": Noun("satmachine.cli.machines:app", "The machines, with wallet balance and open work.", _RUNNING),
+    "telemetry": Noun("satmachine.cli.telemetry:app", "What the machines tell of themselves.", _RUNNING),
+    "demo": Noun("satmachine.cli.demo:demo", "Everything on this computer, with real parts.", _RUNNING),
+    "settlements": Noun("satmachine.cli.settlements:app", "The sales, and where every sat of them went.", _SALES),
+    "payments": Noun("satmachine.cli.payments:app", "The payments that sales cause.", _SALES),
+    "splits": Noun("satmachine.cli.splits:app", "How the commission is shared.", _SALES),
+    "quarantine": Noun("satmachine.cli.quarantine:app", "Messages of machines that could not be used.", _SALES),
+    "clients": Noun("satmachine.cli.clients:app", "Who brings cash and gets sats.", _PEOPLE),
+    "deposits": Noun("satmachine.cli.deposits:app", "The cash that they brought.", _PEOPLE),
+}
+
+_HELP = """Pays out the sales of Bitcoin ATMs, each exactly once.
+
+Every read takes --json, every list --csv. Leaves with 0 when done, 1 when something failed or was found,
+2 for a command it does not understand, 3 for a bad configuration, 4 when wallet or relays are out of reach.
+
+Examples:
+
+    satmachine status
+
+    satmachine --operator atitlan settlements list --since 7d
+
+    satmachine --tz America/Guatemala settlements show 12
+"""
+
+
+def load_noun(name: str) -> Any:
+    """Import a noun's module and make its click command."""
+    noun = NOUNS[name]
+    module, _, attribute = noun.target.partition(":")
+    target = getattr(importlib.import_module(module), attribute)
+    if isinstance(target, typer.Typer):
+        command: Any = get_group(target)
+    else:
+        single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        single.command(name)(target)
+        command = get_command(single)
+    command.name = name
+    return command
+
+
+class Nouns(TyperGroup):
+    """Lists the nouns from the table, and imports the one that is used."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, noun in NOUNS.items():
+            self.add_command(TyperCommand(name, short_help=noun.help, help=noun.help, rich_help_panel=noun.panel))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Exchange the table's entry for the real command."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load_noun(name) if name in NOUNS else command, rest
+
+    def invoke(self, ctx: Any) -> Any:
+        """Turn an expected error into a message and its exit code; a surprise keeps its traceback."""
+        try:
+            return super().invoke(ctx)
+        except SatmachineError as error:
+            typer.secho("Error: ", fg=typer.colors.RED, err=True, nl=False)
+            typer.echo(str(error), err=True)
+            raise typer.Exit(error.exit_code) from None
+
+
+app = typer.Typer(
+    name="satmachine",
+    cls=Nouns,
+    help=_HELP,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"satmachine {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    ctx: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            metavar="FILE",
+            help="The configuration file; else $SATMACHINE_CONFIG, else /etc/satmachine/config.toml.",
+        ),
+    ] = None,
+    operator: Annotated[
+        str | None,
+        typer.Option(envvar="SATMACHINE_OPERATOR", metavar="ID", help="Limit everything to this operator's machines."),
+    ] = None,
+    tz: Annotated[
+        str, typer.Option(metavar="ZONE", help="Show times in this zone, like America/Guatemala. JSON stays UTC.")
+    ] = "UTC",
+    actor: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Who is doing this, for notes and audit log; else your login.")
+    ] = None,
+    version: Annotated[  # noqa: ARG001
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Keep the global options for the commands."""
+    ctx.obj = Options(config_path=config, operator=operator or None, tz=parse_tz(tz), actor=actor)
 
 
 def main() -> None:
-    """Start."""
+    """Entry point of the `satmachine` script."""
+    app()

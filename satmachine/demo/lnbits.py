@@ -137,7 +137,7 @@ def _python_version(candidate: str) -> str | None:
     """Its version as "3.11" when it works, can make virtual environments and suits LNbits; else None."""
     program = "import sys, venv, ensurepip; print(*sys.version_info[:2])"
     try:
-        answer = subprocess.run(  # noqa: S603
+        answer = subprocess.run(
             [candidate, "-c", program],
             capture_output=True,
             text=True,
@@ -188,7 +188,7 @@ def _run_logged(command: list[str], log: Path, on_line: Callable[[str], None]) -
     """Run to the end, keep all output in `log`; raises SatmachineError with its last lines on failure."""
     with (
         log.open("a") as kept,
-        subprocess.Popen(  # noqa: S603
+        subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=_clean_env({})
         ) as process,
     ):
@@ -260,7 +260,7 @@ class LnbitsServer:
         for folder in ("logs", "extensions"):
             (self.data_dir / folder).mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: ASYNC220, S603  returns at once
+            self._process = subprocess.Popen(  # noqa: ASYNC220  returns at once
                 self._command(),
                 cwd=self._site_packages,  # LNbits looks for its static files below the working directory
                 env=_clean_env(self._settings()),

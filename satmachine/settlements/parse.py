@@ -43,7 +43,7 @@ class MachineTerms(Protocol):
     def fallback_commission_pct(self) -> Decimal: ...
 
 
-class _Unusable(Exception):  # noqa: N818 - it never leaves this module
+class _Unusable(Exception):
     """Carries a `Rejection` from a field's check to the top of this module."""
 
     def __init__(self, rejection: Rejection) -> None:

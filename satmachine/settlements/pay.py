@@ -24,9 +24,12 @@ from satmachine.settlements.transition import Decision, Sighting, Step, View, de
 from satmachine.store import clients, legs, settlements
 from satmachine.store.database import Store
 from satmachine.wallet.lnbits import Invoice, Lnbits, PayAnswer
+from satmachine.wallet.lnurl import LnurlInvoice
 from satmachine.wallet.rows import WalletPayment
 
 log = logging.getLogger(__name__)
+
+_random_fraction = SystemRandom().random
 
 #: How long, and how often, a puzzling view is looked at again before a person is called.
 LOOKS = 3
@@ -49,7 +52,7 @@ _SIGHTINGS = {Answer.SUCCESS: Sighting.SUCCESS, Answer.PENDING: Sighting.PENDING
 class ExternalPayees(Protocol):
     """Where invoices of Lightning addresses and LNURLs come from."""
 
-    async def invoice(self, payee: Payee, amount_sats: int, comment: str) -> Invoice: ...
+    async def invoice(self, payee: str, amount_msat: int, *, comment: str = "") -> LnurlInvoice: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ class Job:
         return self.payee is not None and self.payee.invoice_key is not None
 
 
-class Stuck(Exception):  # noqa: N818 - not an error: a leg that a person has to look at
+class Stuck(Exception):
     """This leg cannot go on without a person; `detail` says why."""
 
     def __init__(self, detail: str) -> None:
@@ -82,7 +85,7 @@ class Stuck(Exception):  # noqa: N818 - not an error: a leg that a person has to
         super().__init__(detail)
 
 
-class Superseded(Exception):  # noqa: N818 - not an error: a hold, a pause or a correction came first
+class Superseded(Exception):
     """The leg's state changed while it was worked on; what it is now decides what happens next."""
 
 
@@ -98,7 +101,7 @@ class Payer:
         now: Callable[[], int],
         *,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
-        random_fraction: Callable[[], float] = SystemRandom().random,
+        random_fraction: Callable[[], float] = _random_fraction,
     ) -> None:
         self._store = store
         self._lnbits = lnbits
@@ -191,17 +194,23 @@ class Payer:
         """The payee gets the exact amount, or the amount less the wallet's reserve for it (SPEC section 5)."""
         leg_sats = job.leg.amount_sats
         if self._config().payouts.routing_fees == "machine":
-            return await self._external.invoice(payee, leg_sats, self._memo(job))
+            return await self._fetch(payee, leg_sats, job)
         ask_sats = leg_sats - max(MIN_RESERVE_SATS, leg_sats // 100)
         for _ in range(RESERVE_TRIES):
             if ask_sats <= 0:
                 break
-            invoice = await self._external.invoice(payee, ask_sats, self._memo(job))
+            invoice = await self._fetch(payee, ask_sats, job)
             reserve_sats = await self._lnbits.fee_reserve_sats(self._admin_key(job), invoice.bolt11)
             if ask_sats + reserve_sats <= leg_sats:
                 return invoice
             ask_sats = leg_sats - reserve_sats
         raise Stuck(f"{leg_sats} sats do not cover the amount and the wallet's reserve for routing fees")
+
+    async def _fetch(self, payee: Payee, amount_sats: int, job: Job) -> Invoice:
+        address = payee.lightning_address or payee.lnurl
+        assert address is not None
+        found = await self._external.invoice(address, amount_sats * 1000, comment=self._memo(job))
+        return Invoice(found.payment_hash, found.bolt11, amount_sats, found.expires_at)
 
     async def _recover_invoice(self, job: Job) -> Job:
         """A crash came between the wish and the invoice: adopt what was made, else make it now."""
@@ -242,7 +251,7 @@ class Payer:
             expires_at=row.expires_at,
             adopted=True,
         )
-        log.info("leg %s: adopted payment %s that was made before", job.leg.leg_key, row.payment_hash)
+        log.info("%s: adopted payment %s that was made before", _name(job.leg), row.payment_hash)
         return await self._job(job.leg.id)
 
     async def _send(self, job: Job) -> PayAnswer:
@@ -348,13 +357,13 @@ class Payer:
         evidence = {"source": _evidence(sides.source), "destination": _evidence(sides.destination)}
         detail = _HOLD_TEXT[reason]
         await self._store.write(legs.hold, job.leg, reason=reason, error=detail, evidence=evidence)
-        log.error("leg %s is held: %s", job.leg.leg_key, detail)
+        log.error("%s is held: %s", _name(job.leg), detail)
 
     async def _wait(self, leg_id: int, status: LegStatus, error: str, *, at_least_s: float = 0) -> None:
         leg, _ = await self._store.read(legs.get, leg_id)
         wait_s = max(at_least_s, backoff_s(leg.attempts, self._random_fraction()))
         await self._store.write(legs.postpone, leg, status=status, until=self._now() + round(wait_s), error=error)
-        log.warning("leg %s: %s", leg.leg_key, error)
+        log.warning("%s: %s", _name(leg), error)
 
     async def _retry_later(self, leg_id: int, error: str, *, at_least_s: float) -> None:
         leg, _ = await self._store.read(legs.get, leg_id)
@@ -367,14 +376,14 @@ class Payer:
             await self._wait(leg_id, LegStatus.SENDING, detail, at_least_s=LAST_RETRY_S)
             return
         await self._store.write(legs.postpone, leg, status=LegStatus.FAILED, until=None, error=detail)
-        log.error("leg %s waits for a person: %s", leg.leg_key, detail)
+        log.error("%s waits for a person: %s", _name(leg), detail)
 
     async def _report(self, leg_id: int) -> LegStatus:
         leg, _ = await self._store.read(legs.get, leg_id)
         if leg.settlement_id is not None:
             await self._store.write(settlements.refresh_status, leg.settlement_id, self._now())
         if leg.status is LegStatus.COMPLETED:
-            log.info("leg %s: paid %d sats to %s", leg.leg_key, leg.amount_sats, leg.payee)
+            log.info("%s: paid %d sats to %s", _name(leg), leg.amount_sats, leg.payee)
         return leg.status
 
     # --- facts
@@ -429,6 +438,12 @@ def backoff_s(attempts: int, random_fraction: float) -> float:
     """How long to wait before the next try: doubling, capped, within 20 % either way."""
     wait_s: float = min(FIRST_RETRY_S * 2 ** min(attempts, 20), LAST_RETRY_S)
     return wait_s * (0.8 + 0.4 * random_fraction)
+
+
+def _name(leg: Leg) -> str:
+    """A leg in a log line; a sale can be followed by its settlement number."""
+    sale = "balance payout" if leg.settlement_id is None else f"settlement {leg.settlement_id}"
+    return f"{sale} of {leg.machine_id}, leg {leg.leg}"
 
 
 def _sighting(row: WalletPayment | None) -> Sighting:

@@ -76,6 +76,7 @@ class Worker:
         self._wake = anyio.Event()
         self._in_work: dict[tuple[str, int], str] = {}
         self._swept: set[str] = set()
+        self._finishing = False
 
     def wake(self) -> None:
         """Something was committed that may be due now."""
@@ -86,12 +87,18 @@ class Worker:
         self._swept.add(machine_id)
         self.wake()
 
+    async def finish(self) -> None:
+        """Begin nothing more, and return when what is in work has ended."""
+        self._finishing = True
+        while self._in_work:
+            await anyio.sleep(0.05)
+
     async def run(self) -> None:
         """Until cancelled."""
         async with anyio.create_task_group() as group:
             while True:
                 self._wake = anyio.Event()
-                for item in await self._take():
+                for item in [] if self._finishing else await self._take():
                     group.start_soon(self._work, item)
                 with anyio.move_on_after(IDLE_S):
                     await self._wake.wait()

@@ -1,11 +1,25 @@
-"""Rows of `dca_clients` and `dca_deposits`."""
+"""Rows of `dca_clients`: the liquidity providers (SPEC section 8).
+
+Every change writes its audit row with it; call these inside `atomic()`. What may be changed when is decided here,
+where the state is seen and changed in the same transaction. `operator` limits a look-up to one operator's machines.
+"""
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from satmachine.models import INTERNAL_PAYEE
+from satmachine.errors import NotFound, Refused
+from satmachine.models import INTERNAL_PAYEE, Client, ClientStatus
+from satmachine.store import audit, rows
+
+#: Columns that `update` may change; machine and label are part of payment keys.
+CHANGEABLE = frozenset(
+    {"person", "mode", "daily_limit_minor", "status", "payee_kind", "payee", "autoforward", "autoforward_key_file"}
+)
+
+_SELECT = "SELECT c.*, m.operator_id, m.currency FROM dca_clients c JOIN dca_machines m ON m.id = c.machine_id "
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +32,133 @@ class ClientPayee:
     payee: str
 
 
+@dataclass(frozen=True, slots=True)
+class NewClient:
+    """What `add` is told. `payee` is an address, or the absolute path of the key's file."""
+
+    machine_id: str
+    label: str
+    person: str
+    payee_kind: str
+    payee: str
+    mode: str = "flow"
+    daily_limit_minor: int | None = None
+    autoforward: str | None = None
+    autoforward_key_file: str | None = None
+
+
+def machine_currency(conn: sqlite3.Connection, machine_id: str, *, operator: str | None = None) -> str:
+    """The currency of a machine that is in the configuration. Raises NotFound."""
+    row = conn.execute(
+        "SELECT currency FROM dca_machines WHERE id = ?1 AND in_config = 1 AND (?2 IS NULL OR operator_id = ?2)",
+        (machine_id, operator),
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"there is no machine {machine_id}; `satmachine machines list` shows those in the registry")
+    return str(row["currency"])
+
+
+def add(conn: sqlite3.Connection, new: NewClient, *, actor: str, now: int, operator: str | None = None) -> int:
+    """Register an LP; returns its id. Raises NotFound for the machine, Refused for a label that was ever used."""
+    machine_currency(conn, new.machine_id, operator=operator)
+    taken = conn.execute(
+        "SELECT id, status FROM dca_clients WHERE machine_id = ? AND label = ?", (new.machine_id, new.label)
+    ).fetchone()
+    if taken is not None:
+        raise Refused(
+            f"label {new.label} at machine {new.machine_id} is client {taken['id']} ({taken['status']}); a label is "
+            "part of payment keys and is never used again: choose another"
+        )
+    values = _columns(new)
+    cursor = conn.execute(
+        "INSERT INTO dca_clients (machine_id, label, person, payee_kind, payee, mode, daily_limit_minor, autoforward, "
+        "autoforward_key_file, created_at, created_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (*values.values(), now, actor),
+    )
+    assert cursor.lastrowid is not None
+    _record(conn, "client.add", cursor.lastrowid, new.machine_id, actor, now, after=values)
+    return cursor.lastrowid
+
+
+def get(conn: sqlite3.Connection, client_id: int, *, operator: str | None = None) -> Client:
+    """One client. Raises NotFound, also where it is another operator's."""
+    row = conn.execute(
+        _SELECT + "WHERE c.id = ?1 AND (?2 IS NULL OR m.operator_id = ?2)", (client_id, operator)
+    ).fetchone()
+    if row is None:
+        raise NotFound(f"there is no client {client_id}; `satmachine clients list` shows the ids")
+    return rows.load(Client, row)
+
+
+def find(
+    conn: sqlite3.Connection,
+    *,
+    machine: str | None = None,
+    person: str | None = None,
+    status: str | None = None,
+    removed: bool = False,
+    operator: str | None = None,
+) -> list[Client]:
+    """Clients by machine and label; those that were removed only on request."""
+    found = conn.execute(
+        _SELECT + "WHERE (?1 IS NULL OR c.machine_id = ?1) AND (?2 IS NULL OR c.person = ?2) "
+        "AND (?3 IS NULL OR c.status = ?3) AND (?4 OR ?3 = 'removed' OR c.status <> 'removed') "
+        "AND (?5 IS NULL OR m.operator_id = ?5) ORDER BY c.machine_id, c.label",
+        (machine, person, status, removed, operator),
+    )
+    return [rows.load(Client, row) for row in found]
+
+
+def update(conn: sqlite3.Connection, client: Client, changes: Mapping[str, object], *, actor: str, now: int) -> Client:
+    """Change some columns of a client that was just read; returns it as it is now.
+
+    Raises Refused for a removed client, and where an invoice of the payee so far may still be paid.
+    """
+    assert changes.keys() <= CHANGEABLE, f"not changeable: {changes.keys() - CHANGEABLE}"
+    if client.status is ClientStatus.REMOVED:
+        raise Refused(f"client {client.id} ({client.label}) was removed; add a new one with another label")
+    changes = {name: value for name, value in changes.items() if value != getattr(client, name)}
+    if not changes:
+        return client
+    if changes.keys() & {"payee_kind", "payee"}:
+        _refuse_while_invoiced(conn, client, ("dca", "settlement"), "payee")
+    if changes.keys() & {"autoforward", "autoforward_key_file"}:
+        _refuse_while_invoiced(conn, client, ("autoforward",), "autoforward")
+        _void_unsent_forwards(conn, client)
+    # The names come from CHANGEABLE, never from outside.
+    assignments = ", ".join(f"{name} = ?" for name in changes)
+    changed = conn.execute(
+        f"UPDATE dca_clients SET {assignments} WHERE id = ? AND status = ?",  # noqa: S608
+        (*changes.values(), client.id, client.status),
+    ).rowcount
+    assert changed == 1, f"client {client.id} changed while it was updated"
+    before = {name: getattr(client, name) for name in changes}
+    _record(conn, "client.update", client.id, client.machine_id, actor, now, before=before, after=changes)
+    return get(conn, client.id)
+
+
+def mark_removed(conn: sqlite3.Connection, client: Client, *, actor: str, now: int, reason: str = "") -> None:
+    """Take a client out of all further sales. `clients.removal.remove` asks first whether that is right."""
+    _void_unsent_forwards(conn, client)
+    changed = conn.execute(
+        "UPDATE dca_clients SET status = 'removed', removed_at = ? WHERE id = ? AND status <> 'removed'",
+        (now, client.id),
+    ).rowcount
+    assert changed == 1, f"client {client.id} changed while it was removed"
+    before, after = {"status": client.status}, {"status": ClientStatus.REMOVED}
+    _record(conn, "client.remove", client.id, client.machine_id, actor, now, before=before, after=after, reason=reason)
+
+
+def open_legs(conn: sqlite3.Connection, client_id: int) -> list[str]:
+    """The keys of the legs that still owe this client something, oldest first."""
+    found = conn.execute(
+        "SELECT leg_key FROM dca_payments WHERE client_id = ? AND leg_type IN ('dca', 'settlement', 'refund') "
+        "AND status NOT IN ('completed', 'voided', 'skipped') ORDER BY id",
+        (client_id,),
+    )
+    return [str(row["leg_key"]) for row in found]
+
+
 def payee_of(conn: sqlite3.Connection, client_id: int) -> ClientPayee:
     """The payee of an existing client."""
     row = conn.execute("SELECT id, label, payee_kind, payee FROM dca_clients WHERE id = ?", (client_id,)).fetchone()
@@ -27,3 +168,67 @@ def payee_of(conn: sqlite3.Connection, client_id: int) -> ClientPayee:
 def describe_payee(kind: str, payee: str) -> str:
     """A client's payee for people; the same words as `config.Payee.describe`."""
     return f"{INTERNAL_PAYEE} (key from file {payee})" if kind == "invoice_key_file" else payee
+
+
+def _columns(new: NewClient) -> dict[str, object]:
+    return {
+        "machine_id": new.machine_id,
+        "label": new.label,
+        "person": new.person,
+        "payee_kind": new.payee_kind,
+        "payee": new.payee,
+        "mode": new.mode,
+        "daily_limit_minor": new.daily_limit_minor,
+        "autoforward": new.autoforward,
+        "autoforward_key_file": new.autoforward_key_file,
+    }
+
+
+def _refuse_while_invoiced(conn: sqlite3.Connection, client: Client, leg_types: tuple[str, ...], what: str) -> None:
+    """An invoice that may still be paid is looked up in the payee's wallet: that must stay the same one."""
+    wanted = ", ".join("?" for _ in leg_types)
+    row = conn.execute(
+        "SELECT p.leg_key, p.status FROM dca_payments p JOIN dca_invoices i ON i.payment_id = p.id "  # noqa: S608
+        f"AND i.generation = p.generation WHERE p.client_id = ? AND p.leg_type IN ({wanted}) "
+        "AND p.status IN ('pending', 'invoiced', 'sending', 'failed', 'held') AND i.dead_at IS NULL LIMIT 1",
+        (client.id, *leg_types),
+    ).fetchone()
+    if row is not None:
+        raise Refused(
+            f"the {what} of client {client.id} ({client.label}) cannot change now: payment {row['leg_key']} is "
+            f"{row['status']} with an invoice that may still be paid. Try again when it is completed or voided"
+        )
+
+
+def _void_unsent_forwards(conn: sqlite3.Connection, client: Client) -> None:
+    """What waits to be forwarded under the terms so far, and has no invoice yet, is not forwarded."""
+    conn.execute(
+        "UPDATE dca_payments SET status = 'voided', next_attempt_at = NULL WHERE client_id = ? "
+        "AND leg_type = 'autoforward' AND generation = 0 AND status IN ('pending', 'failed')",
+        (client.id,),
+    )
+
+
+def _record(
+    conn: sqlite3.Connection,
+    action: str,
+    client_id: int,
+    machine_id: str,
+    actor: str,
+    now: int,
+    *,
+    before: Mapping[str, object] | None = None,
+    after: Mapping[str, object] | None = None,
+    reason: str = "",
+) -> None:
+    audit.record(
+        conn,
+        now=now,
+        actor=actor,
+        action=action,
+        subject=f"client {client_id}",
+        machine_id=machine_id,
+        reason=reason,
+        before=before,
+        after=after,
+    )

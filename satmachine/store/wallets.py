@@ -61,12 +61,16 @@ def reached(
     )
 
 
-def failed(conn: sqlite3.Connection, machine_id: str, *, error: str, now: int) -> None:
-    """The wallet has not answered, or not as it should."""
+def failed(conn: sqlite3.Connection, machine_id: str, *, error: str, now: int) -> bool:
+    """The wallet has not answered, or not as it should; True where that is news."""
+    known = conn.execute(
+        "SELECT 1 FROM dca_wallets WHERE machine_id = ? AND reachable = 0 AND error = ?", (machine_id, error)
+    ).fetchone()
     conn.execute(
         "UPDATE dca_wallets SET reachable = 0, error = ?, checked_at = ? WHERE machine_id = ?",
         (error, now, machine_id),
     )
+    return known is None
 
 
 def wallet_id(conn: sqlite3.Connection, machine_id: str) -> str | None:

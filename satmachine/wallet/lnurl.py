@@ -127,7 +127,16 @@ class LnurlClient:
         body = await self._get(url, offer.payee)
         if reason := _error_reason(body):
             raise LnurlUnavailable(f"{offer.payee} gave no invoice: its server says {reason!r}.")
-        bolt11 = body.get("pr")
+        return self._checked_invoice(body.get("pr"), offer, amount_msat, min_valid_s, require_description_hash)
+
+    def _checked_invoice(
+        self,
+        bolt11: object,
+        offer: PayRequest,
+        amount_msat: int,
+        min_valid_s: int,
+        require_description_hash: bool,
+    ) -> LnurlInvoice:
         if not isinstance(bolt11, str):
             raise LnurlUnavailable(f"{offer.payee} gave no invoice: `pr` is missing in its server's answer.")
         try:

@@ -55,7 +55,7 @@ class LnbitsHttp:
         self._owned = http is None
         self._http = http or httpx.AsyncClient(limits=httpx.Limits(keepalive_expiry=_KEEPALIVE_EXPIRY_S))
         self._slots = anyio.Semaphore(max_concurrency)
-        self._gates: dict[tuple[str, str], _Gate] = {}
+        self._gates: dict[str, _Gate] = {}  # by path: that is what LNbits counts, whatever the method
 
     async def aclose(self) -> None:
         if self._owned:
@@ -84,7 +84,7 @@ class LnbitsHttp:
             content=None if body is None else json.dumps(body, default=str, allow_nan=False).encode(),
             timeout=httpx.Timeout(timeout_s, connect=_CONNECT_TIMEOUT_S),
         )
-        gate = self._gates.setdefault((method, path), _Gate())
+        gate = self._gates.setdefault(path, _Gate())
         async with self._slots:
             sent_at = await gate.pass_through()
             answer = await self._exchange(request, key, timeout_s)

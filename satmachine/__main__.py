@@ -1,0 +1,5 @@
+"""`python -m satmachine` is `satmachine`."""
+
+from satmachine.cli.main import main
+
+main()

@@ -1,0 +1,254 @@
+"""Rows for people (Rich tables, made for 80 columns and better with more) and for programs (JSON, CSV).
+
+Programs get the tables' column names; `.._minor` becomes a decimal string in major units under the name without the
+suffix, times are ISO 8601 in UTC, JSON columns are JSON (SPEC section 10). With JSON or CSV nothing else is printed.
+"""
+
+from __future__ import annotations
+
+import csv as csv_format
+import json as json_format
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from satmachine.money import minor_to_fiat
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+Row = Mapping[str, Any]
+
+#: Narrow no-break space: groups digits, never breaks a line.
+_THIN = "\u202f"
+#: A table has this many columns of the terminal or more before its `wide` columns are shown.
+_WIDE = 120
+
+_JSON_COLUMNS = frozenset(
+    {"bills", "cassettes", "params", "extra", "faults", "evidence", "explain", "before", "after", "origins"}
+)
+_TIMES = frozenset({"at", "payouts_since", "swept_until", "known_until"})
+
+_STYLES = {
+    **dict.fromkeys(("completed", "processed", "confirmed", "active", "subscribed", "landed", "done", "yes"), "green"),
+    **dict.fromkeys(("pending", "invoiced", "sending", "connecting", "connected", "partial", "open"), "yellow"),
+    **dict.fromkeys(("failed", "held", "errored", "rejected", "refused", "backing_off", "no"), "red"),
+    **dict.fromkeys(("voided", "skipped", "removed", "paused", "stopped", "refunded"), "dim"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table for people. How it looks follows from its key; `show` says it otherwise.
+
+    `wide`: only where the terminal has room. `fold`: long words may be broken over lines (else they are cut off).
+    """
+
+    key: str
+    title: str
+    wide: bool = False
+    fold: bool = False
+    show: Callable[[Row], str] | None = None
+
+
+def emit_table(
+    rows: Iterable[Row],
+    columns: Sequence[Column],
+    *,
+    json: bool = False,
+    csv: bool = False,
+    title: str = "",
+    empty: str = "Nothing to show.",
+    tz: tzinfo = UTC,
+    keys: Sequence[str] | None = None,
+    more: str = "",
+) -> None:
+    """Print rows. `keys` are the keys of CSV when there are no rows; `more` is told to people below the table."""
+    rows = list(rows)
+    if json and csv:
+        raise typer.BadParameter("choose one of --json and --csv")
+    if json:
+        print_json([to_json(row) for row in rows])
+    elif csv:
+        _print_csv([to_json(row) for row in rows], keys or [column.key for column in columns])
+    elif not rows:
+        typer.echo(empty)
+    else:
+        _print_table(rows, columns, title, tz)
+        if more:
+            typer.echo(more)
+
+
+def emit_record(
+    record: Row,
+    fields: Sequence[Column],
+    *,
+    json: bool = False,
+    title: str = "",
+    tz: tzinfo = UTC,
+) -> None:
+    """Print one record: a title and `name  value` lines for people (what is NULL is left out), an object for programs."""
+    if json:
+        print_json(to_json(record))
+        return
+    from rich.table import Table
+
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for field in fields:
+        text = cell(record, field, tz, seconds=True)
+        if text.plain:
+            grid.add_row(field.title, text)
+    console = make_console()
+    if title:
+        console.print(title, style="bold")
+    console.print(grid)
+
+
+def heading(text: str) -> None:
+    """A line that parts the screens of a `show` command."""
+    make_console().print(f"\n{text}", style="bold")
+
+
+def print_json(value: object) -> None:
+    """JSON on stdout; whatever is not plain is printed as text."""
+    typer.echo(json_format.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def to_json(row: Row) -> dict[str, Any]:
+    """One row as programs get it (SPEC section 10)."""
+    return dict(_json_item(key, row[key], row) for key in row)
+
+
+def format_sats(amount_sats: int, separator: str = _THIN) -> str:
+    """266800 -> 266 800, with narrow no-break spaces."""
+    return f"{amount_sats:,}".replace(",", separator)
+
+
+def format_fiat(amount_minor: int, currency: str, separator: str = _THIN) -> str:
+    """1234567, GTQ -> 12 345.67 GTQ."""
+    return f"{minor_to_fiat(amount_minor, currency):,f} {currency}".replace(",", separator)
+
+
+def iso(at: int) -> str:
+    """Unix seconds as 2026-11-22T10:00:00Z."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def format_time(at: int, tz: tzinfo = UTC, *, seconds: bool = False) -> str:
+    """Unix seconds as people read them in their zone: 2026-11-22 04:00, and the zone where there is room."""
+    moment = datetime.fromtimestamp(at, tz)
+    return f"{moment:%Y-%m-%d %H:%M:%S %Z}" if seconds else f"{moment:%Y-%m-%d %H:%M}"
+
+
+def format_age(seconds: int) -> str:
+    """A span as people say it: 45 s, 12 min, 3 h, 5 d."""
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length} {unit}"
+    return f"{max(seconds, 0)} s"
+
+
+def printable(text: str) -> str:
+    """Text of a machine or a payer, fit for a terminal: what would steer it is shown as an escape."""
+    return "".join(
+        char if char.isprintable() or char in f"\n{_THIN}" else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def make_console() -> Console:
+    """Where people read; nothing in a text is taken for markup."""
+    from rich.console import Console
+
+    return Console(markup=False, highlight=False, emoji=False, soft_wrap=False)
+
+
+def cell(row: Row, column: Column, tz: tzinfo, *, seconds: bool = False) -> Text:
+    """One value as people read it; empty for NULL."""
+    from rich.text import Text
+
+    if column.show is not None:
+        return Text(printable(column.show(row)))
+    value = row[column.key]
+    if value is None or value == "":
+        return Text("")
+    if _is_time(column.key):
+        return Text(format_time(value, tz, seconds=seconds))
+    if column.key.endswith("_minor"):
+        return Text(format_fiat(value, row["currency"]))
+    if column.key.endswith("_sats"):
+        return Text(format_sats(value))
+    return Text(printable(str(value)), style=_STYLES.get(str(value), "") if _is_state(column.key) else "")
+
+
+def _print_table(rows: Sequence[Row], columns: Sequence[Column], title: str, tz: tzinfo) -> None:
+    from rich import box
+    from rich.table import Table
+
+    console = make_console()
+    shown = [column for column in columns if console.width >= _WIDE or not column.wide]
+    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold", pad_edge=False)
+    for column in shown:
+        table.add_column(
+            _header(column, tz),
+            justify="right" if _is_number(column.key) else "left",
+            no_wrap=_is_number(column.key) or _is_time(column.key) or _is_state(column.key),
+            overflow="fold" if column.fold else "ellipsis",
+        )
+    for row in rows:
+        table.add_row(*(cell(row, column, tz) for column in shown))
+    console.print(table)
+
+
+def _print_csv(records: Sequence[Row], keys: Sequence[str]) -> None:
+    names = list(records[0]) if records else [key.removesuffix("_minor") for key in keys]
+    writer = csv_format.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([_csv_value(record[name]) for name in names] for record in records)
+
+
+def _csv_value(value: object) -> object:
+    return json_format.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
+
+
+def _json_item(key: str, value: Any, row: Row) -> tuple[str, Any]:
+    if key.endswith("_minor"):
+        return key.removesuffix("_minor"), None if value is None else f"{minor_to_fiat(value, row['currency']):f}"
+    if isinstance(value, bytes):
+        return key, value.hex()
+    if _is_time(key) and isinstance(value, int):
+        return key, iso(value)
+    if key in _JSON_COLUMNS and isinstance(value, str):
+        return key, json_format.loads(value)
+    return key, value
+
+
+def _header(column: Column, tz: tzinfo) -> str:
+    """Times say their zone in the heading, so that the cells need not."""
+    if not _is_time(column.key) or column.show is not None:
+        return column.title
+    return f"{column.title} ({datetime.now(tz):%Z})"
+
+
+def _is_time(key: str) -> bool:
+    return key.endswith("_at") or key in _TIMES
+
+
+def _is_number(key: str) -> bool:
+    return key.endswith(("_sats", "_minor", "_pct", "_ms")) or key in (
+        "id",
+        "exchange_rate",
+        "events",
+        "attempts",
+        "pct",
+    )
+
+
+def _is_state(key: str) -> bool:
+    return key in ("status", "state")

@@ -1,0 +1,454 @@
+"""The daemon: wires the stages, owns the signals, and is the only place that catches everything.
+
+    relays --> verify --> land --> prove --> plan --> pay --> report
+    (nostr)                ^------ reconcile (wallets) ------^
+
+Stages hand over through committed rows; what is called here only wakes the next one. So a restart is nothing
+special: every task below asks the database what there is to do.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+
+
+import anyio
+
+from satmachine.config import Config, Machine, load
+from satmachine.errors import ConfigError, DatabaseBusy, SatmachineError, StoreError, WalletError
+from satmachine.intents import IntentDesk
+from satmachine.models import Claim, LandingResult, LegStatus, Rejection
+from satmachine.nostr.keys import parse_secret_key, public_key_of
+from satmachine.nostr.lane import Received
+from satmachine.nostr.limits import Limits
+from satmachine.nostr.pool import RelayPool
+from satmachine.settlements.land import KIND_SETTLEMENT, Landing, Rules, land_event
+from satmachine.settlements.pay import Payer
+from satmachine.settlements.read import DaemonKey, Window, read_content, read_event
+from satmachine.settlements.reconcile import Reconciler
+from satmachine.settlements.worker import Item, Worker
+from satmachine.store import health, legs, registry, settlements, wallets
+from satmachine.store import telemetry as telemetry_store
+from satmachine.store.database import Store, instance_id, only_daemon, open_store
+from satmachine.store.settlements import EventRecord
+from satmachine.telemetry import beacons, retention
+from satmachine.wallet.lnbits import Lnbits
+from satmachine.wallet.lnurl import LnurlClient
+
+log = logging.getLogger(__name__)
+
+#: Calls in flight get this long after SIGTERM; then they are abandoned, and recovery resolves them.
+STOP_GRACE_S = 10.0
+#: How often the relays' health is written down.
+HEALTH_EVERY_S = 5.0
+#: Machines whose wallets are swept at the same time.
+SWEEPS_AT_ONCE = 4
+#: A sweep that failed is tried again after this long, doubling up to the usual interval.
+FIRST_RESWEEP_S = 5.0
+
+
+async def run_daemon(config: Config, *, ready: Callable[[], None] = lambda: None) -> None:
+    """Run until SIGTERM or SIGINT. Raises ConfigError, StoreError (DaemonRunning) before anything has started."""
+    config_problems = _key_problems(config)
+    if config_problems:
+        raise ConfigError(str(config.path), config_problems)
+    with only_daemon(config.database.path):
+        async with open_store(config.database.path, busy_timeout_s=config.database.busy_timeout_s) as store:
+            daemon = Daemon(store, config)
+            await daemon.register()
+            async with daemon.wired():
+                await daemon.serve(ready)
+
+
+class Daemon:
+    """One running daemon. What it remembers is only what it is doing right now."""
+
+    def __init__(self, store: Store, config: Config, *, now: Callable[[], int] = lambda: int(time.time())) -> None:
+        self._store = store
+        self._config = config
+        self._now = now
+        self._key = _daemon_key(config)
+        self._newest: dict[str, int] = {}
+        self._stopping = anyio.Event()
+        self._grace = anyio.CancelScope()
+        self._not_for_us = 0
+
+    async def register(self) -> None:
+        """Mirror the configuration into the database. Raises ConfigError where it would strand work."""
+        await self._store.write(_register, self._config, self._now())
+
+    @asynccontextmanager
+    async def wired(self) -> AsyncIterator[None]:
+        """Make the parts and connect them."""
+        config = self._config
+        name = await self._store.read(instance_id)
+        resume = await self._store.read(health.resume_points)
+        lnurl = LnurlClient(allow_private=config.lnurl.allow_private_hosts)
+        async with Lnbits(
+            config.lnbits.url,
+            timeout_s=config.lnbits.timeout_s,
+            pay_timeout_s=config.lnbits.pay_timeout_s,
+            max_concurrency=config.lnbits.max_concurrency,
+            instance_id=name,
+        ) as lnbits:
+            payer = Payer(self._store, lnbits, lnurl, self.config, self._now)
+            self.worker = Worker(self._store, lnbits, payer, self.config, self._now, guard=self._guard)
+            self.reconciler = Reconciler(self._store, lnbits, self.config, self._now)
+            self.desk = IntentDesk(self._store, self.config, self._now, retry_event=self._retry_event)
+            self.pool = RelayPool(
+                relays_of(config),
+                self._sink,
+                secret_key=None if self._key is None else self._key.secret,
+                limits=Limits(
+                    max_event_bytes=config.nostr.max_event_bytes, since_overlap_s=config.nostr.since_overlap_s
+                ),
+                since=resume.get,
+            )
+            yield
+
+    async def serve(self, ready: Callable[[], None]) -> None:
+        """Every task of the daemon, until it is asked to stop."""
+        async with anyio.create_task_group() as tasks:
+            await tasks.start(self._listen_to_signals)
+            log.info(
+                "satmachine runs: %d machine(s), %d relay(s), database %s",
+                len(self._config.machines),
+                len(relays_of(self._config)),
+                self._store.path,
+            )
+            for task in (
+                self.pool.run,
+                self.worker.run,
+                self._sweep_wallets,
+                self._carry_out_intents,
+                self._record_health,
+                self._expire_telemetry,
+            ):
+                tasks.start_soon(self._forever, task)
+            ready()
+            await self._stopping.wait()
+            log.info("stopping: no new work is begun; calls in flight get %d s", int(STOP_GRACE_S))
+            with anyio.move_on_after(STOP_GRACE_S) as self._grace:
+                await self.worker.finish()
+            tasks.cancel_scope.cancel()
+        log.info("stopped")
+
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._config
+
+    def stop(self) -> None:
+        """As SIGTERM does."""
+        self._stopping.set()
+
+    # --- land
+
+    async def _sink(self, batch: Sequence[Received]) -> None:
+        """Verified events, each once; when this returns they are durable. Raises StoreError: they come again."""
+        sales = [item for item in batch if item.event.kind == KIND_SETTLEMENT]
+        if sales:
+            await self._land(sales)
+            self.worker.wake()
+        others = [item for item in batch if item.event.kind != KIND_SETTLEMENT]
+        if others:
+            await self._note_telemetry(others)
+
+    async def _land(self, sales: Sequence[Received]) -> None:
+        ready = [(item, machine, self._read(item, machine)) for item in sales if (machine := self._author(item))]
+        try:
+            outcomes = await self._store.write(_land_all, ready, self._now())
+        except StoreError:
+            raise
+        except Exception:
+            # One event is a surprise to the code. Find it, keep it, and let the others through.
+            log.exception("a batch of %d events could not be landed; landing them one by one", len(ready))
+            outcomes = [await self._land_alone(*one) for one in ready]
+        for (item, machine, _), outcome in zip(ready, outcomes, strict=True):
+            _report_landing(item, machine, outcome)
+            self._newest[item.relay_url] = max(
+                self._newest.get(item.relay_url, 0), min(item.event.created_at, self._now())
+            )
+
+    async def _land_alone(
+        self, item: Received, machine: Machine, claim: Claim | Rejection | None
+    ) -> Landing | Rejection | None:
+        try:
+            return (await self._store.write(_land_all, [(item, machine, claim)], self._now()))[0]
+        except StoreError:
+            raise
+        except Exception:
+            log.exception("event %s of %s cannot be landed", item.event.id, machine.id)
+            surprise = Rejection("internal_error", "satmachine itself failed on this event; see the log, then retry it")
+            return (await self._store.write(_land_all, [(item, machine, surprise)], self._now()))[0]
+
+    def _author(self, item: Received) -> Machine | None:
+        machine = self._config.machine_by_pubkey(item.event.pubkey)
+        if machine is None:
+            log.info("event %s is by a machine that was dropped from the configuration", item.event.id)
+        return machine
+
+    def _read(self, item: Received, machine: Machine) -> Claim | Rejection | None:
+        nostr = self._config.nostr
+        window = Window(nostr.max_event_age_s, nostr.max_future_s)
+        claim = read_event(item.event, machine, key=self._key, window=window, now=item.received_at)
+        self._not_for_us += claim is None
+        return claim
+
+    async def _retry_event(self, item: Received) -> Landing | Rejection:
+        """Take up a quarantined event again, as old as it may be by now."""
+        machine = self._config.machine_by_pubkey(item.event.pubkey)
+        if machine is None:
+            return Rejection("unknown_machine", "its machine is no longer in the configuration")
+        window = Window(max_age_s=item.event.created_at + self._now(), max_future_s=self._config.nostr.max_future_s)
+        claim = read_event(item.event, machine, key=self._key, window=window, now=self._now())
+        if claim is None:
+            return Rejection("not_for_us", "its p tags do not name this daemon's key")
+        outcome = await self._store.write(
+            land_event, machine.id, _record(item), claim, _rules(machine), self._now(), retry=True
+        )
+        self.worker.wake()
+        return outcome
+
+    # --- telemetry
+
+    async def _note_telemetry(self, batch: Sequence[Received]) -> None:
+        records = []
+        for item in batch:
+            machine = self._config.machine_by_pubkey(item.event.pubkey)
+            if machine is None:
+                continue
+            content = read_content(item.event, encrypted=machine.encrypted, key=self._key)
+            record = (
+                content
+                if isinstance(content, Rejection)
+                else beacons.read(item.event, machine.id, item.received_at, content=content)
+            )
+            if isinstance(record, Rejection):
+                log.debug("telemetry of %s cannot be used: %s", machine.id, record.detail)
+            else:
+                records.append(record)
+        await self._store.write(telemetry_store.store_batch, records, self._now())
+
+    async def _expire_telemetry(self) -> None:
+        await retention.run(self._store, lambda: self._config.telemetry.keep_days, self._now)
+
+    # --- wallets
+
+    async def _sweep_wallets(self) -> None:
+        """Each machine's wallet at start, then at intervals; a wallet that is away is asked again sooner."""
+        limiter = anyio.CapacityLimiter(SWEEPS_AT_ONCE)
+        due: dict[str, float] = {}
+        waits: dict[str, float] = {}
+        while True:
+            machines = [m for m in self._config.machines if due.get(m.id, 0) <= anyio.current_time()]
+            async with anyio.create_task_group() as group:
+                for machine in machines:
+                    group.start_soon(self._sweep_one, machine, limiter, due, waits)
+            await anyio.sleep(min([1.0, *(max(0.05, at - anyio.current_time()) for at in due.values())]))
+
+    async def _sweep_one(
+        self, machine: Machine, limiter: anyio.CapacityLimiter, due: dict[str, float], waits: dict[str, float]
+    ) -> None:
+        async with limiter:
+            swept = await self._try_sweep(machine)
+        interval_s = float(self._config.reconcile.interval_s)
+        if swept:
+            waits.pop(machine.id, None)
+            due[machine.id] = anyio.current_time() + interval_s
+            self.worker.may_pay(machine.id)
+            return
+        waits[machine.id] = min(2 * waits.get(machine.id, FIRST_RESWEEP_S / 2), interval_s)
+        due[machine.id] = anyio.current_time() + waits[machine.id]
+
+    async def _try_sweep(self, machine: Machine) -> bool:
+        try:
+            sweep = await self.reconciler.sweep(machine)
+        except (WalletError, ConfigError) as error:
+            new = await self._store.write(wallets.failed, machine.id, error=str(error), now=self._now())
+            if new:
+                log.error("machine %s: its wallet cannot be used: %s", machine.id, error)  # noqa: TRY400 - no surprise
+            return False
+        except StoreError as error:
+            log.error("machine %s: sweep not recorded: %s", machine.id, error)  # noqa: TRY400 - the message says it all
+            return False
+        if sweep.safe_mode is not None:
+            log.critical("machine %s is in safe mode, nothing is paid: %s", machine.id, sweep.safe_mode)
+        return True
+
+    # --- what the CLI asked for
+
+    async def _carry_out_intents(self) -> None:
+        while True:
+            if await self.desk.carry_out_open():
+                self.worker.wake()
+            await anyio.sleep(0.5)
+
+    # --- report
+
+    async def _record_health(self) -> None:
+        while True:
+            records = [
+                health.RelayRecord(
+                    url=relay.url,
+                    state=relay.state,
+                    state_since=relay.since or self._now(),
+                    latency_ms=None if relay.latency_ms is None else round(relay.latency_ms),
+                    last_event_at=relay.last_event_at,
+                    last_created_at=self._newest.get(relay.url),
+                    events=relay.events,
+                    duplicates=relay.duplicates,
+                    faults={str(fault): count for fault, count in relay.faults.items()},
+                    quiet=relay.quiet,
+                    error=relay.error or None,
+                )
+                for relay in self.pool.health()
+            ]
+            await self._store.write(health.record_relays, records, self._now())
+            await anyio.sleep(HEALTH_EVERY_S)
+
+    # --- signals
+
+    async def _listen_to_signals(self, *, task_status: anyio.abc.TaskStatus[None]) -> None:
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as received:
+            task_status.started()
+            async for number in received:
+                if number is signal.SIGHUP:
+                    await self.reload()
+                    continue
+                if self._stopping.is_set():
+                    log.warning(
+                        "told to stop again: stopping at once; what was in flight is resolved at the next start"
+                    )
+                    raise KeyboardInterrupt
+                self._stopping.set()
+
+    async def reload(self) -> None:
+        """Read the file again; a bad one changes nothing (SPEC section 3)."""
+        try:
+            config = load(self._config.path)
+            problems = _key_problems(config) + _unchangeable(self._config, config)
+            if problems:
+                raise ConfigError(str(config.path), problems)
+            await self._store.write(_register, config, self._now())
+        except SatmachineError as error:
+            log.error("reload refused, the old configuration stays in force. %s", error)  # noqa: TRY400
+            return
+        self._config = config
+        self.pool.update(relays_of(config))
+        self.worker.wake()
+        log.info("configuration reloaded: %d machine(s), %d relay(s)", len(config.machines), len(relays_of(config)))
+
+    # --- the only place that catches everything
+
+    async def _guard(self, item: Item, run: Callable[[], Awaitable[None]]) -> None:
+        """Run one piece of work; a surprise in it is logged and postpones just that row."""
+        try:
+            await run()
+        except DatabaseBusy as error:
+            log.warning("%s %d: %s", item.kind, item.id, error)
+            await anyio.sleep(1)
+        except Exception:
+            log.exception("%s %d of %s: a surprise; it is tried again in a minute", item.kind, item.id, item.machine_id)
+            with anyio.move_on_after(5):
+                await self._postpone_surprise(item)
+
+    async def _postpone_surprise(self, item: Item) -> None:
+        error = "satmachine itself failed on this; see the log"
+        until = self._now() + 60
+        try:
+            if item.kind == "leg":
+                leg, _ = await self._store.read(legs.get, item.id)
+                await self._store.write(legs.postpone, leg, status=LegStatus(leg.status), until=until, error=error)
+            else:
+                await self._store.write(settlements.postpone, item.id, until=until, error=error)
+        except StoreError as store_error:
+            log.error("%s %d could not be postponed: %s", item.kind, item.id, store_error)  # noqa: TRY400
+            await anyio.sleep(5)
+
+    async def _forever(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Keep a task going: whatever ends it is logged, and it starts again from what the database says."""
+        while True:
+            try:
+                await task()
+            except Exception:
+                log.exception("%s ended with a surprise; it starts again", getattr(task, "__qualname__", task))
+            await anyio.sleep(1)
+
+
+def relays_of(config: Config) -> dict[str, frozenset[str]]:
+    """Each relay with the machines (public keys) that publish there."""
+    authors: dict[str, set[str]] = {}
+    for machine in config.machines:
+        for url in config.relays_of(machine):
+            authors.setdefault(url, set()).add(machine.pubkey)
+    return {url: frozenset(keys) for url, keys in authors.items()}
+
+
+_Ready = tuple[Received, Machine, Claim | Rejection | None]
+
+
+def _land_all(conn: sqlite3.Connection, ready: Sequence[_Ready], now: int) -> list[Landing | Rejection | None]:
+    """One transaction for a batch; None for what was not for this daemon."""
+    return [
+        None if claim is None else land_event(conn, machine.id, _record(item), claim, _rules(machine), now)
+        for item, machine, claim in ready
+    ]
+
+
+def _record(item: Received) -> EventRecord:
+    return EventRecord(item.event.id, item.event.created_at, item.received_at, item.relay_url, item.raw)
+
+
+def _rules(machine: Machine) -> Rules:
+    return Rules(machine_active=machine.active, payouts_since=machine.payouts_since)
+
+
+def _report_landing(item: Received, machine: Machine, outcome: Landing | Rejection | None) -> None:
+    event_id = item.event.id
+    if isinstance(outcome, Rejection):
+        log.warning("event %s of %s is in quarantine: %s", event_id, machine.id, outcome.detail)
+    elif outcome is not None and outcome.result is LandingResult.LANDED:
+        log.info("settlement %s of %s: landed from event %s", outcome.settlement_id, machine.id, event_id)
+    elif outcome is not None and outcome.result is not LandingResult.DUPLICATE:
+        log.info("settlement %s of %s: %s event %s", outcome.settlement_id, machine.id, outcome.result, event_id)
+
+
+def _register(conn: sqlite3.Connection, config: Config, now: int) -> None:
+    problems = registry.changed_currency(conn, config) + registry.dropped_with_open_work(conn, config)
+    if problems:
+        raise ConfigError(str(config.path), problems)
+    registry.mirror(conn, config, now)
+    for settlement_id in settlements.release_reactivated(conn):
+        log.info("settlement %d goes on: its machine is active again", settlement_id)
+
+
+def _key_problems(config: Config) -> list[str]:
+    from satmachine.config import check_secrets, wallet_conflicts
+
+    problems = check_secrets(config)
+    return problems or wallet_conflicts(config)
+
+
+def _unchangeable(old: Config, new: Config) -> list[str]:
+    """What a reload cannot change, in words."""
+    pairs = (
+        ("[database] path", old.database.path, new.database.path),
+        ("[lnbits] url", old.lnbits.url, new.lnbits.url),
+        ("[nostr] secret_key", old.nostr.secret_key, new.nostr.secret_key),
+    )
+    return [f"{name} cannot be changed by a reload: restart the daemon" for name, a, b in pairs if a != b]
+
+
+def _daemon_key(config: Config) -> DaemonKey | None:
+    if config.nostr.secret_key is None:
+        return None
+    try:
+        secret = parse_secret_key(config.nostr.secret_key.resolve(config.environ))
+    except ValueError as error:
+        raise ConfigError(str(config.path), [f"[nostr] secret_key: {error}"]) from None
+    return DaemonKey(secret, public_key_of(secret))
