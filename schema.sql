@@ -406,8 +406,9 @@ BEGIN SELECT RAISE(ABORT, 'a confirmed or rejected deposit is an audit record: i
 -- Telemetry
 -- ---------------------------------------------------------------------------------------------------------
 
--- The present state of each machine: every beacon merged field by field. `origins` says which beacon each field is
--- from, {field: [created_at, event id]}, so that the order of arrival never matters.
+-- The present state of each machine: every beacon merged field by field; NULL: no beacon has said it yet. `origins`
+-- says which beacon each field is from, {column or "extra.key": [created_at, event id]}, so that the order of arrival
+-- never matters. Cash is in the machine's currency (dca_machines.currency).
 CREATE TABLE dca_telemetry (
     machine_id        TEXT PRIMARY KEY REFERENCES dca_machines (id),
     name              TEXT,
@@ -415,11 +416,12 @@ CREATE TABLE dca_telemetry (
     status            TEXT,
     software_version  TEXT,
     uptime_s          INTEGER,
-    cassettes         TEXT CHECK (cassettes IS NULL OR json_valid(cassettes)),  -- [{denomination, count, capacity}]
-    cash_total_minor  INTEGER,
-    currency          TEXT,
+    cassettes         TEXT CHECK (cassettes IS NULL OR json_valid(cassettes)),  -- [{denomination_minor, count, capacity}]
+    cash_total_minor  INTEGER,                          -- as the machine adds it up
+    cash_left_minor   INTEGER,                          -- of the newest beacon that tells: its total, else the sum of its cassettes
+    currency          TEXT,                             -- as the machine says
     exchange_rate     TEXT,
-    fee_pct           TEXT,
+    fee_pct           TEXT,                             -- as the machine says
     last_error        TEXT,
     extra             TEXT    NOT NULL DEFAULT '{}' CHECK (json_valid(extra)),  -- fields that have no column yet, merged alike
     raw               TEXT    NOT NULL,                 -- the content of the newest beacon
@@ -436,13 +438,13 @@ CREATE TABLE dca_telemetry_log (
     event_id          BLOB    NOT NULL CHECK (length(event_id) = 32),
     d_tag             TEXT    NOT NULL,
     received_at       INTEGER NOT NULL,
-    status            TEXT,
-    cash_total_minor  INTEGER,
+    status            TEXT,                             -- as this beacon says, or NULL
+    cash_left_minor   INTEGER,                          -- likewise
     raw               TEXT    NOT NULL,
     PRIMARY KEY (machine_id, created_at, event_id)
 ) STRICT, WITHOUT ROWID;
 
--- Fleet snapshots (kind 30079): their schema is not settled, so they are kept raw.
+-- Fleet snapshots (kind 30079), for keep_days: their schema is not settled, so they are kept raw.
 CREATE TABLE dca_fleet_snapshots (
     machine_id   TEXT    NOT NULL REFERENCES dca_machines (id),
     d_tag        TEXT    NOT NULL,
@@ -452,6 +454,7 @@ CREATE TABLE dca_fleet_snapshots (
     raw          TEXT    NOT NULL,
     PRIMARY KEY (machine_id, d_tag, created_at, event_id)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX dca_fleet_snapshots_time ON dca_fleet_snapshots (created_at);
 
 -- ---------------------------------------------------------------------------------------------------------
 -- Quarantine and audit
@@ -495,3 +498,111 @@ CREATE TRIGGER audit_log_no_update BEFORE UPDATE ON audit_log
 BEGIN SELECT RAISE(ABORT, 'audit_log is append-only'); END;
 CREATE TRIGGER audit_log_no_delete BEFORE DELETE ON audit_log
 BEGIN SELECT RAISE(ABORT, 'audit_log is append-only'); END;
+
+-- ---------------------------------------------------------------------------------------------------------
+-- Views: the usual questions (docs/telemetry.md), in SQL that any SQLite from 3.37 on can run
+--
+-- The present comes from dca_telemetry, one row a machine; the log is only ever read by machine and time, because a
+-- GROUP BY over it would read all of it. Fiat stands twice: exact, as .._minor, and as text in major units.
+-- ---------------------------------------------------------------------------------------------------------
+
+-- Currencies whose minor unit is not a hundredth (ISO 4217).
+CREATE VIEW currency_units (currency, digits, minor_per_major) AS VALUES
+    ('BIF', 0, 1), ('CLP', 0, 1), ('DJF', 0, 1), ('GNF', 0, 1), ('ISK', 0, 1), ('JPY', 0, 1), ('KMF', 0, 1),
+    ('KRW', 0, 1), ('PYG', 0, 1), ('RWF', 0, 1), ('UGX', 0, 1), ('UYI', 0, 1), ('VND', 0, 1), ('VUV', 0, 1),
+    ('XAF', 0, 1), ('XOF', 0, 1), ('XPF', 0, 1), ('BHD', 3, 1000), ('IQD', 3, 1000), ('JOD', 3, 1000),
+    ('KWD', 3, 1000), ('LYD', 3, 1000), ('OMR', 3, 1000), ('TND', 3, 1000);
+
+-- Every configured machine with its currency, and how amounts in it are written.
+CREATE VIEW telemetry_machines AS
+SELECT m.id AS machine_id, m.operator_id, m.name AS machine, m.currency, coalesce(u.digits, 2) AS digits,
+       coalesce(u.minor_per_major, 100) AS minor_per_major
+FROM dca_machines m LEFT JOIN currency_units u ON u.currency = m.currency
+WHERE m.in_config = 1;
+
+-- The latest known state of every configured machine; NULL: never said.
+CREATE VIEW telemetry_latest AS
+SELECT m.machine_id, m.operator_id, m.machine, t.name, t.location, t.status, t.software_version, t.uptime_s,
+       t.cassettes, t.cash_left_minor,
+       rtrim(t.cash_left_minor / m.minor_per_major || '.'
+             || substr(printf('%0*d', m.digits, t.cash_left_minor % m.minor_per_major), 1, m.digits), '.') AS cash_left,
+       t.cash_total_minor, m.currency, t.currency AS told_currency, t.exchange_rate, t.fee_pct, t.last_error, t.extra,
+       t.beacon_at, max(0, CAST(strftime('%s', 'now') AS INTEGER) - t.beacon_at) AS age_s, t.received_at
+FROM telemetry_machines m LEFT JOIN dca_telemetry t ON t.machine_id = m.machine_id;
+
+-- Who is there: online while the newest beacon is at most 15 minutes old. `age_s` serves other limits.
+CREATE VIEW telemetry_online AS
+SELECT machine_id, operator_id, machine,
+       CASE WHEN age_s IS NULL THEN 'never' WHEN age_s <= 900 THEN 'online' ELSE 'offline' END AS state,
+       age_s, datetime(beacon_at, 'unixepoch') AS last_beacon, status, last_error
+FROM telemetry_latest;
+
+-- Cash left in each cassette, and how full it is; percent is NULL where the machine has not said the capacity.
+CREATE VIEW cash_by_cassette AS
+WITH cassette AS (
+    SELECT t.machine_id, c.key + 1 AS cassette, json_extract(c.value, '$.denomination_minor') AS denomination_minor,
+           json_extract(c.value, '$.count') AS notes, json_extract(c.value, '$.capacity') AS capacity
+    FROM dca_telemetry t, json_each(t.cassettes) c
+)
+SELECT m.machine_id, m.operator_id, m.machine, c.cassette, c.denomination_minor,
+       rtrim(c.denomination_minor / m.minor_per_major || '.'
+             || substr(printf('%0*d', m.digits, c.denomination_minor % m.minor_per_major), 1, m.digits), '.')
+       AS denomination,
+       c.notes, c.capacity, c.notes * 100 / nullif(c.capacity, 0) AS percent,
+       c.denomination_minor * c.notes AS cash_minor,
+       rtrim(c.denomination_minor * c.notes / m.minor_per_major || '.'
+             || substr(printf('%0*d', m.digits, c.denomination_minor * c.notes % m.minor_per_major), 1, m.digits), '.')
+       AS cash,
+       m.currency
+FROM telemetry_machines m JOIN cassette c ON c.machine_id = m.machine_id;
+
+-- Cassettes to refill: empty, or below 20 percent.
+CREATE VIEW low_cassettes AS
+SELECT * FROM cash_by_cassette WHERE notes = 0 OR percent < 20;
+
+-- Cash left at every beacon that told of it. Ask for a machine and a span of `at` (Unix seconds).
+CREATE VIEW cash_over_time AS
+SELECT m.machine_id, m.operator_id, m.machine, l.created_at AS at, datetime(l.created_at, 'unixepoch') AS time,
+       l.cash_left_minor,
+       rtrim(l.cash_left_minor / m.minor_per_major || '.'
+             || substr(printf('%0*d', m.digits, l.cash_left_minor % m.minor_per_major), 1, m.digits), '.') AS cash_left,
+       m.currency
+FROM telemetry_machines m CROSS JOIN dca_telemetry_log l ON l.machine_id = m.machine_id
+WHERE l.cash_left_minor IS NOT NULL;
+
+-- Proven sales per machine and UTC day, next to what the machine told that day: beacons, and cash left at its end.
+CREATE VIEW sales_per_day AS
+WITH day AS (
+    SELECT machine_id, occurred_at / 86400 * 86400 AS day_at, count(*) AS sales, sum(status = 'refunded') AS refunded,
+           sum(gross_sats) AS gross_sats, sum(net_sats) AS net_sats, sum(commission_sats) AS commission_sats,
+           sum(fiat_amount_minor) AS fiat_amount_minor
+    FROM dca_settlements WHERE proof <> 'waiting' GROUP BY machine_id, occurred_at / 86400
+), told AS (
+    SELECT day.*,
+           (SELECT count(*) FROM dca_telemetry_log l WHERE l.machine_id = day.machine_id
+            AND l.created_at >= day.day_at AND l.created_at < day.day_at + 86400) AS beacons,
+           (SELECT l.cash_left_minor FROM dca_telemetry_log l WHERE l.machine_id = day.machine_id
+            AND l.created_at >= day.day_at AND l.created_at < day.day_at + 86400 AND l.cash_left_minor IS NOT NULL
+            ORDER BY l.created_at DESC LIMIT 1) AS cash_left_minor
+    FROM day
+)
+SELECT d.machine_id, m.operator_id, m.machine, date(d.day_at, 'unixepoch') AS day, d.sales, d.refunded, d.gross_sats,
+       d.net_sats, d.commission_sats, d.fiat_amount_minor,
+       rtrim(d.fiat_amount_minor / m.minor_per_major || '.'
+             || substr(printf('%0*d', m.digits, d.fiat_amount_minor % m.minor_per_major), 1, m.digits), '.')
+       AS fiat_amount,
+       d.beacons, d.cash_left_minor,
+       rtrim(d.cash_left_minor / m.minor_per_major || '.'
+             || substr(printf('%0*d', m.digits, d.cash_left_minor % m.minor_per_major), 1, m.digits), '.') AS cash_left,
+       m.currency
+FROM told d JOIN telemetry_machines m ON m.machine_id = d.machine_id;
+
+-- The latest proven sale of every configured machine, and how long ago it was; NULL: none yet.
+CREATE VIEW last_sale AS
+SELECT m.machine_id, m.operator_id, m.machine, s.id AS settlement_id, s.occurred_at AS last_sale_at,
+       datetime(s.occurred_at, 'unixepoch') AS last_sale,
+       max(0, CAST(strftime('%s', 'now') AS INTEGER) - s.occurred_at) AS since_s, s.gross_sats
+FROM telemetry_machines m LEFT JOIN dca_settlements s ON s.id = (
+    SELECT id FROM dca_settlements
+    WHERE machine_id = m.machine_id AND proof <> 'waiting' ORDER BY occurred_at DESC, id DESC LIMIT 1
+);

@@ -16,7 +16,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
-
 import anyio
 
 from satmachine.config import Config, Machine, load
@@ -226,7 +225,14 @@ class Daemon:
             record = (
                 content
                 if isinstance(content, Rejection)
-                else beacons.read(item.event, machine.id, item.received_at, content=content)
+                else beacons.read(
+                    item.event,
+                    machine.id,
+                    item.received_at,
+                    content=content,
+                    currency=machine.currency,
+                    max_future_s=self._config.nostr.max_future_s,
+                )
             )
             if isinstance(record, Rejection):
                 log.debug("telemetry of %s cannot be used: %s", machine.id, record.detail)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from typing import Literal
 
 from satmachine.config import Config
 from satmachine.errors import SatmachineError
@@ -49,6 +50,7 @@ class IntentDesk:
 
     async def _carry_out(self, intent: intents.Intent) -> None:
         action = self._actions.get(intent.action)
+        status: Literal["done", "refused"]
         try:
             if action is None:
                 status, result = "refused", f"this daemon does not know {intent.action}; is it older than the command?"
@@ -60,7 +62,7 @@ class IntentDesk:
         log.info("%s asked for %s of %s: %s", intent.actor, intent.action, intent.subject, result)
 
     async def _retry_quarantined(self, intent: intents.Intent) -> str:
-        row = await self._store.read(quarantine.get, int(json.loads(intent.params)["quarantine_id"]))
+        row = await self._store.read(quarantine.get, int(str(intent.params["quarantine_id"])))
         event = parse_event(json.loads(row.raw))
         assert isinstance(event, Event), "what is in quarantine was verified"
         outcome = await self._retry_event(Received(event, row.raw, row.relay_url, row.received_at))

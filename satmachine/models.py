@@ -329,3 +329,23 @@ class Balance:
     def available_minor(self) -> int:
         """What is left for sales and payouts."""
         return self.confirmed_minor - self.spent_minor - self.reserved_minor
+
+
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """What moved an LP's balance: a confirmed deposit, or a leg that was not voided.
+
+    `amount_minor` is signed: deposits add, purchases and payouts take. `sats` is what the LP got, or is to get while
+    `status` is not completed; `fee_sats` is what routing took on the way.
+    """
+
+    at: int
+    kind: str
+    id: int
+    settlement_id: int | None
+    amount_minor: int
+    sats: int
+    fee_sats: int
+    exchange_rate: Decimal | None
+    status: str
+    notes: str

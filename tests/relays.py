@@ -62,12 +62,15 @@ class Machine:
         created_at: int = NOW,
         tags: Sequence[Sequence[str]] = (),
     ) -> Event:
-        return sign(kind, content, tags, created_at, self.secret)
+        # Relays refuse an addressable event without its address.
+        address = [["d", "test"]] if 30_000 <= kind < 40_000 and not tags else []
+        return sign(kind, content, [*tags, *address], created_at, self.secret)
 
     def foreign_event(self, content: str, kind: int = SETTLEMENT_KIND) -> Event:
         """The same, made by another implementation (rust-nostr)."""
         keys = nostr_sdk.Keys.parse(self.secret.hex())
         builder = nostr_sdk.EventBuilder(nostr_sdk.Kind(kind), content)
+        builder = builder.tags([nostr_sdk.Tag.parse(["d", "test"])])
         fields = orjson.loads(builder.finalize(keys).as_json())
         tags = tuple(tuple(tag) for tag in fields.pop("tags"))
         return Event(**fields, tags=tags)
@@ -125,8 +128,14 @@ class Talk:
                 case ["REQ", str(sub_id), *filters]:
                     return sub_id, [wanted for wanted in filters if isinstance(wanted, dict)]
 
+    async def send_raw(self, message: str | bytes) -> None:
+        """One text message, even if it is no text."""
+        await self.connection.send(message, text=True)
+        # send() does not suspend while there is room in the buffers, and we share one event loop.
+        await anyio.lowlevel.checkpoint()
+
     async def send(self, *parts: object) -> None:
-        await self.connection.send(orjson.dumps(parts).decode())
+        await self.send_raw(orjson.dumps(parts).decode())
 
     async def send_events(self, sub_id: str, *events: Event) -> None:
         for event in events:

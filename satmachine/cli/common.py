@@ -29,10 +29,16 @@ from satmachine.store.intents import Intent
 if TYPE_CHECKING:
     from satmachine.config import Config
 
+#: The largest id that SQLite can hold.
+MAX_ID = 2**63 - 1
+
 #: Options that recur. A command takes them as `as_json: AsJson = False`.
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV, for spreadsheets.")]
 Limit = Annotated[int, typer.Option(min=1, max=100_000, help="How many rows at the most.")]
+Before = Annotated[
+    int | None, typer.Option(min=1, max=MAX_ID, metavar="ID", help="Go on below this id, the last of a page.")
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
 Since = Annotated[
@@ -98,6 +104,11 @@ class Books:
             raise not_found("machine", machine_id)
         return machine_id
 
+    def require_row(self, kind: str, table: reports.Table, row_id: int | None) -> None:
+        """Raise NotFound where a row was named (not None) and is missing, or another operator's."""
+        if row_id is not None:
+            self.require(kind, row_id, reports.machine_of(self.conn, table, row_id))
+
     def require(self, kind: str, record_id: object, machine_id: str | None) -> None:
         """Raise NotFound unless the record exists (`machine_id` is not None) and its machine is in scope.
 
@@ -119,8 +130,7 @@ def open_books(ctx: typer.Context, *, write: bool = False) -> Iterator[Books]:
     try:
         if options.operator is not None and not reports.operator_exists(conn, options.operator):
             raise NotFound(f"there is no operator {options.operator}; `satmachine config show` lists them")
-        actor = options.actor or login()
-        yield Books(conn, path, options.operator, actor, options.tz, int(time.time()), options.config_path)
+        yield Books(conn, path, options.operator, options.actor or login(), options.tz, int(time.time()), options.config_path)
     finally:
         conn.close()
 
@@ -144,6 +154,15 @@ def database_path(config_path: Path | None) -> Path:
 def not_found(kind: str, record_id: object) -> NotFound:
     """The one answer for what is missing and for what is another operator's."""
     return NotFound(f"there is no {kind} {record_id}")
+
+
+def more_hint(page: reports.Page) -> str:
+    """What to tell people below a page that does not show everything."""
+    if not page.more:
+        return ""
+    last = page.rows[-1].get("id")
+    below = f"--before {last}" if last is not None else "--until"
+    return f"There are more; go on with {below}, or show more at once with --limit."
 
 
 def login() -> str:
@@ -184,6 +203,13 @@ def answer_of(books: Books, intent: Intent) -> str:
     if books.daemon_runs:
         return f"Request {intent.id} is noted; the daemon is busy and carries it out soon."
     return f"Request {intent.id} is noted; it is carried out when the daemon runs."
+
+
+def parse_actor(name: str | None) -> str | None:
+    """A name that fits into notes and the audit log. Raises BadParameter (exit code 2)."""
+    if name is not None and (not name.strip() or not name.isprintable() or len(name) > 64 or set("[]") & set(name)):
+        raise typer.BadParameter("a name of at most 64 characters, without brackets")
+    return name
 
 
 def parse_tz(name: str) -> tzinfo:

@@ -15,7 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
 from satmachine import __version__
-from satmachine.cli.common import Options, parse_tz
+from satmachine.cli.common import Options, parse_actor, parse_tz
 from satmachine.errors import SatmachineError
 
 _RUNNING = "Running it"
@@ -51,8 +51,11 @@ NOUNS = {
 
 _HELP = """Pays out the sales of Bitcoin ATMs, each exactly once.
 
-Every read takes --json, every list --csv. Leaves with 0 when done, 1 when something failed or was found,
-2 for a command it does not understand, 3 for a bad configuration, 4 when wallet or relays are out of reach.
+Every read takes --json, every list --csv.
+
+Exit codes: 0 done, 1 failed or found a problem, 2 wrong usage,
+
+3 bad configuration, 4 cannot reach wallet or relays.
 
 Examples:
 
@@ -144,7 +147,7 @@ def root(
     ] = False,
 ) -> None:
     """Keep the global options for the commands."""
-    ctx.obj = Options(config_path=config, operator=operator or None, tz=parse_tz(tz), actor=actor)
+    ctx.obj = Options(config_path=config, operator=operator or None, tz=parse_tz(tz), actor=parse_actor(actor))
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -92,7 +93,7 @@ def emit_record(
     title: str = "",
     tz: tzinfo = UTC,
 ) -> None:
-    """Print one record: a title and `name  value` lines for people (what is NULL is left out), an object for programs."""
+    """Print one record: lines of name and value for people (what is NULL is left out), an object for programs."""
     if json:
         print_json(to_json(record))
         return
@@ -111,9 +112,9 @@ def emit_record(
     console.print(grid)
 
 
-def heading(text: str) -> None:
-    """A line that parts the screens of a `show` command."""
-    make_console().print(f"\n{text}", style="bold")
+def print_line(text: str, *, style: str = "") -> None:
+    """A line or some between tables, wrapped to the terminal."""
+    make_console().print(printable(text), style=style or None, overflow="fold")
 
 
 def print_json(value: object) -> None:
@@ -134,6 +135,11 @@ def format_sats(amount_sats: int, separator: str = _THIN) -> str:
 def format_fiat(amount_minor: int, currency: str, separator: str = _THIN) -> str:
     """1234567, GTQ -> 12 345.67 GTQ."""
     return f"{minor_to_fiat(amount_minor, currency):,f} {currency}".replace(",", separator)
+
+
+def format_pct(pct: str) -> str:
+    """A fraction 0..1 as people say it: 0.30 -> 30 %."""
+    return f"{Decimal(pct).scaleb(2).normalize():f}{_THIN}%"
 
 
 def iso(at: int) -> str:

@@ -15,9 +15,9 @@ from rich.table import Table
 from satmachine.demo.lnbits import LnbitsServer, ensure_environment
 from satmachine.demo.system import CURRENCY, DemoMachine, System
 from satmachine.errors import SatmachineError
-from satmachine.store import clients, deposits
+from satmachine.models import Settlement, SettlementStatus
+from satmachine.store import clients, deposits, legs, settlements
 from satmachine.store.database import atomic, connect
-from satmachine.store.reports import settlement_legs, settlement_rows
 from satmachine.wallet.lnbits import Lnbits
 
 #: The sale of the specification's worked example: 1,800 GTQ for 266,800 sats.
@@ -68,10 +68,10 @@ async def _run(console: Console, say: Callable[[str], None], system: System) -> 
     sale = await system.customer_pays(machine, SALE)
     say("The machine announces its sale on the relay, signed (kind 21000)")
     await system.announce(machine, sale)
-    settlement = await _until_processed(system)
+    settlement = await _until_processed(system, machine, str(sale["payment_hash"]))
     after = await _balances(system)
     _print_sale(console, settlement)
-    _print_legs(console, system, int(str(settlement["id"])))
+    _print_legs(console, system, settlement)
     _print_balances(console, before, after)
     say("Stopping the daemon (SIGTERM)")
     code = await system.stop_daemon()
@@ -106,35 +106,39 @@ async def _balances(system: System) -> dict[str, int]:
         return {name: (await lnbits.wallet(wallet.invoice_key)).balance_msat // 1000 for name, wallet in keys.items()}
 
 
-async def _until_processed(system: System) -> dict[str, object]:
+async def _until_processed(system: System, machine: DemoMachine, payment_hash: str) -> Settlement:
     for _ in range(_TIMEOUT_S * 10):
         with closing(connect(system.database_path, read_only=True)) as conn:
-            rows = settlement_rows(conn)
-        if rows and rows[0]["status"] == "processed":
-            return dict(rows[0])
+            settlement_id = settlements.id_of_key(conn, machine.id, payment_hash)
+            settlement = None if settlement_id is None else settlements.get(conn, settlement_id)
+        if settlement is not None and settlement.status is SettlementStatus.PROCESSED:
+            return settlement
         await anyio.sleep(0.1)
     raise SatmachineError(f"the sale was not shared out within {_TIMEOUT_S} s:\n{system.log_tail()}")
 
 
-def _print_sale(console: Console, settlement: dict[str, object]) -> None:
+def _print_sale(console: Console, settlement: Settlement) -> None:
     table = Table(title="The sale", title_justify="left", show_header=False)
-    for name, column in (("gross", "gross_sats"), ("net", "net_sats"), ("commission", "commission_sats")):
-        table.add_row(name, f"{settlement[column]:,} sats")
-    table.add_row("status", f"[green]{settlement['status']}[/green]")
+    table.add_column("what")
+    table.add_column("how much", justify="right")
+    table.add_row("gross", f"{settlement.gross_sats:,} sats")
+    table.add_row("net", f"{settlement.net_sats:,} sats")
+    table.add_row("commission", f"{settlement.commission_sats:,} sats")
+    table.add_row("status", f"[green]{settlement.status}[/green]")
     console.print(table)
 
 
-def _print_legs(console: Console, system: System, settlement_id: int) -> None:
+def _print_legs(console: Console, system: System, settlement: Settlement) -> None:
     with closing(connect(system.database_path, read_only=True)) as conn:
-        legs = settlement_legs(conn, settlement_id)
+        paid = legs.of_settlement(conn, settlement.id)
     table = Table(title="Shared out", title_justify="left")
     table.add_column("leg")
     table.add_column("to")
     table.add_column("sats", justify="right")
     table.add_column("status")
-    for leg in legs:
-        to = str(leg["leg"]).partition(":")[2] or "platform"
-        table.add_row(leg["leg_type"], to, f"{leg['amount_sats']:,}", f"[green]{leg['status']}[/green]")
+    for leg in paid:
+        to = leg.leg.partition(":")[2] or "platform"
+        table.add_row(leg.leg_type, to, f"{leg.amount_sats:,}", f"[green]{leg.status}[/green]")
     console.print(table)
 
 

@@ -18,10 +18,11 @@ import anyio
 
 from satmachine.config import Config, Machine, Payee
 from satmachine.errors import ConfigError, WalletRefused, WalletUnavailable
+from satmachine.failpoints import failpoint
 from satmachine.models import Answer, HoldReason, Leg, LegInvoice, LegStatus, LegType
 from satmachine.settlements.payees import client_payee, configured_payee
 from satmachine.settlements.transition import Decision, Sighting, Step, View, decide
-from satmachine.store import clients, legs, settlements
+from satmachine.store import clients, legs, settlements, wallets
 from satmachine.store.database import Store
 from satmachine.wallet.lnbits import Invoice, Lnbits, PayAnswer
 from satmachine.wallet.lnurl import LnurlInvoice
@@ -161,11 +162,17 @@ class Payer:
         )
         if generation is None:
             raise Superseded
+        failpoint("pay.begun")
         return await self._job(leg.id)
 
     async def _make_invoice(self, job: Job) -> Job:
         leg = job.leg
         invoice = await self._ask_invoice(job)
+        failpoint("pay.asked")
+        if invoice.wallet_id is not None:
+            own = await self._store.read(wallets.wallet_id, leg.machine_id)
+            if invoice.wallet_id == own:
+                raise Stuck("its payee is the machine's own wallet: name another wallet, then retry")
         await self._store.write(
             legs.store_invoice,
             leg.id,
@@ -175,6 +182,7 @@ class Payer:
             amount_sats=invoice.amount_sats,
             expires_at=invoice.expires_at,
         )
+        failpoint("pay.invoiced")
         return await self._job(leg.id)
 
     async def _ask_invoice(self, job: Job) -> Invoice:

@@ -48,9 +48,7 @@ def plan_settlement(
         reason, error = breach
         settlements.hold(conn, settlement_id, reason=reason, error=error)
         return Outcome(settlement, reason)
-    lps = positions.of_sale(
-        conn, settlement.machine_id, settlement_id=settlement_id, occurred_at=settlement.occurred_at
-    )
+    lps = positions.of_sale(conn, settlement.machine_id, occurred_at=settlement.occurred_at)
     plan = make_plan(settlement, terms, lps)
     settlements.mark_planned(
         conn,

@@ -77,6 +77,7 @@ class Worker:
         self._in_work: dict[tuple[str, int], str] = {}
         self._swept: set[str] = set()
         self._finishing = False
+        self._ended = anyio.Event()
 
     def wake(self) -> None:
         """Something was committed that may be due now."""
@@ -91,7 +92,8 @@ class Worker:
         """Begin nothing more, and return when what is in work has ended."""
         self._finishing = True
         while self._in_work:
-            await anyio.sleep(0.05)
+            self._ended = anyio.Event()
+            await self._ended.wait()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -125,6 +127,7 @@ class Worker:
             await self._guard(item, lambda: self._do(item))
         finally:
             del self._in_work[(item.kind, item.id)]
+            self._ended.set()
             self.wake()
 
     async def _do(self, item: Item) -> None:

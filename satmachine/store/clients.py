@@ -32,21 +32,6 @@ class ClientPayee:
     payee: str
 
 
-@dataclass(frozen=True, slots=True)
-class NewClient:
-    """What `add` is told. `payee` is an address, or the absolute path of the key's file."""
-
-    machine_id: str
-    label: str
-    person: str
-    payee_kind: str
-    payee: str
-    mode: str = "flow"
-    daily_limit_minor: int | None = None
-    autoforward: str | None = None
-    autoforward_key_file: str | None = None
-
-
 def machine_currency(conn: sqlite3.Connection, machine_id: str, *, operator: str | None = None) -> str:
     """The currency of a machine that is in the configuration. Raises NotFound."""
     row = conn.execute(
@@ -58,25 +43,45 @@ def machine_currency(conn: sqlite3.Connection, machine_id: str, *, operator: str
     return str(row["currency"])
 
 
-def add(conn: sqlite3.Connection, new: NewClient, *, actor: str, now: int, operator: str | None = None) -> int:
-    """Register an LP; returns its id. Raises NotFound for the machine, Refused for a label that was ever used."""
-    machine_currency(conn, new.machine_id, operator=operator)
-    taken = conn.execute(
-        "SELECT id, status FROM dca_clients WHERE machine_id = ? AND label = ?", (new.machine_id, new.label)
-    ).fetchone()
-    if taken is not None:
-        raise Refused(
-            f"label {new.label} at machine {new.machine_id} is client {taken['id']} ({taken['status']}); a label is "
-            "part of payment keys and is never used again: choose another"
-        )
-    values = _columns(new)
+def add(
+    conn: sqlite3.Connection,
+    *,
+    machine_id: str,
+    label: str,
+    person: str,
+    payee_kind: str,
+    payee: str,
+    mode: str = "flow",
+    daily_limit_minor: int | None = None,
+    autoforward: str | None = None,
+    autoforward_key_file: str | None = None,
+    actor: str,
+    now: int,
+) -> int:
+    """Register an LP; returns its id. `payee` is an address, or the absolute path of the key's file.
+
+    Raises NotFound for a machine that is not in the registry, Refused for a label that was ever used there.
+    """
+    machine_currency(conn, machine_id)
+    _refuse_used_label(conn, machine_id, label)
+    values: dict[str, object] = {
+        "machine_id": machine_id,
+        "label": label,
+        "person": person,
+        "mode": mode,
+        "daily_limit_minor": daily_limit_minor,
+        "payee_kind": payee_kind,
+        "payee": payee,
+        "autoforward": autoforward,
+        "autoforward_key_file": autoforward_key_file,
+    }
     cursor = conn.execute(
-        "INSERT INTO dca_clients (machine_id, label, person, payee_kind, payee, mode, daily_limit_minor, autoforward, "
+        "INSERT INTO dca_clients (machine_id, label, person, mode, daily_limit_minor, payee_kind, payee, autoforward, "
         "autoforward_key_file, created_at, created_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (*values.values(), now, actor),
     )
     assert cursor.lastrowid is not None
-    _record(conn, "client.add", cursor.lastrowid, new.machine_id, actor, now, after=values)
+    _record(conn, "client.add", cursor.lastrowid, machine_id, actor, now, after=values)
     return cursor.lastrowid
 
 
@@ -167,21 +172,24 @@ def payee_of(conn: sqlite3.Connection, client_id: int) -> ClientPayee:
 
 def describe_payee(kind: str, payee: str) -> str:
     """A client's payee for people; the same words as `config.Payee.describe`."""
-    return f"{INTERNAL_PAYEE} (key from file {payee})" if kind == "invoice_key_file" else payee
+    if kind == "invoice_key_file":
+        return f"{INTERNAL_PAYEE} (key from file {payee})"
+    if kind == "lnurl":
+        from satmachine.config.formats import lnurl_host  # here, so that reads of the books need no pydantic
+
+        return f"LNURL of {lnurl_host(payee)}"
+    return payee
 
 
-def _columns(new: NewClient) -> dict[str, object]:
-    return {
-        "machine_id": new.machine_id,
-        "label": new.label,
-        "person": new.person,
-        "payee_kind": new.payee_kind,
-        "payee": new.payee,
-        "mode": new.mode,
-        "daily_limit_minor": new.daily_limit_minor,
-        "autoforward": new.autoforward,
-        "autoforward_key_file": new.autoforward_key_file,
-    }
+def _refuse_used_label(conn: sqlite3.Connection, machine_id: str, label: str) -> None:
+    taken = conn.execute(
+        "SELECT id, status FROM dca_clients WHERE machine_id = ? AND label = ?", (machine_id, label)
+    ).fetchone()
+    if taken is not None:
+        raise Refused(
+            f"label {label} at machine {machine_id} is client {taken['id']} ({taken['status']}); a label is part of "
+            "payment keys and is never used again: choose another"
+        )
 
 
 def _refuse_while_invoiced(conn: sqlite3.Connection, client: Client, leg_types: tuple[str, ...], what: str) -> None:

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from satmachine.errors import NotFound, Refused
-from satmachine.models import Client, ClientStatus, Deposit, DepositStatus
-from satmachine.store import audit, rows
+from satmachine.models import ClientStatus, Deposit, DepositStatus
+from satmachine.store import audit, clients, rows
 
 _SELECT = (
     "SELECT d.*, c.label, m.operator_id FROM dca_deposits d JOIN dca_clients c ON c.id = d.client_id "
@@ -20,13 +20,12 @@ _SELECT = (
 )
 
 
-def add(
-    conn: sqlite3.Connection, client: Client, *, amount_minor: int, notes: str = "", actor: str, now: int
-) -> int:
+def add(conn: sqlite3.Connection, *, client_id: int, amount_minor: int, notes: str = "", actor: str, now: int) -> int:
     """Record cash that an LP brought, in the machine's currency; returns the deposit's id. It is pending.
 
-    Raises Refused for a client that was removed.
+    Raises NotFound for the client, Refused for one that was removed.
     """
+    client = clients.get(conn, client_id)
     if client.status is ClientStatus.REMOVED:
         raise Refused(f"client {client.id} ({client.label}) was removed and takes no deposits; add a new client")
     cursor = conn.execute(
@@ -74,7 +73,7 @@ def find(
 
 def edit(
     conn: sqlite3.Connection,
-    deposit: Deposit,
+    deposit_id: int,
     *,
     amount_minor: int | None = None,
     notes: str | None = None,
@@ -82,7 +81,7 @@ def edit(
     now: int,
 ) -> Deposit:
     """Correct a pending deposit; None leaves a field as it is. Raises Refused where it was decided already."""
-    _require_pending(deposit, "edited")
+    deposit = _pending(conn, deposit_id, "edited")
     wanted = {"amount_minor": amount_minor, "notes": notes}
     after = {name: value for name, value in wanted.items() if value is not None and value != getattr(deposit, name)}
     if not after:
@@ -98,19 +97,19 @@ def edit(
     return get(conn, deposit.id)
 
 
-def confirm(conn: sqlite3.Connection, deposit: Deposit, *, actor: str, now: int) -> Deposit:
+def confirm(conn: sqlite3.Connection, deposit_id: int, *, actor: str, now: int) -> Deposit:
     """The cash is in the machine: from now on it takes part in sales, and never changes again."""
-    return _decide(conn, deposit, DepositStatus.CONFIRMED, actor=actor, now=now, reason="")
+    return _decide(conn, deposit_id, DepositStatus.CONFIRMED, actor=actor, now=now, reason="")
 
 
-def reject(conn: sqlite3.Connection, deposit: Deposit, *, actor: str, now: int, reason: str = "") -> Deposit:
+def reject(conn: sqlite3.Connection, deposit_id: int, *, actor: str, now: int, reason: str = "") -> Deposit:
     """The cash did not come, or not like this: it stays on record, and never counts."""
-    return _decide(conn, deposit, DepositStatus.REJECTED, actor=actor, now=now, reason=reason)
+    return _decide(conn, deposit_id, DepositStatus.REJECTED, actor=actor, now=now, reason=reason)
 
 
-def delete(conn: sqlite3.Connection, deposit: Deposit, *, actor: str, now: int) -> None:
+def delete(conn: sqlite3.Connection, deposit_id: int, *, actor: str, now: int) -> None:
     """Take back a pending deposit; the audit log keeps what it said."""
-    _require_pending(deposit, "deleted")
+    deposit = _pending(conn, deposit_id, "deleted")
     changed = conn.execute("DELETE FROM dca_deposits WHERE id = ? AND status = 'pending'", (deposit.id,)).rowcount
     assert changed == 1, f"deposit {deposit.id} changed while it was deleted"
     before = {"client_id": deposit.client_id, "amount_minor": deposit.amount_minor, "notes": deposit.notes}
@@ -118,9 +117,9 @@ def delete(conn: sqlite3.Connection, deposit: Deposit, *, actor: str, now: int) 
 
 
 def _decide(
-    conn: sqlite3.Connection, deposit: Deposit, status: DepositStatus, *, actor: str, now: int, reason: str
+    conn: sqlite3.Connection, deposit_id: int, status: DepositStatus, *, actor: str, now: int, reason: str
 ) -> Deposit:
-    _require_pending(deposit, status)
+    deposit = _pending(conn, deposit_id, status)
     changed = conn.execute(
         "UPDATE dca_deposits SET status = ?, decided_by = ?, decided_at = ? WHERE id = ? AND status = 'pending'",
         (status, actor, now, deposit.id),
@@ -132,15 +131,17 @@ def _decide(
     return get(conn, deposit.id)
 
 
-def _require_pending(deposit: Deposit, verb: str) -> None:
+def _pending(conn: sqlite3.Connection, deposit_id: int, verb: str) -> Deposit:
+    """The deposit as it stands in this transaction. Raises NotFound, and Refused where it was decided already."""
+    deposit = get(conn, deposit_id)
     if deposit.status is DepositStatus.PENDING:
-        return
+        return deposit
     assert deposit.decided_at is not None
     decided = datetime.fromtimestamp(deposit.decided_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
     raise Refused(
         f"deposit {deposit.id} cannot be {verb}: it was {deposit.status} by {deposit.decided_by} at {decided}, and a "
-        "decided deposit is an audit record. What is wrong with it is put right by another deposit"
-        + (", or by settling the balance" if deposit.status is DepositStatus.CONFIRMED else "")
+        "decided deposit is an audit record that never changes. To put it right, record another deposit "
+        "or pay the balance out (`satmachine clients settle`)"
     )
 
 

@@ -10,10 +10,13 @@ from satmachine.store.clients import describe_payee
 _DAY_S = 86_400
 
 
-def of_sale(conn: sqlite3.Connection, machine_id: str, *, settlement_id: int, occurred_at: int) -> list[Position]:
-    """The positions of a machine's active LPs for one sale, by label; those with nothing left are not listed."""
+def of_sale(conn: sqlite3.Connection, machine_id: str, *, occurred_at: int) -> list[Position]:
+    """The positions of a machine's active LPs for one sale, by label; those with nothing left are not listed.
+
+    Ask before the sale's legs are written: they count too. (What a revision voided does not.)
+    """
     day_start = occurred_at - occurred_at % _DAY_S
-    found = conn.execute(_POSITIONS, (machine_id, settlement_id, occurred_at, day_start, day_start + _DAY_S))
+    found = conn.execute(_POSITIONS, (machine_id, occurred_at, day_start, day_start + _DAY_S))
     positions = []
     for row in found:
         weight = row["confirmed_then"] - row["used_then"]
@@ -32,17 +35,16 @@ _POSITIONS = """
 WITH client AS (SELECT * FROM dca_clients WHERE machine_id = ?1 AND status = 'active'),
 deposit AS (
     SELECT d.client_id, sum(d.amount_minor) AS now_minor,
-           sum(CASE WHEN d.decided_at <= ?3 THEN d.amount_minor ELSE 0 END) AS then_minor
+           sum(CASE WHEN d.decided_at <= ?2 THEN d.amount_minor ELSE 0 END) AS then_minor
     FROM dca_deposits d WHERE d.machine_id = ?1 AND d.status = 'confirmed' GROUP BY d.client_id
 ),
 used AS (
     SELECT p.client_id, sum(p.fiat_amount_minor) AS now_minor,
-           sum(CASE WHEN p.effective_at <= ?3 THEN p.fiat_amount_minor ELSE 0 END) AS then_minor,
-           sum(CASE WHEN p.effective_at >= ?4 AND p.effective_at < ?5 AND p.leg_type = 'dca'
+           sum(CASE WHEN p.effective_at <= ?2 THEN p.fiat_amount_minor ELSE 0 END) AS then_minor,
+           sum(CASE WHEN p.effective_at >= ?3 AND p.effective_at < ?4 AND p.leg_type = 'dca'
                     THEN p.fiat_amount_minor ELSE 0 END) AS today_minor
     FROM client c JOIN dca_payments p ON p.client_id = c.id
     WHERE p.leg_type IN ('dca', 'settlement') AND p.status NOT IN ('voided', 'skipped')
-      AND p.settlement_id IS NOT ?2
     GROUP BY p.client_id
 )
 SELECT c.id, c.label, c.mode, c.payee_kind, c.payee, c.daily_limit_minor,

@@ -1,11 +1,76 @@
-"""Every read query of the command line. Rows come as plain dicts whose keys are the tables' column names.
+"""Every read query of the command line. Rows are dicts whose keys are the tables' column names, newest first.
 
-`scope` is an operator's id, or None for all operators.
+`scope` is an operator's id, or None for all operators. Lists are pages: each is read along an index that has the
+order already (the first page of a million sales is as quick as that of ten), and says whether there is more.
 """
+
+# ruff: noqa: S608 - statements are put together from this module's own words; what people type is always a value.
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Record = dict[str, Any]
+
+#: Tables whose rows belong to a machine.
+Table = Literal["dca_clients", "dca_payments", "dca_settlements", "quarantine"]
+
+#: Spelled as in schema.sql, so that SQLite sees that the partial indexes `.._status` serve.
+_OPEN_SALE = "status NOT IN ('processed', 'partial', 'refunded')"
+_OPEN_LEG = "status NOT IN ('completed', 'skipped', 'voided')"
+_UNSETTLED = (
+    "NOT EXISTS (SELECT 1 FROM dca_settlements s WHERE s.machine_id = u.machine_id AND s.payment_hash = u.payment_hash)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a list; `keys` are the columns, also where there are no rows."""
+
+    rows: list[Record]
+    keys: tuple[str, ...]
+    more: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which rows of a list: times are Unix seconds, `since` <= time < `until`; `before_id` goes on after a page."""
+
+    machine_id: str | None = None
+    status: str | None = None
+    since: int | None = None
+    until: int | None = None
+    before_id: int | None = None
+    limit: int = 50
+    leg_type: str | None = None
+    client_id: int | None = None
+    settlement_id: int | None = None
+
+
+class _Where:
+    """Conditions joined by AND, with their values."""
+
+    def __init__(self, terms: Sequence[str] = (), values: Sequence[object] = ()) -> None:
+        self.terms = [*terms]
+        self.values = [*values]
+
+    def add(self, term: str, *values: object) -> None:
+        self.terms.append(term)
+        self.values += values
+
+    def given(self, term: str, value: object) -> None:
+        """Add a term unless its value is None."""
+        if value is not None:
+            self.add(term, value)
+
+    def sql(self) -> str:
+        return f"WHERE {' AND '.join(self.terms)}" if self.terms else ""
+
+
+# --- scope
 
 
 def operator_exists(conn: sqlite3.Connection, operator_id: str) -> bool:
@@ -17,3 +82,338 @@ def sees(conn: sqlite3.Connection, scope: str | None, machine_id: str) -> bool:
     """Whether this machine exists and belongs to the scope."""
     row = conn.execute("SELECT operator_id FROM dca_machines WHERE id = ?", (machine_id,)).fetchone()
     return row is not None and scope in (None, row["operator_id"])
+
+
+def machine_ids(conn: sqlite3.Connection, scope: str | None) -> list[str]:
+    """The machines of a scope, also those that the configuration no longer names."""
+    found = conn.execute("SELECT id FROM dca_machines WHERE ?1 IS NULL OR operator_id = ?1 ORDER BY id", (scope,))
+    return [str(row["id"]) for row in found]
+
+
+def machine_of(conn: sqlite3.Connection, table: Table, row_id: int) -> str | None:
+    """Whose machine's row it is; None where there is no such row."""
+    row = conn.execute(f"SELECT machine_id FROM {table} WHERE id = ?", (row_id,)).fetchone()
+    return None if row is None else str(row["machine_id"])
+
+
+# --- settlements
+
+
+def settlements(conn: sqlite3.Connection, scope: str | None, wanted: Filter) -> Page:
+    """Sales by the time they occurred."""
+    where = _Where()
+    _add_status(where, wanted.status, _OPEN_SALE, closed=("processed", "partial", "refunded"))
+    where.given("occurred_at >= ?", wanted.since)
+    where.given("occurred_at < ?", wanted.until)
+    return _newest(conn, "dca_settlements", "occurred_at", where, scope, wanted)
+
+
+def find_settlements(conn: sqlite3.Connection, scope: str | None, reference: str) -> list[Record]:
+    """Sales by id, event id, payment hash (the customer's, or of a leg) or the machine's txid; in scope only."""
+    ids: list[int] = []
+    if reference.isascii() and reference.isdigit() and len(reference) < 19:
+        ids = _ids(conn, "SELECT id FROM dca_settlements WHERE id = ?", int(reference))
+    ids = ids or _ids(conn, _BY_REFERENCE, reference)
+    found = [_one(conn, "SELECT * FROM dca_settlements WHERE id = ?", number) for number in ids]
+    return [row for row in found if row is not None and sees(conn, scope, row["machine_id"])]
+
+
+# Each branch has an index of its own.
+_BY_REFERENCE = """
+SELECT settlement_id FROM dca_settlement_events WHERE event_id = ?1
+UNION SELECT id FROM dca_settlements
+      WHERE machine_id IN (SELECT id FROM dca_machines) AND payment_hash IS NOT NULL AND payment_hash = ?1
+UNION SELECT id FROM dca_settlements
+      WHERE machine_id IN (SELECT id FROM dca_machines) AND txid IS NOT NULL AND txid = ?1
+UNION SELECT p.settlement_id FROM dca_invoices i JOIN dca_payments p ON p.id = i.payment_id
+      WHERE i.payment_hash = ?1 AND p.settlement_id IS NOT NULL
+"""
+
+
+def legs_of(conn: sqlite3.Connection, settlement_id: int) -> list[Record]:
+    """All legs of a sale, every revision, in the order of the plan."""
+    return _all(
+        conn, "SELECT * FROM dca_payments WHERE settlement_id = ? ORDER BY revision, position, id", settlement_id
+    )
+
+
+def retained_of(conn: sqlite3.Connection, settlement_id: int) -> list[Record]:
+    """What of a sale stays in the wallet, each entry in the order it was made."""
+    return _all(conn, "SELECT * FROM dca_retained WHERE settlement_id = ? ORDER BY id", settlement_id)
+
+
+def events_of(conn: sqlite3.Connection, settlement_id: int) -> list[Record]:
+    """The machine's signed events about a sale, first come first."""
+    return _all(
+        conn,
+        "SELECT event_id, created_at, received_at, relay_url, raw FROM dca_settlement_events "
+        "WHERE settlement_id = ? ORDER BY received_at, event_id",
+        settlement_id,
+    )
+
+
+def unmatched(conn: sqlite3.Connection, scope: str | None, wanted: Filter) -> Page:
+    """Incoming payments that belong to no sale."""
+    where = _Where()
+    where.add(_UNSETTLED)
+    where.add("machine_id IN (SELECT id FROM dca_machines WHERE ? IS NULL OR operator_id = ?)", scope, scope)
+    where.given("machine_id = ?", wanted.machine_id)
+    where.given("settled_at >= ?", wanted.since)
+    where.given("settled_at < ?", wanted.until)
+    return _page(
+        conn,
+        f"SELECT * FROM dca_unmatched_payments u {where.sql()} ORDER BY settled_at DESC, payment_hash LIMIT ?",
+        [*where.values, wanted.limit + 1],
+        wanted.limit,
+    )
+
+
+# --- payments
+
+
+def payments(conn: sqlite3.Connection, scope: str | None, wanted: Filter) -> Page:
+    """Legs by the time they were planned."""
+    where = _Where()
+    _add_status(where, wanted.status, _OPEN_LEG, closed=("completed", "skipped", "voided"))
+    where.given("leg_type = ?", wanted.leg_type)
+    where.given("client_id = ?", wanted.client_id)
+    where.given("settlement_id = ?", wanted.settlement_id)
+    where.given("planned_at >= ?", wanted.since)
+    where.given("planned_at < ?", wanted.until)
+    return _newest(conn, "dca_payments", "planned_at", where, scope, wanted)
+
+
+# --- quarantine
+
+
+def quarantine(conn: sqlite3.Connection, scope: str | None, wanted: Filter) -> Page:
+    """Messages that could not be used."""
+    where = _Where()
+    where.add("machine_id IN (SELECT id FROM dca_machines WHERE ? IS NULL OR operator_id = ?)", scope, scope)
+    where.given("machine_id = ?", wanted.machine_id)
+    where.given("status = ?", wanted.status)
+    where.given("received_at >= ?", wanted.since)
+    where.given("received_at < ?", wanted.until)
+    where.given("id < ?", wanted.before_id)
+    return _page(
+        conn,
+        f"SELECT * FROM quarantine {where.sql()} ORDER BY id DESC LIMIT ?",
+        [*where.values, wanted.limit + 1],
+        wanted.limit,
+    )
+
+
+def quarantined(conn: sqlite3.Connection, quarantine_id: int) -> Record | None:
+    """One of them."""
+    return _one(conn, "SELECT * FROM quarantine WHERE id = ?", quarantine_id)
+
+
+# --- registry
+
+
+def machines(conn: sqlite3.Connection, scope: str | None, machine_id: str | None = None) -> list[Record]:
+    """The registry with live state. Those that the configuration no longer names come last."""
+    return _all(conn, _MACHINES, scope, machine_id)
+
+
+# The last sale is found along (machine_id, occurred_at); its events say when the machine was last heard of.
+_MACHINES = f"""
+WITH open AS (
+    SELECT machine_id, count(*) AS open_settlements, sum(status = 'held') AS held_settlements,
+           sum(status = 'errored') AS errored_settlements
+    FROM dca_settlements WHERE {_OPEN_SALE} GROUP BY machine_id
+), machine AS (
+    SELECT m.*, (SELECT s.id FROM dca_settlements s WHERE s.machine_id = m.id
+                 ORDER BY s.occurred_at DESC, s.id DESC LIMIT 1) AS last_settlement_id
+    FROM dca_machines m WHERE (?1 IS NULL OR m.operator_id = ?1) AND (?2 IS NULL OR m.id = ?2)
+)
+SELECT m.id, m.operator_id, m.name, m.npub, m.pubkey, m.currency, m.fallback_commission_pct, m.payouts_since,
+       m.active, m.in_config, m.loaded_at, w.balance_sats, w.reachable, w.error AS wallet_error, w.checked_at,
+       w.lnbits_version, w.last_sweep_at, w.safe_mode, m.last_settlement_id, s.occurred_at AS last_sale_at,
+       nullif(max(coalesce((SELECT max(e.received_at) FROM dca_settlement_events e WHERE e.settlement_id = s.id), 0),
+                  coalesce(t.received_at, 0)), 0) AS last_event_at,
+       coalesce(o.open_settlements, 0) AS open_settlements, coalesce(o.held_settlements, 0) AS held_settlements,
+       coalesce(o.errored_settlements, 0) AS errored_settlements,
+       (SELECT p.reason FROM payout_pauses p WHERE p.scope IN ('*', m.id) ORDER BY p.scope LIMIT 1) AS paused
+FROM machine m LEFT JOIN dca_wallets w ON w.machine_id = m.id LEFT JOIN open o ON o.machine_id = m.id
+LEFT JOIN dca_settlements s ON s.id = m.last_settlement_id LEFT JOIN dca_telemetry t ON t.machine_id = m.id
+ORDER BY m.in_config DESC, m.operator_id, m.id
+"""
+
+
+def clients_by_status(conn: sqlite3.Connection, machine_id: str) -> dict[str, int]:
+    """How many LPs a machine has, by status."""
+    found = conn.execute("SELECT status, count(*) FROM dca_clients WHERE machine_id = ? GROUP BY status", (machine_id,))
+    return {str(status): int(number) for status, number in found}
+
+
+def telemetry_of(conn: sqlite3.Connection, machine_id: str) -> Record | None:
+    """What a machine last told of itself, without the raw beacon."""
+    return _one(
+        conn,
+        "SELECT name, location, status, software_version, uptime_s, cassettes, cash_total_minor, "
+        "coalesce(t.currency, (SELECT currency FROM dca_machines m WHERE m.id = t.machine_id)) AS currency, "
+        "exchange_rate, fee_pct, last_error, beacon_at FROM dca_telemetry t WHERE machine_id = ?",
+        machine_id,
+    )
+
+
+def super_fee(conn: sqlite3.Connection) -> Record | None:
+    """The platform's terms as last loaded; None while no configuration was loaded."""
+    return _one(conn, "SELECT fee_pct, payee, loaded_at FROM super_config")
+
+
+def splits(conn: sqlite3.Connection, scope: str | None, machine_id: str | None = None) -> list[Record]:
+    """The rules as they are written: operators' default sets, then machines' own; of one machine, what concerns it."""
+    return _all(conn, _SPLITS, scope, machine_id)
+
+
+_SPLITS = """
+SELECT c.operator_id, c.machine_id, c.position, c.label, c.pct, c.payee FROM dca_commission_splits c
+WHERE (?1 IS NULL OR c.operator_id = ?1)
+  AND (?2 IS NULL OR c.machine_id = ?2
+       OR (c.machine_id IS NULL AND c.operator_id = (SELECT operator_id FROM dca_machines WHERE id = ?2)))
+ORDER BY c.operator_id, c.machine_id IS NOT NULL, c.machine_id, c.position
+"""
+
+
+def effective_splits(conn: sqlite3.Connection, scope: str | None, machine_id: str | None = None) -> list[Record]:
+    """The rules in force, machine by machine; a machine without any has one row of source 'none'."""
+    return _all(conn, _EFFECTIVE_SPLITS, scope, machine_id)
+
+
+_EFFECTIVE_SPLITS = """
+SELECT m.operator_id, m.id AS machine_id,
+       CASE WHEN c.id IS NULL THEN 'none' WHEN c.machine_id IS NULL THEN 'operator' ELSE 'machine' END
+           AS ruleset_source, c.position, c.label, c.pct, c.payee
+FROM dca_machines m LEFT JOIN dca_commission_splits c ON c.operator_id = m.operator_id
+     AND c.machine_id IS (SELECT x.machine_id FROM dca_commission_splits x WHERE x.machine_id = m.id LIMIT 1)
+WHERE m.in_config = 1 AND (?1 IS NULL OR m.operator_id = ?1) AND (?2 IS NULL OR m.id = ?2)
+ORDER BY m.operator_id, m.id, c.position
+"""
+
+
+# --- status
+
+
+def relays(conn: sqlite3.Connection) -> list[Record]:
+    """What the daemon last saw of its relays."""
+    return _all(conn, "SELECT * FROM relay_health ORDER BY url")
+
+
+def open_counts(conn: sqlite3.Connection, scope: str | None) -> dict[str, int]:
+    """How many sales are pending, held and errored."""
+    found = conn.execute(
+        f"SELECT status, count(*) FROM dca_settlements WHERE {_OPEN_SALE} AND (?1 IS NULL OR machine_id IN "
+        "(SELECT id FROM dca_machines WHERE operator_id = ?1)) GROUP BY status",
+        (scope,),
+    )
+    return {str(status): int(number) for status, number in found}
+
+
+def open_settlements(conn: sqlite3.Connection, scope: str | None, status: str, limit: int) -> list[Record]:
+    """The oldest sales in one open state."""
+    return _all(
+        conn,
+        "SELECT id AS settlement_id, machine_id, status, hold_reason, error, gross_sats, occurred_at, landed_at "
+        f"FROM dca_settlements WHERE {_OPEN_SALE} AND status = ?2 AND (?1 IS NULL OR machine_id IN "
+        "(SELECT id FROM dca_machines WHERE operator_id = ?1)) ORDER BY +occurred_at, id LIMIT ?3",
+        scope,
+        status,
+        limit,
+    )
+
+
+def lone_legs(conn: sqlite3.Connection, scope: str | None, limit: int) -> list[Record]:
+    """Failed and held legs that no errored sale tells of: balances paid out, and sats forwarded."""
+    return _all(
+        conn,
+        "SELECT id AS payment_id, settlement_id, machine_id, leg_type, leg, status, hold_reason, error, amount_sats, "
+        f"planned_at FROM dca_payments WHERE {_OPEN_LEG} AND status IN ('failed', 'held') "
+        "AND (settlement_id IS NULL OR leg_type = 'autoforward') AND (?1 IS NULL OR machine_id IN "
+        "(SELECT id FROM dca_machines WHERE operator_id = ?1)) ORDER BY +planned_at, id LIMIT ?2",
+        scope,
+        limit,
+    )
+
+
+def pauses(conn: sqlite3.Connection, scope: str | None) -> list[Record]:
+    """Where payouts are stopped."""
+    return _all(
+        conn,
+        "SELECT * FROM payout_pauses WHERE ?1 IS NULL OR scope = '*' OR scope IN "
+        "(SELECT id FROM dca_machines WHERE operator_id = ?1) ORDER BY scope",
+        scope,
+    )
+
+
+def quarantine_count(conn: sqlite3.Connection, scope: str | None) -> int:
+    """How many messages wait in quarantine."""
+    return _count(conn, "quarantine u WHERE u.status = 'open'", scope)
+
+
+def unmatched_count(conn: sqlite3.Connection, scope: str | None) -> int:
+    """How many incoming payments still belong to no sale."""
+    return _count(conn, f"dca_unmatched_payments u WHERE {_UNSETTLED}", scope)
+
+
+# --- helpers
+
+
+def _add_status(where: _Where, status: str | None, open_term: str, closed: Sequence[str]) -> None:
+    """A status, told so that the partial index over the open rows serves where it is an open one."""
+    where.given("status = ?", status)
+    if status is not None and status not in closed:
+        where.add(open_term)
+
+
+def _newest(conn: sqlite3.Connection, table: str, time: str, where: _Where, scope: str | None, wanted: Filter) -> Page:
+    """A page in the order (time, id), newest first.
+
+    A scope is read machine by machine, each along its own index, and merged: nobody else's rows are passed over.
+    """
+    if wanted.before_id is not None:
+        anchor = conn.execute(f"SELECT {time}, id FROM {table} WHERE id = ?", (wanted.before_id,)).fetchone()
+        at, row_id = tuple(anchor) if anchor else (0, 0)
+        # The first term is for the index, which a comparison of pairs does not always use.
+        where.add(f"{time} <= ? AND ({time}, id) < (?, ?)", at, at, row_id)
+    if wanted.machine_id is None and scope is None:
+        return _newest_of(conn, table, time, where, wanted.limit)
+    pages = []
+    for machine_id in [wanted.machine_id] if wanted.machine_id else machine_ids(conn, scope):
+        mine = _Where([*where.terms, "machine_id = ?"], [*where.values, machine_id])
+        pages.append(_newest_of(conn, table, time, mine, wanted.limit))
+    rows = [row for page in pages for row in page.rows]
+    rows.sort(key=lambda row: (row[time], row["id"]), reverse=True)
+    more = len(rows) > wanted.limit or any(page.more for page in pages)
+    return Page(rows[: wanted.limit], pages[0].keys if pages else (), more)
+
+
+def _newest_of(conn: sqlite3.Connection, table: str, time: str, where: _Where, limit: int) -> Page:
+    sql = f"SELECT * FROM {table} {where.sql()} ORDER BY {time} DESC, id DESC LIMIT ?"
+    return _page(conn, sql, [*where.values, limit + 1], limit)
+
+
+def _page(conn: sqlite3.Connection, sql: str, values: Sequence[object], limit: int) -> Page:
+    cursor = conn.execute(sql, values)
+    keys = tuple(column[0] for column in cursor.description)
+    rows = [dict(row) for row in cursor]
+    return Page(rows[:limit], keys, len(rows) > limit)
+
+
+def _all(conn: sqlite3.Connection, sql: str, *values: object) -> list[Record]:
+    return [dict(row) for row in conn.execute(sql, values)]
+
+
+def _one(conn: sqlite3.Connection, sql: str, *values: object) -> Record | None:
+    row = conn.execute(sql, values).fetchone()
+    return None if row is None else dict(row)
+
+
+def _ids(conn: sqlite3.Connection, sql: str, value: object) -> list[int]:
+    return [int(row[0]) for row in conn.execute(sql, (value,))]
+
+
+def _count(conn: sqlite3.Connection, rest: str, scope: str | None) -> int:
+    mine = "(?1 IS NULL OR u.machine_id IN (SELECT id FROM dca_machines WHERE operator_id = ?1))"
+    return int(conn.execute(f"SELECT count(*) FROM {rest} AND {mine}", (scope,)).fetchone()[0])

@@ -38,6 +38,7 @@ __all__ = ["Capabilities", "Invoice", "Lnbits", "PayAnswer", "PaymentFilters", "
 
 _PAYMENTS: Final = "/api/v1/payments"
 _PAGINATED: Final = "/api/v1/payments/paginated"
+_FEE_RESERVE: Final = "/api/v1/payments/fee-reserve"
 _WALLET: Final = "/api/v1/wallet"
 
 LARGEST_PAGE: Final = 1_000
@@ -70,12 +71,16 @@ class WalletInfo:
 
 @dataclass(frozen=True, slots=True)
 class Invoice:
-    """An invoice that asks for exactly what was wanted (decoded and checked)."""
+    """An invoice that asks for exactly what was wanted (decoded and checked).
+
+    `wallet_id` is the wallet it pays into; None for one of another server.
+    """
 
     payment_hash: str
     bolt11: str
     amount_sats: int
     expires_at: int
+    wallet_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +235,17 @@ class Lnbits:
 
     # --- reading
 
+    async def fee_reserve_sats(self, key: str, bolt11: str) -> int:
+        """What the wallet must hold on top of an external invoice's amount for routing fees, rounded up."""
+        answer = await self._get(_FEE_RESERVE, key, {"invoice": bolt11})
+        if answer.status != httpx.codes.OK:
+            self._http.reject("tell the fee reserve", answer)
+        try:
+            reserve_msat = integer(answer.body if isinstance(answer.body, dict) else {}, "fee_reserve")
+        except AnswerError as lie:
+            raise self._lying("GET", _FEE_RESERVE, str(lie)) from lie
+        return -(-abs(reserve_msat) // 1000)
+
     async def payments(
         self, key: str, *, page_size: int = LARGEST_PAGE, **filters: Unpack[PaymentFilters]
     ) -> list[WalletPayment]:
@@ -370,7 +386,7 @@ def _checked_invoice(row: WalletPayment, amount_sats: int) -> Invoice:
         raise AnswerError(f"it asks for {decoded.amount_msat} msats")
     if decoded.payment_hash != row.payment_hash:
         raise AnswerError(f"its payment hash is {decoded.payment_hash}, not {row.payment_hash}")
-    return Invoice(row.payment_hash, row.bolt11, amount_sats, decoded.expires_at)
+    return Invoice(row.payment_hash, row.bolt11, amount_sats, decoded.expires_at, row.wallet_id)
 
 
 def _pay_answer(answer: HttpAnswer, bolt11: str) -> PayAnswer:

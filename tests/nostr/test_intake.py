@@ -17,7 +17,7 @@ URL = "ws://test"
 
 class Setting:
     def __init__(self, **limits: int) -> None:
-        self.limits = replace(Limits(), **limits)  # type: ignore[arg-type]
+        self.limits = replace(Limits(), **limits)
         self.settlements = self._lane(self.limits.settlement_queue)
         self.telemetry = self._lane(self.limits.telemetry_queue)
         self.now = float(NOW)

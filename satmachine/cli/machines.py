@@ -1,0 +1,186 @@
+"""`satmachine machines`: the registry with live state, from the database only."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from satmachine.cli.common import AsCsv, AsJson, Books, open_books
+from satmachine.cli.output import Column, Row, emit_record, emit_table, format_pct, format_sats, print_json, to_json
+from satmachine.store import reports
+
+app = typer.Typer(no_args_is_help=True, help="The machines, with wallet balance and open work.")
+
+_LIST_HELP = """List the machines: what their wallets hold, when they last sold, how much work is open.
+
+Examples:
+
+    satmachine machines list
+
+    satmachine --operator atitlan machines list --json
+"""
+
+_SHOW_HELP = """Show one machine: registry, wallet, open work, relays, splits, liquidity providers and telemetry.
+
+Examples:
+
+    satmachine machines show panajachel-1
+
+    satmachine machines show panajachel-1 --json
+"""
+
+
+def mode(row: Row) -> str:
+    """How a machine stands, the gravest first."""
+    if not row["in_config"]:
+        return "dropped"
+    if row["safe_mode"]:
+        return "safe mode"
+    if row["paused"]:
+        return "paused"
+    return "active" if row["active"] else "inactive"
+
+
+def balance(row: Row) -> str:
+    """What the wallet holds, as far as it answers."""
+    if row["checked_at"] is None:
+        return "not asked yet"
+    if row["balance_sats"] is None:
+        return "unreachable"
+    return format_sats(row["balance_sats"]) + ("" if row["reachable"] else " ?")
+
+
+def _open_work(row: Row) -> str:
+    waiting = row["open_settlements"] - row["held_settlements"] - row["errored_settlements"]
+    counts = {"pending": waiting, "held": row["held_settlements"], "errored": row["errored_settlements"]}
+    return ", ".join(f"{number} {status}" for status, number in counts.items() if number) or "none"
+
+
+def _wallet(row: Row) -> str:
+    if row["checked_at"] is None:
+        return "not asked yet"
+    answer = "reachable" if row["reachable"] else f"not reachable: {row['wallet_error']}"
+    version = f", LNbits {row['lnbits_version']}" if row["lnbits_version"] else ""
+    return answer + version
+
+
+_COLUMNS = (
+    Column("id", "Machine"),
+    Column("name", "Name", wide=True, fold=True),
+    Column("operator_id", "Operator", wide=True),
+    Column("mode", "Is", show=mode),
+    Column("balance_sats", "Wallet, sats", show=balance),
+    Column("last_sale_at", "Last sale"),
+    Column("open_settlements", "Open work", show=_open_work),
+    Column("safe_mode", "Safe mode", wide=True, fold=True),
+)
+
+_FIELDS = (
+    Column("name", "Name"),
+    Column("operator_id", "Operator"),
+    Column("mode", "Is", show=mode),
+    Column("paused", "Paused because"),
+    Column("safe_mode", "Safe mode because"),
+    Column("currency", "Currency"),
+    Column("fallback_commission_pct", "Fallback commission", show=lambda row: format_pct(row["fallback_commission_pct"])),
+    Column("payouts_since", "Payouts since"),
+    Column("npub", "npub"),
+    Column("balance_sats", "Wallet, sats", show=balance),
+    Column("reachable", "Wallet", show=_wallet),
+    Column("checked_at", "Wallet asked"),
+    Column("last_sweep_at", "Wallet compared"),
+    Column("open_settlements", "Open work", show=_open_work),
+    Column("last_sale_at", "Last sale"),
+    Column("last_event_at", "Last heard of"),
+    Column("relays", "Relays", show=lambda row: "\n".join(row["relays"])),
+    Column("clients", "Providers", show=lambda row: _providers(row["clients"])),
+)
+
+_SPLIT_COLUMNS = (
+    Column("label", "Label"),
+    Column("pct", "Share", show=lambda row: format_pct(row["pct"])),
+    Column("payee", "Payee", fold=True),
+)
+
+_TELEMETRY_FIELDS = (
+    Column("status", "Status"),
+    Column("location", "Location"),
+    Column("software_version", "Software"),
+    Column("cash_total_minor", "Cash"),
+    Column("exchange_rate", "Rate"),
+    Column("last_error", "Last error"),
+    Column("beacon_at", "Told"),
+)
+
+
+@app.command("list", help=_LIST_HELP)
+def list_machines(ctx: typer.Context, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
+    """Print the machines of the scope."""
+    with open_books(ctx) as books:
+        rows = reports.machines(books.conn, books.scope)
+    emit_table(
+        rows,
+        _COLUMNS,
+        json=as_json,
+        csv=as_csv,
+        title="Machines",
+        empty="No machines yet: the daemon takes them from the configuration when it starts.",
+        tz=books.tz,
+    )
+
+
+@app.command("show", help=_SHOW_HELP)
+def show(
+    ctx: typer.Context,
+    machine: Annotated[str, typer.Argument(metavar="MACHINE", help="The machine's id.")],
+    as_json: AsJson = False,
+) -> None:
+    """Print one machine."""
+    with open_books(ctx) as books:
+        books.require_machine(machine)
+        record = _read(books, machine)
+    if as_json:
+        print_json(_as_json(record))
+        return
+    emit_record(record, _FIELDS, title=f"Machine {machine}", tz=books.tz)
+    emit_table(
+        record["splits"],
+        _SPLIT_COLUMNS,
+        title=f"Splits ({_SOURCES[record['ruleset_source']]})",
+        empty="\nNo splits: the operator's part of the commission stays in the wallet.",
+    )
+    if record["telemetry"] is not None:
+        emit_record(record["telemetry"], _TELEMETRY_FIELDS, title="Telemetry", tz=books.tz)
+
+
+_SOURCES = {"machine": "its own", "operator": "its operator's default", "none": "none"}
+
+
+def _read(books: Books, machine_id: str) -> dict[str, Any]:
+    """A machine's row, and what belongs to it."""
+    [record] = reports.machines(books.conn, None, machine_id)
+    rules = reports.effective_splits(books.conn, None, machine_id)
+    return {
+        **record,
+        "relays": _relays(books, machine_id) if record["in_config"] else [],
+        "ruleset_source": rules[0]["ruleset_source"] if rules else "none",
+        "splits": [rule for rule in rules if rule["label"] is not None],
+        "clients": reports.clients_by_status(books.conn, machine_id),
+        "telemetry": reports.telemetry_of(books.conn, machine_id),
+    }
+
+
+def _relays(books: Books, machine_id: str) -> list[str]:
+    """Where the machine is listened for: only the configuration knows."""
+    machine = books.config.machine(machine_id)
+    return [] if machine is None else list(books.config.relays_of(machine))
+
+
+def _as_json(record: dict[str, Any]) -> dict[str, Any]:
+    telemetry = record["telemetry"]
+    return {**to_json(record), "telemetry": None if telemetry is None else to_json(telemetry)}
+
+
+def _providers(clients: dict[str, int]) -> str:
+    return ", ".join(f"{number} {status}" for status, number in clients.items()) or "none"

@@ -1,0 +1,97 @@
+"""`satmachine splits`: how the commission is shared, as the daemon has loaded it (SPEC section 3)."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated
+
+import typer
+
+from satmachine.cli.common import AsCsv, AsJson, open_books
+from satmachine.cli.output import Column, Row, emit_table, format_pct
+from satmachine.store import reports
+
+app = typer.Typer(no_args_is_help=True, help="How the commission is shared.")
+
+_SHOW_HELP = """Show the rules by which the commission is shared, as the daemon has last loaded them.
+
+The platform takes its part first; the rest is shared by the machine's own splits, else its operator's.
+With --effective: machine by machine what is in force, as parts of the whole commission.
+
+Examples:
+
+    satmachine splits show
+
+    satmachine splits show --machine panajachel-1 --effective
+"""
+
+_SOURCES = {"machine": "machine's own", "operator": "operator's default", "none": "none: stays in the wallet"}
+
+
+def _owner(row: Row) -> str:
+    return row["machine_id"] or "default of all machines"
+
+
+def _pct(row: Row) -> str:
+    return "" if row["pct"] is None else format_pct(row["pct"])
+
+
+def _whole(row: Row) -> str:
+    return format_pct(row["commission_pct"])
+
+
+_COLUMNS = (
+    Column("operator_id", "Operator"),
+    Column("machine_id", "Machine", show=_owner),
+    Column("label", "Label"),
+    Column("pct", "Share", show=_pct),
+    Column("payee", "Payee", fold=True),
+)
+
+_EFFECTIVE_COLUMNS = (
+    Column("machine_id", "Machine"),
+    Column("ruleset_source", "Rules", show=lambda row: _SOURCES.get(row["ruleset_source"], "platform")),
+    Column("label", "Label"),
+    Column("commission_pct", "Of the commission", show=_whole),
+    Column("payee", "Payee", fold=True),
+)
+
+
+@app.command("show", help=_SHOW_HELP)
+def show(
+    ctx: typer.Context,
+    machine: Annotated[str | None, typer.Option(metavar="ID", help="Only what concerns this machine.")] = None,
+    effective: Annotated[bool, typer.Option("--effective", help="What is in force, machine by machine.")] = False,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """Print rules."""
+    with open_books(ctx) as books:
+        books.require_machine(machine)
+        terms = reports.super_fee(books.conn) or {"fee_pct": "0", "payee": None}
+        read = reports.effective_splits if effective else reports.splits
+        rows = read(books.conn, books.scope, machine)
+    emit_table(
+        _with_platform(rows, terms) if effective else rows,
+        _EFFECTIVE_COLUMNS if effective else _COLUMNS,
+        json=as_json,
+        csv=as_csv,
+        title="Who gets what of the commission" if effective else "Splits of the operator's part",
+        empty="No splits: the operator's part of the commission stays in the machine's wallet.",
+    )
+    if not (as_json or as_csv or effective):
+        payee = terms["payee"] or "nobody: it stays in the machine's wallet"
+        typer.echo(f"The platform takes {format_pct(terms['fee_pct'])} of every commission first, paid to {payee}.")
+
+
+def _with_platform(rows: list[reports.Record], terms: reports.Record) -> list[reports.Record]:
+    """Put the platform's part in front of each machine's rules, and every part in relation to the whole."""
+    platform = Decimal(terms["fee_pct"])
+    found: list[reports.Record] = []
+    for row in rows:
+        if not found or found[-1]["machine_id"] != row["machine_id"]:
+            head = {"ruleset_source": None, "position": None, "label": "platform", "pct": terms["fee_pct"]}
+            found.append({**row, **head, "commission_pct": f"{platform:f}", "payee": terms["payee"]})
+        share = (1 - platform) * (1 if row["pct"] is None else Decimal(row["pct"]))
+        found.append({**row, "commission_pct": f"{share.normalize():f}"})
+    return found

@@ -1,0 +1,86 @@
+"""Legs of LPs that no sale's plan holds: a balance paid out, and sats forwarded from an LP's own wallet."""
+
+from __future__ import annotations
+
+import sqlite3
+from decimal import Decimal
+
+from satmachine.models import Client, Leg, LegType
+from satmachine.store.clients import describe_payee
+
+
+def next_payout_number(conn: sqlite3.Connection, client_id: int) -> int:
+    """1 for a client's first balance payout; voided ones count, so that a leg key is never used twice."""
+    row = conn.execute(
+        "SELECT count(*) AS n FROM dca_payments WHERE client_id = ? AND leg_type = 'settlement'", (client_id,)
+    ).fetchone()
+    return int(row["n"]) + 1
+
+
+def payout_key(client: Client, number: int) -> str:
+    """What LNbits knows a balance payout by (LNBITS.md "The protocol")."""
+    return f"sm1:bal:{client.machine_id}:{client.label}:{number}"
+
+
+def insert_payout(
+    conn: sqlite3.Connection,
+    client: Client,
+    *,
+    number: int,
+    amount_sats: int,
+    fiat_amount_minor: int,
+    exchange_rate: Decimal,
+    now: int,
+) -> int:
+    """Write the leg of a balance payout, which reserves the fiat from `now` on; returns its id."""
+    cursor = conn.execute(
+        "INSERT INTO dca_payments (machine_id, leg_type, leg, leg_key, client_id, amount_sats, fiat_amount_minor, "
+        "exchange_rate, currency, payee, effective_at, planned_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            client.machine_id,
+            LegType.SETTLEMENT,
+            f"bal:{client.label}:{number}",
+            payout_key(client, number),
+            client.id,
+            amount_sats,
+            fiat_amount_minor,
+            f"{exchange_rate:f}",
+            client.currency,
+            describe_payee(client.payee_kind, client.payee),
+            now,
+            now,
+        ),
+    )
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+def insert_autoforward(conn: sqlite3.Connection, dca: Leg, client: Client, *, amount_sats: int, now: int) -> bool:
+    """Write the leg that forwards what a completed dca leg brought; False where it is written already.
+
+    `payee` is the Lightning address itself: the leg keeps the one that was in force when it was planned.
+    """
+    assert dca.leg.startswith("dca:"), f"{dca.leg} is no dca leg"
+    forward = "fwd:" + dca.leg.removeprefix("dca:")
+    return (
+        conn.execute(
+            "INSERT INTO dca_payments (settlement_id, machine_id, revision, position, leg_type, leg, leg_key, "
+            "client_id, amount_sats, payee, effective_at, planned_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (machine_id, leg_key) DO NOTHING",
+            (
+                dca.settlement_id,
+                dca.machine_id,
+                dca.revision,
+                dca.position,
+                LegType.AUTOFORWARD,
+                forward,
+                dca.leg_key.removesuffix(dca.leg) + forward,
+                client.id,
+                amount_sats,
+                client.autoforward,
+                dca.effective_at,
+                now,
+            ),
+        ).rowcount
+        == 1
+    )

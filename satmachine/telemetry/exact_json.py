@@ -1,0 +1,55 @@
+"""JSON in and out without binary floats: a number leaves as it came, digit by digit. Pure."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+from typing import Any
+
+import orjson
+
+#: Deeper nesting is nonsense, and would exhaust one reader or another (SQLite's, Python's).
+MAX_DEPTH = 32
+
+#: Integers of up to this many digits surely fit into 64 bits.
+_INT_DIGITS = 18
+
+
+def loads(text: str) -> Any:
+    """Decode strict JSON; fractions and huge integers come as Decimal. Raises ValueError, also for deep nesting.
+
+    orjson looks first: it refuses NaN, lone surrogates and control characters, and cannot exhaust the stack.
+    """
+    if _depth(orjson.loads(text)) > MAX_DEPTH:
+        raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+    return json.loads(text, parse_float=Decimal, parse_int=_integer)
+
+
+def dumps(value: object) -> str:
+    """Encode what `loads` gave, without spaces."""
+    return orjson.dumps(value, default=_as_written).decode()
+
+
+def _integer(text: str) -> int | Decimal:
+    return int(text) if len(text) <= _INT_DIGITS else Decimal(text)
+
+
+def _as_written(value: object) -> orjson.Fragment:
+    if isinstance(value, Decimal):
+        return orjson.Fragment(str(value))
+    raise TypeError(f"{type(value).__name__} does not come from JSON")
+
+
+def _depth(value: object) -> int:
+    """Level by level, so that no input can exhaust the stack."""
+    level, depth = [value], 0
+    while level and depth <= MAX_DEPTH:
+        depth += 1
+        level = [child for item in level for child in _children(item)]
+    return depth - 1
+
+
+def _children(value: object) -> list[object]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []

@@ -1,0 +1,258 @@
+"""Plans: the worked example to the sat, conservation always, and the guards against a stolen key."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from satmachine.models import HoldReason, Position, Settlement, SettlementStatus
+from satmachine.settlements.land import Rules, land_claim
+from satmachine.settlements.plan import Rule, Terms, make_plan
+from satmachine.settlements.planning import Bounds, plan_settlement
+from satmachine.store import legs, settlements
+from satmachine.store.database import atomic
+from tests.books import HASH, NOW, a_claim, add_provider, fresh_books
+
+RULES = Rules(machine_active=True, payouts_since=0)
+BOUNDS = Bounds(Decimal("0.25"), Decimal("0.25"), None)
+TERMS = Terms(
+    super_fee_pct=Decimal("0.30"),
+    super_payee="the platform",
+    ruleset_source="operator",
+    rules=(Rule("owner", Decimal("0.7"), "owner"), Rule("technician", Decimal("0.3"), "technician")),
+)
+
+
+@pytest.fixture
+def books(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    with fresh_books(tmp_path) as conn:
+        yield conn
+
+
+def landed(books: sqlite3.Connection, number: int = 1, **changes: object) -> int:
+    """A proven sale; returns its id."""
+    payment_hash = f"{number:064x}"
+    claim = replace(a_claim(payment_hash=payment_hash), **changes)  # type: ignore[arg-type]
+    with atomic(books):
+        settlement_id = land_claim(books, claim, RULES, NOW).settlement_id
+        assert settlement_id is not None
+        settlements.mark_proven(
+            books,
+            settlements.get(books, settlement_id),
+            payment_hash=payment_hash,
+            settlement_key=payment_hash,
+            occurred_at=claim.occurred_at,
+            proof="proven",
+            now=NOW,
+        )
+    return settlement_id
+
+
+def plan(books: sqlite3.Connection, settlement_id: int, terms: Terms = TERMS, bounds: Bounds = BOUNDS) -> Settlement:
+    with atomic(books):
+        outcome = plan_settlement(books, settlement_id, terms, bounds, NOW)
+    assert outcome is not None
+    return settlements.get(books, settlement_id)
+
+
+def test_the_worked_example(books: sqlite3.Connection) -> None:
+    for label, amount in (("alice", 100_000), ("bruno", 60_000), ("carla", 40_000)):
+        add_provider(books, label, amount)
+    settlement = plan(books, landed(books))
+    planned = {leg.leg: leg.amount_sats for leg in legs.of_settlement(books, settlement.id)}
+    assert planned == {
+        "super": 2_390,
+        "split:owner": 3_902,
+        "split:technician": 1_673,
+        "dca:alice": 129_418,
+        "dca:bruno": 77_650,
+        "dca:carla": 51_767,
+    }
+    assert (settlement.platform_fee_sats, settlement.operator_fee_sats) == (2_390, 5_575)
+    assert settlement.retained_sats == 0
+
+
+def test_leg_keys_come_from_the_sale_and_never_from_a_row(books: sqlite3.Connection) -> None:
+    add_provider(books, "alice", 500_000)
+    settlement = plan(books, landed(books, number=7))
+    keys = [leg.leg_key for leg in legs.of_settlement(books, settlement.id)]
+    assert keys[0] == f"sm1:{7:064x}:r1:super"
+    assert f"sm1:{7:064x}:r1:dca:alice" in keys
+
+
+@pytest.mark.parametrize(
+    ("terms", "reason", "amount_sats"),
+    [
+        (replace(TERMS, super_payee=None), "no_super_payee", 2_390),
+        (replace(TERMS, ruleset_source="none", rules=()), "no_ruleset", 5_575),
+    ],
+)
+def test_what_has_no_payee_is_retained_with_its_reason(
+    books: sqlite3.Connection, terms: Terms, reason: str, amount_sats: int
+) -> None:
+    add_provider(books, "alice", 500_000)
+    settlement = plan(books, landed(books), terms)
+    rows = books.execute("SELECT reason, amount_sats FROM dca_retained").fetchall()
+    assert [tuple(row) for row in rows] == [(reason, amount_sats)]
+    assert settlement.retained_sats == amount_sats
+
+
+@pytest.mark.parametrize(("rate", "reason"), [(Decimal(0), "unknown_rate"), (Decimal("143.797"), "no_lp_balance")])
+def test_without_rate_or_balances_the_net_amount_stays(books: sqlite3.Connection, rate: Decimal, reason: str) -> None:
+    settlement = plan(books, landed(books, exchange_rate=rate))
+    row = books.execute("SELECT reason, amount_sats FROM dca_retained").fetchone()
+    assert tuple(row) == (reason, 258_835)
+    assert settlement.status is SettlementStatus.PENDING
+
+
+def test_a_zero_leg_is_recorded_as_skipped(books: sqlite3.Connection) -> None:
+    settlement = plan(books, landed(books), replace(TERMS, super_fee_pct=Decimal(0)))
+    assert [leg.status for leg in legs.of_settlement(books, settlement.id) if leg.leg == "super"] == ["skipped"]
+
+
+def test_a_sale_that_leaves_nothing_to_pay_is_processed_at_once(books: sqlite3.Connection) -> None:
+    terms = replace(TERMS, super_payee=None, ruleset_source="none", rules=())
+    assert plan(books, landed(books), terms).status is SettlementStatus.PROCESSED
+
+
+def test_a_settlement_is_planned_once(books: sqlite3.Connection) -> None:
+    settlement_id = landed(books)
+    plan(books, settlement_id)
+    with atomic(books):
+        assert plan_settlement(books, settlement_id, TERMS, BOUNDS, NOW) is None
+
+
+def test_two_sales_planned_at_once_cannot_overdraw(books: sqlite3.Connection) -> None:
+    add_provider(books, "alice", 200_000)
+    first, second = landed(books, 1), landed(books, 2)
+    plan(books, first)
+    plan(books, second)
+    spent = books.execute("SELECT sum(fiat_amount_minor) FROM dca_payments WHERE client_id IS NOT NULL").fetchone()[0]
+    assert spent <= 200_000
+    assert settlements.get(books, second).retained_sats > 0
+
+
+def test_a_deposit_confirmed_after_the_sale_does_not_count(books: sqlite3.Connection) -> None:
+    add_provider(books, "alice", 200_000, confirmed_at=NOW + 1)
+    settlement = plan(books, landed(books))
+    assert settlement.retained_sats == 258_835
+
+
+class TestGuards:
+    def held(self, books: sqlite3.Connection, settlement_id: int, bounds: Bounds = BOUNDS) -> str | None:
+        return plan(books, settlement_id, bounds=bounds).hold_reason
+
+    def test_an_absurd_commission_is_held(self, books: sqlite3.Connection) -> None:
+        settlement_id = landed(books, net_sats=200_000, commission_sats=66_800)
+        assert self.held(books, settlement_id) == HoldReason.COMMISSION_OUT_OF_BOUNDS
+        assert legs.of_settlement(books, settlement_id) == []
+
+    def test_the_bound_itself_is_still_fine(self, books: sqlite3.Connection) -> None:
+        settlement_id = landed(books, gross_sats=125, net_sats=100, commission_sats=25)
+        assert self.held(books, settlement_id) is None
+
+    def test_an_absurd_rate_is_held_once_the_machine_has_five_sales(self, books: sqlite3.Connection) -> None:
+        for number in range(1, 5):
+            assert self.held(books, landed(books, number)) is None
+        assert self.held(books, landed(books, 10, exchange_rate=Decimal(1000))) is None  # only four sales so far
+        assert self.held(books, landed(books, 11, exchange_rate=Decimal(1000))) == HoldReason.RATE_OUT_OF_BOUNDS
+        assert self.held(books, landed(books, 12, exchange_rate=Decimal(150))) is None
+
+    def test_a_daily_ceiling_holds_what_is_above_it(self, books: sqlite3.Connection) -> None:
+        bounds = replace(BOUNDS, daily_limit_sats=500_000)
+        assert self.held(books, landed(books, 1), bounds) is None
+        assert self.held(books, landed(books, 2), bounds) == HoldReason.DAILY_LIMIT
+        next_day = landed(books, 3, occurred_at=NOW + 86_400)
+        assert self.held(books, next_day, bounds) is None
+
+    def test_a_person_can_override_a_guard(self, books: sqlite3.Connection) -> None:
+        settlement_id = landed(books, net_sats=200_000, commission_sats=66_800)
+        self.held(books, settlement_id)
+        with atomic(books):
+            books.execute("UPDATE dca_settlements SET overrides = hold_reason WHERE id = ?", (settlement_id,))
+            settlements.release(books, settlement_id)
+        assert self.held(books, settlement_id) is None
+
+
+AMOUNT = st.integers(min_value=0, max_value=10**12)
+PCT = st.decimals(min_value=0, max_value=1, places=4)
+
+
+@given(
+    net_sats=AMOUNT,
+    commission_sats=AMOUNT,
+    super_pct=PCT,
+    payee=st.sampled_from([None, "the platform"]),
+    owner_pct=PCT,
+    has_rules=st.booleans(),
+    rate=st.decimals(min_value=0, max_value=10**6, places=6),
+    weights=st.lists(st.tuples(st.integers(1, 10**9), st.integers(0, 10**9)), max_size=6),
+)
+def test_every_plan_conserves_every_sat(
+    net_sats: int,
+    commission_sats: int,
+    super_pct: Decimal,
+    payee: str | None,
+    owner_pct: Decimal,
+    has_rules: bool,
+    rate: Decimal,
+    weights: list[tuple[int, int]],
+) -> None:
+    rules = (Rule("owner", owner_pct, "o"), Rule("tech", 1 - owner_pct, "t")) if has_rules else ()
+    terms = Terms(super_pct, payee, "operator" if has_rules else "none", rules)
+    positions = [
+        Position(number, f"lp-{number}", "flow", "p", weight, min(weight, cap))
+        for number, (weight, cap) in enumerate(weights)
+    ]
+    settlement = replace(EXAMPLE, net_sats=net_sats, commission_sats=commission_sats, exchange_rate=rate)
+    made = make_plan(settlement, terms, positions)
+    total = sum(leg.amount_sats for leg in made.legs) + sum(row.amount_sats for row in made.retained)
+    assert total == net_sats + commission_sats
+    assert all(row.amount_sats > 0 for row in made.retained)
+    assert len({leg.leg for leg in made.legs}) == len(made.legs)
+    for leg in made.legs:
+        if leg.fiat_amount_minor is not None:
+            assert leg.client_id is not None
+            assert leg.fiat_amount_minor <= positions[leg.client_id].cap_minor
+
+
+EXAMPLE = Settlement(
+    id=1,
+    bitspire_event_id=None,
+    payment_hash=HASH,
+    txid=None,
+    machine_id="machine-1",
+    source="event",
+    status=SettlementStatus.PENDING,
+    hold_reason=None,
+    gross_sats=1,
+    net_sats=1,
+    commission_sats=0,
+    undispensed_sats=0,
+    platform_fee_sats=None,
+    operator_fee_sats=None,
+    retained_sats=0,
+    super_fee_pct=None,
+    ruleset_source=None,
+    used_fallback_split=False,
+    exchange_rate=Decimal(1),
+    fiat_amount_minor=None,
+    currency="GTQ",
+    revision=1,
+    settlement_key=HASH,
+    proof="proven",
+    occurred_at=NOW,
+    landed_at=NOW,
+    proven_at=NOW,
+    planned_at=None,
+    attempts=0,
+    overrides="",
+    error=None,
+)
