@@ -447,14 +447,13 @@ CREATE TABLE dca_telemetry_log (
 -- Fleet snapshots (kind 30079), for keep_days: their schema is not settled, so they are kept raw.
 CREATE TABLE dca_fleet_snapshots (
     machine_id   TEXT    NOT NULL REFERENCES dca_machines (id),
-    d_tag        TEXT    NOT NULL,
     created_at   INTEGER NOT NULL,
     event_id     BLOB    NOT NULL CHECK (length(event_id) = 32),
+    d_tag        TEXT    NOT NULL,
     received_at  INTEGER NOT NULL,
     raw          TEXT    NOT NULL,
-    PRIMARY KEY (machine_id, d_tag, created_at, event_id)
+    PRIMARY KEY (machine_id, created_at, event_id)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX dca_fleet_snapshots_time ON dca_fleet_snapshots (created_at);
 
 -- ---------------------------------------------------------------------------------------------------------
 -- Quarantine and audit
@@ -506,26 +505,21 @@ BEGIN SELECT RAISE(ABORT, 'audit_log is append-only'); END;
 -- GROUP BY over it would read all of it. Fiat stands twice: exact, as .._minor, and as text in major units.
 -- ---------------------------------------------------------------------------------------------------------
 
--- Currencies whose minor unit is not a hundredth (ISO 4217).
-CREATE VIEW currency_units (currency, digits, minor_per_major) AS VALUES
-    ('BIF', 0, 1), ('CLP', 0, 1), ('DJF', 0, 1), ('GNF', 0, 1), ('ISK', 0, 1), ('JPY', 0, 1), ('KMF', 0, 1),
-    ('KRW', 0, 1), ('PYG', 0, 1), ('RWF', 0, 1), ('UGX', 0, 1), ('UYI', 0, 1), ('VND', 0, 1), ('VUV', 0, 1),
-    ('XAF', 0, 1), ('XOF', 0, 1), ('XPF', 0, 1), ('BHD', 3, 1000), ('IQD', 3, 1000), ('JOD', 3, 1000),
-    ('KWD', 3, 1000), ('LYD', 3, 1000), ('OMR', 3, 1000), ('TND', 3, 1000);
-
--- Every configured machine with its currency, and how amounts in it are written.
+-- Every configured machine with its currency, and the decimals that amounts in it have (ISO 4217).
 CREATE VIEW telemetry_machines AS
-SELECT m.id AS machine_id, m.operator_id, m.name AS machine, m.currency, coalesce(u.digits, 2) AS digits,
-       coalesce(u.minor_per_major, 100) AS minor_per_major
-FROM dca_machines m LEFT JOIN currency_units u ON u.currency = m.currency
-WHERE m.in_config = 1;
+SELECT id AS machine_id, operator_id, name AS machine, currency,
+       CASE WHEN currency IN ('BIF', 'CLP', 'DJF', 'GNF', 'ISK', 'JPY', 'KMF', 'KRW', 'PYG', 'RWF', 'UGX', 'UYI', 'VND',
+                              'VUV', 'XAF', 'XOF', 'XPF') THEN 0
+            WHEN currency IN ('BHD', 'IQD', 'JOD', 'KWD', 'LYD', 'OMR', 'TND') THEN 3 ELSE 2 END AS digits
+FROM dca_machines WHERE in_config = 1;
 
 -- The latest known state of every configured machine; NULL: never said.
 CREATE VIEW telemetry_latest AS
 SELECT m.machine_id, m.operator_id, m.machine, t.name, t.location, t.status, t.software_version, t.uptime_s,
        t.cassettes, t.cash_left_minor,
-       rtrim(t.cash_left_minor / m.minor_per_major || '.'
-             || substr(printf('%0*d', m.digits, t.cash_left_minor % m.minor_per_major), 1, m.digits), '.') AS cash_left,
+       CASE m.digits WHEN 2 THEN t.cash_left_minor / 100 || printf('.%02d', t.cash_left_minor % 100)
+                     WHEN 3 THEN t.cash_left_minor / 1000 || printf('.%03d', t.cash_left_minor % 1000)
+                     ELSE CAST(t.cash_left_minor AS TEXT) END AS cash_left,
        t.cash_total_minor, m.currency, t.currency AS told_currency, t.exchange_rate, t.fee_pct, t.last_error, t.extra,
        t.beacon_at, max(0, CAST(strftime('%s', 'now') AS INTEGER) - t.beacon_at) AS age_s, t.received_at
 FROM telemetry_machines m LEFT JOIN dca_telemetry t ON t.machine_id = m.machine_id;
@@ -545,14 +539,14 @@ WITH cassette AS (
     FROM dca_telemetry t, json_each(t.cassettes) c
 )
 SELECT m.machine_id, m.operator_id, m.machine, c.cassette, c.denomination_minor,
-       rtrim(c.denomination_minor / m.minor_per_major || '.'
-             || substr(printf('%0*d', m.digits, c.denomination_minor % m.minor_per_major), 1, m.digits), '.')
-       AS denomination,
+       CASE m.digits WHEN 2 THEN c.denomination_minor / 100 || printf('.%02d', c.denomination_minor % 100)
+                     WHEN 3 THEN c.denomination_minor / 1000 || printf('.%03d', c.denomination_minor % 1000)
+                     ELSE CAST(c.denomination_minor AS TEXT) END AS denomination,
        c.notes, c.capacity, c.notes * 100 / nullif(c.capacity, 0) AS percent,
        c.denomination_minor * c.notes AS cash_minor,
-       rtrim(c.denomination_minor * c.notes / m.minor_per_major || '.'
-             || substr(printf('%0*d', m.digits, c.denomination_minor * c.notes % m.minor_per_major), 1, m.digits), '.')
-       AS cash,
+       CASE m.digits WHEN 2 THEN c.denomination_minor * c.notes / 100 || printf('.%02d', c.denomination_minor * c.notes % 100)
+                     WHEN 3 THEN c.denomination_minor * c.notes / 1000 || printf('.%03d', c.denomination_minor * c.notes % 1000)
+                     ELSE CAST(c.denomination_minor * c.notes AS TEXT) END AS cash,
        m.currency
 FROM telemetry_machines m JOIN cassette c ON c.machine_id = m.machine_id;
 
@@ -564,8 +558,9 @@ SELECT * FROM cash_by_cassette WHERE notes = 0 OR percent < 20;
 CREATE VIEW cash_over_time AS
 SELECT m.machine_id, m.operator_id, m.machine, l.created_at AS at, datetime(l.created_at, 'unixepoch') AS time,
        l.cash_left_minor,
-       rtrim(l.cash_left_minor / m.minor_per_major || '.'
-             || substr(printf('%0*d', m.digits, l.cash_left_minor % m.minor_per_major), 1, m.digits), '.') AS cash_left,
+       CASE m.digits WHEN 2 THEN l.cash_left_minor / 100 || printf('.%02d', l.cash_left_minor % 100)
+                     WHEN 3 THEN l.cash_left_minor / 1000 || printf('.%03d', l.cash_left_minor % 1000)
+                     ELSE CAST(l.cash_left_minor AS TEXT) END AS cash_left,
        m.currency
 FROM telemetry_machines m CROSS JOIN dca_telemetry_log l ON l.machine_id = m.machine_id
 WHERE l.cash_left_minor IS NOT NULL;
@@ -588,12 +583,13 @@ WITH day AS (
 )
 SELECT d.machine_id, m.operator_id, m.machine, date(d.day_at, 'unixepoch') AS day, d.sales, d.refunded, d.gross_sats,
        d.net_sats, d.commission_sats, d.fiat_amount_minor,
-       rtrim(d.fiat_amount_minor / m.minor_per_major || '.'
-             || substr(printf('%0*d', m.digits, d.fiat_amount_minor % m.minor_per_major), 1, m.digits), '.')
-       AS fiat_amount,
+       CASE m.digits WHEN 2 THEN d.fiat_amount_minor / 100 || printf('.%02d', d.fiat_amount_minor % 100)
+                     WHEN 3 THEN d.fiat_amount_minor / 1000 || printf('.%03d', d.fiat_amount_minor % 1000)
+                     ELSE CAST(d.fiat_amount_minor AS TEXT) END AS fiat_amount,
        d.beacons, d.cash_left_minor,
-       rtrim(d.cash_left_minor / m.minor_per_major || '.'
-             || substr(printf('%0*d', m.digits, d.cash_left_minor % m.minor_per_major), 1, m.digits), '.') AS cash_left,
+       CASE m.digits WHEN 2 THEN d.cash_left_minor / 100 || printf('.%02d', d.cash_left_minor % 100)
+                     WHEN 3 THEN d.cash_left_minor / 1000 || printf('.%03d', d.cash_left_minor % 1000)
+                     ELSE CAST(d.cash_left_minor AS TEXT) END AS cash_left,
        m.currency
 FROM told d JOIN telemetry_machines m ON m.machine_id = d.machine_id;
 

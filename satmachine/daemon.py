@@ -20,6 +20,7 @@ import anyio
 
 from satmachine.config import Config, Machine, load
 from satmachine.errors import ConfigError, DatabaseBusy, SatmachineError, StoreError, WalletError
+from satmachine.failpoints import failpoint
 from satmachine.intents import IntentDesk
 from satmachine.models import Claim, LandingResult, LegStatus, Rejection
 from satmachine.nostr.keys import parse_secret_key, public_key_of
@@ -151,7 +152,9 @@ class Daemon:
         """Verified events, each once; when this returns they are durable. Raises StoreError: they come again."""
         sales = [item for item in batch if item.event.kind == KIND_SETTLEMENT]
         if sales:
+            failpoint("land.begin")
             await self._land(sales)
+            failpoint("land.committed")
             self.worker.wake()
         others = [item for item in batch if item.event.kind != KIND_SETTLEMENT]
         if others:

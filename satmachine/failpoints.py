@@ -36,7 +36,7 @@ _remaining = int(_hits or "1")
 
 def failpoint(name: str) -> None:
     """Die here if this is the place that the environment names, and its turn has come."""
-    global _remaining  # noqa: PLW0603  the count is the process's
+    global _remaining
     if name != _name:
         return
     assert name in FAILPOINTS

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Literal
 
+from satmachine.clients import payout
 from satmachine.config import Config
 from satmachine.errors import SatmachineError
 from satmachine.models import Rejection
@@ -20,6 +21,9 @@ from satmachine.store import intents, quarantine
 from satmachine.store.database import Store
 
 log = logging.getLogger(__name__)
+
+#: Carries out one request; returns what came of it, in a sentence. Raises SatmachineError where it is refused.
+Action = Callable[[intents.Intent], Awaitable[str]]
 
 
 class IntentDesk:
@@ -32,13 +36,16 @@ class IntentDesk:
         now: Callable[[], int],
         *,
         retry_event: Callable[[Received], Awaitable[Landing | Rejection]],
+        corrections: Mapping[str, Action] | None = None,
     ) -> None:
         self._store = store
         self._config = config
         self._now = now
         self._retry_event = retry_event
-        self._actions: Mapping[str, Callable[[intents.Intent], Awaitable[str]]] = {
+        self._actions: Mapping[str, Action] = {
             "quarantine.retry": self._retry_quarantined,
+            "clients.settle": self._settle_balance,
+            **(corrections or {}),
         }
 
     async def carry_out_open(self) -> int:
@@ -60,6 +67,9 @@ class IntentDesk:
             status, result = "refused", str(error)
         await self._store.write(intents.finish, intent.id, status, result, self._now())
         log.info("%s asked for %s of %s: %s", intent.actor, intent.action, intent.subject, result)
+
+    async def _settle_balance(self, intent: intents.Intent) -> str:
+        return await self._store.write(payout.carry_out, intent.params, intent.actor, self._now())
 
     async def _retry_quarantined(self, intent: intents.Intent) -> str:
         row = await self._store.read(quarantine.get, int(str(intent.params["quarantine_id"])))

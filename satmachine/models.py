@@ -69,6 +69,7 @@ class RetainedReason(StrEnum):
     UNDISPENSED = "undispensed"
     UNUSED_FEE_RESERVE = "unused_fee_reserve"
     VOIDED_LEG = "voided_leg"
+    CLOSED_UNPAID = "closed_unpaid"
 
 
 class HoldReason(StrEnum):

@@ -41,6 +41,7 @@ QUICK = Limits(
     fault_burst=50,
     faults_per_s=0.1,
     drain_timeout_s=2.0,
+    linger_s=2.0,
 )
 
 

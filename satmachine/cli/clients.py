@@ -381,6 +381,7 @@ def settle(
                 "client_id": client_id,
                 "exchange_rate": f"{exchange_rate:f}",
                 "amount_minor": payout.fiat_amount_minor,
+                "number": payout.number,
             },
         )
         if as_json:

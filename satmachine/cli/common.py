@@ -130,7 +130,9 @@ def open_books(ctx: typer.Context, *, write: bool = False) -> Iterator[Books]:
     try:
         if options.operator is not None and not reports.operator_exists(conn, options.operator):
             raise NotFound(f"there is no operator {options.operator}; `satmachine config show` lists them")
-        yield Books(conn, path, options.operator, options.actor or login(), options.tz, int(time.time()), options.config_path)
+        yield Books(
+            conn, path, options.operator, options.actor or login(), options.tz, int(time.time()), options.config_path
+        )
     finally:
         conn.close()
 
@@ -230,14 +232,18 @@ def parse_when(text: str, tz: tzinfo, now: int, *, end: bool = False) -> int:
     With `end`, a day means its end: the first moment that is no longer in it. Raises BadParameter (exit code 2).
     """
     word = text.strip().lower()
-    if ago := _AGO.fullmatch(word):
-        return now - int(timedelta(**{_UNITS[ago[2]]: int(ago[1])}).total_seconds())
     try:
-        return int(_moment(word, tz, now, end=end).timestamp())
+        if ago := _AGO.fullmatch(word):
+            at = now - int(timedelta(**{_UNITS[ago[2]]: int(ago[1])}).total_seconds())
+        else:
+            at = int(_moment(word, tz, now, end=end).timestamp())
     except (ValueError, OverflowError):
+        at = -1
+    if at < 0:
         raise typer.BadParameter(
             f"{text!r} is no time; write 2026-11-22, 2026-11-22T10:00, 7d, 24h, today or yesterday"
-        ) from None
+        )
+    return at
 
 
 def _moment(word: str, tz: tzinfo, now: int, *, end: bool) -> datetime:

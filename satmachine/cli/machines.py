@@ -72,7 +72,7 @@ _COLUMNS = (
     Column("mode", "Is", show=mode),
     Column("balance_sats", "Wallet, sats", show=balance),
     Column("last_sale_at", "Last sale"),
-    Column("open_settlements", "Open work", show=_open_work),
+    Column("open_settlements", "Open work", fold=True, show=_open_work),
     Column("safe_mode", "Safe mode", wide=True, fold=True),
 )
 
@@ -83,7 +83,9 @@ _FIELDS = (
     Column("paused", "Paused because"),
     Column("safe_mode", "Safe mode because"),
     Column("currency", "Currency"),
-    Column("fallback_commission_pct", "Fallback commission", show=lambda row: format_pct(row["fallback_commission_pct"])),
+    Column(
+        "fallback_commission_pct", "Fallback commission", show=lambda row: format_pct(row["fallback_commission_pct"])
+    ),
     Column("payouts_since", "Payouts since"),
     Column("npub", "npub"),
     Column("balance_sats", "Wallet, sats", show=balance),

@@ -29,6 +29,8 @@ Row = Mapping[str, Any]
 _THIN = "\u202f"
 #: A table has this many columns of the terminal or more before its `wide` columns are shown.
 _WIDE = 120
+#: A column that does not fold keeps this much of its content, however narrow the terminal is.
+_RIGID = 24
 
 _JSON_COLUMNS = frozenset(
     {"bills", "cassettes", "params", "extra", "faults", "evidence", "explain", "before", "after", "origins"}
@@ -47,7 +49,7 @@ _STYLES = {
 class Column:
     """A column of a table for people. How it looks follows from its key; `show` says it otherwise.
 
-    `wide`: only where the terminal has room. `fold`: long words may be broken over lines (else they are cut off).
+    `wide`: only where the terminal has room. `fold`: gives way where the terminal is narrow, and is wrapped.
     """
 
     key: str
@@ -110,11 +112,25 @@ def emit_record(
     if title:
         console.print(title, style="bold")
     console.print(grid)
+    console.print()
 
 
 def print_line(text: str, *, style: str = "") -> None:
     """A line or some between tables, wrapped to the terminal."""
     make_console().print(printable(text), style=style or None, overflow="fold")
+
+
+def print_item(mark: str, text: str, more: str) -> None:
+    """A point of a list: a mark, a text that is wrapped beside it, and below it a quieter line."""
+    from rich.table import Table
+    from rich.text import Text
+
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(style="red", no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row(mark, Text(printable(text)))
+    grid.add_row("", Text(printable(more), style="cyan"))
+    make_console().print(grid)
 
 
 def print_json(value: object) -> None:
@@ -194,22 +210,32 @@ def cell(row: Row, column: Column, tz: tzinfo, *, seconds: bool = False) -> Text
 
 
 def _print_table(rows: Sequence[Row], columns: Sequence[Column], title: str, tz: tzinfo) -> None:
+    """Columns that are empty in every row are left out."""
     from rich import box
     from rich.table import Table
 
     console = make_console()
-    shown = [column for column in columns if console.width >= _WIDE or not column.wide]
-    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold", pad_edge=False)
-    for column in shown:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    shown = []
+    for column in columns:
+        cells = [cell(row, column, tz) for row in rows]
+        widest = max(text.cell_len for text in cells)
+        if widest == 0 or (column.wide and console.width < _WIDE):
+            continue
+        shown.append(cells)
         table.add_column(
             _header(column, tz),
-            justify="right" if _is_number(column.key) else "left",
-            no_wrap=_is_number(column.key) or _is_time(column.key) or _is_state(column.key),
+            justify="right" if _is_number(column, rows) else "left",
+            no_wrap=not column.fold,
+            min_width=None if column.fold else min(widest, _RIGID),
             overflow="fold" if column.fold else "ellipsis",
         )
-    for row in rows:
-        table.add_row(*(cell(row, column, tz) for column in shown))
+    for cells_of_row in zip(*shown, strict=True):
+        table.add_row(*cells_of_row)
+    if title:
+        console.print(title, style="bold")
     console.print(table)
+    console.print()
 
 
 def _print_csv(records: Sequence[Row], keys: Sequence[str]) -> None:
@@ -246,14 +272,11 @@ def _is_time(key: str) -> bool:
     return key.endswith("_at") or key in _TIMES
 
 
-def _is_number(key: str) -> bool:
-    return key.endswith(("_sats", "_minor", "_pct", "_ms")) or key in (
-        "id",
-        "exchange_rate",
-        "events",
-        "attempts",
-        "pct",
-    )
+def _is_number(column: Column, rows: Sequence[Row]) -> bool:
+    if column.key.endswith(("_sats", "_minor", "pct", "_ms")) or column.key == "exchange_rate":
+        return True
+    plain = column.show is None and not _is_time(column.key)
+    return plain and any(isinstance(row[column.key], int) for row in rows)
 
 
 def _is_state(key: str) -> bool:

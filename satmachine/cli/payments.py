@@ -28,7 +28,7 @@ COLUMNS = (
     Column("id", "Id"),
     Column("planned_at", "Planned"),
     Column("machine_id", "Machine"),
-    Column("settlement_id", "Sale", show=lambda row: "" if row["settlement_id"] is None else str(row["settlement_id"])),
+    Column("settlement_id", "Sale"),
     Column("leg", "For"),
     Column("amount_sats", "Sats"),
     Column("fiat_amount_minor", "Fiat", wide=True),

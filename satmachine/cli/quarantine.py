@@ -128,7 +128,7 @@ def show(ctx: typer.Context, quarantine_id: QuarantineId, as_json: AsJson = Fals
         message = _find(books, quarantine_id)
     emit_record(message, _FIELDS, json=as_json, title=f"Message {quarantine_id} in quarantine", tz=books.tz)
     if not as_json:
-        print_line("\nAs it came", style="bold")
+        print_line("As it came", style="bold")
         print_line(message["raw"])
 
 

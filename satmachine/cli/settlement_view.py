@@ -70,9 +70,7 @@ def _status(row: Record) -> str:
 
 
 def _advice(row: Record) -> str:
-    if row["status"] == "held":
-        return words.hold_advice(row["hold_reason"], row["id"])
-    return words.ERRORED_ADVICE.format(id=row["id"]) if row["status"] == "errored" else ""
+    return words.advice(row["status"], row["hold_reason"], row["id"])
 
 
 def _commission(row: Record) -> str:

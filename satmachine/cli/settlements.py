@@ -49,7 +49,7 @@ _UNMATCHED_COLUMNS = (
     Column("settled_at", "Paid"),
     Column("machine_id", "Machine"),
     Column("amount_sats", "Sats"),
-    Column("reason", "Why", fold=True),
+    Column("reason", "Why", wide=True, fold=True),
     Column("memo", "Memo", wide=True, fold=True),
     Column("payment_hash", "Payment hash", fold=True),
 )

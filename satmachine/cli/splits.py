@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from satmachine.cli.common import AsCsv, AsJson, open_books
-from satmachine.cli.output import Column, Row, emit_table, format_pct
+from satmachine.cli.output import Column, Row, emit_table, format_pct, print_line
 from satmachine.store import reports
 
 app = typer.Typer(no_args_is_help=True, help="How the commission is shared.")
@@ -25,11 +25,11 @@ Examples:
     satmachine splits show --machine panajachel-1 --effective
 """
 
-_SOURCES = {"machine": "machine's own", "operator": "operator's default", "none": "none: stays in the wallet"}
+_SOURCES = {"machine": "its own", "operator": "default", "none": "none: stays in the wallet"}
 
 
 def _owner(row: Row) -> str:
-    return row["machine_id"] or "default of all machines"
+    return row["machine_id"] or "(default)"
 
 
 def _pct(row: Row) -> str:
@@ -50,9 +50,9 @@ _COLUMNS = (
 
 _EFFECTIVE_COLUMNS = (
     Column("machine_id", "Machine"),
-    Column("ruleset_source", "Rules", show=lambda row: _SOURCES.get(row["ruleset_source"], "platform")),
+    Column("ruleset_source", "Rules", fold=True, show=lambda row: _SOURCES.get(row["ruleset_source"], "platform")),
     Column("label", "Label"),
-    Column("commission_pct", "Of the commission", show=_whole),
+    Column("commission_pct", "Part", show=_whole),
     Column("payee", "Payee", fold=True),
 )
 
@@ -81,7 +81,7 @@ def show(
     )
     if not (as_json or as_csv or effective):
         payee = terms["payee"] or "nobody: it stays in the machine's wallet"
-        typer.echo(f"The platform takes {format_pct(terms['fee_pct'])} of every commission first, paid to {payee}.")
+        print_line(f"The platform takes {format_pct(terms['fee_pct'])} of every commission first, paid to {payee}.")
 
 
 def _with_platform(rows: list[reports.Record], terms: reports.Record) -> list[reports.Record]:

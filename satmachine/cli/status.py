@@ -10,7 +10,7 @@ import typer
 from satmachine.cli import words
 from satmachine.cli.common import AsJson, Books, open_books
 from satmachine.cli.machines import balance, mode
-from satmachine.cli.output import Column, Row, emit_table, format_age, iso, print_json, print_line, to_json
+from satmachine.cli.output import Column, Row, emit_table, format_age, iso, print_item, print_json, print_line, to_json
 from satmachine.store import reports
 
 #: How many troubled sales are told of one by one.
@@ -67,7 +67,7 @@ def _read(books: Books) -> Status:
         database=str(books.path),
         relays=reports.relays(conn),
         machines=reports.machines(conn, scope),
-        counts={status: 0 for status in ("pending", "held", "errored")} | reports.open_counts(conn, scope),
+        counts=dict.fromkeys(("pending", "held", "errored"), 0) | reports.open_counts(conn, scope),
         oldest_pending=reports.open_settlements(conn, scope, "pending", 1),
         trouble=[_explained(row) for row in (*held, *errored, *legs)],
         pauses=reports.pauses(conn, scope),
@@ -78,12 +78,117 @@ def _read(books: Books) -> Status:
 
 def _explained(row: reports.Record) -> reports.Record:
     """Add the reason in words and the command that helps."""
-    if "payment_id" in row:
-        help_ = f"satmachine payments list --client .. --status {row['status']}"
-        help_ = f"satmachine payments list --status {row['status']} --type {row['leg_type']}"
-        return {**row, "reason": row["error"] or words.hold(row["hold_reason"] or row["status"]), "help": help_}
-    settlement_id = row["settlement_id"]
     if row["status"] == "held":
-        reason, help_ = words.hold(row["hold_reason"]), words.hold_advice(row["hold_reason"], settlement_id)
-        return {**row, "reason": f"{reason}: {row['error']}" if row["error"] else reason, "help": help_}
-    return {**row, "reason": row["error"] or "", "help": words.ERRORED_ADVICE.format(id=settlement_id)}
+        reason = ": ".join(part for part in (words.hold(row["hold_reason"]), row["error"]) if part)
+    else:
+        reason = row["error"] or ""
+    if "payment_id" in row:
+        advice = f"satmachine payments list --status {row['status']} --type {row['leg_type']}"
+    else:
+        advice = words.advice(row["status"], row["hold_reason"], row["settlement_id"])
+    return {**row, "reason": reason, "help": advice}
+
+
+def _as_json(found: Status) -> dict[str, Any]:
+    return {
+        "daemon": {"running": found.daemon_runs, "database": found.database},
+        "relays": [to_json(row) for row in found.relays],
+        "machines": [to_json(row) for row in found.machines],
+        "settlements": found.counts,
+        "trouble": [to_json(row) for row in found.trouble],
+        "pauses": [to_json(row) for row in found.pauses],
+        "quarantine": found.quarantine,
+        "unmatched": found.unmatched,
+        "at": iso(found.now),
+    }
+
+
+def _print_daemon(found: Status) -> None:
+    if found.daemon_runs:
+        print_line("The daemon runs.", style="green")
+    else:
+        print_line("The daemon does not run: nothing is received or paid.", style="red")
+
+
+def _print_relays(found: Status) -> None:
+    def ago(at: int | None) -> str:
+        return "never" if at is None else f"{format_age(found.now - at)} ago"
+
+    def state(row: Row) -> str:
+        word = str(row["state"]).replace("_", " ") + (", but quiet" if row["quiet"] else "")
+        return word if found.daemon_runs else f"was {word}"
+
+    columns = (
+        Column("url", "Relay", fold=True),
+        Column("state", "State", show=state),
+        Column("state_since", "Since", show=lambda row: ago(row["state_since"])),
+        Column("last_event_at", "Last event", show=lambda row: ago(row["last_event_at"])),
+        Column("latency_ms", "Latency, ms", wide=True),
+        Column("events", "Events", wide=True),
+        Column("error", "Error", fold=True),
+    )
+    emit_table(found.relays, columns, empty="No relay was connected to yet.")
+
+
+def _print_machines(found: Status, books: Books) -> None:
+    columns = (
+        Column("id", "Machine"),
+        Column("mode", "Is", show=mode),
+        Column("balance_sats", "Wallet, sats", show=balance),
+        Column("checked_at", "Asked", wide=True),
+        Column("last_event_at", "Last heard of"),
+        Column("last_sale_at", "Last sale"),
+    )
+    emit_table(
+        found.machines, columns, empty="No machines yet: the daemon takes them from the configuration.", tz=books.tz
+    )
+
+
+def _print_work(found: Status) -> None:
+    lines = [*_machine_lines(found), *_sale_lines(found), *_count_lines(found)]
+    if found.counts["pending"]:
+        [oldest] = found.oldest_pending
+        age = format_age(found.now - oldest["landed_at"])
+        print_line(f"{found.counts['pending']} sale(s) in work, the oldest is {oldest['settlement_id']}, {age} old.")
+    for line, advice in lines:
+        print_item("!", line, advice)
+    if not lines:
+        print_line("Nothing needs you.", style="green")
+
+
+def _machine_lines(found: Status) -> list[tuple[str, str]]:
+    """Pauses, safe mode and wallets that do not answer, each with what helps."""
+    lines = []
+    for pause in found.pauses:
+        where = "for all machines" if pause["scope"] == "*" else f"of {pause['scope']}"
+        age = format_age(found.now - pause["paused_at"])
+        lines.append((f"Payouts {where} are paused: {pause['reason']}", f"by {pause['actor']}, {age} ago"))
+    for row in found.machines:
+        show = f"satmachine machines show {row['id']}"
+        if row["safe_mode"]:
+            lines.append((f"{row['id']} pays nothing: {row['safe_mode']}", show))
+        if row["in_config"] and row["checked_at"] is not None and not row["reachable"]:
+            lines.append((f"The wallet of {row['id']} does not answer: {row['wallet_error']}", show))
+    return lines
+
+
+def _sale_lines(found: Status) -> list[tuple[str, str]]:
+    """Held and errored work, and how much more there is of it."""
+    lines = []
+    for row in found.trouble:
+        leg = f"payment {row['payment_id']} ({row['leg']})" if "payment_id" in row else f"sale {row['settlement_id']}"
+        lines.append((f"{row['machine_id']}, {leg} is {row['status']}: {row['reason']}", row["help"]))
+    for state in ("held", "errored"):
+        hidden = found.counts[state] - _SHOWN
+        if hidden > 0:
+            lines.append((f"{hidden} more sale(s) are {state}.", f"satmachine settlements list --status {state}"))
+    return lines
+
+
+def _count_lines(found: Status) -> list[tuple[str, str]]:
+    lines = []
+    if found.quarantine:
+        lines.append((f"{found.quarantine} message(s) could not be used.", "satmachine quarantine list"))
+    if found.unmatched:
+        lines.append((f"{found.unmatched} incoming payment(s) belong to no sale.", "satmachine settlements unmatched"))
+    return lines

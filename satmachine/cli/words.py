@@ -42,9 +42,6 @@ HOLDS: dict[str, tuple[str, str]] = {
     HoldReason.CONTRADICTION: ("the wallets contradict each other", "satmachine settlements show {id}"),
 }
 
-#: What helps where some payments of a sale have failed.
-ERRORED_ADVICE = "satmachine settlements retry {id}"
-
 #: Why sats of a sale stay in the machine's wallet.
 RETAINED: dict[str, str] = {
     RetainedReason.NO_SUPER_PAYEE: "the platform has no payee in the configuration",
@@ -62,9 +59,13 @@ def hold(reason: str) -> str:
     return HOLDS[reason][0] if reason in HOLDS else reason.replace("_", " ")
 
 
-def hold_advice(reason: str | None, settlement_id: int) -> str:
-    """The command that helps, or shows more."""
-    return HOLDS.get(reason or "", ("", "satmachine settlements show {id}"))[1].format(id=settlement_id)
+def advice(status: str, hold_reason: str | None, settlement_id: int) -> str:
+    """The command that helps with a held or errored sale, or shows more; empty for one that needs nobody."""
+    if status == "errored":
+        return f"satmachine settlements retry {settlement_id}"
+    if status != "held":
+        return ""
+    return HOLDS.get(hold_reason or "", ("", "satmachine settlements show {id}"))[1].format(id=settlement_id)
 
 
 def retained(reason: str) -> str:

@@ -1,11 +1,13 @@
 """Settle balance: the operator pays out what an LP has left, at a stated rate (SPEC section 8).
 
-The leg is paid by the same exactly-once machinery as every other; it only has no settlement.
+The leg is paid by the same exactly-once machinery as every other; it only has no settlement. Its number is fixed
+when the operator asks, so that a request which is carried out twice (a crash came between) plans one payout.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -68,10 +70,17 @@ def plan_balance_payout(
     *,
     exchange_rate: Decimal,
     amount_minor: int,
+    number: int,
     actor: str,
     now: int,
-) -> Payout:
-    """Write the `settlement` leg in this transaction; from now on its fiat is reserved. Raises as `propose_payout`."""
+) -> Payout | None:
+    """Write the `settlement` leg in this transaction; from now on its fiat is reserved. Raises as `propose_payout`.
+
+    None where this very payout was planned before; Refused where `number` is another one's.
+    """
+    if number != client_legs.next_payout_number(conn, client_id):
+        _refuse_other(conn, clients.get(conn, client_id), number, amount_minor, exchange_rate)
+        return None
     payout = propose_payout(conn, client_id, exchange_rate=exchange_rate, amount_minor=amount_minor)
     client_legs.insert_payout(
         conn,
@@ -98,6 +107,35 @@ def plan_balance_payout(
         },
     )
     return payout
+
+
+def carry_out(conn: sqlite3.Connection, params: Mapping[str, object], actor: str, now: int) -> str:
+    """The request of `satmachine clients settle`, in the daemon; returns a sentence for who asked."""
+    client_id = int(str(params["client_id"]))
+    payout = plan_balance_payout(
+        conn,
+        client_id,
+        exchange_rate=Decimal(str(params["exchange_rate"])),
+        amount_minor=int(str(params["amount_minor"])),
+        number=int(str(params["number"])),
+        actor=actor,
+        now=now,
+    )
+    if payout is None:
+        return "this payout was planned already"
+    fiat = _text(payout.fiat_amount_minor, payout.client)
+    return f"{payout.amount_sats} sats for {fiat} are on their way to {payout.client.label} ({payout.leg_key})"
+
+
+def _refuse_other(
+    conn: sqlite3.Connection, client: Client, number: int, amount_minor: int, exchange_rate: Decimal
+) -> None:
+    found = client_legs.payout(conn, client, number)
+    if found != (amount_minor, exchange_rate):
+        raise Refused(
+            f"another payout of client {client.id} ({client.label}) was planned since this was asked for; look at "
+            f"`satmachine clients statement {client.id}` and ask again"
+        )
 
 
 def _text(amount_minor: int, client: Client) -> str:

@@ -25,6 +25,11 @@ class Limits:
     healthy_after_s: float = 60.0  # what must have held so long for the backoff to start over
     penalty_s: float = 60.0  # the least wait after a flood of faults
 
+    # A relay that a reload dropped is heard until its successors are subscribed, but no longer than this,
+    # and then for a while, because relays hand out with a delay.
+    retire_after_s: float = 30.0
+    linger_s: float = 5.0
+
     # What a relay may do wrong within one connection: so many at once, and so many a second.
     fault_burst: int = 200
     faults_per_s: float = 1.0

@@ -25,9 +25,6 @@ from satmachine.nostr.relay import Relay
 
 __all__ = ["Received", "RelayPool", "Sink"]
 
-# How long a relay that was dropped by a reload is heard on, if its successors cannot be reached.
-RETIRE_AFTER_S = 30.0
-
 
 class RelayPool:
     """`relays` maps each relay's URL to the machines (hex) it is asked for.
@@ -93,7 +90,7 @@ class RelayPool:
     def update(self, relays: Mapping[str, frozenset[str]]) -> None:
         """Take over a changed configuration (SIGHUP) without missing an event of those that stay.
 
-        A relay that is no longer named is heard until the new ones are subscribed.
+        A relay that is no longer named is heard until the new ones are subscribed, and `linger_s` longer.
         """
         dropped = [relay for url, relay in self._relays.items() if url not in relays]
         added = [self._new_relay(url, relays[url]) for url in relays if url not in self._relays]
@@ -137,9 +134,11 @@ class RelayPool:
     async def _retire(self, dropped: list[Relay], added: list[Relay], wanted: frozenset[str]) -> None:
         for relay in dropped:
             relay.set_authors(relay.authors & wanted)
-        with anyio.move_on_after(RETIRE_AFTER_S):
+        with anyio.move_on_after(self._limits.retire_after_s):
             for relay in added:
                 await relay.subscribed.wait()
+        # A relay confirms an event before it hands it out: what was published just now is still under way.
+        await anyio.sleep(self._limits.linger_s)
         for relay in dropped:
             self._scopes[relay].cancel()
 

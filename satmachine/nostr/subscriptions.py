@@ -25,6 +25,9 @@ from satmachine.nostr.messages import Closed, Filter, close, req
 
 _T = TypeVar("_T")
 
+_TELEMETRY_KINDS = tuple(sorted(TELEMETRY_KINDS))
+_ALL_KINDS = (SETTLEMENT_KIND, *_TELEMETRY_KINDS)
+
 MAX_FILTERS_PER_REQ = 64
 MAX_RETRY_S = 300.0
 MAX_RETIRED = 1_000
@@ -34,6 +37,7 @@ MAX_EXTRA_SUBSCRIPTIONS = 3
 _RETRY_S = {"rate-limited": 10.0, "restricted": 60.0, "blocked": 60.0}
 _DEFAULT_RETRY_S = 2.0
 
+_TOTAL_WORDS = re.compile(r"subscriptions?\b.*\b(size|bytes|memory)\b", re.IGNORECASE)
 _LIMIT_WORDS = re.compile(r"too (many|large|big|long)|maximum|max[ _]|exceed|limit", re.IGNORECASE)
 _AUTHOR_WORDS = re.compile(r"author|too (large|big|long)", re.IGNORECASE)
 _FILTER_WORDS = re.compile(r"filter", re.IGNORECASE)
@@ -46,12 +50,15 @@ class Complaint(StrEnum):
     AUTHORS = "authors"
     FILTERS = "filters"
     SUBSCRIPTIONS = "subscriptions"
+    TOTAL = "total"  # the size of all filters together
 
 
 def complaint_of(text: str) -> Complaint | None:
     """What a relay complains of, as far as its words tell; they are not standardised."""
     if not _LIMIT_WORDS.search(text):
         return None
+    if _TOTAL_WORDS.search(text):
+        return Complaint.TOTAL
     if _AUTHOR_WORDS.search(text):
         return Complaint.AUTHORS
     if _FILTER_WORDS.search(text):
@@ -61,21 +68,31 @@ def complaint_of(text: str) -> Complaint | None:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How much goes into one filter and into one REQ."""
+    """How much goes into one filter and into one REQ.
+
+    `combined` names each author once, for all kinds, which halves the whole: then even settlements are asked
+    for without `since`. `most_filters` is what a complaint has taught: it never rises, so that a relay that
+    finds both filters and subscriptions too many is not asked in circles.
+    """
 
     authors_per_filter: int
     filters_per_req: int
+    combined: bool = False
+    most_filters: int = MAX_FILTERS_PER_REQ
 
     def after(self, complaint: Complaint) -> Shape | None:
         """The shape that meets a complaint half-way; None if there is none."""
-        if complaint is Complaint.SUBSCRIPTIONS:
-            if self.filters_per_req >= MAX_FILTERS_PER_REQ:
-                return None
-            return replace(self, filters_per_req=2 * self.filters_per_req)
-        if complaint is Complaint.FILTERS and self.filters_per_req > 1:
-            return replace(self, filters_per_req=self.filters_per_req // 2)
-        if self.authors_per_filter > 1:
-            return replace(self, authors_per_filter=self.authors_per_filter // 2)
+        fewer = self.filters_per_req // 2
+        more = min(2 * self.filters_per_req, self.most_filters)
+        match complaint:
+            case Complaint.TOTAL if not self.combined:
+                return replace(self, combined=True)
+            case Complaint.SUBSCRIPTIONS if more > self.filters_per_req:
+                return replace(self, filters_per_req=more)
+            case Complaint.FILTERS if fewer:
+                return replace(self, filters_per_req=fewer, most_filters=self.filters_per_req - 1)
+            case Complaint.FILTERS | Complaint.AUTHORS if self.authors_per_filter > 1:
+                return replace(self, authors_per_filter=self.authors_per_filter // 2)
         return None
 
 
@@ -209,7 +226,7 @@ class Subscriptions:
             if shape is None or (complaint is Complaint.SUBSCRIPTIONS and len(self._subscriptions) == 1):
                 return None
             self.shape = shape
-        if complaint is not Complaint.SUBSCRIPTIONS:
+        if complaint in (Complaint.AUTHORS, Complaint.FILTERS):
             return self._replace([sub], list(sub.filters))
         # There is no room to open before closing.
         old = list(self._subscriptions.values())
@@ -279,7 +296,7 @@ def _filters_for(authors: Iterable[str], settlements_since: int | None) -> list[
         return []
     return [
         Filter((SETTLEMENT_KIND,), everyone, settlements_since),
-        Filter(tuple(sorted(TELEMETRY_KINDS)), everyone),
+        Filter(_TELEMETRY_KINDS, everyone),
     ]
 
 
@@ -297,7 +314,8 @@ def _packed(wanted: Iterable[Filter], shape: Shape) -> list[tuple[Filter, ...]]:
     """The same wishes in filters and REQs of this shape; those that differ in authors alone are merged."""
     authors: dict[tuple[tuple[int, ...], int | None], set[str]] = defaultdict(set)
     for each in wanted:
-        authors[each.kinds, each.since].update(each.authors)
+        kinds, since = (_ALL_KINDS, None) if shape.combined else (each.kinds, each.since)
+        authors[kinds, since].update(each.authors)
     filters = [
         Filter(kinds, chunk, since)
         for (kinds, since), everyone in authors.items()

@@ -103,7 +103,8 @@ def contradiction(settlement: Settlement, claim: Claim) -> str | None:
             pairs.append(("commission", recorded_sats, commission_sats))
     if claim.exchange_rate != 0:
         pairs.append(("exchange_rate", settlement.exchange_rate, claim.exchange_rate))
-    if claim.fiat_amount_minor is not None and settlement.fiat_amount_minor is not None:
+    corrected = settlement.undispensed_sats > 0  # a partial dispense has scaled the cash as well
+    if claim.fiat_amount_minor is not None and settlement.fiat_amount_minor is not None and not corrected:
         pairs.append(("fiat_amount", settlement.fiat_amount_minor, claim.fiat_amount_minor))
     for name, recorded, said in pairs:
         if recorded != said:

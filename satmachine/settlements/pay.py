@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from random import SystemRandom
@@ -16,14 +17,16 @@ from typing import Protocol
 
 import anyio
 
-from satmachine.config import Config, Machine, Payee
-from satmachine.errors import ConfigError, WalletRefused, WalletUnavailable
+from satmachine.clients.forward import complete_leg
+from satmachine.config import Config, Machine, Payee, Secret
+from satmachine.errors import ConfigError, Refused, WalletRefused, WalletUnavailable
 from satmachine.failpoints import failpoint
 from satmachine.models import Answer, HoldReason, Leg, LegInvoice, LegStatus, LegType
-from satmachine.settlements.payees import client_payee, configured_payee
+from satmachine.settlements.payees import client_payee, configured_payee, forwarding_key, given_invoice, refund_payee
 from satmachine.settlements.transition import Decision, Sighting, Step, View, decide
 from satmachine.store import clients, legs, settlements, wallets
 from satmachine.store.database import Store
+from satmachine.wallet import bolt11 as invoices
 from satmachine.wallet.lnbits import Invoice, Lnbits, PayAnswer
 from satmachine.wallet.lnurl import LnurlInvoice
 from satmachine.wallet.rows import WalletPayment
@@ -39,13 +42,22 @@ LOOK_AGAIN_S = 10.0
 #: Nobody's clock is further off than this when an invoice is said to have expired.
 EXPIRY_MARGIN_S = 600
 
+#: A payment that LNbits has dated this long after the start of this daemon was certainly made after it.
+CLOCKS_APART_S = 60
+
 #: Waits between tries: doubling from the first to the last, with jitter.
 FIRST_RETRY_S = 5.0
 LAST_RETRY_S = 600.0
 
+#: An autoforward that failed so often (about an hour) is not tried again on its own.
+FORWARD_TRIES = 12
+
 #: LNbits' usual reserve for routing fees is 1 %, at least this much: a first guess that saves a question.
 MIN_RESERVE_SATS = 2
 RESERVE_TRIES = 3
+
+#: Legs that are planned with their sale, when its payments of the past are looked up.
+_PLANNED_TYPES = frozenset({LegType.SUPER_FEE, LegType.OPERATOR_SPLIT, LegType.DCA})
 
 _SIGHTINGS = {Answer.SUCCESS: Sighting.SUCCESS, Answer.PENDING: Sighting.PENDING, Answer.FAILURE: Sighting.FAILED}
 
@@ -66,12 +78,16 @@ class Sides:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A leg with all that is needed to pay it. `payee` None: the file no longer names one."""
+    """A leg with all that is needed to pay it. `payee` None: the file no longer names one.
+
+    `source_key` is the admin key of the wallet that pays: the machine's, and for an autoforward the LP's own.
+    """
 
     leg: Leg
     invoice: LegInvoice | None
     machine: Machine
     payee: Payee | None
+    source_key: Secret | None
 
     @property
     def internal(self) -> bool:
@@ -109,6 +125,7 @@ class Payer:
         self._external = external
         self._config = config
         self._now = now
+        self._began_at = now()
         self._sleep = sleep
         self._random_fraction = random_fraction
 
@@ -131,32 +148,48 @@ class Payer:
             await self._stuck(leg_id, stuck.detail)
         return await self._report(leg_id)
 
+    async def look_up(self, leg_id: int) -> View | None:
+        """What both wallets show of a leg's latest invoice, read only; None where it never had one.
+
+        Raises WalletError, ConfigError, and Refused where the payee's wallet cannot be asked any more.
+        """
+        job = await self._job(leg_id)
+        if job.invoice is None or job.invoice.payment_hash is None:
+            return None
+        try:
+            return self._view(job, await self._look(job), last_look=True)
+        except Stuck as stuck:
+            raise Refused(f"leg {job.leg.leg}: {stuck.detail}") from None
+
     # --- the flow
 
     async def _advance(self, job: Job) -> None:
-        fresh = False
+        answer = None
         if job.invoice is None or job.invoice.dead_at is not None:
-            job, fresh = await self._new_invoice(job), True
+            has_past = self._may_have_a_past(job.leg)
+            job = await self._begin_generation(job)
+            if has_past:
+                job = await self._recover_invoice(job)
+            else:
+                # Nobody has seen this invoice yet: there is nothing to resolve.
+                job = await self._make_invoice(job)
+                answer = await self._send(job)
         elif job.invoice.payment_hash is None:
             job = await self._recover_invoice(job)
-        if fresh:
-            # Nobody has seen this invoice yet: there is nothing to resolve.
-            await self._send(job)
-        await self._resolve(job, may_send=not fresh)
+        await self._resolve(job, answer)
 
-    async def _new_invoice(self, job: Job) -> Job:
-        """Commit the wish, ask for the invoice, commit the invoice."""
-        if job.leg.settlement_id is None:
-            # A sale's legs are looked up together before the first of them; this one stands alone.
-            adopted = await self._adopt(job)
-            if adopted is not None:
-                return adopted
-        job = await self._begin_generation(job)
-        return await self._make_invoice(job)
+    def _may_have_a_past(self, leg: Leg) -> bool:
+        """Whether another life of this database (restored or lost since) may have begun to pay this leg.
+
+        The legs of a sale are looked up together when it is planned. That misses a payment which LNbits has not
+        written yet at that moment, but for a sale that came while this daemon runs there is nobody who could have sent
+        one. Every other leg is looked up on its own, at the payee too, so that it pays the *same* invoice.
+        """
+        return leg.leg_type not in _PLANNED_TYPES or leg.effective_at < self._began_at + CLOCKS_APART_S
 
     async def _begin_generation(self, job: Job) -> Job:
         leg = job.leg
-        self._payee(job)  # without a payee there is nothing to begin
+        self._require_payable(job)
         generation = await self._store.write(
             legs.begin_invoice, leg, amount_sats=leg.amount_sats, internal=job.internal, now=self._now()
         )
@@ -186,7 +219,11 @@ class Payer:
         return await self._job(leg.id)
 
     async def _ask_invoice(self, job: Job) -> Invoice:
-        leg, payee = job.leg, self._payee(job)
+        leg, given = job.leg, given_invoice(job.leg)
+        if given is not None:
+            asked = invoices.decode(given)  # it was checked when the refund was asked for
+            return Invoice(asked.payment_hash, given, (asked.amount_msat or 0) // 1000, asked.expires_at)
+        payee = self._payee(job)
         if payee.invoice_key is None:
             return await self._ask_external(job, payee)
         return await self._lnbits.create_invoice(
@@ -201,7 +238,7 @@ class Payer:
     async def _ask_external(self, job: Job, payee: Payee) -> Invoice:
         """The payee gets the exact amount, or the amount less the wallet's reserve for it (SPEC section 5)."""
         leg_sats = job.leg.amount_sats
-        if self._config().payouts.routing_fees == "machine":
+        if self._fee_on_top(job):
             return await self._fetch(payee, leg_sats, job)
         ask_sats = leg_sats - max(MIN_RESERVE_SATS, leg_sats // 100)
         for _ in range(RESERVE_TRIES):
@@ -225,10 +262,10 @@ class Payer:
         adopted = await self._adopt(job)
         if adopted is not None:
             return adopted
-        payee = self._payee(job)
-        if payee.invoice_key is not None:
+        payee_key = None if job.payee is None else job.payee.invoice_key
+        if payee_key is not None:
             found = await self._lnbits.find_by_leg_key(
-                payee.invoice_key.resolve(self._config().environ), job.leg.leg_key, self._tag(job)
+                payee_key.resolve(self._config().environ), job.leg.leg_key, self._tag(job)
             )
             for row in found:
                 usable = row.incoming and row.status is Answer.PENDING and row.amount_sats == job.leg.amount_sats
@@ -269,20 +306,23 @@ class Payer:
         assert invoice.bolt11 is not None
         if not await self._store.write(legs.mark_sending, job.leg, now=self._now()):
             raise Superseded
-        return await self._lnbits.pay(
+        failpoint("pay.sending")
+        answer = await self._lnbits.pay(
             self._admin_key(job), invoice.bolt11, extra=self._extra(job), external_id=job.leg.leg_key
         )
+        failpoint("pay.sent")
+        return answer
 
-    async def _resolve(self, job: Job, *, may_send: bool) -> None:
-        """Read, decide, act; bounded by the number of looks. At most one payment is sent on the way."""
-        answer: PayAnswer | None = None
+    async def _resolve(self, job: Job, answer: PayAnswer | None) -> None:
+        """Read, decide, act; bounded by the number of looks. Sends at most once, and not if it was (`answer`)."""
         for look in range(1, LOOKS + 2):
             sides = await self._look(job)
             decision = decide(self._view(job, sides, last_look=look > LOOKS))
-            if decision.step is Step.PAY and may_send:
-                may_send, answer = False, await self._send(job)
+            if decision.step is Step.PAY and answer is None:
+                answer = await self._send(job)
                 continue
             if decision.step is not Step.LOOK_AGAIN:
+                failpoint("pay.resolved")
                 await self._act(job, sides, decision, answer)
                 return
             await self._sleep(LOOK_AGAIN_S)
@@ -299,8 +339,11 @@ class Payer:
             await self._store.write(legs.mark_invoice_dead, leg, now=self._now())
             await self._wait(leg.id, LegStatus.FAILED, "the invoice can no longer be paid; a new one is made")
         elif decision.step is Step.PAY:
-            refused = answer.detail if answer is not None else "LNbits did not take the payment"
-            await self._wait(leg.id, LegStatus.FAILED, f"not paid: {refused}; it is tried again")
+            assert answer is not None, "it was sent, and neither wallet shows it"
+            # Only where LNbits has ended the request is "not there" final; else it may still be at it.
+            status = LegStatus.FAILED if answer.ended else LegStatus.SENDING
+            error = f"not paid: {answer.detail}; it is tried again"
+            await self._wait(leg.id, status, error, at_least_s=answer.retry_after_s or 0)
         else:
             await self._wait(leg.id, LegStatus.SENDING, "on its way: the wallet says pending")
 
@@ -332,45 +375,53 @@ class Payer:
             destination=_sighting(sides.destination) if invoice.internal else None,
             expired=_expired(invoice.expires_at, self._now()),
             preimage_fits=_preimage_fits(sides.source, invoice.payment_hash),
+            amounts_fit=self._amounts_fit(job, sides),
             last_look=last_look,
         )
 
     # --- writing down
 
     async def _complete(self, job: Job, sides: Sides) -> None:
-        assert job.invoice is not None
         source = sides.source
         assert source is not None
-        credited_sats = sides.destination.amount_sats if sides.destination else source.amount_sats
-        fee_sats = -(-source.fee_msat // 1000)
-        fits = source.amount_sats == credited_sats == job.invoice.amount_sats
-        if not fits or source.amount_sats + fee_sats > job.leg.amount_sats + self._fee_on_top(job):
-            await self._hold(job, sides, HoldReason.AMOUNT_MISMATCH)
-            return
         await self._store.write(
-            legs.complete,
+            complete_leg,
             job.leg,
             sent_sats=source.amount_sats,
-            fee_sats=fee_sats,
+            fee_sats=_fee_sats(source),
             preimage=source.preimage,
             now=self._now(),
         )
+        failpoint("pay.completed")
+
+    def _amounts_fit(self, job: Job, sides: Sides) -> bool:
+        """Whether both wallets moved what the invoice says, and the leg bears it (with the fee, where there is one)."""
+        source, destination, invoice = sides.source, sides.destination, job.invoice
+        if source is None or invoice is None or source.amount_sats != invoice.amount_sats:
+            return False
+        if not invoice.internal:
+            return source.amount_sats + _fee_sats(source) <= job.leg.amount_sats + self._fee_on_top(job)
+        credited_sats = None if destination is None else destination.amount_sats
+        return source.amount_sats == credited_sats == job.leg.amount_sats
 
     def _fee_on_top(self, job: Job) -> int:
-        """Where the machine bears routing fees, they come on top of the leg's amount."""
+        """Where the machine bears routing fees, they come on top of the leg's amount; an LP's wallet never can."""
         bears = self._config().payouts.routing_fees == "machine" and not job.internal
-        return job.leg.amount_sats if bears else 0
+        return job.leg.amount_sats if bears and job.leg.leg_type is not LegType.AUTOFORWARD else 0
 
     async def _hold(self, job: Job, sides: Sides, reason: HoldReason) -> None:
         evidence = {"source": _evidence(sides.source), "destination": _evidence(sides.destination)}
         detail = _HOLD_TEXT[reason]
-        await self._store.write(legs.hold, job.leg, reason=reason, error=detail, evidence=evidence)
+        await self._store.write(_hold_leg, job.leg, reason, detail, evidence)
         log.error("%s is held: %s", _name(job.leg), detail)
 
     async def _wait(self, leg_id: int, status: LegStatus, error: str, *, at_least_s: float = 0) -> None:
         leg, _ = await self._store.read(legs.get, leg_id)
         wait_s = max(at_least_s, backoff_s(leg.attempts, self._random_fraction()))
-        await self._store.write(legs.postpone, leg, status=status, until=self._now() + round(wait_s), error=error)
+        until: int | None = self._now() + round(wait_s)
+        if leg.leg_type is LegType.AUTOFORWARD and status is LegStatus.FAILED and leg.attempts >= FORWARD_TRIES:
+            until = None  # best-effort: the sats are the LP's, in the LP's own wallet
+        await self._store.write(legs.postpone, leg, status=status, until=until, error=error)
         log.warning("%s: %s", _name(leg), error)
 
     async def _retry_later(self, leg_id: int, error: str, *, at_least_s: float) -> None:
@@ -392,6 +443,7 @@ class Payer:
             await self._store.write(settlements.refresh_status, leg.settlement_id, self._now())
         if leg.status is LegStatus.COMPLETED:
             log.info("%s: paid %d sats to %s", _name(leg), leg.amount_sats, leg.payee)
+        failpoint("pay.reported")
         return leg.status
 
     # --- facts
@@ -401,11 +453,27 @@ class Payer:
         config = self._config()
         machine = config.machine(leg.machine_id)
         assert machine is not None, f"machine {leg.machine_id} has work, so it is in the registry"
-        if leg.leg_type in (LegType.DCA, LegType.SETTLEMENT) and leg.client_id is not None:
-            payee: Payee | None = client_payee(await self._store.read(clients.payee_of, leg.client_id))
+        source_key: Secret | None = machine.wallet.admin_key
+        if leg.leg_type is LegType.AUTOFORWARD and leg.client_id is not None:
+            payee: Payee | None = Payee(lightning_address=leg.payee)
+            source_key = forwarding_key(await self._store.read(clients.get, leg.client_id))
+        elif leg.leg_type in (LegType.DCA, LegType.SETTLEMENT) and leg.client_id is not None:
+            payee = client_payee(await self._store.read(clients.payee_of, leg.client_id))
+        elif leg.leg_type is LegType.REFUND:
+            payee = refund_payee(leg)
         else:
             payee = configured_payee(config, leg)
-        return Job(leg, invoice, machine, payee)
+        return Job(leg, invoice, machine, payee, source_key)
+
+    def _require_payable(self, job: Job) -> None:
+        """Without a payee there is nothing to begin; the invoice that a refund was given is paid once or never."""
+        if given_invoice(job.leg) is None:
+            self._payee(job)
+        elif job.invoice is not None:
+            raise Stuck(
+                "the customer's invoice can no longer be paid; `satmachine settlements close` frees the sats, then "
+                "refund them to a new invoice"
+            )
 
     def _payee(self, job: Job) -> Payee:
         if job.payee is None:
@@ -413,7 +481,9 @@ class Payer:
         return job.payee
 
     def _admin_key(self, job: Job) -> str:
-        return job.machine.wallet.admin_key.resolve(self._config().environ)
+        if job.source_key is None:
+            raise Stuck("the client has no key to forward with any more: nothing is forwarded")
+        return job.source_key.resolve(self._config().environ)
 
     def _tag(self, job: Job) -> str:
         return payment_tag(job.machine)
@@ -430,11 +500,20 @@ class Payer:
             "machine": leg.machine_id,
             "leg_type": leg.leg_type,
             "generation": leg.generation,
-            "client": leg.leg.partition(":")[2] if leg.client_id is not None else None,
+            "client": leg.leg.split(":")[1] if leg.client_id is not None else None,
             "fiat_amount_minor": leg.fiat_amount_minor,
             "currency": leg.currency,
             "exchange_rate": None if leg.exchange_rate is None else f"{leg.exchange_rate:f}",
         }
+
+
+def _hold_leg(
+    conn: sqlite3.Connection, leg: Leg, reason: HoldReason, error: str, evidence: Mapping[str, object]
+) -> None:
+    """An LNbits that was rolled back has forgotten payments: nothing at all is paid from this wallet then."""
+    legs.hold(conn, leg, reason=reason, error=error, evidence=evidence)
+    if reason is HoldReason.WALLET_ROLLED_BACK:
+        wallets.refresh_safe_mode(conn, leg.machine_id)
 
 
 def payment_tag(machine: Machine) -> str:
@@ -464,6 +543,10 @@ def _sighting(row: WalletPayment | None) -> Sighting:
 
 def _expired(expires_at: int | None, now: int) -> bool:
     return expires_at is not None and now > expires_at + EXPIRY_MARGIN_S
+
+
+def _fee_sats(row: WalletPayment) -> int:
+    return -(-row.fee_msat // 1000)
 
 
 def _preimage_fits(row: WalletPayment | None, payment_hash: str | None) -> bool:

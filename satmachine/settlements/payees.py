@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from satmachine.config import Config, Payee, Secret
-from satmachine.models import Leg, LegType
+from satmachine.models import Client, Leg, LegType
 from satmachine.settlements.plan import Rule, Terms
 from satmachine.store.clients import ClientPayee
 
@@ -33,6 +33,16 @@ def configured_payee(config: Config, leg: Leg) -> Payee | None:
     return next((split.payee for split in splits if split.label == leg.label), None)
 
 
+def refund_payee(leg: Leg) -> Payee | None:
+    """The Lightning address that a refund goes to; None where it goes to an invoice (`given_invoice`)."""
+    return Payee(lightning_address=leg.payee) if "@" in leg.payee else None
+
+
+def given_invoice(leg: Leg) -> str | None:
+    """The BOLT 11 invoice that a refund is to pay: the customer's own, never another one."""
+    return leg.payee if leg.leg_type is LegType.REFUND and "@" not in leg.payee else None
+
+
 def client_payee(client: ClientPayee) -> Payee:
     """An LP's payee from the books."""
     if client.kind == "invoice_key_file":
@@ -41,3 +51,11 @@ def client_payee(client: ClientPayee) -> Payee:
     if client.kind == "lightning_address":
         return Payee(lightning_address=client.payee)
     return Payee(lnurl=client.payee)
+
+
+def forwarding_key(client: Client) -> Secret | None:
+    """The admin key of an LP's own wallet; None where nothing is forwarded any more."""
+    if client.autoforward_key_file is None:
+        return None
+    place = f'client "{client.label}": autoforward'
+    return Secret("file", client.autoforward_key_file, source="the database", place=place)

@@ -53,9 +53,9 @@ def make_plan(settlement: Settlement, terms: Terms, positions: Sequence[Position
     """Turn one settlement into its legs, in the order of SPEC section 5."""
     platform_fee_sats, operator_fee_sats = split_two_stage_commission(settlement.commission_sats, terms.super_fee_pct)
     parts = [
-        _plan_super(platform_fee_sats, terms),
-        _plan_splits(operator_fee_sats, terms),
-        _plan_distribution(settlement, positions),
+        plan_super(platform_fee_sats, terms),
+        plan_splits(operator_fee_sats, terms),
+        plan_distribution(settlement, positions),
     ]
     legs = tuple(leg for part_legs, _ in parts for leg in part_legs)
     retained = tuple(row for _, part_retained in parts for row in part_retained if row.amount_sats)
@@ -67,14 +67,16 @@ def make_plan(settlement: Settlement, terms: Terms, positions: Sequence[Position
 _Part = tuple[list[PlannedLeg], list[Retained]]
 
 
-def _plan_super(platform_fee_sats: int, terms: Terms) -> _Part:
+def plan_super(platform_fee_sats: int, terms: Terms) -> _Part:
+    """The platform's part."""
     if terms.super_payee is None:
         return [], [Retained(RetainedReason.NO_SUPER_PAYEE, platform_fee_sats, "super")]
     leg = PlannedLeg(LegType.SUPER_FEE, "super", platform_fee_sats, terms.super_payee, pct=terms.super_fee_pct)
     return [leg], []
 
 
-def _plan_splits(operator_fee_sats: int, terms: Terms) -> _Part:
+def plan_splits(operator_fee_sats: int, terms: Terms) -> _Part:
+    """The operator's part, by the ruleset."""
     if not terms.rules:
         return [], [Retained(RetainedReason.NO_RULESET, operator_fee_sats, "split")]
     amounts = allocate_operator_split_legs(operator_fee_sats, [rule.pct for rule in terms.rules])
@@ -87,7 +89,8 @@ def _plan_splits(operator_fee_sats: int, terms: Terms) -> _Part:
     return legs, []
 
 
-def _plan_distribution(settlement: Settlement, positions: Sequence[Position]) -> _Part:
+def plan_distribution(settlement: Settlement, positions: Sequence[Position]) -> _Part:
+    """The settlement's net sats, shared among the LPs."""
     net_sats, rate, currency = settlement.net_sats, settlement.exchange_rate, settlement.currency
     if rate == 0:
         return [], [Retained(RetainedReason.UNKNOWN_RATE, net_sats, "dca")]

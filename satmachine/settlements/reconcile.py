@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from satmachine.config import Config, Machine
 from satmachine.errors import WalletRefused
+from satmachine.failpoints import failpoint
 from satmachine.models import Answer, Claim, LandingResult, Rejection
 from satmachine.settlements.land import Rules, land_claim
 from satmachine.settlements.parse import claim_from_payment
@@ -28,6 +29,10 @@ log = logging.getLogger(__name__)
 
 #: How far back each sweep reads again: clocks differ, and rows are committed after their time stamp.
 OVERLAP_S = 600
+
+
+#: A payment that is dated this long after the start of this daemon was not sent by one that it replaces.
+ALONE_AFTER_S = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,7 @@ class Reconciler:
         self._lnbits = lnbits
         self._config = config
         self._now = now
+        self._began_at = now()
 
     async def sweep(self, machine: Machine) -> Sweep:
         """Read a machine's wallet from where the last sweep ended. Raises WalletError, ConfigError, StoreError."""
@@ -56,7 +62,9 @@ class Reconciler:
         marks = await self._store.read(wallets.marks, machine.id)
         begun_at = self._now()
         adopted = await self._sweep_outgoing(machine, key, marks)
+        failpoint("sweep.outgoing")
         landed, unmatched = await self._sweep_incoming(machine, key, marks)
+        failpoint("sweep.incoming")
         reached = SweepMarks(begun_at - OVERLAP_S, begun_at - OVERLAP_S)
         await self._store.write(wallets.mark_swept, machine.id, reached, self._now())
         safe_mode = await self._store.write(wallets.refresh_safe_mode, machine.id)
@@ -100,7 +108,13 @@ class Reconciler:
         async for page in self._lnbits.iter_payments(
             key, tag=payment_tag(machine), incoming=False, created_since=since
         ):
-            adopted += await self._store.write(wallets.note_outgoing, machine.id, outgoing(page), self._now())
+            adopted += await self._store.write(
+                wallets.note_outgoing,
+                machine.id,
+                outgoing(page),
+                self._now(),
+                alone_since=self._began_at + ALONE_AFTER_S,
+            )
         if adopted:
             log.warning("machine %s: adopted %d payment(s) that were made in an earlier life", machine.id, adopted)
         return adopted

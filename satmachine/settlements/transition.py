@@ -36,13 +36,15 @@ class View:
     """One look at an invoice. The destination must have been read *before* the source.
 
     `destination` is None for an external payee, whose wallet nobody here can see. `expired` is only true once the
-    invoice's expiry is certainly over, on any clock. `last_look` says that a puzzling view was seen long enough.
+    invoice's expiry is certainly over, on any clock. `amounts_fit`: what the wallets moved is what the leg says.
+    `last_look` says that a puzzling view was seen long enough.
     """
 
     source: Sighting
     destination: Sighting | None
     expired: bool
     preimage_fits: bool = False
+    amounts_fit: bool = True
     last_look: bool = False
 
 
@@ -65,9 +67,7 @@ def decide(view: View) -> Decision:
 
 def _external(view: View) -> Decision:
     if view.source is Sighting.SUCCESS:
-        if view.preimage_fits:
-            return Decision(Step.COMPLETE)
-        return _puzzle(view, HoldReason.BAD_PREIMAGE)
+        return _paid(view) if view.preimage_fits else _puzzle(view, HoldReason.BAD_PREIMAGE)
     if view.expired:
         return Decision(Step.RENEW)
     return Decision(Step.PAY if view.source is Sighting.ABSENT else Step.WAIT)
@@ -75,9 +75,7 @@ def _external(view: View) -> Decision:
 
 def _internal(view: View, destination: Sighting) -> Decision:
     if view.source is Sighting.SUCCESS:
-        if destination is Sighting.SUCCESS:
-            return Decision(Step.COMPLETE)
-        return _puzzle(view, HoldReason.DEBIT_WITHOUT_CREDIT)
+        return _paid(view) if destination is Sighting.SUCCESS else _puzzle(view, HoldReason.DEBIT_WITHOUT_CREDIT)
     if destination is Sighting.SUCCESS:
         return _puzzle(view, HoldReason.PAID_BY_ANOTHER)
     if destination is Sighting.ABSENT:
@@ -90,6 +88,10 @@ def _internal(view: View, destination: Sighting) -> Decision:
     if destination is Sighting.PENDING:
         return _puzzle(view, HoldReason.CONTRADICTION)
     return Decision(Step.RENEW if view.expired else Step.WAIT)
+
+
+def _paid(view: View) -> Decision:
+    return Decision(Step.COMPLETE) if view.amounts_fit else _puzzle(view, HoldReason.AMOUNT_MISMATCH)
 
 
 def _puzzle(view: View, reason: HoldReason) -> Decision:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import SystemRandom
 
@@ -18,6 +19,7 @@ import anyio
 
 from satmachine.config import Config, Machine
 from satmachine.errors import ConfigError, WalletError, WalletUnavailable
+from satmachine.failpoints import failpoint
 from satmachine.models import HoldReason, Settlement
 from satmachine.settlements.parse import names_a_sale
 from satmachine.settlements.pay import Payer, backoff_s, payment_tag
@@ -25,7 +27,7 @@ from satmachine.settlements.payees import terms_for
 from satmachine.settlements.plan import Terms
 from satmachine.settlements.planning import Bounds, Outcome, plan_settlement
 from satmachine.settlements.prove import NotYet, Proven, Refuted, judge
-from satmachine.settlements.reconcile import outgoing
+from satmachine.settlements.reconcile import ALONE_AFTER_S, outgoing
 from satmachine.store import legs, settlements, wallets
 from satmachine.store.database import Store
 from satmachine.store.wallets import Outgoing
@@ -35,9 +37,12 @@ log = logging.getLogger(__name__)
 
 _random_fraction = SystemRandom().random
 
-#: Rows that one machine, and all machines together, may have in work at a time.
+#: Rows that one payee of a machine, one machine, and all machines together, may have in work at a time.
+PER_PAYEE = 2
 PER_MACHINE = 4
 IN_WORK = 32
+#: Due rows that are looked at for free places; per machine and payee enough to find one that is not in work.
+_DUE = 512
 #: How long the loop sleeps at the most when nothing wakes it.
 IDLE_S = 5.0
 #: How far before an event the payment of a sale without payment hash is looked for.
@@ -51,6 +56,8 @@ class Item:
     kind: str
     id: int
     machine_id: str
+    settlement_id: int | None
+    payee: str = ""
 
 
 class Worker:
@@ -73,8 +80,10 @@ class Worker:
         self._config = config
         self._now = now
         self._guard = guard
+        self._alone_since = now() + ALONE_AFTER_S
         self._wake = anyio.Event()
-        self._in_work: dict[tuple[str, int], str] = {}
+        self._in_work: dict[tuple[str, int], Item] = {}
+        self._aside: set[int] = set()
         self._swept: set[str] = set()
         self._finishing = False
         self._ended = anyio.Event()
@@ -92,8 +101,22 @@ class Worker:
         """Begin nothing more, and return when what is in work has ended."""
         self._finishing = True
         while self._in_work:
-            self._ended = anyio.Event()
             await self._ended.wait()
+
+    @asynccontextmanager
+    async def set_aside(self, settlement_id: int) -> AsyncIterator[None]:
+        """Keep a sale and its legs out of work while the block runs; it begins when none of them is in work.
+
+        So a correction cannot race a payment. It is enough in memory: this daemon is the only payer.
+        """
+        self._aside.add(settlement_id)
+        try:
+            while any(item.settlement_id == settlement_id for item in self._in_work.values()):
+                await self._ended.wait()
+            yield
+        finally:
+            self._aside.discard(settlement_id)
+            self.wake()
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -106,19 +129,20 @@ class Worker:
                     await self._wake.wait()
 
     async def _take(self) -> list[Item]:
-        """Due rows that fit into the free places, at most PER_MACHINE of each machine."""
-        now = self._now()
-        due = await self._store.read(_due, now)
-        places = Counter(self._in_work.values())
+        """Due rows that fit into the free places: a payee or a machine that hangs never takes all of them."""
+        may_pay = frozenset() if self._config().payouts.paused else self._swept
+        due = await self._store.read(_due, self._now(), may_pay)
+        of_machine = Counter(item.machine_id for item in self._in_work.values())
+        of_payee = Counter((item.machine_id, item.payee) for item in self._in_work.values())
         taken = []
         for item in due:
-            key = (item.kind, item.id)
-            if key in self._in_work or places[item.machine_id] >= PER_MACHINE or len(self._in_work) >= IN_WORK:
+            key, payee = (item.kind, item.id), (item.machine_id, item.payee)
+            full = of_machine[item.machine_id] >= PER_MACHINE or (item.payee and of_payee[payee] >= PER_PAYEE)
+            if key in self._in_work or item.settlement_id in self._aside or full or len(self._in_work) >= IN_WORK:
                 continue
-            if item.kind == "leg" and item.machine_id not in self._swept:
-                continue
-            self._in_work[key] = item.machine_id
-            places[item.machine_id] += 1
+            self._in_work[key] = item
+            of_machine[item.machine_id] += 1
+            of_payee[payee] += 1
             taken.append(item)
         return taken
 
@@ -128,6 +152,7 @@ class Worker:
         finally:
             del self._in_work[(item.kind, item.id)]
             self._ended.set()
+            self._ended = anyio.Event()
             self.wake()
 
     async def _do(self, item: Item) -> None:
@@ -190,7 +215,7 @@ class Worker:
         if taken not in (None, settlement.id):
             await self._hold(settlement, HoldReason.PAYMENT_MISMATCH, f"this payment is already settlement {taken}'s")
             return False
-        return await self._store.write(
+        proven = await self._store.write(
             settlements.mark_proven,
             settlement,
             payment_hash=payment_hash,
@@ -199,6 +224,8 @@ class Worker:
             proof=proof,
             now=self._now(),
         )
+        failpoint("prove.committed")
+        return proven
 
     # --- plan
 
@@ -208,15 +235,17 @@ class Worker:
         if settlement.status != "pending" or settlement.settlement_key is None or settlement.planned_at is not None:
             return
         prefix = f"sm1:{settlement.settlement_key}:"
-        found = await self._lnbits.find_by_settlement_key(self._key(machine), prefix, payment_tag(machine))
-        outcome = await self._store.write(
-            _plan_with_evidence,
-            settlement_id,
-            outgoing(found),
-            terms_for(self._config(), machine.id),
-            Bounds(machine.max_commission_pct, machine.max_rate_deviation, machine.daily_limit_sats),
-            self._now(),
-        )
+        rows = await self._lnbits.find_by_settlement_key(self._key(machine), prefix, payment_tag(machine))
+        found = outgoing(rows)
+        terms = terms_for(self._config(), machine.id)
+        bounds = Bounds(machine.max_commission_pct, machine.max_rate_deviation, machine.daily_limit_sats)
+        try:
+            outcome = await self._store.write(
+                _plan_with_evidence, settlement_id, found, terms, bounds, self._now(), self._alone_since
+            )
+        except _Unexplained as unexplained:
+            outcome = await self._store.write(_hold_unexplained, settlement_id, found, str(unexplained), self._now())
+        failpoint("plan.committed")
         if outcome is not None:
             _report_plan(outcome, machine)
 
@@ -237,28 +266,52 @@ class Worker:
             log.warning("settlement %d of %s: %s", settlement.id, settlement.machine_id, error)
 
 
-def _due(conn: sqlite3.Connection, now: int) -> list[Item]:
+def _due(conn: sqlite3.Connection, now: int, may_pay: Collection[str]) -> list[Item]:
     """What is due, settlements first: planning is quick and makes legs."""
-    waiting = [Item("settlement", row.id, row.machine_id) for row in settlements.due_to_prove(conn, now, 4 * IN_WORK)]
-    return waiting + [Item("leg", leg.id, leg.machine_id) for leg in legs.due(conn, now, 4 * IN_WORK)]
+    waiting = settlements.due_to_prove(conn, now, per_machine=2 * PER_MACHINE, limit=_DUE)
+    payable = legs.due(conn, now, may_pay, per_payee=2 * PER_PAYEE, limit=_DUE)
+    return [Item("settlement", row.id, row.machine_id, row.id) for row in waiting] + [
+        Item("leg", leg.id, leg.machine_id, leg.settlement_id, leg.payee) for leg in payable
+    ]
+
+
+class _Unexplained(Exception):
+    """The wallet has made payments for a sale that its plan does not want: the plan is rolled back."""
 
 
 def _plan_with_evidence(
-    conn: sqlite3.Connection, settlement_id: int, found: list[Outgoing], terms: Terms, bounds: Bounds, now: int
+    conn: sqlite3.Connection,
+    settlement_id: int,
+    found: list[Outgoing],
+    terms: Terms,
+    bounds: Bounds,
+    now: int,
+    alone_since: int,
 ) -> Outcome | None:
-    """Plan and adopt in one transaction; payments that the plan does not want hold the settlement."""
+    """Plan and adopt in one transaction. Raises _Unexplained."""
     settlement = settlements.get(conn, settlement_id)
-    wallets.note_outgoing(conn, settlement.machine_id, found, now)
+    wallets.note_outgoing(conn, settlement.machine_id, found, now, alone_since=alone_since)
     outcome = plan_settlement(conn, settlement_id, terms, bounds, now)
     if outcome is None or outcome.held is not None:
         return outcome
     assert outcome.settlement.settlement_key is not None
-    strange = wallets.adopt_foreign(conn, settlement.machine_id, outcome.settlement.settlement_key, now)
+    key = outcome.settlement.settlement_key
+    strange = wallets.adopt_foreign(conn, settlement.machine_id, key, now, alone_since=alone_since)
     if strange:
-        detail = "the wallet has paid for this sale what the plan does not know: " + ", ".join(strange)
-        settlements.hold(conn, settlement_id, reason=HoldReason.UNKNOWN_PAYMENTS, error=detail)
-        return Outcome(settlements.get(conn, settlement_id), HoldReason.UNKNOWN_PAYMENTS)
+        raise _Unexplained(", ".join(strange))
     return outcome
+
+
+def _hold_unexplained(
+    conn: sqlite3.Connection, settlement_id: int, found: list[Outgoing], strange: str, now: int
+) -> Outcome:
+    """Keep the evidence, and pay nothing at all from this wallet until a person has looked (LNBITS.md)."""
+    settlement = settlements.get(conn, settlement_id)
+    wallets.note_outgoing(conn, settlement.machine_id, found, now)
+    error = "the wallet has paid for this sale what its plan does not know: " + strange
+    settlements.hold(conn, settlement_id, reason=HoldReason.UNKNOWN_PAYMENTS, error=error)
+    wallets.refresh_safe_mode(conn, settlement.machine_id)
+    return Outcome(settlements.get(conn, settlement_id), HoldReason.UNKNOWN_PAYMENTS)
 
 
 def _report_plan(outcome: Outcome, machine: Machine) -> None:

@@ -22,6 +22,15 @@ def payout_key(client: Client, number: int) -> str:
     return f"sm1:bal:{client.machine_id}:{client.label}:{number}"
 
 
+def payout(conn: sqlite3.Connection, client: Client, number: int) -> tuple[int, Decimal] | None:
+    """The fiat (minor units) and rate of a planned balance payout; None where there is none of this number."""
+    row = conn.execute(
+        "SELECT fiat_amount_minor, exchange_rate FROM dca_payments WHERE machine_id = ? AND leg_key = ?",
+        (client.machine_id, payout_key(client, number)),
+    ).fetchone()
+    return None if row is None else (int(row["fiat_amount_minor"]), Decimal(row["exchange_rate"]))
+
+
 def insert_payout(
     conn: sqlite3.Connection,
     client: Client,

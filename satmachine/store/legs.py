@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-from satmachine.models import Leg, LegInvoice, LegStatus, PlannedLeg, Retained, RetainedReason, Settlement
+from satmachine.models import Leg, LegInvoice, LegStatus, LegType, PlannedLeg, Retained, RetainedReason, Settlement
 from satmachine.store import rows, settlements
 
 #: Statuses in which a leg is still the daemon's work.
@@ -74,16 +74,22 @@ def leg_key(settlement: Settlement, revision: int, leg: str) -> str:
     return f"sm1:{settlement.settlement_key}:r{revision}:{leg}"
 
 
-def due(conn: sqlite3.Connection, now: int, limit: int) -> list[Leg]:
-    """Open legs that are due by now, of settlements and machines that may pay; sales in order, legs in order."""
+def due(conn: sqlite3.Connection, now: int, machines: Collection[str], *, per_payee: int, limit: int) -> list[Leg]:
+    """Open legs of these machines that are due by now and may be paid; sales in order, legs in order.
+
+    At most `per_payee` of each machine and payee, so that a long queue for one never hides what others wait for.
+    """
     found = conn.execute(
-        "SELECT p.* FROM dca_payments p LEFT JOIN dca_settlements s ON s.id = p.settlement_id "
+        "SELECT * FROM (SELECT p.*, row_number() OVER (PARTITION BY p.machine_id, p.payee "
+        "ORDER BY p.next_attempt_at, p.settlement_id, p.position) AS place "
+        "FROM dca_payments p LEFT JOIN dca_settlements s ON s.id = p.settlement_id "
         "JOIN dca_machines m ON m.id = p.machine_id JOIN dca_wallets w ON w.machine_id = p.machine_id "
         "WHERE p.status IN ('pending', 'invoiced', 'sending', 'failed') AND p.next_attempt_at <= ? "
+        "AND p.machine_id IN (SELECT value FROM json_each(?)) "
         "AND coalesce(s.status, 'pending') NOT IN ('held') AND m.active = 1 AND m.in_config = 1 "
-        "AND w.safe_mode IS NULL AND NOT EXISTS (SELECT 1 FROM payout_pauses x WHERE x.scope IN ('*', p.machine_id)) "
-        "ORDER BY p.next_attempt_at, p.settlement_id, p.position LIMIT ?",
-        (now, limit),
+        "AND w.safe_mode IS NULL AND NOT EXISTS (SELECT 1 FROM payout_pauses x WHERE x.scope IN ('*', p.machine_id))) "
+        "WHERE place <= ? ORDER BY place, next_attempt_at, settlement_id, position LIMIT ?",
+        (now, json.dumps(sorted(machines)), per_payee, limit),
     )
     return [rows.load(Leg, row) for row in found]
 
@@ -132,11 +138,14 @@ def store_invoice(
 
 
 def mark_sending(conn: sqlite3.Connection, leg: Leg, *, now: int) -> bool:
-    """Commit the intent to pay; False where a person or a correction came first."""
+    """Commit the intent to pay; False where a person (hold, pause), a correction or safe mode came first."""
     changed = conn.execute(
         "UPDATE dca_payments SET status = 'sending' WHERE id = ? AND generation = ? "
-        "AND status IN ('invoiced', 'sending', 'failed') AND coalesce((SELECT status FROM dca_settlements s "
-        "WHERE s.id = settlement_id), 'pending') IN ('pending', 'errored', 'processed', 'partial')",
+        "AND status IN ('invoiced', 'sending', 'failed') AND (leg_type = 'autoforward' OR coalesce((SELECT status "
+        "FROM dca_settlements s WHERE s.id = settlement_id), 'pending') "
+        "IN ('pending', 'errored', 'processed', 'partial')) "
+        "AND NOT EXISTS (SELECT 1 FROM payout_pauses x WHERE x.scope IN ('*', dca_payments.machine_id)) "
+        "AND (SELECT safe_mode FROM dca_wallets w WHERE w.machine_id = dca_payments.machine_id) IS NULL",
         (leg.id, leg.generation),
     ).rowcount
     if changed == 1:
@@ -150,7 +159,10 @@ def mark_sending(conn: sqlite3.Connection, leg: Leg, *, now: int) -> bool:
 def complete(
     conn: sqlite3.Connection, leg: Leg, *, sent_sats: int, fee_sats: int, preimage: str | None, now: int
 ) -> bool:
-    """Both sides were seen. What an external payee's reserve left over is retained (SPEC section 5)."""
+    """Both sides were seen. What an external payee's reserve left over is retained (SPEC section 5).
+
+    An autoforward is paid from the LP's own wallet, where its reserve stays: it is no part of the sale's sats.
+    """
     changed = conn.execute(
         "UPDATE dca_payments SET status = 'completed', sent_sats = ?, fee_sats = ?, preimage = ?, completed_at = ?, "
         "next_attempt_at = NULL, hold_reason = NULL, error = NULL WHERE id = ? "
@@ -158,9 +170,13 @@ def complete(
         (sent_sats, fee_sats, preimage, now, leg.id),
     ).rowcount
     unused_sats = leg.amount_sats - sent_sats - fee_sats
-    if changed == 1 and leg.settlement_id is not None and unused_sats > 0:
+    forwards = leg.leg_type is LegType.AUTOFORWARD
+    if changed == 1 and leg.settlement_id is not None and unused_sats > 0 and not forwards:
         reserve = Retained(RetainedReason.UNUSED_FEE_RESERVE, unused_sats, leg.leg)
         settlements.retain(conn, leg.settlement_id, leg.revision, [reserve], now)
+    if changed == 1 and leg.settlement_id is not None:
+        # With it: a crash must not leave a sale open of which every leg is final.
+        settlements.refresh_status(conn, leg.settlement_id, now)
     return changed == 1
 
 

@@ -216,7 +216,8 @@ def machines(conn: sqlite3.Connection, scope: str | None, machine_id: str | None
     return _all(conn, _MACHINES, scope, machine_id)
 
 
-# The last sale is found along (machine_id, occurred_at); its events say when the machine was last heard of.
+# Both subqueries walk (machine_id, occurred_at) from its end; a machine was last heard of when its last sale that has
+# an event, or its last beacon, came.
 _MACHINES = f"""
 WITH open AS (
     SELECT machine_id, count(*) AS open_settlements, sum(status = 'held') AS held_settlements,
@@ -224,14 +225,17 @@ WITH open AS (
     FROM dca_settlements WHERE {_OPEN_SALE} GROUP BY machine_id
 ), machine AS (
     SELECT m.*, (SELECT s.id FROM dca_settlements s WHERE s.machine_id = m.id
-                 ORDER BY s.occurred_at DESC, s.id DESC LIMIT 1) AS last_settlement_id
+                 ORDER BY s.occurred_at DESC, s.id DESC LIMIT 1) AS last_settlement_id,
+              (SELECT s.id FROM dca_settlements s WHERE s.machine_id = m.id AND s.bitspire_event_id IS NOT NULL
+                 ORDER BY s.occurred_at DESC, s.id DESC LIMIT 1) AS last_told_id
     FROM dca_machines m WHERE (?1 IS NULL OR m.operator_id = ?1) AND (?2 IS NULL OR m.id = ?2)
 )
 SELECT m.id, m.operator_id, m.name, m.npub, m.pubkey, m.currency, m.fallback_commission_pct, m.payouts_since,
        m.active, m.in_config, m.loaded_at, w.balance_sats, w.reachable, w.error AS wallet_error, w.checked_at,
        w.lnbits_version, w.last_sweep_at, w.safe_mode, m.last_settlement_id, s.occurred_at AS last_sale_at,
-       nullif(max(coalesce((SELECT max(e.received_at) FROM dca_settlement_events e WHERE e.settlement_id = s.id), 0),
-                  coalesce(t.received_at, 0)), 0) AS last_event_at,
+       nullif(max(coalesce(t.received_at, 0), coalesce((
+           SELECT max(e.received_at) FROM dca_settlement_events e WHERE e.settlement_id = m.last_told_id), 0)), 0)
+           AS last_event_at,
        coalesce(o.open_settlements, 0) AS open_settlements, coalesce(o.held_settlements, 0) AS held_settlements,
        coalesce(o.errored_settlements, 0) AS errored_settlements,
        (SELECT p.reason FROM payout_pauses p WHERE p.scope IN ('*', m.id) ORDER BY p.scope LIMIT 1) AS paused

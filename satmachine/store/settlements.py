@@ -335,29 +335,34 @@ def refresh_status(conn: sqlite3.Connection, settlement_id: int, now: int) -> Se
         "ORDER BY CASE status WHEN 'held' THEN 0 WHEN 'failed' THEN 1 ELSE 2 END, position LIMIT 1",
         (settlement_id,),
     ).fetchone()
-    status, error = _judged(worst)
+    refunded = conn.execute(
+        "SELECT 1 FROM dca_payments WHERE settlement_id = ? AND leg_type = 'refund' AND status = 'completed'",
+        (settlement_id,),
+    ).fetchone()
+    status, error = _judged(worst, refunded=refunded is not None)
     conn.execute(
         "UPDATE dca_settlements SET status = ?1, error = ?2, "
-        "finished_at = CASE ?1 WHEN 'processed' THEN coalesce(finished_at, ?3) END WHERE id = ?4",
+        "finished_at = CASE WHEN ?1 IN ('processed', 'refunded') THEN coalesce(finished_at, ?3) END WHERE id = ?4",
         (status, error, now, settlement_id),
     )
     return status
 
 
-def _judged(worst: sqlite3.Row | None) -> tuple[SettlementStatus, str | None]:
+def _judged(worst: sqlite3.Row | None, *, refunded: bool) -> tuple[SettlementStatus, str | None]:
     if worst is None:
-        return SettlementStatus.PROCESSED, None
+        return SettlementStatus.REFUNDED if refunded else SettlementStatus.PROCESSED, None
     if worst["status"] in ("held", "failed"):
         return SettlementStatus.ERRORED, f"leg {worst['leg']}: {worst['error']}"
     return SettlementStatus.PENDING, None
 
 
-def due_to_prove(conn: sqlite3.Connection, now: int, limit: int) -> list[Settlement]:
-    """Settlements that wait for their proof or their plan, due by now, oldest first."""
+def due_to_prove(conn: sqlite3.Connection, now: int, *, per_machine: int, limit: int) -> list[Settlement]:
+    """Settlements that wait for their proof or their plan, due by now, oldest first; some of each machine."""
     found = conn.execute(
-        "SELECT * FROM dca_settlements WHERE status = 'pending' AND planned_at IS NULL AND next_attempt_at <= ? "
-        "ORDER BY next_attempt_at, id LIMIT ?",
-        (now, limit),
+        "SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY machine_id ORDER BY next_attempt_at, id) AS place "
+        "FROM dca_settlements WHERE status = 'pending' AND planned_at IS NULL AND next_attempt_at <= ?) "
+        "WHERE place <= ? ORDER BY place, next_attempt_at, id LIMIT ?",
+        (now, per_machine, limit),
     )
     return [rows.load(Settlement, row) for row in found]
 

@@ -108,15 +108,21 @@ def note_unmatched(
     )
 
 
-def note_outgoing(conn: sqlite3.Connection, machine_id: str, found: Iterable[Outgoing], now: int) -> int:
+def note_outgoing(
+    conn: sqlite3.Connection, machine_id: str, found: Iterable[Outgoing], now: int, *, alone_since: int | None = None
+) -> int:
     """Place tagged payments that this database did not make: adopt them where a leg wants them, else keep them as
-    foreign. Returns how many were adopted (LNBITS.md: a database restored or lost pays nothing twice)."""
+    foreign. Returns how many were adopted (LNBITS.md: a database restored or lost pays nothing twice).
+
+    What was made after `alone_since`, and not by this daemon, another one made that is alive: nothing is adopted then.
+    """
     adopted = 0
     for payment in found:
         if legs.knows_payment(conn, payment.payment_hash):
             continue
         leg = _leg_by_key(conn, machine_id, payment.leg_key)
-        if leg is not None and _adopt(conn, leg, payment, now):
+        of_the_past = alone_since is None or payment.made_at <= alone_since
+        if of_the_past and leg is not None and _adopt(conn, leg, payment, now):
             adopted += 1
             continue
         conn.execute(
@@ -136,10 +142,16 @@ def note_outgoing(conn: sqlite3.Connection, machine_id: str, found: Iterable[Out
     return adopted
 
 
-def adopt_foreign(conn: sqlite3.Connection, machine_id: str, settlement_key: str, now: int) -> list[str]:
-    """After planning: hand foreign payments of this sale to the legs that want them. Returns what no leg wants."""
+def adopt_foreign(
+    conn: sqlite3.Connection, machine_id: str, settlement_key: str, now: int, *, alone_since: int | None = None
+) -> list[str]:
+    """After planning: hand foreign payments of this sale to the legs that want them. Returns what no leg wants.
+
+    Those that a person has accepted (to leave safe mode) are handed over too: else they would be made again.
+    `alone_since` as in `note_outgoing`.
+    """
     strange = []
-    for row in _open_foreign(conn, machine_id, f"sm1:{settlement_key}:"):
+    for row in _foreign(conn, machine_id, f"sm1:{settlement_key}:"):
         extra = json.loads(row["extra"])
         payment = Outgoing(
             payment_hash=row["payment_hash"],
@@ -152,7 +164,8 @@ def adopt_foreign(conn: sqlite3.Connection, machine_id: str, settlement_key: str
             made_at=row["made_at"],
         )
         leg = _leg_by_key(conn, machine_id, payment.leg_key)
-        if leg is not None and _adopt(conn, leg, payment, now):
+        of_the_past = alone_since is None or payment.made_at <= alone_since or row["settled_by"] is not None
+        if of_the_past and leg is not None and _adopt(conn, leg, payment, now):
             conn.execute(
                 "UPDATE dca_foreign_payments SET settled_by = 'adopted' WHERE machine_id = ? AND payment_hash = ?",
                 (machine_id, payment.payment_hash),
@@ -169,15 +182,21 @@ def refresh_safe_mode(conn: sqlite3.Connection, machine_id: str) -> str | None:
     """
     unexplained = [
         row["leg_key"]
-        for row in _open_foreign(conn, machine_id, "sm1:")
-        if not _waits_for_plan(conn, machine_id, row["leg_key"])
+        for row in _foreign(conn, machine_id, "sm1:")
+        if row["settled_by"] is None and not _waits_for_plan(conn, machine_id, row["leg_key"])
     ]
+    forgotten = conn.execute(
+        "SELECT leg_key FROM dca_payments WHERE machine_id = ? AND status = 'held' AND hold_reason = ? LIMIT 1",
+        (machine_id, HoldReason.WALLET_ROLLED_BACK),
+    ).fetchone()
     why = None
     if unexplained:
         why = (
             f"its wallet shows {len(unexplained)} payment(s) of satmachine that these books do not know, the first is "
             f"{unexplained[0]}: the database was restored or lost, or another daemon pays from this wallet"
         )
+    elif forgotten is not None:
+        why = f"neither wallet knows the invoice of {forgotten['leg_key']} any more: LNbits may have been rolled back"
     conn.execute("UPDATE dca_wallets SET safe_mode = ? WHERE machine_id = ?", (why, machine_id))
     return why
 
@@ -202,6 +221,11 @@ def _adopt(conn: sqlite3.Connection, leg: Leg, payment: Outgoing, now: int) -> b
     if leg.status not in legs.OPEN:
         return False
     _, invoice = legs.get(conn, leg.id)
+    if leg.payee.startswith(INTERNAL_PAYEE) and payment.amount_sats != leg.amount_sats:
+        evidence = {"payment": payment.payment_hash, "amount_sats": payment.amount_sats}
+        error = f"the wallet has paid {payment.amount_sats} sats for this leg of {leg.amount_sats} sats"
+        legs.hold(conn, leg, reason=HoldReason.AMOUNT_MISMATCH, error=error, evidence=evidence)
+        return False
     alive = invoice is not None and invoice.dead_at is None and invoice.payment_hash is not None
     if alive:
         evidence = {"another_payment": payment.payment_hash, "amount_sats": payment.amount_sats}
@@ -227,9 +251,10 @@ def _adopt(conn: sqlite3.Connection, leg: Leg, payment: Outgoing, now: int) -> b
     return True
 
 
-def _open_foreign(conn: sqlite3.Connection, machine_id: str, prefix: str) -> list[sqlite3.Row]:
+def _foreign(conn: sqlite3.Connection, machine_id: str, prefix: str) -> list[sqlite3.Row]:
+    """Foreign payments that no leg has adopted, whether a person has accepted them or not."""
     return conn.execute(
-        "SELECT * FROM dca_foreign_payments WHERE machine_id = ? AND settled_by IS NULL "
+        "SELECT * FROM dca_foreign_payments WHERE machine_id = ? AND settled_by IS NOT 'adopted' "
         "AND leg_key >= ? AND leg_key < ? ORDER BY made_at",
         (machine_id, prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)),
     ).fetchall()
@@ -239,7 +264,7 @@ def _waits_for_plan(conn: sqlite3.Connection, machine_id: str, leg_key: str) -> 
     settlement_key = leg_key.split(":")[1]
     row = conn.execute(
         "SELECT 1 FROM dca_settlements WHERE machine_id = ?1 AND planned_at IS NULL "
-        "AND (payment_hash = ?2 OR settlement_key = ?2)",
+        "AND hold_reason IS NOT 'unknown_payments' AND (payment_hash = ?2 OR settlement_key = ?2)",
         (machine_id, settlement_key),
     ).fetchone()
     return row is not None

@@ -35,13 +35,11 @@ class Fields:
     """What one beacon says.
 
     `columns` maps columns of `dca_telemetry` to what is stored there (text, or int: seconds, minor units); a column
-    that the beacon does not speak of is missing. `extra` holds the other members, decoded. `cash_minor` is the cash
-    left as this one beacon tells it: its total, else the sum of its cassettes. `problems` are for people.
+    that the beacon does not speak of is missing. `extra` holds the other members, decoded. `problems` are for people.
     """
 
     columns: Mapping[str, str | int]
     extra: Mapping[str, Any]
-    cash_minor: int | None
     problems: tuple[str, ...]
 
 
@@ -68,11 +66,14 @@ def parse_beacon(content: str, currency: str) -> Fields | Rejection:
     rest = {key: value for key, value in told.items() if key not in used and value is not None}
     extra = _read_extra(rest, problems)
     _drop_foreign_cash(columns, currency, problems)
-    return Fields(columns, extra, _cash_left(columns), tuple(problems))
+    cash_left_minor = _cash_left(columns)
+    if cash_left_minor is not None:
+        columns["cash_left_minor"] = cash_left_minor
+    return Fields(columns, extra, tuple(problems))
 
 
 def _read_columns(told: Mapping[str, Any], currency: str) -> tuple[dict[str, Value], list[str], set[str]]:
-    """(values by column, problems, the keys that were read). Of several names for a field, the first one said counts."""
+    """(values by column, problems, the keys that were read). Of a field's several names the first one said counts."""
     columns: dict[str, Value] = {}
     problems: list[str] = []
     used: set[str] = set()
@@ -111,14 +112,14 @@ def _drop_foreign_cash(columns: dict[str, Value], currency: str, problems: list[
 
 
 def _cash_left(columns: Mapping[str, Value]) -> int | None:
+    """As this one beacon tells it: its total, else the sum of its cassettes."""
     total = columns.get("cash_total_minor")
     if total is not None or "cassettes" not in columns:
         return None if total is None else int(total)
     cassettes = exact_json.loads(str(columns["cassettes"]))
-    pairs = [(cassette["denomination_minor"], cassette["count"]) for cassette in cassettes]
-    if not pairs or any(None in pair for pair in pairs):
+    if not cassettes or any(None in (cassette["denomination_minor"], cassette["count"]) for cassette in cassettes):
         return None
-    return sum(denomination_minor * count for denomination_minor, count in pairs)
+    return sum(int(cassette["denomination_minor"]) * int(cassette["count"]) for cassette in cassettes)
 
 
 # --- readers: one decoded JSON value and the machine's currency -> what is stored
@@ -226,4 +227,4 @@ _FIELDS: dict[str, tuple[tuple[str, ...], Reader]] = {
 }
 
 #: The typed columns, in the order of the table.
-COLUMNS = tuple(_FIELDS)
+COLUMNS = (*_FIELDS, "cash_left_minor")

@@ -87,13 +87,15 @@ class Invoice:
 class PayAnswer:
     """What LNbits said to a payment. FAILURE: refused before anything happened. Everything else: look it up.
 
-    `permanent` is for FAILURE: repeating it will not help.
+    `permanent` is for FAILURE: repeating it will not help. `ended`: LNbits itself has answered, so that nothing of this
+    request is under way any more; what it did shows when it is looked up.
     """
 
     answer: Answer
     permanent: bool
     detail: str
     retry_after_s: float | None = None
+    ended: bool = False
 
 
 class Lnbits:
@@ -216,7 +218,7 @@ class Lnbits:
         try:
             answer = await self._http.call("POST", _PAYMENTS, admin_key, timeout_s=self._pay_timeout_s, body=body)
         except WalletRefused as error:
-            return PayAnswer(Answer.FAILURE, permanent=True, detail=str(error))
+            return PayAnswer(Answer.FAILURE, permanent=True, detail=str(error), ended=True)
         except WalletError as error:
             return PayAnswer(Answer.UNKNOWN, permanent=False, detail=str(error))
         return _pay_answer(answer, bolt11)
@@ -394,8 +396,9 @@ def _pay_answer(answer: HttpAnswer, bolt11: str) -> PayAnswer:
     if refusal(answer):
         permanent = answer.status != httpx.codes.TOO_MANY_REQUESTS
         detail = f"HTTP {answer.status}, {answer.detail}"
-        return PayAnswer(Answer.FAILURE, permanent, detail, answer.retry_after_s)
-    unknown = PayAnswer(Answer.UNKNOWN, permanent=False, detail=f"HTTP {answer.status}, {answer.detail}")
+        return PayAnswer(Answer.FAILURE, permanent, detail, answer.retry_after_s, ended=True)
+    ended = isinstance(answer.body, dict) and "detail" in answer.body
+    unknown = PayAnswer(Answer.UNKNOWN, permanent=False, detail=f"HTTP {answer.status}, {answer.detail}", ended=ended)
     if answer.status != httpx.codes.CREATED:
         return unknown
     try:

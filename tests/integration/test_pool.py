@@ -70,11 +70,15 @@ async def test_three_relays_that_deliver_the_same_ten_times_count_once() -> None
         await talk.send("EOSE", sub_id)
         await talk.until_closed()
 
-    async with scripted_relay(repeat) as one, scripted_relay(repeat) as two, scripted_relay(repeat) as three:
-        async with running(pool_of(sink, one, two, three, machines=(machine,))) as pool:
-            await subscribed(pool)
-            await sink.wait_for(*events)
-            assert sum(health.duplicates for health in pool.health()) == 3 * 10 * 20 - 20
+    async with (
+        scripted_relay(repeat) as one,
+        scripted_relay(repeat) as two,
+        scripted_relay(repeat) as three,
+        running(pool_of(sink, one, two, three, machines=(machine,))) as pool,
+    ):
+        await subscribed(pool)
+        await sink.wait_for(*events)
+        assert sum(health.duplicates for health in pool.health()) == 3 * 10 * 20 - 20
     assert sorted(sink.ids) == sorted(event.id for event in events)
 
 
@@ -100,22 +104,26 @@ async def test_a_relay_that_is_down_at_the_start_and_restarts_is_found_again() -
 
 async def test_a_dead_relay_does_not_delay_the_others() -> None:
     machine, sink = Machine(), Collector()
-    async with local_relay() as url:
-        async with running(pool_of(sink, f"ws://127.0.0.1:{free_port()}", url, machines=(machine,))) as pool:
-            await eventually(lambda: pool.health()[1].state is RelayState.SUBSCRIBED)
-            event = machine.event()
-            await publish_to(url, event)
-            await sink.wait_for(event)
+    async with (
+        local_relay() as url,
+        running(pool_of(sink, f"ws://127.0.0.1:{free_port()}", url, machines=(machine,))) as pool,
+    ):
+        await eventually(lambda: pool.health()[1].state is RelayState.SUBSCRIBED)
+        event = machine.event()
+        await publish_to(url, event)
+        await sink.wait_for(event)
 
 
 async def test_authentication_opens_a_relay_that_asks_for_it() -> None:
     machine, sink = Machine(), Collector()
-    async with local_relay(nip42=True) as url:
-        async with running(pool_of(sink, url, machines=(machine,), secret=Machine().secret)) as pool:
-            await subscribed(pool)
-            event = machine.event()
-            await publish_to(url, event)
-            await sink.wait_for(event)
+    async with (
+        local_relay(nip42=True) as url,
+        running(pool_of(sink, url, machines=(machine,), secret=Machine().secret)) as pool,
+    ):
+        await subscribed(pool)
+        event = machine.event()
+        await publish_to(url, event)
+        await sink.wait_for(event)
 
 
 async def test_without_a_key_the_health_says_what_is_missing() -> None:
@@ -139,42 +147,48 @@ async def test_many_machines_are_subscribed_on_a_real_relay() -> None:
 async def test_a_reload_adds_and_removes_machines_and_relays_without_missing_an_event() -> None:
     old, staying, new, sink = Machine(), Machine(), Machine(), Collector()
     published: list[Event] = []
-    async with local_relay() as one, local_relay() as two:
-        async with running(pool_of(sink, one, machines=(old, staying))) as pool:
-            await subscribed(pool)
+    async with (
+        local_relay() as one,
+        local_relay() as two,
+        running(pool_of(sink, one, machines=(old, staying))) as pool,
+    ):
+        await subscribed(pool)
 
-            async def sell() -> None:
-                for number in range(60):
-                    event = staying.event(str(number))
-                    await publish_to(one, event)
-                    await publish_to(two, event)
-                    published.append(event)
+        async def sell() -> None:
+            for number in range(60):
+                event = staying.event(str(number))
+                await publish_to(one, event)
+                await publish_to(two, event)
+                published.append(event)
 
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(sell)
-                await eventually(lambda: len(published) > 10)
-                wanted = frozenset({staying.pubkey, new.pubkey})
-                pool.update({one: wanted})
-                await eventually(lambda: len(published) > 20)
-                pool.update({two: wanted})
-            await subscribed(pool)
-            assert [health.url for health in pool.health()] == [two]
-            gone, fresh = old.event(), new.event()
-            await publish_to(two, gone, fresh)
-            await sink.wait_for(fresh, *published)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(sell)
+            await eventually(lambda: len(published) > 10)
+            wanted = frozenset({staying.pubkey, new.pubkey})
+            pool.update({one: wanted})
+            await eventually(lambda: len(published) > 20)
+            pool.update({two: wanted})
+        await subscribed(pool)
+        assert [health.url for health in pool.health()] == [two]
+        gone, fresh = old.event(), new.event()
+        await publish_to(two, gone, fresh)
+        await sink.wait_for(fresh, *published)
     assert len(sink.ids) == len(set(sink.ids)) == 61
     assert gone.id not in sink.ids
 
 
 async def test_what_the_store_refuses_is_kept_and_delivered_once() -> None:
     machine, sink = Machine(), Collector(failures=3)
-    async with local_relay() as one, local_relay() as two:
-        async with running(pool_of(sink, one, two, machines=(machine,))) as pool:
-            await subscribed(pool)
-            events = [machine.event(str(number)) for number in range(5)]
-            await publish_to(one, *events)
-            await publish_to(two, *events)
-            await sink.wait_for(*events)
+    async with (
+        local_relay() as one,
+        local_relay() as two,
+        running(pool_of(sink, one, two, machines=(machine,))) as pool,
+    ):
+        await subscribed(pool)
+        events = [machine.event(str(number)) for number in range(5)]
+        await publish_to(one, *events)
+        await publish_to(two, *events)
+        await sink.wait_for(*events)
     assert sorted(sink.ids) == sorted(event.id for event in events)
 
 
@@ -255,12 +269,15 @@ async def test_sockets_wait_when_settlements_cannot_be_stored_and_none_is_lost()
 async def test_a_relay_that_delivers_nothing_while_others_do_is_called_quiet() -> None:
     machine, sink = Machine(), Collector()
     limits = replace(QUICK, quiet_events=3, quiet_after_s=0)
-    async with local_relay() as loud, local_relay() as silent:
-        async with running(pool_of(sink, loud, silent, machines=(machine,), limits=limits)) as pool:
-            await subscribed(pool)
-            events = [machine.event(str(number)) for number in range(3)]
-            await publish_to(loud, *events)
-            await sink.wait_for(*events)
-            await eventually(lambda: [health.quiet for health in pool.health()] == [False, True])
-            await publish_to(silent, machine.event("4"))
-            await eventually(lambda: not pool.health()[1].quiet)
+    async with (
+        local_relay() as loud,
+        local_relay() as silent,
+        running(pool_of(sink, loud, silent, machines=(machine,), limits=limits)) as pool,
+    ):
+        await subscribed(pool)
+        events = [machine.event(str(number)) for number in range(3)]
+        await publish_to(loud, *events)
+        await sink.wait_for(*events)
+        await eventually(lambda: [health.quiet for health in pool.health()] == [False, True])
+        await publish_to(silent, machine.event("4"))
+        await eventually(lambda: not pool.health()[1].quiet)

@@ -26,10 +26,10 @@ class Setting:
     def _lane(self, capacity: int) -> Lane:
         return Lane("test", Collector(), self.limits, capacity=capacity, attempts=None, on_lost=lambda _: None)
 
-    def take(self, event: Event) -> Event | Dropped | Fault:
+    def take(self, event: Event, authors: frozenset[str] = AUTHORS) -> Event | Dropped | Fault:
         # As decoded JSON has it.
         raw = {**event.to_dict(), "tags": [list(tag) for tag in event.tags]}
-        return self.intake.take(raw, AUTHORS, URL)
+        return self.intake.take(raw, authors, URL)
 
 
 def test_settlements_and_telemetry_go_to_lanes_of_their_own() -> None:
@@ -87,8 +87,7 @@ def test_a_flooding_machine_uses_up_its_own_budget_only() -> None:
     flood = [MACHINE.event(str(n), kind=30078) for n in range(4)]
     assert [setting.take(event) is Dropped.SHED for event in flood] == [False, False, True, True]
     other = STRANGER.event(kind=30078)
-    raw = {**other.to_dict(), "tags": []}
-    assert setting.intake.take(raw, frozenset({STRANGER.pubkey}), URL) == other
+    assert setting.take(other, frozenset({STRANGER.pubkey})) == other
     settlements = [MACHINE.event(str(n)) for n in range(100)]
     assert [setting.take(event) for event in settlements] == settlements
     setting.now += 1

@@ -161,6 +161,8 @@ def test_whatever_changes_and_whatever_order_the_relay_answers_in(
         ("too many concurrent REQs", Complaint.SUBSCRIPTIONS),
         ("Subscription limit reached", Complaint.SUBSCRIPTIONS),
         ("max subscriptions exceeded", Complaint.SUBSCRIPTIONS),
+        ("active subscriptions exceed max size 1048576 bytes", Complaint.TOTAL),
+        ("REQ exceeds max filter count 20", Complaint.FILTERS),
         ("slow down", None),
         ("filters look fine", None),
     ],
@@ -184,7 +186,7 @@ def test_several_complaints_at_once_change_the_shape_once() -> None:
     for sub_id in list(model.open):
         del model.open[sub_id]
         model.read(subscriptions.on_closed(Closed(sub_id, "error", "too many filters"), 0.0))
-    assert subscriptions.shape == Shape(4, 1)
+    assert (subscriptions.shape.authors_per_filter, subscriptions.shape.filters_per_req) == (4, 1)
     assert model.covers(authors(*range(20)))
 
 
@@ -196,6 +198,29 @@ def test_too_many_subscriptions_packs_more_into_each() -> None:
     model.read(subscriptions.on_closed(Closed(sub_id, "error", "too many subscriptions"), 0.0))
     assert len(model.open) == before // 2
     assert model.covers(authors(*range(20)))
+
+
+def test_where_the_whole_is_too_much_each_author_is_named_once() -> None:
+    subscriptions, model = subscribed(authors(*range(20)))
+    sub_id = next(iter(model.open))
+    del model.open[sub_id]
+    model.read(subscriptions.on_closed(Closed(sub_id, "error", "subscriptions exceed max size"), 0.0))
+    assert model.covers(authors(*range(20)))
+    named = list(chain.from_iterable(f["authors"] for f in chain.from_iterable(model.open.values())))
+    assert len(named) == 20
+
+
+def test_a_relay_that_finds_filters_and_subscriptions_too_many_is_not_asked_in_circles() -> None:
+    subscriptions, model = subscribed(authors(*range(20)))
+    asked = 0
+    for complaint in ["too many filters", "too many subscriptions"] * 20:
+        sub_id = next(iter(model.open), None)
+        if sub_id is None:
+            break
+        del model.open[sub_id]
+        asked += len(model.read(subscriptions.on_closed(Closed(sub_id, "error", complaint), 0.0)))
+    assert asked < 200
+    assert subscriptions.next_due() is not None
 
 
 def test_a_complaint_that_cannot_be_met_is_waited_out() -> None:

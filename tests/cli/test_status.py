@@ -1,0 +1,90 @@
+"""`satmachine status`: from the books alone, with what helps."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from satmachine.store import wallets
+from satmachine.store.database import atomic, connect, only_daemon
+from tests.cli.books import NOW, Cli
+
+
+def screen(cli: Cli, columns: int = 80) -> str:
+    """The screen as one line of words."""
+    result = cli("status", columns=columns)
+    assert result.exit_code == 0, result.output
+    assert max(len(line) for line in result.stdout.splitlines()) <= columns
+    return re.sub(r"\s+", " ", result.stdout)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "The daemon does not run",
+        "wss://relay.one.example was subscribed",
+        "panajachel-1 active 1 250 000",
+        "The wallet of solola-1 does not answer: connection refused",
+        "2 sale(s) in work, the oldest is 4",
+        "sale 2 is held: the machine's daily limit is reached",
+        "satmachine settlements release 2",
+        "sale 3 is errored: leg split:owner: no route to tech@example.org",
+        "satmachine settlements retry 3",
+        "2 message(s) could not be used. satmachine quarantine list",
+        "2 incoming payment(s) belong to no sale. satmachine settlements unmatched",
+    ],
+)
+def test_the_screen_tells(words: str, cli: Cli) -> None:
+    assert words in screen(cli)
+
+
+def test_json_tells_the_same(cli: Cli) -> None:
+    found = cli.json("status")
+    assert found["daemon"]["running"] is False
+    assert found["relays"][0]["faults"] == {"bad_id": 1}
+    assert found["settlements"] == {"pending": 2, "held": 1, "errored": 1}
+    assert [(row["settlement_id"], row["help"]) for row in found["trouble"]] == [
+        (2, "satmachine settlements release 2"),
+        (3, "satmachine settlements retry 3"),
+    ]
+    assert (found["quarantine"], found["unmatched"]) == (2, 2)
+    assert found["machines"][0]["balance_sats"] == 1_250_000
+
+
+def test_a_quiet_day_needs_nobody(empty: Cli) -> None:
+    assert "Nothing needs you." in screen(empty)
+
+
+def test_it_knows_whether_the_daemon_runs(empty: Cli) -> None:
+    with only_daemon(empty.database):
+        assert "The daemon runs." in screen(empty)
+        assert empty.json("status")["daemon"]["running"] is True
+
+
+def test_it_tells_of_pauses_and_safe_mode(cli: Cli) -> None:
+    conn = connect(cli.database)
+    with atomic(conn):
+        conn.execute("INSERT INTO payout_pauses VALUES ('*', ?, 'maria', 'audit')", (NOW,))
+        foreign = wallets.Outgoing("f" * 64, "sm1:xx:r1:super", "lnbc1", 5, "success", None, {}, NOW)
+        wallets.note_outgoing(conn, "solola-1", [foreign], NOW)
+        wallets.refresh_safe_mode(conn, "solola-1")
+    conn.close()
+    shown = screen(cli)
+    assert "Payouts for all machines are paused: audit" in shown
+    assert "by maria" in shown
+    assert "solola-1 pays nothing: its wallet shows 1 payment(s)" in shown
+    assert "solola-1 safe mode" in shown
+
+
+def test_many_held_sales_are_counted_not_listed(cli: Cli) -> None:
+    from satmachine.store import settlements
+    from tests.cli.books import claim
+
+    conn = connect(cli.database)
+    with atomic(conn):
+        for number in range(1000, 1020):
+            new = settlements.insert(conn, claim(number), event_id=None, now=NOW, proof="waiting")
+            settlements.hold(conn, new, reason="by_operator", error="asked by phone")
+    conn.close()
+    assert "11 more sale(s) are held. satmachine settlements list --status held" in screen(cli)

@@ -1,0 +1,130 @@
+"""Deposits: pending, then decided for good; who did what stands in the audit log."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+import pytest
+
+from satmachine.errors import NotFound, Refused
+from satmachine.store import balances, clients, deposits
+from satmachine.store.database import atomic
+from tests.clients.sales import add_client, deposit
+
+
+@pytest.fixture
+def pending(books: sqlite3.Connection) -> int:
+    client_id = add_client(books, "maria")
+    with atomic(books):
+        return deposits.add(books, client_id=client_id, amount_minor=100_000, notes="20 x 50", actor="ana", now=10)
+
+
+def available(books: sqlite3.Connection) -> int:
+    [balance] = balances.find(books)
+    return balance.available_minor
+
+
+def actions(books: sqlite3.Connection) -> list[tuple[str, str]]:
+    found = books.execute("SELECT action, actor FROM audit_log WHERE subject LIKE 'deposit %' ORDER BY id")
+    return [tuple(row) for row in found]
+
+
+def test_a_deposit_counts_only_once_it_is_confirmed(books: sqlite3.Connection, pending: int) -> None:
+    assert available(books) == 0
+    with atomic(books):
+        confirmed = deposits.confirm(books, pending, actor="luis", now=20)
+    assert available(books) == 100_000
+    assert (confirmed.status, confirmed.recorded_by, confirmed.decided_by, confirmed.decided_at) == (
+        "confirmed",
+        "ana",
+        "luis",
+        20,
+    )
+    assert (confirmed.currency, confirmed.machine_id, confirmed.notes) == ("GTQ", "machine-1", "20 x 50")
+    assert actions(books) == [("deposit.add", "ana"), ("deposit.confirm", "luis")]
+
+
+def test_a_rejected_deposit_never_counts(books: sqlite3.Connection, pending: int) -> None:
+    with atomic(books):
+        assert deposits.reject(books, pending, actor="luis", now=20, reason="counted 900").status == "rejected"
+    assert available(books) == 0
+    assert books.execute("SELECT reason FROM audit_log ORDER BY id DESC").fetchone()["reason"] == "counted 900"
+
+
+def test_a_pending_deposit_can_be_edited_and_the_log_says_what_it_was(books: sqlite3.Connection, pending: int) -> None:
+    with atomic(books):
+        edited = deposits.edit(books, pending, amount_minor=90_000, actor="ana", now=11)
+    assert (edited.amount_minor, edited.notes) == (90_000, "20 x 50")
+    row = books.execute("SELECT before, after FROM audit_log ORDER BY id DESC").fetchone()
+    assert json.loads(row["before"]) == {"amount_minor": 100_000}
+    assert json.loads(row["after"]) == {"amount_minor": 90_000}
+
+
+def test_an_edit_that_changes_nothing_leaves_no_trace(books: sqlite3.Connection, pending: int) -> None:
+    with atomic(books):
+        deposits.edit(books, pending, amount_minor=100_000, notes="20 x 50", actor="ana", now=11)
+    assert actions(books) == [("deposit.add", "ana")]
+
+
+def test_a_pending_deposit_can_be_deleted(books: sqlite3.Connection, pending: int) -> None:
+    with atomic(books):
+        deposits.delete(books, pending, actor="ana", now=11)
+    with pytest.raises(NotFound):
+        deposits.get(books, pending)
+    assert actions(books)[-1] == ("deposit.delete", "ana")
+
+
+@pytest.mark.parametrize("decision", [deposits.confirm, deposits.reject])
+@pytest.mark.parametrize("change", [deposits.confirm, deposits.reject, deposits.edit, deposits.delete])
+def test_a_decided_deposit_never_changes(books: sqlite3.Connection, pending: int, decision, change) -> None:  # type: ignore[no-untyped-def]
+    with atomic(books):
+        decision(books, pending, actor="luis", now=20)
+    with pytest.raises(Refused, match="by luis at 1970-01-01 00:00 UTC"), atomic(books):
+        change(books, pending, actor="ana", now=30)
+
+
+@pytest.mark.parametrize(
+    "statement", ["UPDATE dca_deposits SET amount_minor = 1", "DELETE FROM dca_deposits", "UPDATE dca_deposits SET notes = 'x'"]
+)
+def test_the_database_itself_keeps_a_decided_deposit(books: sqlite3.Connection, pending: int, statement: str) -> None:
+    with atomic(books):
+        deposits.confirm(books, pending, actor="luis", now=20)
+    with pytest.raises(sqlite3.IntegrityError, match="audit record"):
+        books.execute(statement)
+
+
+@pytest.mark.parametrize(("machine", "currency"), [("machine-2", "GTQ"), ("machine-1", "USD")])
+def test_machine_client_and_currency_belong_together(books: sqlite3.Connection, machine: str, currency: str) -> None:
+    client_id = add_client(books, "maria")
+    with pytest.raises(sqlite3.IntegrityError):
+        books.execute(
+            "INSERT INTO dca_deposits (client_id, machine_id, amount_minor, currency, recorded_by, recorded_at) "
+            "VALUES (?, ?, 1, ?, 'x', 1)",
+            (client_id, machine, currency),
+        )
+
+
+def test_a_removed_client_takes_no_deposits(books: sqlite3.Connection) -> None:
+    client_id = add_client(books, "maria")
+    with atomic(books):
+        clients.mark_removed(books, clients.get(books, client_id), actor="ana", now=5)
+    with pytest.raises(Refused, match="was removed"), atomic(books):
+        deposits.add(books, client_id=client_id, amount_minor=1, actor="ana", now=6)
+
+
+def test_lists_are_filtered_and_scoped(books: sqlite3.Connection, pending: int) -> None:
+    other = add_client(books, "maria", machine_id="machine-2")
+    second = deposit(books, other, 500, at=50)
+    ids = lambda **filters: [entry.id for entry in deposits.find(books, **filters)]  # noqa: E731
+    assert ids() == [second, pending]
+    assert ids(status="pending") == [pending]
+    assert ids(machine="machine-2") == [second]
+    assert ids(client_id=other) == [second]
+    assert ids(since=10, until=50) == [pending]
+    assert ids(operator="somebody-else") == []
+    with pytest.raises(NotFound) as hidden:
+        deposits.get(books, pending, operator="somebody-else")
+    with pytest.raises(NotFound) as missing:
+        deposits.get(books, 99)
+    assert str(hidden.value).replace(str(pending), "N") == str(missing.value).replace("99", "N")
