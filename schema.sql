@@ -533,22 +533,23 @@ FROM telemetry_latest;
 
 -- Cash left in each cassette, and how full it is; percent is NULL where the machine has not said the capacity.
 CREATE VIEW cash_by_cassette AS
-WITH cassette AS (
+WITH told AS (
     SELECT t.machine_id, c.key + 1 AS cassette, json_extract(c.value, '$.denomination_minor') AS denomination_minor,
            json_extract(c.value, '$.count') AS notes, json_extract(c.value, '$.capacity') AS capacity
     FROM dca_telemetry t, json_each(t.cassettes) c
+), c AS (
+    SELECT *, denomination_minor * notes AS cash_minor FROM told
 )
 SELECT m.machine_id, m.operator_id, m.machine, c.cassette, c.denomination_minor,
        CASE m.digits WHEN 2 THEN c.denomination_minor / 100 || printf('.%02d', c.denomination_minor % 100)
                      WHEN 3 THEN c.denomination_minor / 1000 || printf('.%03d', c.denomination_minor % 1000)
                      ELSE CAST(c.denomination_minor AS TEXT) END AS denomination,
-       c.notes, c.capacity, c.notes * 100 / nullif(c.capacity, 0) AS percent,
-       c.denomination_minor * c.notes AS cash_minor,
-       CASE m.digits WHEN 2 THEN c.denomination_minor * c.notes / 100 || printf('.%02d', c.denomination_minor * c.notes % 100)
-                     WHEN 3 THEN c.denomination_minor * c.notes / 1000 || printf('.%03d', c.denomination_minor * c.notes % 1000)
-                     ELSE CAST(c.denomination_minor * c.notes AS TEXT) END AS cash,
+       c.notes, c.capacity, c.notes * 100 / nullif(c.capacity, 0) AS percent, c.cash_minor,
+       CASE m.digits WHEN 2 THEN c.cash_minor / 100 || printf('.%02d', c.cash_minor % 100)
+                     WHEN 3 THEN c.cash_minor / 1000 || printf('.%03d', c.cash_minor % 1000)
+                     ELSE CAST(c.cash_minor AS TEXT) END AS cash,
        m.currency
-FROM telemetry_machines m JOIN cassette c ON c.machine_id = m.machine_id;
+FROM telemetry_machines m JOIN c ON c.machine_id = m.machine_id;
 
 -- Cassettes to refill: empty, or below 20 percent.
 CREATE VIEW low_cassettes AS

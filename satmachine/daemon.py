@@ -15,6 +15,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 import anyio
 
@@ -32,7 +33,7 @@ from satmachine.settlements.pay import Payer
 from satmachine.settlements.read import DaemonKey, Window, read_content, read_event
 from satmachine.settlements.reconcile import Reconciler
 from satmachine.settlements.worker import Item, Worker
-from satmachine.store import health, legs, registry, settlements, wallets
+from satmachine.store import health, legs, quarantine, registry, settlements, wallets
 from satmachine.store import telemetry as telemetry_store
 from satmachine.store.database import Store, instance_id, only_daemon, open_store
 from satmachine.store.settlements import EventRecord
@@ -63,6 +64,15 @@ async def run_daemon(config: Config, *, ready: Callable[[], None] = lambda: None
             await daemon.register()
             async with daemon.wired():
                 await daemon.serve(ready)
+
+
+@dataclass(slots=True)
+class Turn:
+    """When a machine's wallet is swept next (on anyio's clock); `failures` in a row make it wait longer."""
+
+    due_at: float = 0
+    failures: int = 0
+    taken: bool = False
 
 
 class Daemon:
@@ -203,6 +213,8 @@ class Daemon:
 
     async def _retry_event(self, item: Received) -> Landing | Rejection:
         """Take up a quarantined event again, as old as it may be by now."""
+        if item.event.kind != KIND_SETTLEMENT:
+            return Rejection("telemetry", "it is telemetry; the machine's next beacon replaces it")
         machine = self._config.machine_by_pubkey(item.event.pubkey)
         if machine is None:
             return Rejection("unknown_machine", "its machine is no longer in the configuration")
@@ -219,7 +231,8 @@ class Daemon:
     # --- telemetry
 
     async def _note_telemetry(self, batch: Sequence[Received]) -> None:
-        records = []
+        records: list[telemetry_store.Record] = []
+        unusable: list[tuple[Received, Machine, Rejection]] = []
         for item in batch:
             machine = self._config.machine_by_pubkey(item.event.pubkey)
             if machine is None:
@@ -238,10 +251,10 @@ class Daemon:
                 )
             )
             if isinstance(record, Rejection):
-                log.debug("telemetry of %s cannot be used: %s", machine.id, record.detail)
+                unusable.append((item, machine, record))
             else:
                 records.append(record)
-        await self._store.write(telemetry_store.store_batch, records, self._now())
+        await self._store.write(_store_telemetry, records, unusable)
 
     async def _expire_telemetry(self) -> None:
         await retention.run(self._store, lambda: self._config.telemetry.keep_days, self._now)
@@ -251,28 +264,29 @@ class Daemon:
     async def _sweep_wallets(self) -> None:
         """Each machine's wallet at start, then at intervals; a wallet that is away is asked again sooner."""
         limiter = anyio.CapacityLimiter(SWEEPS_AT_ONCE)
-        due: dict[str, float] = {}
-        waits: dict[str, float] = {}
-        while True:
-            machines = [m for m in self._config.machines if due.get(m.id, 0) <= anyio.current_time()]
-            async with anyio.create_task_group() as group:
-                for machine in machines:
-                    group.start_soon(self._sweep_one, machine, limiter, due, waits)
-            await anyio.sleep(min([1.0, *(max(0.05, at - anyio.current_time()) for at in due.values())]))
+        schedule: dict[str, Turn] = {}
+        async with anyio.create_task_group() as group:
+            while True:
+                now = anyio.current_time()
+                for machine in self._config.machines:
+                    turn = schedule.setdefault(machine.id, Turn())
+                    if turn.due_at <= now and not turn.taken:
+                        turn.taken = True
+                        group.start_soon(self._sweep_one, machine, limiter, turn)
+                await anyio.sleep(1)
 
-    async def _sweep_one(
-        self, machine: Machine, limiter: anyio.CapacityLimiter, due: dict[str, float], waits: dict[str, float]
-    ) -> None:
+    async def _sweep_one(self, machine: Machine, limiter: anyio.CapacityLimiter, turn: Turn) -> None:
+        interval_s = float(self._config.reconcile.interval_s)
         async with limiter:
             swept = await self._try_sweep(machine)
-        interval_s = float(self._config.reconcile.interval_s)
         if swept:
-            waits.pop(machine.id, None)
-            due[machine.id] = anyio.current_time() + interval_s
             self.worker.may_pay(machine.id)
-            return
-        waits[machine.id] = min(2 * waits.get(machine.id, FIRST_RESWEEP_S / 2), interval_s)
-        due[machine.id] = anyio.current_time() + waits[machine.id]
+            turn.failures = 0
+        else:
+            turn.failures += 1
+        wait_s = interval_s if swept else min(FIRST_RESWEEP_S * 2 ** min(turn.failures - 1, 16), interval_s)
+        turn.due_at = anyio.current_time() + wait_s
+        turn.taken = False
 
     async def _try_sweep(self, machine: Machine) -> bool:
         try:
@@ -407,6 +421,26 @@ def _land_all(conn: sqlite3.Connection, ready: Sequence[_Ready], now: int) -> li
         None if claim is None else land_event(conn, machine.id, _record(item), claim, _rules(machine), now)
         for item, machine, claim in ready
     ]
+
+
+def _store_telemetry(
+    conn: sqlite3.Connection,
+    records: Sequence[telemetry_store.Record],
+    unusable: Sequence[tuple[Received, Machine, Rejection]],
+) -> None:
+    telemetry_store.store_batch(conn, records)
+    for item, machine, rejection in unusable:
+        quarantine.add(
+            conn,
+            event_id=item.event.id,
+            machine_id=machine.id,
+            kind=item.event.kind,
+            rejection=rejection,
+            created_at=item.event.created_at,
+            received_at=item.received_at,
+            relay_url=item.relay_url,
+            raw=item.raw,
+        )
 
 
 def _record(item: Received) -> EventRecord:

@@ -350,3 +350,13 @@ class Movement:
     exchange_rate: Decimal | None
     status: str
     notes: str
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How a sale's gross amount is divided: gross = net + commission + undispensed, in sats; fiat in minor units."""
+
+    net_sats: int
+    commission_sats: int
+    undispensed_sats: int
+    fiat_amount_minor: int | None

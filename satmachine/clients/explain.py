@@ -49,8 +49,8 @@ class ShareExplained:
     """One LP's share, before and after rounding.
 
     `weight_minor` is the balance as of the sale (in fixed mode at most what was left of the day). `exact_sats` is the
-    share before rounding, cut after six decimals; `capped` says that the cap bound, and what it cut off went to the
-    others; `remainder_sat` that rounding gave it one of the sats that were left over.
+    share before cap and rounding, cut after six decimals; `capped` says that the cap bound, and what it cut off went to
+    the others; `remainder_sat` that rounding gave it one of the sats that were left over.
     """
 
     label: str
@@ -86,37 +86,43 @@ def explain_distribution(
     """Show how `net_sats` were shared at `exchange_rate` (sats per major unit) by what the legs carry."""
     cap_sats = {share.label: minor_to_sats(share.cap_minor, exchange_rate, currency) for share in planned}
     distributable_sats = _distributable(net_sats, exchange_rate, currency, planned)
-    capped, pool_sats, final = _last_round(distributable_sats, planned, cap_sats)
-    open_weight_minor = sum(share.weight_minor for share in planned if share.label not in capped)
-    shares = []
-    for share in planned:
-        bound = share.label in capped
-        exact = Decimal(cap_sats[share.label]) if bound else _exact(pool_sats, share.weight_minor, open_weight_minor)
-        shares.append(
-            ShareExplained(
-                label=share.label,
-                client_id=share.client_id,
-                mode=share.mode,
-                weight_minor=share.weight_minor,
-                cap_minor=share.cap_minor,
-                cap_sats=cap_sats[share.label],
-                exact_sats=exact,
-                amount_sats=share.amount_sats,
-                fiat_amount_minor=share.fiat_amount_minor,
-                capped=bound,
-                remainder_sat=not bound and share.amount_sats > exact,
-            )
-        )
+    rounds = _replay(distributable_sats, {share.label: share.weight_minor for share in planned}, cap_sats)
     orphan_sats = net_sats - sum(share.amount_sats for share in planned)
     return Distribution(
         net_sats=net_sats,
         exchange_rate=exchange_rate,
         total_weight_minor=sum(share.weight_minor for share in planned),
         distributable_sats=distributable_sats,
-        shares=tuple(shares),
+        shares=tuple(_explained(share, rounds, cap_sats[share.label]) for share in planned),
         orphan_sats=orphan_sats,
         orphan_reason=_orphan_reason(orphan_sats, exchange_rate, planned),
-        as_recorded=all(share.amount_sats == final[share.label] for share in planned),
+        as_recorded=all(share.amount_sats == rounds.final[share.label] for share in planned),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Rounds:
+    """What sharing in rounds came to: who was capped, and everybody's share before cap and rounding, and after."""
+
+    capped: set[str]
+    exact: dict[str, Decimal]
+    final: dict[str, int]
+
+
+def _explained(share: PlannedShare, rounds: _Rounds, cap_sats: int) -> ShareExplained:
+    capped, exact_sats = share.label in rounds.capped, rounds.exact[share.label]
+    return ShareExplained(
+        label=share.label,
+        client_id=share.client_id,
+        mode=share.mode,
+        weight_minor=share.weight_minor,
+        cap_minor=share.cap_minor,
+        cap_sats=cap_sats,
+        exact_sats=exact_sats,
+        amount_sats=share.amount_sats,
+        fiat_amount_minor=share.fiat_amount_minor,
+        capped=capped,
+        remainder_sat=not capped and share.amount_sats > exact_sats,
     )
 
 
@@ -128,20 +134,20 @@ def _distributable(net_sats: int, rate: Decimal, currency: str, planned: Sequenc
     return net_sats - orphan_sats
 
 
-def _last_round(
-    distributable_sats: int, planned: Sequence[PlannedShare], cap_sats: Mapping[str, int]
-) -> tuple[set[str], int, dict[str, int]]:
-    """Who was capped, what was left for the others, and what each got: rounds until nobody exceeds the cap."""
+def _replay(distributable_sats: int, weights: Mapping[str, int], cap_sats: Mapping[str, int]) -> _Rounds:
+    """Share in rounds until nobody exceeds the cap; who does gets the cap and leaves the table (SPEC section 4)."""
     capped: set[str] = set()
+    exact: dict[str, Decimal] = {}
     while True:
         pool_sats = distributable_sats - sum(cap_sats[label] for label in capped)
-        weights = {share.label: Decimal(share.weight_minor) for share in planned if share.label not in capped}
-        # Without caps the distribution is the largest remainder alone.
-        unbounded = dict.fromkeys(weights, Decimal(pool_sats))
-        proposal, _ = calculate_distribution(pool_sats, Decimal(1), weights, unbounded)
-        over = {label for label in weights if proposal[label] > cap_sats[label]}
+        table = {label: Decimal(weight) for label, weight in weights.items() if label not in capped}
+        # With caps out of reach, the distribution is the largest remainder alone.
+        proposal, _ = calculate_distribution(pool_sats, Decimal(1), table, dict.fromkeys(table, Decimal(pool_sats)))
+        total_weight = sum(weights[label] for label in table)
+        exact |= {label: _exact(pool_sats, weights[label], total_weight) for label in table}
+        over = {label for label in table if proposal[label] > cap_sats[label]}
         if not over:
-            return capped, pool_sats, proposal | {label: cap_sats[label] for label in capped}
+            return _Rounds(capped, exact, proposal | {label: cap_sats[label] for label in capped})
         capped |= over
 
 
@@ -160,7 +166,7 @@ def _orphan_reason(orphan_sats: int, rate: Decimal, planned: Sequence[PlannedSha
     if rate == 0:
         return "the machine told no exchange rate, so no share could be computed"
     if not planned:
-        return "no active client had a balance in this machine at the time of the sale"
+        return "no active client had a balance, or anything left of the daily limit, at the time of the sale"
     if not any(share.cap_minor for share in planned):
-        return "nothing was available any more of the balances at the time of the sale, or of the day's limits"
+        return "the balances at the time of the sale have been spent since"
     return "more cash was in the machine than is on the books: the balances (or limits) could not take all"

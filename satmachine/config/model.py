@@ -224,7 +224,7 @@ class Nostr(Table):
     max_event_bytes: Annotated[int, Field(ge=16_384, le=16_777_216)] = 131_072
     max_event_age_s: Annotated[Seconds, Field(ge=60)] = 604_800
     max_future_s: Seconds = 900
-    since_overlap_s: Seconds = 600
+    since_overlap_s: Seconds = 259_200
 
 
 class Lnbits(Table):
@@ -303,11 +303,11 @@ class Config(Table):
 
     def operator(self, operator_id: str) -> Operator | None:
         """The operator with this id."""
-        return next((operator for operator in self.operators if operator.id == operator_id), None)
+        return self._operators_by_id.get(operator_id)
 
     def machine(self, machine_id: str) -> Machine | None:
         """The machine with this id."""
-        return next((machine for machine in self.machines if machine.id == machine_id), None)
+        return self._machines_by_id.get(machine_id)
 
     def machine_by_pubkey(self, pubkey: str) -> Machine | None:
         """The machine that signs with this key (64 small hex digits)."""
@@ -329,6 +329,14 @@ class Config(Table):
     def secrets(self) -> Iterator[Secret]:
         """Every secret that the file refers to, in the order of the tables."""
         return (secret for _, secret in secrets_of(self))
+
+    @cached_property
+    def _operators_by_id(self) -> dict[str, Operator]:
+        return {operator.id: operator for operator in self.operators}
+
+    @cached_property
+    def _machines_by_id(self) -> dict[str, Machine]:
+        return {machine.id: machine for machine in self.machines}
 
     @cached_property
     def _machines_by_pubkey(self) -> dict[str, Machine]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
-from satmachine.models import Retained, RetainedReason, Settlement, SettlementStatus
+from satmachine.models import Figures, Retained, RetainedReason, Settlement, SettlementStatus
 from satmachine.money import scale_linear
 from satmachine.settlements.transition import Sighting, View
 
@@ -22,16 +22,6 @@ class Command(StrEnum):
     CLOSE = "close"
     REDISTRIBUTE = "redistribute"
     REFUND = "refund"
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """How a sale's gross amount is divided: gross = net + commission + undispensed, in sats; fiat in minor units."""
-
-    net_sats: int
-    commission_sats: int
-    undispensed_sats: int
-    fiat_amount_minor: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +73,11 @@ def refusal(command: Command, settlement: Settlement) -> str | None:
     return None if message is None else message.format(id=settlement.id, hold=settlement.hold_reason)
 
 
-def why_not_unpaid(view: View) -> str | None:
-    """Why it is not proven that an invoice is unpaid; None where it is (LNBITS.md, both sides).
+def why_not_unpaid(view: View, *, sent: bool) -> str | None:
+    """Why it is not proven that an invoice stays unpaid; None where it is (LNBITS.md, both sides).
 
-    Nobody but the daemon pays these invoices, and it has laid the leg aside: what is not at the source now stays so.
+    Only the daemon pays these invoices, and it has set the leg aside. `sent`: a request to pay it went out, and it is
+    not known that LNbits has ended it; then "not at the source" is final only once the invoice itself is dead.
     """
     if view.source is Sighting.SUCCESS:
         return "the machine's wallet shows it paid"
@@ -98,6 +89,9 @@ def why_not_unpaid(view: View) -> str | None:
         return "the payee's wallet does not know the invoice any more, so it proves nothing"
     if view.source is Sighting.FAILED and (not view.expired or view.destination is Sighting.PENDING):
         return "the machine's wallet says failed, but its invoice could still be paid"
+    dead = view.destination is Sighting.FAILED or (view.destination is None and view.expired)
+    if sent and not dead:
+        return "it was sent, and LNbits may still be working on it"
     return None
 
 

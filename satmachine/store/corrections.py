@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from satmachine.errors import NotFound, Refused
-from satmachine.models import Leg, LegType, Retained, RetainedReason, Settlement
-from satmachine.settlements.correct import Figures
+from satmachine.models import Figures, Leg, LegType, Retained, RetainedReason, Settlement
 from satmachine.store import legs, rows, settlements
 
 #: Legs that share out a sale's sats; an autoforward is paid from the LP's wallet.
@@ -196,3 +195,9 @@ def accepted_payments(conn: sqlite3.Connection, machine_id: str) -> frozenset[st
         "SELECT payment_hash FROM dca_foreign_payments WHERE machine_id = ? AND settled_by IS NOT NULL", (machine_id,)
     )
     return frozenset(str(row["payment_hash"]) for row in found)
+
+
+def is_completed(conn: sqlite3.Connection, payment_hash: str) -> bool:
+    """Whether a completed leg was paid with this payment."""
+    row = conn.execute("SELECT status FROM dca_payments WHERE payment_hash = ?", (payment_hash,)).fetchone()
+    return row is not None and row["status"] == "completed"

@@ -85,7 +85,8 @@ def test_a_decided_deposit_never_changes(books: sqlite3.Connection, pending: int
 
 
 @pytest.mark.parametrize(
-    "statement", ["UPDATE dca_deposits SET amount_minor = 1", "DELETE FROM dca_deposits", "UPDATE dca_deposits SET notes = 'x'"]
+    "statement",
+    ["UPDATE dca_deposits SET amount_minor = 1", "DELETE FROM dca_deposits", "UPDATE dca_deposits SET notes = 'x'"],
 )
 def test_the_database_itself_keeps_a_decided_deposit(books: sqlite3.Connection, pending: int, statement: str) -> None:
     with atomic(books):
