@@ -5,6 +5,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 export SATMACHINE_CACHE_DIR ?= $(CURDIR)/.cache
 
+# pip's output, told as progress; whatever is wrong is shown as it is.
+PIP_PROGRESS = /^Collecting/ { printf "\r  %d packages fetched", ++n; fflush() } \
+               /^Installing collected/ { printf "\n  installing them\n"; fflush() } \
+               /^ERROR|^error|^  ERROR|HASHES/ { print } END { print "" }
+
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint types unit format lock clean
 
@@ -18,7 +23,9 @@ $(VENV)/.ready: requirements-dev.txt pyproject.toml
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: install its venv package (on Debian and Ubuntu: apt-get install python3-venv)."; exit 1; }
 	@echo "Making $(VENV) and installing the pinned packages into it (about a minute) ..."
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --progress-bar on -r requirements-dev.txt
+	@{ $(BIN)/python -m pip install --disable-pip-version-check --require-hashes --progress-bar off \
+	     -r requirements-dev.txt 2>&1 || touch $(VENV)/.failed; } | awk '$(PIP_PROGRESS)'
+	@test ! -e $(VENV)/.failed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 

@@ -517,8 +517,8 @@ FROM dca_machines WHERE in_config = 1;
 CREATE VIEW telemetry_latest AS
 SELECT m.machine_id, m.operator_id, m.machine, t.name, t.location, t.status, t.software_version, t.uptime_s,
        t.cassettes, t.cash_left_minor,
-       CASE m.digits WHEN 2 THEN t.cash_left_minor / 100 || printf('.%02d', t.cash_left_minor % 100)
-                     WHEN 3 THEN t.cash_left_minor / 1000 || printf('.%03d', t.cash_left_minor % 1000)
+       CASE m.digits WHEN 2 THEN (t.cash_left_minor / 100) || printf('.%02d', t.cash_left_minor % 100)
+                     WHEN 3 THEN (t.cash_left_minor / 1000) || printf('.%03d', t.cash_left_minor % 1000)
                      ELSE CAST(t.cash_left_minor AS TEXT) END AS cash_left,
        t.cash_total_minor, m.currency, t.currency AS told_currency, t.exchange_rate, t.fee_pct, t.last_error, t.extra,
        t.beacon_at, max(0, CAST(strftime('%s', 'now') AS INTEGER) - t.beacon_at) AS age_s, t.received_at
@@ -541,12 +541,12 @@ WITH told AS (
     SELECT *, denomination_minor * notes AS cash_minor FROM told
 )
 SELECT m.machine_id, m.operator_id, m.machine, c.cassette, c.denomination_minor,
-       CASE m.digits WHEN 2 THEN c.denomination_minor / 100 || printf('.%02d', c.denomination_minor % 100)
-                     WHEN 3 THEN c.denomination_minor / 1000 || printf('.%03d', c.denomination_minor % 1000)
+       CASE m.digits WHEN 2 THEN (c.denomination_minor / 100) || printf('.%02d', c.denomination_minor % 100)
+                     WHEN 3 THEN (c.denomination_minor / 1000) || printf('.%03d', c.denomination_minor % 1000)
                      ELSE CAST(c.denomination_minor AS TEXT) END AS denomination,
        c.notes, c.capacity, c.notes * 100 / nullif(c.capacity, 0) AS percent, c.cash_minor,
-       CASE m.digits WHEN 2 THEN c.cash_minor / 100 || printf('.%02d', c.cash_minor % 100)
-                     WHEN 3 THEN c.cash_minor / 1000 || printf('.%03d', c.cash_minor % 1000)
+       CASE m.digits WHEN 2 THEN (c.cash_minor / 100) || printf('.%02d', c.cash_minor % 100)
+                     WHEN 3 THEN (c.cash_minor / 1000) || printf('.%03d', c.cash_minor % 1000)
                      ELSE CAST(c.cash_minor AS TEXT) END AS cash,
        m.currency
 FROM telemetry_machines m JOIN c ON c.machine_id = m.machine_id;
@@ -559,8 +559,8 @@ SELECT * FROM cash_by_cassette WHERE notes = 0 OR percent < 20;
 CREATE VIEW cash_over_time AS
 SELECT m.machine_id, m.operator_id, m.machine, l.created_at AS at, datetime(l.created_at, 'unixepoch') AS time,
        l.cash_left_minor,
-       CASE m.digits WHEN 2 THEN l.cash_left_minor / 100 || printf('.%02d', l.cash_left_minor % 100)
-                     WHEN 3 THEN l.cash_left_minor / 1000 || printf('.%03d', l.cash_left_minor % 1000)
+       CASE m.digits WHEN 2 THEN (l.cash_left_minor / 100) || printf('.%02d', l.cash_left_minor % 100)
+                     WHEN 3 THEN (l.cash_left_minor / 1000) || printf('.%03d', l.cash_left_minor % 1000)
                      ELSE CAST(l.cash_left_minor AS TEXT) END AS cash_left,
        m.currency
 FROM telemetry_machines m CROSS JOIN dca_telemetry_log l ON l.machine_id = m.machine_id
@@ -584,12 +584,12 @@ WITH day AS (
 )
 SELECT d.machine_id, m.operator_id, m.machine, date(d.day_at, 'unixepoch') AS day, d.sales, d.refunded, d.gross_sats,
        d.net_sats, d.commission_sats, d.fiat_amount_minor,
-       CASE m.digits WHEN 2 THEN d.fiat_amount_minor / 100 || printf('.%02d', d.fiat_amount_minor % 100)
-                     WHEN 3 THEN d.fiat_amount_minor / 1000 || printf('.%03d', d.fiat_amount_minor % 1000)
+       CASE m.digits WHEN 2 THEN (d.fiat_amount_minor / 100) || printf('.%02d', d.fiat_amount_minor % 100)
+                     WHEN 3 THEN (d.fiat_amount_minor / 1000) || printf('.%03d', d.fiat_amount_minor % 1000)
                      ELSE CAST(d.fiat_amount_minor AS TEXT) END AS fiat_amount,
        d.beacons, d.cash_left_minor,
-       CASE m.digits WHEN 2 THEN d.cash_left_minor / 100 || printf('.%02d', d.cash_left_minor % 100)
-                     WHEN 3 THEN d.cash_left_minor / 1000 || printf('.%03d', d.cash_left_minor % 1000)
+       CASE m.digits WHEN 2 THEN (d.cash_left_minor / 100) || printf('.%02d', d.cash_left_minor % 100)
+                     WHEN 3 THEN (d.cash_left_minor / 1000) || printf('.%03d', d.cash_left_minor % 1000)
                      ELSE CAST(d.cash_left_minor AS TEXT) END AS cash_left,
        m.currency
 FROM told d JOIN telemetry_machines m ON m.machine_id = d.machine_id;

@@ -28,6 +28,7 @@ from satmachine.nostr.keys import parse_secret_key, public_key_of
 from satmachine.nostr.lane import Received
 from satmachine.nostr.limits import Limits
 from satmachine.nostr.pool import RelayPool
+from satmachine.settlements.corrector import Corrector
 from satmachine.settlements.land import KIND_SETTLEMENT, Landing, Rules, land_event
 from satmachine.settlements.pay import Payer
 from satmachine.settlements.read import DaemonKey, Window, read_content, read_event
@@ -109,7 +110,10 @@ class Daemon:
             payer = Payer(self._store, lnbits, lnurl, self.config, self._now)
             self.worker = Worker(self._store, lnbits, payer, self.config, self._now, guard=self._guard)
             self.reconciler = Reconciler(self._store, lnbits, self.config, self._now)
-            self.desk = IntentDesk(self._store, self.config, self._now, retry_event=self._retry_event)
+            corrector = Corrector(self._store, lnbits, payer, self.worker, self.config, self._now)
+            self.desk = IntentDesk(
+                self._store, self.config, self._now, retry_event=self._retry_event, corrections=corrector.actions
+            )
             self.pool = RelayPool(
                 relays_of(config),
                 self._sink,

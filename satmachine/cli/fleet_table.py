@@ -24,8 +24,8 @@ _STATE_STYLES = {"online": "green", "offline": "red", "never": "dim"}
 
 
 def fleet_points(width: int) -> int:
-    """How many points the curve has on a terminal of this width: one per hour, or one per two."""
-    return 24 if width >= _WIDE else 12
+    """How many points the curve has on a terminal of this width: one per hour, or one per three."""
+    return 24 if width >= _WIDE else 8
 
 
 def fleet_table(rows: Sequence[Row], points: Mapping[str, Sequence[int | None]], width: int) -> Table:
@@ -35,16 +35,18 @@ def fleet_table(rows: Sequence[Row], points: Mapping[str, Sequence[int | None]],
 
     wide = width >= _WIDE
     table = Table(title=_summary(rows), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("Machine", overflow="ellipsis", no_wrap=True, min_width=8)
+    table.padding = (0, 1, 0, 0)
+    # Rich takes from columns that may wrap first: names and errors give way, figures and bars never do.
+    table.add_column("Machine", min_width=6)
     table.add_column("State", no_wrap=True)
     table.add_column("Age", no_wrap=True, justify="right")
     table.add_column("Cash left", no_wrap=True, justify="right")
-    table.add_column("Cassettes", no_wrap=True)
-    table.add_column("Cash, 24 h", no_wrap=True)
-    table.add_column("Last sale", no_wrap=True, justify="right")
+    table.add_column("Cassettes" if wide else "Full", no_wrap=True)
+    table.add_column("Cash, 24 h" if wide else "24 h", no_wrap=True)
+    table.add_column("Last sale" if wide else "Sold", no_wrap=True, justify="right")
     if wide:
-        table.add_column("Status", overflow="ellipsis", no_wrap=True)
-        table.add_column("Last error", overflow="ellipsis", no_wrap=True)
+        table.add_column("Status", max_width=16)
+        table.add_column("Last error")
     for row in rows:
         table.add_row(*_cells(row, points[row["machine_id"]], wide=wide))
     return table
@@ -61,7 +63,7 @@ def _cells(row: Row, points: Sequence[int | None], *, wide: bool) -> list[Text |
 
     cash = "" if row["cash_left_minor"] is None else format_fiat(row["cash_left_minor"], row["currency"])
     cells: list[Text | str] = [
-        row["machine_id"],
+        _one_line(row["machine_id"]),
         Text(row["state"], style=_STATE_STYLES[row["state"]]),
         "" if row["age_s"] is None else format_age(row["age_s"]),
         cash,
@@ -70,8 +72,15 @@ def _cells(row: Row, points: Sequence[int | None], *, wide: bool) -> list[Text |
         "" if row["since_sale_s"] is None else format_age(row["since_sale_s"]),
     ]
     if wide:
-        cells += [printable(row["status"] or ""), printable(row["last_error"] or "")]
+        cells += [_one_line(row["status"] or ""), _one_line(row["last_error"] or "")]
     return cells
+
+
+def _one_line(text: str) -> Text:
+    """Cut off with an ellipsis where the column is too narrow."""
+    from rich.text import Text
+
+    return Text(printable(text), no_wrap=True, overflow="ellipsis")
 
 
 def _cassettes(row: Row, *, wide: bool) -> Text:

@@ -16,6 +16,7 @@ from typer.main import get_command, get_group
 
 from satmachine import __version__
 from satmachine.cli.common import Options, parse_actor, parse_tz
+from satmachine.cli.quick import spare_pydantic
 from satmachine.errors import SatmachineError
 
 _RUNNING = "Running it"
@@ -41,9 +42,10 @@ NOUNS = {
     "machines": Noun("satmachine.cli.machines:app", "The machines, with wallet balance and open work.", _RUNNING),
     "telemetry": Noun("satmachine.cli.telemetry:app", "What the machines tell of themselves.", _RUNNING),
     "demo": Noun("satmachine.cli.demo:demo", "Everything on this computer, with real parts.", _RUNNING),
-    "settlements": Noun("satmachine.cli.settlements:app", "The sales, and where every sat of them went.", _SALES),
+    "settlements": Noun("satmachine.cli.sales:app", "The sales, and where every sat of them went.", _SALES),
     "payments": Noun("satmachine.cli.payments:app", "The payments that sales cause.", _SALES),
     "splits": Noun("satmachine.cli.splits:app", "How the commission is shared.", _SALES),
+    "audit": Noun("satmachine.cli.audit:app", "Prove where every sat went; who changed what.", _SALES),
     "quarantine": Noun("satmachine.cli.quarantine:app", "Messages of machines that could not be used.", _SALES),
     "clients": Noun("satmachine.cli.clients:app", "Who brings cash and gets sats.", _PEOPLE),
     "deposits": Noun("satmachine.cli.deposits:app", "The cash that they brought.", _PEOPLE),
@@ -105,6 +107,8 @@ class Nouns(TyperGroup):
             raise typer.Exit(error.exit_code) from None
 
 
+spare_pydantic()
+
 app = typer.Typer(
     name="satmachine",
     cls=Nouns,
@@ -125,7 +129,7 @@ def _show_version(wanted: bool) -> None:
 def root(
     ctx: typer.Context,
     config: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--config",
             metavar="FILE",
@@ -147,7 +151,12 @@ def root(
     ] = False,
 ) -> None:
     """Keep the global options for the commands."""
-    ctx.obj = Options(config_path=config, operator=operator or None, tz=parse_tz(tz), actor=parse_actor(actor))
+    ctx.obj = Options(
+        config_path=Path(config) if config else None,
+        operator=operator or None,
+        tz=parse_tz(tz),
+        actor=parse_actor(actor),
+    )
 
 
 def main() -> None:

@@ -51,6 +51,7 @@ RETAINED: dict[str, str] = {
     RetainedReason.UNDISPENSED: "this part of the cash was not handed out",
     RetainedReason.UNUSED_FEE_RESERVE: "set aside for routing fees, and not used",
     RetainedReason.VOIDED_LEG: "meant for a payment that was voided",
+    RetainedReason.CLOSED_UNPAID: "the sale was closed before anything of it was planned",
 }
 
 

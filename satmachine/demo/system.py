@@ -53,6 +53,11 @@ class Relay:
             self._relay = None
 
     @property
+    def running(self) -> bool:
+        """Whether it is on the net."""
+        return self._relay is not None
+
+    @property
     def url(self) -> str:
         """Where it listens, once it was started."""
         return f"ws://127.0.0.1:{self.port}"

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from satmachine.errors import Refused
-from satmachine.models import Figures, Leg, Retained, RetainedReason, Settlement
+from satmachine.models import Figures, Leg, Position, Retained, RetainedReason, Settlement
 from satmachine.settlements.correct import Command, Dispensed, draw, memo, refusal, scale
-from satmachine.store import audit, corrections, notes, settlements
+from satmachine.store import audit, corrections, notes, positions, settlements
 
 _ADVICE = "Lightning cannot claw back. Close the settlement, or refund what it retains"
 
@@ -62,6 +62,17 @@ def new_figures(conn: sqlite3.Connection, settlement: Settlement, dispensed: Dis
     return old, new
 
 
+def positions_once_voided(conn: sqlite3.Connection, settlement: Settlement) -> list[Position]:
+    """The LPs' positions as a new revision will find them, for a preview: nothing is written in the end."""
+    conn.execute("BEGIN IMMEDIATE")
+    try:
+        for leg in corrections.unpaid_legs(conn, settlement.id):
+            corrections.void(conn, leg, None)
+        return positions.of_sale(conn, settlement.machine_id, occurred_at=settlement.occurred_at)
+    finally:
+        conn.execute("ROLLBACK")
+
+
 def close(conn: sqlite3.Connection, settlement_id: int, proof: Proof, author: Author, now: int) -> str:
     """What is unpaid is voided and retained; the rest stands."""
     settlement = allowed(conn, Command.CLOSE, settlement_id)
@@ -101,15 +112,15 @@ def refund(
     before = {"status": settlement.status, "retained_sats": settlement.retained_sats}
     after = {"leg": leg, "amount_sats": amount_sats, "payee": payee}
     _leave_word(conn, settlement, Command.REFUND, author, now, text=text, before=before, after=after)
-    return f"settlement {settlement_id} refunds {amount_sats} sats as {leg}; `satmachine settlements show` tells how far"
+    return f"settlement {settlement_id} refunds {amount_sats} sats as {leg}; `settlements show` tells how far it is"
 
 
 def require_retained(settlement: Settlement, amount_sats: int) -> None:
     """A refund never takes more than the settlement still has."""
     if amount_sats > settlement.retained_sats:
         raise Refused(
-            f"settlement {settlement.id} retains {settlement.retained_sats} sats: {amount_sats} sats cannot be refunded "
-            "out of it"
+            f"settlement {settlement.id} retains {settlement.retained_sats} sats: {amount_sats} sats cannot be "
+            "refunded out of it"
         )
 
 

@@ -147,6 +147,8 @@ class Corrector:
     async def _prove_unpaid(self, settlement: Settlement) -> Proof:
         """Read both sides of every unpaid leg. Raises Refused, naming the leg whose fate is not proven."""
         unpaid = await self._store.read(corrections.unpaid_legs, settlement.id)
+        if unpaid:
+            self._machine(settlement)
         views = {leg.id: await self._payer.look_up(leg.id) for leg in unpaid}
         for leg in unpaid:
             view = views[leg.id]
@@ -194,7 +196,7 @@ class Corrector:
         return [row for row in found if row.outgoing and row.status is not Answer.FAILURE]
 
     async def _cost_of(self, settlement: Settlement, bolt11: str, amount_sats: int) -> int:
-        """What a refund to an invoice draws: its amount and, where the payee bears routing fees, the reserve for them."""
+        """What a refund to an invoice draws: its amount and, where the payee bears fees, the reserve for them."""
         invoice = read_invoice(bolt11, amount_sats, self._now())
         if await self._store.read(corrections.invoice_is_known, invoice.payment_hash, bolt11):
             raise Refused("this invoice was used for a payment already; ask the customer for a new one")
@@ -206,8 +208,9 @@ class Corrector:
         reserve_sats = await self._lnbits.fee_reserve_sats(key, bolt11)
         if amount_sats + reserve_sats > settlement.retained_sats:
             raise Refused(
-                f"settlement {settlement.id} retains {settlement.retained_sats} sats: too little for {amount_sats} sats "
-                f"and up to {reserve_sats} sats of routing fees. Ask for a smaller invoice, or use a Lightning address"
+                f"settlement {settlement.id} retains {settlement.retained_sats} sats: too little for {amount_sats} "
+                f"sats and up to {reserve_sats} sats of routing fees. Ask for a smaller invoice, or use a Lightning "
+                "address"
             )
         return amount_sats + reserve_sats
 

@@ -29,9 +29,6 @@ _MAY_PASS = frozenset(
     }
 )
 
-#: Of no settlement: so that the LPs' earlier legs of this sale count as used.
-_NO_SETTLEMENT = 0
-
 
 @dataclass(frozen=True, slots=True)
 class Wish:
@@ -111,7 +108,8 @@ def _rate(settlement: Settlement, wish: Wish) -> Decimal:
         return known
     if known not in (0, wish.exchange_rate):
         raise Refused(
-            f"the rate of settlement {settlement.id} is known, {known:f} sats per {settlement.currency}: leave out --rate"
+            f"the rate of settlement {settlement.id} is known, {known:f} sats per {settlement.currency}: leave out "
+            "--rate"
         )
     return wish.exchange_rate
 
@@ -127,9 +125,7 @@ def _plan_part(
         return plan_super(sats, terms)[0]
     if part == "split":
         return plan_splits(sats, terms)[0]
-    lps = positions.of_sale(
-        conn, settlement.machine_id, settlement_id=_NO_SETTLEMENT, occurred_at=settlement.occurred_at
-    )
+    lps = positions.of_sale(conn, settlement.machine_id, occurred_at=settlement.occurred_at)
     return plan_distribution(replace(settlement, net_sats=sats), lps)[0]
 
 

@@ -46,7 +46,7 @@ def _depth(value: object) -> int:
     while level and depth <= MAX_DEPTH:
         depth += 1
         level = [child for item in level for child in _children(item)]
-    return depth - 1
+    return depth
 
 
 def _children(value: object) -> list[object]:

@@ -128,7 +128,7 @@ def _cash_left(columns: Mapping[str, Value]) -> int | None:
 def _text(value: Any, _currency: str) -> str:
     if not isinstance(value, str):
         raise _Unreadable("a text")
-    return _printable(value.strip())[:_MAX_TEXT]
+    return _printable(value).strip()[:_MAX_TEXT]
 
 
 def _version(value: Any, currency: str) -> str:
@@ -175,12 +175,12 @@ def _cassettes(value: Any, currency: str) -> str:
 
 def _cassette(item: Any, currency: str) -> dict[str, Any]:
     told = item if isinstance(item, dict) else {}
-    own = {key: value for key, value in told.items() if key not in ("denomination", "denomination_minor")}
-    return own | {
+    known = {
         "denomination_minor": _or_none(_fiat_minor, told.get("denomination"), currency),
         "count": _or_none(_count, told.get("count"), currency),
         "capacity": _or_none(_count, told.get("capacity"), currency),
     }
+    return known | {key: value for key, value in told.items() if key != "denomination" and key not in known}
 
 
 def _or_none(read: Callable[[Any, str], int], value: Any, currency: str) -> int | None:

@@ -12,7 +12,7 @@ from tests.cli.books import ERRORED, HELD, PROCESSED, Cli, columns_of, digest
 
 LISTS = [
     ("settlements list", "dca_settlements", 5, "errored"),
-    ("settlements unmatched", "dca_unmatched_payments", 2, "it does not say"),
+    ("settlements unmatched", "dca_unmatched_payments", 2, "Payments without a sale"),
     ("payments list", "dca_payments", 4, "split:owner"),
     ("quarantine list", "quarantine", 2, "bad_json"),
     ("machines list", None, 3, "panajachel-1"),

@@ -30,7 +30,7 @@ def add_client(conn: sqlite3.Connection, label: str, *, limit_minor: int | None 
             daily_limit_minor=limit_minor,
             actor="test",
             now=1,
-            **values,  # type: ignore[arg-type]
+            **values,
         )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -77,7 +79,9 @@ def test_a_pending_deposit_can_be_deleted(books: sqlite3.Connection, pending: in
 
 @pytest.mark.parametrize("decision", [deposits.confirm, deposits.reject])
 @pytest.mark.parametrize("change", [deposits.confirm, deposits.reject, deposits.edit, deposits.delete])
-def test_a_decided_deposit_never_changes(books: sqlite3.Connection, pending: int, decision, change) -> None:  # type: ignore[no-untyped-def]
+def test_a_decided_deposit_never_changes(
+    books: sqlite3.Connection, pending: int, decision: Callable[..., object], change: Callable[..., object]
+) -> None:
     with atomic(books):
         decision(books, pending, actor="luis", now=20)
     with pytest.raises(Refused, match="by luis at 1970-01-01 00:00 UTC"), atomic(books):
@@ -117,7 +121,10 @@ def test_a_removed_client_takes_no_deposits(books: sqlite3.Connection) -> None:
 def test_lists_are_filtered_and_scoped(books: sqlite3.Connection, pending: int) -> None:
     other = add_client(books, "maria", machine_id="machine-2")
     second = deposit(books, other, 500, at=50)
-    ids = lambda **filters: [entry.id for entry in deposits.find(books, **filters)]  # noqa: E731
+
+    def ids(**filters: Any) -> list[int]:
+        return [entry.id for entry in deposits.find(books, **filters)]
+
     assert ids() == [second, pending]
     assert ids(status="pending") == [pending]
     assert ids(machine="machine-2") == [second]
