@@ -11,7 +11,7 @@ PIP_PROGRESS = /^Collecting/ { printf "\r  %d packages fetched", ++n; fflush() }
                /^ERROR|^error|^  ERROR|HASHES/ { print } END { print "" }
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types unit format lock clean
+.PHONY: help install demo test lint types unit chaos format lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ types: install
 
 unit: install
 	@$(BIN)/pytest $(ARGS)
+
+chaos: install  ## nothing lost, nothing paid twice: RUNS=9 SEED=1 KILLS=0 FAULT=.. FRESH=1
+	@$(BIN)/python -m chaos.campaign $(foreach o,SEED RUNS KILLS FAULT,$(if $($(o)),--$(shell echo $(o) | tr A-Z a-z) $($(o)))) $(if $(FRESH),--fresh)
 
 format: install  ## put the code into its standard form
 	@$(BIN)/ruff check --fix .

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 
 from chaos.check import BookedLeg, BookedSale, Facts, Movement, Sale
 from satmachine.demo.lnbits import WalletKeys
+from satmachine.models import Answer
 from satmachine.wallet.lnbits import Lnbits
 
 
 async def collect(
-    lnbits_url: str, wallets: Mapping[str, WalletKeys], machines: Iterable[str], sales: Iterable[Sale], database: Path
+    lnbits_url: str, wallets: Mapping[str, WalletKeys], machines: Collection[str], sales: Iterable[Sale], database: Path
 ) -> Facts:
     """Read everything. Raises WalletError where LNbits is down."""
+    known = {(sale.machine_id, sale.payment_hash): sale for sale in sales}
     movements: list[Movement] = []
     balances_msat: dict[str, int] = {}
     async with Lnbits(lnbits_url, instance_id="chaos") as client:
         for name, keys in wallets.items():
             balances_msat[name] = (await client.wallet(keys.admin_key)).balance_msat
-            movements += [
-                Movement(name, row.payment_hash, row.leg_key, row.amount_msat, row.fee_msat, _STATUS[row.status])
-                for row in await client.payments(keys.admin_key)
-            ]
+            for row in await client.payments(keys.admin_key):
+                movements.append(
+                    Movement(name, row.payment_hash, row.leg_key, row.amount_msat, row.fee_msat, row.status)
+                )
+                if name in machines and row.incoming and row.status is Answer.SUCCESS:
+                    # Its answer may have been lost on the way to the customer: LNbits' record is what counts.
+                    told = row.extra.get("source") == "bitspire"
+                    known.setdefault((name, row.payment_hash), Sale(name, row.payment_hash, row.amount_sats, told))
     settlements, legs = read_books(database)
-    return Facts(tuple(sales), tuple(movements), balances_msat, settlements, legs, frozenset(machines))
+    return Facts(tuple(known.values()), tuple(movements), balances_msat, settlements, legs, frozenset(machines))
 
 
 def read_books(database: Path) -> tuple[tuple[BookedSale, ...], tuple[BookedLeg, ...]]:
@@ -41,8 +47,6 @@ def read_books(database: Path) -> tuple[tuple[BookedSale, ...], tuple[BookedLeg,
         legs = tuple(BookedLeg(**dict(row)) for row in conn.execute(_LEGS))
     return settlements, legs
 
-
-_STATUS = {"success": "success", "pending": "pending", "failure": "failed", "unknown": "unknown"}
 
 _SETTLEMENTS = """
 SELECT id, machine_id, payment_hash, status, gross_sats, retained_sats, planned_at IS NOT NULL AS planned,

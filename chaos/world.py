@@ -45,6 +45,9 @@ class World:
     sales: list[Sale] = field(default_factory=list)
     events: list[nostr_sdk.Event] = field(default_factory=list)
     kills: int = 0
+    _starts: int = 0
+    #: Held by a customer who pays, and by whoever wants that none does.
+    customers: anyio.Lock = field(default_factory=anyio.Lock)
 
     # --- customers
 
@@ -63,7 +66,8 @@ class World:
             "exchange_rate": 143,
             "currency": "GTQ",
         }
-        announced = await self.system.customer_pays(machine, told, with_extra=with_extra)
+        async with self.customers:
+            announced = await self.system.customer_pays(machine, told, with_extra=with_extra)
         sale = Sale(machine.id, str(announced["payment_hash"]), sats, told=announce or with_extra)
         self.sales.append(sale)
         event = machine.signer.event(announced)
@@ -93,6 +97,7 @@ class World:
 
     async def start(self, environ: Mapping[str, str] | None = None) -> None:
         """Start the daemon; it may be one that is to die at a failpoint."""
+        self._starts = self._starts_logged()
         self.system.start_daemon(environ)
         await anyio.lowlevel.checkpoint()
 
@@ -100,6 +105,13 @@ class World:
         """SIGKILL of the daemon, if it lives."""
         self.kills += self.alive
         self.system.kill_daemon()
+
+    async def alive_for(self, seconds: float) -> None:
+        """Until the daemon has run for so long, counted from the moment at which it says that it runs."""
+        with anyio.move_on_after(20):
+            while self.alive and self._starts_logged() == self._starts:
+                await anyio.sleep(0.02)
+        await anyio.sleep(seconds)
 
     @property
     def alive(self) -> bool:
@@ -114,6 +126,10 @@ class World:
             self.system.kill_daemon()
             return
         raise SatmachineError("the daemon did not die:\n" + self.system.log_tail())
+
+    def _starts_logged(self) -> int:
+        log = self.system.log_path
+        return log.read_text().count("satmachine runs") if log.exists() else 0
 
     # --- the books
 
@@ -148,6 +164,11 @@ class World:
         self.delete_books()
         self.system.database_path.write_bytes(backup.read_bytes())
 
+    def database_pages(self) -> int:
+        """How many pages the database has."""
+        with closing(sqlite3.connect(self.system.database_path, timeout=30)) as conn:
+            return int(conn.execute("PRAGMA page_count").fetchone()[0])
+
     # --- the proof
 
     async def facts(self) -> Facts:
@@ -163,13 +184,19 @@ class World:
 
     async def settled(self, timeout_s: float = 120) -> Facts:
         """Wait until nothing is left to do, then look at everything. Raises SatmachineError where work is left."""
-        await self.until(lambda: not unfinished(self.rest()), timeout_s)
-        return await self.facts()
+        with anyio.move_on_after(timeout_s):
+            while True:
+                await self.until(lambda: not unfinished(self.rest()), timeout_s)
+                everything = await self.facts()
+                if not unfinished(everything):
+                    return everything
+                await anyio.sleep(0.5)
+        raise SatmachineError("a sale that only LNbits knows was never landed:\n" + self.system.log_tail())
 
     async def until(self, condition: Callable[[], bool], timeout_s: float = 60) -> None:
         """Until the condition holds. Raises SatmachineError with the log's end, and with what is left to do."""
         with anyio.move_on_after(timeout_s):
-            while not condition():  # noqa: ASYNC110  what is watched is another process
+            while not condition():
                 await anyio.sleep(0.05)
             return
         left = "\n".join(unfinished(self.rest())[:10])

@@ -43,3 +43,9 @@ def failpoint(name: str) -> None:
     _remaining -= 1
     if _remaining == 0:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def max_pages() -> int | None:
+    """How large the database may grow, where a test plays a full disk: `SATMACHINE_MAX_PAGES=200`."""
+    pages = os.environ.get("SATMACHINE_MAX_PAGES")
+    return None if pages is None else int(pages)

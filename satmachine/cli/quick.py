@@ -41,4 +41,4 @@ def spare_pydantic() -> None:
     """Put `_AsItIs` in front of typer's own coercion. A second call changes nothing."""
     build = getattr(typer.core, "build_runtime_param", None)
     if build is not None and not isinstance(build, _Builder):
-        typer.core.build_runtime_param = _Builder(build)  # type: ignore[attr-defined]
+        typer.core.build_runtime_param = _Builder(build)  # type: ignore[attr-defined, assignment]

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from satmachine.errors import DaemonRunning, DatabaseBusy, DatabaseNewer, StoreError
+from satmachine.failpoints import max_pages
 
 if TYPE_CHECKING:
     import aiosqlite
@@ -199,6 +200,8 @@ def _open(path: Path, *, busy_timeout_s: int, read_only: bool = False) -> sqlite
             conn.execute("PRAGMA journal_mode = WAL")
             # FULL: a committed intent to pay survives a power cut.
             conn.execute("PRAGMA synchronous = FULL")
+            if (pages := max_pages()) is not None:
+                conn.execute(f"PRAGMA max_page_count = {pages}")
     return conn
 
 
@@ -236,12 +239,9 @@ def migrations() -> list[tuple[int, str, str]]:
 
 
 def _apply(conn: sqlite3.Connection, number: int, name: str, script: str) -> None:
-    with atomic(conn):
-        # The file may have been created by another process since it was looked at.
-        if number == SCHEMA_VERSION and conn.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID:
-            present = conn.execute("SELECT 1 FROM schema_migrations WHERE version = ?", (number,)).fetchone()
-            if present:
-                return
+    with atomic(conn), _as_store_errors():
+        if _has_been_applied(conn, number):  # by another process, since it was looked at
+            return
         for statement in _statements(script):
             conn.execute(statement)
         conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -251,6 +251,12 @@ def _apply(conn: sqlite3.Connection, number: int, name: str, script: str) -> Non
         conn.execute(
             "INSERT INTO daemon_state VALUES ('instance_id', ?) ON CONFLICT DO NOTHING", (secrets.token_hex(8),)
         )
+
+
+def _has_been_applied(conn: sqlite3.Connection, number: int) -> bool:
+    if conn.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+        return False
+    return conn.execute("SELECT 1 FROM schema_migrations WHERE version = ?", (number,)).fetchone() is not None
 
 
 def _statements(script: str) -> Iterator[str]:

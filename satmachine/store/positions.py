@@ -32,18 +32,18 @@ def of_sale(conn: sqlite3.Connection, machine_id: str, *, occurred_at: int) -> l
 
 # Legs count from the moment they are planned (reserved) until they are voided; `effective_at` is the sale's time.
 _POSITIONS = """
-WITH client AS (SELECT * FROM dca_clients WHERE machine_id = ?1 AND status = 'active'),
+WITH client AS MATERIALIZED (SELECT * FROM dca_clients WHERE machine_id = ?1 AND status = 'active'),
 deposit AS (
     SELECT d.client_id, sum(d.amount_minor) AS now_minor,
            sum(CASE WHEN d.decided_at <= ?2 THEN d.amount_minor ELSE 0 END) AS then_minor
-    FROM dca_deposits d WHERE d.machine_id = ?1 AND d.status = 'confirmed' GROUP BY d.client_id
+    FROM client c CROSS JOIN dca_deposits d ON d.client_id = c.id WHERE d.status = 'confirmed' GROUP BY d.client_id
 ),
 used AS (
     SELECT p.client_id, sum(p.fiat_amount_minor) AS now_minor,
            sum(CASE WHEN p.effective_at <= ?2 THEN p.fiat_amount_minor ELSE 0 END) AS then_minor,
            sum(CASE WHEN p.effective_at >= ?3 AND p.effective_at < ?4 AND p.leg_type = 'dca'
                     THEN p.fiat_amount_minor ELSE 0 END) AS today_minor
-    FROM client c JOIN dca_payments p ON p.client_id = c.id
+    FROM client c CROSS JOIN dca_payments p ON p.client_id = c.id
     WHERE p.leg_type IN ('dca', 'settlement') AND p.status NOT IN ('voided', 'skipped')
     GROUP BY p.client_id
 )

@@ -8,6 +8,7 @@ order already (the first page of a million sales is as quick as that of ten), an
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -66,6 +67,10 @@ class _Where:
         if value is not None:
             self.add(term, value)
 
+    def plus(self, term: str, *values: object) -> _Where:
+        """The same and one more; this one stays as it is."""
+        return _Where([*self.terms, term], [*self.values, *values])
+
     def sql(self) -> str:
         return f"WHERE {' AND '.join(self.terms)}" if self.terms else ""
 
@@ -102,10 +107,11 @@ def machine_of(conn: sqlite3.Connection, table: Table, row_id: int) -> str | Non
 def settlements(conn: sqlite3.Connection, scope: str | None, wanted: Filter) -> Page:
     """Sales by the time they occurred."""
     where = _Where()
-    _add_status(where, wanted.status, _OPEN_SALE, closed=("processed", "partial", "refunded"))
-    where.given("occurred_at >= ?", wanted.since)
-    where.given("occurred_at < ?", wanted.until)
-    return _newest(conn, "dca_settlements", "occurred_at", where, scope, wanted)
+    where.given("status = ?", wanted.status)
+    open_only = wanted.status in ("pending", "held", "errored")
+    if open_only:
+        where.add(_OPEN_SALE)
+    return _newest(conn, "dca_settlements", "occurred_at", where, scope, wanted, few=open_only)
 
 
 def find_settlements(conn: sqlite3.Connection, scope: str | None, reference: str) -> list[Record]:
@@ -160,12 +166,8 @@ def unmatched(conn: sqlite3.Connection, scope: str | None, wanted: Filter) -> Pa
     where.given("machine_id = ?", wanted.machine_id)
     where.given("settled_at >= ?", wanted.since)
     where.given("settled_at < ?", wanted.until)
-    return _page(
-        conn,
-        f"SELECT * FROM dca_unmatched_payments u {where.sql()} ORDER BY settled_at DESC, payment_hash LIMIT ?",
-        [*where.values, wanted.limit + 1],
-        wanted.limit,
-    )
+    sql = "SELECT * FROM dca_unmatched_payments u {} ORDER BY settled_at DESC, payment_hash LIMIT ?"
+    return _page(conn, sql, where, wanted.limit)
 
 
 # --- payments
@@ -174,13 +176,15 @@ def unmatched(conn: sqlite3.Connection, scope: str | None, wanted: Filter) -> Pa
 def payments(conn: sqlite3.Connection, scope: str | None, wanted: Filter) -> Page:
     """Legs by the time they were planned."""
     where = _Where()
-    _add_status(where, wanted.status, _OPEN_LEG, closed=("completed", "skipped", "voided"))
+    where.given("status = ?", wanted.status)
+    open_only = wanted.status not in (None, "completed", "skipped", "voided")
+    if open_only:
+        where.add(_OPEN_LEG)
     where.given("leg_type = ?", wanted.leg_type)
     where.given("client_id = ?", wanted.client_id)
     where.given("settlement_id = ?", wanted.settlement_id)
-    where.given("planned_at >= ?", wanted.since)
-    where.given("planned_at < ?", wanted.until)
-    return _newest(conn, "dca_payments", "planned_at", where, scope, wanted)
+    few = open_only or wanted.client_id is not None or wanted.settlement_id is not None
+    return _newest(conn, "dca_payments", "planned_at", where, scope, wanted, few=few)
 
 
 # --- quarantine
@@ -195,12 +199,7 @@ def quarantine(conn: sqlite3.Connection, scope: str | None, wanted: Filter) -> P
     where.given("received_at >= ?", wanted.since)
     where.given("received_at < ?", wanted.until)
     where.given("id < ?", wanted.before_id)
-    return _page(
-        conn,
-        f"SELECT * FROM quarantine {where.sql()} ORDER BY id DESC LIMIT ?",
-        [*where.values, wanted.limit + 1],
-        wanted.limit,
-    )
+    return _page(conn, "SELECT * FROM quarantine {} ORDER BY id DESC LIMIT ?", where, wanted.limit)
 
 
 def quarantined(conn: sqlite3.Connection, quarantine_id: int) -> Record | None:
@@ -216,8 +215,7 @@ def machines(conn: sqlite3.Connection, scope: str | None, machine_id: str | None
     return _all(conn, _MACHINES, scope, machine_id)
 
 
-# Both subqueries walk (machine_id, occurred_at) from its end; a machine was last heard of when its last sale that has
-# an event, or its last beacon, came.
+# A machine was last heard of when the event of one of its last sales, or its last beacon, came.
 _MACHINES = f"""
 WITH open AS (
     SELECT machine_id, count(*) AS open_settlements, sum(status = 'held') AS held_settlements,
@@ -225,16 +223,15 @@ WITH open AS (
     FROM dca_settlements WHERE {_OPEN_SALE} GROUP BY machine_id
 ), machine AS (
     SELECT m.*, (SELECT s.id FROM dca_settlements s WHERE s.machine_id = m.id
-                 ORDER BY s.occurred_at DESC, s.id DESC LIMIT 1) AS last_settlement_id,
-              (SELECT s.id FROM dca_settlements s WHERE s.machine_id = m.id AND s.bitspire_event_id IS NOT NULL
-                 ORDER BY s.occurred_at DESC, s.id DESC LIMIT 1) AS last_told_id
+                 ORDER BY s.occurred_at DESC, s.id DESC LIMIT 1) AS last_settlement_id
     FROM dca_machines m WHERE (?1 IS NULL OR m.operator_id = ?1) AND (?2 IS NULL OR m.id = ?2)
 )
 SELECT m.id, m.operator_id, m.name, m.npub, m.pubkey, m.currency, m.fallback_commission_pct, m.payouts_since,
        m.active, m.in_config, m.loaded_at, w.balance_sats, w.reachable, w.error AS wallet_error, w.checked_at,
        w.lnbits_version, w.last_sweep_at, w.safe_mode, m.last_settlement_id, s.occurred_at AS last_sale_at,
        nullif(max(coalesce(t.received_at, 0), coalesce((
-           SELECT max(e.received_at) FROM dca_settlement_events e WHERE e.settlement_id = m.last_told_id), 0)), 0)
+           SELECT max(e.received_at) FROM dca_settlement_events e WHERE e.settlement_id IN (
+               SELECT x.id FROM dca_settlements x WHERE x.machine_id = m.id ORDER BY x.occurred_at DESC LIMIT 20)), 0)), 0)
            AS last_event_at,
        coalesce(o.open_settlements, 0) AS open_settlements, coalesce(o.held_settlements, 0) AS held_settlements,
        coalesce(o.errored_settlements, 0) AS errored_settlements,
@@ -364,42 +361,45 @@ def unmatched_count(conn: sqlite3.Connection, scope: str | None) -> int:
 # --- helpers
 
 
-def _add_status(where: _Where, status: str | None, open_term: str, closed: Sequence[str]) -> None:
-    """A status, told so that the partial index over the open rows serves where it is an open one."""
-    where.given("status = ?", status)
-    if status is not None and status not in closed:
-        where.add(open_term)
-
-
-def _newest(conn: sqlite3.Connection, table: str, time: str, where: _Where, scope: str | None, wanted: Filter) -> Page:
+def _newest(
+    conn: sqlite3.Connection, table: str, time: str, where: _Where, scope: str | None, wanted: Filter, *, few: bool
+) -> Page:
     """A page in the order (time, id), newest first.
 
-    A scope is read machine by machine, each along its own index, and merged: nobody else's rows are passed over.
+    `few`: an index of what is in `where` finds so few rows that they are sorted; a plus keeps SQLite from walking the
+    table by time instead. Else a scope is read machine by machine, each along (machine_id, time), and merged: rows of
+    others are never passed over.
     """
+    column = f"+{time}" if few else time
+    where.given(f"{column} >= ?", wanted.since)
+    where.given(f"{column} < ?", wanted.until)
     if wanted.before_id is not None:
         anchor = conn.execute(f"SELECT {time}, id FROM {table} WHERE id = ?", (wanted.before_id,)).fetchone()
         at, row_id = tuple(anchor) if anchor else (0, 0)
         # The first term is for the index, which a comparison of pairs does not always use.
-        where.add(f"{time} <= ? AND ({time}, id) < (?, ?)", at, at, row_id)
+        where.add(f"{column} <= ? AND ({column}, +id) < (?, ?)", at, at, row_id)
+    sql = f"SELECT * FROM {table} {{}} ORDER BY {column} DESC, id DESC LIMIT ?"
     if wanted.machine_id is None and scope is None:
-        return _newest_of(conn, table, time, where, wanted.limit)
-    pages = []
-    for machine_id in [wanted.machine_id] if wanted.machine_id else machine_ids(conn, scope):
-        mine = _Where([*where.terms, "machine_id = ?"], [*where.values, machine_id])
-        pages.append(_newest_of(conn, table, time, mine, wanted.limit))
+        return _page(conn, sql, where, wanted.limit)
+    ids = [wanted.machine_id] if wanted.machine_id else machine_ids(conn, scope)
+    if few:
+        where.add("+machine_id IN (SELECT value FROM json_each(?))", json.dumps(ids))
+        return _page(conn, sql, where, wanted.limit)
+    return _merged(
+        [_page(conn, sql, where.plus("machine_id = ?", machine), wanted.limit) for machine in ids], time, wanted
+    )
+
+
+def _merged(pages: Sequence[Page], time: str, wanted: Filter) -> Page:
     rows = [row for page in pages for row in page.rows]
     rows.sort(key=lambda row: (row[time], row["id"]), reverse=True)
     more = len(rows) > wanted.limit or any(page.more for page in pages)
     return Page(rows[: wanted.limit], pages[0].keys if pages else (), more)
 
 
-def _newest_of(conn: sqlite3.Connection, table: str, time: str, where: _Where, limit: int) -> Page:
-    sql = f"SELECT * FROM {table} {where.sql()} ORDER BY {time} DESC, id DESC LIMIT ?"
-    return _page(conn, sql, [*where.values, limit + 1], limit)
-
-
-def _page(conn: sqlite3.Connection, sql: str, values: Sequence[object], limit: int) -> Page:
-    cursor = conn.execute(sql, values)
+def _page(conn: sqlite3.Connection, sql: str, where: _Where, limit: int) -> Page:
+    """Run a statement that has `{}` in the place of WHERE, and LIMIT ? at its end."""
+    cursor = conn.execute(sql.format(where.sql()), [*where.values, limit + 1])
     keys = tuple(column[0] for column in cursor.description)
     rows = [dict(row) for row in cursor]
     return Page(rows[:limit], keys, len(rows) > limit)

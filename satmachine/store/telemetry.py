@@ -75,8 +75,9 @@ def reclaim_step(conn: sqlite3.Connection, max_pages: int = 500) -> int:
     surplus = min(max_pages, free - pages // 20)
     if surplus <= 0 or _pragma(conn, "auto_vacuum") != _INCREMENTAL:
         return 0
-    # The pragma works one page for each row that is fetched.
-    conn.execute(f"PRAGMA incremental_vacuum({surplus})").fetchall()
+    # The pragma gives back one page at each step of its statement, and Python's execute() takes only one step.
+    for _ in range(surplus):
+        conn.execute("PRAGMA incremental_vacuum(1)")
     return free - _pragma(conn, "freelist_count")
 
 
@@ -113,18 +114,20 @@ def _snapshot_row(snapshot: SnapshotRecord) -> tuple[object, ...]:
 
 
 def _write_state(conn: sqlite3.Connection, machine_id: str, state: State) -> None:
+    """Names are sorted, so that the same beacons make the same row, byte by byte."""
     assert state.newest is not None, "a state is written after a beacon was merged into it"
-    origins = {name: known.origin for name, known in state.columns.items()}
-    origins |= {_EXTRA + name: known.origin for name, known in state.extra.items()}
     values = {name: known.value for name, known in state.columns.items()}
+    extra = sorted(state.extra.items())
+    origins = {name: tuple(state.columns[name].origin) for name in COLUMNS if name in values}
+    origins |= {_EXTRA + name: tuple(known.origin) for name, known in extra}
     conn.execute(
         _UPSERT_STATE,
         (
             machine_id,
             *(values.get(name) for name in COLUMNS),
-            exact_json.dumps({name: known.value for name, known in state.extra.items()}),
+            exact_json.dumps({name: known.value for name, known in extra}),
             state.raw,
-            exact_json.dumps({name: tuple(origin) for name, origin in origins.items()}),
+            exact_json.dumps(origins),
             state.newest.created_at,
             state.newest.event_id,
             state.received_at,

@@ -191,7 +191,8 @@ class BalancesMachine(RuleBasedStateMachine):
     def every_sale_conserves_its_sats(self) -> None:
         rows = self.books.execute(
             "SELECT s.gross_sats, s.retained_sats, (SELECT coalesce(sum(amount_sats), 0) FROM dca_payments p "
-            "WHERE p.settlement_id = s.id AND p.status NOT IN ('voided', 'skipped')) AS legs_sats FROM dca_settlements s"
+            "WHERE p.settlement_id = s.id AND p.status NOT IN ('voided', 'skipped')) AS legs_sats "
+            "FROM dca_settlements s"
         )
         assert all(row["gross_sats"] == row["retained_sats"] + row["legs_sats"] for row in rows)
 

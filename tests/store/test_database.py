@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from satmachine.errors import DaemonRunning, DatabaseBusy, DatabaseNewer, StoreError
+from satmachine.store import database
 from satmachine.store.database import (
     SCHEMA_VERSION,
     atomic,
@@ -117,6 +118,20 @@ async def test_a_cancelled_write_is_whole_or_not_at_all(path: Path) -> None:
             await store.write(slow_write)
         found = await store.read(lambda conn: conn.execute("SELECT key FROM daemon_state WHERE key < 'c'").fetchall())
     assert [row["key"] for row in found] == ["a", "b"]
+
+
+def test_a_migration_and_its_record_are_one_transaction(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = (SCHEMA_VERSION + 1, "colours", "CREATE TABLE colours (name TEXT);\nCREATE TABLE audit_log (x TEXT);\n")
+    monkeypatch.setattr(database, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
+    monkeypatch.setattr(database, "migrations", lambda: [bad])
+    with pytest.raises(StoreError, match="audit_log already exists"):
+        prepare(path)
+    with pytest.raises(StoreError, match="restart the daemon"):
+        connect(path)
+    monkeypatch.setattr(database, "migrations", lambda: [(*bad[:2], "CREATE TABLE colours (name TEXT);\n")])
+    prepare(path)
+    names = [row["name"] for row in connect(path).execute("SELECT name FROM schema_migrations ORDER BY version")]
+    assert names == ["schema", "colours"]
 
 
 @pytest.mark.parametrize("table", ["audit_log", "dca_retained", "dca_payments", "dca_settlements", "dca_clients"])

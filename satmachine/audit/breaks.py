@@ -1,0 +1,121 @@
+"""What an audit can find wrong, in words, and the command that resolves it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """One word per kind of break; `_WORDS` has a sentence and a remedy for each."""
+
+    CONSERVATION = "conservation"
+    FIGURES = "figures"
+    FIRST_STAGE = "first_stage"
+    RETAINED_SUM = "retained_sum"
+    RETAINED_NEGATIVE = "retained_negative"
+    NO_EVIDENCE = "no_evidence"
+    OVERPAID = "overpaid"
+    BAD_PREIMAGE = "bad_preimage"
+    NO_INVOICE = "no_invoice"
+    VOIDED_UNPROVEN = "voided_unproven"
+    UNPROVEN = "unproven"
+    LEG_KEY = "leg_key"
+    STATUS = "status"
+    LEG_FIAT = "leg_fiat"
+    OVERDRAWN = "overdrawn"
+    UNKNOWN_PAYMENT = "unknown_payment"
+    SALE_MISSING = "sale_missing"
+    NOT_DEBITED = "not_debited"
+    NOT_CREDITED = "not_credited"
+    PAID_BUT_VOIDED = "paid_but_voided"
+    WALLET_SUM = "wallet_sum"
+
+
+@dataclass(frozen=True, slots=True)
+class Break:
+    """Something that is not as it must be: what, where, in words, and what helps."""
+
+    kind: Kind
+    subject: str
+    machine_id: str
+    detail: str
+    remedy: str
+
+
+def make_break(kind: Kind, facts: Mapping[str, object]) -> Break:
+    """Put facts (`subject`, `machine_id` and what the kind's sentence names) into words."""
+    detail, remedy = _WORDS[kind]
+    return Break(
+        kind, str(facts["subject"]), str(facts["machine_id"]), detail.format(**facts), remedy.format_map(_Facts(facts))
+    )
+
+
+class _Facts(dict[str, object]):
+    """Facts for a remedy; a balance payout has no settlement to name."""
+
+    def __missing__(self, name: str) -> str:
+        return "ID"
+
+
+_STOP = "satmachine payouts pause --machine {machine_id}, then satmachine settlements explain {settlement_id}"
+_SHOW = "satmachine settlements show {settlement_id}"
+_RETRY = "satmachine settlements retry {settlement_id}"
+_RECONCILE = "satmachine machines reconcile {machine_id}"
+
+#: The sentence, and the command that resolves it or shows the way.
+_WORDS: dict[Kind, tuple[str, str]] = {
+    Kind.CONSERVATION: (
+        "{expected_sats} sats are to be accounted for, but its payments hold {legs_sats} and {kept_sats} are retained",
+        _STOP,
+    ),
+    Kind.FIGURES: (
+        "{gross_sats} sats are not net {net_sats} + commission {commission_sats} + not dispensed {undispensed_sats}, "
+        "or the two parts of the commission do not add up to it",
+        _STOP,
+    ),
+    Kind.FIRST_STAGE: (
+        "the platform's part of {commission_sats} sats at {super_fee_pct} is {expected_sats}, the books say {found_sats}",
+        _STOP,
+    ),
+    Kind.RETAINED_SUM: ("it says that {found_sats} sats are retained, its entries sum to {expected_sats}", _STOP),
+    Kind.RETAINED_NEGATIVE: ("more was taken out of {reason} ({leg}) than was retained: {found_sats} sats", _STOP),
+    Kind.NO_EVIDENCE: (
+        "{leg} is completed with {sent_sats} sats, but no invoice of exactly that was stored and sent before",
+        _STOP,
+    ),
+    Kind.OVERPAID: ("{leg} of {amount_sats} sats has sent {sent_sats} and {fee_sats} for routing", _STOP),
+    Kind.BAD_PREIMAGE: ("{leg} is completed, but its proof of payment does not fit its payment hash", _STOP),
+    Kind.NO_INVOICE: ("{leg} is {status}, but has no invoice in that state", _RETRY),
+    Kind.VOIDED_UNPROVEN: ("{leg} was sent and then voided without proof that it is unpaid", _STOP),
+    Kind.UNPROVEN: ("{leg} was planned although the customer's payment is not proven", _STOP),
+    Kind.LEG_KEY: ("{leg_key} is not the key of {leg}: the wallets know this payment by another name", _STOP),
+    Kind.STATUS: ("it is {status}, but {why}", _RETRY),
+    Kind.LEG_FIAT: (
+        "{leg} of {amount_sats} sats counts {found_minor} minor units, it should be {expected_minor}",
+        _STOP,
+    ),
+    Kind.OVERDRAWN: (
+        "{label} has {confirmed_minor} minor units confirmed, but {used_minor} spent or reserved",
+        "satmachine clients statement {client_id}",
+    ),
+    Kind.UNKNOWN_PAYMENT: (
+        "the wallet has paid {amount_sats} sats as {leg_key}, which no payment of these books explains",
+        _RECONCILE,
+    ),
+    Kind.SALE_MISSING: ("the wallet does not show the customer's payment of {gross_sats} sats ({payment_hash})", _SHOW),
+    Kind.NOT_DEBITED: (
+        "{leg} is completed, but the machine's wallet does not show {sent_sats} sats paid for it",
+        _SHOW,
+    ),
+    Kind.NOT_CREDITED: ("{leg} is completed, but the payee's wallet does not show its {sent_sats} sats", _SHOW),
+    Kind.PAID_BUT_VOIDED: (
+        "{leg} is {status}, but the machine's wallet shows {amount_sats} sats paid for it",
+        _RECONCILE,
+    ),
+    Kind.WALLET_SUM: (
+        "its wallet's sales less its payments leave {wallet_sats} sats, the books retain or owe {books_sats}",
+        _RECONCILE,
+    ),
+}

@@ -1,0 +1,231 @@
+"""The proof against the wallets: what they show is held against what the books say (SPEC section 9). Only reads.
+
+The wallets are read first, then the books, up to the moment the reading began. So a daemon that goes on paying
+meanwhile makes no false alarm: what it completed since counts as under way on both sides.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from satmachine.audit.breaks import Break, Kind, make_break
+from satmachine.config import Config, Machine, Payee
+from satmachine.errors import ConfigError
+from satmachine.models import Answer, Leg, LegStatus, LegType
+from satmachine.settlements.pay import payment_tag
+from satmachine.settlements.payees import client_payee, configured_payee
+from satmachine.store import books, clients, corrections
+from satmachine.wallet.lnbits import Lnbits
+from satmachine.wallet.rows import WalletPayment
+
+Record = dict[str, Any]
+
+#: Clocks differ: payments are asked for from so long before the legs' plan.
+_OVERLAP_S = 3_600
+
+#: A payment in a state in which no leg may be when the wallet shows it paid.
+_GIVEN_UP = frozenset({LegStatus.VOIDED, LegStatus.SKIPPED})
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One machine's wallet in sats, beside the books; None where `--since` leaves a part of the history out.
+
+    `wallet_sats` are its proven sales less its tagged payments, `books_sats` what the books retain or owe of them. The
+    others explain the rest of the balance, and are no breaks: top-ups, withdrawals, payments under way or accepted.
+    """
+
+    machine_id: str
+    balance_sats: int
+    wallet_sats: int | None
+    books_sats: int | None
+    top_ups_sats: int | None
+    withdrawals_sats: int | None
+    under_way_sats: int
+    accepted_sats: int
+    unseen_payees: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What the wallets showed of one machine, before the books are opened."""
+
+    balance_sats: int
+    incoming: Mapping[str, WalletPayment]
+    outgoing: Mapping[str, WalletPayment]
+    credits: dict[str, dict[str, int]] = field(default_factory=dict)
+    unseen: set[str] = field(default_factory=set)
+
+
+class WalletAudit:
+    """Audits machines one by one; `began_at` is when the first reading began (Unix seconds)."""
+
+    def __init__(self, lnbits: Lnbits, config: Config, began_at: int, since: int = 0) -> None:
+        self._lnbits = lnbits
+        self._config = config
+        self._began_at = began_at
+        self._since = since
+
+    async def audit(self, machine: Machine, conn: sqlite3.Connection) -> tuple[Statement, list[Break]]:
+        """Read a machine's wallet and its payees', then hold the books against them. Raises WalletError, ConfigError."""
+        reading = await self._read(machine)
+        completed = books.completed_legs(conn, machine.id, since=self._since, before=self._began_at)
+        await self._read_payees(machine, completed, conn, reading)
+        breaks = [*_sales(conn, machine.id, reading, self._began_at)] if not self._since else []
+        breaks += _legs(completed, reading, self._config, conn)
+        strange, under_way_sats, accepted_sats = _strange(conn, machine.id, reading, self._began_at)
+        breaks += strange
+        statement = self._statement(conn, machine.id, reading, under_way_sats, accepted_sats)
+        if statement.wallet_sats != statement.books_sats:
+            facts = {"wallet_sats": statement.wallet_sats, "books_sats": statement.books_sats}
+            breaks.append(make_break(Kind.WALLET_SUM, _of_machine(machine.id) | facts))
+        return statement, breaks
+
+    # --- reading
+
+    async def _read(self, machine: Machine) -> _Reading:
+        """Tagged payments; without `--since` all the others too."""
+        key = machine.wallet.admin_key.resolve(self._config.environ)
+        info = await self._lnbits.wallet(key)
+        if self._since:
+            tagged = await self._lnbits.payments(
+                key, tag=payment_tag(machine), incoming=False, created_since=self._since - _OVERLAP_S
+            )
+            return _Reading(info.balance_msat // 1000, {}, _moved(tagged))
+        rows = await self._lnbits.payments(key)
+        settled = {row.payment_hash: row for row in rows if row.incoming and row.status is Answer.SUCCESS}
+        return _Reading(info.balance_msat // 1000, settled, _moved([row for row in rows if row.outgoing]))
+
+    async def _read_payees(
+        self, machine: Machine, completed: Sequence[tuple[Leg, Record]], conn: sqlite3.Connection, reading: _Reading
+    ) -> None:
+        """What the payees on this LNbits got from this machine, each wallet read once."""
+        for leg in {leg.payee: leg for leg, row in completed if row["internal"]}.values():
+            key = self._payee_key(leg, conn)
+            if key is None:
+                reading.unseen.add(leg.payee)
+                continue
+            found = await self._lnbits.payments(
+                key, tag=payment_tag(machine), incoming=True, created_since=max(0, self._since - _OVERLAP_S)
+            )
+            reading.credits[leg.payee] = {
+                row.payment_hash: row.amount_sats for row in found if row.status is Answer.SUCCESS
+            }
+
+    def _payee_key(self, leg: Leg, conn: sqlite3.Connection) -> str | None:
+        """The invoice key of a leg's payee; None where it is another one by now, or cannot be read here."""
+        payee = payee_of(leg, self._config, conn)
+        if payee is None or payee.invoice_key is None or payee.describe() != leg.payee:
+            return None
+        try:
+            return payee.invoice_key.resolve(self._config.environ)
+        except ConfigError:
+            return None
+
+    # --- the account
+
+    def _statement(
+        self, conn: sqlite3.Connection, machine_id: str, reading: _Reading, under_way_sats: int, accepted_sats: int
+    ) -> Statement:
+        wallet_sats = books_sats = top_ups_sats = withdrawals_sats = None
+        if not self._since:
+            sales = {row["payment_hash"] for row in books.proven_sales(conn, machine_id, before=self._began_at)}
+            ours = {row.payment_hash: row for row in reading.outgoing.values() if row.leg_key is not None}
+            wallet_sats = sum(row.amount_sats for name, row in reading.incoming.items() if name in sales)
+            wallet_sats -= sum(_cost_sats(row) for row in ours.values()) - under_way_sats - accepted_sats
+            books_sats = _kept_sats(books.retained_and_owed(conn, machine_id, before=self._began_at))
+            top_ups_sats = sum(row.amount_sats for name, row in reading.incoming.items() if name not in sales)
+            withdrawals_sats = sum(_cost_sats(row) for name, row in reading.outgoing.items() if name not in ours)
+        return Statement(
+            machine_id=machine_id,
+            balance_sats=reading.balance_sats,
+            wallet_sats=wallet_sats,
+            books_sats=books_sats,
+            top_ups_sats=top_ups_sats,
+            withdrawals_sats=withdrawals_sats,
+            under_way_sats=under_way_sats,
+            accepted_sats=accepted_sats,
+            unseen_payees=tuple(sorted(reading.unseen)),
+        )
+
+
+def payee_of(leg: Leg, config: Config, conn: sqlite3.Connection) -> Payee | None:
+    """Who a leg is paid to by the configuration and the books of today."""
+    if leg.leg_type in (LegType.DCA, LegType.SETTLEMENT) and leg.client_id is not None:
+        return client_payee(clients.payee_of(conn, leg.client_id))
+    return configured_payee(config, leg)
+
+
+def _sales(conn: sqlite3.Connection, machine_id: str, reading: _Reading, before: int) -> list[Break]:
+    """Every proven sale's payment is in the machine's wallet, to the sat."""
+    return [
+        make_break(Kind.SALE_MISSING, sale)
+        for sale in books.proven_sales(conn, machine_id, before=before)
+        if sale["proof"] == "proven" and not _shows(reading.incoming, sale["payment_hash"], sale["gross_sats"])
+    ]
+
+
+def _legs(
+    completed: Sequence[tuple[Leg, Record]], reading: _Reading, config: Config, conn: sqlite3.Connection
+) -> list[Break]:
+    """Every completed leg is there on both sides."""
+    found = []
+    for leg, row in completed:
+        sent_sats = row["sent_sats"]
+        if not _shows(reading.outgoing, str(leg.payment_hash), sent_sats, settled=True):
+            found.append(make_break(Kind.NOT_DEBITED, row))
+        got = reading.credits.get(leg.payee)
+        if row["internal"] and got is not None and got.get(str(leg.payment_hash)) != sent_sats:
+            found.append(make_break(Kind.NOT_CREDITED, row))
+    return found
+
+
+def _strange(conn: sqlite3.Connection, machine_id: str, reading: _Reading, before: int) -> tuple[list[Break], int, int]:
+    """Tagged payments that no completed leg explains: breaks, then sats under way and sats that a person accepted."""
+    known = books.invoices_of(conn, machine_id)
+    accepted = corrections.accepted_payments(conn, machine_id)
+    breaks: list[Break] = []
+    under_way_sats = accepted_sats = 0
+    for payment_hash, row in reading.outgoing.items():
+        leg = known.get(payment_hash)
+        if row.leg_key is None or (
+            leg is not None and leg["completed_at"] is not None and leg["completed_at"] < before
+        ):
+            continue
+        if leg is None and payment_hash in accepted:
+            accepted_sats += _cost_sats(row)
+        elif leg is None:
+            facts = {"amount_sats": row.amount_sats, "leg_key": row.leg_key}
+            breaks.append(make_break(Kind.UNKNOWN_PAYMENT, _of_machine(machine_id) | facts))
+        elif leg["status"] in _GIVEN_UP and row.status is Answer.SUCCESS:
+            breaks.append(make_break(Kind.PAID_BUT_VOIDED, leg | {"amount_sats": row.amount_sats}))
+        else:
+            under_way_sats += _cost_sats(row)
+    return breaks, under_way_sats, accepted_sats
+
+
+def _moved(rows: Sequence[WalletPayment]) -> dict[str, WalletPayment]:
+    """Payments that have moved sats, or still may."""
+    return {row.payment_hash: row for row in rows if row.status is not Answer.FAILURE}
+
+
+def _shows(found: Mapping[str, WalletPayment], payment_hash: str, amount_sats: int, *, settled: bool = False) -> bool:
+    row = found.get(payment_hash)
+    return row is not None and row.amount_sats == amount_sats and (not settled or row.status is Answer.SUCCESS)
+
+
+def _cost_sats(row: WalletPayment) -> int:
+    """What a payment took out of the wallet, its fee rounded up."""
+    return row.amount_sats - (-row.fee_msat // 1000)
+
+
+def _kept_sats(account: Record) -> int:
+    held_sats: int = account["retained_sats"] + account["owed_sats"] + account["unplanned_sats"]
+    return held_sats - int(account["fees_on_top_sats"]) - int(account["payouts_sats"])
+
+
+def _of_machine(machine_id: str) -> Record:
+    return {"subject": f"machine {machine_id}", "machine_id": machine_id, "settlement_id": None}
