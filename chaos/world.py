@@ -26,6 +26,7 @@ from satmachine.demo.system import DemoMachine, System
 from satmachine.errors import SatmachineError
 from satmachine.store import clients, deposits, registry
 from satmachine.store.database import atomic, connect, prepare
+from satmachine.wallet.lnbits import Lnbits
 
 #: LPs of every machine, and the cash they brought (minor units): enough for a campaign.
 LPS: Mapping[str, int] = {"alice": 5_000_000_00, "bruno": 3_000_000_00, "carla": 2_000_000_00}
@@ -43,6 +44,7 @@ class World:
 
     system: System
     sales: list[Sale] = field(default_factory=list)
+    told: list[Mapping[str, object]] = field(default_factory=list)
     events: list[nostr_sdk.Event] = field(default_factory=list)
     kills: int = 0
     _starts: int = 0
@@ -70,19 +72,23 @@ class World:
             announced = await self.system.customer_pays(machine, told, with_extra=with_extra)
         sale = Sale(machine.id, str(announced["payment_hash"]), sats, told=announce or with_extra)
         self.sales.append(sale)
+        self.told.append(announced)
         event = machine.signer.event(announced)
         self.events.append(event)
         if announce:
             await publish([relay.url for relay in self.system.relays if relay.running], event)
         return sale
 
-    async def announce_until(self, condition: Callable[[], bool], timeout_s: float = 60) -> None:
-        """The machine says its last sale again and again, as it does until somebody hears it."""
+    async def announce_until(
+        self, condition: Callable[[], bool], timeout_s: float = 60, *, content: Mapping[str, object] | None = None
+    ) -> None:
+        """The machine says its last sale (or `content`) again and again, until somebody has heard it."""
+        event = self.events[-1] if content is None else self.system.machines[0].signer.event(content)
         urls = [relay.url for relay in self.system.relays if relay.running]
         self.sales[-1] = replace(self.sales[-1], told=True)
         with anyio.move_on_after(timeout_s):
             while not condition():
-                await publish(urls, self.events[-1])
+                await publish(urls, event)
                 await anyio.sleep(0.1)
             return
         raise SatmachineError("nobody heard the machine:\n" + self.system.log_tail())
@@ -92,6 +98,19 @@ class World:
         urls = [relay.url for relay in self.system.relays if relay.running]
         for event in chance.sample(self.events, min(count, len(self.events))):
             await publish(urls, event)
+
+    async def withdraw(self, machine: DemoMachine, sats: int) -> None:
+        """The operator takes sats out of a machine's wallet by hand."""
+        async with Lnbits(self.system.lnbits.url, instance_id="by-hand") as client:
+            invoice = await client.create_invoice(
+                self.system.wallets["owner"].invoice_key,
+                amount_sats=sats,
+                memo="withdrawn",
+                expiry_s=3600,
+                extra={},
+                external_id="by-hand",
+            )
+            await client.pay(machine.wallet.admin_key, invoice.bolt11, extra={}, external_id="by-hand")
 
     # --- the daemon
 
@@ -182,11 +201,16 @@ class World:
         settlements, legs = facts.read_books(self.system.database_path)
         return Facts(tuple(self.sales), (), {}, settlements, legs, frozenset())
 
+    @property
+    def settled_now(self) -> bool:
+        """Whether the books show no work that is left."""
+        return not unfinished(self.rest())
+
     async def settled(self, timeout_s: float = 120) -> Facts:
         """Wait until nothing is left to do, then look at everything. Raises SatmachineError where work is left."""
         with anyio.move_on_after(timeout_s):
             while True:
-                await self.until(lambda: not unfinished(self.rest()), timeout_s)
+                await self.until(lambda: self.settled_now, timeout_s)
                 everything = await self.facts()
                 if not unfinished(everything):
                     return everything

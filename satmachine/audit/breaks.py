@@ -76,7 +76,7 @@ _WORDS: dict[Kind, tuple[str, str]] = {
         _STOP,
     ),
     Kind.FIRST_STAGE: (
-        "the platform's part of {commission_sats} sats at {super_fee_pct} is {expected_sats}, the books say {found_sats}",
+        "the platform's part of {commission_sats} sats at {super_fee_pct} is {expected_sats}, it has {found_sats}",
         _STOP,
     ),
     Kind.RETAINED_SUM: ("it says that {found_sats} sats are retained, its entries sum to {expected_sats}", _STOP),

@@ -51,11 +51,12 @@ class Statement:
 
 @dataclass(slots=True)
 class _Reading:
-    """What the wallets showed of one machine, before the books are opened."""
+    """What the wallets showed of one machine, before the books are opened; `outgoing` are satmachine's payments."""
 
     balance_sats: int
     incoming: Mapping[str, WalletPayment]
     outgoing: Mapping[str, WalletPayment]
+    withdrawals_sats: int = 0
     credits: dict[str, dict[str, int]] = field(default_factory=dict)
     unseen: set[str] = field(default_factory=set)
 
@@ -70,12 +71,15 @@ class WalletAudit:
         self._since = since
 
     async def audit(self, machine: Machine, conn: sqlite3.Connection) -> tuple[Statement, list[Break]]:
-        """Read a machine's wallet and its payees', then hold the books against them. Raises WalletError, ConfigError."""
+        """Read a machine's wallet and its payees', then hold the books against them.
+
+        Raises WalletError, ConfigError.
+        """
         reading = await self._read(machine)
         completed = books.completed_legs(conn, machine.id, since=self._since, before=self._began_at)
         await self._read_payees(machine, completed, conn, reading)
         breaks = [*_sales(conn, machine.id, reading, self._began_at)] if not self._since else []
-        breaks += _legs(completed, reading, self._config, conn)
+        breaks += _legs(completed, reading)
         strange, under_way_sats, accepted_sats = _strange(conn, machine.id, reading, self._began_at)
         breaks += strange
         statement = self._statement(conn, machine.id, reading, under_way_sats, accepted_sats)
@@ -97,7 +101,11 @@ class WalletAudit:
             return _Reading(info.balance_msat // 1000, {}, _moved(tagged))
         rows = await self._lnbits.payments(key)
         settled = {row.payment_hash: row for row in rows if row.incoming and row.status is Answer.SUCCESS}
-        return _Reading(info.balance_msat // 1000, settled, _moved([row for row in rows if row.outgoing]))
+        tag = payment_tag(machine)
+        ours = _moved([row for row in rows if row.outgoing and _is_ours(row, tag)])
+        others = _moved([row for row in rows if row.outgoing and not _is_ours(row, tag)])
+        withdrawals_sats = sum(_cost_sats(row) for row in others.values())
+        return _Reading(info.balance_msat // 1000, settled, ours, withdrawals_sats)
 
     async def _read_payees(
         self, machine: Machine, completed: Sequence[tuple[Leg, Record]], conn: sqlite3.Connection, reading: _Reading
@@ -133,12 +141,11 @@ class WalletAudit:
         wallet_sats = books_sats = top_ups_sats = withdrawals_sats = None
         if not self._since:
             sales = {row["payment_hash"] for row in books.proven_sales(conn, machine_id, before=self._began_at)}
-            ours = {row.payment_hash: row for row in reading.outgoing.values() if row.leg_key is not None}
             wallet_sats = sum(row.amount_sats for name, row in reading.incoming.items() if name in sales)
-            wallet_sats -= sum(_cost_sats(row) for row in ours.values()) - under_way_sats - accepted_sats
+            wallet_sats -= sum(_cost_sats(row) for row in reading.outgoing.values()) - under_way_sats - accepted_sats
             books_sats = _kept_sats(books.retained_and_owed(conn, machine_id, before=self._began_at))
             top_ups_sats = sum(row.amount_sats for name, row in reading.incoming.items() if name not in sales)
-            withdrawals_sats = sum(_cost_sats(row) for name, row in reading.outgoing.items() if name not in ours)
+            withdrawals_sats = reading.withdrawals_sats
         return Statement(
             machine_id=machine_id,
             balance_sats=reading.balance_sats,
@@ -168,9 +175,7 @@ def _sales(conn: sqlite3.Connection, machine_id: str, reading: _Reading, before:
     ]
 
 
-def _legs(
-    completed: Sequence[tuple[Leg, Record]], reading: _Reading, config: Config, conn: sqlite3.Connection
-) -> list[Break]:
+def _legs(completed: Sequence[tuple[Leg, Record]], reading: _Reading) -> list[Break]:
     """Every completed leg is there on both sides."""
     found = []
     for leg, row in completed:
@@ -191,9 +196,7 @@ def _strange(conn: sqlite3.Connection, machine_id: str, reading: _Reading, befor
     under_way_sats = accepted_sats = 0
     for payment_hash, row in reading.outgoing.items():
         leg = known.get(payment_hash)
-        if row.leg_key is None or (
-            leg is not None and leg["completed_at"] is not None and leg["completed_at"] < before
-        ):
+        if leg is not None and leg["completed_at"] is not None and leg["completed_at"] < before:
             continue
         if leg is None and payment_hash in accepted:
             accepted_sats += _cost_sats(row)
@@ -210,6 +213,10 @@ def _strange(conn: sqlite3.Connection, machine_id: str, reading: _Reading, befor
 def _moved(rows: Sequence[WalletPayment]) -> dict[str, WalletPayment]:
     """Payments that have moved sats, or still may."""
     return {row.payment_hash: row for row in rows if row.status is not Answer.FAILURE}
+
+
+def _is_ours(row: WalletPayment, tag: str) -> bool:
+    return row.tag == tag or (row.leg_key or "").startswith("sm1:")
 
 
 def _shows(found: Mapping[str, WalletPayment], payment_hash: str, amount_sats: int, *, settled: bool = False) -> bool:

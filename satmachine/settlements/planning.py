@@ -8,8 +8,9 @@ from decimal import Decimal
 from statistics import median
 
 from satmachine.models import HoldReason, Settlement
+from satmachine.settlements.past import PaidBefore, honour
 from satmachine.settlements.plan import Terms, make_plan
-from satmachine.store import legs, positions, settlements
+from satmachine.store import legs, positions, settlements, wallets
 
 #: A machine's own median rate means something once it has this many sales (SPEC section 6.4).
 _RATES_FOR_A_MEDIAN = 5
@@ -49,7 +50,7 @@ def plan_settlement(
         settlements.hold(conn, settlement_id, reason=reason, error=error)
         return Outcome(settlement, reason)
     lps = positions.of_sale(conn, settlement.machine_id, occurred_at=settlement.occurred_at)
-    plan = make_plan(settlement, terms, lps)
+    plan = honour(make_plan(settlement, terms, lps), _paid_before(conn, settlement))
     settlements.mark_planned(
         conn,
         settlement,
@@ -63,6 +64,20 @@ def plan_settlement(
     settlements.retain(conn, settlement_id, settlement.revision, plan.retained, now)
     settlements.refresh_status(conn, settlement_id, now)
     return Outcome(settlements.get(conn, settlement_id))
+
+
+def _paid_before(conn: sqlite3.Connection, settlement: Settlement) -> list[PaidBefore]:
+    """What another life of this database paid for this revision of the sale."""
+    prefix = legs.leg_key(settlement, settlement.revision, "")
+    found = wallets.foreign_of(conn, settlement.machine_id, prefix)
+    return [
+        PaidBefore(row.leg_key.removeprefix(prefix), row.amount_sats, _minor(row.extra.get("fiat_amount_minor")))
+        for row in found
+    ]
+
+
+def _minor(value: object) -> int | None:
+    return value if isinstance(value, int) else None
 
 
 def _breach(conn: sqlite3.Connection, settlement: Settlement, bounds: Bounds) -> tuple[HoldReason, str] | None:

@@ -62,7 +62,8 @@ COLUMNS = ("id", "at", "actor", "action", "subject", "machine_id", "reason", "be
 def find(conn: sqlite3.Connection, scope: str | None, wanted: Wanted) -> tuple[list[dict[str, Any]], bool]:
     """Rows, newest first, and whether there are more. An operator's scope has only what concerns its machines."""
     found = conn.execute(
-        "SELECT * FROM audit_log WHERE (?1 IS NULL OR machine_id IN (SELECT id FROM dca_machines WHERE operator_id = ?1)) "
+        "SELECT * FROM audit_log WHERE "
+        "(?1 IS NULL OR machine_id IN (SELECT id FROM dca_machines WHERE operator_id = ?1)) "
         "AND (?2 IS NULL OR actor = ?2) AND (?3 IS NULL OR action = ?3 OR action LIKE ?3 || '.%') "
         "AND (?4 IS NULL OR subject = ?4) AND (?5 IS NULL OR machine_id = ?5) AND (?6 IS NULL OR at >= ?6) "
         "AND (?7 IS NULL OR at < ?7) AND (?8 IS NULL OR id < ?8) ORDER BY id DESC LIMIT ?9",

@@ -43,9 +43,13 @@ sale AS (
 """
 
 _UNPAID = (
-    f"EXISTS (SELECT 1 FROM dca_payments p WHERE p.settlement_id = s.id AND {_OF_THE_SALE} AND status NOT IN {_FINAL})"
+    f"EXISTS (SELECT 1 FROM dca_payments p WHERE p.settlement_id = s.id AND {_OF_THE_SALE} "
+    f"AND p.status NOT IN {_FINAL})"
 )
-_REFUNDED = "EXISTS (SELECT 1 FROM dca_payments p WHERE p.settlement_id = s.id AND leg_type = 'refund' AND status = 'completed')"
+_REFUNDED = (
+    "EXISTS (SELECT 1 FROM dca_payments p WHERE p.settlement_id = s.id AND p.leg_type = 'refund' "
+    "AND p.status = 'completed')"
+)
 
 #: By the kind of break: what violates the rule.
 BREAKS: Mapping[str, str] = {
@@ -82,7 +86,8 @@ BREAKS: Mapping[str, str] = {
     "voided_unproven": f"""
         SELECT {_LEG} FROM dca_payments p
         WHERE p.status = 'voided' AND {_OF_THE_SALE} AND p.evidence IS NULL AND EXISTS (
-              SELECT 1 FROM dca_invoices i WHERE i.payment_id = p.id AND i.sent_at IS NOT NULL AND i.dead_at IS NULL)""",
+              SELECT 1 FROM dca_invoices i
+              WHERE i.payment_id = p.id AND i.sent_at IS NOT NULL AND i.dead_at IS NULL)""",
     "unproven": f"""
         SELECT {_LEG} FROM dca_payments p JOIN dca_settlements s ON s.id = p.settlement_id
         WHERE s.proof = 'waiting' AND p.status NOT IN ('voided', 'skipped')""",
@@ -186,8 +191,8 @@ def invoices_of(conn: sqlite3.Connection, machine_id: str) -> dict[str, Record]:
 def retained_and_owed(conn: sqlite3.Connection, machine_id: str, *, before: int) -> Record:
     """What of the proven sales should still be in the wallet, in sats, by what it is for.
 
-    `payouts_sats` and `fees_on_top_sats` went out beside the sales' own legs: balances paid out, routing fees that the
-    machine bears. What was completed since `before` still counts as owed.
+    `payouts_sats` and `fees_on_top_sats` went out beside these sales' legs: balances paid out, sales whose payment is
+    not known, routing fees that the machine bears. What was completed since `before` still counts as owed.
     """
     row = conn.execute(_RETAINED_AND_OWED, (machine_id, before)).fetchone()
     return dict(row)
@@ -204,8 +209,10 @@ SELECT (SELECT coalesce(sum(retained_sats), 0) FROM sale) AS retained_sats,
         AND (completed_at IS NULL OR completed_at >= ?2)) AS owed_sats,
        (SELECT coalesce(sum(net_sats + commission_sats), 0) FROM sale WHERE planned_at IS NULL AND status <> 'partial')
        AS unplanned_sats,
-       (SELECT coalesce(sum(max(0, sent_sats + coalesce(fee_sats, 0) - amount_sats)), 0) FROM paid WHERE {_OF_THE_SALE})
+       (SELECT coalesce(sum(max(0, sent_sats + coalesce(fee_sats, 0) - amount_sats)), 0) FROM paid
+        WHERE settlement_id IN (SELECT id FROM sale))
        AS fees_on_top_sats,
-       (SELECT coalesce(sum(sent_sats + coalesce(fee_sats, 0)), 0) FROM paid WHERE leg_type = 'settlement')
+       (SELECT coalesce(sum(sent_sats + coalesce(fee_sats, 0)), 0) FROM paid
+        WHERE settlement_id IS NULL OR settlement_id NOT IN (SELECT id FROM sale))
        AS payouts_sats
 """

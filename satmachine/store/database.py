@@ -64,6 +64,9 @@ def prepare(path: Path, *, busy_timeout_s: int = 30) -> None:
     Raises DatabaseNewer for a file of a later version, StoreError for one that cannot be used.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    with _as_file_errors(path):
+        # SQLite itself would open it to every user of the host, and keep a group that may write from writing.
+        path.touch(mode=0o660)
     conn = _open(path, busy_timeout_s=busy_timeout_s)
     try:
         version = _checked_version(conn, path, allow_empty=True)
@@ -98,6 +101,8 @@ class Store:
         self.path = path
         self._writer = writer
         self._reader = reader
+        #: How many transactions have ended, well or not: the watchdog's sign of life.
+        self.writes_ended = 0
 
     async def write(self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `fn(connection, ...)` as one transaction; when this returns, its work is on the disk.
@@ -109,7 +114,10 @@ class Store:
             with atomic(conn), _as_store_errors():
                 return fn(conn, *args, **kwargs)
 
-        return await _run(self._writer, transaction)
+        try:
+            return await _run(self._writer, transaction)
+        finally:
+            self.writes_ended += 1
 
     async def read(self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `fn(connection, ...)` on one consistent snapshot."""

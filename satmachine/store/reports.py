@@ -220,7 +220,7 @@ _MACHINES = f"""
 WITH open AS (
     SELECT machine_id, count(*) AS open_settlements, sum(status = 'held') AS held_settlements,
            sum(status = 'errored') AS errored_settlements
-    FROM dca_settlements WHERE {_OPEN_SALE} GROUP BY machine_id
+    FROM dca_settlements WHERE {_OPEN_SALE} GROUP BY +machine_id
 ), machine AS (
     SELECT m.*, (SELECT s.id FROM dca_settlements s WHERE s.machine_id = m.id
                  ORDER BY s.occurred_at DESC, s.id DESC LIMIT 1) AS last_settlement_id
@@ -231,8 +231,8 @@ SELECT m.id, m.operator_id, m.name, m.npub, m.pubkey, m.currency, m.fallback_com
        w.lnbits_version, w.last_sweep_at, w.safe_mode, m.last_settlement_id, s.occurred_at AS last_sale_at,
        nullif(max(coalesce(t.received_at, 0), coalesce((
            SELECT max(e.received_at) FROM dca_settlement_events e WHERE e.settlement_id IN (
-               SELECT x.id FROM dca_settlements x WHERE x.machine_id = m.id ORDER BY x.occurred_at DESC LIMIT 20)), 0)), 0)
-           AS last_event_at,
+               SELECT x.id FROM dca_settlements x WHERE x.machine_id = m.id ORDER BY x.occurred_at DESC LIMIT 20)
+           ), 0)), 0) AS last_event_at,
        coalesce(o.open_settlements, 0) AS open_settlements, coalesce(o.held_settlements, 0) AS held_settlements,
        coalesce(o.errored_settlements, 0) AS errored_settlements,
        (SELECT p.reason FROM payout_pauses p WHERE p.scope IN ('*', m.id) ORDER BY p.scope LIMIT 1) AS paused

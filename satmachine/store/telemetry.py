@@ -10,6 +10,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
+
 from satmachine.telemetry import exact_json
 from satmachine.telemetry.beacons import BeaconRecord, SnapshotRecord
 from satmachine.telemetry.merge import Known, Origin, State
@@ -45,7 +47,7 @@ def state_of(conn: sqlite3.Connection, machine_id: str) -> State | None:
     row = conn.execute("SELECT * FROM dca_telemetry WHERE machine_id = ?", (machine_id,)).fetchone()
     if row is None:
         return None
-    origins = {name: Origin(*origin) for name, origin in exact_json.loads(row["origins"]).items()}
+    origins = {name: Origin(*origin) for name, origin in orjson.loads(row["origins"]).items()}
     extra = exact_json.loads(row["extra"])
     return State(
         columns={name: Known(row[name], origins[name]) for name in COLUMNS if name in origins},

@@ -13,7 +13,10 @@ from satmachine.store import legs, rows
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A tagged outgoing payment as the machine's wallet shows it; `status` is success or pending."""
+    """A tagged outgoing payment as the machine's wallet shows it; `status` is success or pending.
+
+    `accepted`: a person has looked at it, when these books did not know it.
+    """
 
     payment_hash: str
     leg_key: str
@@ -23,6 +26,7 @@ class Outgoing:
     expires_at: int | None
     extra: Mapping[str, object]
     made_at: int
+    accepted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,20 +155,9 @@ def adopt_foreign(
     `alone_since` as in `note_outgoing`.
     """
     strange = []
-    for row in _foreign(conn, machine_id, f"sm1:{settlement_key}:"):
-        extra = json.loads(row["extra"])
-        payment = Outgoing(
-            payment_hash=row["payment_hash"],
-            leg_key=row["leg_key"],
-            bolt11=str(extra.get("bolt11", "")),
-            amount_sats=row["amount_sats"],
-            status=row["status"],
-            expires_at=extra.get("expires_at"),
-            extra=extra,
-            made_at=row["made_at"],
-        )
+    for payment in foreign_of(conn, machine_id, f"sm1:{settlement_key}:"):
         leg = _leg_by_key(conn, machine_id, payment.leg_key)
-        of_the_past = alone_since is None or payment.made_at <= alone_since or row["settled_by"] is not None
+        of_the_past = alone_since is None or payment.made_at <= alone_since or payment.accepted
         if of_the_past and leg is not None and _adopt(conn, leg, payment, now):
             conn.execute(
                 "UPDATE dca_foreign_payments SET settled_by = 'adopted' WHERE machine_id = ? AND payment_hash = ?",
@@ -181,9 +174,9 @@ def refresh_safe_mode(conn: sqlite3.Connection, machine_id: str) -> str | None:
     A payment whose sale is landed but not planned yet may still find its leg: it does not count so far.
     """
     unexplained = [
-        row["leg_key"]
-        for row in _foreign(conn, machine_id, "sm1:")
-        if row["settled_by"] is None and not _waits_for_plan(conn, machine_id, row["leg_key"])
+        payment.leg_key
+        for payment in foreign_of(conn, machine_id, "sm1:")
+        if not payment.accepted and not _waits_for_plan(conn, machine_id, payment.leg_key)
     ]
     forgotten = conn.execute(
         "SELECT leg_key FROM dca_payments WHERE machine_id = ? AND status = 'held' AND hold_reason = ? LIMIT 1",
@@ -251,13 +244,29 @@ def _adopt(conn: sqlite3.Connection, leg: Leg, payment: Outgoing, now: int) -> b
     return True
 
 
-def _foreign(conn: sqlite3.Connection, machine_id: str, prefix: str) -> list[sqlite3.Row]:
-    """Foreign payments that no leg has adopted, whether a person has accepted them or not."""
-    return conn.execute(
+def foreign_of(conn: sqlite3.Connection, machine_id: str, prefix: str) -> list[Outgoing]:
+    """Foreign payments that no leg has adopted, accepted by a person or not, by the start of their leg key."""
+    found = conn.execute(
         "SELECT * FROM dca_foreign_payments WHERE machine_id = ? AND settled_by IS NOT 'adopted' "
-        "AND leg_key >= ? AND leg_key < ? ORDER BY made_at",
+        "AND leg_key >= ? AND leg_key < ? ORDER BY made_at, leg_key",
         (machine_id, prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)),
-    ).fetchall()
+    )
+    return [_outgoing(row) for row in found]
+
+
+def _outgoing(row: sqlite3.Row) -> Outgoing:
+    extra = json.loads(row["extra"])
+    return Outgoing(
+        payment_hash=row["payment_hash"],
+        leg_key=row["leg_key"],
+        bolt11=str(extra.get("bolt11", "")),
+        amount_sats=row["amount_sats"],
+        status=row["status"],
+        expires_at=extra.get("expires_at"),
+        extra=extra,
+        made_at=row["made_at"],
+        accepted=row["settled_by"] is not None,
+    )
 
 
 def _waits_for_plan(conn: sqlite3.Connection, machine_id: str, leg_key: str) -> bool:

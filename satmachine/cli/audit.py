@@ -1,0 +1,232 @@
+"""`satmachine audit`: the proof that every sat is where the books say, and the log of who changed what."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from satmachine.cli.common import (
+    DEFAULT_LIMIT,
+    AsCsv,
+    AsJson,
+    Before,
+    Books,
+    Limit,
+    Since,
+    Until,
+    more_hint,
+    not_found,
+    open_books,
+)
+from satmachine.cli.output import Column, emit_table, format_sats, print_json, print_line
+from satmachine.store import audit as audit_log
+from satmachine.store import books as audited
+from satmachine.store import reports
+
+if TYPE_CHECKING:
+    from satmachine.audit.breaks import Break
+    from satmachine.audit.wallets import Statement
+    from satmachine.config import Machine
+
+_HELP = """Prove where every sat is, from the books and against the wallets; leaves with 1 where anything is not right.
+
+Only reads, also while the daemon runs. Top-ups and withdrawals are told, and are no breaks.
+
+From cron: `satmachine audit --since 2d --json || mail ...`; once a week without --since.
+
+Examples:
+
+    satmachine audit
+
+    satmachine audit --offline --since 7d
+
+    satmachine audit log --author maria --since 30d
+"""
+
+_LOG_HELP = """List who changed what, and when, newest first.
+
+Examples:
+
+    satmachine audit log --since 7d
+
+    satmachine audit log --subject "settlement 12"
+
+    satmachine audit log --author maria --action settlement.refund --csv
+"""
+
+app = typer.Typer(invoke_without_command=True, help=_HELP)
+
+_BREAK_COLUMNS = (
+    Column("subject", "Where"),
+    Column("machine_id", "Machine", wide=True),
+    Column("kind", "Break"),
+    Column("detail", "What is wrong", fold=True),
+    Column("remedy", "What helps", fold=True),
+)
+
+_LOG_COLUMNS = (
+    Column("id", "Id"),
+    Column("at", "When"),
+    Column("actor", "Who"),
+    Column("action", "What"),
+    Column("subject", "Of what"),
+    Column("machine_id", "Machine", wide=True),
+    Column("reason", "Why", fold=True),
+    Column("before", "Before", wide=True, fold=True),
+    Column("after", "After", wide=True, fold=True),
+)
+
+
+@dataclass(slots=True)
+class _Report:
+    """What an audit found; `unread` are wallets that could not be read, with the reason."""
+
+    settlements: int = 0
+    payments: int = 0
+    breaks: list[Break] = field(default_factory=list)
+    wallets: list[Statement] = field(default_factory=list)
+    unread: dict[str, str] = field(default_factory=dict)
+
+
+@app.callback(help=_HELP)
+def audit(
+    ctx: typer.Context,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Only the books; no wallet is asked, no key read.")
+    ] = False,
+    since: Since = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prove, print, and leave with what was found: 1 a break, 4 a wallet that could not be read."""
+    if ctx.invoked_subcommand is not None:
+        return
+    with open_books(ctx) as books:
+        report = _prove(books, books.when(since) or 0, offline=offline)
+    if as_json:
+        print_json(asdict(report))
+    else:
+        _print_report(report)
+    if report.breaks:
+        raise typer.Exit(1)
+    if report.unread:
+        raise typer.Exit(4)
+
+
+@app.command("log", help=_LOG_HELP)
+def log(
+    ctx: typer.Context,
+    author: Annotated[str | None, typer.Option(metavar="NAME", help="Who did it; the daemon is 'daemon'.")] = None,
+    action: Annotated[str | None, typer.Option(help="What was done, like settlement.refund.")] = None,
+    subject: Annotated[str | None, typer.Option(help="Of what, like 'settlement 12'.")] = None,
+    machine: Annotated[str | None, typer.Option("--machine", metavar="ID", help="Of this machine.")] = None,
+    since: Since = None,
+    until: Until = None,
+    before: Before = None,
+    limit: Limit = DEFAULT_LIMIT,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """Print a page of the audit log."""
+    with open_books(ctx) as books:
+        books.require_machine(machine)
+        _require_visible(books, before)
+        wanted = audit_log.Wanted(
+            actor=author,
+            action=action,
+            subject=subject,
+            machine_id=machine,
+            since=books.when(since),
+            until=books.when(until, end=True),
+            before_id=before,
+            limit=limit,
+        )
+        rows, more = audit_log.find(books.conn, books.scope, wanted)
+    emit_table(
+        rows,
+        _LOG_COLUMNS,
+        json=as_json,
+        csv=as_csv,
+        title="Audit log",
+        empty="Nothing was changed like that.",
+        tz=books.tz,
+        keys=audit_log.COLUMNS,
+        more=more_hint(reports.Page(rows, audit_log.COLUMNS, more)),
+    )
+
+
+def _require_visible(books: Books, row_id: int | None) -> None:
+    """A row of nobody's machine can be named as the end of a page only where all operators are seen."""
+    if row_id is None:
+        return
+    machine_id = audit_log.machine_of(books.conn, row_id)
+    if books.scope is not None and (machine_id is None or not books.sees(machine_id)):
+        raise not_found("audit log entry", row_id)
+
+
+def _prove(books: Books, since: int, *, offline: bool) -> _Report:
+    from satmachine.audit.books import check_books
+
+    report = _Report()
+    if not offline:
+        import anyio
+
+        anyio.run(_prove_wallets, books, since, report)
+    report.breaks = check_books(books.conn, scope=books.scope, since=since) + report.breaks
+    for machine_id in reports.machine_ids(books.conn, books.scope):
+        counts = audited.counts(books.conn, machine_id)
+        report.settlements += counts["settlements"]
+        report.payments += counts["payments"]
+    return report
+
+
+async def _prove_wallets(books: Books, since: int, report: _Report) -> None:
+    """Every configured machine in scope; one wallet that cannot be read keeps no other from being read."""
+    from satmachine.audit.wallets import WalletAudit
+    from satmachine.errors import ConfigError, WalletError
+    from satmachine.wallet.lnbits import Lnbits
+
+    lnbits = books.config.lnbits
+    async with Lnbits(lnbits.url, timeout_s=lnbits.timeout_s, instance_id="audit") as client:
+        wallets = WalletAudit(client, books.config, books.now, since)
+        for machine in _machines(books):
+            try:
+                statement, breaks = await wallets.audit(machine, books.conn)
+            except (WalletError, ConfigError) as error:
+                report.unread[machine.id] = str(error)
+                continue
+            report.wallets.append(statement)
+            report.breaks += breaks
+
+
+def _machines(books: Books) -> list[Machine]:
+    return [machine for machine in books.config.machines if books.sees(machine.id)]
+
+
+def _print_report(report: _Report) -> None:
+    if report.breaks:
+        emit_table([asdict(broken) for broken in report.breaks], _BREAK_COLUMNS, title="Breaks")
+    for statement in report.wallets:
+        print_line(_told(statement))
+    for machine_id, why in report.unread.items():
+        print_line(f"{machine_id}: its wallet could not be read: {why}")
+    looked_at = f"{report.settlements} settlements, {report.payments} payments, {len(report.wallets)} wallets"
+    verdict = f"{len(report.breaks)} break(s)" if report.breaks else "every sat is accounted for"
+    print_line(f"{looked_at}: {verdict}.", style="bold")
+
+
+def _told(statement: Statement) -> str:
+    """One wallet in a sentence or two; what explains its balance beside the sales."""
+    parts = [f"{statement.machine_id}: balance {format_sats(statement.balance_sats)} sats"]
+    if statement.books_sats is not None:
+        parts.append(f"the books retain or owe {format_sats(statement.books_sats)}")
+    beside: dict[str, Any] = {
+        "top-ups and other income": statement.top_ups_sats,
+        "withdrawals": statement.withdrawals_sats,
+        "under way": statement.under_way_sats,
+        "accepted by a person": statement.accepted_sats,
+    }
+    parts += [f"{name} {format_sats(sats)}" for name, sats in beside.items() if sats]
+    parts += [f"could not look into the wallet of {payee}" for payee in statement.unseen_payees]
+    return "; ".join(parts)

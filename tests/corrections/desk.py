@@ -1,0 +1,214 @@
+"""A corrector on a real database, with a payer, a worker and a wallet that say what a test wants."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+
+from satmachine.config import Config, load
+from satmachine.models import Leg, LegStatus, Settlement
+from satmachine.settlements.corrector import Corrector
+from satmachine.settlements.land import Rules, land_claim
+from satmachine.settlements.payees import terms_for
+from satmachine.settlements.planning import Bounds, plan_settlement
+from satmachine.settlements.transition import Sighting, View
+from satmachine.store import corrections, legs, registry, settlements
+from satmachine.store.database import Store, atomic, connect, prepare
+from satmachine.store.intents import Intent
+from satmachine.wallet.lnbits import Lnbits
+from satmachine.wallet.rows import WalletPayment
+from tests.books import NOW, a_claim
+from tests.config.files import VALID
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MACHINE = "panajachel-1"
+HASH = "aa" * 32
+
+
+class SyncStore:
+    """`Store` on one connection, without threads."""
+
+    def __init__(self, conn: sqlite3.Connection) -> None:
+        self.conn = conn
+
+    async def read(self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return fn(self.conn, *args, **kwargs)
+
+    async def write(self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        with atomic(self.conn):
+            return fn(self.conn, *args, **kwargs)
+
+
+@dataclass
+class FakeWallet:
+    """What the machine's wallet shows for a sale; the reserve it wants for any invoice."""
+
+    rows: list[WalletPayment] = field(default_factory=list)
+    known_hashes: set[str] = field(default_factory=set)
+    reserve_sats: int = 0
+
+    async def find_by_settlement_key(self, key: str, prefix: str, tag: str) -> list[WalletPayment]:
+        return [row for row in self.rows if (row.leg_key or "").startswith(prefix)]
+
+    async def payments(self, key: str, *, payment_hash: str) -> list[object]:
+        return [payment_hash] if payment_hash in self.known_hashes else []
+
+    async def fee_reserve_sats(self, key: str, bolt11: str) -> int:
+        return self.reserve_sats
+
+
+@dataclass
+class Desk:
+    """One sale of the worked example, and the corrector."""
+
+    conn: sqlite3.Connection
+    config: Config
+    path: Path
+    wallet: FakeWallet = field(default_factory=FakeWallet)
+    views: dict[str, View] = field(default_factory=dict)
+    aside: list[int] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        store, lnbits = cast("Store", SyncStore(self.conn)), cast("Lnbits", self.wallet)
+        self.corrector = Corrector(store, lnbits, self, self, lambda: self.config, lambda: NOW)
+
+    # what the corrector needs of worker and payer
+
+    @asynccontextmanager
+    async def set_aside(self, settlement_id: int) -> AsyncIterator[None]:
+        self.aside.append(settlement_id)
+        yield
+
+    async def look_up(self, leg_id: int) -> View | None:
+        leg, invoice = legs.get(self.conn, leg_id)
+        return None if invoice is None else self.views.get(leg.leg, View(Sighting.ABSENT, Sighting.PENDING, False))
+
+    # what tests do
+
+    async def ask(self, action: str, settlement_id: int = 1, **params: object) -> str:
+        """Carry out a request as the daemon does. Raises what it is refused with."""
+        intent = Intent(
+            1, NOW, "maria", action, "", {"settlement_id": settlement_id, "reason": "jam", **params}, "open", None, None
+        )
+        return await self.corrector.actions[f"settlement.{action}"](intent)
+
+    def land(self, number: int = 1, **changes: Any) -> int:
+        """A proven sale that is not planned yet; returns its id."""
+        payment_hash = f"{number:064x}"
+        claim = replace(
+            a_claim(machine_id=MACHINE, payment_hash=payment_hash, fiat_amount_minor=180_000), **changes
+        )
+        with atomic(self.conn):
+            settlement_id = land_claim(self.conn, claim, Rules(True, 0), NOW).settlement_id
+            assert settlement_id is not None
+            settlements.mark_proven(
+                self.conn,
+                settlements.get(self.conn, settlement_id),
+                payment_hash=payment_hash,
+                settlement_key=payment_hash,
+                occurred_at=NOW,
+                proof="proven",
+                now=NOW,
+            )
+        return settlement_id
+
+    def plan(self, settlement_id: int = 1) -> Settlement:
+        """Plan what is to be planned."""
+        machine = self.config.machine(MACHINE)
+        assert machine is not None
+        with atomic(self.conn):
+            plan_settlement(
+                self.conn,
+                settlement_id,
+                terms_for(self.config, MACHINE),
+                Bounds(machine.max_commission_pct, machine.max_rate_deviation, None),
+                NOW,
+            )
+        return self.sale(settlement_id)
+
+    def sale(self, settlement_id: int = 1) -> Settlement:
+        return corrections.find(self.conn, settlement_id)
+
+    def legs(self, status: str | None = None, settlement_id: int = 1) -> dict[str, int]:
+        """The sale's legs as {"r1:super": sats}."""
+        found = legs.of_settlement(self.conn, settlement_id)
+        return {f"r{leg.revision}:{leg.leg}": leg.amount_sats for leg in found if status in (None, leg.status)}
+
+    def leg(self, name: str, settlement_id: int = 1) -> Leg:
+        """The latest leg of this name."""
+        return [leg for leg in legs.of_settlement(self.conn, settlement_id) if leg.leg == name][-1]
+
+    def invoice(self, name: str, *, sent: bool = True, settlement_id: int = 1) -> Leg:
+        """Give a leg an invoice, and send it."""
+        leg = self.leg(name, settlement_id)
+        with atomic(self.conn):
+            legs.begin_invoice(self.conn, leg, amount_sats=leg.amount_sats, internal=True, now=NOW)
+            legs.store_invoice(
+                self.conn,
+                leg.id,
+                1,
+                bolt11="lnbc1",
+                payment_hash=f"{leg.id:064d}",
+                amount_sats=leg.amount_sats,
+                expires_at=NOW + 86_400,
+            )
+            if sent:
+                assert legs.mark_sending(self.conn, self.leg(name, settlement_id), now=NOW)
+        return self.leg(name, settlement_id)
+
+    def fail(self, name: str, settlement_id: int = 1) -> None:
+        """Send a leg, and learn that LNbits refused it."""
+        leg = self.invoice(name, settlement_id=settlement_id)
+        with atomic(self.conn):
+            legs.postpone(self.conn, leg, status=LegStatus.FAILED, until=NOW + 60, error="not paid: no balance")
+            settlements.refresh_status(self.conn, settlement_id, NOW)
+
+    def pay(self, name: str, settlement_id: int = 1) -> None:
+        """Send a leg, and see it on both sides."""
+        leg = self.invoice(name, settlement_id=settlement_id)
+        with atomic(self.conn):
+            legs.complete(self.conn, leg, sent_sats=leg.amount_sats, fee_sats=0, preimage=None, now=NOW)
+
+    def pay_all(self, settlement_id: int = 1) -> None:
+        """Everything that is still to pay."""
+        for leg in corrections.unpaid_legs(self.conn, settlement_id):
+            self.pay(leg.leg, settlement_id)
+
+    def audit(self) -> list[tuple[str, str, str]]:
+        """(action, actor, reason) of the audit log."""
+        found = self.conn.execute("SELECT action, actor, reason FROM audit_log ORDER BY id")
+        return [(row["action"], row["actor"], row["reason"]) for row in found]
+
+
+def open_desk(folder: Path, config_text: str = VALID) -> Desk:
+    """A database that knows the registry, with LPs of 1000, 600 and 400 in the first machine."""
+    path = folder / "config.toml"
+    path.write_text(config_text, encoding="utf-8")
+    path.chmod(0o600)
+    config = load(path)
+    prepare(config.database.path)
+    conn = connect(config.database.path)
+    with atomic(conn):
+        registry.mirror(conn, config, NOW)
+    return Desk(conn, config, path)
+
+
+def add_provider(desk: Desk, label: str, amount_minor: int, confirmed_at: int = 1) -> None:
+    """An LP with one confirmed deposit."""
+    with atomic(desk.conn):
+        client_id = desk.conn.execute(
+            "INSERT INTO dca_clients (machine_id, label, person, mode, payee_kind, payee, created_at, created_by) "
+            "VALUES (?, ?, ?, 'flow', 'lightning_address', ?, 1, 'test')",
+            (MACHINE, label, label, f"{label}@example.org"),
+        ).lastrowid
+        desk.conn.execute(
+            "INSERT INTO dca_deposits (client_id, machine_id, amount_minor, currency, status, recorded_by, "
+            "recorded_at, decided_by, decided_at) VALUES (?, ?, ?, 'GTQ', 'confirmed', 'test', 1, 'test', ?)",
+            (client_id, MACHINE, amount_minor, confirmed_at),
+        )

@@ -1,0 +1,270 @@
+"""The wallet as second witness, old and lost databases, one payer: SPEC section 6 with a real LNbits and relay.
+
+Every test ends with the same proof from LNbits' own records (chaos/check.py).
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import anyio
+import pytest
+
+from chaos.check import changed_by_restart, debits, held, violations
+from chaos.world import World, open_world
+from satmachine.config import load
+from satmachine.demo.lnbits import LnbitsServer
+from satmachine.demo.machine import publish
+from satmachine.settlements.pay import payment_tag
+from satmachine.settlements.reconcile import Reconciler
+from satmachine.store.database import connect, open_store
+from satmachine.wallet.lnbits import Lnbits
+from tests.proxy import Fault, FaultProxy, matching
+
+pytestmark = pytest.mark.anyio
+
+LEGS = 6
+
+
+def rows(world: World, sql: str) -> list[tuple[object, ...]]:
+    with closing(connect(world.system.database_path, read_only=True)) as conn:
+        return [tuple(row) for row in conn.execute(sql)]
+
+
+async def announce_last(world: World, count: int) -> None:
+    for event in world.events[-count:]:
+        await publish([relay.url for relay in world.system.relays], event)
+
+
+# --- missed events
+
+
+async def test_sales_of_an_hour_without_daemon_are_landed_from_the_wallet_and_events_attach_later(
+    tmp_path: Path, lnbits: LnbitsServer
+) -> None:
+    async with open_world(tmp_path, lnbits) as world:
+        for _ in range(3):
+            await world.sell()  # the relay drops the event: nobody listens
+        await world.start()
+        facts = await world.settled()
+        assert violations(facts) == []
+        assert rows(world, "SELECT source, bitspire_event_id FROM dca_settlements") == [("wallet", None)] * 3
+
+        await announce_last(world, 3)
+        await world.until(lambda: len(rows(world, "SELECT 1 FROM dca_settlement_events")) == 3)
+        assert rows(world, "SELECT count(*) FROM dca_settlements WHERE bitspire_event_id IS NULL") == [(0,)]
+        assert changed_by_restart(facts, await world.settled()) == []
+        assert len(debits(facts)) == 3 * LEGS
+
+
+async def test_nothing_before_payouts_since_is_landed_for_payment(tmp_path: Path, lnbits: LnbitsServer) -> None:
+    async with open_world(tmp_path, lnbits, seed=False) as world:
+        for _ in range(5):
+            await world.sell(announce=False)
+        since = int(time.time()) + 2
+        text = world.system.config_path.read_text()
+        old = datetime(2020, 1, 1, tzinfo=UTC).isoformat()
+        world.system.config_path.write_text(text.replace(old, datetime.fromtimestamp(since, UTC).isoformat()))
+        world.seed_books()
+        past, world.sales[:] = list(world.sales), []
+        await anyio.sleep(max(0, since + 1 - time.time()))
+        await world.sell()
+        await world.start()
+        await world.until(lambda: bool(world.rest().settlements))
+        # An old sale that is announced now is not paid either: its payment is older.
+        late = dict(world.told[0])
+        await publish([world.system.relays[0].url], world.system.machines[0].signer.event(late))
+        await world.until(lambda: len(world.rest().settlements) == 2)
+        await world.until(lambda: all(row.status in ("processed", "held") for row in world.rest().settlements))
+
+        assert [row.why.split(":")[0] for row in world.rest().settlements if row.status == "held"] == [
+            "before_payouts_since"
+        ]
+        assert {row.payment_hash for row in world.rest().settlements} == {
+            world.sales[0].payment_hash,
+            past[0].payment_hash,
+        }
+        assert len(debits(await world.facts())) == LEGS
+
+
+async def test_without_payment_proof_the_wallet_only_reports(tmp_path: Path, lnbits: LnbitsServer) -> None:
+    settings = {"payouts": "require_payment_proof = false"}
+    async with open_world(tmp_path, lnbits, settings=settings) as world:
+        await world.sell(announce=False)
+        await world.start()
+        await world.until(lambda: bool(rows(world, "SELECT 1 FROM dca_unmatched_payments")))
+        assert rows(world, "SELECT count(*) FROM dca_settlements") == [(0,)]
+        await announce_last(world, 1)
+        await world.settled()
+        assert rows(world, "SELECT proof FROM dca_settlements") == [("waived",)]
+        facts = await world.facts()
+        assert len(debits(facts)) == LEGS
+        assert violations(facts) == []
+
+
+async def test_a_sale_that_says_more_than_was_paid_is_held(tmp_path: Path, lnbits: LnbitsServer) -> None:
+    async with open_world(tmp_path, lnbits) as world:
+        await world.start()
+        await world.sell(announce=False, with_extra=False)
+        lie = {**world.told[-1], "gross_sats": 300_000, "net_sats": 291_996}
+        await world.announce_until(lambda: bool(world.rest().settlements), content=lie)
+        await world.until(lambda: all(row.status == "held" for row in world.rest().settlements))
+        assert "payment_mismatch" in world.rest().settlements[0].why
+        assert debits(await world.facts()) == frozenset()
+
+
+# --- databases that are old or lost
+
+
+async def test_a_deleted_database_pays_nothing_again(tmp_path: Path, lnbits: LnbitsServer) -> None:
+    async with open_world(tmp_path, lnbits) as world:
+        for sats in (266_800, 123_457, 98_765):
+            await world.sell(sats=sats)
+        await world.start()
+        before = await world.settled()
+        assert len(debits(before)) == 3 * LEGS
+        world.kill()
+        world.delete_books()
+        world.seed_books()
+        await world.start()
+        after = await world.settled()
+        assert debits(after) == debits(before)
+        assert violations(after) == []
+        assert held(after) == []
+
+
+async def test_a_deleted_database_without_its_lps_goes_into_safe_mode(tmp_path: Path, lnbits: LnbitsServer) -> None:
+    async with open_world(tmp_path, lnbits) as world:
+        await world.sell()
+        await world.start()
+        before = await world.settled()
+        world.kill()
+        world.delete_books()
+        await world.start()
+        await world.until(lambda: world.system.database_path.exists() and bool(held(world.rest())))
+        [(safe_mode,)] = rows(world, "SELECT safe_mode FROM dca_wallets")
+        assert "dca:alice" in str(safe_mode)
+        assert "dca:alice" in str(held(world.rest()))
+        await world.sell()
+        await world.settled()
+        after = await world.facts()
+        assert debits(after) == debits(before), "in safe mode nothing at all is paid"
+
+
+async def test_a_database_from_yesterday_pays_nothing_again(tmp_path: Path, lnbits: LnbitsServer) -> None:
+    async with open_world(tmp_path, lnbits) as world:
+        await world.sell()
+        await world.start()
+        await world.settled()
+        backup = world.backup_books()
+        for _ in range(2):
+            await world.sell()
+        before = await world.settled()
+        world.kill()
+        world.restore_books(backup)
+        await world.start()
+        after = await world.settled()
+        assert debits(after) == debits(before)
+        assert len(debits(after)) == 3 * LEGS
+        assert violations(after) == []
+        assert held(after) == []
+
+
+# --- trouble with money and payees
+
+
+async def test_insufficient_balance_waits_and_goes_on_when_the_wallet_is_funded(
+    tmp_path: Path, lnbits: LnbitsServer
+) -> None:
+    async with open_world(tmp_path, lnbits) as world:
+        machine = world.system.machines[0]
+        await world.sell(announce=False)
+        await lnbits.pay_customer_invoice(world.system.wallets["owner"], 1_000, {}, "somebody withdraws")
+        await world.withdraw(machine, 200_000)
+        await world.start()
+        await world.until(lambda: any("insufficient" in leg.why.lower() for leg in world.rest().legs))
+        assert not world.settled_now
+        await lnbits.credit(machine.wallet.id, 200_000)
+        facts = await world.settled()
+        assert {leg.status for leg in facts.legs} == {"completed"}
+        assert len([key for key, _ in debits(facts) if key.startswith("sm1:")]) == LEGS
+
+
+async def test_a_payee_that_fails_never_delays_other_legs_or_machines(tmp_path: Path, lnbits: LnbitsServer) -> None:
+    async with open_world(tmp_path, lnbits, machines=2) as world:
+        world.system.key_file("alice").write_text("0" * 32)
+        for machine in world.system.machines:
+            for _ in range(3):
+                await world.sell(machine, announce=False)
+        await world.start()
+        await world.until(lambda: sum(leg.status == "completed" for leg in world.rest().legs) == 6 * (LEGS - 1))
+        failed = [leg for leg in world.rest().legs if leg.status != "completed"]
+        assert {leg.leg_key.rsplit(":", 1)[1] for leg in failed} == {"alice"}
+        assert violations(await world.facts()) == []
+
+
+async def test_a_429_storm_is_waited_out(tmp_path: Path, lnbits: LnbitsServer) -> None:
+    async with FaultProxy(lnbits.url, lambda _: Fault.NONE) as proxy:
+        async with open_world(tmp_path, lnbits, lnbits_url=proxy.url) as world:
+            await world.sell(announce=False)
+            await world.start()
+            await world.until(lambda: bool(world.rest().legs))
+            proxy.log.clear()
+            proxy.plan = matching(lambda request: "payments" in request.path, lambda _: Fault.TOO_MANY_REQUESTS)
+            await anyio.sleep(10)
+            assert len(proxy.log) < 40, "LNbits is left in peace while it refuses"
+            proxy.plan = lambda _: Fault.NONE
+            facts = await world.settled()
+            assert violations(facts) == []
+            assert len(debits(facts)) == LEGS
+
+
+# --- one payer
+
+
+async def test_a_second_daemon_on_the_same_database_is_refused(tmp_path: Path, lnbits: LnbitsServer) -> None:
+    async with open_world(tmp_path, lnbits) as world:
+        await world.start()
+        await world.system.wait_for_log("satmachine runs")
+        second = await anyio.to_thread.run_sync(
+            lambda: subprocess.run(
+                [sys.executable, "-m", "satmachine", "--config", str(world.system.config_path), "run"],
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+        )
+        assert second.returncode == 1
+        assert "another satmachine daemon" in second.stderr
+        assert "Two would pay twice" in second.stderr
+        assert world.alive
+
+
+async def test_payments_of_another_living_daemon_stop_this_one(tmp_path: Path, lnbits: LnbitsServer) -> None:
+    async with open_world(tmp_path, lnbits) as world:
+        config = load(world.system.config_path)
+        machine = config.machines[0]
+        wallet = world.system.machines[0].wallet
+        await lnbits.credit(wallet.id, 1_000)
+        key = f"sm1:{'ab' * 32}:r1:super"
+        async with Lnbits(lnbits.url, instance_id="another") as other:
+            invoice = await other.create_invoice(
+                world.system.wallets["super"].invoice_key,
+                amount_sats=21,
+                memo="x",
+                expiry_s=3600,
+                extra={},
+                external_id=key,
+            )
+            await other.pay(wallet.admin_key, invoice.bolt11, extra={"tag": payment_tag(machine)}, external_id=key)
+        async with open_store(world.system.database_path) as store, Lnbits(lnbits.url, instance_id="this") as client:
+            reconciler = Reconciler(store, client, lambda: config, lambda: int(time.time()))
+            sweep = await reconciler.sweep(machine)
+        assert sweep.safe_mode is not None
+        assert "another daemon" in sweep.safe_mode
+        assert sweep.adopted == 0
