@@ -309,7 +309,7 @@ CREATE TABLE dca_payments (
     CHECK ((status = 'held') = (hold_reason IS NOT NULL)),
     CHECK (status <> 'completed' OR (payment_hash IS NOT NULL AND sent_sats IS NOT NULL)),
     CHECK (status <> 'skipped' OR amount_sats = 0),
-    CHECK (leg_type <> 'dca' OR client_id IS NOT NULL),
+    CHECK (leg_type NOT IN ('dca', 'settlement') OR (client_id IS NOT NULL AND fiat_amount_minor IS NOT NULL)),
     FOREIGN KEY (settlement_id, machine_id) REFERENCES dca_settlements (id, machine_id)
 ) STRICT;
 CREATE INDEX dca_payments_due ON dca_payments (next_attempt_at) WHERE status IN ('pending', 'invoiced', 'sending', 'failed');
@@ -319,8 +319,10 @@ CREATE INDEX dca_payments_machine ON dca_payments (machine_id, planned_at);
 CREATE INDEX dca_payments_planned ON dca_payments (planned_at);
 
 CREATE TRIGGER dca_payments_keep_amount
-BEFORE UPDATE OF amount_sats, settlement_id, machine_id, leg_key, leg_type, client_id ON dca_payments
+BEFORE UPDATE OF amount_sats, fiat_amount_minor, effective_at, settlement_id, machine_id, leg_key, leg_type, client_id
+ON dca_payments
 WHEN NEW.amount_sats <> OLD.amount_sats OR NEW.settlement_id IS NOT OLD.settlement_id
+  OR NEW.fiat_amount_minor IS NOT OLD.fiat_amount_minor OR NEW.effective_at <> OLD.effective_at
   OR NEW.machine_id <> OLD.machine_id OR NEW.leg_key <> OLD.leg_key OR NEW.leg_type <> OLD.leg_type
   OR NEW.client_id IS NOT OLD.client_id
 BEGIN SELECT RAISE(ABORT, 'a planned leg never changes its amount or its identity'); END;
@@ -364,6 +366,9 @@ CREATE TABLE dca_clients (
     payee              TEXT    NOT NULL,                -- the address, or the file in which the key is kept
     autoforward        TEXT,                            -- a Lightning address
     autoforward_key_file TEXT,                          -- the file in which the admin key of the LP's wallet is kept
+    -- Running totals, kept by trigger, so that planning a sale need not add up a machine's whole history.
+    confirmed_minor    INTEGER NOT NULL DEFAULT 0 CHECK (confirmed_minor >= 0),  -- of confirmed deposits
+    used_minor         INTEGER NOT NULL DEFAULT 0 CHECK (used_minor >= 0),       -- of dca and settlement legs that are not voided
     created_at         INTEGER NOT NULL,
     created_by         TEXT    NOT NULL,
     removed_at         INTEGER,
@@ -401,6 +406,18 @@ CREATE TRIGGER dca_deposits_no_update BEFORE UPDATE ON dca_deposits WHEN OLD.sta
 BEGIN SELECT RAISE(ABORT, 'a confirmed or rejected deposit is an audit record: it never changes'); END;
 CREATE TRIGGER dca_deposits_no_delete BEFORE DELETE ON dca_deposits WHEN OLD.status <> 'pending'
 BEGIN SELECT RAISE(ABORT, 'a confirmed or rejected deposit is an audit record: it is never deleted'); END;
+
+CREATE TRIGGER dca_clients_confirmed_insert AFTER INSERT ON dca_deposits WHEN NEW.status = 'confirmed'
+BEGIN UPDATE dca_clients SET confirmed_minor = confirmed_minor + NEW.amount_minor WHERE id = NEW.client_id; END;
+CREATE TRIGGER dca_clients_confirmed_update AFTER UPDATE OF status ON dca_deposits WHEN NEW.status = 'confirmed'
+BEGIN UPDATE dca_clients SET confirmed_minor = confirmed_minor + NEW.amount_minor WHERE id = NEW.client_id; END;
+CREATE TRIGGER dca_clients_used_insert AFTER INSERT ON dca_payments
+WHEN NEW.leg_type IN ('dca', 'settlement') AND NEW.status NOT IN ('voided', 'skipped')
+BEGIN UPDATE dca_clients SET used_minor = used_minor + NEW.fiat_amount_minor WHERE id = NEW.client_id; END;
+CREATE TRIGGER dca_clients_used_update AFTER UPDATE OF status ON dca_payments
+WHEN NEW.leg_type IN ('dca', 'settlement') AND NEW.status IN ('voided', 'skipped')
+ AND OLD.status NOT IN ('voided', 'skipped')
+BEGIN UPDATE dca_clients SET used_minor = used_minor - NEW.fiat_amount_minor WHERE id = NEW.client_id; END;
 
 -- ---------------------------------------------------------------------------------------------------------
 -- Telemetry

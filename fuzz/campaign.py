@@ -16,13 +16,14 @@ from pathlib import Path
 
 _LONGEST_INPUT = 8192
 _PACKAGES = ["satmachine"]
+_CHILD = "--in-this-process"
 
 
 def main() -> int:
     """Every target that was asked for, one after the other."""
+    if sys.argv[1:2] == [_CHILD]:
+        _fuzz(*sys.argv[2:])
     options = _options()
-    if options.only:
-        _fuzz(options.only, options.arguments)
     from fuzz.targets import TARGETS
 
     unknown = set(options.targets) - set(TARGETS)
@@ -39,8 +40,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("targets", nargs="*", metavar="TARGET", help="which; all without")
     parser.add_argument("--runs", type=int, default=100_000, help="inputs for each target")
     parser.add_argument("--seconds", type=int, default=0, help="stop a target after this long; 0: never")
-    parser.add_argument("--only", help=argparse.SUPPRESS)
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -61,7 +60,7 @@ def _campaign(name: str, runs: int, seconds: int) -> tuple[int, bool]:
     log = folder / "log"
     began = time.monotonic()
     with log.open("wb") as output:
-        command = [sys.executable, "-m", "fuzz.campaign", "--only", name, "--", *arguments]
+        command = [sys.executable, "-m", "fuzz.campaign", _CHILD, name, *arguments]
         failed = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False).returncode != 0
     text = log.read_text(errors="replace")
     done = _figure(r"number_of_executed_units: (\d+)", text)
@@ -90,7 +89,7 @@ def _figure(pattern: str, text: str) -> int:
     return int(found[-1]) if found else 0
 
 
-def _fuzz(name: str, arguments: list[str]) -> None:
+def _fuzz(name: str, *arguments: str) -> None:
     """In the child: instrument what is imported, and hand over to libFuzzer, which does not come back."""
     import atheris
 

@@ -23,11 +23,13 @@ from satmachine.config import Config, Machine, load
 from satmachine.errors import ConfigError, DatabaseBusy, SatmachineError, StoreError, WalletError
 from satmachine.failpoints import failpoint
 from satmachine.intents import IntentDesk
+from satmachine.logs import about
 from satmachine.models import Claim, LandingResult, LegStatus, Rejection
 from satmachine.nostr.keys import parse_secret_key, public_key_of
 from satmachine.nostr.lane import Received
 from satmachine.nostr.limits import Limits
 from satmachine.nostr.pool import RelayPool
+from satmachine.ops.watch import Watch
 from satmachine.settlements.corrector import Corrector
 from satmachine.settlements.land import KIND_SETTLEMENT, Landing, Rules, land_event
 from satmachine.settlements.pay import Payer
@@ -54,8 +56,11 @@ SWEEPS_AT_ONCE = 4
 FIRST_RESWEEP_S = 5.0
 
 
-async def run_daemon(config: Config, *, ready: Callable[[], None] = lambda: None) -> None:
-    """Run until SIGTERM or SIGINT. Raises ConfigError, StoreError (DaemonRunning) before anything has started."""
+async def run_daemon(config: Config, reload_due: Callable[[], bool] = lambda: False) -> None:
+    """Run until SIGTERM or SIGINT. Raises ConfigError, StoreError (DaemonRunning) before anything has started.
+
+    `reload_due` tells of a SIGHUP that came before the daemon listened to signals.
+    """
     config_problems = _key_problems(config)
     if config_problems:
         raise ConfigError(str(config.path), config_problems)
@@ -64,7 +69,7 @@ async def run_daemon(config: Config, *, ready: Callable[[], None] = lambda: None
             daemon = Daemon(store, config)
             await daemon.register()
             async with daemon.wired():
-                await daemon.serve(ready)
+                await daemon.serve(reload_due)
 
 
 @dataclass(slots=True)
@@ -123,12 +128,15 @@ class Daemon:
                 ),
                 since=resume.get,
             )
+            self.watch = Watch(self._store, self.config, self._now, self.pool.health, lambda: lnbits.latency_s)
             yield
 
-    async def serve(self, ready: Callable[[], None]) -> None:
+    async def serve(self, reload_due: Callable[[], bool]) -> None:
         """Every task of the daemon, until it is asked to stop."""
         async with anyio.create_task_group() as tasks:
             await tasks.start(self._listen_to_signals)
+            if reload_due():
+                await self.reload()
             log.info(
                 "satmachine runs: %d machine(s), %d relay(s), database %s",
                 len(self._config.machines),
@@ -142,10 +150,14 @@ class Daemon:
                 self._carry_out_intents,
                 self._record_health,
                 self._expire_telemetry,
+                self.watch.keep_pulse,
+                self.watch.tell_systemd,
+                self.watch.keep_metrics,
+                self.watch.keep_heartbeat,
             ):
                 tasks.start_soon(self._forever, task)
-            ready()
             await self._stopping.wait()
+            self.watch.stopping()
             log.info("stopping: no new work is begun; calls in flight get %d s", int(STOP_GRACE_S))
             with anyio.move_on_after(STOP_GRACE_S) as self._grace:
                 await self.worker.finish()
@@ -199,8 +211,7 @@ class Daemon:
             raise
         except Exception:
             log.exception("event %s of %s cannot be landed", item.event.id, machine.id)
-            surprise = Rejection("internal_error", "satmachine itself failed on this event; see the log, then retry it")
-            return (await self._store.write(_land_all, [(item, machine, surprise)], self._now()))[0]
+            return (await self._store.write(_land_all, [(item, machine, _SURPRISE)], self._now()))[0]
 
     def _author(self, item: Received) -> Machine | None:
         machine = self._config.machine_by_pubkey(item.event.pubkey)
@@ -211,7 +222,11 @@ class Daemon:
     def _read(self, item: Received, machine: Machine) -> Claim | Rejection | None:
         nostr = self._config.nostr
         window = Window(nostr.max_event_age_s, nostr.max_future_s)
-        claim = read_event(item.event, machine, key=self._key, window=window, now=item.received_at)
+        try:
+            claim = read_event(item.event, machine, key=self._key, window=window, now=item.received_at)
+        except Exception:
+            log.exception("event %s of %s cannot be read", item.event.id, machine.id)
+            return _SURPRISE
         self._not_for_us += claim is None
         return claim
 
@@ -241,24 +256,29 @@ class Daemon:
             machine = self._config.machine_by_pubkey(item.event.pubkey)
             if machine is None:
                 continue
-            content = read_content(item.event, encrypted=machine.encrypted, key=self._key)
-            record = (
-                content
-                if isinstance(content, Rejection)
-                else beacons.read(
-                    item.event,
-                    machine.id,
-                    item.received_at,
-                    content=content,
-                    currency=machine.currency,
-                    max_future_s=self._config.nostr.max_future_s,
-                )
-            )
+            record = self._read_telemetry(item, machine)
             if isinstance(record, Rejection):
                 unusable.append((item, machine, record))
             else:
                 records.append(record)
         await self._store.write(_store_telemetry, records, unusable)
+
+    def _read_telemetry(self, item: Received, machine: Machine) -> telemetry_store.Record | Rejection:
+        try:
+            content = read_content(item.event, encrypted=machine.encrypted, key=self._key)
+            if isinstance(content, Rejection):
+                return content
+            return beacons.read(
+                item.event,
+                machine.id,
+                item.received_at,
+                content=content,
+                currency=machine.currency,
+                max_future_s=self._config.nostr.max_future_s,
+            )
+        except Exception:
+            log.exception("telemetry %s of %s cannot be read", item.event.id, machine.id)
+            return _SURPRISE
 
     async def _expire_telemetry(self) -> None:
         await retention.run(self._store, lambda: self._config.telemetry.keep_days, self._now)
@@ -302,6 +322,9 @@ class Daemon:
             return False
         except StoreError as error:
             log.error("machine %s: sweep not recorded: %s", machine.id, error)  # noqa: TRY400 - the message says it all
+            return False
+        except Exception:
+            log.exception("machine %s: its sweep ended with a surprise; the other machines go on", machine.id)
             return False
         if sweep.safe_mode is not None:
             log.critical("machine %s is in safe mode, nothing is paid: %s", machine.id, sweep.safe_mode)
@@ -356,6 +379,13 @@ class Daemon:
 
     async def reload(self) -> None:
         """Read the file again; a bad one changes nothing (SPEC section 3)."""
+        self.watch.reloading()
+        try:
+            await self._reload()
+        finally:
+            self.watch.reloaded()
+
+    async def _reload(self) -> None:
         try:
             config = load(self._config.path)
             problems = _key_problems(config) + _unchangeable(self._config, config)
@@ -369,20 +399,31 @@ class Daemon:
         self.pool.update(relays_of(config))
         self.worker.wake()
         log.info("configuration reloaded: %d machine(s), %d relay(s)", len(config.machines), len(relays_of(config)))
+        kept = [machine.id for machine in config.machines if machine.wallet.admin_key.kind == "credential"]
+        if kept:
+            log.info(
+                "the wallet keys of %s are as they were at start, when systemd read them (LoadCredential): "
+                "after a change of a key's file, restart",
+                ", ".join(kept),
+            )
 
     # --- the only place that catches everything
 
     async def _guard(self, item: Item, run: Callable[[], Awaitable[None]]) -> None:
         """Run one piece of work; a surprise in it is logged and postpones just that row."""
-        try:
-            await run()
-        except DatabaseBusy as error:
-            log.warning("%s %d: %s", item.kind, item.id, error)
-            await anyio.sleep(1)
-        except Exception:
-            log.exception("%s %d of %s: a surprise; it is tried again in a minute", item.kind, item.id, item.machine_id)
-            with anyio.move_on_after(5):
-                await self._postpone_surprise(item)
+        leg = item.id if item.kind == "leg" else None
+        with about(settlement=item.settlement_id, machine=item.machine_id, leg=leg):
+            try:
+                await run()
+            except DatabaseBusy as error:
+                log.warning("%s %d: %s", item.kind, item.id, error)
+                await anyio.sleep(1)
+            except Exception:
+                log.exception(
+                    "%s %d of %s: a surprise; it is tried again in a minute", item.kind, item.id, item.machine_id
+                )
+                with anyio.move_on_after(5):
+                    await self._postpone_surprise(item)
 
     async def _postpone_surprise(self, item: Item) -> None:
         error = "satmachine itself failed on this; see the log"
@@ -415,6 +456,9 @@ def relays_of(config: Config) -> dict[str, frozenset[str]]:
             authors.setdefault(url, set()).add(machine.pubkey)
     return {url: frozenset(keys) for url, keys in authors.items()}
 
+
+#: What becomes of an event that the code itself fails on: it is kept, and nobody else's waits for it.
+_SURPRISE = Rejection("internal_error", "satmachine itself failed on this event; see the log, then retry it")
 
 _Ready = tuple[Received, Machine, Claim | Rejection | None]
 
@@ -457,12 +501,14 @@ def _rules(machine: Machine) -> Rules:
 
 def _report_landing(item: Received, machine: Machine, outcome: Landing | Rejection | None) -> None:
     event_id = item.event.id
-    if isinstance(outcome, Rejection):
-        log.warning("event %s of %s is in quarantine: %s", event_id, machine.id, outcome.detail)
-    elif outcome is not None and outcome.result is LandingResult.LANDED:
-        log.info("settlement %s of %s: landed from event %s", outcome.settlement_id, machine.id, event_id)
-    elif outcome is not None and outcome.result is not LandingResult.DUPLICATE:
-        log.info("settlement %s of %s: %s event %s", outcome.settlement_id, machine.id, outcome.result, event_id)
+    settlement_id = outcome.settlement_id if isinstance(outcome, Landing) else None
+    with about(settlement=settlement_id, machine=machine.id, event=event_id):
+        if isinstance(outcome, Rejection):
+            log.warning("event %s of %s is in quarantine: %s", event_id, machine.id, outcome.detail)
+        elif outcome is not None and outcome.result is LandingResult.LANDED:
+            log.info("settlement %s of %s: landed from event %s", settlement_id, machine.id, event_id)
+        elif outcome is not None and outcome.result is not LandingResult.DUPLICATE:
+            log.info("settlement %s of %s: %s event %s", settlement_id, machine.id, outcome.result, event_id)
 
 
 def _register(conn: sqlite3.Connection, config: Config, now: int) -> None:
@@ -487,6 +533,7 @@ def _unchangeable(old: Config, new: Config) -> list[str]:
         ("[database] path", old.database.path, new.database.path),
         ("[lnbits] url", old.lnbits.url, new.lnbits.url),
         ("[nostr] secret_key", old.nostr.secret_key, new.nostr.secret_key),
+        ("[metrics] listen", old.metrics.listen, new.metrics.listen),
     )
     return [f"{name} cannot be changed by a reload: restart the daemon" for name, a, b in pairs if a != b]
 

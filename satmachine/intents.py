@@ -66,7 +66,9 @@ class IntentDesk:
         except SatmachineError as error:
             status, result = "refused", str(error)
         await self._store.write(intents.finish, intent.id, status, result, self._now())
-        log.info("%s asked for %s of %s: %s", intent.actor, intent.action, intent.subject, result)
+        kind, _, record_id = intent.subject.partition(" ")
+        extra = {kind: record_id} if kind in ("settlement", "machine") else {}
+        log.info("%s asked for %s of %s: %s", intent.actor, intent.action, intent.subject, result, extra=extra)
 
     async def _settle_balance(self, intent: intents.Intent) -> str:
         return await self._store.write(payout.carry_out, intent.params, intent.actor, self._now())

@@ -28,7 +28,7 @@ def check_books(conn: sqlite3.Connection, *, scope: str | None = None, since: in
         (Kind.LEG_FIAT, _leg_fiat(conn)),
     ):
         found += [make_break(kind, row) for row in rows if row["at"] >= since]
-    found += [make_break(Kind.OVERDRAWN, row) for row in _overdrawn(conn)]
+    found += _balances(conn)
     mine = set(reports.machine_ids(conn, scope))
     return [broken for broken in found if broken.machine_id in mine]
 
@@ -61,15 +61,19 @@ def _leg_fiat(conn: sqlite3.Connection) -> Iterator[Record]:
             yield {**leg, "expected_minor": expected_minor, "found_minor": leg["fiat_amount_minor"]}
 
 
-def _overdrawn(conn: sqlite3.Connection) -> Iterator[Record]:
-    """No LP has ever been given more than was confirmed."""
+def _balances(conn: sqlite3.Connection) -> Iterator[Break]:
+    """Balances recompute from their rows, and no LP has been given more than was confirmed."""
+    wrong = set(balances.wrong_totals(conn))
     for balance in balances.find(conn, removed=True):
+        facts = {
+            "subject": f"client {balance.client_id}",
+            "machine_id": balance.machine_id,
+            "client_id": balance.client_id,
+            "label": balance.label,
+            "confirmed_minor": balance.confirmed_minor,
+            "used_minor": balance.spent_minor + balance.reserved_minor,
+        }
+        if balance.client_id in wrong:
+            yield make_break(Kind.BALANCE, facts)
         if balance.available_minor < 0:
-            yield {
-                "subject": f"client {balance.client_id}",
-                "machine_id": balance.machine_id,
-                "client_id": balance.client_id,
-                "label": balance.label,
-                "confirmed_minor": balance.confirmed_minor,
-                "used_minor": balance.spent_minor + balance.reserved_minor,
-            }
+            yield make_break(Kind.OVERDRAWN, facts)

@@ -24,6 +24,7 @@ class Kind(StrEnum):
     LEG_KEY = "leg_key"
     STATUS = "status"
     LEG_FIAT = "leg_fiat"
+    BALANCE = "balance"
     OVERDRAWN = "overdrawn"
     UNKNOWN_PAYMENT = "unknown_payment"
     SALE_MISSING = "sale_missing"
@@ -95,6 +96,10 @@ _WORDS: dict[Kind, tuple[str, str]] = {
     Kind.LEG_FIAT: (
         "{leg} of {amount_sats} sats counts {found_minor} minor units, it should be {expected_minor}",
         _STOP,
+    ),
+    Kind.BALANCE: (
+        "the running totals of {label} are not the sums of its deposits and payments",
+        "satmachine clients statement {client_id}",
     ),
     Kind.OVERDRAWN: (
         "{label} has {confirmed_minor} minor units confirmed, but {used_minor} spent or reserved",

@@ -6,6 +6,8 @@ A noun's module is imported when the noun is used, so that `--help` and every re
 from __future__ import annotations
 
 import importlib
+import io
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -161,4 +163,8 @@ def root(
 
 def main() -> None:
     """Entry point of the `satmachine` script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A machine's text may hold what the terminal's encoding, or any, cannot: it is shown as an escape.
+            stream.reconfigure(errors="backslashreplace")
     app()

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import signal
+from types import FrameType
 from typing import Annotated
 
 import typer
+
+from satmachine import logs
+from satmachine.logs import LogFormat
 
 
 def run(
     ctx: typer.Context,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log everything.")] = False,
+    log_format: Annotated[
+        LogFormat | None, typer.Option("--log-format", help="How the log looks; else as [log] format says.")
+    ] = None,
 ) -> None:
     """Run the daemon in the foreground until SIGTERM or Ctrl-C.
 
@@ -18,14 +27,33 @@ def run(
 
     Example:  satmachine --config /etc/satmachine/config.toml run
     """
+    hangups = _Hangups()
+    signal.signal(signal.SIGHUP, hangups.note)
+
     import anyio
 
-    from satmachine import logs
     from satmachine.config import find_config, load, warnings
     from satmachine.daemon import run_daemon
+    from satmachine.hardening import forbid_core_dumps
 
-    logs.set_up(verbose=verbose)
+    forbid_core_dumps()
+    logs.set_up(verbose=verbose, log_format=log_format or LogFormat.TEXT)
     config = load(find_config(ctx.obj.config_path))
+    logs.set_up(verbose=verbose, log_format=log_format or LogFormat(config.log.format))
     for warning in warnings(config):
-        typer.echo(f"Warning: {warning}", err=True)
-    anyio.run(run_daemon, config)
+        logging.getLogger(__name__).warning(warning)
+    anyio.run(run_daemon, config, hangups.seen)
+
+
+class _Hangups:
+    """SIGHUP from the first moment on: it would end the process; one that comes this early is made up for."""
+
+    def __init__(self) -> None:
+        self._seen = False
+
+    def note(self, _number: int, _frame: FrameType | None) -> None:
+        self._seen = True
+
+    def seen(self) -> bool:
+        """Whether one came before the daemon listened."""
+        return self._seen

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from satmachine.config import Secret
+from satmachine.config.check import open_to_others
 from satmachine.config.formats import lightning_address, lnurl
 from satmachine.errors import ConfigError
 
@@ -52,6 +53,8 @@ def key_file(path: Path, option: str) -> str:
         Secret("file", absolute, source=option, place=option).resolve({})
     except ConfigError as error:
         raise ValueError("; ".join(error.problems)) from None
+    for problem in open_to_others(Path(absolute)):
+        raise ValueError(f"{option}: {problem}")
     return absolute
 
 

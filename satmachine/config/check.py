@@ -65,10 +65,18 @@ def warnings(config: Config) -> list[str]:
     """What is allowed but deserves a second look, one sentence each."""
     return [
         *_file_warnings(config),
+        *_writable_warnings(config),
         *_transport_warnings(config),
         *_payout_warnings(config),
         *_machine_warnings(config),
     ]
+
+
+def open_to_others(path: Path) -> list[str]:
+    """What is wrong with a key file that every user of this host may open, with the remedy; nothing for others."""
+    if not _mode(path) & 0o007:
+        return []
+    return [f"{path} is open to every user of this host: chmod o= {shlex.quote(str(path))}"]
 
 
 def _file_warnings(config: Config) -> Iterator[str]:
@@ -77,6 +85,18 @@ def _file_warnings(config: Config) -> Iterator[str]:
             f"{config.path} holds secrets as plain text and other users may read it: "
             f"chmod 600 {shlex.quote(str(config.path))}"
         )
+
+
+def _writable_warnings(config: Config) -> Iterator[str]:
+    """Who may write the file names the payees; who may write a folder may exchange what is in it."""
+    if _mode(config.path) & 0o022:
+        yield (
+            f"other users may write {config.path}, and so decide who is paid: "
+            f"chmod go-w {shlex.quote(str(config.path))}"
+        )
+    folder = config.path.parent
+    if _mode(folder) & 0o022 and not _mode(folder) & stat.S_ISVTX:
+        yield f"other users may exchange files in {folder}: chmod go-w {shlex.quote(str(folder))}"
 
 
 def _transport_warnings(config: Config) -> Iterator[str]:
@@ -121,8 +141,8 @@ def _machine_warnings(config: Config) -> Iterator[str]:
 def _open_file(secret: Secret, environ: Mapping[str, str]) -> Iterator[str]:
     """A key file that every user of the host may read. systemd itself guards the files of credentials."""
     path = secret.path(environ) if secret.kind == "file" else None
-    if path is not None and _mode(path) & 0o007:
-        yield f"{secret.place}: {path} is open to every user of this host: chmod o= {shlex.quote(str(path))}"
+    if path is not None:
+        yield from (f"{secret.place}: {problem}" for problem in open_to_others(path))
 
 
 def _is_nostr_key(key: str) -> bool:

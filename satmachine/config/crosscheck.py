@@ -22,6 +22,7 @@ def cross_problems(document: Document) -> Iterator[str]:
     yield from _duplicates(document, "machines", "npub")
     yield from _unknown_operators(document)
     yield from _undecryptable(document)
+    yield from _unsendable(document)
     yield from _shared_wallets(document)
 
 
@@ -48,6 +49,13 @@ def _unknown_operators(document: Document) -> Iterator[str]:
             hint = nearest(operator, known) or "; add an [[operators]] table with this id"
             place = place_of(document, ("machines", index, "operator"))
             yield f"{place} names {quoted(operator)}, and there is no such operator{hint}"
+
+
+def _unsendable(document: Document) -> Iterator[str]:
+    nostr, alerts = document.get("nostr"), document.get("alerts")
+    if isinstance(alerts, Mapping) and "npub" in alerts and isinstance(nostr, Mapping) and "secret_key" not in nostr:
+        place = place_of(document, ("alerts", "npub"))
+        yield f'{place} asks for direct messages, which need a "secret_key" in [nostr] to be signed with: add it there'
 
 
 def _undecryptable(document: Document) -> Iterator[str]:

@@ -66,6 +66,14 @@ def http_url(text: str) -> str:
     return _normalised(parts)
 
 
+def host_port(text: str) -> str:
+    """Where a server listens: an address and a port."""
+    host, _, port = text.strip().rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
+        raise ValueError('must be an address and a port, like "127.0.0.1:9477"')
+    return f"{host}:{port}"
+
+
 def lightning_address(text: str) -> str:
     """A Lightning address, in small letters (LUD-16)."""
     match = _LIGHTNING_ADDRESS.fullmatch(text.strip().lower())

@@ -261,6 +261,37 @@ class Telemetry(Table):
     keep_days: Annotated[int, Field(ge=1, le=36_500)] = 90
 
 
+class Log(Table):
+    """How the daemon logs."""
+
+    format: Literal["text", "json"] = "text"
+
+
+class Metrics(Table):
+    """What monitors can read. Nothing is served or sent unless it is asked for here."""
+
+    listen: Annotated[str, AfterValidator(formats.host_port)] | None = None
+    textfile: FilePath | None = None
+    heartbeat_url: Secret | None = None
+    heartbeat_every_s: Annotated[Seconds, Field(ge=10)] = 60
+
+
+class Alerts(Table):
+    """What the operator is told of, and how. Without a channel, alarms are in the log and in the books only."""
+
+    webhook_url: Secret | None = None
+    command: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    npub: Annotated[str, AfterValidator(_npub)] | None = None
+    relays: Relays = ()
+    machine_silent_after_s: Annotated[Seconds, Field(ge=60)] = 1_800
+    relay_quiet_after_s: Annotated[Seconds, Field(ge=10)] = 600
+    wallet_unreachable_after_s: Annotated[Seconds, Field(ge=10)] = 300
+    wallet_low_sats: Annotated[int, Field(ge=1, le=_MAX_SATS)] | None = None
+    cassette_low_pct: Pct = Decimal("0.2")
+    clear_after_s: Annotated[Seconds, Field(ge=10)] = 900
+    check_books_every_s: Annotated[Seconds, Field(ge=60)] = 21_600
+
+
 @dataclass(frozen=True, slots=True)
 class Ruleset:
     """The effective splits of a machine, and whose they are. `none` has no splits: the sats are retained."""
@@ -280,6 +311,9 @@ class Config(Table):
     reconcile: Reconcile = Reconcile()
     lnurl: Lnurl = Lnurl()
     telemetry: Telemetry = Telemetry()
+    log: Log = Log()
+    metrics: Metrics = Metrics()
+    alerts: Alerts = Alerts()
     operators: Annotated[tuple[Operator, ...], Field(strict=False)] = ()
     machines: Annotated[tuple[Machine, ...], Field(strict=False)] = ()
 

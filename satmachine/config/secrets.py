@@ -130,6 +130,11 @@ class Secret:
             with path.open("rb") as file:
                 octets = file.read(_MAX_SECRET_BYTES + 1)
         except FileNotFoundError:
+            if self._kind == "credential":
+                raise self._error(
+                    f"which systemd has not handed to this service: add LoadCredential={self._reference}:/path to "
+                    "the unit, then restart it (a reload is not enough: credentials are read at start)"
+                ) from None
             raise self._error("which does not exist: create it, or correct the name") from None
         except PermissionError:
             raise self._error(

@@ -175,6 +175,7 @@ def _land_new(conn: sqlite3.Connection, claim: Claim, rules: Rules, now: int, ev
             "fallback_commission_pct (lamassu-next#44 adds these fields to the machine)",
             settlement_id,
             claim.machine_id,
+            extra={"settlement": settlement_id, "machine": claim.machine_id},
         )
     return Landing(LandingResult.LANDED, settlement_id)
 

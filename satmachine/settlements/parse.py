@@ -252,7 +252,10 @@ def _text(fields: Mapping[str, object], key: str, *, maximum: int) -> str | None
 
 def _kept_json(fields: Mapping[str, object], key: str) -> str | None:
     value = fields.get(key)
-    return None if value is None else json.dumps(value, default=_json_number, ensure_ascii=False)
+    if value is None:
+        return None
+    # JSON can escape half a surrogate pair, which is no text and fits into no database.
+    return json.dumps(value, default=_json_number, ensure_ascii=False).encode(errors="replace").decode()
 
 
 def _json_number(value: object) -> object:

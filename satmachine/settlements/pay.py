@@ -304,7 +304,8 @@ class Payer:
         invoice = job.invoice
         assert invoice is not None
         assert invoice.bolt11 is not None
-        if not await self._store.write(legs.mark_sending, job.leg, now=self._now()):
+        paused = self._config().payouts.paused  # since this leg was taken up: the red button holds at once
+        if paused or not await self._store.write(legs.mark_sending, job.leg, now=self._now()):
             raise Superseded
         failpoint("pay.sending")
         answer = await self._lnbits.pay(

@@ -40,7 +40,10 @@ class Outcome:
 def plan_settlement(
     conn: sqlite3.Connection, settlement_id: int, terms: Terms, bounds: Bounds, now: int
 ) -> Outcome | None:
-    """Plan a proven settlement in one transaction; None where there is nothing to plan (any more)."""
+    """Plan a proven settlement in one transaction; None where there is nothing to plan (any more).
+
+    Whatever the plan says, the transaction fails where it would use more than the proven incoming payment.
+    """
     settlement = settlements.get(conn, settlement_id)
     if settlement.status != "pending" or settlement.proof == "waiting" or settlement.planned_at is not None:
         return None
@@ -63,7 +66,10 @@ def plan_settlement(
     legs.insert_planned(conn, settlement, plan.legs, revision=settlement.revision, now=now)
     settlements.retain(conn, settlement_id, settlement.revision, plan.retained, now)
     settlements.refresh_status(conn, settlement_id, now)
-    return Outcome(settlements.get(conn, settlement_id))
+    planned = settlements.get(conn, settlement_id)
+    used_sats = legs.used_sats(conn, settlement_id) + planned.retained_sats
+    assert used_sats <= planned.gross_sats, f"settlement {settlement_id} would use {used_sats} sats: more than came in"
+    return Outcome(planned)
 
 
 def _paid_before(conn: sqlite3.Connection, settlement: Settlement) -> list[PaidBefore]:

@@ -18,6 +18,9 @@ from satmachine.settlements.correcting import Author, allowed
 from satmachine.settlements.plan import Terms, plan_distribution, plan_splits, plan_super
 from satmachine.store import audit, corrections, legs, notes, positions, settlements
 
+#: The parts of a plan, by the beginning of their legs' names.
+_PARTS = ("super", "split", "dca")
+
 #: Reasons that can pass; the others are the customer's, or too small to pay.
 _MAY_PASS = frozenset(
     {
@@ -59,14 +62,16 @@ def propose(conn: sqlite3.Connection, settlement: Settlement, terms: Terms, wish
     )
     planned: list[PlannedLeg] = []
     drawn: list[Retained] = []
-    for part in ("super", "split", "dca"):
-        entries = [entry for entry in corrections.ledger(conn, settlement.id) if _belongs(entry, part)]
+    retained = corrections.ledger(conn, settlement.id)
+    for part in _PARTS:
+        entries = [entry for entry in retained if _belongs(entry, part)]
         part_sats = sum(entry.amount_sats for entry in entries)
         part_legs = [leg for leg in _plan_part(conn, seen, part, part_sats, terms) if leg.amount_sats]
         planned += part_legs
         drawn += draw(entries, sum(leg.amount_sats for leg in part_legs))
     if not planned:
-        raise Refused(_nothing(settlement, seen, wish))
+        may_pass = any(_belongs(entry, part) for entry in retained for part in _PARTS)
+        raise Refused(_nothing(seen, wish, may_pass=may_pass))
     return Proposal(seen, tuple(planned), tuple(drawn))
 
 
@@ -129,13 +134,13 @@ def _plan_part(
     return plan_distribution(replace(settlement, net_sats=sats), lps)[0]
 
 
-def _nothing(settlement: Settlement, seen: Settlement, wish: Wish) -> str:
-    if settlement.retained_sats == settlement.undispensed_sats:
-        return f"settlement {settlement.id} retains nothing that could be shared out"
+def _nothing(seen: Settlement, wish: Wish, *, may_pass: bool) -> str:
+    if not may_pass:
+        return f"settlement {seen.id} retains nothing that could be shared out"
     if seen.exchange_rate == 0:
         why = "its rate is unknown: state it with --rate"
     elif wish.as_of is None:
         why = "nobody had a balance at the time of the sale: --balances now counts what was confirmed since"
     else:
         why = "nobody has a balance, or a payee"
-    return f"nothing of what settlement {settlement.id} retains can be shared out now; {why}"
+    return f"nothing of what settlement {seen.id} retains can be shared out now; {why}"

@@ -34,6 +34,11 @@ def of_client(conn: sqlite3.Connection, client_id: int, *, as_of: int | None = N
     return balance
 
 
+def wrong_totals(conn: sqlite3.Connection) -> list[int]:
+    """Clients whose running totals are not the sums of their rows: none, unless somebody has changed the file."""
+    return [int(row["id"]) for row in conn.execute(_WRONG_TOTALS)]
+
+
 def movements(conn: sqlite3.Connection, client_id: int) -> list[Movement]:
     """Everything that moved a client's balance, in the order of time; deposits before the sales of their second."""
     return [rows.load(Movement, row) for row in conn.execute(_MOVEMENTS, (client_id,))]
@@ -49,30 +54,36 @@ def latest_rate(conn: sqlite3.Connection, machine_id: str) -> str | None:
     return None if row is None else str(row["exchange_rate"])
 
 
+# The totals of `dca_clients` are of now; what came after `as_of` is taken off them again, so that no answer adds up the
+# whole history. Open legs are few, and have an index of their own; what is used and not open is spent.
 _BALANCES = """
 WITH client AS MATERIALIZED (
-    SELECT c.id, c.machine_id, c.label, c.person, m.currency
+    SELECT c.id, c.machine_id, c.label, c.person, c.confirmed_minor, c.used_minor, m.currency
     FROM dca_clients c JOIN dca_machines m ON m.id = c.machine_id
     WHERE (?1 IS NULL OR c.id = ?1) AND (?2 IS NULL OR c.machine_id = ?2) AND (?3 IS NULL OR c.person = ?3)
       AND (?4 OR c.status <> 'removed') AND (?5 IS NULL OR m.operator_id = ?5)
 ),
-deposit AS (
-    SELECT d.client_id, sum(d.amount_minor) AS confirmed_minor
-    FROM client c CROSS JOIN dca_deposits d ON d.client_id = c.id
-    WHERE d.status = 'confirmed' AND (?6 IS NULL OR d.decided_at <= ?6) GROUP BY d.client_id
+open_leg AS MATERIALIZED (
+    SELECT client_id, sum(fiat_amount_minor) AS reserved_minor FROM dca_payments
+    WHERE status NOT IN ('completed', 'skipped', 'voided') AND leg_type IN ('dca', 'settlement')
+      AND (?6 IS NULL OR effective_at <= ?6) GROUP BY client_id
 ),
-leg AS (
-    SELECT p.client_id, sum(CASE p.status WHEN 'completed' THEN p.fiat_amount_minor ELSE 0 END) AS spent_minor,
-           sum(CASE p.status WHEN 'completed' THEN 0 ELSE p.fiat_amount_minor END) AS reserved_minor
-    FROM client c CROSS JOIN dca_payments p ON p.client_id = c.id
-    WHERE p.leg_type IN ('dca', 'settlement') AND p.status NOT IN ('voided', 'skipped')
-      AND (?6 IS NULL OR p.effective_at <= ?6) GROUP BY p.client_id
+moment AS (
+    SELECT c.*, coalesce(o.reserved_minor, 0) AS reserved_minor,
+           CASE WHEN ?6 IS NULL THEN 0 ELSE (
+               SELECT coalesce(sum(d.amount_minor), 0) FROM dca_deposits d
+               WHERE d.client_id = c.id AND d.status = 'confirmed' AND d.decided_at > ?6
+           ) END AS confirmed_later,
+           CASE WHEN ?6 IS NULL THEN 0 ELSE (
+               SELECT coalesce(sum(p.fiat_amount_minor), 0) FROM dca_payments p
+               WHERE p.client_id = c.id AND p.effective_at > ?6
+                 AND p.leg_type IN ('dca', 'settlement') AND p.status NOT IN ('voided', 'skipped')
+           ) END AS used_later
+    FROM client c LEFT JOIN open_leg o ON o.client_id = c.id
 )
-SELECT c.id AS client_id, c.machine_id, c.label, c.person, c.currency,
-       coalesce(d.confirmed_minor, 0) AS confirmed_minor,
-       coalesce(l.spent_minor, 0) AS spent_minor, coalesce(l.reserved_minor, 0) AS reserved_minor
-FROM client c LEFT JOIN deposit d ON d.client_id = c.id LEFT JOIN leg l ON l.client_id = c.id
-ORDER BY c.machine_id, c.label
+SELECT id AS client_id, machine_id, label, person, currency, confirmed_minor - confirmed_later AS confirmed_minor,
+       used_minor - used_later - reserved_minor AS spent_minor, reserved_minor
+FROM moment ORDER BY machine_id, label
 """
 
 _MOVEMENTS = """
@@ -84,4 +95,14 @@ SELECT effective_at, CASE leg_type WHEN 'dca' THEN 'purchase' ELSE 'payout' END,
        -fiat_amount_minor, coalesce(sent_sats, amount_sats), coalesce(fee_sats, 0), exchange_rate, status, '', 1
 FROM dca_payments WHERE client_id = ?1 AND leg_type IN ('dca', 'settlement') AND status NOT IN ('voided', 'skipped')
 ORDER BY at, step, kind, id
+"""
+
+_WRONG_TOTALS = """
+SELECT id FROM dca_clients c
+WHERE confirmed_minor <> (
+    SELECT coalesce(sum(amount_minor), 0) FROM dca_deposits d WHERE d.client_id = c.id AND d.status = 'confirmed'
+) OR used_minor <> (
+    SELECT coalesce(sum(fiat_amount_minor), 0) FROM dca_payments p
+    WHERE p.client_id = c.id AND leg_type IN ('dca', 'settlement') AND status NOT IN ('voided', 'skipped')
+) ORDER BY id
 """

@@ -26,10 +26,8 @@ _COUNTED = (
 )
 
 _SALE = "'settlement ' || s.id AS subject, s.machine_id, s.id AS settlement_id, s.occurred_at AS at"
-_LEG = (
-    "CASE WHEN p.settlement_id IS NULL THEN 'payment ' || p.id ELSE 'settlement ' || p.settlement_id END AS subject, "
-    "p.machine_id, p.settlement_id, p.planned_at AS at, 'r' || p.revision || ':' || p.leg AS leg, p.status"
-)
+_SUBJECT = "CASE WHEN p.settlement_id IS NULL THEN 'payment ' || p.id ELSE 'settlement ' || p.settlement_id END"
+_LEG = f"{_SUBJECT} AS subject, p.machine_id, p.settlement_id, p.planned_at AS at, 'r' || p.revision || ':' || p.leg AS leg, p.status"
 
 _SUMS = f"""
 WITH legs AS (
@@ -168,14 +166,14 @@ def proven_sales(conn: sqlite3.Connection, machine_id: str, *, before: int) -> l
 
 
 def completed_legs(conn: sqlite3.Connection, machine_id: str, *, since: int, before: int) -> list[tuple[Leg, Record]]:
-    """Completed legs that this machine's wallet has paid, planned since a moment, with what was sent."""
+    """Completed legs that this machine's wallet has paid, planned since a moment; each with the facts of a break."""
     found = conn.execute(
-        f"SELECT p.*, {_LEG}, p.leg AS plain_leg, i.internal FROM dca_payments p JOIN dca_invoices i "
+        f"SELECT p.*, {_SUBJECT} AS subject, i.internal FROM dca_payments p JOIN dca_invoices i "
         "ON i.payment_id = p.id AND i.payment_hash = p.payment_hash WHERE p.machine_id = ? AND p.status = 'completed' "
         "AND p.leg_type <> 'autoforward' AND p.planned_at >= ? AND p.completed_at < ?",
         (machine_id, since, before),
     )
-    return [(rows.load(Leg, row), {**dict(row)}) for row in found]
+    return [(rows.load(Leg, row), {**dict(row), "leg": f"r{row['revision']}:{row['leg']}"}) for row in found]
 
 
 def invoices_of(conn: sqlite3.Connection, machine_id: str) -> dict[str, Record]:

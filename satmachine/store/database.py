@@ -64,8 +64,8 @@ def prepare(path: Path, *, busy_timeout_s: int = 30) -> None:
     Raises DatabaseNewer for a file of a later version, StoreError for one that cannot be used.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _as_file_errors(path):
-        # SQLite itself would open it to every user of the host, and keep a group that may write from writing.
+    if not path.exists():
+        # SQLite itself would let every user of the host read it, and no group write to it, whatever the umask.
         path.touch(mode=0o660)
     conn = _open(path, busy_timeout_s=busy_timeout_s)
     try:

@@ -94,6 +94,17 @@ def due(conn: sqlite3.Connection, now: int, machines: Collection[str], *, per_pa
     return [rows.load(Leg, row) for row in found]
 
 
+def used_sats(conn: sqlite3.Connection, settlement_id: int) -> int:
+    """What the legs of a sale, of every revision, take out of its machine's wallet: sent and fees, or the amount."""
+    row = conn.execute(
+        "SELECT coalesce(sum(CASE status WHEN 'completed' THEN sent_sats + coalesce(fee_sats, 0) ELSE amount_sats END), "
+        "0) AS total FROM dca_payments WHERE settlement_id = ? AND leg_type <> 'autoforward' "
+        "AND status NOT IN ('voided', 'skipped')",
+        (settlement_id,),
+    ).fetchone()
+    return int(row["total"])
+
+
 def begin_invoice(conn: sqlite3.Connection, leg: Leg, *, amount_sats: int, internal: bool, now: int) -> int | None:
     """Commit that a new generation's invoice will be asked for; None where the leg's state has changed."""
     generation = leg.generation + 1

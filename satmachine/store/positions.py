@@ -30,27 +30,25 @@ def of_sale(conn: sqlite3.Connection, machine_id: str, *, occurred_at: int) -> l
     return positions
 
 
-# Legs count from the moment they are planned (reserved) until they are voided; `effective_at` is the sale's time.
+# The totals of `dca_clients` are of now; what came after the sale is taken off them again. That keeps planning quick
+# however long a machine's history is: only what is newer than the sale, or of its day, is looked at. Legs count from
+# the moment they are planned (reserved) until they are voided.
 _POSITIONS = """
-WITH client AS MATERIALIZED (SELECT * FROM dca_clients WHERE machine_id = ?1 AND status = 'active'),
-deposit AS (
-    SELECT d.client_id, sum(d.amount_minor) AS now_minor,
-           sum(CASE WHEN d.decided_at <= ?2 THEN d.amount_minor ELSE 0 END) AS then_minor
-    FROM client c CROSS JOIN dca_deposits d ON d.client_id = c.id WHERE d.status = 'confirmed' GROUP BY d.client_id
-),
-used AS (
-    SELECT p.client_id, sum(p.fiat_amount_minor) AS now_minor,
-           sum(CASE WHEN p.effective_at <= ?2 THEN p.fiat_amount_minor ELSE 0 END) AS then_minor,
-           sum(CASE WHEN p.effective_at >= ?3 AND p.effective_at < ?4 AND p.leg_type = 'dca'
-                    THEN p.fiat_amount_minor ELSE 0 END) AS today_minor
-    FROM client c CROSS JOIN dca_payments p ON p.client_id = c.id
-    WHERE p.leg_type IN ('dca', 'settlement') AND p.status NOT IN ('voided', 'skipped')
-    GROUP BY p.client_id
-)
 SELECT c.id, c.label, c.mode, c.payee_kind, c.payee, c.daily_limit_minor,
-       coalesce(d.now_minor, 0) AS confirmed_now, coalesce(d.then_minor, 0) AS confirmed_then,
-       coalesce(u.now_minor, 0) AS used_now, coalesce(u.then_minor, 0) AS used_then,
-       coalesce(u.today_minor, 0) AS used_today
-FROM client c LEFT JOIN deposit d ON d.client_id = c.id LEFT JOIN used u ON u.client_id = c.id
-ORDER BY c.label
+       c.confirmed_minor AS confirmed_now, c.used_minor AS used_now,
+       c.confirmed_minor - (
+           SELECT coalesce(sum(d.amount_minor), 0) FROM dca_deposits d
+           WHERE d.client_id = c.id AND d.status = 'confirmed' AND d.decided_at > ?2
+       ) AS confirmed_then,
+       c.used_minor - (
+           SELECT coalesce(sum(p.fiat_amount_minor), 0) FROM dca_payments p
+           WHERE p.client_id = c.id AND p.effective_at > ?2
+             AND p.leg_type IN ('dca', 'settlement') AND p.status NOT IN ('voided', 'skipped')
+       ) AS used_then,
+       CASE c.mode WHEN 'fixed' THEN (
+           SELECT coalesce(sum(p.fiat_amount_minor), 0) FROM dca_payments p
+           WHERE p.client_id = c.id AND p.effective_at >= ?3 AND p.effective_at < ?4
+             AND p.leg_type = 'dca' AND p.status NOT IN ('voided', 'skipped')
+       ) END AS used_today
+FROM dca_clients c WHERE c.machine_id = ?1 AND c.status = 'active' ORDER BY c.label
 """

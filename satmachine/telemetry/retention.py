@@ -18,10 +18,10 @@ INTERVAL_S = 3_600.0
 DAY_S = 86_400
 
 #: A step that keeps the writer longer than this is followed by smaller ones.
-TARGET_STEP_S = 0.03
+TARGET_STEP_S = 0.02
 #: Rows that are deleted, or pages that are given back, in one step.
-MIN_STEP, MAX_STEP = 20, 5_000
-_MAX_PAGES = 500
+MIN_STEP, MAX_STEP = 20, 2_000
+_MAX_PAGES = 200
 
 
 async def run(store: Store, keep_days: Callable[[], int], now: Callable[[], int]) -> None:

@@ -133,6 +133,11 @@ class Lnbits:
 
     # --- what it is
 
+    @property
+    def latency_s(self) -> float | None:
+        """How long LNbits took for its last answer; None before the first."""
+        return self._http.latency_s
+
     async def probe(self, key: str) -> Capabilities:
         """Find out, by trying, whether `external_id` works; any key of this LNbits will do.
 

@@ -146,7 +146,7 @@ def parse_payment(row: object) -> WalletPayment:
         amount_msat=integer(row, "amount"),
         fee_msat=abs(integer(row, "fee")),
         status=_STATUS.get(_text(row, "status"), Answer.UNKNOWN),
-        memo=_optional_text(row, "memo") or "",
+        memo=_storable(_optional_text(row, "memo") or ""),
         tag=_optional_text(row, "tag"),
         extra=_extra(row),
         external_id=_optional_text(row, "external_id"),
@@ -173,6 +173,11 @@ def _text(row: Mapping[str, object], name: str) -> str:
 
 def _optional_text(row: Mapping[str, object], name: str) -> str | None:
     return None if row.get(name) is None else _text(row, name)
+
+
+def _storable(text: str) -> str:
+    """Without halves of surrogate pairs: JSON can escape them, no database takes them."""
+    return text.encode(errors="replace").decode()
 
 
 def _extra(row: Mapping[str, object]) -> Mapping[str, object]:

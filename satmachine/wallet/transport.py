@@ -12,7 +12,7 @@ import re
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Final, NoReturn
 
 import anyio
@@ -55,6 +55,8 @@ class LnbitsHttp:
         self._owned = http is None
         self._http = http or httpx.AsyncClient(limits=httpx.Limits(keepalive_expiry=_KEEPALIVE_EXPIRY_S))
         self._slots = anyio.Semaphore(max_concurrency)
+        #: How long the last complete answer took; None before the first.
+        self.latency_s: float | None = None
         self._gates: dict[str, _Gate] = {}  # by path: that is what LNbits counts, whatever the method
 
     async def aclose(self) -> None:
@@ -94,6 +96,7 @@ class LnbitsHttp:
         return HttpAnswer(answer.status, None, answer.detail, gate.refused(sent_at, answer.retry_after_s))
 
     async def _exchange(self, request: httpx.Request, key: str, timeout_s: float) -> HttpAnswer:
+        sent_at = anyio.current_time()
         try:
             with anyio.fail_after(timeout_s + _CONNECT_TIMEOUT_S):
                 response = await self._http.send(request, stream=True)
@@ -105,6 +108,7 @@ class LnbitsHttp:
             raise self._unavailable(request, f"did not finish within {timeout_s:.0f} s") from error
         except httpx.RequestError as error:
             raise self._unavailable(request, f"failed ({type(error).__name__})") from error
+        self.latency_s = anyio.current_time() - sent_at
         parsed = parse_json(content)
         detail = _detail(parsed, content).replace(key, "***")
         return HttpAnswer(response.status_code, parsed, detail, _retry_after_s(response))
@@ -152,7 +156,7 @@ def parse_json(content: bytes) -> object:
     """The JSON with floats as Decimal; None for everything else (`null` is no answer either)."""
     try:
         return json.loads(content, parse_float=Decimal, parse_constant=_no_constant)
-    except (ValueError, RecursionError):  # broken, not UTF-8, an absurd number; or nested without end
+    except (ValueError, InvalidOperation, RecursionError):  # broken, not UTF-8; absurd numbers; nested without end
         return None
 
 

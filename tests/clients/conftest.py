@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from satmachine.store import balances
 from tests.books import fresh_books
 
 
@@ -15,3 +16,4 @@ from tests.books import fresh_books
 def books(tmp_path: Path) -> Iterator[sqlite3.Connection]:
     with fresh_books(tmp_path) as conn:
         yield conn
+        assert balances.wrong_totals(conn) == []

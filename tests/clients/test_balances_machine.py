@@ -176,6 +176,7 @@ class BalancesMachine(RuleBasedStateMachine):
 
     @invariant()
     def balances_are_the_recomputed_ones_and_never_below_zero(self) -> None:
+        assert balances.wrong_totals(self.books) == []
         for found in balances.find(self.books):
             assert found == self.recomputed(found.client_id, None)
             assert found.available_minor >= 0

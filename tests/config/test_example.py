@@ -17,7 +17,18 @@ from satmachine.config import Config, load, warnings
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 
 #: Optional values without a default: the example shows one.
-EXAMPLES_ONLY = {"machines.daily_limit_sats", "machines.relays"}
+EXAMPLES_ONLY = {
+    "machines.daily_limit_sats",
+    "machines.relays",
+    "metrics.listen",
+    "metrics.textfile",
+    "metrics.heartbeat_url",
+    "alerts.webhook_url",
+    "alerts.command",
+    "alerts.npub",
+    "alerts.relays",
+    "alerts.wallet_low_sats",
+}
 
 
 def everything() -> dict[str, Any]:
@@ -46,7 +57,7 @@ def values_at(value: Any, dotted: str) -> list[Any]:
             found
             for table in tables
             if step in table
-            for found in (table[step] if isinstance(table[step], list) and step != "relays" else [table[step]])
+            for found in (table[step] if isinstance(table[step], list) and step not in {"relays", "command"} else [table[step]])
         ]
     assert isinstance(value, list)
     return value

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
+import anyio
+
 from satmachine.config import Config, load
 from satmachine.models import Leg, LegStatus, Settlement
 from satmachine.settlements.corrector import Corrector
@@ -98,12 +100,14 @@ class Desk:
         )
         return await self.corrector.actions[f"settlement.{action}"](intent)
 
+    def do(self, action: str, settlement_id: int = 1, **params: object) -> str:
+        """`ask` where no event loop runs."""
+        return anyio.run(lambda: self.ask(action, settlement_id, **params))
+
     def land(self, number: int = 1, **changes: Any) -> int:
         """A proven sale that is not planned yet; returns its id."""
         payment_hash = f"{number:064x}"
-        claim = replace(
-            a_claim(machine_id=MACHINE, payment_hash=payment_hash, fiat_amount_minor=180_000), **changes
-        )
+        claim = replace(a_claim(machine_id=MACHINE, payment_hash=payment_hash, fiat_amount_minor=180_000), **changes)
         with atomic(self.conn):
             settlement_id = land_claim(self.conn, claim, Rules(True, 0), NOW).settlement_id
             assert settlement_id is not None
@@ -191,7 +195,7 @@ def open_desk(folder: Path, config_text: str = VALID) -> Desk:
     path = folder / "config.toml"
     path.write_text(config_text, encoding="utf-8")
     path.chmod(0o600)
-    config = load(path)
+    config = load(path, environ={name: name.lower() for name in ("WALLET_1", "SUPER_KEY", "OWNER_KEY")})
     prepare(config.database.path)
     conn = connect(config.database.path)
     with atomic(conn):

@@ -140,7 +140,7 @@ def a_settlement(status: SettlementStatus, *, planned_at: int | None = 1) -> Set
     return replace(blank, id=12, status=status, hold_reason=hold, gross_sats=266_800, planned_at=planned_at)
 
 
-@pytest.mark.parametrize(("status", "command"), product(SettlementStatus, Command))
+@pytest.mark.parametrize(("status", "command"), [*product(SettlementStatus, Command)])
 def test_every_status_against_every_command(status: SettlementStatus, command: Command) -> None:
     expected = STATES[status].get(command)
     said = refusal(command, a_settlement(status))
@@ -154,7 +154,5 @@ def test_every_status_against_every_command(status: SettlementStatus, command: C
     ("status", "words"),
     [(SettlementStatus.PENDING, "not planned yet"), (SettlementStatus.PARTIAL, "before the customer's payment")],
 )
-def test_what_was_never_planned_has_nothing_to_give_out(
-    command: Command, status: SettlementStatus, words: str
-) -> None:
+def test_what_was_never_planned_has_nothing_to_give_out(command: Command, status: SettlementStatus, words: str) -> None:
     assert words in (refusal(command, a_settlement(status, planned_at=None)) or "")

@@ -86,7 +86,9 @@ async def test_a_failed_sale_is_corrected_to_half_paid_anew_and_the_rest_refunde
     paid = {leg.leg: leg.amount_sats for leg in legs_of(system) if leg.status == "completed"}
     assert paid == HALF_LEGS
     assert {leg.status for leg in legs_of(system) if leg.revision == 1} == {"voided"}
-    said = await cli(system, "settlements", "partial-dispense", "1", "--fraction", "1", "--reason", "no", "--yes", code=1)
+    said = await cli(
+        system, "settlements", "partial-dispense", "1", "--fraction", "1", "--reason", "no", "--yes", code=1
+    )
     assert said == ""
 
     customer, invoice = await customer_invoice(system, 100_000)

@@ -1,0 +1,133 @@
+"""Metrics for Prometheus, by its own client library: served over HTTP, or written to a file for the node exporter.
+
+A scrape shows the latest look at the books (at most 15 s old) and never touches the database itself.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from threading import Thread
+from types import TracebackType
+from typing import Self
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import CollectorRegistry, start_http_server, write_to_textfile
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from satmachine import __version__
+from satmachine.nostr.health import RelayHealth, RelayState
+from satmachine.store.standing import Standing
+
+log = logging.getLogger(__name__)
+
+SETTLEMENT_STATUSES = ("pending", "held", "processed", "errored", "partial", "refunded")
+LEG_STATUSES = ("pending", "invoiced", "sending", "completed", "failed", "held", "voided", "skipped")
+
+
+class Exposition(Collector):
+    """What is shown to Prometheus. As a context manager it serves on `listen` ("host:port"), if that is given."""
+
+    def __init__(self, listen: str | None = None) -> None:
+        self._listen = listen
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._shown: tuple[Metric, ...] = ()
+        self._server: tuple[WSGIServer, Thread] | None = None
+        self._registry.register(self)
+
+    def __enter__(self) -> Self:
+        if self._listen is not None:
+            host, _, port = self._listen.rpartition(":")
+            try:
+                self._server = start_http_server(int(port), host.strip("[]"), self._registry)
+            except OSError as error:
+                log.error("[metrics] listen = %s: nothing is served there: %s", self._listen, error)  # noqa: TRY400
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._server is not None:
+            server, thread = self._server
+            server.shutdown()
+            server.server_close()
+            thread.join(5)
+
+    def collect(self) -> Iterable[Metric]:
+        """For the client library, on its own thread: one reference to values that never change."""
+        return self._shown
+
+    def show(self, found: Standing, relays: Sequence[RelayHealth], latency_s: float | None, now: int) -> None:
+        """Take over a new look; `now` is Unix seconds."""
+        self._shown = (*_books(found, now), *_wallets(found, latency_s), *_relays(relays), _version())
+
+    def write(self, path: Path) -> None:
+        """Write it to a file, atomically; a folder that is missing or closed is logged."""
+        try:
+            write_to_textfile(str(path), self._registry)
+        except OSError as error:
+            log.error("[metrics] textfile %s cannot be written: %s", path, error.strerror)  # noqa: TRY400
+
+
+def _books(found: Standing, now: int) -> Iterable[Metric]:
+    yield _family("settlements", "Sales by status.", "status", dict.fromkeys(SETTLEMENT_STATUSES, 0), found.settlements)
+    yield _family("legs", "Payments by status.", "status", dict.fromkeys(LEG_STATUSES, 0), found.legs)
+    yield _family("quarantined", "Messages in quarantine by reason (rejects).", "reason", {}, found.quarantined)
+    age_s = 0 if found.oldest_pending_at is None else max(0, now - found.oldest_pending_at)
+    yield _gauge("oldest_pending_seconds", "Age of the oldest sale that is in work; 0 without one.", age_s)
+    yield _gauge("database_bytes", "Size of the database.", found.database_bytes)
+
+
+def _wallets(found: Standing, latency_s: float | None) -> Iterable[Metric]:
+    balance = GaugeMetricFamily("satmachine_wallet_balance_sats", "A machine's wallet, in sats.", labels=["machine"])
+    up = GaugeMetricFamily("satmachine_wallet_up", "1 while a machine's wallet answers.", labels=["machine"])
+    safe = GaugeMetricFamily("satmachine_safe_mode", "1 while a machine pays nothing (safe mode).", labels=["machine"])
+    for wallet in found.wallets:
+        if wallet.balance_sats is not None:
+            balance.add_metric([wallet.machine_id], wallet.balance_sats)
+        up.add_metric([wallet.machine_id], int(wallet.reachable))
+        safe.add_metric([wallet.machine_id], int(wallet.safe_mode is not None))
+    yield from (balance, up, safe)
+    if latency_s is not None:
+        yield _gauge("lnbits_latency_seconds", "How long LNbits took for its last answer.", latency_s)
+
+
+def _relays(relays: Sequence[RelayHealth]) -> Iterable[Metric]:
+    up = GaugeMetricFamily("satmachine_relay_up", "1 while subscribed.", labels=["relay"])
+    quiet = GaugeMetricFamily("satmachine_relay_quiet", "1 while it misses what others bring.", labels=["relay"])
+    latency = GaugeMetricFamily("satmachine_relay_latency_seconds", "Its last ping.", labels=["relay"])
+    events = CounterMetricFamily("satmachine_relay_events", "Events that it brought first.", labels=["relay"])
+    copies = CounterMetricFamily("satmachine_relay_duplicates", "Events that had come before.", labels=["relay"])
+    shed = CounterMetricFamily("satmachine_relay_shed", "Telemetry dropped beyond its budget.", labels=["relay"])
+    faults = CounterMetricFamily("satmachine_relay_faults", "Messages refused.", labels=["relay", "fault"])
+    for relay in relays:
+        up.add_metric([relay.url], int(relay.state is RelayState.SUBSCRIBED))
+        quiet.add_metric([relay.url], int(relay.quiet))
+        if relay.latency_ms is not None:
+            latency.add_metric([relay.url], relay.latency_ms / 1000)
+        events.add_metric([relay.url], relay.events)
+        copies.add_metric([relay.url], relay.duplicates)
+        shed.add_metric([relay.url], relay.shed)
+        for fault, count in relay.faults.items():
+            faults.add_metric([relay.url, str(fault)], count)
+    yield from (up, quiet, latency, events, copies, shed, faults)
+
+
+def _version() -> Metric:
+    family = GaugeMetricFamily("satmachine_info", "The program that runs.", labels=["version"])
+    family.add_metric([__version__], 1)
+    return family
+
+
+def _gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"satmachine_{name}", text, value=value)
+
+
+def _family(name: str, text: str, label: str, none: Mapping[str, int], counts: Mapping[str, int]) -> Metric:
+    """A gauge per word; words that may occur are 0 rather than missing, so that alarms can be written on them."""
+    family = GaugeMetricFamily(f"satmachine_{name}", text, labels=[label])
+    for word, count in {**none, **counts}.items():
+        family.add_metric([word], count)
+    return family

@@ -1,0 +1,182 @@
+"""Every kind of break, planted in a copy of right books, is found and named; and right books have none."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from satmachine.audit.books import check_books
+from satmachine.audit.breaks import Break, Kind, make_break
+from satmachine.cli.main import app
+from satmachine.store import books
+from satmachine.store.database import atomic, connect
+from tests.corrections.desk import Desk, add_provider, open_desk
+
+#: Kinds that only the wallets can show; tests/corrections/test_with_daemon.py and test_wallets.py plant those.
+OF_WALLETS = {
+    Kind.SALE_MISSING,
+    Kind.NOT_DEBITED,
+    Kind.NOT_CREDITED,
+    Kind.PAID_BUT_VOIDED,
+    Kind.WALLET_SUM,
+}
+
+#: Kind, what is done to the books, and what else that must break.
+PLANTED: list[tuple[Kind, str, set[Kind]]] = [
+    (Kind.CONSERVATION, "UPDATE dca_payments SET amount_sats = 1 WHERE id = 1", {Kind.NO_EVIDENCE, Kind.OVERPAID}),
+    (
+        Kind.CONSERVATION,
+        "UPDATE dca_payments SET status = 'voided', completed_at = NULL WHERE id = 1",
+        {Kind.VOIDED_UNPROVEN},
+    ),
+    (Kind.CONSERVATION, "DELETE FROM dca_retained", {Kind.RETAINED_SUM}),
+    (Kind.FIGURES, "UPDATE dca_settlements SET net_sats = net_sats + 1 WHERE id = 1", set()),
+    (Kind.FIGURES, "UPDATE dca_settlements SET operator_fee_sats = 1 WHERE id = 1", set()),
+    (
+        Kind.FIRST_STAGE,
+        "UPDATE dca_settlements SET platform_fee_sats = platform_fee_sats + 1, "
+        "operator_fee_sats = operator_fee_sats - 1 WHERE id = 1",
+        set(),
+    ),
+    (Kind.RETAINED_SUM, "UPDATE dca_settlements SET retained_sats = 7 WHERE id = 1", set()),
+    (
+        Kind.RETAINED_NEGATIVE,
+        "INSERT INTO dca_retained (settlement_id, revision, reason, leg, amount_sats, created_at) "
+        "VALUES (2, 1, 'voided_leg', 'split:nobody', -10, 1), (2, 1, 'undispensed', '', 10, 1)",
+        set(),
+    ),
+    (Kind.NO_EVIDENCE, "UPDATE dca_invoices SET sent_at = NULL WHERE payment_id = 1", set()),
+    (Kind.NO_EVIDENCE, "DELETE FROM dca_invoices WHERE payment_id = 1", set()),
+    (Kind.OVERPAID, "UPDATE dca_payments SET sent_sats = amount_sats + 1 WHERE id = 1", {Kind.NO_EVIDENCE}),
+    (Kind.BAD_PREIMAGE, "UPDATE dca_invoices SET internal = 0 WHERE payment_id = 1", set()),
+    (
+        Kind.NO_INVOICE,
+        "UPDATE dca_payments SET status = 'sending' WHERE leg = 'dca:alice' AND settlement_id = 3",
+        set(),
+    ),
+    (Kind.VOIDED_UNPROVEN, "UPDATE dca_payments SET evidence = NULL WHERE status = 'voided'", set()),
+    (Kind.UNPROVEN, "UPDATE dca_settlements SET proof = 'waiting' WHERE id = 3", set()),
+    (Kind.LEG_KEY, "UPDATE dca_payments SET leg_key = 'sm1:other:r1:super' WHERE id = 1", set()),
+    (Kind.STATUS, "UPDATE dca_settlements SET status = 'refunded' WHERE id = 1", set()),
+    (Kind.STATUS, "UPDATE dca_settlements SET status = 'pending' WHERE id = 1", set()),
+    (Kind.STATUS, "UPDATE dca_settlements SET status = 'processed' WHERE id = 3", set()),
+    (
+        Kind.LEG_FIAT,
+        "UPDATE dca_payments SET fiat_amount_minor = 1 WHERE leg = 'dca:alice' AND settlement_id = 3",
+        {Kind.BALANCE},
+    ),
+    (Kind.BALANCE, "UPDATE dca_deposits SET amount_minor = amount_minor + 1", set()),
+    (Kind.OVERDRAWN, "UPDATE dca_clients SET confirmed_minor = 1", {Kind.BALANCE}),
+    (
+        Kind.UNKNOWN_PAYMENT,
+        "INSERT INTO dca_foreign_payments VALUES ('panajachel-1', 'ff', 'sm1:x:r1:super', 9, 'success', '{}', 1, 1, NULL)",
+        set(),
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def right_books(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    """Three sales: one paid, one closed after a failure, one still to pay."""
+    desk = open_desk(tmp_path_factory.mktemp("books"))
+    add_provider(desk, "alice", 1_000_000)
+    for number in (1, 2, 3):
+        desk.land(number)
+        desk.plan(number)
+    desk.pay_all(1)
+    return desk
+
+
+@pytest.fixture(scope="module")
+def closed(right_books: Desk) -> Desk:
+    right_books.fail("dca:alice", 2)
+    right_books.do("close", 2)
+    return right_books
+
+
+@pytest.fixture
+def copy(closed: Desk, tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    """A copy of the right books in which nothing is guarded any more."""
+    closed.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    path = tmp_path / "satmachine.db"
+    shutil.copy(closed.config.database.path, path)
+    with closing(connect(path)) as conn:
+        conn.execute("PRAGMA ignore_check_constraints = ON")
+        conn.execute("PRAGMA foreign_keys = OFF")
+        for row in conn.execute(
+            "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name <> 'dca_retained_sum'"
+        ).fetchall():
+            conn.execute(f"DROP TRIGGER {row['name']}")
+        yield conn
+
+
+def test_right_books_have_no_break(copy: sqlite3.Connection) -> None:
+    assert check_books(copy) == []
+
+
+@pytest.mark.parametrize(("kind", "sql", "also"), PLANTED)
+def test_a_planted_break_is_found_and_named(copy: sqlite3.Connection, kind: Kind, sql: str, also: set[Kind]) -> None:
+    with atomic(copy):
+        copy.execute(sql)
+    found = check_books(copy)
+    assert kind in {broken.kind for broken in found}
+    assert {broken.kind for broken in found} <= {kind, *also}
+    for broken in found:
+        assert "{" not in broken.detail + broken.remedy
+        assert broken.remedy.startswith("satmachine ")
+        assert broken.machine_id == "panajachel-1"
+
+
+def test_every_kind_of_break_is_planted_somewhere() -> None:
+    assert {kind for kind, _, _ in PLANTED} | OF_WALLETS == set(Kind)
+    assert set(books.BREAKS) <= set(Kind)
+
+
+def test_what_is_older_than_since_is_left_out(copy: sqlite3.Connection) -> None:
+    copy.execute("UPDATE dca_settlements SET retained_sats = 7 WHERE id = 1")
+    assert check_books(copy, since=1) != []
+    assert check_books(copy, since=4_000_000_000) == []
+
+
+def test_another_operators_breaks_are_not_seen(copy: sqlite3.Connection) -> None:
+    copy.execute("UPDATE dca_settlements SET retained_sats = 7 WHERE id = 1")
+    assert check_books(copy, scope="atitlan") != []
+    assert check_books(copy, scope="flores") == []
+
+
+def test_a_payout_without_a_settlement_still_has_words() -> None:
+    facts = {"subject": "payment 4", "machine_id": "m", "settlement_id": None, "leg": "bal:a:1", "sent_sats": 5}
+    assert isinstance(make_break(Kind.NOT_CREDITED, facts), Break)
+
+
+def test_the_command_leaves_with_1_and_names_the_break(closed: Desk) -> None:
+    arguments = ["--config", str(closed.path), "audit", "--offline"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert "every sat is accounted for" in result.stdout
+    with atomic(closed.conn):
+        closed.conn.execute("UPDATE dca_settlements SET retained_sats = retained_sats + 7 WHERE id = 1")
+    try:
+        result = CliRunner().invoke(app, [*arguments, "--json"])
+        assert result.exit_code == 1
+        kinds = {found["kind"] for found in json.loads(result.stdout)["breaks"]}
+        assert kinds == {"retained_sum"}
+        assert "1 break(s)" in CliRunner().invoke(app, arguments).stdout
+    finally:
+        with atomic(closed.conn):
+            closed.conn.execute("UPDATE dca_settlements SET retained_sats = retained_sats - 7 WHERE id = 1")
+
+
+def test_a_wallet_out_of_reach_leaves_with_4(closed: Desk) -> None:
+    text = closed.path.read_text().replace("https://lnbits.example.org", "http://127.0.0.1:9")
+    closed.path.write_text(text)
+    result = CliRunner().invoke(app, ["--config", str(closed.path), "audit"], env={"WALLET_1": "w" * 32})
+    assert result.exit_code == 4
+    assert "its wallet could not be read" in result.stdout

@@ -1,0 +1,116 @@
+"""The real daemon under systemd's protocol: READY, STATUS, WATCHDOG, RELOADING, STOPPING."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+from satmachine.demo.machine import SimulatedMachine
+from satmachine.demo.system import DemoMachine, System
+from tests.ops.notify_socket import NotifySocket
+from tests.system import SALE, sales, until_status
+
+
+@pytest.fixture
+def systemd(tmp_path: Path) -> Iterator[NotifySocket]:
+    line = NotifySocket(tmp_path / "notify")
+    yield line
+    line.close()
+
+
+def start(system: System, systemd: NotifySocket) -> None:
+    system.start_daemon({"NOTIFY_SOCKET": str(systemd.path), "WATCHDOG_USEC": "1000000"})
+
+
+def hang_up(system: System) -> None:
+    assert system.daemon is not None
+    system.daemon.send_signal(signal.SIGHUP)
+
+
+async def test_ready_comes_with_the_first_subscription(system: System, systemd: NotifySocket) -> None:
+    system.stop_relays()
+    start(system, systemd)
+    await system.wait_for_log("satmachine runs")
+    await anyio.sleep(2)
+    assert systemd.count("READY=1") == 0
+    await system.relays[0].start()
+    await systemd.wait_for("READY=1")
+    assert "subscribed for" in system.log_path.read_text()
+    assert await systemd.wait_for("STATUS=") == "STATUS=0 in work, 1 machine(s) on 1 of 1 relay(s)."
+    assert await system.stop_daemon() == 0
+    assert systemd.count("STOPPING=1") == 1
+
+
+async def test_the_watchdog_is_fed_until_the_process_hangs(system: System, systemd: NotifySocket) -> None:
+    start(system, systemd)
+    await systemd.wait_for("WATCHDOG=1", times=3)
+    assert system.daemon is not None
+    system.daemon.send_signal(signal.SIGSTOP)
+    await anyio.sleep(0.3)
+    count = systemd.count("WATCHDOG=1")
+    await anyio.sleep(1.5)
+    assert systemd.count("WATCHDOG=1") == count
+    system.daemon.send_signal(signal.SIGCONT)
+    await systemd.wait_for("WATCHDOG=1", times=count + 2)
+
+
+async def test_a_reload_is_announced_and_ended_whether_the_file_is_good_or_not(
+    system: System, systemd: NotifySocket
+) -> None:
+    start(system, systemd)
+    await systemd.wait_for("READY=1")
+    hang_up(system)
+    assert "MONOTONIC_USEC=" in await systemd.wait_for("RELOADING=1")
+    await systemd.wait_for("READY=1", times=2)
+    system.config_path.write_text("this is no configuration")
+    hang_up(system)
+    await systemd.wait_for("RELOADING=1", times=2)
+    await systemd.wait_for("READY=1", times=3)
+    told = [text.partition("\n")[0] for text in systemd.receive() if not text.startswith(("STATUS", "WATCHDOG"))]
+    assert told == ["READY=1", "RELOADING=1", "READY=1", "RELOADING=1", "READY=1"]
+    assert "reload refused" in system.log_path.read_text()
+
+
+async def test_a_hangup_before_the_daemon_listens_does_not_end_it(system: System, systemd: NotifySocket) -> None:
+    start(system, systemd)
+    assert system.daemon is not None
+    pid = system.daemon.pid
+    while "satmachine.cli.main" not in Path(f"/proc/{pid}/maps").read_text() and systemd.count("READY=1") == 0:
+        await anyio.sleep(0.02)
+        if b"_cffi_backend" in Path(f"/proc/{pid}/maps").read_bytes():
+            break  # the daemon's modules are being imported: its own handlers do not exist yet
+    hang_up(system)
+    await systemd.wait_for("READY=1")
+    assert system.daemon.poll() is None
+
+
+async def test_a_reload_that_adds_a_machine_while_events_stream_in_loses_none(
+    system: System, systemd: NotifySocket
+) -> None:
+    system.settings = {"payouts": "paused = true"}
+    system.write_config()
+    start(system, systemd)
+    await systemd.wait_for("READY=1")
+    count = 60
+
+    async def stream() -> None:
+        for number in range(count):
+            sale = {**SALE, "txid": f"sale-{number}", "payment_hash": f"{number:064x}"}
+            await system.announce(system.machines[0], sale)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(stream)
+        for number in (2, 3, 4):
+            await anyio.sleep(0.3)
+            wallet = await system.lnbits.create_wallet(f"machine {number}")
+            system.machines.append(DemoMachine(f"machine-{number}", SimulatedMachine.new(), wallet))
+            system.write_config()
+            hang_up(system)
+            await systemd.wait_for("READY=1", times=number)
+    assert len(await until_status(system, "pending", count=count)) == count
+    assert len({sale.txid for sale in sales(system)}) == count
+    await system.wait_for_log(f"{system.relays[0].url}: subscribed for 4")

@@ -1,0 +1,75 @@
+"""satmachine.service: clean by systemd's own judgement, and hardened. Skipped where systemd-analyze is missing."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from satmachine.config.model import Lnbits
+
+ROOT = Path(__file__).parents[2]
+UNIT = ROOT / "satmachine.service"
+#: The exposure level that must not be exceeded (0 is a process that can do nothing).
+HIGHEST_EXPOSURE = 1.1
+
+needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze here")
+
+
+def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["systemd-analyze", *arguments], capture_output=True, text=True, check=False, timeout=60)
+
+
+def directive(name: str) -> str:
+    match = re.search(rf"(?m)^{name}=(.*)$", UNIT.read_text())
+    assert match, f"{UNIT.name} has no {name}"
+    return match[1]
+
+
+@needs_systemd
+def test_the_exposure_is_low() -> None:
+    answer = analyze("security", "--offline=true", str(UNIT))
+    level = re.search(r"Overall exposure level for satmachine.service: ([0-9.]+)", answer.stdout)
+    assert level, answer.stdout + answer.stderr
+    assert float(level[1]) <= HIGHEST_EXPOSURE
+
+
+@needs_systemd
+def test_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
+    # verify wants the program to be there; here it is in a virtual environment.
+    installed = UNIT.read_text().replace("/usr/local/bin/satmachine", str(Path(sys.executable).with_name("satmachine")))
+    (tmp_path / UNIT.name).write_text(installed)
+    answer = analyze("verify", str(tmp_path / UNIT.name))
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, "", "")
+
+
+def test_it_is_not_killed_within_a_payment() -> None:
+    grace_s = 10
+    assert int(directive("TimeoutStopSec")) > Lnbits(url="https://x.example").pay_timeout_s + grace_s
+
+
+def test_a_wrong_configuration_is_not_restarted_over_and_over() -> None:
+    assert directive("RestartPreventExitStatus") == "3"
+    assert directive("Restart") == "on-failure"
+
+
+def test_files_stay_open_to_the_group_and_closed_to_others() -> None:
+    assert directive("UMask") == "0007"
+    assert directive("StateDirectoryMode") == "2770"
+    assert directive("User") == directive("Group") == "satmachine"
+
+
+@pytest.mark.skipif(shutil.which("systemd-sysusers") is None, reason="there is no systemd-sysusers here")
+def test_the_user_can_be_made() -> None:
+    answer = subprocess.run(
+        ["systemd-sysusers", "--dry-run", "--root=/nonexistent", str(ROOT / "satmachine.sysusers")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert "Creating user 'satmachine'" in answer.stdout + answer.stderr
