@@ -11,7 +11,7 @@ PIP_PROGRESS = /^Collecting/ { printf "\r  %d packages fetched", ++n; fflush() }
                /^ERROR|^error|^  ERROR|HASHES/ { print } END { print "" }
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types unit chaos format lock clean
+.PHONY: help install demo test lint types unit chaos format lock clean fuzz
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,6 +47,12 @@ unit: install
 
 chaos: install  ## nothing lost, nothing paid twice: RUNS=9 SEED=1 KILLS=0 FAULT=.. FRESH=1
 	@$(BIN)/python -m chaos.campaign $(foreach o,SEED RUNS KILLS FAULT,$(if $($(o)),--$(shell echo $(o) | tr A-Z a-z) $($(o)))) $(if $(FRESH),--fresh)
+
+fuzz: install  ## let a fuzzer loose on everything that strangers send; RUNS=1000000 inputs, TARGETS="events ..."
+	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r fuzz/requirements.txt || \
+		{ echo "The fuzzer, atheris, has no package for this Python or system (it has for Python 3.11 to 3.13 on Linux x86_64)."; exit 1; }
+	@$(BIN)/python -m fuzz.campaign --runs $(or $(RUNS),100000) $(TARGETS)
 
 format: install  ## put the code into its standard form
 	@$(BIN)/ruff check --fix .

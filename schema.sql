@@ -67,6 +67,33 @@ CREATE TABLE relay_health (
     updated_at       INTEGER NOT NULL
 ) STRICT;
 
+-- Alarms by what they concern and what is wrong. A row that is not `raised` is being watched, or has ended.
+CREATE TABLE alerts (
+    subject      TEXT    NOT NULL,                      -- a machine's id, a relay's URL, or '' for the whole daemon
+    condition    TEXT    NOT NULL,                      -- 'settlement_held', 'machine_silent', ..
+    raised       INTEGER NOT NULL DEFAULT 0 CHECK (raised IN (0, 1)),          -- what the operator was last told
+    since        INTEGER,                               -- since when it has looked otherwise; NULL: it does not
+    changed_at   INTEGER NOT NULL,                      -- when the operator was last told
+    detail       TEXT    NOT NULL DEFAULT '',
+    PRIMARY KEY (subject, condition)
+) STRICT, WITHOUT ROWID;
+
+-- One message per change of an alarm and way of telling; kept until it is delivered or given up.
+CREATE TABLE alert_messages (
+    id               INTEGER PRIMARY KEY,
+    created_at       INTEGER NOT NULL,
+    channel          TEXT    NOT NULL CHECK (channel IN ('webhook', 'command', 'nostr')),
+    subject          TEXT    NOT NULL,
+    condition        TEXT    NOT NULL,
+    raised           INTEGER NOT NULL CHECK (raised IN (0, 1)),
+    detail           TEXT    NOT NULL,
+    attempts         INTEGER NOT NULL DEFAULT 0,
+    next_attempt_at  INTEGER NOT NULL DEFAULT 0,
+    error            TEXT,
+    done_at          INTEGER
+) STRICT;
+CREATE INDEX alert_messages_open ON alert_messages (next_attempt_at) WHERE done_at IS NULL;
+
 -- ---------------------------------------------------------------------------------------------------------
 -- The registry, mirrored from the TOML file at every load so that SQL can join it
 -- ---------------------------------------------------------------------------------------------------------

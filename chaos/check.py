@@ -48,7 +48,7 @@ class BookedSale:
 
 @dataclass(frozen=True, slots=True)
 class BookedLeg:
-    """A row of dca_payments; `counted_sats` is what it stands for in the books (when completed, what left the wallet)."""
+    """A row of dca_payments; `counted_sats` is what it stands for in the books (completed: what left)."""
 
     settlement_id: int | None
     machine_id: str
@@ -195,7 +195,7 @@ def _unconserved(facts: Facts) -> Iterator[str]:
             counted[leg.settlement_id] += leg.counted_sats
     for row in facts.settlements:
         if row.planned and row.gross_sats != counted[row.id] + row.retained_sats:
-            yield f"settlement {row.id}: {row.gross_sats} gross, {counted[row.id]} in legs, {row.retained_sats} retained"
+            yield f"settlement {row.id}: {row.gross_sats} gross, {counted[row.id]} legs, {row.retained_sats} retained"
 
 
 def _unbalanced_wallets(facts: Facts) -> Iterator[str]:

@@ -44,7 +44,7 @@ async def kills(attack: Attack) -> None:
     """(a) SIGKILL of the daemon at random moments under a stream of sales."""
     for _ in range(attack.rounds):
         await attack.world.start()
-        await attack.world.alive_for(attack.chance.uniform(0.0, 2.5))
+        await attack.world.alive_for(attack.chance.uniform(0.0, 1.5))
         attack.world.kill()
 
 

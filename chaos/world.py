@@ -158,6 +158,11 @@ class World:
         prepare(path)
         with closing(connect(path)) as conn, atomic(conn):
             registry.mirror(conn, load(self.system.config_path), _DEPOSITED_AT)
+        self.add_lps()
+
+    def add_lps(self) -> None:
+        """Register the LPs and their deposits."""
+        with closing(connect(self.system.database_path)) as conn, atomic(conn):
             for machine in self.system.machines:
                 for label, amount_minor in LPS.items():
                     self._add_lp(conn, machine.id, label, amount_minor)
@@ -206,16 +211,23 @@ class World:
         """Whether the books show no work that is left."""
         return not unfinished(self.rest())
 
-    async def settled(self, timeout_s: float = 120) -> Facts:
-        """Wait until nothing is left to do, then look at everything. Raises SatmachineError where work is left."""
-        with anyio.move_on_after(timeout_s):
-            while True:
-                await self.until(lambda: self.settled_now, timeout_s)
+    async def settled(self, patience_s: float = 60) -> Facts:
+        """Wait until nothing is left to do, then look at everything. However long it takes, as long as it goes on.
+
+        Raises SatmachineError where work is left and nothing has changed for `patience_s`.
+        """
+        last, changed_at = self.rest(), time.monotonic()
+        while time.monotonic() - changed_at < patience_s:
+            if not unfinished(last):
                 everything = await self.facts()
                 if not unfinished(everything):
                     return everything
-                await anyio.sleep(0.5)
-        raise SatmachineError("a sale that only LNbits knows was never landed:\n" + self.system.log_tail())
+            await anyio.sleep(0.2)
+            now = self.rest()
+            if now != last:
+                last, changed_at = now, time.monotonic()
+        left = "\n".join(unfinished(last)[:10])
+        raise SatmachineError(f"nothing moved for {patience_s:.0f} s; left to do:\n{left}\n{self.system.log_tail()}")
 
     async def until(self, condition: Callable[[], bool], timeout_s: float = 60) -> None:
         """Until the condition holds. Raises SatmachineError with the log's end, and with what is left to do."""

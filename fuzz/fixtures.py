@@ -54,7 +54,7 @@ wallet = {{ admin_key = "0123456789abcdef" }}
 @cache
 def scratch() -> Path:
     """A folder for this process, in memory where the system has such a place."""
-    shm = Path("/dev/shm")  # noqa: S108 - mkdtemp makes a folder of our own in it
+    shm = Path("/dev/shm")
     return Path(tempfile.mkdtemp(prefix="satmachine-fuzz-", dir=shm if shm.is_dir() else None))
 
 
@@ -107,5 +107,3 @@ def books() -> sqlite3.Connection:
     )
     conn.execute("INSERT INTO dca_wallets (machine_id) VALUES ('machine-1')")
     return conn
-
-

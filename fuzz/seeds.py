@@ -117,5 +117,15 @@ SEEDS: Mapping[str, list[bytes]] = {
 def words() -> list[str]:
     """For libFuzzer's dictionary: keys, prefixes, and what tends to hurt."""
     keys = {key for value in (SALE, BEACON, PAYMENT, OFFER, parse_json(_EVENT.to_json().encode())) for key in value}
-    hurtful = ["1e999", "-0", "NaN", "Infinity", "1e-999999999999", "9223372036854775808", "\\ud800", "[[[[[[[[", "\x1b["]
+    hurtful = [
+        "1e999",
+        "-0",
+        "NaN",
+        "Infinity",
+        "1e-999999999999",
+        "9223372036854775808",
+        "\\ud800",
+        "[[[[[[[[",
+        "\x1b[",
+    ]
     return sorted(keys) + ["EVENT", "EOSE", "CLOSED", "NOTICE", "satmachine-1", "bitspire", "nsec1", *hurtful]

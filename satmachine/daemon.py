@@ -29,6 +29,7 @@ from satmachine.nostr.keys import parse_secret_key, public_key_of
 from satmachine.nostr.lane import Received
 from satmachine.nostr.limits import Limits
 from satmachine.nostr.pool import RelayPool
+from satmachine.ops.alerts.desk import AlertDesk
 from satmachine.ops.watch import Watch
 from satmachine.settlements.corrector import Corrector
 from satmachine.settlements.land import KIND_SETTLEMENT, Landing, Rules, land_event
@@ -128,6 +129,7 @@ class Daemon:
                 ),
                 since=resume.get,
             )
+            self.alerts = AlertDesk(self._store, self.config, self._now, self.pool.health)
             self.watch = Watch(self._store, self.config, self._now, self.pool.health, lambda: lnbits.latency_s)
             yield
 
@@ -154,6 +156,8 @@ class Daemon:
                 self.watch.tell_systemd,
                 self.watch.keep_metrics,
                 self.watch.keep_heartbeat,
+                self.alerts.watch,
+                self.alerts.tell,
             ):
                 tasks.start_soon(self._forever, task)
             await self._stopping.wait()

@@ -92,7 +92,7 @@ _WORDS: dict[Kind, tuple[str, str]] = {
     Kind.VOIDED_UNPROVEN: ("{leg} was sent and then voided without proof that it is unpaid", _STOP),
     Kind.UNPROVEN: ("{leg} was planned although the customer's payment is not proven", _STOP),
     Kind.LEG_KEY: ("{leg_key} is not the key of {leg}: the wallets know this payment by another name", _STOP),
-    Kind.STATUS: ("it is {status}, but {why}", _RETRY),
+    Kind.STATUS: ("it is {status}, but {why}", _STOP),
     Kind.LEG_FIAT: (
         "{leg} of {amount_sats} sats counts {found_minor} minor units, it should be {expected_minor}",
         _STOP,

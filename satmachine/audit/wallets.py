@@ -46,6 +46,7 @@ class Statement:
     withdrawals_sats: int | None
     under_way_sats: int
     accepted_sats: int
+    vouched_legs: tuple[str, ...]
     unseen_payees: tuple[str, ...]
 
 
@@ -59,6 +60,7 @@ class _Reading:
     withdrawals_sats: int = 0
     credits: dict[str, dict[str, int]] = field(default_factory=dict)
     unseen: set[str] = field(default_factory=set)
+    vouched: list[str] = field(default_factory=list)
 
 
 class WalletAudit:
@@ -76,7 +78,9 @@ class WalletAudit:
         Raises WalletError, ConfigError.
         """
         reading = await self._read(machine)
-        completed = books.completed_legs(conn, machine.id, since=self._since, before=self._began_at)
+        found = books.completed_legs(conn, machine.id, since=self._since, before=self._began_at)
+        reading.vouched = [f"{row['subject']} {row['leg']}" for _, row in found if row["vouched"]]
+        completed = [(leg, row) for leg, row in found if not row["vouched"]]
         await self._read_payees(machine, completed, conn, reading)
         breaks = [*_sales(conn, machine.id, reading, self._began_at)] if not self._since else []
         breaks += _legs(completed, reading)
@@ -155,6 +159,7 @@ class WalletAudit:
             withdrawals_sats=withdrawals_sats,
             under_way_sats=under_way_sats,
             accepted_sats=accepted_sats,
+            vouched_legs=tuple(reading.vouched),
             unseen_payees=tuple(sorted(reading.unseen)),
         )
 

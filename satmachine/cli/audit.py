@@ -228,5 +228,6 @@ def _told(statement: Statement) -> str:
         "accepted by a person": statement.accepted_sats,
     }
     parts += [f"{name} {format_sats(sats)}" for name, sats in beside.items() if sats]
+    parts += [f"{leg} was declared paid by a person" for leg in statement.vouched_legs]
     parts += [f"could not look into the wallet of {payee}" for payee in statement.unseen_payees]
     return "; ".join(parts)

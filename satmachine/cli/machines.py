@@ -6,11 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
+from satmachine.cli import operations
 from satmachine.cli.common import AsCsv, AsJson, Books, open_books
 from satmachine.cli.output import Column, Row, emit_record, emit_table, format_pct, format_sats, print_json, to_json
 from satmachine.store import reports
 
 app = typer.Typer(no_args_is_help=True, help="The machines, with wallet balance and open work.")
+app.add_typer(operations.machines_app)
 
 _LIST_HELP = """List the machines: what their wallets hold, when they last sold, how much work is open.
 

@@ -38,9 +38,12 @@ class Noun:
 NOUNS = {
     "status": Noun("satmachine.cli.status:status", "What is going on, and what needs you.", _RUNNING),
     "run": Noun("satmachine.cli.run:run", "The daemon, in the foreground.", _RUNNING),
+    "doctor": Noun("satmachine.cli.doctor:doctor", "Is everything in order that the daemon needs?", _RUNNING),
+    "backup": Noun("satmachine.cli.backup:backup", "A consistent copy of the books while it runs.", _RUNNING),
     "config": Noun(
         "satmachine.cli.config_cmd:app", "Check the configuration file, or show what is in force.", _RUNNING
     ),
+    "payouts": Noun("satmachine.cli.operations:payouts_app", "The red button: stop and resume payouts.", _RUNNING),
     "machines": Noun("satmachine.cli.machines:app", "The machines, with wallet balance and open work.", _RUNNING),
     "telemetry": Noun("satmachine.cli.telemetry:app", "What the machines tell of themselves.", _RUNNING),
     "demo": Noun("satmachine.cli.demo:demo", "Everything on this computer, with real parts.", _RUNNING),

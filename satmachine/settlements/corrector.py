@@ -149,7 +149,7 @@ class Corrector:
         unpaid = await self._store.read(corrections.unpaid_legs, settlement.id)
         if unpaid:
             self._machine(settlement)
-        views = {leg.id: await self._payer.look_up(leg.id) for leg in unpaid}
+        views = {leg.id: await self._look_up(leg) for leg in unpaid}
         for leg in unpaid:
             view = views[leg.id]
             why = None if view is None else why_not_unpaid(view, sent=await self._may_be_under_way(leg))
@@ -166,6 +166,11 @@ class Corrector:
                     f"as completed ({row.leg_key}). Nothing was changed; try again in a few minutes"
                 )
         return Proof({leg.id: leg for leg in unpaid}, {leg_id: _evidence(view) for leg_id, view in views.items()})
+
+    async def _look_up(self, leg: Leg) -> View | None:
+        """None where no invoice could still be paid: there is none, or it was proven (or declared) dead before."""
+        _, invoice = await self._store.read(legs.get, leg.id)
+        return None if invoice is None or invoice.dead_at is not None else await self._payer.look_up(leg.id)
 
     async def _may_be_under_way(self, leg: Leg) -> bool:
         """Whether a request to pay the leg went out of which LNbits has not certainly said the end."""

@@ -199,7 +199,7 @@ def _sats(fields: Mapping[str, object], key: str) -> int | None:
     value = fields.get(key)
     if value is None:
         return None
-    if isinstance(value, Decimal) and abs(value) <= MAX_SATS and value == value.to_integral_value():
+    if isinstance(value, Decimal) and _is_whole(value):
         value = int(value)  # 100.0 says the same as 100
     if type(value) is not int:
         raise _unusable("amounts", f"{key} is {_shown(value)}; it must be a whole number of sats")
@@ -260,9 +260,13 @@ def _kept_json(fields: Mapping[str, object], key: str) -> str | None:
 
 def _json_number(value: object) -> object:
     if isinstance(value, Decimal):
-        whole = abs(value) <= MAX_SATS and value == value.to_integral_value()
-        return int(value) if whole else str(value)
+        return int(value) if _is_whole(value) else str(value)
     raise TypeError(f"{type(value).__name__} does not come from JSON")
+
+
+def _is_whole(value: Decimal) -> bool:
+    """A whole number of a sensible size. Comparing is exact; arithmetic (`abs`) overflows on 1e9999999."""
+    return -MAX_SATS <= value <= MAX_SATS and value == value.to_integral_value()
 
 
 def _json_object(content: str) -> dict[str, object]:

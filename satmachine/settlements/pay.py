@@ -183,9 +183,11 @@ class Payer:
 
         The legs of a sale are looked up together when it is planned. That misses a payment which LNbits has not
         written yet at that moment, but for a sale that came while this daemon runs there is nobody who could have sent
-        one. Every other leg is looked up on its own, at the payee too, so that it pays the *same* invoice.
+        one. Every other leg is looked up on its own, at the payee too, so that it pays the *same* invoice; and so is
+        one whose invoice was given up: while the wallet shows a payment, there is no new invoice.
         """
-        return leg.leg_type not in _PLANNED_TYPES or leg.effective_at < self._began_at + CLOCKS_APART_S
+        of_old = leg.effective_at < self._began_at + CLOCKS_APART_S
+        return leg.leg_type not in _PLANNED_TYPES or of_old or leg.generation > 0
 
     async def _begin_generation(self, job: Job) -> Job:
         leg = job.leg

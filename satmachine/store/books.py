@@ -27,7 +27,10 @@ _COUNTED = (
 
 _SALE = "'settlement ' || s.id AS subject, s.machine_id, s.id AS settlement_id, s.occurred_at AS at"
 _SUBJECT = "CASE WHEN p.settlement_id IS NULL THEN 'payment ' || p.id ELSE 'settlement ' || p.settlement_id END"
-_LEG = f"{_SUBJECT} AS subject, p.machine_id, p.settlement_id, p.planned_at AS at, 'r' || p.revision || ':' || p.leg AS leg, p.status"
+_LEG = (
+    f"{_SUBJECT} AS subject, p.machine_id, p.settlement_id, p.planned_at AS at, "
+    "'r' || p.revision || ':' || p.leg AS leg, p.status"
+)
 
 _SUMS = f"""
 WITH legs AS (
@@ -48,6 +51,9 @@ _REFUNDED = (
     "EXISTS (SELECT 1 FROM dca_payments p WHERE p.settlement_id = s.id AND p.leg_type = 'refund' "
     "AND p.status = 'completed')"
 )
+
+#: A person has vouched for a completed leg (`settlements resolve`): that is its evidence.
+_VOUCHED = "coalesce(p.error, '') LIKE 'declared paid by %'"
 
 #: By the kind of break: what violates the rule.
 BREAKS: Mapping[str, str] = {
@@ -70,7 +76,7 @@ BREAKS: Mapping[str, str] = {
     "no_evidence": f"""
         SELECT {_LEG}, p.sent_sats FROM dca_payments p
         LEFT JOIN dca_invoices i ON i.payment_id = p.id AND i.payment_hash = p.payment_hash
-        WHERE p.status = 'completed' AND (i.payment_id IS NULL OR i.amount_sats <> p.sent_sats
+        WHERE p.status = 'completed' AND NOT {_VOUCHED} AND (i.payment_id IS NULL OR i.amount_sats <> p.sent_sats
               OR (i.sent_at IS NULL AND i.adopted = 0) OR (i.internal = 1 AND p.sent_sats <> p.amount_sats))""",
     # Either the payee bears the routing fee (amount less reserve was sent), or the machine does (the exact amount).
     "overpaid": f"""
@@ -80,7 +86,7 @@ BREAKS: Mapping[str, str] = {
     "no_invoice": f"""
         SELECT {_LEG} FROM dca_payments p
         LEFT JOIN dca_invoices i ON i.payment_id = p.id AND i.generation = p.generation
-        WHERE (p.status = 'invoiced' AND i.payment_hash IS NULL) OR (p.status = 'sending' AND i.sent_at IS NULL)""",
+        WHERE p.status IN ('invoiced', 'sending') AND i.payment_hash IS NULL""",
     "voided_unproven": f"""
         SELECT {_LEG} FROM dca_payments p
         WHERE p.status = 'voided' AND {_OF_THE_SALE} AND p.evidence IS NULL AND EXISTS (
@@ -137,7 +143,7 @@ def external_legs(conn: sqlite3.Connection) -> Iterator[Record]:
     """Every completed leg of which only the preimage proves that its payee has it."""
     found = conn.execute(
         f"SELECT {_LEG}, p.preimage, p.payment_hash FROM dca_payments p JOIN dca_invoices i ON i.payment_id = p.id "
-        "AND i.payment_hash = p.payment_hash WHERE p.status = 'completed' AND i.internal = 0"
+        f"AND i.payment_hash = p.payment_hash WHERE p.status = 'completed' AND i.internal = 0 AND NOT {_VOUCHED}"
     )
     return (dict(row) for row in found)
 
@@ -168,19 +174,21 @@ def proven_sales(conn: sqlite3.Connection, machine_id: str, *, before: int) -> l
 def completed_legs(conn: sqlite3.Connection, machine_id: str, *, since: int, before: int) -> list[tuple[Leg, Record]]:
     """Completed legs that this machine's wallet has paid, planned since a moment; each with the facts of a break."""
     found = conn.execute(
-        f"SELECT p.*, {_SUBJECT} AS subject, i.internal FROM dca_payments p JOIN dca_invoices i "
-        "ON i.payment_id = p.id AND i.payment_hash = p.payment_hash WHERE p.machine_id = ? AND p.status = 'completed' "
-        "AND p.leg_type <> 'autoforward' AND p.planned_at >= ? AND p.completed_at < ?",
+        f"SELECT p.*, {_SUBJECT} AS subject, {_VOUCHED} AS vouched, i.internal FROM dca_payments p "
+        "LEFT JOIN dca_invoices i ON i.payment_id = p.id AND i.payment_hash = p.payment_hash "
+        "WHERE p.machine_id = ? AND p.status = 'completed' AND p.leg_type <> 'autoforward' AND p.planned_at >= ? AND p.completed_at < ?",
         (machine_id, since, before),
     )
     return [(rows.load(Leg, row), {**dict(row), "leg": f"r{row['revision']}:{row['leg']}"}) for row in found]
 
 
 def invoices_of(conn: sqlite3.Connection, machine_id: str) -> dict[str, Record]:
-    """Every invoice that a leg of this machine ever had, by payment hash."""
+    """Every invoice that a leg of this machine ever had, and every payment that completed one, by payment hash."""
     found = conn.execute(
         f"SELECT {_LEG}, i.payment_hash, p.completed_at FROM dca_invoices i JOIN dca_payments p ON p.id = i.payment_id "
-        "WHERE p.machine_id = ? AND i.payment_hash IS NOT NULL",
+        "WHERE p.machine_id = ?1 AND i.payment_hash IS NOT NULL "
+        f"UNION ALL SELECT {_LEG}, p.payment_hash, p.completed_at FROM dca_payments p "
+        "WHERE p.machine_id = ?1 AND p.status = 'completed'",
         (machine_id,),
     )
     return {str(row["payment_hash"]): dict(row) for row in found}

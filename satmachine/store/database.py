@@ -205,6 +205,9 @@ def _open(path: Path, *, busy_timeout_s: int, read_only: bool = False) -> sqlite
         conn.row_factory = sqlite3.Row
         conn.execute("PRAGMA foreign_keys = ON")
         if not read_only:
+            if conn.execute("PRAGMA page_count").fetchone()[0] == 0:
+                # Must be said before the first table: old telemetry's pages are given back to the disk.
+                conn.execute("PRAGMA auto_vacuum = INCREMENTAL")
             conn.execute("PRAGMA journal_mode = WAL")
             # FULL: a committed intent to pay survives a power cut.
             conn.execute("PRAGMA synchronous = FULL")

@@ -226,3 +226,59 @@ def mark_invoice_dead(conn: sqlite3.Connection, leg: Leg, *, now: int) -> None:
 def knows_payment(conn: sqlite3.Connection, payment_hash: str) -> bool:
     """Whether a leg of this database made (or adopted) a payment."""
     return conn.execute("SELECT 1 FROM dca_invoices WHERE payment_hash = ?", (payment_hash,)).fetchone() is not None
+
+
+def evidence(conn: sqlite3.Connection, leg_id: int) -> Mapping[str, object]:
+    """What the wallets said when a leg was held."""
+    row = conn.execute("SELECT evidence FROM dca_payments WHERE id = ?", (leg_id,)).fetchone()
+    found: dict[str, object] = json.loads(row["evidence"] or "{}")
+    return found
+
+
+def retry_failed(conn: sqlite3.Connection, settlement_id: int) -> int:
+    """Try a sale's failed or waiting legs at once; returns how many."""
+    return conn.execute(
+        "UPDATE dca_payments SET next_attempt_at = 0, attempts = 0 WHERE settlement_id = ? "
+        "AND (status = 'failed' OR (status IN ('pending', 'invoiced', 'sending') AND attempts > 0))",
+        (settlement_id,),
+    ).rowcount
+
+
+def look_again(conn: sqlite3.Connection, leg: Leg) -> bool:
+    """Put a held leg back to where its own invoice is looked up on both sides; False where it has none."""
+    return (
+        conn.execute(
+            "UPDATE dca_payments SET status = 'sending', hold_reason = NULL, error = NULL, next_attempt_at = 0, "
+            "attempts = 0 WHERE id = ? AND status = 'held' AND EXISTS (SELECT 1 FROM dca_invoices i "
+            "WHERE i.payment_id = dca_payments.id AND i.generation = dca_payments.generation "
+            "AND i.payment_hash IS NOT NULL AND i.dead_at IS NULL)",
+            (leg.id,),
+        ).rowcount
+        == 1
+    )
+
+
+def renew(conn: sqlite3.Connection, leg: Leg, *, now: int) -> None:
+    """A held leg's invoice is given up; the payer looks for a payment of the leg before it makes a new one."""
+    mark_invoice_dead(conn, leg, now=now)
+    changed = conn.execute(
+        "UPDATE dca_payments SET status = 'failed', hold_reason = NULL, error = NULL, next_attempt_at = 0, "
+        "attempts = 0 WHERE id = ? AND status = 'held'",
+        (leg.id,),
+    ).rowcount
+    assert changed == 1, f"leg {leg.id} was held a moment ago, in this transaction"
+
+
+def declare_completed(
+    conn: sqlite3.Connection, leg: Leg, *, payment_hash: str, sent_sats: int, note: str, now: int
+) -> None:
+    """A person vouches for a held leg; `error` keeps who did. The evidence stays; what was not sent is retained."""
+    changed = conn.execute(
+        "UPDATE dca_payments SET status = 'completed', payment_hash = ?, sent_sats = ?, fee_sats = 0, "
+        "completed_at = ?, hold_reason = NULL, next_attempt_at = NULL, error = ? WHERE id = ? AND status = 'held'",
+        (payment_hash, sent_sats, now, note, leg.id),
+    ).rowcount
+    assert changed == 1, f"leg {leg.id} was held a moment ago, in this transaction"
+    if leg.settlement_id is not None and sent_sats < leg.amount_sats:
+        rest = Retained(RetainedReason.UNUSED_FEE_RESERVE, leg.amount_sats - sent_sats, leg.leg)
+        settlements.retain(conn, leg.settlement_id, leg.revision, [rest], now)

@@ -252,8 +252,8 @@ def telemetry_of(conn: sqlite3.Connection, machine_id: str) -> Record | None:
     """What a machine last told of itself, without the raw beacon."""
     return _one(
         conn,
-        "SELECT name, location, status, software_version, uptime_s, cassettes, cash_total_minor, "
-        "coalesce(t.currency, (SELECT currency FROM dca_machines m WHERE m.id = t.machine_id)) AS currency, "
+        "SELECT name, location, status, software_version, uptime_s, cassettes, cash_left_minor, "
+        "(SELECT currency FROM dca_machines m WHERE m.id = t.machine_id) AS currency, "
         "exchange_rate, fee_pct, last_error, beacon_at FROM dca_telemetry t WHERE machine_id = ?",
         machine_id,
     )

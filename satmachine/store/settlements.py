@@ -249,6 +249,33 @@ def release(conn: sqlite3.Connection, settlement_id: int, *, reason: str | None 
     )
 
 
+def override_guard(conn: sqlite3.Connection, settlement_id: int, reason: str) -> None:
+    """Remember that a person lets this sale pass a guard; planning does not ask it again."""
+    conn.execute(
+        "UPDATE dca_settlements SET overrides = trim(overrides || ' ' || ?) WHERE id = ? AND status = 'held'",
+        (reason, settlement_id),
+    )
+
+
+def prove_now(conn: sqlite3.Connection, settlement_id: int) -> int:
+    """Ask for the proof, or plan, at once instead of later; 1 where it waits for that."""
+    return conn.execute(
+        "UPDATE dca_settlements SET next_attempt_at = 0 WHERE id = ? AND status = 'pending' AND planned_at IS NULL",
+        (settlement_id,),
+    ).rowcount
+
+
+def with_trouble(conn: sqlite3.Connection, operator: str | None) -> list[int]:
+    """Sales that are errored, or wait for their proof, of one operator or of all."""
+    found = conn.execute(
+        "SELECT s.id FROM dca_settlements s JOIN dca_machines m ON m.id = s.machine_id WHERE (s.status = 'errored' "
+        "OR (s.status = 'pending' AND (s.attempts > 0 OR EXISTS (SELECT 1 FROM dca_payments p "
+        "WHERE p.settlement_id = s.id AND p.status = 'failed')))) AND (?1 IS NULL OR m.operator_id = ?1) ORDER BY s.id",
+        (operator,),
+    )
+    return [int(row["id"]) for row in found]
+
+
 def release_reactivated(conn: sqlite3.Connection) -> list[int]:
     """Let the sales go on that were held because their machine was inactive and now is not."""
     found = conn.execute(

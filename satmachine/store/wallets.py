@@ -30,6 +30,14 @@ class Outgoing:
 
 
 @dataclass(frozen=True, slots=True)
+class Unmatched:
+    """An incoming payment without a sale; `settled_at` is when it arrived."""
+
+    amount_sats: int
+    settled_at: int
+
+
+@dataclass(frozen=True, slots=True)
 class SweepMarks:
     """How far a wallet has been read: incoming by the time of the last change, outgoing by the time of creation."""
 
@@ -112,6 +120,31 @@ def note_unmatched(
     )
 
 
+def unmatched(conn: sqlite3.Connection, machine_id: str, payment_hash: str) -> Unmatched | None:
+    """An incoming payment that no settlement explained when it was found."""
+    row = conn.execute(
+        "SELECT amount_sats, settled_at FROM dca_unmatched_payments WHERE machine_id = ? AND payment_hash = ?",
+        (machine_id, payment_hash),
+    ).fetchone()
+    return None if row is None else rows.load(Unmatched, row)
+
+
+def pause(conn: sqlite3.Connection, scope: str, *, actor: str, reason: str, now: int) -> bool:
+    """Pay nothing for a machine, or ('*') for any; False where that is so already."""
+    return (
+        conn.execute(
+            "INSERT INTO payout_pauses (scope, paused_at, actor, reason) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            (scope, now, actor, reason),
+        ).rowcount
+        == 1
+    )
+
+
+def resume(conn: sqlite3.Connection, scope: str) -> bool:
+    """Undo `pause`; False where nothing was paused."""
+    return conn.execute("DELETE FROM payout_pauses WHERE scope = ?", (scope,)).rowcount == 1
+
+
 def note_outgoing(
     conn: sqlite3.Connection, machine_id: str, found: Iterable[Outgoing], now: int, *, alone_since: int | None = None
 ) -> int:
@@ -159,13 +192,18 @@ def adopt_foreign(
         leg = _leg_by_key(conn, machine_id, payment.leg_key)
         of_the_past = alone_since is None or payment.made_at <= alone_since or payment.accepted
         if of_the_past and leg is not None and _adopt(conn, leg, payment, now):
-            conn.execute(
-                "UPDATE dca_foreign_payments SET settled_by = 'adopted' WHERE machine_id = ? AND payment_hash = ?",
-                (machine_id, payment.payment_hash),
-            )
+            mark_adopted(conn, machine_id, payment.payment_hash)
         else:
             strange.append(f"{payment.leg_key} ({payment.amount_sats} sats)")
     return strange
+
+
+def mark_adopted(conn: sqlite3.Connection, machine_id: str, payment_hash: str) -> None:
+    """A leg of these books stands for this payment now."""
+    conn.execute(
+        "UPDATE dca_foreign_payments SET settled_by = 'adopted' WHERE machine_id = ? AND payment_hash = ?",
+        (machine_id, payment_hash),
+    )
 
 
 def refresh_safe_mode(conn: sqlite3.Connection, machine_id: str) -> str | None:

@@ -19,6 +19,10 @@ _STATUS: Final = {"success": Answer.SUCCESS, "failed": Answer.FAILURE, "pending"
 _STATUS_WORDS: Final = {answer: word for word, answer in _STATUS.items()}
 
 
+#: All the bitcoin there can ever be; what is stored fits into SQLite's integers.
+_MAX_MSAT: Final = 21_000_000 * 100_000_000 * 1_000
+
+
 class AnswerError(ValueError):
     """The wallet's answer has not the shape, or not the content, that was asked for."""
 
@@ -161,6 +165,8 @@ def integer(row: Mapping[str, object], name: str) -> int:
     value = row.get(name)
     if not isinstance(value, int) or isinstance(value, bool):
         raise AnswerError(f"{name} is not an integer")
+    if abs(value) > _MAX_MSAT:
+        raise AnswerError(f"{name} is larger than all the bitcoin there can be")
     return value
 
 

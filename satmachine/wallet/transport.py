@@ -110,7 +110,7 @@ class LnbitsHttp:
             raise self._unavailable(request, f"failed ({type(error).__name__})") from error
         self.latency_s = anyio.current_time() - sent_at
         parsed = parse_json(content)
-        detail = _detail(parsed, content).replace(key, "***")
+        detail = _detail(parsed, content, key)
         return HttpAnswer(response.status_code, parsed, detail, _retry_after_s(response))
 
     async def _read(self, response: httpx.Response) -> bytes:
@@ -164,14 +164,15 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _detail(parsed: object, content: bytes) -> str:
-    """What the answer says, as one short printable line."""
+def _detail(parsed: object, content: bytes, key: str) -> str:
+    """What the answer says, as one short printable line; a key that it repeats is left out."""
     text: object = None
     if isinstance(parsed, dict):
         text = parsed.get("detail") or parsed.get("error")
     if text is None:
-        text = content[: 4 * _MAX_DETAIL_CHARS].decode(errors="replace")
-    return printable(str(text), _MAX_DETAIL_CHARS) or "without a word"
+        text = content.decode(errors="replace")
+    # Before it is cut: half a key is still a secret.
+    return printable(str(text).replace(key, "***"), _MAX_DETAIL_CHARS) or "without a word"
 
 
 def printable(text: str, max_chars: int) -> str:

@@ -76,7 +76,8 @@ PLANTED: list[tuple[Kind, str, set[Kind]]] = [
     (Kind.OVERDRAWN, "UPDATE dca_clients SET confirmed_minor = 1", {Kind.BALANCE}),
     (
         Kind.UNKNOWN_PAYMENT,
-        "INSERT INTO dca_foreign_payments VALUES ('panajachel-1', 'ff', 'sm1:x:r1:super', 9, 'success', '{}', 1, 1, NULL)",
+        "INSERT INTO dca_foreign_payments "
+        "VALUES ('panajachel-1', 'ff', 'sm1:x:r1:super', 9, 'success', '{}', 1, 1, NULL)",
         set(),
     ),
 ]

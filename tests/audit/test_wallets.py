@@ -11,6 +11,7 @@ from typing import cast
 import anyio
 import pytest
 
+from satmachine.audit.books import check_books
 from satmachine.audit.breaks import Break, Kind
 from satmachine.audit.wallets import Statement, WalletAudit
 from satmachine.models import Answer
@@ -168,6 +169,19 @@ def test_a_leg_that_was_voided_and_paid_after_all(case: Case) -> None:
     with atomic(case.desk.conn):
         case.desk.conn.execute("UPDATE dca_payments SET status = 'voided' WHERE id = ?", (leg.id,))
     assert Kind.PAID_BUT_VOIDED in case.kinds()
+
+
+def test_a_leg_that_a_person_has_declared_paid_is_told_and_is_no_break(case: Case) -> None:
+    row = case.wallets.rows[MACHINE_KEY].pop(1)
+    case.wallets.rows[SUPER_KEY].clear()
+    with atomic(case.desk.conn):
+        case.desk.conn.execute(
+            "UPDATE dca_payments SET payment_hash = 'dd', error = 'declared paid by maria: seen' WHERE leg = 'super'"
+        )
+    case.wallets.rows[MACHINE_KEY].append(replace(row, payment_hash="dd"))
+    statement, breaks = case.audit()
+    assert (breaks, check_books(case.desk.conn)) == ([], [])
+    assert statement.vouched_legs == ("settlement 1 r1:super",)
 
 
 def test_top_ups_and_withdrawals_are_told_and_are_no_breaks(case: Case) -> None:

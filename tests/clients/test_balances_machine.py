@@ -13,7 +13,16 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, precondition, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
 
 from satmachine.clients.payout import plan_balance_payout
 from satmachine.errors import Refused
@@ -59,10 +68,21 @@ class BalancesMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.stack.close()
 
+    @initialize(target=lps)
+    def some_are_there_already(self) -> object:
+        """Cash of ten days ago, so that late sales find something."""
+        for number, limit_minor in enumerate((None, None, 20_000)):
+            client_id = add_client(self.books, f"lp-{number}", limit_minor=limit_minor)
+            self.limits[client_id] = limit_minor
+            at = NOW - 10 * DAY_S
+            deposit_id = deposit(self.books, client_id, 60_000 + 7 * number, at=at)
+            self.log[f"deposit {deposit_id}"] = Entry(client_id, at, 60_000 + 7 * number, is_leg=False)
+        return multiple(*self.limits)
+
     # --- what happens
 
     @rule(target=lps, limit_minor=st.none() | st.integers(1, 60_000))
-    @precondition(lambda self: len(self.limits) < 4)
+    @precondition(lambda self: len(self.limits) < 5)
     def join(self, limit_minor: int | None) -> int:
         client_id = add_client(self.books, f"lp-{len(self.limits)}", limit_minor=limit_minor)
         self.limits[client_id] = limit_minor

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import product
@@ -12,9 +13,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from satmachine.cli.main import app
+from satmachine.config import load
 from satmachine.models import SettlementStatus
 from satmachine.store import settlements
-from satmachine.store.database import atomic
+from satmachine.store.database import atomic, connect
 from tests.corrections.desk import Desk, add_provider, open_desk
 
 FLORES = """
@@ -70,8 +72,27 @@ SAID: dict[tuple[str, str], str] = {
 }
 
 
+#: The other commands about one sale, what they need, and what they say.
+OTHERS = {"retry": (), "hold": ("--reason", "x", "--yes"), "release": ("--reason", "x", "--yes"), "note": ("seen",)}
+FINISHED = {
+    "retry": (0, "There is nothing to try."),
+    "hold": (1, "there is nothing to hold"),
+    "release": (1, "not held"),
+    "note": (0, "Noted on sale"),
+}
+SAID_BY_OTHERS: dict[str, dict[str, tuple[int, str]]] = {
+    "pending": FINISHED | {"hold": (0, "is held: nothing more of it is sent")},
+    "held": FINISHED | {"retry": (1, "is held (by_operator); release it first"), "release": (0, "goes on")},
+    "processed": FINISHED,
+    "errored": FINISHED
+    | {"retry": (0, "will be tried within seconds"), "hold": (0, "is held: nothing more of it is sent")},
+    "partial": FINISHED,
+    "refunded": FINISHED,
+}
+
+
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
+def sales(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     """One sale in each state, in the order of `SettlementStatus`."""
     found = open_desk(tmp_path_factory.mktemp("sales"))
     add_provider(found, "alice", 10_000_000)
@@ -96,11 +117,14 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
 
 
 @pytest.fixture
-def cli(desk: Desk) -> Iterator[Desk]:
-    """The desk, whose requests are thrown away after the test."""
-    yield desk
-    with atomic(desk.conn):
-        desk.conn.execute("DELETE FROM intents")
+def cli(sales: Desk, tmp_path: Path) -> Iterator[Desk]:
+    """A copy of the sales for one test."""
+    sales.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    for path in (sales.path, sales.config.database.path):
+        shutil.copy(path, tmp_path)
+    config = load(tmp_path / sales.path.name)
+    with closing(connect(config.database.path)) as conn:
+        yield Desk(conn, config, config.path)
 
 
 def run(desk: Desk, *arguments: str, operator: str = "", answer: str | None = None) -> Result:
@@ -130,6 +154,14 @@ def test_every_status_against_every_command(cli: Desk, status: SettlementStatus,
         assert expected in result.stderr
         assert f"settlement {number}" in result.stderr
         assert intents(cli) == []
+
+
+@pytest.mark.parametrize(("status", "command"), [*product(SettlementStatus, OTHERS)])
+def test_every_status_against_every_other_command(cli: Desk, status: SettlementStatus, command: str) -> None:
+    number = NUMBERS[status]
+    result = run(cli, "settlements", command, str(number), *OTHERS[command])
+    code, words = SAID_BY_OTHERS[status][command]
+    assert (result.exit_code, words in result.output) == (code, True), result.output
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -135,7 +135,7 @@ STATES = {
 def a_settlement(status: SettlementStatus, *, planned_at: int | None = 1) -> Settlement:
     """A sale of the worked example in some state."""
     hold = "by_operator" if status is SettlementStatus.HELD else None
-    names = {name: None for name in Settlement.__dataclass_fields__}
+    names = dict.fromkeys(Settlement.__dataclass_fields__)
     blank = Settlement(**names)  # type: ignore[arg-type]
     return replace(blank, id=12, status=status, hold_reason=hold, gross_sats=266_800, planned_at=planned_at)
 

@@ -126,13 +126,12 @@ async def test_a_payment_that_these_books_do_not_have_refuses_it(planned: Desk) 
 
 
 async def test_a_leg_that_moves_between_look_and_write_refuses_it(planned: Desk) -> None:
+    planned.fail("dca:alice")
     original = planned.look_up
 
     async def slow_look_up(leg_id: int) -> View | None:
-        view = await original(leg_id)
-        if leg_id == planned.leg("super").id:
-            planned.invoice("super")
-        return view
+        planned.invoice("super")
+        return await original(leg_id)
 
     planned.look_up = slow_look_up  # type: ignore[method-assign]
     with pytest.raises(Refused, match="was changed meanwhile"):
@@ -377,7 +376,7 @@ def make_invoice(amount_sats: int, payment_hash: str, created_at: int, expiry_s:
     def number(value: int, length: int) -> list[int]:
         return [(value >> 5 * (length - 1 - place)) & 31 for place in range(length)]
 
-    payment = convertbits(bytes.fromhex(payment_hash), 8, 5)
+    payment = convertbits(bytes.fromhex(payment_hash), 8, 5) or []
     data = [*number(created_at, 7), *field("p", payment), *field("x", number(expiry_s, 4)), *([0] * 104)]
     return str(bech32_encode(f"lnbc{amount_sats * 10}n", data))
 

@@ -36,6 +36,12 @@ def rows(world: World, sql: str) -> list[tuple[object, ...]]:
         return [tuple(row) for row in conn.execute(sql)]
 
 
+async def satmachine(world: World, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Type a command."""
+    command = [sys.executable, "-m", "satmachine", "--config", str(world.system.config_path), *arguments]
+    return await anyio.to_thread.run_sync(lambda: subprocess.run(command, capture_output=True, text=True, timeout=60))
+
+
 async def announce_last(world: World, count: int) -> None:
     for event in world.events[-count:]:
         await publish([relay.url for relay in world.system.relays], event)
@@ -146,14 +152,26 @@ async def test_a_deleted_database_without_its_lps_goes_into_safe_mode(tmp_path: 
         world.kill()
         world.delete_books()
         await world.start()
-        await world.until(lambda: world.system.database_path.exists() and bool(held(world.rest())))
+        await world.alive_for(0.5)
+        await world.until(lambda: bool(held(world.rest())))
         [(safe_mode,)] = rows(world, "SELECT safe_mode FROM dca_wallets")
         assert "dca:alice" in str(safe_mode)
         assert "dca:alice" in str(held(world.rest()))
-        await world.sell()
-        await world.settled()
+        await anyio.sleep(6)
         after = await world.facts()
         assert debits(after) == debits(before), "in safe mode nothing at all is paid"
+
+        # The way out: the LPs are registered again, and the sale is released.
+        world.add_lps()
+        released = await satmachine(world, "settlements", "release", "1", "--reason", "LPs are back", "--yes")
+        assert released.returncode == 0, released.stderr
+        await world.until(lambda: rows(world, "SELECT safe_mode FROM dca_wallets") == [(None,)])
+        await world.sell()
+        finished = await world.settled()
+        assert debits(finished) >= debits(before)
+        assert len(debits(finished)) == 2 * LEGS, "the first sale was taken over, the second is paid"
+        assert violations(finished) == []
+        assert held(finished) == []
 
 
 async def test_a_database_from_yesterday_pays_nothing_again(tmp_path: Path, lnbits: LnbitsServer) -> None:
@@ -209,19 +227,21 @@ async def test_a_payee_that_fails_never_delays_other_legs_or_machines(tmp_path: 
 
 
 async def test_a_429_storm_is_waited_out(tmp_path: Path, lnbits: LnbitsServer) -> None:
-    async with FaultProxy(lnbits.url, lambda _: Fault.NONE) as proxy:
-        async with open_world(tmp_path, lnbits, lnbits_url=proxy.url) as world:
-            await world.sell(announce=False)
-            await world.start()
-            await world.until(lambda: bool(world.rest().legs))
-            proxy.log.clear()
-            proxy.plan = matching(lambda request: "payments" in request.path, lambda _: Fault.TOO_MANY_REQUESTS)
-            await anyio.sleep(10)
-            assert len(proxy.log) < 40, "LNbits is left in peace while it refuses"
-            proxy.plan = lambda _: Fault.NONE
-            facts = await world.settled()
-            assert violations(facts) == []
-            assert len(debits(facts)) == LEGS
+    async with (
+        FaultProxy(lnbits.url, lambda _: Fault.NONE) as proxy,
+        open_world(tmp_path, lnbits, lnbits_url=proxy.url) as world,
+    ):
+        await world.sell(announce=False)
+        await world.start()
+        await world.until(lambda: bool(world.rest().legs))
+        proxy.log.clear()
+        proxy.plan = matching(lambda request: "payments" in request.path, lambda _: Fault.TOO_MANY_REQUESTS)
+        await anyio.sleep(10)
+        assert len(proxy.log) < 40, "LNbits is left in peace while it refuses"
+        proxy.plan = lambda _: Fault.NONE
+        facts = await world.settled()
+        assert violations(facts) == []
+        assert len(debits(facts)) == LEGS
 
 
 # --- one payer
@@ -231,14 +251,7 @@ async def test_a_second_daemon_on_the_same_database_is_refused(tmp_path: Path, l
     async with open_world(tmp_path, lnbits) as world:
         await world.start()
         await world.system.wait_for_log("satmachine runs")
-        second = await anyio.to_thread.run_sync(
-            lambda: subprocess.run(
-                [sys.executable, "-m", "satmachine", "--config", str(world.system.config_path), "run"],
-                capture_output=True,
-                text=True,
-                timeout=60,
-            )
-        )
+        second = await satmachine(world, "run")
         assert second.returncode == 1
         assert "another satmachine daemon" in second.stderr
         assert "Two would pay twice" in second.stderr

@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import anyio
@@ -76,7 +77,7 @@ async def pulse(folder: Path) -> AsyncIterator[tuple[Store, list[float]]]:
 
 
 def longest_gap(beats: list[float]) -> float:
-    return max(b - a for a, b in zip(beats, beats[1:], strict=False))
+    return max(b - a for a, b in pairwise(beats))
 
 
 async def test_beats_go_on_while_loop_and_database_do(tmp_path: Path) -> None:

@@ -1,0 +1,58 @@
+"""`satmachine doctor`: a table of findings, with the fix for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import typer
+
+from satmachine.cli.common import AsJson
+from satmachine.cli.output import Column, emit_table, print_item, print_json, print_line
+
+if TYPE_CHECKING:
+    from satmachine.ops.findings import Finding
+
+_COLUMNS = (
+    Column("verdict", "Verdict"),
+    Column("check", "Check"),
+    Column("subject", "Of", fold=True),
+    Column("detail", "Finding", fold=True),
+)
+
+
+def doctor(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Check relays, wallets, keys, clock, database, permissions and disk; say what to do about what is wrong.
+
+    Asks every relay and wallet, and changes nothing. Leaves with 0 when all is well (there may be warnings), 1 where
+    something is wrong here, 3 for a bad configuration, 4 where only a relay or LNbits could not be reached.
+
+    Examples:
+
+        satmachine doctor
+
+        sudo CREDENTIALS_DIRECTORY=/run/credentials/satmachine.service satmachine doctor --json
+    """
+    import anyio
+
+    from satmachine.config import find_config, load
+    from satmachine.ops.doctor import examine, exit_code
+
+    config = load(find_config(ctx.obj.config_path))
+    findings = anyio.run(examine, config)
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        _print(findings)
+    raise typer.Exit(exit_code(findings))
+
+
+def _print(findings: Iterable[Finding]) -> None:
+    findings = list(findings)
+    emit_table([asdict(finding) for finding in findings], _COLUMNS)
+    todo = [finding for finding in findings if finding.verdict != "ok"]
+    for finding in todo:
+        print_item("!", f"{finding.subject}: {finding.detail}", finding.fix)
+    if not todo:
+        print_line("All well.", style="green")

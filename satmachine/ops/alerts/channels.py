@@ -1,0 +1,122 @@
+"""How an alarm is told: by a webhook, by a command, by a Nostr direct message. Each raises NotDelivered.
+
+Addresses may hold tokens, so that no message names one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+
+import anyio
+import httpx
+from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
+
+from satmachine.config import Config
+from satmachine.errors import SatmachineError
+from satmachine.nostr.event import AUTH_KIND, Event, sign
+from satmachine.nostr.health import printable
+from satmachine.nostr.keys import npub_to_hex, parse_secret_key
+from satmachine.nostr.messages import Auth, Ok, auth, parse_message, publish
+from satmachine.ops.alerts.gift import wrap
+from satmachine.ops.alerts.message import Message, json_of, text_of
+
+TIMEOUT_S = 20.0
+
+
+class NotDelivered(SatmachineError):
+    """It did not arrive, as far as one can tell; it is tried again."""
+
+
+def configured(config: Config) -> tuple[str, ...]:
+    """The ways that the configuration names."""
+    alerts = config.alerts
+    ways = {"webhook": alerts.webhook_url, "command": alerts.command, "nostr": alerts.npub}
+    return tuple(name for name, value in ways.items() if value)
+
+
+async def deliver(message: Message, config: Config, now: int) -> None:
+    """Tell one message its way; a way that is no longer configured has nobody to tell. Raises NotDelivered."""
+    if message.channel not in configured(config):
+        return
+    way = {"webhook": _post, "command": _run, "nostr": _whisper}[message.channel]
+    try:
+        with anyio.fail_after(TIMEOUT_S):
+            await way(message, config, now)
+    except TimeoutError:
+        raise NotDelivered(f"no answer within {TIMEOUT_S:.0f} s") from None
+
+
+async def _post(message: Message, config: Config, _now: int) -> None:
+    assert config.alerts.webhook_url is not None
+    url = config.alerts.webhook_url.resolve(config.environ)
+    try:
+        async with httpx.AsyncClient(timeout=TIMEOUT_S) as http:
+            answer = await http.post(url, json=json_of(message))
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise NotDelivered(f"the webhook cannot be reached ({type(error).__name__})") from None
+    if not answer.is_success:
+        raise NotDelivered(f"the webhook answers with HTTP {answer.status_code}")
+
+
+async def _run(message: Message, config: Config, _now: int) -> None:
+    """The command gets the JSON on its standard input, and the text in $SATMACHINE_ALERT."""
+    command = config.alerts.command
+    environ = {**os.environ, "SATMACHINE_ALERT": text_of(message)}
+    try:
+        done = await anyio.run_process(
+            command, input=json.dumps(json_of(message)).encode(), check=False, env=environ, stderr=subprocess.STDOUT
+        )
+    except OSError as error:
+        raise NotDelivered(f"{command[0]} cannot be run: {error.strerror}") from None
+    if done.returncode != 0:
+        said = printable(done.stdout.decode(errors="replace"))
+        raise NotDelivered(f"{command[0]} left with {done.returncode}: {said}")
+
+
+async def _whisper(message: Message, config: Config, now: int) -> None:
+    """To every relay where the receiver may read; one that takes it is enough."""
+    assert config.alerts.npub is not None
+    assert config.nostr.secret_key is not None
+    secret = parse_secret_key(config.nostr.secret_key.resolve(config.environ))
+    receiver = npub_to_hex(config.alerts.npub)
+    event = wrap(text_of(message), secret=secret, receiver=receiver, now=now, entropy=secrets.token_bytes)
+    refusals: list[str] = []
+
+    async def tell(url: str) -> None:
+        problem = await _publish(url, event, secret, now)
+        if problem:
+            refusals.append(f"{url}: {problem}")
+
+    urls = config.alerts.relays or config.nostr.relays
+    async with anyio.create_task_group() as tasks:
+        for url in urls:
+            tasks.start_soon(tell, url)
+    if len(refusals) == len(urls):
+        raise NotDelivered("; ".join(refusals) or "there is no relay to send it to")
+
+
+async def _publish(url: str, event: Event, secret: bytes, now: int) -> str:
+    """Publish on one relay, logging in where it asks; what went wrong, or nothing."""
+    login = ""
+    try:
+        async with connect(url, proxy=None, open_timeout=TIMEOUT_S / 2, close_timeout=1) as socket:
+            await socket.send(publish(event))
+            while True:
+                match parse_message(await socket.recv(decode=False)):
+                    case Auth(challenge):
+                        answer = sign(AUTH_KIND, "", (("relay", url), ("challenge", challenge)), now, secret)
+                        login = answer.id
+                        await socket.send(auth(answer))
+                    case Ok(event_id, accepted, text) if event_id == event.id:
+                        if accepted or not (login and text.startswith("auth-required")):
+                            return "" if accepted else printable(text)
+                    case Ok(event_id, accepted, text) if event_id == login:
+                        if not accepted:
+                            return printable(text)
+                        await socket.send(publish(event))
+    except (OSError, WebSocketException, UnicodeError) as error:
+        return printable(f"cannot connect: {error or type(error).__name__}")

@@ -1,0 +1,101 @@
+"""What is wrong right now: every condition, for every machine and relay, whether it holds or not."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from satmachine.audit.books import check_books
+from satmachine.config.model import Alerts
+from satmachine.nostr.health import RelayHealth, RelayState
+from satmachine.ops.alerts.judge import Key, Sighting
+from satmachine.store import standing
+
+#: A level ends its alarm only this far above the limit that raised it, in percent of the limit.
+_MARGIN_PERCENT = 20
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits in force, and since when this daemon has been listening (Unix seconds)."""
+
+    settings: Alerts
+    started_at: int
+    now: int
+
+
+def from_books(conn: sqlite3.Connection, limits: Limits) -> dict[Key, Sighting]:
+    """What the books tell, from one snapshot."""
+    return {
+        key: sighting for source in (_sales, _silent, _cassettes, _wallets) for key, sighting in source(conn, limits)
+    }
+
+
+def from_relays(relays: Sequence[RelayHealth], settings: Alerts) -> dict[Key, Sighting]:
+    """A relay that is away, or that misses what others bring."""
+    found = {}
+    for relay in relays:
+        away = relay.state is not RelayState.SUBSCRIBED
+        detail = (relay.error or "not connected") if away else "others bring events that it does not"
+        found[relay.url, "relay_quiet"] = Sighting(away or relay.quiet, detail, settings.relay_quiet_after_s)
+    return found
+
+
+def from_audit(conn: sqlite3.Connection) -> dict[Key, Sighting]:
+    """Whether the books add up. Reads all of them."""
+    broken = check_books(conn)
+    kinds = ", ".join(sorted({str(one.kind) for one in broken})[:_SHOWN])
+    return {("", "books_broken"): Sighting(bool(broken), f"{len(broken)} break(s): {kinds}")}
+
+
+def _sales(conn: sqlite3.Connection, _limits: Limits) -> Iterator[tuple[Key, Sighting]]:
+    for (machine_id, status), ids in standing.open_sales(conn).items():
+        more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
+        detail = f"sale {', '.join(map(str, ids[:_SHOWN]))}{more}"
+        yield (machine_id, f"settlement_{status}"), Sighting(holds=True, detail=detail)
+
+
+def _silent(conn: sqlite3.Connection, limits: Limits) -> Iterator[tuple[Key, Sighting]]:
+    """A daemon that was down has heard nobody: it listens for as long itself before it calls a machine silent."""
+    patience_s = limits.settings.machine_silent_after_s
+    if limits.now - limits.started_at < patience_s:
+        for machine_id in standing.last_heard(conn):
+            yield (machine_id, "machine_silent"), Sighting(holds=None)
+        return
+    for machine_id, heard_at in standing.last_heard(conn).items():
+        silent_s = limits.now - heard_at
+        detail = f"nothing was heard of it for {silent_s // 60} min"
+        yield (machine_id, "machine_silent"), Sighting(silent_s > patience_s, detail)
+
+
+def _cassettes(conn: sqlite3.Connection, limits: Limits) -> Iterator[tuple[Key, Sighting]]:
+    limit = int(limits.settings.cassette_low_pct * 100)
+    for machine_id, told in standing.cassettes(conn).items():
+        low = [(number, notes) for number, notes, percent in told if notes == 0 or _level(percent, limit)]
+        between = any(_level(percent, limit) is None for _, _, percent in told if percent is not None)
+        detail = ", ".join(f"cassette {number} has {notes} notes" for number, notes in low)
+        yield (machine_id, "cassette_low"), Sighting(bool(low) or (None if between else False), detail)
+
+
+def _wallets(conn: sqlite3.Connection, limits: Limits) -> Iterator[tuple[Key, Sighting]]:
+    patience_s, low_sats = limits.settings.wallet_unreachable_after_s, limits.settings.wallet_low_sats
+    for wallet in standing.wallets(conn):
+        name = wallet.machine_id
+        if wallet.checked_at is not None:
+            detail = wallet.error or ""
+            yield (name, "wallet_unreachable"), Sighting(not wallet.reachable, detail, patience_s)
+        if low_sats is not None and wallet.balance_sats is not None:
+            holds = _level(wallet.balance_sats, low_sats)
+            yield (name, "wallet_low"), Sighting(holds, f"{wallet.balance_sats} sats are left")
+        yield (name, "safe_mode"), Sighting(wallet.safe_mode is not None, wallet.safe_mode or "")
+
+
+def _level(value: int | None, limit: int) -> bool | None:
+    """Below the limit, well above it, or (None) in between."""
+    if value is None:
+        return False
+    if value < limit:
+        return True
+    return False if value * 100 >= limit * (100 + _MARGIN_PERCENT) else None

@@ -1,0 +1,129 @@
+"""The tasks that look, judge, write down and deliver. They never touch money."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+
+import anyio
+import anyio.to_thread
+
+from satmachine.config import Config
+from satmachine.errors import SatmachineError, StoreError
+from satmachine.nostr.health import RelayHealth
+from satmachine.ops.alerts import conditions
+from satmachine.ops.alerts.channels import configured, deliver
+from satmachine.ops.alerts.judge import Alert, Key, Sighting, judge
+from satmachine.ops.alerts.message import Message, text_of
+from satmachine.store import alerts
+from satmachine.store.database import Store, connect
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 10.0
+DELIVER_EVERY_S = 2.0
+#: A message that could not be delivered for so long is given up; the alarm itself stays in the books.
+GIVE_UP_S = 86_400
+_FIRST_RETRY_S, _LONGEST_RETRY_S = 10, 1_800
+
+
+class AlertDesk:
+    """`relays` shows the relays' health; `now` gives Unix seconds."""
+
+    def __init__(
+        self,
+        store: Store,
+        config: Callable[[], Config],
+        now: Callable[[], int],
+        relays: Callable[[], Sequence[RelayHealth]],
+    ) -> None:
+        self._store = store
+        self._config = config
+        self._now = now
+        self._relays = relays
+        self._started_at = now()
+        self._audited_at: int | None = None
+        self._audit_says: dict[Key, Sighting] = {}
+
+    async def watch(self) -> None:
+        """Look at everything again and again."""
+        while True:
+            try:
+                await self.look()
+            except StoreError as error:
+                log.warning("alarms cannot be looked for: %s", error)
+            await anyio.sleep(LOOK_EVERY_S)
+
+    async def tell(self) -> None:
+        """Deliver what is to be told."""
+        while True:
+            try:
+                await self.deliver_due()
+            except StoreError as error:
+                log.warning("alarms cannot be delivered: %s", error)
+            await anyio.sleep(DELIVER_EVERY_S)
+
+    async def look(self) -> None:
+        """One look: judge what is seen, and note what is news."""
+        config, now = self._config(), self._now()
+        limits = conditions.Limits(config.alerts, self._started_at, now)
+        seen = conditions.from_relays(self._relays(), config.alerts)
+        seen |= await anyio.to_thread.run_sync(self._beside, conditions.from_books, limits)
+        seen |= await self._audit(config.alerts.check_books_every_s, now)
+        await self._store.write(note, seen, configured(config), config.alerts.clear_after_s, now)
+
+    async def deliver_due(self) -> None:
+        """Each message that is due, once."""
+        for row in await self._store.read(alerts.due, self._now()):
+            await self._deliver(Message(**row))
+
+    async def _deliver(self, message: Message) -> None:
+        try:
+            await deliver(message, self._config(), self._now())
+        except SatmachineError as error:
+            wait_s = min(_FIRST_RETRY_S * 2**message.attempts, _LONGEST_RETRY_S)
+            given_up = self._now() - message.created_at > GIVE_UP_S
+            log.warning("an alarm could not be told by %s: %s", message.channel, error)
+            until = None if given_up else self._now() + wait_s
+            await self._store.write(alerts.postpone, message.id, error=str(error), until=until, now=self._now())
+        else:
+            await self._store.write(alerts.delivered, message.id, self._now())
+
+    async def _audit(self, every_s: int, now: int) -> dict[Key, Sighting]:
+        """The proof reads all the books, so that it is made seldom; in between, what it said stays."""
+        if self._audited_at is None or now - self._audited_at >= every_s:
+            self._audited_at = now
+            self._audit_says = await anyio.to_thread.run_sync(self._beside, conditions.from_audit)
+        return self._audit_says
+
+    def _beside(self, look: Callable[..., dict[Key, Sighting]], *arguments: object) -> dict[Key, Sighting]:
+        """On a thread and a connection of its own, so that the payer never waits for it."""
+        conn = connect(self._store.path, read_only=True)
+        try:
+            conn.execute("BEGIN")
+            return look(conn, *arguments)
+        finally:
+            conn.close()
+
+
+def note(
+    conn: sqlite3.Connection, seen: Mapping[Key, Sighting], channels: Sequence[str], clear_after_s: int, now: int
+) -> list[Alert]:
+    """Write down how alarms stand and what is to be told; returns the news."""
+    rows = [Alert(**{**row, "raised": bool(row["raised"])}) for row in alerts.known(conn)]
+    steps = list(judge({alert.key: alert for alert in rows}, seen, clear_after_s=clear_after_s, now=now))
+    news = [step.alert for step in steps if step.news]
+    if steps:
+        alerts.write(
+            conn,
+            [(a.subject, a.condition, a.raised, a.since, a.changed_at, a.detail) for a in (s.alert for s in steps)],
+            [(alert.subject, alert.condition, alert.raised, alert.detail) for alert in news],
+            channels,
+            now,
+        )
+    for alert in news:
+        level = logging.ERROR if alert.raised else logging.INFO
+        message = Message(0, now, "", alert.subject, alert.condition, alert.raised, alert.detail, 0)
+        log.log(level, "%s", text_of(message))
+    return news

@@ -1,0 +1,127 @@
+"""`satmachine doctor`: is everything that the daemon needs in order? Reads, asks, and changes nothing.
+
+A check yields findings: what was looked at, how it is, and what to do about it. Nobody is paid, no invoice is made, and
+no message holds a key. Checks of the host are plain functions; those that ask others run side by side.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from email.utils import parsedate_to_datetime
+
+import anyio
+import httpx
+
+from satmachine.config import Config
+from satmachine.ops import host_check, wallet_check
+from satmachine.ops.findings import Finding, Verdict
+from satmachine.ops.relay_check import RelayReport, ask_relay
+
+#: How far this clock may be from others': events of machines are judged by it.
+MAX_SKEW_S = 30
+SLOW_RELAY_MS = 2_000
+_HTTP_TIMEOUT_S = 10.0
+
+Clock = Callable[[], float]
+
+
+async def examine(
+    config: Config, *, clock: Clock = time.time, disk_usage: host_check.DiskUsage = shutil.disk_usage
+) -> list[Finding]:
+    """Every finding, in the order of the table. `clock` gives Unix seconds."""
+    findings = [
+        *host_check.keys(config),
+        *host_check.database(config),
+        *host_check.permissions(config),
+        *host_check.disk(config, disk_usage),
+    ]
+    relays = sorted({url for machine in config.machines for url in config.relays_of(machine)} | {*config.nostr.relays})
+    found: dict[str, list[Finding]] = {}
+    dates: dict[str, float] = {}
+
+    async def check_relay(url: str) -> None:
+        found[url] = await _relay(config, url, http, clock, dates)
+
+    async def check_wallets() -> None:
+        found["wallets"] = await wallet_check.wallets(config)
+
+    async with httpx.AsyncClient(timeout=_HTTP_TIMEOUT_S) as http, anyio.create_task_group() as tasks:
+        for url in relays:
+            tasks.start_soon(check_relay, url)
+        tasks.start_soon(check_wallets)
+        tasks.start_soon(_note_date, http, config.lnbits.url, clock, dates)
+    for url in relays:
+        findings += found[url]
+    return [*findings, *found["wallets"], _clock(dates)]
+
+
+def exit_code(findings: list[Finding]) -> int:
+    """1 where something is wrong here, 4 where only somebody could not be reached, else 0 (SPEC section 10)."""
+    verdicts = {finding.verdict for finding in findings}
+    if Verdict.PROBLEM in verdicts:
+        return 1
+    return 4 if Verdict.UNREACHABLE in verdicts else 0
+
+
+# --- the clock
+
+
+def _clock(dates: Mapping[str, float]) -> Finding:
+    """`dates`: by how many seconds this clock is ahead of others'. The nearest one is believed."""
+    if not dates:
+        return Finding("clock", "this host", Verdict.UNKNOWN, "nobody was reached to compare it with", "timedatectl")
+    host, ahead_s = min(dates.items(), key=lambda item: abs(item[1]))
+    if abs(ahead_s) <= MAX_SKEW_S:
+        return Finding("clock", "this host", Verdict.OK, f"agrees with {host}")
+    direction = "ahead of" if ahead_s > 0 else "behind"
+    detail = f"{abs(ahead_s):.0f} s {direction} {' and '.join(sorted(dates))}: sales would be refused as too old or new"
+    return Finding("clock", "this host", Verdict.PROBLEM, detail, "timedatectl set-ntp true")
+
+
+async def _note_date(http: httpx.AsyncClient, url: str, clock: Clock, dates: dict[str, float]) -> None:
+    """Compare this clock with the `Date` of a server's answer, whatever it answers."""
+    asked_at = clock()
+    try:
+        answer = await http.get(url, headers={"Accept": "application/nostr+json"})
+        told = parsedate_to_datetime(answer.headers["Date"]).timestamp()
+    except (httpx.HTTPError, httpx.InvalidURL, KeyError, ValueError):
+        return
+    middle = (asked_at + clock()) / 2
+    dates[httpx.URL(url).host] = middle - told
+
+
+# --- relays
+
+
+async def _relay(
+    config: Config, url: str, http: httpx.AsyncClient, clock: Clock, dates: dict[str, float]
+) -> list[Finding]:
+    authors = sorted(machine.pubkey for machine in config.machines if url in config.relays_of(machine))
+    secret = wallet_check.resolved(config.nostr.secret_key, config)
+    report = await ask_relay(url, authors, http, secret=secret, clock=clock)
+    await _note_date(http, url.replace("ws", "http", 1), clock, dates)
+    return list(_relay_findings(url, report, has_key=config.nostr.secret_key is not None, authors=len(authors)))
+
+
+def _relay_findings(url: str, report: RelayReport, *, has_key: bool, authors: int) -> Iterator[Finding]:
+    if report.latency_ms is None:
+        fix = "check the name and this host's network; if the relay is gone, name another one in [nostr] relays"
+        yield Finding("relay", url, Verdict.UNREACHABLE, report.problem, fix)
+        return
+    asks = "; asks who you are (NIP-42)" if report.asks_auth else ""
+    limits = f"; {report.limits}" if report.limits else ""
+    told = f"answers in {report.latency_ms:.0f} ms{asks}{limits}"
+    if report.problem and report.asks_auth and not has_key:
+        fix = "set [nostr] secret_key; the relay's owner may have to admit its public key"
+        yield Finding("relay", url, Verdict.PROBLEM, f"asks who you are, and there is no key: {report.problem}", fix)
+    elif report.problem:
+        fix = "ask the relay's owner to admit this daemon's key, or name another relay"
+        yield Finding("relay", url, Verdict.PROBLEM, f"refuses the subscription: {report.problem}", fix)
+    elif report.latency_ms > SLOW_RELAY_MS:
+        yield Finding("relay", url, Verdict.WARNING, f"slow: {told}", "name a second relay that is nearer")
+    elif report.max_message_bytes and report.max_message_bytes < 100 + 67 * min(authors, 250):
+        yield Finding("relay", url, Verdict.WARNING, f"takes short messages only: {told}", "name a second relay")
+    else:
+        yield Finding("relay", url, Verdict.OK, told)

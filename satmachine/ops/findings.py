@@ -1,0 +1,27 @@
+"""What a check finds: one line of the doctor's table. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """`unreachable` is a problem that may be somebody else's; `unknown`: this user cannot see it."""
+
+    OK = "ok"
+    UNKNOWN = "unknown"
+    WARNING = "warning"
+    UNREACHABLE = "unreachable"
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the table. `fix` is what to do, empty where all is well."""
+
+    check: str
+    subject: str
+    verdict: Verdict
+    detail: str
+    fix: str = ""

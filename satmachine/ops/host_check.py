@@ -1,0 +1,121 @@
+"""The doctor's look at this host: keys, database, permissions, disk space. Asks nobody, changes nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from satmachine.config import Config, Secret, check_secrets, wallet_conflicts, warnings
+from satmachine.errors import StoreError
+from satmachine.ops.findings import Finding, Verdict
+from satmachine.store.database import connect, daemon_is_running
+
+#: Less free space than the first is a warning, less than the second a problem: SQLite needs room to commit a payment.
+LOW_DISK_BYTES = 1_000_000_000
+FULL_DISK_BYTES = 200_000_000
+
+#: As shutil.disk_usage: (total, used, free) in bytes.
+DiskUsage = Callable[[Path], tuple[int, int, int]]
+
+
+def keys(config: Config) -> Iterator[Finding]:
+    """Every secret resolves and is guarded; no wallet serves twice."""
+    hidden = _hidden_credentials(config)
+    problems = [text for text in check_secrets(config) if not (hidden and "$CREDENTIALS_DIRECTORY is not set" in text)]
+    for text in [*problems, *wallet_conflicts(config)]:
+        what, _, fix = text.rpartition(": ")
+        yield Finding("keys", config.path.name, Verdict.PROBLEM, what or text, fix)
+    for text in warnings(config):
+        what, _, fix = text.rpartition(": ")
+        guarded = "plain text" in text
+        yield Finding("config", config.path.name, Verdict.PROBLEM if guarded else Verdict.WARNING, what or text, fix)
+    if hidden:
+        yield Finding(
+            "keys",
+            f"{len(hidden)} credential(s)",
+            Verdict.UNKNOWN,
+            "systemd shows them to the service only, so that they and their wallets are not checked here",
+            "sudo CREDENTIALS_DIRECTORY=/run/credentials/satmachine.service satmachine doctor, while the service runs",
+        )
+    elif not problems:
+        yield Finding("keys", config.path.name, Verdict.OK, "every key is there, and closed to others")
+
+
+def _hidden_credentials(config: Config) -> list[Secret]:
+    if config.environ.get("CREDENTIALS_DIRECTORY"):
+        return []
+    return [secret for secret in config.secrets() if secret.kind == "credential"]
+
+
+def database(config: Config) -> Iterator[Finding]:
+    path = config.database.path
+    if not path.exists():
+        yield Finding("database", str(path), Verdict.WARNING, "there is none yet", "satmachine run creates it")
+        return
+    try:
+        conn = connect(path, read_only=True)
+        try:
+            trouble = check_integrity(conn)
+        finally:
+            conn.close()
+    except StoreError as error:
+        yield Finding("database", str(path), Verdict.PROBLEM, str(error), "docs/operations.md, Restore")
+        return
+    if trouble:
+        yield Finding("database", str(path), Verdict.PROBLEM, trouble, "stop the daemon; docs/operations.md, Restore")
+    else:
+        yield Finding("database", str(path), Verdict.OK, "whole, and of the version that this program knows")
+    if daemon_is_running(path):
+        yield Finding("daemon", str(path), Verdict.OK, "a daemon works on it")
+    else:
+        yield Finding(
+            "daemon", str(path), Verdict.WARNING, "no daemon runs: nothing is paid", "systemctl start satmachine"
+        )
+
+
+def check_integrity(conn: sqlite3.Connection) -> str:
+    """What SQLite finds wrong with its file, or nothing. Reads all of it."""
+    try:
+        found = [str(row[0]) for row in conn.execute("PRAGMA integrity_check(5)")]
+        orphans = conn.execute("PRAGMA foreign_key_check").fetchone()
+    except sqlite3.DatabaseError as error:
+        return f"SQLite says: {error}"
+    if found != ["ok"]:
+        return f"the file is damaged: {'; '.join(found)}"
+    return "" if orphans is None else f"a row of {orphans[0]} refers to nothing"
+
+
+def permissions(config: Config) -> Iterator[Finding]:
+    path = config.database.path
+    if not path.exists():
+        return
+    subjects = [path, *(path.with_name(path.name + ending) for ending in ("-wal", "-shm", ".lock"))]
+    bad = [file for file in (path.parent, *subjects) if file.exists() and _mode(file) & 0o002]
+    readable = [file for file in subjects[:1] if _mode(file) & 0o004 and _mode(path.parent) & 0o001]
+    for file in bad:
+        fix = f"chmod o-w {file}"
+        yield Finding("permissions", str(file), Verdict.PROBLEM, "every user of this host may change it", fix)
+    for file in readable:
+        yield Finding("permissions", str(file), Verdict.WARNING, "every user may read the books", f"chmod o= {file}")
+    if not bad and not readable:
+        yield Finding("permissions", str(path), Verdict.OK, "closed to others")
+
+
+def _mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def disk(config: Config, disk_usage: DiskUsage) -> Iterator[Finding]:
+    folder = config.database.path.parent
+    while not folder.exists():
+        folder = folder.parent
+    free = disk_usage(folder)[2]
+    told = f"{free / 1e9:.1f} GB are free"
+    if free < FULL_DISK_BYTES:
+        yield Finding("disk", str(folder), Verdict.PROBLEM, f"nearly full: {told}", "make room now: payouts stop at 0")
+    elif free < LOW_DISK_BYTES:
+        yield Finding("disk", str(folder), Verdict.WARNING, told, "make room, or lower [telemetry] keep_days")
+    else:
+        yield Finding("disk", str(folder), Verdict.OK, told)

@@ -1,0 +1,94 @@
+"""The doctor's look at LNbits: does each key open its wallet, and may it do what it is for? Only reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from satmachine.config import Config, Payee, Secret
+from satmachine.errors import ConfigError, WalletError, WalletRefused
+from satmachine.ops.findings import Finding, Verdict
+from satmachine.wallet.lnbits import Lnbits
+
+
+async def wallets(config: Config) -> list[Finding]:
+    """Every wallet whose key can be read, one after the other: LNbits limits how often it may be asked."""
+    settings = config.lnbits
+    findings: list[Finding] = []
+    good_key = None
+    async with Lnbits(settings.url, timeout_s=min(settings.timeout_s, 15), instance_id="doctor") as lnbits:
+        for machine in config.machines:
+            key = resolved(machine.wallet.admin_key, config)
+            if key is not None:
+                findings.append(await _machine_wallet(lnbits, machine.id, key))
+                good_key = key if findings[-1].verdict is Verdict.OK else good_key
+        for label, payee in _invoice_payees(config):
+            key = resolved(payee.invoice_key, config)
+            if key is not None:
+                findings.append(await _payee_wallet(lnbits, label, key))
+        if good_key is not None:
+            findings.append(await _server(lnbits, settings.url, good_key))
+    return findings
+
+
+async def _machine_wallet(lnbits: Lnbits, machine_id: str, key: str) -> Finding:
+    subject = f"machine {machine_id}"
+    try:
+        wallet = await lnbits.wallet(key)
+    except WalletError as error:
+        return _no_wallet(subject, error)
+    balance = f'"{wallet.name}", {wallet.balance_msat // 1000:,} sats'
+    if not wallet.can_pay:
+        detail = f"{balance}: this is the invoice key, which cannot pay"
+        return Finding("wallet", subject, Verdict.PROBLEM, detail, "put the wallet's Admin key there instead")
+    return Finding("wallet", subject, Verdict.OK, f"{balance}; the key may pay")
+
+
+async def _payee_wallet(lnbits: Lnbits, label: str, key: str) -> Finding:
+    try:
+        wallet = await lnbits.wallet(key)
+    except WalletError as error:
+        return _no_wallet(label, error)
+    if wallet.can_pay:
+        detail = f'"{wallet.name}": this is an admin key, which may spend; receiving needs less'
+        return Finding("wallet", label, Verdict.WARNING, detail, "put the wallet's Invoice/read key there instead")
+    return Finding("wallet", label, Verdict.OK, f'"{wallet.name}" can receive')
+
+
+def _no_wallet(subject: str, error: WalletError) -> Finding:
+    if isinstance(error, WalletRefused):
+        return Finding("wallet", subject, Verdict.PROBLEM, str(error), "the key is wrong: copy it from LNbits again")
+    fix = "start LNbits, or correct [lnbits] url; if it is busy (HTTP 429), raise LNBITS_RATE_LIMIT_NO"
+    return Finding("wallet", subject, Verdict.UNREACHABLE, str(error), fix)
+
+
+async def _server(lnbits: Lnbits, url: str, key: str) -> Finding:
+    """The version, and whether a burst of questions runs into the rate limit."""
+    try:
+        found = await lnbits.probe(key)
+        for _ in range(10):
+            await lnbits.wallet(key)
+    except WalletError as error:
+        return _no_wallet(f"LNbits {url}", error)
+    lookup = (
+        "finds payments by their key" if found.external_id else "before 1.5: payments are found by their tag, slower"
+    )
+    return Finding("lnbits", url, Verdict.OK, f"version {found.version}; {lookup}; no rate limit within 10 quick calls")
+
+
+def _invoice_payees(config: Config) -> Iterator[tuple[str, Payee]]:
+    if config.super_.payee is not None and config.super_.payee.invoice_key is not None:
+        yield "payee super", config.super_.payee
+    rulesets = [(holder.id, holder.splits) for holder in config.operators]
+    rulesets += [(holder.id, holder.splits) for holder in config.machines]
+    for holder_id, splits in rulesets:
+        for split in splits:
+            if split.payee.invoice_key is not None:
+                yield f"payee {split.label} of {holder_id}", split.payee
+
+
+def resolved(secret: Secret | None, config: Config) -> str | None:
+    """The key, or None where it cannot be read (`host_check.keys` says so)."""
+    try:
+        return None if secret is None else secret.resolve(config.environ)
+    except ConfigError:
+        return None

@@ -1,0 +1,291 @@
+"""Alarms: what is news, one message per change, and how it arrives."""
+
+from __future__ import annotations
+
+import json
+import random
+import sqlite3
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import nostr_sdk
+import pytest
+
+from satmachine.config import Config
+from satmachine.config.model import Alerts
+from satmachine.nostr.keys import hex_to_npub, public_key_of
+from satmachine.ops.alerts import conditions
+from satmachine.ops.alerts.channels import NotDelivered, deliver
+from satmachine.ops.alerts.desk import AlertDesk, note
+from satmachine.ops.alerts.gift import WRAP_KIND, wrap
+from satmachine.ops.alerts.judge import Alert, Key, Sighting, judge
+from satmachine.ops.alerts.message import WORDS, Message, text_of
+from satmachine.settlements.land import Rules, land_event
+from satmachine.store import alerts as store
+from satmachine.store.database import atomic, open_store
+from satmachine.store.settlements import EventRecord
+from tests.books import MACHINE, NOW, a_claim, fresh_books
+from tests.relays import local_relay
+
+CLEAR_S = 900
+KEY = ("machine-1", "wallet_low")
+
+
+def run(sightings: list[tuple[int, Sighting]]) -> list[tuple[int, bool]]:
+    """The news that a series of looks at one condition makes: (when, raised)."""
+    known: dict[Key, Alert] = {}
+    news = []
+    for now, sighting in sightings:
+        for step in judge(known, {KEY: sighting}, clear_after_s=CLEAR_S, now=now):
+            known[step.alert.key] = step.alert
+            news += [(now, step.alert.raised)] if step.news else []
+    return news
+
+
+YES, NO, BETWEEN = Sighting(True), Sighting(False), Sighting(None)
+
+
+@pytest.mark.parametrize(
+    ("looks", "news"),
+    [
+        ([(0, NO), (10, NO)], []),
+        ([(0, YES), (10, YES)], [(0, True)]),
+        ([(0, YES), (10, NO), (909, NO)], [(0, True)]),
+        ([(0, YES), (10, NO), (910, NO)], [(0, True), (910, False)]),
+        ([(0, YES), (10, NO), (900, YES), (910, NO), (1809, NO)], [(0, True)]),
+        ([(0, YES), (10, BETWEEN), (2000, BETWEEN)], [(0, True)]),
+        ([(0, BETWEEN), (10, BETWEEN)], []),
+        ([(0, Sighting(True, raise_after_s=60)), (59, Sighting(True, raise_after_s=60))], []),
+        ([(0, Sighting(True, raise_after_s=60)), (60, Sighting(True, raise_after_s=60))], [(60, True)]),
+        ([(0, Sighting(True, raise_after_s=60)), (30, NO), (61, Sighting(True, raise_after_s=60))], []),
+    ],
+)
+def test_an_alarm_begins_after_its_delay_and_ends_when_it_is_quiet(
+    looks: list[tuple[int, Sighting]], news: list[tuple[int, bool]]
+) -> None:
+    assert run(looks) == news
+
+
+def test_a_machine_that_was_dropped_takes_its_alarm_with_it() -> None:
+    alert = Alert(*KEY, raised=True, since=0, changed_at=0, detail="")
+    [step] = judge({KEY: alert}, {}, clear_after_s=CLEAR_S, now=CLEAR_S)
+    assert step.news
+    assert not step.alert.raised
+
+
+def test_a_storm_of_50_machines_that_flap_for_an_hour_is_one_message_per_real_change(tmp_path: Path) -> None:
+    chance = random.Random(8)
+    flapping = [f"machine-{n}" for n in range(50)]
+    with fresh_books(tmp_path) as conn:
+        state = dict.fromkeys(flapping, False)
+        for now in range(NOW, NOW + 3600, 10):
+            for machine in flapping:
+                state[machine] ^= chance.random() < 0.3
+            look_at(conn, {(m, "settlement_held"): Sighting(held) for m, held in state.items()}, now)
+        assert told(conn) == {machine: [1] for machine in flapping}
+        for now in range(NOW + 3600, NOW + 3600 + 2 * CLEAR_S, 10):
+            look_at(conn, {(machine, "settlement_held"): Sighting(False) for machine in flapping}, now)
+        assert told(conn) == {machine: [1, 0] for machine in flapping}
+
+
+def look_at(conn: sqlite3.Connection, seen: Mapping[Key, Sighting], now: int) -> None:
+    with atomic(conn):
+        note(conn, seen, ("webhook",), CLEAR_S, now)
+
+
+def told(conn: sqlite3.Connection) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for row in conn.execute("SELECT subject, raised FROM alert_messages ORDER BY id"):
+        found.setdefault(row["subject"], []).append(row["raised"])
+    return found
+
+
+def test_what_was_told_is_remembered_over_a_restart(tmp_path: Path) -> None:
+    with fresh_books(tmp_path) as conn:
+        for now in (NOW, NOW + 10, NOW + 20):  # each look starts from what the database says
+            look_at(conn, {KEY: YES}, now)
+        assert told(conn) == {"machine-1": [1]}
+
+
+def limits(**settings: object) -> conditions.Limits:
+    return conditions.Limits(Alerts(**settings), started_at=0, now=NOW)  # type: ignore[arg-type]
+
+
+def land_and_hold(conn: sqlite3.Connection) -> None:
+    with atomic(conn):
+        record = EventRecord("ee" * 32, NOW, NOW, "wss://relay.example", "{}")
+        land_event(conn, MACHINE, record, a_claim(), Rules(machine_active=False, payouts_since=0), NOW)
+
+
+def add_beacon(conn: sqlite3.Connection, machine_id: str, at: int, cassettes: str) -> None:
+    with atomic(conn):
+        conn.execute(
+            "INSERT INTO dca_telemetry (machine_id, pubkey, beacon_at, received_at, event_id, cassettes) "
+            "VALUES (?, 'aa', ?, ?, 'bb', ?)",
+            (machine_id, at, at, cassettes),
+        )
+
+
+def test_the_books_show_held_sales_low_wallets_and_cassettes_and_silence(tmp_path: Path) -> None:
+    with fresh_books(tmp_path) as conn:
+        land_and_hold(conn)
+        cassettes = json.dumps([{"denomination_minor": 10_000, "count": 3, "capacity": 500}])
+        with atomic(conn):
+            conn.execute(
+                "UPDATE dca_wallets SET balance_sats = 99, reachable = 0, error = 'no answer', checked_at = 1, "
+                "safe_mode = 'strange payments' WHERE machine_id = 'machine-1'"
+            )
+        add_beacon(conn, "machine-2", NOW - 7200, cassettes)
+        seen = conditions.from_books(conn, limits(wallet_low_sats=100))
+        wrong = {key: sighting.detail for key, sighting in seen.items() if sighting.holds}
+        assert wrong == {
+            ("machine-1", "settlement_held"): "sale 1",
+            ("machine-1", "wallet_unreachable"): "no answer",
+            ("machine-1", "wallet_low"): "99 sats are left",
+            ("machine-1", "safe_mode"): "strange payments",
+            ("machine-2", "machine_silent"): "nothing was heard of it for 120 min",
+            ("machine-2", "cassette_low"): "cassette 1 has 3 notes",
+        }
+
+
+def test_a_daemon_that_just_started_calls_nobody_silent(tmp_path: Path) -> None:
+    with fresh_books(tmp_path) as conn:
+        add_beacon(conn, "machine-1", 1, "[]")
+        just_now = conditions.Limits(Alerts(), started_at=NOW - 10, now=NOW)
+        assert conditions.from_books(conn, just_now)["machine-1", "machine_silent"].holds is None
+
+
+@pytest.mark.parametrize(("value", "holds"), [(99, True), (100, None), (119, None), (120, False)])
+def test_a_level_has_to_recover_well_above_its_limit(tmp_path: Path, value: int, holds: bool | None) -> None:
+    with fresh_books(tmp_path) as conn:
+        with atomic(conn):
+            conn.execute(
+                "UPDATE dca_wallets SET balance_sats = ?, checked_at = 1 WHERE machine_id = 'machine-1'", (value,)
+            )
+        assert conditions.from_books(conn, limits(wallet_low_sats=100))["machine-1", "wallet_low"].holds is holds
+
+
+@pytest.mark.parametrize("condition", WORDS)
+def test_every_alarm_says_what_to_do(condition: str) -> None:
+    raised = Message(1, NOW, "webhook", "market", condition, raised=True, detail="for a reason", attempts=0)
+    assert text_of(raised).startswith("ALARM: market: ")
+    assert "What to do: " in text_of(raised)
+
+
+# --- delivery
+
+
+def config_with(alerts: dict[str, object], **nostr: object) -> Config:
+    tables = {"nostr": {"relays": [], **nostr}, "lnbits": {"url": "https://x.example"}, "alerts": alerts}
+    return Config.model_validate(tables)
+
+
+def message(channel: str) -> Message:
+    return Message(7, NOW, channel, "market", "wallet_low", raised=True, detail="5 sats are left", attempts=0)
+
+
+@contextmanager
+def web(status: int, bodies: list[object]) -> Iterator[str]:
+    """A real HTTP server that keeps what is posted."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/hook/s3cret"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+async def test_a_webhook_gets_json() -> None:
+    bodies: list[object] = []
+    with web(204, bodies) as url:
+        await deliver(message("webhook"), config_with({"webhook_url": url}), NOW)
+    [body] = bodies
+    assert isinstance(body, dict)
+    assert (body["id"], body["subject"], body["condition"], body["state"]) == (7, "market", "wallet_low", "raised")
+    assert body["text"] == text_of(message("webhook"))
+
+
+async def test_a_webhook_that_fails_is_not_named() -> None:
+    with web(500, []) as url, pytest.raises(NotDelivered, match="HTTP 500") as failure:
+        await deliver(message("webhook"), config_with({"webhook_url": url}), NOW)
+    assert "s3cret" not in str(failure.value)
+
+
+async def test_a_command_gets_json_and_text(tmp_path: Path) -> None:
+    program = (
+        f"import sys, os; open({str(tmp_path / 'out')!r}, 'w').write(sys.stdin.read() + os.environ['SATMACHINE_ALERT'])"
+    )
+    await deliver(message("command"), config_with({"command": [sys.executable, "-c", program]}), NOW)
+    assert '"state": "raised"' in (tmp_path / "out").read_text()
+    assert (tmp_path / "out").read_text().endswith(text_of(message("command")))
+
+
+async def test_a_command_that_fails_says_why() -> None:
+    command = [sys.executable, "-c", "import sys; print('no route'); sys.exit(3)"]
+    with pytest.raises(NotDelivered, match="left with 3: no route"):
+        await deliver(message("command"), config_with({"command": command}), NOW)
+
+
+def test_a_gift_is_opened_by_another_implementation_and_by_its_receiver_alone() -> None:
+    ours, theirs = bytes.fromhex("11" * 32), nostr_sdk.Keys.generate()
+    chance = random.Random(1)
+    event = wrap("ALARM", secret=ours, receiver=theirs.public_key().to_hex(), now=NOW, entropy=chance.randbytes)
+    assert event.kind == WRAP_KIND
+    assert event.pubkey != public_key_of(ours)
+    assert NOW - 2 * 86_400 < event.created_at <= NOW
+    wrapped = nostr_sdk.Event.from_json(event.to_json())
+    assert wrapped.verify()
+    gift = nostr_sdk.UnwrappedGift.from_gift_wrap(theirs, wrapped)
+    assert gift.sender().to_hex() == public_key_of(ours)
+    assert gift.rumor().content() == "ALARM"
+    assert gift.rumor().kind().as_u16() == 14
+
+
+async def test_a_direct_message_is_taken_by_a_relay_that_is_there() -> None:
+    receiver = nostr_sdk.Keys.generate()
+    async with local_relay() as url:
+        npub = hex_to_npub(receiver.public_key().to_hex())
+        config = config_with({"npub": npub, "relays": ["ws://127.0.0.1:1", url]}, secret_key="11" * 32)
+        await deliver(message("nostr"), config, NOW)
+    with pytest.raises(NotDelivered, match="cannot connect"):
+        await deliver(message("nostr"), config, NOW)
+
+
+async def test_what_could_not_be_told_is_told_later_and_once(tmp_path: Path) -> None:
+    bodies: list[object] = []
+    clock = [NOW]
+    prepared = tmp_path / "books.db"
+    async with open_store(prepared) as opened:
+        await opened.write(note, {KEY: YES}, ("webhook",), CLEAR_S, NOW)
+        with web(500, []) as url:
+            await desk(opened, url, clock).deliver_due()
+        with web(204, bodies) as url:
+            await desk(opened, url, clock).deliver_due()
+            assert bodies == []  # it is not due yet
+            clock[0] += 10
+            for _ in range(3):
+                await desk(opened, url, clock).deliver_due()
+        assert len(bodies) == 1
+        assert await opened.read(store.due, NOW + 10**6) == []
+
+
+def desk(opened: object, url: str, clock: list[int]) -> AlertDesk:
+    config = config_with({"webhook_url": url})
+    return AlertDesk(opened, lambda: config, lambda: clock[0], list)  # type: ignore[arg-type]

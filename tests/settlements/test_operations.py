@@ -1,0 +1,152 @@
+"""The ways out for people: each checks the state, changes it, and leaves an audit row; none can pay twice."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from satmachine.errors import NotFound, Refused
+from satmachine.models import HoldReason, Leg, LegStatus, SettlementStatus
+from satmachine.settlements import operations
+from satmachine.settlements.operations import By
+from satmachine.settlements.planning import Bounds
+from satmachine.store import legs, settlements, wallets
+from satmachine.store.database import atomic
+from tests.books import MACHINE, NOW, fresh_books
+from tests.settlements.test_planning import BOUNDS, landed, plan
+
+BY = By("ana", "looked at it", NOW)
+TIGHT = Bounds(BOUNDS.max_commission_pct, BOUNDS.max_rate_deviation, 1)
+
+
+@pytest.fixture
+def books(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    with fresh_books(tmp_path) as conn:
+        yield conn
+
+
+def audited(books: sqlite3.Connection) -> list[str]:
+    return [str(row["action"]) for row in books.execute("SELECT action FROM audit_log WHERE actor = 'ana' ORDER BY id")]
+
+
+def held_leg(books: sqlite3.Connection, *, invoice: bool, evidence: dict[str, object]) -> tuple[int, Leg]:
+    settlement = plan(books, landed(books))
+    leg = next(leg for leg in legs.of_settlement(books, settlement.id) if leg.leg == "super")
+    with atomic(books):
+        if invoice:
+            legs.begin_invoice(books, leg, amount_sats=leg.amount_sats, internal=True, now=NOW)
+            legs.store_invoice(
+                books, leg.id, 1, bolt11="lnbc1", payment_hash="cd" * 32, amount_sats=leg.amount_sats, expires_at=None
+            )
+        legs.hold(books, leg, reason=HoldReason.DEBIT_WITHOUT_CREDIT, error="x", evidence=evidence)
+        settlements.refresh_status(books, settlement.id, NOW)
+    return settlement.id, legs.get(books, leg.id)[0]
+
+
+def test_hold_stops_sending_and_release_goes_on(books: sqlite3.Connection) -> None:
+    settlement = plan(books, landed(books))
+    with atomic(books):
+        operations.hold(books, settlement.id, BY)
+    assert legs.due(books, NOW, [MACHINE], per_payee=9, limit=9) == []
+    with atomic(books):
+        assert operations.release(books, settlement.id, BY) == SettlementStatus.PENDING
+    assert legs.due(books, NOW, [MACHINE], per_payee=9, limit=9)
+    assert audited(books) == ["settlement.hold", "settlement.release"]
+
+
+def test_a_finished_sale_cannot_be_held(books: sqlite3.Connection) -> None:
+    settlement_id = landed(books)
+    books.execute("UPDATE dca_settlements SET status = 'processed' WHERE id = ?", (settlement_id,))
+    with pytest.raises(Refused, match="nothing to hold"), atomic(books):
+        operations.hold(books, settlement_id, BY)
+
+
+def test_a_released_guard_is_not_asked_again(books: sqlite3.Connection) -> None:
+    settlement_id = landed(books)
+    assert plan(books, settlement_id, bounds=TIGHT).hold_reason == HoldReason.DAILY_LIMIT
+    with atomic(books):
+        operations.release(books, settlement_id, BY)
+    assert plan(books, settlement_id, bounds=TIGHT).planned_at == NOW
+
+
+def test_retry_looks_again_at_a_held_leg_with_its_own_invoice(books: sqlite3.Connection) -> None:
+    settlement_id, leg = held_leg(books, invoice=True, evidence={"source": None, "destination": None})
+    with atomic(books):
+        assert operations.retry(books, settlement_id, BY) == 1
+    assert legs.get(books, leg.id)[0].status is LegStatus.SENDING
+
+
+def test_retry_leaves_a_leg_alone_for_which_the_wallet_shows_another_payment(books: sqlite3.Connection) -> None:
+    settlement_id, leg = held_leg(books, invoice=True, evidence={"another_payment": "ef" * 32})
+    with atomic(books):
+        assert operations.retry(books, settlement_id, BY) == 0
+    assert legs.get(books, leg.id)[0].status is LegStatus.HELD
+    with pytest.raises(Refused, match="another payment"), atomic(books):
+        operations.declare_unpaid(books, settlement_id, "super", BY)
+
+
+def test_a_person_declares_a_leg_paid(books: sqlite3.Connection) -> None:
+    settlement_id, leg = held_leg(books, invoice=True, evidence={"source": None})
+    with atomic(books):
+        operations.declare_paid(books, settlement_id, "super", BY)
+    paid, _ = legs.get(books, leg.id)
+    assert paid.status is LegStatus.COMPLETED
+    assert "ana" in str(paid.error)
+    assert audited(books) == ["leg.declare_paid"]
+
+
+def test_a_payment_of_less_than_the_leg_is_booked_as_it_was_and_the_rest_retained(books: sqlite3.Connection) -> None:
+    evidence: dict[str, object] = {"payment": "ef" * 32, "amount_sats": 100}
+    settlement_id, leg = held_leg(books, invoice=False, evidence=evidence)
+    before = settlements.get(books, settlement_id).retained_sats
+    with atomic(books):
+        operations.declare_paid(books, settlement_id, "super", BY)
+    assert settlements.get(books, settlement_id).retained_sats - before == leg.amount_sats - 100
+
+
+def test_a_person_declares_a_leg_unpaid_and_its_invoice_dead(books: sqlite3.Connection) -> None:
+    settlement_id, leg = held_leg(books, invoice=True, evidence={"source": None})
+    with atomic(books):
+        operations.declare_unpaid(books, settlement_id, "super", BY)
+    renewed, invoice = legs.get(books, leg.id)
+    assert renewed.status is LegStatus.FAILED
+    assert renewed.generation == 1, "the payer asks the wallet for the leg before it makes another invoice"
+    assert invoice is not None
+    assert invoice.dead_at == NOW
+
+
+def test_a_leg_that_is_not_held_cannot_be_declared_anything(books: sqlite3.Connection) -> None:
+    settlement = plan(books, landed(books))
+    with pytest.raises(NotFound, match="no held leg"), atomic(books):
+        operations.declare_paid(books, settlement.id, "super", BY)
+
+
+def test_pause_and_resume(books: sqlite3.Connection) -> None:
+    settlement = plan(books, landed(books))
+    leg = next(leg for leg in legs.of_settlement(books, settlement.id) if leg.amount_sats)
+    with atomic(books):
+        operations.pause(books, None, BY)
+        legs.begin_invoice(books, leg, amount_sats=leg.amount_sats, internal=True, now=NOW)
+        legs.store_invoice(
+            books, leg.id, 1, bolt11="lnbc1", payment_hash="cd" * 32, amount_sats=leg.amount_sats, expires_at=None
+        )
+        begun, _ = legs.get(books, leg.id)
+        assert not legs.mark_sending(books, begun, now=NOW), "what was already in work is not sent any more"
+    with pytest.raises(Refused, match="paused already"), atomic(books):
+        operations.pause(books, None, BY)
+    with atomic(books):
+        operations.resume(books, None, BY)
+        assert legs.mark_sending(books, begun, now=NOW)
+    assert audited(books) == ["payouts.pause", "payouts.resume"]
+
+
+def test_accepting_unknown_payments_leaves_safe_mode(books: sqlite3.Connection) -> None:
+    outgoing = wallets.Outgoing("ab" * 32, f"sm1:{'ee' * 32}:r1:super", "lnbc1", 5, "success", None, {}, NOW)
+    with atomic(books):
+        wallets.note_outgoing(books, MACHINE, [outgoing], NOW)
+        assert wallets.refresh_safe_mode(books, MACHINE) is not None
+        assert operations.accept_foreign(books, MACHINE, BY) == (1, None)
+    assert audited(books) == ["machine.reconcile"]
