@@ -6,9 +6,8 @@ import json
 from collections.abc import Mapping
 
 from fuzz import fixtures
-from fuzz.fixtures import DAEMON_KEY, MACHINE_SECRET, NOW, PAYMENT_HASH
+from fuzz.fixtures import DAEMON_KEY, MACHINE_SECRET, PAYMENT_HASH
 from satmachine.nostr import nip44
-from satmachine.wallet.transport import parse_json
 
 #: From BOLT 11: 2,500 micro-bitcoin for a cup of coffee.
 INVOICE = (
@@ -116,7 +115,7 @@ SEEDS: Mapping[str, list[bytes]] = {
 
 def words() -> list[str]:
     """For libFuzzer's dictionary: keys, prefixes, and what tends to hurt."""
-    keys = {key for value in (SALE, BEACON, PAYMENT, OFFER, parse_json(_EVENT.to_json().encode())) for key in value}
+    keys = {key for value in (SALE, BEACON, PAYMENT, OFFER, _EVENT.to_dict()) for key in value}
     hurtful = [
         "1e999",
         "-0",
@@ -128,4 +127,4 @@ def words() -> list[str]:
         "[[[[[[[[",
         "\x1b[",
     ]
-    return sorted(keys) + ["EVENT", "EOSE", "CLOSED", "NOTICE", "satmachine-1", "bitspire", "nsec1", *hurtful]
+    return [*sorted(keys), "EVENT", "EOSE", "CLOSED", "NOTICE", "satmachine-1", "bitspire", "nsec1", *hurtful]

@@ -20,7 +20,7 @@ from satmachine.config import load
 from satmachine.errors import ConfigError
 from satmachine.models import Claim, Rejection
 from satmachine.nostr import nip44
-from satmachine.nostr.event import SETTLEMENT_KIND, Event, Fault, Keyring, parse_event, verify
+from satmachine.nostr.event import Event, Fault, Keyring, parse_event, verify
 from satmachine.nostr.messages import Closed, Eose, EventMessage, Notice, parse_message, scan_event_id
 from satmachine.nostr.subscriptions import Shape, Subscriptions
 from satmachine.settlements.land import Rules, land_event
@@ -129,11 +129,11 @@ def lnurl_answers(data: bytes) -> None:
             assert client._checked_invoice(body.get("pr"), _OFFER, 1_000, 60, False).amount_msat == 1_000
         except (lnurl.LnurlRefused, lnurl.LnurlUnavailable) as error:
             assert str(error).isprintable()
-    body = parse_json(data)
-    if isinstance(body, dict):
+    parsed = parse_json(data)
+    if isinstance(parsed, dict):
         try:
-            lnurl._error_reason(body)
-            offer = lnurl._parse_pay_request(body, _PAYEE)
+            lnurl._error_reason(parsed)
+            offer = lnurl._parse_pay_request(parsed, _PAYEE)
             lnurl._parse_url(offer.callback, _PAYEE).copy_merge_params({"amount": "1"})
         except lnurl.LnurlRefused as error:
             assert str(error).isprintable()

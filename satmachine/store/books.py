@@ -176,7 +176,8 @@ def completed_legs(conn: sqlite3.Connection, machine_id: str, *, since: int, bef
     found = conn.execute(
         f"SELECT p.*, {_SUBJECT} AS subject, {_VOUCHED} AS vouched, i.internal FROM dca_payments p "
         "LEFT JOIN dca_invoices i ON i.payment_id = p.id AND i.payment_hash = p.payment_hash "
-        "WHERE p.machine_id = ? AND p.status = 'completed' AND p.leg_type <> 'autoforward' AND p.planned_at >= ? AND p.completed_at < ?",
+        "WHERE p.machine_id = ? AND p.status = 'completed' AND p.leg_type <> 'autoforward' AND p.planned_at >= ? "
+        "AND p.completed_at < ?",
         (machine_id, since, before),
     )
     return [(rows.load(Leg, row), {**dict(row), "leg": f"r{row['revision']}:{row['leg']}"}) for row in found]

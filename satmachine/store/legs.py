@@ -97,8 +97,8 @@ def due(conn: sqlite3.Connection, now: int, machines: Collection[str], *, per_pa
 def used_sats(conn: sqlite3.Connection, settlement_id: int) -> int:
     """What the legs of a sale, of every revision, take out of its machine's wallet: sent and fees, or the amount."""
     row = conn.execute(
-        "SELECT coalesce(sum(CASE status WHEN 'completed' THEN sent_sats + coalesce(fee_sats, 0) ELSE amount_sats END), "
-        "0) AS total FROM dca_payments WHERE settlement_id = ? AND leg_type <> 'autoforward' "
+        "SELECT coalesce(sum(CASE status WHEN 'completed' THEN sent_sats + coalesce(fee_sats, 0) ELSE amount_sats "
+        "END), 0) AS total FROM dca_payments WHERE settlement_id = ? AND leg_type <> 'autoforward' "
         "AND status NOT IN ('voided', 'skipped')",
         (settlement_id,),
     ).fetchone()

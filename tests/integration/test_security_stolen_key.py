@@ -18,7 +18,6 @@ from tests.system import (
     quarantined,
     sales,
     started,
-    until_quarantined,
     until_status,
 )
 

@@ -124,8 +124,8 @@ def land_and_hold(conn: sqlite3.Connection) -> None:
 def add_beacon(conn: sqlite3.Connection, machine_id: str, at: int, cassettes: str) -> None:
     with atomic(conn):
         conn.execute(
-            "INSERT INTO dca_telemetry (machine_id, pubkey, beacon_at, received_at, event_id, cassettes) "
-            "VALUES (?, 'aa', ?, ?, 'bb', ?)",
+            "INSERT INTO dca_telemetry (machine_id, beacon_at, received_at, cassettes, raw, origins, beacon_id) "
+            "VALUES (?, ?, ?, ?, '{}', '{}', 'bb')",
             (machine_id, at, at, cassettes),
         )
 

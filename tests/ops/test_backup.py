@@ -1,0 +1,95 @@
+"""A backup is one moment of the books, proven, and there whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from satmachine.cli.main import app
+from satmachine.errors import StoreError
+from satmachine.ops import backup as backup_module
+from satmachine.ops.backup import make_backup
+from satmachine.settlements.land import Rules, land_event
+from satmachine.store.database import atomic, connect
+from satmachine.store.settlements import EventRecord
+from tests.books import MACHINE, NOW, a_claim, fresh_books
+
+
+def land(conn: sqlite3.Connection, number: int) -> None:
+    with atomic(conn):
+        record = EventRecord(f"{number:064x}", NOW, NOW, "wss://relay.example", "{}")
+        claim = a_claim(payment_hash=f"{number:064x}")
+        land_event(conn, MACHINE, record, claim, Rules(machine_active=True, payouts_since=0), NOW)
+
+
+def test_a_backup_while_the_daemon_writes_is_consistent(tmp_path: Path) -> None:
+    with fresh_books(tmp_path) as conn:
+        stop = threading.Event()
+        landed = 0
+
+        def write() -> None:
+            nonlocal landed
+            while not stop.is_set():
+                landed += 1
+                land(conn, landed)
+
+        thread = threading.Thread(target=write)
+        thread.start()
+        try:
+            made = [make_backup(tmp_path / "satmachine.db", tmp_path / f"copy-{n}.db") for n in range(5)]
+        finally:
+            stop.set()
+            thread.join()
+        assert landed > 5
+    counts = [backup.settlements for backup in made]
+    assert counts == sorted(counts)
+    for backup in made:
+        with connect(backup.path, read_only=True) as copy:
+            for table in ("dca_settlements", "dca_settlement_events"):
+                assert copy.execute(f"SELECT count(*) FROM {table}").fetchone()[0] == backup.settlements
+        copy.close()
+        assert stat.S_IMODE(backup.path.stat().st_mode) == 0o600
+    leftovers = {path.name for path in tmp_path.iterdir() if "copy" in path.name}
+    assert leftovers == {f"copy-{n}.db" for n in range(5)}
+
+
+def test_an_existing_file_is_never_overwritten(tmp_path: Path) -> None:
+    target = tmp_path / "precious.db"
+    target.write_text("precious")
+    with fresh_books(tmp_path), pytest.raises(StoreError, match="never overwritten"):
+        make_backup(tmp_path / "satmachine.db", target)
+    assert target.read_text() == "precious"
+
+
+@pytest.mark.parametrize("target", ["missing/folder/copy.db", "satmachine.db"])
+def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path: Path, target: str) -> None:
+    with fresh_books(tmp_path), pytest.raises(StoreError, match="copy.db: no backup|never overwritten"):
+        make_backup(tmp_path / "satmachine.db", tmp_path / target)
+
+
+def test_a_copy_that_is_not_whole_is_thrown_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backup_module, "check_integrity", lambda _conn: "row 3 is missing from index x")
+    with fresh_books(tmp_path), pytest.raises(StoreError, match="not whole.*row 3"):
+        make_backup(tmp_path / "satmachine.db", tmp_path / "copy.db")
+    assert not list(tmp_path.glob("*copy*"))
+
+
+def test_the_command_names_the_file_by_the_time(tmp_path: Path) -> None:
+    (tmp_path / "backups").mkdir()
+    (tmp_path / "config.toml").write_text('[database]\npath = "satmachine.db"\n')
+    with fresh_books(tmp_path) as conn:
+        land(conn, 1)
+        arguments = ["--config", str(tmp_path / "config.toml"), "backup", str(tmp_path / "backups"), "--json"]
+        result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    told = json.loads(result.stdout)
+    [made] = (tmp_path / "backups").iterdir()
+    assert told["path"] == str(made)
+    assert told["settlements"] == 1
+    assert made.name.startswith("satmachine-20")

@@ -1,0 +1,108 @@
+"""Metrics as Prometheus reads them, and the heartbeat."""
+
+from __future__ import annotations
+
+import re
+import urllib.request
+from collections import Counter
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from satmachine.nostr.event import Fault
+from satmachine.nostr.health import RelayHealth, RelayState
+from satmachine.ops.metrics import Exposition
+from satmachine.ops.watch import status_sentence
+from satmachine.store import standing
+from tests.books import fresh_books
+from tests.ops.test_backup import land
+from tests.relays import free_port
+
+RELAY = RelayHealth(
+    "wss://one.example",
+    state=RelayState.SUBSCRIBED,
+    latency_ms=12.5,
+    events=7,
+    duplicates=3,
+    faults=Counter({Fault.BAD_SIGNATURE: 2}),
+)
+
+
+def shown(folder: Path, exposition: Exposition) -> None:
+    with fresh_books(folder) as conn:
+        land(conn, 1)
+        conn.execute(
+            "UPDATE dca_wallets SET balance_sats = 500, reachable = 1, checked_at = 1 WHERE machine_id = 'machine-1'"
+        )
+        found = standing.look(conn)
+        exposition.show(found, [RELAY], 0.25, now=found.oldest_pending_at + 60 if found.oldest_pending_at else 0)
+
+
+def parse(text: str) -> dict[tuple[str, str], float]:
+    """{(name without its prefix, values of its labels): value}"""
+    return {
+        (sample.name.removeprefix("satmachine_"), ",".join(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_everything_that_was_asked_for_is_there(tmp_path: Path) -> None:
+    with Exposition() as exposition:
+        shown(tmp_path, exposition)
+        exposition.write(tmp_path / "satmachine.prom")
+    found = parse((tmp_path / "satmachine.prom").read_text())
+    assert found["settlements", "pending"] == 1
+    assert found["settlements", "errored"] == 0
+    assert found["legs", "failed"] == 0
+    assert found["oldest_pending_seconds", ""] == 60
+    assert found["wallet_balance_sats", "machine-1"] == 500
+    assert found["wallet_up", "machine-1"] == 1
+    assert found["wallet_up", "machine-2"] == 0
+    assert found["lnbits_latency_seconds", ""] == 0.25
+    assert found["database_bytes", ""] > 4096
+    assert found["relay_up", "wss://one.example"] == 1
+    assert found["relay_latency_seconds", "wss://one.example"] == 0.0125
+    assert found["relay_events_total", "wss://one.example"] == 7
+    assert found["relay_faults_total", "wss://one.example,bad_signature"] == 2
+
+
+def test_it_is_served_where_it_was_asked_for(tmp_path: Path) -> None:
+    port = free_port()
+    with Exposition(f"127.0.0.1:{port}") as exposition:
+        shown(tmp_path, exposition)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            text = answer.read().decode()
+    assert parse(text)["settlements", "pending"] == 1
+
+
+def test_a_port_that_is_taken_is_logged_and_the_daemon_goes_on(tmp_path: Path, caplog: object) -> None:
+    port = free_port()
+    with Exposition(f"127.0.0.1:{port}"), Exposition(f"127.0.0.1:{port}") as second:
+        second.write(tmp_path / "still.prom")
+    assert (tmp_path / "still.prom").exists()
+
+
+def test_a_folder_that_is_missing_is_no_surprise(tmp_path: Path) -> None:
+    with Exposition() as exposition:
+        exposition.write(tmp_path / "missing" / "satmachine.prom")
+
+
+def test_the_dashboard_asks_only_for_metrics_that_exist(tmp_path: Path) -> None:
+    with Exposition() as exposition:
+        shown(tmp_path, exposition)
+        exposition.write(tmp_path / "satmachine.prom")
+    names = {f"satmachine_{name}" for name, _ in parse((tmp_path / "satmachine.prom").read_text())}
+    dashboard = (Path(__file__).parents[2] / "docs" / "grafana.json").read_text()
+    asked = set(re.findall(r"satmachine_\w+", dashboard))
+    assert asked
+    assert asked <= names | {"satmachine_quarantined"}
+
+
+def test_the_status_sentence_begins_with_the_bad_news() -> None:
+    away = RelayHealth("wss://two.example", state=RelayState.BACKING_OFF)
+    counts = {"pending": 3, "held": 1, "errored": 1}
+    assert (
+        status_sentence([RELAY, away], 5, counts) == "2 sale(s) need you, 3 in work, 5 machine(s) on 1 of 2 relay(s)."
+    )
+    assert status_sentence([away], 5, {}).startswith("No relay is reachable; 0 in work")
