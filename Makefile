@@ -11,7 +11,7 @@ PIP_PROGRESS = /^Collecting/ { printf "\r  %d packages fetched", ++n; fflush() }
                /^ERROR|^error|^  ERROR|HASHES/ { print } END { print "" }
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types unit chaos format lock clean fuzz
+.PHONY: help install demo test lint types unit chaos docs man format lock clean fuzz
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,13 @@ fuzz: install  ## let a fuzzer loose on everything that strangers send; RUNS=100
 		{ echo "The fuzzer, atheris, has no package for this Python or system (it has for Python 3.11 to 3.13 on Linux x86_64)."; exit 1; }
 	@$(BIN)/python -m fuzz.campaign --runs $(or $(RUNS),100000) $(TARGETS)
 
+docs: install  ## renew docs/commands.md from the commands themselves
+	@$(BIN)/python -m satmachine.cli.manual docs/commands.md
+
+man: install  ## man pages and shell completion, into build/
+	@$(BIN)/python -m satmachine.cli.manual --man build
+	@ls build/man build/completion
+
 format: install  ## put the code into its standard form
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
@@ -63,4 +70,4 @@ lock: install  ## renew the pinned versions after a change in pyproject.toml
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --extra demo --group dev pyproject.toml -o requirements-dev.txt
 
 clean:  ## remove everything that make has installed here
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

@@ -81,7 +81,7 @@ Examples:
     satmachine settlements land 5f3c... --machine panajachel-1 --reason "event lost, see the machine's log" --yes
 """
 
-_RECONCILE_HELP = """Leave safe mode: you have looked at the payments in the machine's wallet that the books do not know.
+_RECONCILE_HELP = """Leave safe mode: you have looked at the payments in the wallet that the books do not know.
 
 They stay on record: a sale that is landed later takes them over instead of paying again.
 

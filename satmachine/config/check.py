@@ -89,14 +89,13 @@ def _file_warnings(config: Config) -> Iterator[str]:
 
 def _writable_warnings(config: Config) -> Iterator[str]:
     """Who may write the file names the payees; who may write a folder may exchange what is in it."""
-    if _mode(config.path) & 0o022:
+    if _mode(config.path) & stat.S_IWOTH:
         yield (
-            f"other users may write {config.path}, and so decide who is paid: "
-            f"chmod go-w {shlex.quote(str(config.path))}"
+            f"other users may write {config.path}, and so decide who is paid: chmod o-w {shlex.quote(str(config.path))}"
         )
     folder = config.path.parent
-    if _mode(folder) & 0o022 and not _mode(folder) & stat.S_ISVTX:
-        yield f"other users may exchange files in {folder}: chmod go-w {shlex.quote(str(folder))}"
+    if _mode(folder) & stat.S_IWOTH and not _mode(folder) & stat.S_ISVTX:
+        yield f"other users may exchange files in {folder}: chmod o-w {shlex.quote(str(folder))}"
 
 
 def _transport_warnings(config: Config) -> Iterator[str]:

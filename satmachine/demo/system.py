@@ -219,6 +219,9 @@ class System:
             "reconcile": [],
             "telemetry": [],
             "lnurl": [],
+            "log": [],
+            "metrics": [],
+            "alerts": [],
         }
         text = "".join(
             f"[{table}]\n" + "\n".join([*lines, self.settings.get(table, "")]) + "\n\n"

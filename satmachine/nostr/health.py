@@ -22,7 +22,7 @@ class RelayHealth:
     """Times are Unix seconds; counts are since the daemon started.
 
     `events` came from this relay first, `duplicates` had come before (mostly from other relays); `shed` is
-    telemetry beyond what the queue or its author's budget takes; `missed` counts the events in a row that
+    what is beyond its author's budget, or telemetry beyond the queue; `missed` counts the events in a row that
     other relays delivered since this one last delivered anything.
     """
 

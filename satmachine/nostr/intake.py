@@ -21,7 +21,7 @@ class Dropped(StrEnum):
     """Why an event that may be perfectly good goes no further."""
 
     DUPLICATE = "duplicate"
-    SHED = "shed"  # telemetry beyond what the queue or its author's budget takes
+    SHED = "shed"  # beyond what its author's budget, or for telemetry the queue, takes
 
 
 class Intake:
@@ -34,10 +34,11 @@ class Intake:
         self._clock = clock
         self._keyring = Keyring()
         self._budgets = BucketPerAuthor(limits.telemetry_burst, limits.telemetry_per_s)
+        self._sales_budgets = BucketPerAuthor(limits.settlement_burst, limits.settlements_per_s)
 
     @property
     def must_wait(self) -> bool:
-        """Settlements are never shed: when their queue is full, the sockets wait (`room`)."""
+        """No queue sheds settlements: when theirs is full, the sockets wait (`room`)."""
         return self._settlements.full
 
     async def room(self) -> None:
@@ -58,17 +59,21 @@ class Intake:
         if event.pubkey not in authors:
             return Fault.UNKNOWN_AUTHOR
         if event.kind == SETTLEMENT_KIND:
-            return self._admit(event, self._settlements, relay_url)
+            return self._take_within(self._sales_budgets, event, self._settlements, relay_url)
         if event.kind in TELEMETRY_KINDS:
-            return self._take_telemetry(event, relay_url)
+            if self._telemetry.full:
+                return Dropped.SHED
+            return self._take_within(self._budgets, event, self._telemetry, relay_url)
         return Fault.WRONG_KIND
 
-    def _take_telemetry(self, event: Event, relay_url: str) -> Event | Dropped | Fault:
+    def _take_within(
+        self, budgets: BucketPerAuthor, event: Event, lane: Lane, relay_url: str
+    ) -> Event | Dropped | Fault:
         now = self._clock()
-        budget = self._budgets.of(event.pubkey, now)
-        if self._telemetry.full or not budget.allows(now):
+        budget = budgets.of(event.pubkey, now)
+        if not budget.allows(now):
             return Dropped.SHED
-        result = self._admit(event, self._telemetry, relay_url)
+        result = self._admit(event, lane, relay_url)
         # Only what the author signed is charged to it: a relay cannot use up a machine's budget by forgeries.
         if isinstance(result, Event):
             budget.spend(now)

@@ -53,6 +53,9 @@ class Limits:
     drain_timeout_s: float = 5.0
     seen_ids: int = 100_000  # per generation; there are two
 
+    # One machine's settlements, in the same way: far more than it can sell, so that only a stolen key meets it.
+    settlement_burst: int = 20_000
+    settlements_per_s: float = 100.0
     # One machine's telemetry: so many events at once, and so many a second.
     telemetry_burst: int = 120
     telemetry_per_s: float = 1.0

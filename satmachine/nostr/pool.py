@@ -3,8 +3,9 @@
     relays -> intake (seen? allowed? true?) -> lane of settlements -> sink
                                             -> lane of telemetry   -> sink
 
-An event is *seen* when it is in a lane or durable, so a copy from another relay is dropped. Settlements are
-never shed: should the sink fall behind, the sockets wait. Telemetry has a queue and budgets of its own and is
+An event is *seen* when it is in a lane or durable, so a copy from another relay is dropped. Settlements are shed
+only beyond what a machine could ever sell (the wallet's sweep finds the true ones): should the sink fall behind, the
+sockets wait. Telemetry has a queue and budgets of its own and is
 shed beyond them, so no flood of it delays a settlement. The sink gets batches of one lane at a time, never
 mixed, but may be called for both lanes at once.
 """

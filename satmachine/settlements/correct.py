@@ -11,7 +11,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from satmachine.models import Figures, Retained, RetainedReason, Settlement, SettlementStatus
-from satmachine.money import scale_linear
+from satmachine.money import minor_to_fiat, scale_linear
 from satmachine.settlements.transition import Sighting, View
 
 
@@ -112,13 +112,15 @@ def draw(entries: Sequence[Retained], amount_sats: int) -> list[Retained]:
     return rows
 
 
-def memo(gross_sats: int, old: Figures, new: Figures, reason: str) -> str:
+def memo(settlement: Settlement, old: Figures, new: Figures, reason: str) -> str:
     """What a partial dispense leaves in the notes: original values, reason, new values."""
-    return f"Partial dispense of {gross_sats} sats: {reason}. Before: {_told(old)}. Now: {_told(new)}."
+    before, now = _told(old, settlement.currency), _told(new, settlement.currency)
+    return f"Partial dispense of {settlement.gross_sats} sats: {reason}. Before: {before}. Now: {now}."
 
 
-def _told(figures: Figures) -> str:
-    fiat = "" if figures.fiat_amount_minor is None else f", cash {figures.fiat_amount_minor} minor units"
+def _told(figures: Figures, currency: str) -> str:
+    minor = figures.fiat_amount_minor
+    fiat = "" if minor is None else f", cash {minor_to_fiat(minor, currency):f} {currency}"
     return (
         f"net {figures.net_sats}, commission {figures.commission_sats}, "
         f"not dispensed {figures.undispensed_sats} sats{fiat}"

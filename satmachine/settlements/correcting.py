@@ -43,7 +43,7 @@ def partial_dispense(
     voided = _void_all(conn, settlement_id, proof)
     corrections.retain_only_undispensed(conn, settlement, new.undispensed_sats, now)
     corrections.put_figures(conn, settlement, new)
-    text = memo(settlement.gross_sats, old, new, author.reason)
+    text = memo(settlement, old, new, author.reason)
     before, after = asdict(old) | {"revision": settlement.revision}, asdict(new) | {"voided": voided}
     _leave_word(conn, settlement, Command.PARTIAL_DISPENSE, author, now, text=text, before=before, after=after)
     held = " It is still held: release it to pay it." if settlement.status == "held" else ""

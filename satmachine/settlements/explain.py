@@ -13,6 +13,7 @@ from typing import Any
 
 from satmachine.clients.explain import Distribution, PlannedShare, explain_distribution
 from satmachine.models import LegStatus, LegType, RetainedReason
+from satmachine.money import minor_to_fiat
 
 Record = Mapping[str, Any]
 
@@ -149,17 +150,20 @@ def _share_hows(revision: int, shares: Sequence[Record], retained: Sequence[Reco
     net_sats = sum(leg["amount_sats"] for leg in shares) + orphan_sats
     rate, currency = Decimal(shares[0]["exchange_rate"]), shares[0]["currency"]
     distribution = explain_distribution(net_sats, rate, currency, [PlannedShare.of(leg) for leg in shares])
-    return dict(zip((leg["id"] for leg in shares), _in_words(distribution), strict=True))
+    return dict(zip((leg["id"] for leg in shares), _in_words(distribution, currency), strict=True))
 
 
-def _in_words(distribution: Distribution) -> Iterable[str]:
+def _in_words(distribution: Distribution, currency: str) -> Iterable[str]:
+    total = minor_to_fiat(distribution.total_weight_minor, currency)
     for share in distribution.shares:
-        weights = f"{share.weight_minor} of {distribution.total_weight_minor} minor units of the balances"
+        weight, cap = minor_to_fiat(share.weight_minor, currency), minor_to_fiat(share.cap_minor, currency)
+        weights = f"{weight:f} of {total:f} {currency} of the balances"
         if share.capped:
-            yield f"{weights}; its cap of {share.cap_minor} minor units allows {share.cap_sats}"
+            yield f"{weights}; its cap of {cap:f} {currency} allows {share.cap_sats}"
         else:
-            extra = ", plus 1 by largest remainder" if share.remainder_sat else ", rounded down"
-            yield f"{weights} is {share.exact_sats:f}{extra}"
+            rounded = "" if share.exact_sats == share.amount_sats else ", rounded down"
+            extra = ", plus 1 by largest remainder" if share.remainder_sat else rounded
+            yield f"{weights} is {share.exact_sats.normalize():f}{extra}"
 
 
 def _leg_how(leg: Record, arithmetic: str | None) -> str:

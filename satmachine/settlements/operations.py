@@ -58,7 +58,9 @@ def retry(conn: sqlite3.Connection, settlement_id: int, by: By) -> int:
     A leg that is held because of *another* payment is not touched: looking at its own invoice would pay that one too.
     """
     before = settlements.get(conn, settlement_id)
-    if before.status is SettlementStatus.HELD:
+    if before.hold_reason in (HoldReason.PAYMENT_NOT_FOUND, HoldReason.NO_PAYMENT_HASH):
+        settlements.release(conn, settlement_id)
+    elif before.status is SettlementStatus.HELD:
         raise Refused(f"settlement {settlement_id} is held ({before.hold_reason}); release it first")
     count = settlements.prove_now(conn, settlement_id) + legs.retry_failed(conn, settlement_id)
     count += sum(legs.look_again(conn, leg) for leg in _held_legs(conn, settlement_id) if not _other_payment(conn, leg))

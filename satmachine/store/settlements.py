@@ -384,11 +384,15 @@ def _judged(worst: sqlite3.Row | None, *, refunded: bool) -> tuple[SettlementSta
 
 
 def due_to_prove(conn: sqlite3.Connection, now: int, *, per_machine: int, limit: int) -> list[Settlement]:
-    """Settlements that wait for their proof or their plan, due by now, oldest first; some of each machine."""
+    """Settlements that wait for their proof or their plan, due by now; some of each machine.
+
+    In the order of the sales, so that books that were lost are made anew in the order in which they were made.
+    """
     found = conn.execute(
-        "SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY machine_id ORDER BY next_attempt_at, id) AS place "
+        "SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY machine_id "
+        "ORDER BY next_attempt_at, occurred_at, id) AS place "
         "FROM dca_settlements WHERE status = 'pending' AND planned_at IS NULL AND next_attempt_at <= ?) "
-        "WHERE place <= ? ORDER BY place, next_attempt_at, id LIMIT ?",
+        "WHERE place <= ? ORDER BY place, next_attempt_at, occurred_at, id LIMIT ?",
         (now, per_machine, limit),
     )
     return [rows.load(Settlement, row) for row in found]

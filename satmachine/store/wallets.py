@@ -65,7 +65,13 @@ def mark_swept(conn: sqlite3.Connection, machine_id: str, found: SweepMarks, now
 def reached(
     conn: sqlite3.Connection, machine_id: str, *, wallet_id: str, balance_sats: int, version: str, now: int
 ) -> None:
-    """The wallet has answered."""
+    """The wallet has answered. If it was funded since, what waits for that is tried at once."""
+    conn.execute(
+        "UPDATE dca_payments SET next_attempt_at = ?1 WHERE machine_id = ?2 AND status = 'failed' "
+        "AND next_attempt_at > ?1 AND error LIKE '%insufficient%' "
+        "AND (SELECT balance_sats FROM dca_wallets w WHERE w.machine_id = ?2) < ?3",
+        (now, machine_id, balance_sats),
+    )
     conn.execute(
         "UPDATE dca_wallets SET wallet_id = coalesce(wallet_id, ?), balance_sats = ?, lnbits_version = ?, "
         "reachable = 1, error = NULL, checked_at = ? WHERE machine_id = ?",

@@ -61,6 +61,17 @@ def test_an_open_file_without_plain_secrets_is_all_right(tmp_path: Path) -> None
     assert warnings(config) == []
 
 
+def test_a_file_or_folder_that_others_may_write_comes_with_the_chmod(tmp_path: Path) -> None:
+    config = load_text(tmp_path, VALID)
+    config.path.chmod(0o646)
+    [warning] = warnings(config)
+    assert warning.endswith(f"chmod o-w {config.path}")
+    config.path.chmod(0o600)
+    tmp_path.chmod(0o777)
+    [warning] = warnings(config)
+    assert warning.endswith(f"chmod o-w {tmp_path}")
+
+
 def test_two_references_to_one_wallet_key_are_a_conflict(tmp_path: Path) -> None:
     config = load_text(tmp_path, VALID + SECOND)
     [problem] = wallet_conflicts(config, ENVIRON | {"WALLET_2": ENVIRON["WALLET_1"]})

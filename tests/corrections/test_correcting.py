@@ -170,8 +170,8 @@ async def test_original_values_reason_and_new_values_are_in_the_notes_and_the_au
     await planned.ask("partial_dispense", **HALVE)
     notes = planned.conn.execute("SELECT notes FROM dca_settlements").fetchone()[0]
     assert "maria] Partial dispense of 266800 sats: jam." in notes
-    assert "Before: net 258835, commission 7965, not dispensed 0 sats, cash 180000 minor units." in notes
-    assert "Now: net 129418, commission 3982, not dispensed 133400 sats, cash 90000 minor units." in notes
+    assert "Before: net 258835, commission 7965, not dispensed 0 sats, cash 1800.00 GTQ." in notes
+    assert "Now: net 129418, commission 3982, not dispensed 133400 sats, cash 900.00 GTQ." in notes
     assert planned.audit()[0] == ("settlement.partial_dispense", "maria", "jam")
 
 

@@ -124,6 +124,25 @@ async def test_a_sale_that_says_more_than_was_paid_is_held(tmp_path: Path, lnbit
         assert debits(await world.facts()) == frozenset()
 
 
+async def test_an_operator_lands_a_payment_that_nobody_told_of(tmp_path: Path, lnbits: LnbitsServer) -> None:
+    async with open_world(tmp_path, lnbits) as world:
+        sale = await world.sell(announce=False, with_extra=False)
+        await world.start()
+        await world.until(lambda: bool(rows(world, "SELECT 1 FROM dca_unmatched_payments")))
+        land = ("settlements", "land", sale.payment_hash, "--machine", "machine-1", "--rate", "143")
+        assert "Would land" in (await satmachine(world, *land, "--dry-run")).stdout
+        assert world.rest().settlements == ()
+        landed = await satmachine(world, *land, "--yes")
+        assert landed.returncode == 0, landed.stderr
+        again = await satmachine(world, *land, "--yes")
+        assert again.returncode == 1
+        assert "already" in again.stderr
+        facts = await world.settled()
+        assert rows(world, "SELECT source, used_fallback_split FROM dca_settlements") == [("operator", 1)]
+        assert len(debits(facts)) == LEGS
+        assert violations(facts) == []
+
+
 # --- databases that are old or lost
 
 

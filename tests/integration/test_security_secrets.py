@@ -195,4 +195,4 @@ async def test_the_daemon_refuses_a_key_file_that_everybody_may_read_and_says_th
 async def test_a_file_that_others_may_write_is_warned_about_with_the_remedy(system: System) -> None:
     system.config_path.chmod(0o666)
     await started(system)
-    assert f"chmod go-w {system.config_path}" in system.log_path.read_text()
+    assert f"chmod o-w {system.config_path}" in system.log_path.read_text()

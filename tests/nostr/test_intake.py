@@ -94,6 +94,16 @@ def test_a_flooding_machine_uses_up_its_own_budget_only() -> None:
     assert setting.take(flood[2]) == flood[2]
 
 
+def test_a_stolen_key_that_floods_with_settlements_meets_its_own_budget() -> None:
+    setting = Setting(settlement_burst=3, settlements_per_s=1)
+    flood = [MACHINE.event(str(n)) for n in range(5)]
+    assert [setting.take(event) is Dropped.SHED for event in flood] == [False, False, False, True, True]
+    other = STRANGER.event()
+    assert setting.take(other, frozenset({STRANGER.pubkey})) == other
+    setting.now += 1
+    assert setting.take(flood[4]) == flood[4], "what was shed is not seen: it is taken when it comes again"
+
+
 def test_forgeries_are_not_charged_to_the_machine_they_name() -> None:
     setting = Setting(telemetry_burst=1, telemetry_per_s=1)
     event = MACHINE.event("true", kind=30078)

@@ -39,9 +39,12 @@ def shown(folder: Path, exposition: Exposition) -> None:
 
 
 def parse(text: str) -> dict[tuple[str, str], float]:
-    """{(name without its prefix, values of its labels): value}"""
+    """{(name without its prefix, values of its labels in the order of their names): value}"""
     return {
-        (sample.name.removeprefix("satmachine_"), ",".join(sample.labels.values())): sample.value
+        (
+            sample.name.removeprefix("satmachine_"),
+            ",".join(value for _, value in sorted(sample.labels.items())),
+        ): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
     }
@@ -64,7 +67,7 @@ def test_everything_that_was_asked_for_is_there(tmp_path: Path) -> None:
     assert found["relay_up", "wss://one.example"] == 1
     assert found["relay_latency_seconds", "wss://one.example"] == 0.0125
     assert found["relay_events_total", "wss://one.example"] == 7
-    assert found["relay_faults_total", "wss://one.example,bad_signature"] == 2
+    assert found["relay_faults_total", "bad_signature,wss://one.example"] == 2
 
 
 def test_it_is_served_where_it_was_asked_for(tmp_path: Path) -> None:

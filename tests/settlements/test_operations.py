@@ -150,3 +150,28 @@ def test_accepting_unknown_payments_leaves_safe_mode(books: sqlite3.Connection) 
         assert wallets.refresh_safe_mode(books, MACHINE) is not None
         assert operations.accept_foreign(books, MACHINE, BY) == (1, None)
     assert audited(books) == ["machine.reconcile"]
+
+
+def test_a_wallet_that_was_funded_wakes_what_waits_for_it(books: sqlite3.Connection) -> None:
+    settlement = plan(books, landed(books))
+    leg = next(leg for leg in legs.of_settlement(books, settlement.id) if leg.amount_sats)
+
+    def reached(balance_sats: int) -> None:
+        with atomic(books):
+            wallets.reached(books, MACHINE, wallet_id="w", balance_sats=balance_sats, version="1", now=NOW)
+
+    reached(10)
+    with atomic(books):
+        legs.postpone(books, leg, status=LegStatus.FAILED, until=NOW + 500, error="not paid: Insufficient balance.")
+    reached(10)
+    assert legs.get(books, leg.id)[0].next_attempt_at == NOW + 500
+    reached(11)
+    assert legs.get(books, leg.id)[0].next_attempt_at == NOW
+
+
+def test_retry_looks_for_a_payment_that_was_not_found(books: sqlite3.Connection) -> None:
+    settlement_id = landed(books)
+    with atomic(books):
+        settlements.hold(books, settlement_id, reason=HoldReason.PAYMENT_NOT_FOUND, error="x")
+        assert operations.retry(books, settlement_id, BY) == 1
+    assert settlements.get(books, settlement_id).status is SettlementStatus.PENDING

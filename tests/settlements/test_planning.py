@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from satmachine.models import HoldReason, Position, Settlement, SettlementStatus
+from satmachine.settlements import planning
 from satmachine.settlements.land import Rules, land_claim
-from satmachine.settlements.plan import Rule, Terms, make_plan
+from satmachine.settlements.plan import Plan, Rule, Terms, make_plan
 from satmachine.settlements.planning import Bounds, plan_settlement
 from satmachine.store import legs, settlements
 from satmachine.store.database import atomic
@@ -256,3 +257,18 @@ EXAMPLE = Settlement(
     overrides="",
     error=None,
 )
+
+
+def test_a_plan_that_would_use_more_than_came_in_fails_whole(
+    books: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_much(settlement: Settlement, terms: Terms, lps: Sequence[Position]) -> Plan:
+        plan = make_plan(settlement, terms, lps)
+        return replace(plan, legs=(*plan.legs, replace(plan.legs[0], leg="split:thief", amount_sats=1)))
+
+    monkeypatch.setattr(planning, "make_plan", too_much)
+    settlement_id = landed(books)
+    with pytest.raises(AssertionError, match="more than came in"):
+        plan(books, settlement_id)
+    assert legs.of_settlement(books, settlement_id) == []
+    assert settlements.get(books, settlement_id).planned_at is None
