@@ -1,5 +1,7 @@
 """The proof from the database alone: every settlement conserves, every leg has its evidence, statuses agree with
-legs, balances recompute (SPEC sections 5, 8 and 9). Reads one snapshot; also run after store tests."""
+legs, balances recompute (SPEC sections 5, 8 and 9). Each rule is one query, so a daemon may go on writing meanwhile.
+
+Also run after store tests."""
 
 from __future__ import annotations
 
