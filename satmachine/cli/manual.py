@@ -71,7 +71,7 @@ def man_pages() -> dict[str, str]:
 
 def completions() -> dict[str, str]:
     """{file name: script} for each shell."""
-    from typer.completion import get_completion_script
+    from typer._completion_shared import get_completion_script
 
     variable = f"_{PROGRAM.upper()}_COMPLETE"
     return {

@@ -51,7 +51,7 @@ class Notifier:
         """How it stands, for `systemctl status`; the same again is not sent."""
         if sentence != self._status:
             self._status = sentence
-            self._send(f"STATUS={sentence}")
+            self._send(f"STATUS={' '.join(sentence.split())}")
 
     def feed_watchdog(self) -> None:
         """All is alive: restart the interval after which systemd kills this process."""

@@ -69,11 +69,12 @@ class Watch:
         await Pulse(self._store, period_s, self._on_beat).run()
 
     def reloading(self) -> None:
-        """A reload begins."""
-        self._notifier.reloading()
+        """A reload begins. Before READY systemd does not ask for one."""
+        if self._ready:
+            self._notifier.reloading()
 
     def reloaded(self) -> None:
-        """A reload has ended, well or not. Before READY there is nothing to end."""
+        """A reload has ended, well or not."""
         if self._ready:
             self._notifier.ready()
 

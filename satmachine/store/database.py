@@ -224,7 +224,8 @@ def _checked_version(conn: sqlite3.Connection, path: Path, *, allow_empty: bool 
         return 0
     if application_id != APPLICATION_ID:
         raise StoreError(f"{path}: this is not a satmachine database; name another file under [database] path")
-    version = int(conn.execute("SELECT max(version) FROM schema_migrations").fetchone()[0])
+    with _as_store_errors(path):
+        version = int(conn.execute("SELECT max(version) FROM schema_migrations").fetchone()[0])
     if version > SCHEMA_VERSION:
         raise DatabaseNewer(
             f"{path}: written by a newer satmachine (database version {version}, this program knows "

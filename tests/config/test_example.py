@@ -31,6 +31,10 @@ EXAMPLES_ONLY = {
 }
 
 
+#: Values that are lists; all other lists are tables.
+LISTS = {"relays", "command"}
+
+
 def everything() -> dict[str, Any]:
     """The example with every commented-out key switched on."""
     text = re.sub(r"(?m)^# (?=\w+ = |\[\[)", "", EXAMPLE.read_text())
@@ -57,7 +61,7 @@ def values_at(value: Any, dotted: str) -> list[Any]:
             found
             for table in tables
             if step in table
-            for found in (table[step] if isinstance(table[step], list) and step not in {"relays", "command"} else [table[step]])
+            for found in (table[step] if isinstance(table[step], list) and step not in LISTS else [table[step]])
         ]
     assert isinstance(value, list)
     return value

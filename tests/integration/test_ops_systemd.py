@@ -119,3 +119,33 @@ async def test_a_reload_that_adds_a_machine_while_events_stream_in_loses_none(
     assert len(await until_status(system, "pending", count=count)) == count
     assert len({sale.txid for sale in sales(system)}) == count
     await system.wait_for_log(f"{system.relays[0].url}: subscribed for 4")
+
+
+async def test_a_reload_cannot_bring_new_credentials_and_says_so_naming_the_machine(
+    system: System, systemd: NotifySocket
+) -> None:
+    credentials = system.folder / "credentials"
+    credentials.mkdir()
+    (credentials / "machine-1").write_text(system.machines[0].wallet.admin_key)
+    use_credentials(system)
+    system.start_daemon({"NOTIFY_SOCKET": str(systemd.path), "CREDENTIALS_DIRECTORY": str(credentials)})
+    await systemd.wait_for("READY=1")
+    hang_up(system)
+    await system.wait_for_log("the wallet keys of machine-1 are as they were at start")
+    wallet = await system.lnbits.create_wallet("machine 2")
+    system.machines.append(DemoMachine("machine-2", SimulatedMachine.new(), wallet))
+    system.write_config()
+    use_credentials(system)
+    hang_up(system)
+    await system.wait_for_log("reload refused")
+    log = system.log_path.read_text()
+    assert '"machine-2"' in log
+    assert "add LoadCredential=machine-2:/path to the unit, then restart it" in log
+
+
+def use_credentials(system: System) -> None:
+    """Refer to every machine's key as a credential."""
+    text = system.config_path.read_text()
+    for machine in system.machines:
+        text = text.replace(f'{{ file = "{system.key_file(machine.id)}" }}', f'{{ credential = "{machine.id}" }}')
+    system.config_path.write_text(text)

@@ -20,7 +20,7 @@ from satmachine.config.model import Alerts
 from satmachine.nostr.keys import hex_to_npub, public_key_of
 from satmachine.ops.alerts import conditions
 from satmachine.ops.alerts.channels import NotDelivered, deliver
-from satmachine.ops.alerts.desk import AlertDesk, note
+from satmachine.ops.alerts.desk import FIRST_AUDIT_S, AlertDesk, note
 from satmachine.ops.alerts.gift import WRAP_KIND, wrap
 from satmachine.ops.alerts.judge import Alert, Key, Sighting, judge
 from satmachine.ops.alerts.message import WORDS, Message, text_of
@@ -284,6 +284,27 @@ async def test_what_could_not_be_told_is_told_later_and_once(tmp_path: Path) -> 
                 await desk(opened, url, clock).deliver_due()
         assert len(bodies) == 1
         assert await opened.read(store.due, NOW + 10**6) == []
+
+
+async def test_the_books_are_proven_after_a_while_and_then_seldom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proofs: list[int] = []
+    clock = [NOW]
+
+    def broken(_conn: sqlite3.Connection) -> dict[Key, Sighting]:
+        proofs.append(clock[0] - NOW)
+        return {("", "books_broken"): Sighting(True, "1 break(s)")}
+
+    monkeypatch.setattr(conditions, "from_audit", broken)
+    async with open_store(tmp_path / "books.db") as opened:
+        looking = desk(opened, "http://127.0.0.1:1/", clock)
+        for after_s in (0, FIRST_AUDIT_S, 2 * FIRST_AUDIT_S, FIRST_AUDIT_S + 21_600):
+            clock[0] = NOW + after_s
+            await looking.look()
+        found = await opened.read(store.due, clock[0])
+    assert proofs == [FIRST_AUDIT_S, FIRST_AUDIT_S + 21_600]
+    assert [(row["condition"], row["raised"]) for row in found] == [("books_broken", True)]
 
 
 def desk(opened: object, url: str, clock: list[int]) -> AlertDesk:

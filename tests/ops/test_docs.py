@@ -28,8 +28,9 @@ def test_the_reference_is_up_to_date() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
 def test_every_command_has_a_summary_an_example_and_a_word_on_each_option(command: Command) -> None:
-    assert len(command.summary) > 20
-    assert f"satmachine {command.name.split()[0]}" in command.text or "Example" in command.text
+    assert len(command.summary) > 10
+    assert "Example" in command.text
+    assert re.search(rf"satmachine .*{command.name}", command.text), "the example shows another command"
     for parameter in command.parameters:
         if parameter.usage.startswith("-"):
             assert parameter.help, f"{command.name} {parameter.usage} has no help"

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import re
+import threading
 import urllib.request
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import anyio
 from prometheus_client.parser import text_string_to_metric_families
 
+from satmachine.config import Config
 from satmachine.nostr.event import Fault
 from satmachine.nostr.health import RelayHealth, RelayState
 from satmachine.ops.metrics import Exposition
-from satmachine.ops.watch import status_sentence
+from satmachine.ops.watch import Watch, status_sentence
 from satmachine.store import standing
+from satmachine.store.database import open_store
 from tests.books import fresh_books
 from tests.ops.test_backup import land
 from tests.relays import free_port
@@ -109,3 +116,49 @@ def test_the_status_sentence_begins_with_the_bad_news() -> None:
         status_sentence([RELAY, away], 5, counts) == "2 sale(s) need you, 3 in work, 5 machine(s) on 1 of 2 relay(s)."
     )
     assert status_sentence([away], 5, {}).startswith("No relay is reachable; 0 in work")
+
+
+async def test_the_heartbeat_is_asked_for_only_while_all_is_alive(tmp_path: Path) -> None:
+    asked: list[str] = []
+    with listening(asked) as url:
+        config = Config.model_validate(
+            {"nostr": {"relays": []}, "lnbits": {"url": "https://x.example"}, "metrics": {"heartbeat_url": url}}
+        )
+        async with open_store(tmp_path / "books.db") as store, anyio.create_task_group() as tasks:
+            watch = Watch(store, lambda: config, lambda: 0, list, lambda: None)
+            tasks.start_soon(watch.keep_heartbeat)
+            await anyio.sleep(0.3)
+            assert asked == [], "nothing is known to be alive yet"
+            tasks.cancel_scope.cancel()
+        async with open_store(tmp_path / "books.db") as store, anyio.create_task_group() as tasks:
+            watch = Watch(store, lambda: config, lambda: 0, list, lambda: None)
+            watch._on_beat()
+            tasks.start_soon(watch.keep_heartbeat)
+            while not asked:  # noqa: ASYNC110 - the server is on a thread
+                await anyio.sleep(0.05)
+            tasks.cancel_scope.cancel()
+    assert asked == ["/ping/s3cret"]
+
+
+@contextmanager
+def listening(asked: list[str]) -> Iterator[str]:
+    """A real HTTP server that notes what is asked for."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/ping/s3cret"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

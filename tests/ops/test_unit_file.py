@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from satmachine.config.model import Lnbits
+from satmachine.store.database import atomic, connect, prepare
 
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "satmachine.service"
@@ -61,6 +64,20 @@ def test_files_stay_open_to_the_group_and_closed_to_others() -> None:
     assert directive("UMask") == "0007"
     assert directive("StateDirectoryMode") == "2770"
     assert directive("User") == directive("Group") == "satmachine"
+
+
+def test_under_that_mask_the_group_may_write_the_books_and_others_may_not_read_them(tmp_path: Path) -> None:
+    before = os.umask(int(directive("UMask"), 8))
+    try:
+        prepare(tmp_path / "books.db")
+        conn = connect(tmp_path / "books.db")
+        with atomic(conn):
+            conn.execute("UPDATE daemon_state SET value = value")
+        modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+        conn.close()
+    finally:
+        os.umask(before)
+    assert modes == {"books.db": 0o660, "books.db-wal": 0o660, "books.db-shm": 0o660}
 
 
 @pytest.mark.skipif(shutil.which("systemd-sysusers") is None, reason="there is no systemd-sysusers here")

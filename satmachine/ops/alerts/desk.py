@@ -25,6 +25,8 @@ LOOK_EVERY_S = 10.0
 DELIVER_EVERY_S = 2.0
 #: A message that could not be delivered for so long is given up; the alarm itself stays in the books.
 GIVE_UP_S = 86_400
+#: The first proof of the books waits, so that it does not compete with what a start has to look up.
+FIRST_AUDIT_S = 300
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 10, 1_800
 
 
@@ -43,8 +45,8 @@ class AlertDesk:
         self._now = now
         self._relays = relays
         self._started_at = now()
-        self._audited_at: int | None = None
-        self._audit_says: dict[Key, Sighting] = {}
+        self._audit_due_at = self._started_at + FIRST_AUDIT_S
+        self._audit_says: dict[Key, Sighting] = {("", "books_broken"): Sighting(holds=None)}
 
     async def watch(self) -> None:
         """Look at everything again and again."""
@@ -92,8 +94,8 @@ class AlertDesk:
 
     async def _audit(self, every_s: int, now: int) -> dict[Key, Sighting]:
         """The proof reads all the books, so that it is made seldom; in between, what it said stays."""
-        if self._audited_at is None or now - self._audited_at >= every_s:
-            self._audited_at = now
+        if now >= self._audit_due_at:
+            self._audit_due_at = now + every_s
             self._audit_says = await anyio.to_thread.run_sync(self._beside, conditions.from_audit)
         return self._audit_says
 
