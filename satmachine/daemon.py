@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import anyio
 
 from satmachine.config import Config, Machine, load
-from satmachine.errors import ConfigError, DatabaseBusy, SatmachineError, StoreError, WalletError
+from satmachine.errors import ConfigError, DatabaseBusy, Refused, SatmachineError, StoreError, WalletError
 from satmachine.failpoints import failpoint
 from satmachine.intents import IntentDesk
 from satmachine.logs import about
@@ -113,12 +113,17 @@ class Daemon:
             max_concurrency=config.lnbits.max_concurrency,
             instance_id=name,
         ) as lnbits:
-            payer = Payer(self._store, lnbits, lnurl, self.config, self._now)
-            self.worker = Worker(self._store, lnbits, payer, self.config, self._now, guard=self._guard)
             self.reconciler = Reconciler(self._store, lnbits, self.config, self._now)
+            payer = Payer(self._store, lnbits, lnurl, self.config, self._now, is_verified=self.reconciler.is_verified)
+            self.worker = Worker(self._store, lnbits, payer, self.config, self._now, guard=self._guard)
             corrector = Corrector(self._store, lnbits, payer, self.worker, self.config, self._now)
             self.desk = IntentDesk(
-                self._store, self.config, self._now, retry_event=self._retry_event, corrections=corrector.actions
+                self._store,
+                self.config,
+                self._now,
+                retry_event=self._retry_event,
+                corrections=corrector.actions,
+                guard=self._guard_request,
             )
             self.pool = RelayPool(
                 relays_of(config),
@@ -429,6 +434,16 @@ class Daemon:
                 with anyio.move_on_after(5):
                     await self._postpone_surprise(item)
 
+    async def _guard_request(self, action: Callable[[], Awaitable[str]]) -> str:
+        """Carry out what a person asked for; a surprise in it is refused, so that it does not block the next one."""
+        try:
+            return await action()
+        except SatmachineError:
+            raise
+        except Exception:
+            log.exception("a request could not be carried out")
+            raise Refused("satmachine itself failed on this; its log says where. Nothing was changed") from None
+
     async def _postpone_surprise(self, item: Item) -> None:
         error = "satmachine itself failed on this; see the log"
         until = self._now() + 60
@@ -517,6 +532,7 @@ def _report_landing(item: Received, machine: Machine, outcome: Landing | Rejecti
 
 def _register(conn: sqlite3.Connection, config: Config, now: int) -> None:
     problems = registry.changed_currency(conn, config) + registry.dropped_with_open_work(conn, config)
+    problems += registry.changed_operator(conn, config)
     if problems:
         raise ConfigError(str(config.path), problems)
     registry.mirror(conn, config, now)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Literal
 
 from satmachine.clients import payout
@@ -37,11 +38,14 @@ class IntentDesk:
         *,
         retry_event: Callable[[Received], Awaitable[Landing | Rejection]],
         corrections: Mapping[str, Action] | None = None,
+        guard: Callable[[Callable[[], Awaitable[str]]], Awaitable[str]],
     ) -> None:
+        """`guard` carries out one action and turns a surprise in it into Refused (the daemon's; DESIGN)."""
         self._store = store
         self._config = config
         self._now = now
         self._retry_event = retry_event
+        self._guard = guard
         self._actions: Mapping[str, Action] = {
             "quarantine.retry": self._retry_quarantined,
             "clients.settle": self._settle_balance,
@@ -62,7 +66,7 @@ class IntentDesk:
             if action is None:
                 status, result = "refused", f"this daemon does not know {intent.action}; is it older than the command?"
             else:
-                status, result = "done", await action(intent)
+                status, result = "done", await self._guard(partial(action, intent))
         except SatmachineError as error:
             status, result = "refused", str(error)
         await self._store.write(intents.finish, intent.id, status, result, self._now())

@@ -156,7 +156,9 @@ def _print_balances(console: Console, before: dict[str, int], after: dict[str, i
     parts = " + ".join(f"{change:,}" for change in gained.values() if change)
     if total != SALE["gross_sats"]:
         raise SatmachineError(f"the wallets gained {total} sats, but the customer paid {SALE['gross_sats']}")
-    console.print(f"[bold green]It adds up:[/bold green] {parts} = {total:,} sats, what the customer paid.", soft_wrap=True)
+    console.print(
+        f"[bold green]It adds up:[/bold green] {parts} = {total:,} sats, what the customer paid.", soft_wrap=True
+    )
 
 
 def _steps(console: Console) -> Callable[[str], None]:

@@ -85,8 +85,8 @@ def declare_paid(conn: sqlite3.Connection, settlement_id: int, leg_name: str, by
     payment_hash = other or leg.payment_hash
     if payment_hash is None:
         raise Refused(f"leg {leg_name} has no payment at all; `settlements resolve --unpaid` makes one")
-    paid = legs.evidence(conn, leg.id).get("amount_sats")
-    sent_sats = min(paid, leg.amount_sats) if isinstance(paid, int) else leg.amount_sats
+    paid_sats = _paid_sats(conn, leg)
+    sent_sats = leg.amount_sats if paid_sats is None else min(paid_sats, leg.amount_sats)
     note = f"declared paid by {by.actor}: {by.reason}"
     legs.declare_completed(conn, leg, payment_hash=payment_hash, sent_sats=sent_sats, note=note, now=by.now)
     if other is not None:
@@ -121,6 +121,12 @@ def land(
         raise NotFound(f"there is no unmatched payment {payment_hash} at {machine.id}; see `settlements unmatched`")
     if payment.settled_at < machine.payouts_since:
         raise Refused(f"payment {payment_hash} is older than the machine's payouts_since: it is never paid out")
+    waived = settlements.waived_like(conn, machine.id, payment.amount_sats, payment.settled_at)
+    if waived is not None:
+        raise Refused(
+            f"settlement {waived} of the same amount was paid on the machine's word, without a payment hash: this "
+            "payment may be its own, and landing it would pay the sale again"
+        )
     claim = derived_claim(
         machine,
         payment_hash=payment_hash,
@@ -186,6 +192,18 @@ def _other_payment(conn: sqlite3.Connection, leg: Leg) -> str | None:
     evidence = legs.evidence(conn, leg.id)
     found = evidence.get("another_payment") or evidence.get("payment")
     return str(found) if found else None
+
+
+def _paid_sats(conn: sqlite3.Connection, leg: Leg) -> int | None:
+    """What the evidence says has left the wallet, with the fee; None where it says nothing."""
+    evidence = legs.evidence(conn, leg.id)
+    other, source = evidence.get("amount_sats"), evidence.get("source")
+    if isinstance(other, int):
+        return other
+    if not isinstance(source, dict) or not isinstance(source.get("amount_msat"), int):
+        return None
+    paid_msat = abs(int(source["amount_msat"])) + abs(int(source.get("fee_msat") or 0))
+    return -(-paid_msat // 1000)
 
 
 def _settle_leg(conn: sqlite3.Connection, leg: Leg, by: By, action: str, after: dict[str, object]) -> None:

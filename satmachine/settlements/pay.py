@@ -22,7 +22,14 @@ from satmachine.config import Config, Machine, Payee, Secret
 from satmachine.errors import ConfigError, Refused, WalletRefused, WalletUnavailable
 from satmachine.failpoints import failpoint
 from satmachine.models import Answer, HoldReason, Leg, LegInvoice, LegStatus, LegType
-from satmachine.settlements.payees import client_payee, configured_payee, forwarding_key, given_invoice, refund_payee
+from satmachine.settlements.payees import (
+    client_payee,
+    configured_payee,
+    forwarding_key,
+    given_invoice,
+    has_changed,
+    refund_payee,
+)
 from satmachine.settlements.transition import Decision, Sighting, Step, View, decide
 from satmachine.store import clients, legs, settlements, wallets
 from satmachine.store.database import Store
@@ -119,7 +126,9 @@ class Payer:
         *,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         random_fraction: Callable[[], float] = _random_fraction,
+        is_verified: Callable[[str, str], bool] = lambda _machine_id, _key: True,
     ) -> None:
+        """`is_verified(machine id, admin key)`: whether a sweep has seen that the key is of the machine's wallet."""
         self._store = store
         self._lnbits = lnbits
         self._external = external
@@ -128,6 +137,7 @@ class Payer:
         self._began_at = now()
         self._sleep = sleep
         self._random_fraction = random_fraction
+        self._is_verified = is_verified
 
     async def advance(self, leg_id: int) -> LegStatus:
         """Take a leg as far as it goes now; returns how it stands then. Raises nothing that a wallet can cause."""
@@ -283,9 +293,23 @@ class Payer:
             return None
         if len(alive) > 1:
             raise Stuck("the wallet shows more than one payment for this leg: " + _hashes(alive))
+        await self._require_adoptable(job, alive[0])
         if job.invoice is None or job.invoice.payment_hash is not None:
             job = await self._begin_generation(job)
         return await self._store_adopted(job, alive[0])
+
+    async def _require_adoptable(self, job: Job, row: WalletPayment) -> None:
+        """Hold the leg where the payment is of an invoice that was given up, or was made for something else."""
+        leg = job.leg
+        own = await self._store.read(legs.had_invoice, leg.id, row.payment_hash)
+        said = row.extra.get("fiat_amount_minor")
+        other_fiat = leg.fiat_amount_minor is not None and said is not None and said != leg.fiat_amount_minor
+        if not (own or other_fiat or row.amount_sats > leg.amount_sats):
+            return
+        error = f"the wallet shows a payment for this leg that does not fit it: {row.payment_hash}"
+        evidence = {"another_payment": row.payment_hash, "amount_sats": row.amount_sats}
+        await self._store.write(_hold_leg, leg, HoldReason.CONTRADICTION, error, evidence)
+        raise Superseded
 
     async def _store_adopted(self, job: Job, row: WalletPayment) -> Job:
         await self._store.write(
@@ -344,7 +368,9 @@ class Payer:
         elif decision.step is Step.PAY:
             assert answer is not None, "it was sent, and neither wallet shows it"
             # Only where LNbits has ended the request is "not there" final; else it may still be at it.
-            status = LegStatus.FAILED if answer.ended else LegStatus.SENDING
+            # An earlier request that was not seen to end may be under way, whatever became of this one.
+            ended = answer.ended and leg.status is not LegStatus.SENDING
+            status = LegStatus.FAILED if ended else LegStatus.SENDING
             error = f"not paid: {answer.detail}; it is tried again"
             await self._wait(leg.id, status, error, at_least_s=answer.retry_after_s or 0)
         else:
@@ -409,7 +435,8 @@ class Payer:
 
     def _fee_on_top(self, job: Job) -> int:
         """Where the machine bears routing fees, they come on top of the leg's amount; an LP's wallet never can."""
-        bears = self._config().payouts.routing_fees == "machine" and not job.internal
+        internal = job.internal if job.invoice is None else job.invoice.internal
+        bears = self._config().payouts.routing_fees == "machine" and not internal
         return job.leg.amount_sats if bears and job.leg.leg_type is not LegType.AUTOFORWARD else 0
 
     async def _hold(self, job: Job, sides: Sides, reason: HoldReason) -> None:
@@ -481,12 +508,20 @@ class Payer:
     def _payee(self, job: Job) -> Payee:
         if job.payee is None:
             raise Stuck(f"the configuration no longer names a payee for {job.leg.leg}; add it again, then retry")
+        if has_changed(job.payee, job.leg):
+            raise Stuck(
+                f"it was planned for {job.leg.payee}, the configuration now names {job.payee.describe()}; put the "
+                "former back and retry, or close the sale and redistribute what it retains"
+            )
         return job.payee
 
     def _admin_key(self, job: Job) -> str:
         if job.source_key is None:
             raise Stuck("the client has no key to forward with any more: nothing is forwarded")
-        return job.source_key.resolve(self._config().environ)
+        key = job.source_key.resolve(self._config().environ)
+        if job.leg.leg_type is not LegType.AUTOFORWARD and not self._is_verified(job.machine.id, key):
+            raise WalletUnavailable("the machine's wallet key is new; nothing is sent before it was looked at")
+        return key
 
     def _tag(self, job: Job) -> str:
         return payment_tag(job.machine)

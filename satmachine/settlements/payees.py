@@ -33,6 +33,11 @@ def configured_payee(config: Config, leg: Leg) -> Payee | None:
     return next((split.payee for split in splits if split.label == leg.label), None)
 
 
+def has_changed(payee: Payee, leg: Leg) -> bool:
+    """Whether the file now names somebody else than the plan did: a leg is paid to whom it was planned for."""
+    return leg.leg_type in (LegType.SUPER_FEE, LegType.OPERATOR_SPLIT) and payee.describe() != leg.payee
+
+
 def refund_payee(leg: Leg) -> Payee | None:
     """The Lightning address that a refund goes to; None where it goes to an invoice (`given_invoice`)."""
     return Payee(lightning_address=leg.payee) if "@" in leg.payee else None

@@ -7,9 +7,10 @@ was restored or lost learns first what has been paid already.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from satmachine.config import Config, Machine
@@ -35,6 +36,11 @@ OVERLAP_S = 600
 ALONE_AFTER_S = 300
 
 
+#: A sale whose payment does not carry its split and rate is landed from the wallet only after this long: the machine
+#: announces it when the cash is out. Shorter than OVERLAP_S, so that a later sweep still reads the payment.
+ROUGH_AFTER_S = 300
+
+
 @dataclass(frozen=True, slots=True)
 class Sweep:
     """What a sweep found; `landed` are sales that no event has told of so far."""
@@ -54,19 +60,28 @@ class Reconciler:
         self._config = config
         self._now = now
         self._began_at = now()
+        self._verified: dict[str, str] = {}
+
+    def is_verified(self, machine_id: str, key: str) -> bool:
+        """Whether the last sweep found this key to be of the machine's own wallet; a key may be exchanged any time."""
+        return self._verified.get(machine_id) == _digest(key)
 
     async def sweep(self, machine: Machine) -> Sweep:
         """Read a machine's wallet from where the last sweep ended. Raises WalletError, ConfigError, StoreError."""
         key = machine.wallet.admin_key.resolve(self._config().environ)
-        await self._check_wallet(machine, key)
+        try:
+            await self._check_wallet(machine, key)
+        except WalletRefused:
+            self._verified.pop(machine.id, None)
+            raise
+        self._verified[machine.id] = _digest(key)
         marks = await self._store.read(wallets.marks, machine.id)
-        begun_at = self._now()
-        adopted = await self._sweep_outgoing(machine, key, marks)
+        reached = _Reached(self._now())
+        adopted = await self._sweep_outgoing(machine, key, marks, reached)
         failpoint("sweep.outgoing")
-        landed, unmatched = await self._sweep_incoming(machine, key, marks)
+        landed, unmatched = await self._sweep_incoming(machine, key, marks, reached)
         failpoint("sweep.incoming")
-        reached = SweepMarks(begun_at - OVERLAP_S, begun_at - OVERLAP_S)
-        await self._store.write(wallets.mark_swept, machine.id, reached, self._now())
+        await self._store.write(wallets.mark_swept, machine.id, reached.marks(), self._now())
         safe_mode = await self._store.write(wallets.refresh_safe_mode, machine.id)
         return Sweep(landed, unmatched, adopted, safe_mode)
 
@@ -101,13 +116,14 @@ class Reconciler:
             now=self._now(),
         )
 
-    async def _sweep_outgoing(self, machine: Machine, key: str, marks: SweepMarks) -> int:
+    async def _sweep_outgoing(self, machine: Machine, key: str, marks: SweepMarks, reached: _Reached) -> int:
         """Learn of every tagged payment, whoever made it."""
-        since = max(marks.known_until - OVERLAP_S, machine.payouts_since, 0)
+        since = self._since(marks.known_until, machine)
         adopted = 0
         async for page in self._lnbits.iter_payments(
             key, tag=payment_tag(machine), incoming=False, created_since=since
         ):
+            reached.outgoing(row.created_at for row in page)
             adopted += await self._store.write(
                 wallets.note_outgoing,
                 machine.id,
@@ -119,11 +135,18 @@ class Reconciler:
             log.warning("machine %s: adopted %d payment(s) that were made in an earlier life", machine.id, adopted)
         return adopted
 
-    async def _sweep_incoming(self, machine: Machine, key: str, marks: SweepMarks) -> tuple[int, int]:
-        since = max(marks.swept_until - OVERLAP_S, machine.payouts_since, 0)
+    def _since(self, mark: int, machine: Machine) -> int:
+        """Where to begin; a mark that lies in the future was set by a clock that was wrong, and says nothing."""
+        return max(0 if mark > self._now() else mark - OVERLAP_S, machine.payouts_since, 0)
+
+    async def _sweep_incoming(
+        self, machine: Machine, key: str, marks: SweepMarks, reached: _Reached
+    ) -> tuple[int, int]:
+        since = self._since(marks.swept_until, machine)
         landed = unmatched = 0
         async for page in self._lnbits.iter_payments(key, incoming=True, updated_since=since):
-            wanted = [row for row in page if row.status is Answer.SUCCESS and row.created_at >= machine.payouts_since]
+            reached.incoming(row.updated_at for row in page)
+            wanted = [row for row in page if row.status is Answer.SUCCESS]
             if not wanted:
                 continue
             more_landed, more_unmatched = await self._store.write(
@@ -137,6 +160,25 @@ class Reconciler:
         if landed:
             log.warning("machine %s: landed %d sale(s) from its wallet that no event told of", machine.id, landed)
         return landed, unmatched
+
+
+class _Reached:
+    """How far a sweep has read, by LNbits' own clock: ours may be wrong, and must not make the next one skip rows."""
+
+    def __init__(self, begun_at: int) -> None:
+        self._begun_at = begun_at
+        self._incoming_at = 0
+        self._outgoing_at = 0
+
+    def incoming(self, times: Iterable[int]) -> None:
+        self._incoming_at = max(self._incoming_at, *times, 0)
+
+    def outgoing(self, times: Iterable[int]) -> None:
+        self._outgoing_at = max(self._outgoing_at, *times, 0)
+
+    def marks(self) -> SweepMarks:
+        swept = min(self._begun_at, self._incoming_at) - OVERLAP_S
+        return SweepMarks(max(swept, 0), max(min(self._begun_at, self._outgoing_at) - OVERLAP_S, 0))
 
 
 def note_incoming(
@@ -158,7 +200,11 @@ def note_incoming(
             amount_sats=row.amount_sats,
             settled_at=row.updated_at,
         )
+        if isinstance(claim, Claim) and _is_rough(claim) and now - row.updated_at < ROUGH_AFTER_S:
+            continue  # the machine's own figures may be on their way; the next sweep reads this payment again
         reason = _why_not(claim, may_land=may_land)
+        if row.created_at < machine.payouts_since:
+            reason = "its invoice was made before the machine's payouts_since, and paid after"
         if reason is None and isinstance(claim, Claim):
             landing = land_claim(conn, claim, rules, now)
             landed += landing.result is LandingResult.LANDED
@@ -194,6 +240,15 @@ def outgoing(found: Sequence[WalletPayment]) -> list[Outgoing]:
         for row in found
         if row.outgoing and row.leg_key is not None and row.status is not Answer.FAILURE
     ]
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def _is_rough(claim: Claim) -> bool:
+    """Whether the payment does not carry the whole split and the rate: then the event knows better."""
+    return claim.used_fallback_split or claim.exchange_rate == 0
 
 
 def _why_not(claim: Claim | Rejection | None, *, may_land: bool) -> str | None:

@@ -7,6 +7,7 @@ delays another, and a machine takes no more than its share of the places.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import sqlite3
 from collections import Counter
@@ -161,7 +162,10 @@ class Worker:
             return
         settlement = await self._store.read(settlements.get, item.id)
         machine = self._config().machine(settlement.machine_id)
-        if machine is None or settlement.status != "pending":
+        if settlement.status != "pending":
+            return
+        if machine is None:
+            await self._postpone(settlement, "its machine is no longer in the configuration", at_least_s=60)
             return
         try:
             if settlement.proof == "waiting" and not await self._prove(settlement, machine):
@@ -176,8 +180,7 @@ class Worker:
     async def _prove(self, settlement: Settlement, machine: Machine) -> bool:
         """Ask the wallet; True once the settlement is proven, or needs no proof."""
         if not self._config().payouts.require_payment_proof:
-            key = settlement.payment_hash or settlement.txid or settlement.bitspire_event_id
-            return await self._mark_proven(settlement, None, str(key), settlement.occurred_at, "waived")
+            return await self._mark_proven(settlement, None, waived_key(settlement), settlement.occurred_at, "waived")
         payment_hash = settlement.payment_hash or await self._find_hash(settlement, machine)
         if payment_hash is None:
             verdict: Proven | NotYet | Refuted = NotYet("the event has no payment_hash, and no payment names it")
@@ -264,6 +267,18 @@ class Worker:
         await self._store.write(settlements.postpone, settlement.id, until=until, error=error)
         if settlement.attempts == 0:
             log.warning("settlement %d of %s: %s", settlement.id, settlement.machine_id, error)
+
+
+def waived_key(settlement: Settlement) -> str:
+    """The settlement key of a sale that is paid without proof: payment hash, else txid, else event id (SPEC 6.4).
+
+    The machine's txid may hold anything, so its digest stands for it: a payment key has no blanks or wildcards.
+    """
+    if settlement.payment_hash is not None:
+        return settlement.payment_hash
+    if settlement.txid is not None:
+        return hashlib.sha256(f"txid:{settlement.txid}".encode()).hexdigest()
+    return str(settlement.bitspire_event_id)
 
 
 def _due(conn: sqlite3.Connection, now: int, may_pay: Collection[str]) -> list[Item]:

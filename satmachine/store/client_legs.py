@@ -14,7 +14,14 @@ def next_payout_number(conn: sqlite3.Connection, client_id: int) -> int:
     row = conn.execute(
         "SELECT count(*) AS n FROM dca_payments WHERE client_id = ? AND leg_type = 'settlement'", (client_id,)
     ).fetchone()
-    return int(row["n"]) + 1
+    # Payouts of another life of this database have numbers too.
+    foreign = conn.execute(
+        "SELECT max(CAST(substr(f.leg_key, length(k.prefix) + 1) AS INTEGER)) AS n FROM dca_foreign_payments f "
+        "JOIN (SELECT machine_id, 'sm1:bal:' || machine_id || ':' || label || ':' AS prefix FROM dca_clients "
+        "      WHERE id = ?) k ON k.machine_id = f.machine_id AND substr(f.leg_key, 1, length(k.prefix)) = k.prefix",
+        (client_id,),
+    ).fetchone()
+    return max(int(row["n"]), int(foreign["n"] or 0)) + 1
 
 
 def payout_key(client: Client, number: int) -> str:

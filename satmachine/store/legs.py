@@ -224,8 +224,21 @@ def mark_invoice_dead(conn: sqlite3.Connection, leg: Leg, *, now: int) -> None:
 
 
 def knows_payment(conn: sqlite3.Connection, payment_hash: str) -> bool:
-    """Whether a leg of this database made (or adopted) a payment."""
-    return conn.execute("SELECT 1 FROM dca_invoices WHERE payment_hash = ?", (payment_hash,)).fetchone() is not None
+    """Whether a leg of this database that still stands made (or adopted) a payment; a voided one never should have."""
+    found = conn.execute(
+        "SELECT 1 FROM dca_invoices i JOIN dca_payments p ON p.id = i.payment_id "
+        "WHERE i.payment_hash = ? AND p.status <> 'voided'",
+        (payment_hash,),
+    ).fetchone()
+    return found is not None
+
+
+def had_invoice(conn: sqlite3.Connection, leg_id: int, payment_hash: str) -> bool:
+    """Whether this is one of the leg's own invoices, of whatever generation."""
+    found = conn.execute(
+        "SELECT 1 FROM dca_invoices WHERE payment_id = ? AND payment_hash = ?", (leg_id, payment_hash)
+    ).fetchone()
+    return found is not None
 
 
 def evidence(conn: sqlite3.Connection, leg_id: int) -> Mapping[str, object]:

@@ -48,16 +48,41 @@ def changed_currency(conn: sqlite3.Connection, config: Config) -> list[str]:
 def dropped_with_open_work(conn: sqlite3.Connection, config: Config) -> list[str]:
     """What a file that no longer names a machine would strand (SPEC section 3)."""
     named = {machine.id for machine in config.machines}
-    rows = conn.execute(
+    sales = conn.execute(
         "SELECT s.machine_id, count(*) AS n, min(s.id) AS first FROM dca_settlements s JOIN dca_machines m "
         "ON m.id = s.machine_id WHERE m.in_config = 1 AND s.status NOT IN ('processed', 'partial', 'refunded') "
         "GROUP BY s.machine_id"
     )
-    return [
+    problems = [
         f"[[machines]] {row['machine_id']} is missing from the file, but has {row['n']} open settlement(s), the "
         f"first is {row['first']}; finish or close them, or set active = false instead"
-        for row in rows
+        for row in sales
         if row["machine_id"] not in named
+    ]
+    payouts = conn.execute(
+        "SELECT p.machine_id, min(p.leg) AS leg FROM dca_payments p JOIN dca_machines m ON m.id = p.machine_id "
+        "WHERE m.in_config = 1 AND p.settlement_id IS NULL AND p.status NOT IN ('completed', 'voided', 'skipped') "
+        "GROUP BY p.machine_id"
+    )
+    return problems + [
+        f"[[machines]] {row['machine_id']} is missing from the file, but its payout {row['leg']} is still open"
+        for row in payouts
+        if row["machine_id"] not in named
+    ]
+
+
+def changed_operator(conn: sqlite3.Connection, config: Config) -> list[str]:
+    """Machines that change hands while something of theirs is unpaid: it would go to the new operator's partners."""
+    rows = conn.execute(
+        "SELECT m.id, m.operator_id FROM dca_machines m WHERE EXISTS (SELECT 1 FROM dca_settlements s "
+        "WHERE s.machine_id = m.id AND s.status NOT IN ('processed', 'partial', 'refunded'))"
+    )
+    former = {str(row["id"]): str(row["operator_id"]) for row in rows}
+    return [
+        f"[[machines]] {machine.id}: operator is {machine.operator}, but it has open sales of {former[machine.id]}'s; "
+        "finish or close them first"
+        for machine in config.machines
+        if former.get(machine.id, machine.operator) != machine.operator
     ]
 
 

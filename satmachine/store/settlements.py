@@ -299,7 +299,32 @@ def payment_arrived(conn: sqlite3.Connection, machine_id: str, payment_hash: str
         "WHERE id = ? AND proof = 'waiting' AND (status = 'pending' OR hold_reason = 'payment_not_found')",
         (row["id"],),
     )
+    if row["status"] == "partial":
+        _reopen_unproven(conn, int(row["id"]))
     return True
+
+
+def _reopen_unproven(conn: sqlite3.Connection, settlement_id: int) -> None:
+    """A sale was closed because nobody had paid, and then the customer paid: a person decides again."""
+    settlement = get(conn, settlement_id)
+    if settlement.proof != "waiting":
+        return
+    take_back_retained(conn, settlement, settlement.landed_at)
+    conn.execute(
+        "UPDATE dca_settlements SET status = 'held', hold_reason = 'by_operator', finished_at = NULL, "
+        "error = 'the customer paid after this sale was closed; release it to pay it out' WHERE id = ?",
+        (settlement_id,),
+    )
+
+
+def waived_like(conn: sqlite3.Connection, machine_id: str, gross_sats: int, settled_at: int) -> int | None:
+    """A sale of this amount and day that was paid without proof and names no payment: it may be this payment's."""
+    row = conn.execute(
+        "SELECT id FROM dca_settlements WHERE machine_id = ? AND proof = 'waived' AND payment_hash IS NULL "
+        "AND gross_sats = ? AND occurred_at BETWEEN ? AND ?",
+        (machine_id, gross_sats, settled_at - 86_400, settled_at + 86_400),
+    ).fetchone()
+    return None if row is None else int(row["id"])
 
 
 def recent_rates(

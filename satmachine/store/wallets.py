@@ -54,10 +54,12 @@ def marks(conn: sqlite3.Connection, machine_id: str) -> SweepMarks:
 
 
 def mark_swept(conn: sqlite3.Connection, machine_id: str, found: SweepMarks, now: int) -> None:
-    """A sweep has read everything up to here; marks only ever move forward."""
+    """A sweep has read everything up to here. Marks only move forward, but for one that a wrong clock set ahead."""
     conn.execute(
-        "UPDATE dca_wallets SET swept_until = max(swept_until, ?), known_until = max(known_until, ?), "
-        "last_sweep_at = ? WHERE machine_id = ?",
+        "UPDATE dca_wallets SET "
+        "swept_until = CASE WHEN swept_until > ?3 THEN ?1 ELSE max(swept_until, ?1) END, "
+        "known_until = CASE WHEN known_until > ?3 THEN ?2 ELSE max(known_until, ?2) END, "
+        "last_sweep_at = ?3 WHERE machine_id = ?4",
         (found.swept_until, found.known_until, now, machine_id),
     )
 
@@ -161,7 +163,7 @@ def note_outgoing(
     """
     adopted = 0
     for payment in found:
-        if legs.knows_payment(conn, payment.payment_hash):
+        if legs.knows_payment(conn, payment.payment_hash):  # a voided leg must not have been paid
             continue
         leg = _leg_by_key(conn, machine_id, payment.leg_key)
         of_the_past = alone_since is None or payment.made_at <= alone_since
