@@ -11,7 +11,7 @@ PIP_PROGRESS = /^Collecting/ { printf "\r  %d packages fetched", ++n; fflush() }
                /^ERROR|^error|^  ERROR|HASHES/ { print } END { print "" }
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types unit chaos docs man format lock clean fuzz
+.PHONY: help install demo test lint types unit test-compat chaos fuzz docs man format lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,12 @@ types: install
 
 unit: install
 	@$(BIN)/pytest $(ARGS)
+
+test-compat: install  ## the integration tests against every LNbits that is supported
+	@for version in 1.4.2 1.5.6 1.6.2; do \
+		echo "LNbits $$version"; \
+		SATMACHINE_LNBITS_VERSION=$$version $(BIN)/pytest -q tests/wallet tests/integration $(ARGS) || exit 1; \
+	done
 
 chaos: install  ## nothing lost, nothing paid twice: RUNS=9 SEED=1 KILLS=0 FAULT=.. FRESH=1
 	@$(BIN)/python -m chaos.campaign $(foreach o,SEED RUNS KILLS FAULT,$(if $($(o)),--$(shell echo $(o) | tr A-Z a-z) $($(o)))) $(if $(FRESH),--fresh)

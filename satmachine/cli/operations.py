@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from satmachine.cli.common import AsJson, Books, DryRun, Yes, confirm, open_books
+from satmachine.cli.common import MAX_ID, AsJson, Books, DryRun, Yes, confirm, open_books
 from satmachine.cli.output import format_sats, print_json, to_json
 from satmachine.cli.settlements import Reference, find_settlement
 from satmachine.errors import NotFound, Refused
@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from satmachine.config import Machine
     from satmachine.settlements.operations import By
 
-#: For the nouns: `settlements` adds the first, `machines` the second; `payouts` is a noun of its own.
+#: For the nouns: `settlements`, `machines` and `payments` add one each; `payouts` is a noun of its own.
 settlements_app = typer.Typer()
 machines_app = typer.Typer()
+payments_app = typer.Typer()
 payouts_app = typer.Typer(help="Stop and resume payouts.", no_args_is_help=True)
 
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept in the audit log.")]
@@ -38,6 +39,20 @@ Examples:
     satmachine settlements retry 12
 
     satmachine settlements retry --all
+"""
+
+_RETRY_PAYMENT_HELP = """Try one payment now, or look again at a held one; payouts of a balance too.
+
+Example:
+
+    satmachine payments retry 31 --reason "her Lightning address works again"
+"""
+
+_CANCEL_HELP = """Give up a payout of a balance of which nothing was ever sent. The balance is the LP's again.
+
+Example:
+
+    satmachine payments cancel 31 --reason "the address was mistyped" --yes
 """
 
 _HOLD_HELP = """Stop a sale: nothing more of it is sent until it is released. What is on its way is not called back.
@@ -141,6 +156,34 @@ def retry(
     else:
         verb = "would be tried" if dry_run else "will be tried within seconds"
         typer.echo(f"{len(tried)} settlement(s) {verb}: {', '.join(map(str, tried))}")
+
+
+PaymentId = Annotated[int, typer.Argument(metavar="ID", min=1, max=MAX_ID, help="The payment; see `payments list`.")]
+
+
+@payments_app.command("retry", help=_RETRY_PAYMENT_HELP)
+def retry_payment(ctx: typer.Context, payment_id: PaymentId, reason: Reason = "tried again") -> None:
+    """Try one leg."""
+    from satmachine.settlements import operations
+
+    with open_books(ctx, write=True) as books:
+        books.require_row("payment", "dca_payments", payment_id)
+        with atomic(books.conn) as conn:
+            operations.retry_payment(conn, payment_id, _by(books, reason))
+    typer.echo(f"Payment {payment_id} will be tried within seconds.")
+
+
+@payments_app.command("cancel", help=_CANCEL_HELP)
+def cancel_payout(ctx: typer.Context, payment_id: PaymentId, reason: Reason, yes: Yes = False) -> None:
+    """Ask, void, say."""
+    from satmachine.settlements import operations
+
+    with open_books(ctx, write=True) as books:
+        books.require_row("payment", "dca_payments", payment_id)
+        confirm(f"Give up payment {payment_id}?", yes=yes)
+        with atomic(books.conn) as conn:
+            operations.cancel_payout(conn, payment_id, _by(books, reason))
+    typer.echo(f"Payment {payment_id} is given up; the balance is the LP's again.")
 
 
 @settlements_app.command("hold", help=_HOLD_HELP)

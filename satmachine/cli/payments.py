@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from satmachine.cli import operations
 from satmachine.cli.common import (
     DEFAULT_LIMIT,
     MAX_ID,
@@ -23,6 +24,7 @@ from satmachine.models import LegStatus, LegType
 from satmachine.store import reports
 
 app = typer.Typer(no_args_is_help=True, help="The payments that sales cause.")
+app.add_typer(operations.payments_app)
 
 COLUMNS = (
     Column("id", "Id"),

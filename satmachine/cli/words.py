@@ -30,16 +30,28 @@ HOLDS: dict[str, tuple[str, str]] = {
     ),
     HoldReason.DEBIT_WITHOUT_CREDIT: (
         "sats left the machine's wallet, but did not arrive",
-        "satmachine settlements show {id}",
+        "satmachine settlements show {id}, then satmachine settlements resolve {id}",
     ),
-    HoldReason.PAID_BY_ANOTHER: ("somebody else has paid this invoice", "satmachine settlements show {id}"),
+    HoldReason.PAID_BY_ANOTHER: (
+        "somebody else has paid this invoice",
+        "satmachine settlements show {id}, then satmachine settlements resolve {id}",
+    ),
     HoldReason.WALLET_ROLLED_BACK: (
         "the wallet no longer knows a payment that it had confirmed",
-        "satmachine settlements show {id}",
+        "satmachine settlements show {id}, then satmachine settlements resolve {id}",
     ),
-    HoldReason.BAD_PREIMAGE: ("the wallet's proof of payment is false", "satmachine settlements show {id}"),
-    HoldReason.AMOUNT_MISMATCH: ("another amount was paid than planned", "satmachine settlements show {id}"),
-    HoldReason.CONTRADICTION: ("the wallets contradict each other", "satmachine settlements show {id}"),
+    HoldReason.BAD_PREIMAGE: (
+        "the wallet's proof of payment is false",
+        "satmachine settlements show {id}, then satmachine settlements resolve {id}",
+    ),
+    HoldReason.AMOUNT_MISMATCH: (
+        "another amount was paid than planned",
+        "satmachine settlements show {id}, then satmachine settlements resolve {id}",
+    ),
+    HoldReason.CONTRADICTION: (
+        "the wallets contradict each other",
+        "satmachine settlements show {id}, then satmachine settlements resolve {id}",
+    ),
 }
 
 #: Why sats of a sale stay in the machine's wallet.

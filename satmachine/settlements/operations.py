@@ -70,6 +70,26 @@ def retry(conn: sqlite3.Connection, settlement_id: int, by: By) -> int:
     return count
 
 
+def retry_payment(conn: sqlite3.Connection, leg_id: int, by: By) -> None:
+    """Try one payment now, or look again at a held one: the way on for a balance payout, which has no sale."""
+    leg, _ = legs.get(conn, leg_id)
+    other = leg.status is LegStatus.HELD and _other_payment(conn, leg) is not None
+    if other or not (legs.try_now(conn, leg) or legs.look_again(conn, leg)):
+        why = "is held because of another payment" if other else f"is {leg.status}: there is nothing to try"
+        raise Refused(f"payment {leg_id} {why}")
+    _audit_leg(conn, by, "leg.retry", leg)
+
+
+def cancel_payout(conn: sqlite3.Connection, leg_id: int, by: By) -> None:
+    """Give up a balance payout of which nothing was ever sent; the LP's balance has the fiat again."""
+    leg, _ = legs.get(conn, leg_id)
+    if leg.settlement_id is not None:
+        raise Refused(f"payment {leg_id} is of sale {leg.settlement_id}; see `settlements close`")
+    if not legs.void_unsent(conn, leg):
+        raise Refused(f"payment {leg_id} is {leg.status} and may have been sent: it cannot be called back")
+    _audit_leg(conn, by, "leg.cancel", leg)
+
+
 def retryable(conn: sqlite3.Connection, operator: str | None) -> list[int]:
     """Sales with something that `retry` can try."""
     return settlements.with_trouble(conn, operator)
@@ -204,6 +224,21 @@ def _paid_sats(conn: sqlite3.Connection, leg: Leg) -> int | None:
         return None
     paid_msat = abs(int(source["amount_msat"])) + abs(int(source.get("fee_msat") or 0))
     return -(-paid_msat // 1000)
+
+
+def _audit_leg(conn: sqlite3.Connection, by: By, action: str, leg: Leg) -> None:
+    after, _ = legs.get(conn, leg.id)
+    audit.record(
+        conn,
+        now=by.now,
+        actor=by.actor,
+        action=action,
+        subject=f"payment {leg.id}",
+        machine_id=leg.machine_id,
+        reason=by.reason,
+        before={"status": leg.status, "error": leg.error},
+        after={"status": after.status},
+    )
 
 
 def _settle_leg(conn: sqlite3.Connection, leg: Leg, by: By, action: str, after: dict[str, object]) -> None:

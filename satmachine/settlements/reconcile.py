@@ -23,7 +23,7 @@ from satmachine.settlements.pay import payment_tag
 from satmachine.store import settlements, wallets
 from satmachine.store.database import Store
 from satmachine.store.wallets import Outgoing, SweepMarks
-from satmachine.wallet.lnbits import Lnbits
+from satmachine.wallet.lnbits import Capabilities, Lnbits
 from satmachine.wallet.rows import WalletPayment
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,15 @@ ALONE_AFTER_S = 300
 #: A sale whose payment does not carry its split and rate is landed from the wallet only after this long: the machine
 #: announces it when the cash is out. Shorter than OVERLAP_S, so that a later sweep still reads the payment.
 ROUGH_AFTER_S = 300
+
+
+#: How often LNbits is asked which version it is.
+PROBE_EVERY_S = 3600
+
+_LACKS = {
+    True: "",
+    False: ": it has no external_id (1.5 has), so payments are found by reading all those with the machine's tag",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +70,8 @@ class Reconciler:
         self._now = now
         self._began_at = now()
         self._verified: dict[str, str] = {}
+        self._found: Capabilities | None = None
+        self._probe_at = 0
 
     def is_verified(self, machine_id: str, key: str) -> bool:
         """Whether the last sweep found this key to be of the machine's own wallet; a key may be exchanged any time."""
@@ -92,7 +103,7 @@ class Reconciler:
                 f"machine {machine.id}: wallet.admin_key is an invoice key, which cannot pay; use the admin key",
                 status=403,
             )
-        capabilities = await self._lnbits.probe(key)
+        version = await self._version(key)
         known = await self._store.read(wallets.wallet_id, machine.id)
         owner = await self._store.read(wallets.owner_of_wallet, info.wallet_id)
         if known not in (None, info.wallet_id):
@@ -112,9 +123,18 @@ class Reconciler:
             machine.id,
             wallet_id=info.wallet_id,
             balance_sats=info.balance_msat // 1000,
-            version=capabilities.version,
+            version=version,
             now=self._now(),
         )
+
+    async def _version(self, key: str) -> str:
+        """Which LNbits this is; asked once an hour, because it may be upgraded, and said when that is news."""
+        if self._found is None or self._now() >= self._probe_at:
+            found = await self._lnbits.probe(key)
+            if found != self._found:
+                log.info("LNbits is version %s%s", found.version, _LACKS[found.external_id])
+            self._found, self._probe_at = found, self._now() + PROBE_EVERY_S
+        return self._found.version
 
     async def _sweep_outgoing(self, machine: Machine, key: str, marks: SweepMarks, reached: _Reached) -> int:
         """Learn of every tagged payment, whoever made it."""

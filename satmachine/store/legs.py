@@ -257,6 +257,31 @@ def retry_failed(conn: sqlite3.Connection, settlement_id: int) -> int:
     ).rowcount
 
 
+def try_now(conn: sqlite3.Connection, leg: Leg) -> bool:
+    """Try one failed or waiting leg at once."""
+    return (
+        conn.execute(
+            "UPDATE dca_payments SET next_attempt_at = 0, attempts = 0 WHERE id = ? AND (status = 'failed' "
+            "OR (status IN ('pending', 'invoiced', 'sending') AND attempts > 0))",
+            (leg.id,),
+        ).rowcount
+        == 1
+    )
+
+
+def void_unsent(conn: sqlite3.Connection, leg: Leg) -> bool:
+    """Void a leg of which no invoice was ever sent; the payer that has it in hand finds it changed."""
+    return (
+        conn.execute(
+            "UPDATE dca_payments SET status = 'voided', next_attempt_at = NULL WHERE id = ? "
+            "AND status IN ('pending', 'invoiced', 'failed') AND NOT EXISTS (SELECT 1 FROM dca_invoices i "
+            "WHERE i.payment_id = dca_payments.id AND i.sent_at IS NOT NULL)",
+            (leg.id,),
+        ).rowcount
+        == 1
+    )
+
+
 def look_again(conn: sqlite3.Connection, leg: Leg) -> bool:
     """Put a held leg back to where its own invoice is looked up on both sides; False where it has none."""
     return (

@@ -15,7 +15,7 @@ from satmachine.settlements.operations import By
 from satmachine.settlements.planning import Bounds
 from satmachine.store import legs, settlements, wallets
 from satmachine.store.database import atomic
-from tests.books import MACHINE, NOW, fresh_books
+from tests.books import MACHINE, NOW, add_provider, fresh_books
 from tests.settlements.test_planning import BOUNDS, landed, plan
 
 BY = By("ana", "looked at it", NOW)
@@ -175,3 +175,50 @@ def test_retry_looks_for_a_payment_that_was_not_found(books: sqlite3.Connection)
         settlements.hold(books, settlement_id, reason=HoldReason.PAYMENT_NOT_FOUND, error="x")
         assert operations.retry(books, settlement_id, BY) == 1
     assert settlements.get(books, settlement_id).status is SettlementStatus.PENDING
+
+
+class TestPayoutsOfABalance:
+    """They belong to no sale, so they have ways out of their own."""
+
+    def planned(self, books: sqlite3.Connection) -> Leg:
+        client_id = add_provider(books, "maria", 100_000)
+        with atomic(books):
+            books.execute(
+                "INSERT INTO dca_payments (machine_id, leg_type, leg, leg_key, client_id, amount_sats, "
+                "fiat_amount_minor, exchange_rate, currency, payee, effective_at, planned_at) VALUES "
+                "(?, 'settlement', 'bal:maria:1', 'sm1:bal:machine-1:maria:1', ?, 1000, 700, '143', 'GTQ', "
+                "'maria@example.org', ?, ?)",
+                (MACHINE, client_id, NOW, NOW),
+            )
+        return legs.get(books, 1)[0]
+
+    def test_a_failed_one_is_tried_again(self, books: sqlite3.Connection) -> None:
+        leg = self.planned(books)
+        with atomic(books):
+            legs.postpone(books, leg, status=LegStatus.FAILED, until=None, error="the address does not exist")
+            operations.retry_payment(books, leg.id, BY)
+        assert legs.get(books, leg.id)[0].next_attempt_at == 0
+        assert audited(books) == ["leg.retry"]
+
+    def test_one_that_was_never_sent_can_be_given_up(self, books: sqlite3.Connection) -> None:
+        leg = self.planned(books)
+        with atomic(books):
+            operations.cancel_payout(books, leg.id, BY)
+        assert legs.get(books, leg.id)[0].status is LegStatus.VOIDED
+        with pytest.raises(Refused, match="nothing to try"), atomic(books):
+            operations.retry_payment(books, leg.id, BY)
+
+    def test_one_that_may_have_been_sent_cannot(self, books: sqlite3.Connection) -> None:
+        leg = self.planned(books)
+        with atomic(books):
+            legs.begin_invoice(books, leg, amount_sats=1000, internal=False, now=NOW)
+            legs.store_invoice(books, 1, 1, bolt11="lnbc1", payment_hash="ab" * 32, amount_sats=1000, expires_at=None)
+            legs.mark_sending(books, legs.get(books, 1)[0], now=NOW)
+            legs.postpone(books, leg, status=LegStatus.FAILED, until=None, error="?")
+        with pytest.raises(Refused, match="cannot be called back"), atomic(books):
+            operations.cancel_payout(books, leg.id, BY)
+
+    def test_a_leg_of_a_sale_is_not_given_up_here(self, books: sqlite3.Connection) -> None:
+        plan(books, landed(books))
+        with pytest.raises(Refused, match="settlements close"), atomic(books):
+            operations.cancel_payout(books, 1, BY)

@@ -1,0 +1,73 @@
+"""A leg is paid to whom it was planned for, and keys of payments are the same in every life of a database."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from satmachine.models import LegType
+from satmachine.settlements.payees import configured_payee, has_changed
+from satmachine.settlements.worker import waived_key
+from satmachine.store import client_legs, legs, registry
+from satmachine.store.database import atomic
+from tests.books import HASH, MACHINE, NOW, add_provider, fresh_books
+from tests.config.files import VALID, load_text
+from tests.settlements.test_planning import EXAMPLE, landed, plan
+
+
+@pytest.fixture
+def books(tmp_path: Path) -> Iterator[sqlite3.Connection]:
+    with fresh_books(tmp_path) as conn:
+        yield conn
+
+
+def test_another_payee_under_the_same_label_is_not_paid_what_the_former_was_owed(
+    books: sqlite3.Connection, tmp_path: Path
+) -> None:
+    config = load_text(tmp_path, VALID)
+    sale = plan(books, landed(books))
+    leg = next(leg for leg in legs.of_settlement(books, sale.id) if leg.leg_type is LegType.OPERATOR_SPLIT)
+    leg = replace(leg, machine_id="panajachel-1", payee="LNbits wallet (key from environment variable OWNER_KEY)")
+    payee = configured_payee(config, leg)
+    assert payee is not None
+    assert not has_changed(payee, leg)
+    changed = load_text(tmp_path, VALID.replace("OWNER_KEY", "NEW_OWNER_KEY"))
+    now_named = configured_payee(changed, leg)
+    assert now_named is not None
+    assert has_changed(now_named, leg)
+
+
+def test_a_machine_does_not_change_hands_while_a_sale_is_open(books: sqlite3.Connection, tmp_path: Path) -> None:
+    config = load_text(tmp_path, VALID.replace("panajachel-1", MACHINE).replace('"atitlan"', '"other"'))
+    assert registry.changed_operator(books, config) == []
+    landed(books)
+    [problem] = registry.changed_operator(books, config)
+    assert "open sales of atitlan's" in problem
+
+
+def test_a_balance_payout_is_numbered_past_those_of_another_life(books: sqlite3.Connection) -> None:
+    client_id = add_provider(books, "maria", 100_000)
+    assert client_legs.next_payout_number(books, client_id) == 1
+    with atomic(books):
+        for number in (2, 10):
+            books.execute(
+                "INSERT INTO dca_foreign_payments VALUES (?, ?, ?, 5, 'success', '{}', ?, ?, NULL)",
+                (MACHINE, f"{number:064x}", f"sm1:bal:{MACHINE}:maria:{number}", NOW, NOW),
+            )
+    assert client_legs.next_payout_number(books, client_id) == 11
+
+
+@pytest.mark.parametrize("txid", ["tx_17", "100 %", "a:b", "x" * 128])
+def test_a_sale_paid_without_proof_has_a_key_that_lnbits_can_look_up(txid: str) -> None:
+    key = waived_key(replace(EXAMPLE, payment_hash=None, txid=txid))
+    assert len(key) == 64
+    assert key == waived_key(replace(EXAMPLE, payment_hash=None, txid=txid, id=99))
+    assert key.isalnum()
+
+
+def test_the_payment_hash_comes_first() -> None:
+    assert waived_key(replace(EXAMPLE, txid="t")) == HASH
