@@ -9,7 +9,7 @@
 -- No binary floating point is stored anywhere. No secret is stored anywhere: payees that need a key are
 -- described by where the key is kept.
 --
--- Later versions are numbered files in satmachine/store/migrations; a test proves that they lead to this file.
+-- Later versions are numbered files in satmachine/store/migrations.
 
 -- ---------------------------------------------------------------------------------------------------------
 -- The daemon's own state

@@ -3,7 +3,7 @@
     .venv/bin/python bench/telemetry.py [--rows N] [--machines N] [--runs N] [--dir FOLDER]
 
 Builds a database of its own (about 1 GB at 5 million rows) with satmachine's functions, prints a table, and deletes it.
-Targets: issue 6 and PERFORMANCE.md.
+Targets: 10 ms for the latest state, 20 ms for a machine's day, 100 ms for the longest hold of the writer.
 """
 
 from __future__ import annotations

@@ -213,6 +213,10 @@ def _print_report(report: _Report) -> None:
         print_line(f"{machine_id}: its wallet could not be read: {why}")
     looked_at = f"{report.settlements} settlements, {report.payments} payments, {len(report.wallets)} wallets"
     verdict = f"{len(report.breaks)} break(s)" if report.breaks else "every sat is accounted for"
+    if report.unread and not report.breaks:
+        verdict = f"no break in the books, but {len(report.unread)} wallet(s) could not be read"
+    elif not report.wallets and not report.breaks:
+        verdict = "every sat is accounted for in the books; no wallet was looked into"
     print_line(f"{looked_at}: {verdict}.", style="bold")
 
 

@@ -11,6 +11,7 @@ import typer
 
 from satmachine.cli.common import AsJson, database_path
 from satmachine.cli.output import print_json, print_line
+from satmachine.errors import Refused
 
 
 def backup(
@@ -32,6 +33,8 @@ def backup(
     """
     from satmachine.ops.backup import make_backup
 
+    if ctx.obj.operator is not None:
+        raise Refused("a backup holds every operator's books: leave --operator (and $SATMACHINE_OPERATOR) away")
     if target.is_dir():
         target = target / f"satmachine-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.db"
     made = make_backup(database_path(ctx.obj.config_path), target)

@@ -88,7 +88,9 @@ def show(ctx: typer.Context, as_json: AsJson = False) -> None:
 def _load(ctx: typer.Context) -> Config:
     from satmachine.config import find_config, load
 
-    return load(find_config(getattr(ctx.obj, "config_path", None)))
+    config = load(find_config(getattr(ctx.obj, "config_path", None)))
+    operator = getattr(ctx.obj, "operator", None)
+    return config if operator is None else config.limited_to(operator)
 
 
 def _fail(error: ConfigError) -> NoReturn:

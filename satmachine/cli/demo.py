@@ -16,7 +16,7 @@ def demo() -> None:
     Example:  satmachine demo
     """
     if importlib.util.find_spec("nostr_sdk") is None:
-        raise SatmachineError("the demo needs nostr-sdk: install it with  pip install 'satmachine[demo]'")
+        raise SatmachineError("the demo needs nostr-sdk: install it with  pip install '.[demo]'")
     import anyio
     from rich.console import Console
 

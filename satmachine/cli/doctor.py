@@ -40,6 +40,8 @@ def doctor(ctx: typer.Context, as_json: AsJson = False) -> None:
     from satmachine.ops.doctor import examine, exit_code
 
     config = load(find_config(ctx.obj.config_path))
+    if ctx.obj.operator is not None:
+        config = config.limited_to(ctx.obj.operator)
     findings = anyio.run(examine, config)
     if as_json:
         print_json([asdict(finding) for finding in findings])

@@ -111,7 +111,7 @@ _TELEMETRY_FIELDS = (
     Column("status", "Status"),
     Column("location", "Location"),
     Column("software_version", "Software"),
-    Column("cash_total_minor", "Cash"),
+    Column("cash_left_minor", "Cash left"),
     Column("exchange_rate", "Rate"),
     Column("last_error", "Last error"),
     Column("beacon_at", "Told"),

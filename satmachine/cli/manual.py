@@ -82,8 +82,9 @@ def completions() -> dict[str, str]:
 
 def _walk(command: Any, name: str) -> Iterator[Command]:
     inner = getattr(command, "commands", None)
-    if inner is None:
+    if inner is None or command.invoke_without_command:
         yield _command(command, name)
+    if inner is None:
         return
     for word, child in inner.items():
         if not child.hidden:

@@ -255,10 +255,26 @@ def _json_item(key: str, value: Any, row: Row) -> tuple[str, Any]:
     if isinstance(value, bytes):
         return key, value.hex()
     if _is_time(key) and isinstance(value, int):
-        return key, iso(value)
+        return key, iso(value) if value else None  # 0 is "at once", not a moment in 1970
     if key in _JSON_COLUMNS and isinstance(value, str):
-        return key, json_format.loads(value)
+        found = json_format.loads(value)
+        return key, _denominations(found, row) if key == "cassettes" else found
     return key, value
+
+
+def _denominations(cassettes: Any, row: Row) -> Any:
+    """A merged beacon's cassettes: their denomination is fiat too. What a sale told of its own stays as it came."""
+    if not isinstance(cassettes, list) or "currency" not in row:
+        return cassettes
+    return [_denomination(one, row) for one in cassettes]
+
+
+def _denomination(cassette: Any, row: Row) -> Any:
+    if not isinstance(cassette, dict) or not isinstance(cassette.get("denomination_minor"), int):
+        return cassette
+    return dict(
+        _json_item(key, item, row) if key == "denomination_minor" else (key, item) for key, item in cassette.items()
+    )
 
 
 def _header(column: Column, tz: tzinfo) -> str:

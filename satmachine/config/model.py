@@ -30,6 +30,7 @@ from pydantic import (
 
 from satmachine.config import formats
 from satmachine.config.secrets import Secret
+from satmachine.errors import NotFound
 from satmachine.money import exact_sum
 from satmachine.nostr.keys import npub_to_hex
 
@@ -346,6 +347,20 @@ class Config(Table):
     def machine_by_pubkey(self, pubkey: str) -> Machine | None:
         """The machine that signs with this key (64 small hex digits)."""
         return self._machines_by_pubkey.get(pubkey)
+
+    def limited_to(self, operator_id: str) -> Config:
+        """The same file as this operator may see it: nobody else's machines or splits. Raises NotFound."""
+        if self.operator(operator_id) is None:
+            raise NotFound(f"there is no operator {operator_id}")
+        limited = Config.model_construct(
+            **{
+                **{name: getattr(self, name) for name in Config.model_fields},
+                "operators": tuple(one for one in self.operators if one.id == operator_id),
+                "machines": tuple(one for one in self.machines if one.operator == operator_id),
+            }
+        )
+        limited.bind(self._path, self._environ)
+        return limited
 
     def ruleset(self, machine: Machine) -> Ruleset:
         """The machine's own splits if it has any, else its operator's default, else none (SPEC section 3)."""

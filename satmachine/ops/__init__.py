@@ -1,4 +1,4 @@
-"""What makes the daemon pleasant to run: it tells systemd, people and monitors how it is (issue 8).
+"""What makes the daemon pleasant to run: it tells systemd, people and monitors how it is.
 
 sdnotify.py   READY, RELOADING, STATUS and a watchdog that is fed by real progress
 watch.py      the tasks of the running daemon that tell of it

@@ -73,3 +73,20 @@ def test_status_counts_only_what_is_in_scope(cli: Cli) -> None:
     assert [machine["id"] for machine in found["machines"]] == ["flores-1"]
     assert found["settlements"] == {"pending": 1, "held": 0, "errored": 0}
     assert (found["quarantine"], found["unmatched"], found["trouble"]) == (1, 1, [])
+
+
+def test_the_configuration_is_shown_without_other_operators(cli: Cli) -> None:
+    shown = cli("--operator", "flores", "config", "show").stdout
+    assert "flores-1" in shown
+    assert "panajachel" not in shown
+    assert "atitlan" not in shown
+    checked = cli("--operator", "flores", "config", "check").stdout
+    assert "panajachel" not in checked
+
+
+def test_a_backup_holds_everybodys_books_and_is_refused_in_a_scope(cli: Cli) -> None:
+    target = cli.database.parent / "copy.db"
+    result = cli("--operator", "flores", "backup", str(target))
+    assert result.exit_code == 1
+    assert "every operator's books" in result.stderr
+    assert not target.exists()

@@ -127,3 +127,13 @@ def test_watch_ends_with_ctrl_c_and_success(cli: Cli, monkeypatch: pytest.Monkey
 
 def test_watch_is_for_people(cli: Cli) -> None:
     assert cli("telemetry", "fleet", "--watch", "--json").exit_code == 2
+
+
+@pytest.mark.parametrize("columns", [80, 160])
+def test_machines_show_says_what_the_machine_told(cli: Cli, columns: int) -> None:
+    tell(cli, RICH)
+    result = cli("machines", "show", MACHINE, columns=columns)
+    assert result.exit_code == 0, result.output
+    assert "Cash left" in result.stdout
+    told = cli.json("machines", "show", MACHINE)["telemetry"]
+    assert all("denomination_minor" not in cassette for cassette in told["cassettes"] or [])
