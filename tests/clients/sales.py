@@ -15,7 +15,8 @@ from satmachine.store.database import atomic
 from tests.books import MACHINE, NOW, a_claim
 
 RULES = Rules(machine_active=True, payouts_since=0)
-BOUNDS = Bounds(Decimal(1), Decimal(1000), None)
+#: So wide that no guard ever holds a sale: these tests are about balances.
+BOUNDS = Bounds(Decimal(1), Decimal(10**9), None)
 TERMS = Terms(Decimal("0.30"), "the platform", "none", ())
 
 
