@@ -270,7 +270,7 @@ def _denominations(cassettes: Any, row: Row) -> Any:
 
 
 def _denomination(cassette: Any, row: Row) -> Any:
-    if not isinstance(cassette, dict) or not isinstance(cassette.get("denomination_minor"), int):
+    if not isinstance(cassette, dict) or not isinstance(cassette.get("denomination_minor", ""), int | None):
         return cassette
     return dict(
         _json_item(key, item, row) if key == "denomination_minor" else (key, item) for key, item in cassette.items()

@@ -22,7 +22,6 @@ from satmachine.cli.output import (
     print_line,
     printable,
 )
-from satmachine.money import minor_to_fiat
 from satmachine.store import telemetry
 from satmachine.telemetry.beacons import MAX_FUTURE_S
 from satmachine.telemetry.draw import bar, sparkline
@@ -96,7 +95,7 @@ def fleet(
         if watch:
             _watch(lambda: _fleet_screen(books), every)
         elif as_json or as_csv:
-            emit_table(_machine_rows(telemetry.fleet(books.conn, books.scope)), (), json=as_json, csv=as_csv)
+            emit_table(telemetry.fleet(books.conn, books.scope), (), json=as_json, csv=as_csv)
         else:
             make_console().print(_fleet_screen(books))
 
@@ -111,7 +110,7 @@ def latest(ctx: typer.Context, machine: MachineId = None, as_json: AsJson = Fals
         _print_machine(rows[0], books)
         return
     emit_table(
-        _machine_rows(rows),
+        rows,
         _LATEST_COLUMNS,
         json=as_json,
         csv=as_csv,
@@ -259,27 +258,6 @@ def _span(books: Books, since: str | None, until: str | None) -> tuple[int, int]
     """The seconds asked for; a machine's clock may run ahead of ours, so "until now" has some slack."""
     end = books.when(until, end=True) or books.now + MAX_FUTURE_S
     return books.when(since) or min(books.now, end) - SPAN_S, end
-
-
-# --- rows for programs
-
-
-def _machine_rows(rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Cassettes as programs get them: the denomination in major units, like all fiat (SPEC section 10)."""
-    return [{**row, "cassettes": _cassettes(row)} for row in rows]
-
-
-def _cassettes(row: Row) -> list[dict[str, Any]] | None:
-    if row["cassettes"] is None:
-        return None
-    return [_in_major_units(cassette, row["currency"]) for cassette in json.loads(row["cassettes"])]
-
-
-def _in_major_units(cassette: dict[str, Any], currency: str) -> dict[str, Any]:
-    minor = cassette["denomination_minor"]
-    denomination = None if minor is None else f"{minor_to_fiat(minor, currency):f}"
-    own = {key: value for key, value in cassette.items() if key != "denomination_minor"}
-    return {"denomination": denomination, **own}
 
 
 # --- columns
