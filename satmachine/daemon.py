@@ -13,35 +13,31 @@ import logging
 import signal
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 import anyio
 
-from satmachine.config import Config, Machine, load
-from satmachine.errors import ConfigError, DatabaseBusy, Refused, SatmachineError, StoreError, WalletError
-from satmachine.failpoints import failpoint
+from satmachine.config import Config, key_problems, load
+from satmachine.errors import ConfigError, DatabaseBusy, Refused, SatmachineError, StoreError
 from satmachine.intents import IntentDesk
 from satmachine.logs import about
-from satmachine.models import Claim, LandingResult, LegStatus, Rejection
+from satmachine.models import LegStatus
 from satmachine.nostr.keys import parse_secret_key, public_key_of
-from satmachine.nostr.lane import Received
 from satmachine.nostr.limits import Limits
 from satmachine.nostr.pool import RelayPool
 from satmachine.ops.alerts.desk import AlertDesk
 from satmachine.ops.watch import Watch
+from satmachine.recorder import Recorder
 from satmachine.settlements.corrector import Corrector
-from satmachine.settlements.land import KIND_SETTLEMENT, Landing, Rules, land_event
 from satmachine.settlements.pay import Payer
-from satmachine.settlements.read import DaemonKey, Window, read_content, read_event
+from satmachine.settlements.read import DaemonKey
 from satmachine.settlements.reconcile import Reconciler
+from satmachine.settlements.sweeper import Sweeper
 from satmachine.settlements.worker import Item, Worker
-from satmachine.store import health, legs, quarantine, registry, settlements, wallets
-from satmachine.store import telemetry as telemetry_store
+from satmachine.store import health, legs, registry, settlements
 from satmachine.store.database import Store, instance_id, only_daemon, open_store
-from satmachine.store.settlements import EventRecord
-from satmachine.telemetry import beacons, retention
+from satmachine.telemetry import retention
 from satmachine.wallet.lnbits import Lnbits
 from satmachine.wallet.lnurl import LnurlClient
 
@@ -51,10 +47,6 @@ log = logging.getLogger(__name__)
 STOP_GRACE_S = 10.0
 #: How often the relays' health is written down.
 HEALTH_EVERY_S = 5.0
-#: Machines whose wallets are swept at the same time.
-SWEEPS_AT_ONCE = 4
-#: A sweep that failed is tried again after this long, doubling up to the usual interval.
-FIRST_RESWEEP_S = 5.0
 
 
 async def run_daemon(config: Config, reload_due: Callable[[], bool] = lambda: False) -> None:
@@ -62,7 +54,7 @@ async def run_daemon(config: Config, reload_due: Callable[[], bool] = lambda: Fa
 
     `reload_due` tells of a SIGHUP that came before the daemon listened to signals.
     """
-    config_problems = _key_problems(config)
+    config_problems = key_problems(config)
     if config_problems:
         raise ConfigError(str(config.path), config_problems)
     with only_daemon(config.database.path):
@@ -73,15 +65,6 @@ async def run_daemon(config: Config, reload_due: Callable[[], bool] = lambda: Fa
                 await daemon.serve(reload_due)
 
 
-@dataclass(slots=True)
-class Turn:
-    """When a machine's wallet is swept next (on anyio's clock); `failures` in a row make it wait longer."""
-
-    due_at: float = 0
-    failures: int = 0
-    taken: bool = False
-
-
 class Daemon:
     """One running daemon. What it remembers is only what it is doing right now."""
 
@@ -90,10 +73,8 @@ class Daemon:
         self._config = config
         self._now = now
         self._key = _daemon_key(config)
-        self._newest: dict[str, int] = {}
         self._stopping = anyio.Event()
         self._grace = anyio.CancelScope()
-        self._not_for_us = 0
 
     async def register(self) -> None:
         """Mirror the configuration into the database. Raises ConfigError where it would strand work."""
@@ -116,18 +97,20 @@ class Daemon:
             self.reconciler = Reconciler(self._store, lnbits, self.config, self._now)
             payer = Payer(self._store, lnbits, lnurl, self.config, self._now, is_verified=self.reconciler.is_verified)
             self.worker = Worker(self._store, lnbits, payer, self.config, self._now, guard=self._guard)
+            self.sweeper = Sweeper(self.reconciler, self._store, self.config, self._now, swept=self.worker.may_pay)
+            self.recorder = Recorder(self._store, self.config, self._key, self._now, landed=self.worker.wake)
             corrector = Corrector(self._store, lnbits, payer, self.worker, self.config, self._now)
             self.desk = IntentDesk(
                 self._store,
                 self.config,
                 self._now,
-                retry_event=self._retry_event,
+                retry_event=self.recorder.retry,
                 corrections=corrector.actions,
                 guard=self._guard_request,
             )
             self.pool = RelayPool(
                 relays_of(config),
-                self._sink,
+                self.recorder.record,
                 secret_key=None if self._key is None else self._key.secret,
                 limits=Limits(
                     max_event_bytes=config.nostr.max_event_bytes, since_overlap_s=config.nostr.since_overlap_s
@@ -153,7 +136,7 @@ class Daemon:
             for task in (
                 self.pool.run,
                 self.worker.run,
-                self._sweep_wallets,
+                self.sweeper.run,
                 self._carry_out_intents,
                 self._record_health,
                 self._expire_telemetry,
@@ -181,163 +164,10 @@ class Daemon:
         """As SIGTERM does."""
         self._stopping.set()
 
-    # --- land
-
-    async def _sink(self, batch: Sequence[Received]) -> None:
-        """Verified events, each once; when this returns they are durable. Raises StoreError: they come again."""
-        sales = [item for item in batch if item.event.kind == KIND_SETTLEMENT]
-        if sales:
-            failpoint("land.begin")
-            await self._land(sales)
-            failpoint("land.committed")
-            self.worker.wake()
-        others = [item for item in batch if item.event.kind != KIND_SETTLEMENT]
-        if others:
-            await self._note_telemetry(others)
-
-    async def _land(self, sales: Sequence[Received]) -> None:
-        ready = [(item, machine, self._read(item, machine)) for item in sales if (machine := self._author(item))]
-        try:
-            outcomes = await self._store.write(_land_all, ready, self._now())
-        except StoreError:
-            raise
-        except Exception:
-            # One event is a surprise to the code. Find it, keep it, and let the others through.
-            log.exception("a batch of %d events could not be landed; landing them one by one", len(ready))
-            outcomes = [await self._land_alone(*one) for one in ready]
-        for (item, machine, _), outcome in zip(ready, outcomes, strict=True):
-            _report_landing(item, machine, outcome)
-            self._newest[item.relay_url] = max(
-                self._newest.get(item.relay_url, 0), min(item.event.created_at, self._now())
-            )
-
-    async def _land_alone(
-        self, item: Received, machine: Machine, claim: Claim | Rejection | None
-    ) -> Landing | Rejection | None:
-        try:
-            return (await self._store.write(_land_all, [(item, machine, claim)], self._now()))[0]
-        except StoreError:
-            raise
-        except Exception:
-            log.exception("event %s of %s cannot be landed", item.event.id, machine.id)
-            return (await self._store.write(_land_all, [(item, machine, _SURPRISE)], self._now()))[0]
-
-    def _author(self, item: Received) -> Machine | None:
-        machine = self._config.machine_by_pubkey(item.event.pubkey)
-        if machine is None:
-            log.info("event %s is by a machine that was dropped from the configuration", item.event.id)
-        return machine
-
-    def _read(self, item: Received, machine: Machine) -> Claim | Rejection | None:
-        nostr = self._config.nostr
-        window = Window(nostr.max_event_age_s, nostr.max_future_s)
-        try:
-            claim = read_event(item.event, machine, key=self._key, window=window, now=item.received_at)
-        except Exception:
-            log.exception("event %s of %s cannot be read", item.event.id, machine.id)
-            return _SURPRISE
-        self._not_for_us += claim is None
-        return claim
-
-    async def _retry_event(self, item: Received) -> Landing | Rejection:
-        """Take up a quarantined event again, as old as it may be by now."""
-        if item.event.kind != KIND_SETTLEMENT:
-            return Rejection("telemetry", "it is telemetry; the machine's next beacon replaces it")
-        machine = self._config.machine_by_pubkey(item.event.pubkey)
-        if machine is None:
-            return Rejection("unknown_machine", "its machine is no longer in the configuration")
-        window = Window(max_age_s=item.event.created_at + self._now(), max_future_s=self._config.nostr.max_future_s)
-        claim = read_event(item.event, machine, key=self._key, window=window, now=self._now())
-        if claim is None:
-            return Rejection("not_for_us", "its p tags do not name this daemon's key")
-        outcome = await self._store.write(
-            land_event, machine.id, _record(item), claim, _rules(machine), self._now(), retry=True
-        )
-        self.worker.wake()
-        return outcome
-
-    # --- telemetry
-
-    async def _note_telemetry(self, batch: Sequence[Received]) -> None:
-        records: list[telemetry_store.Record] = []
-        unusable: list[tuple[Received, Machine, Rejection]] = []
-        for item in batch:
-            machine = self._config.machine_by_pubkey(item.event.pubkey)
-            if machine is None:
-                continue
-            record = self._read_telemetry(item, machine)
-            if isinstance(record, Rejection):
-                unusable.append((item, machine, record))
-            else:
-                records.append(record)
-        await self._store.write(_store_telemetry, records, unusable)
-
-    def _read_telemetry(self, item: Received, machine: Machine) -> telemetry_store.Record | Rejection:
-        try:
-            content = read_content(item.event, encrypted=machine.encrypted, key=self._key)
-            if isinstance(content, Rejection):
-                return content
-            return beacons.read(
-                item.event,
-                machine.id,
-                item.received_at,
-                content=content,
-                currency=machine.currency,
-                max_future_s=self._config.nostr.max_future_s,
-            )
-        except Exception:
-            log.exception("telemetry %s of %s cannot be read", item.event.id, machine.id)
-            return _SURPRISE
+    # --- housekeeping
 
     async def _expire_telemetry(self) -> None:
         await retention.run(self._store, lambda: self._config.telemetry.keep_days, self._now)
-
-    # --- wallets
-
-    async def _sweep_wallets(self) -> None:
-        """Each machine's wallet at start, then at intervals; a wallet that is away is asked again sooner."""
-        limiter = anyio.CapacityLimiter(SWEEPS_AT_ONCE)
-        schedule: dict[str, Turn] = {}
-        async with anyio.create_task_group() as group:
-            while True:
-                now = anyio.current_time()
-                for machine in self._config.machines:
-                    turn = schedule.setdefault(machine.id, Turn())
-                    if turn.due_at <= now and not turn.taken:
-                        turn.taken = True
-                        group.start_soon(self._sweep_one, machine, limiter, turn)
-                await anyio.sleep(1)
-
-    async def _sweep_one(self, machine: Machine, limiter: anyio.CapacityLimiter, turn: Turn) -> None:
-        interval_s = float(self._config.reconcile.interval_s)
-        async with limiter:
-            swept = await self._try_sweep(machine)
-        if swept:
-            self.worker.may_pay(machine.id)
-            turn.failures = 0
-        else:
-            turn.failures += 1
-        wait_s = interval_s if swept else min(FIRST_RESWEEP_S * 2 ** min(turn.failures - 1, 16), interval_s)
-        turn.due_at = anyio.current_time() + wait_s
-        turn.taken = False
-
-    async def _try_sweep(self, machine: Machine) -> bool:
-        try:
-            sweep = await self.reconciler.sweep(machine)
-        except (WalletError, ConfigError) as error:
-            new = await self._store.write(wallets.failed, machine.id, error=str(error), now=self._now())
-            if new:
-                log.error("machine %s: its wallet cannot be used: %s", machine.id, error)  # noqa: TRY400 - no surprise
-            return False
-        except StoreError as error:
-            log.error("machine %s: sweep not recorded: %s", machine.id, error)  # noqa: TRY400 - the message says it all
-            return False
-        except Exception:
-            log.exception("machine %s: its sweep ended with a surprise; the other machines go on", machine.id)
-            return False
-        if sweep.safe_mode is not None:
-            log.critical("machine %s is in safe mode, nothing is paid: %s", machine.id, sweep.safe_mode)
-        return True
 
     # --- what the CLI asked for
 
@@ -358,7 +188,7 @@ class Daemon:
                     state_since=relay.since or self._now(),
                     latency_ms=None if relay.latency_ms is None else round(relay.latency_ms),
                     last_event_at=relay.last_event_at,
-                    last_created_at=self._newest.get(relay.url),
+                    last_created_at=self.recorder.newest.get(relay.url),
                     events=relay.events,
                     duplicates=relay.duplicates,
                     faults={str(fault): count for fault, count in relay.faults.items()},
@@ -396,8 +226,10 @@ class Daemon:
 
     async def _reload(self) -> None:
         try:
-            config = load(self._config.path)
-            problems = _key_problems(config) + _unchangeable(self._config, config)
+            # On a thread: ten thousand machines take seconds, and sales go on being paid meanwhile.
+            config = await anyio.to_thread.run_sync(load, self._config.path)
+            problems = await anyio.to_thread.run_sync(key_problems, config)
+            problems += _unchangeable(self._config, config)
             if problems:
                 raise ConfigError(str(config.path), problems)
             await self._store.write(_register, config, self._now())
@@ -476,60 +308,6 @@ def relays_of(config: Config) -> dict[str, frozenset[str]]:
     return {url: frozenset(keys) for url, keys in authors.items()}
 
 
-#: What becomes of an event that the code itself fails on: it is kept, and nobody else's waits for it.
-_SURPRISE = Rejection("internal_error", "satmachine itself failed on this event; see the log, then retry it")
-
-_Ready = tuple[Received, Machine, Claim | Rejection | None]
-
-
-def _land_all(conn: sqlite3.Connection, ready: Sequence[_Ready], now: int) -> list[Landing | Rejection | None]:
-    """One transaction for a batch; None for what was not for this daemon."""
-    return [
-        None if claim is None else land_event(conn, machine.id, _record(item), claim, _rules(machine), now)
-        for item, machine, claim in ready
-    ]
-
-
-def _store_telemetry(
-    conn: sqlite3.Connection,
-    records: Sequence[telemetry_store.Record],
-    unusable: Sequence[tuple[Received, Machine, Rejection]],
-) -> None:
-    telemetry_store.store_batch(conn, records)
-    for item, machine, rejection in unusable:
-        quarantine.add(
-            conn,
-            event_id=item.event.id,
-            machine_id=machine.id,
-            kind=item.event.kind,
-            rejection=rejection,
-            created_at=item.event.created_at,
-            received_at=item.received_at,
-            relay_url=item.relay_url,
-            raw=item.raw,
-        )
-
-
-def _record(item: Received) -> EventRecord:
-    return EventRecord(item.event.id, item.event.created_at, item.received_at, item.relay_url, item.raw)
-
-
-def _rules(machine: Machine) -> Rules:
-    return Rules(machine_active=machine.active, payouts_since=machine.payouts_since)
-
-
-def _report_landing(item: Received, machine: Machine, outcome: Landing | Rejection | None) -> None:
-    event_id = item.event.id
-    settlement_id = outcome.settlement_id if isinstance(outcome, Landing) else None
-    with about(settlement=settlement_id, machine=machine.id, event=event_id):
-        if isinstance(outcome, Rejection):
-            log.warning("event %s of %s is in quarantine: %s", event_id, machine.id, outcome.detail)
-        elif outcome is not None and outcome.result is LandingResult.LANDED:
-            log.info("settlement %s of %s: landed from event %s", settlement_id, machine.id, event_id)
-        elif outcome is not None and outcome.result is not LandingResult.DUPLICATE:
-            log.info("settlement %s of %s: %s event %s", settlement_id, machine.id, outcome.result, event_id)
-
-
 def _register(conn: sqlite3.Connection, config: Config, now: int) -> None:
     problems = registry.changed_currency(conn, config) + registry.dropped_with_open_work(conn, config)
     problems += registry.changed_operator(conn, config)
@@ -538,13 +316,6 @@ def _register(conn: sqlite3.Connection, config: Config, now: int) -> None:
     registry.mirror(conn, config, now)
     for settlement_id in settlements.release_reactivated(conn):
         log.info("settlement %d goes on: its machine is active again", settlement_id)
-
-
-def _key_problems(config: Config) -> list[str]:
-    from satmachine.config import check_secrets, wallet_conflicts
-
-    problems = check_secrets(config)
-    return problems or wallet_conflicts(config)
 
 
 def _unchangeable(old: Config, new: Config) -> list[str]:

@@ -81,7 +81,7 @@ class IntentDesk:
         row = await self._store.read(quarantine.get, int(str(intent.params["quarantine_id"])))
         event = parse_event(json.loads(row.raw))
         assert isinstance(event, Event), "what is in quarantine was verified"
-        outcome = await self._retry_event(Received(event, row.raw, row.relay_url, row.received_at))
+        outcome = await self._retry_event(Received(event, row.relay_url, row.received_at))
         if isinstance(outcome, Rejection):
             await self._store.write(quarantine.note_retry, row.id, outcome, self._now())
             return f"still cannot be used: {outcome.detail}"

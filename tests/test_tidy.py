@@ -35,8 +35,8 @@ PURE = {
 IMPURE_IMPORTS = {"aiosqlite", "anyio", "asyncio", "httpx", "os", "pathlib", "random", "socket", "sqlite3", "time"}
 IMPURE_IMPORTS |= {"subprocess", "typer", "rich", "websockets"}
 
-#: The only places that may catch everything: the daemon.
-CATCHES_ALL = {"daemon.py"}
+#: The only places that may catch everything: the daemon, and two stages that outlive any single event or wallet.
+CATCHES_ALL = {"daemon.py", "recorder.py", "settlements/sweeper.py"}
 
 #: SQL stays in the store.
 SQL_WORDS = ("SELECT ", "INSERT INTO", "UPDATE dca_", "DELETE FROM")

@@ -10,7 +10,7 @@ check.py              secrets, permissions, warnings
 show.py        pure   the effective values as text
 """
 
-from satmachine.config.check import check_secrets, wallet_conflicts, warnings
+from satmachine.config.check import check_secrets, key_problems, wallet_conflicts, warnings
 from satmachine.config.load import find_config, load
 from satmachine.config.model import Config, Machine, Operator, Payee, Ruleset, Split
 from satmachine.config.secrets import Secret
@@ -25,6 +25,7 @@ __all__ = [
     "Split",
     "check_secrets",
     "find_config",
+    "key_problems",
     "load",
     "wallet_conflicts",
     "warnings",

@@ -1,7 +1,7 @@
 """What can only be known by reading secrets and looking at file permissions (SPEC section 3).
 
-`check_secrets` and `wallet_conflicts` report errors, `warnings` what works but should not stay so. No message
-ever holds a secret.
+`check_secrets` and `wallet_conflicts` (or both as `key_problems`) report errors, `warnings` what works but should not
+stay so. No message ever holds a secret.
 """
 
 from __future__ import annotations
@@ -18,19 +18,15 @@ from satmachine.errors import ConfigError
 from satmachine.nostr.keys import parse_secret_key
 
 
+def key_problems(config: Config, environ: Mapping[str, str] | None = None) -> list[str]:
+    """What `check_secrets` says, and where that is nothing, `wallet_conflicts`; reads every secret once."""
+    problems, keys = _resolved(config, config.environ if environ is None else environ)
+    return problems or _conflicts(config, keys)
+
+
 def check_secrets(config: Config, environ: Mapping[str, str] | None = None) -> list[str]:
     """Resolve every secret once; one sentence for each that is missing, empty or open to other users."""
-    environ = config.environ if environ is None else environ
-    problems: list[str] = []
-    for secret in config.secrets():
-        try:
-            key = secret.resolve(environ)
-        except ConfigError as error:
-            problems += error.problems
-        else:
-            problems += _open_file(secret, environ)
-            if secret is config.nostr.secret_key and not _is_nostr_key(key):
-                problems.append(f"{secret.place} is no Nostr secret key: it needs nsec1... or 64 hex digits")
+    problems, _ = _resolved(config, config.environ if environ is None else environ)
     return problems
 
 
@@ -40,25 +36,8 @@ def wallet_conflicts(config: Config, environ: Mapping[str, str] | None = None) -
     Secrets that cannot be resolved are skipped: `check_secrets` names them. A wallet's invoice key and admin
     key are different texts; whether they belong together only LNbits knows, and is asked at start.
     """
-    environ = config.environ if environ is None else environ
-    problems: list[str] = []
-    owners: dict[str, Machine] = {}
-    for machine in config.machines:
-        key = _try_resolve(machine.wallet.admin_key, environ)
-        owner = owners.setdefault(key, machine) if key else machine
-        if owner is not machine:
-            problems.append(
-                f'{machine.wallet.admin_key.place} is the same wallet key as that of machine "{owner.id}": '
-                "two machines never share a wallet; give each its own"
-            )
-    for payee in _payees(config):
-        key = _try_resolve(payee.invoice_key, environ) if payee.invoice_key else None
-        if payee.invoice_key and key and key in owners:
-            problems.append(
-                f'{payee.invoice_key.place} is the admin key of machine "{owners[key].id}": no payee is a '
-                "machine's own wallet; name the invoice key of another wallet"
-            )
-    return problems
+    _, keys = _resolved(config, config.environ if environ is None else environ)
+    return _conflicts(config, keys)
 
 
 def warnings(config: Config) -> list[str]:
@@ -137,6 +116,43 @@ def _machine_warnings(config: Config) -> Iterator[str]:
             )
 
 
+def _resolved(config: Config, environ: Mapping[str, str]) -> tuple[list[str], dict[Secret, str]]:
+    """What is wrong with the secrets, and the keys of those that can be read."""
+    problems: list[str] = []
+    keys: dict[Secret, str] = {}
+    for secret in config.secrets():
+        try:
+            keys[secret] = secret.resolve(environ)
+        except ConfigError as error:
+            problems += error.problems
+        else:
+            problems += _open_file(secret, environ)
+            if secret is config.nostr.secret_key and not _is_nostr_key(keys[secret]):
+                problems.append(f"{secret.place} is no Nostr secret key: it needs nsec1... or 64 hex digits")
+    return problems, keys
+
+
+def _conflicts(config: Config, keys: Mapping[Secret, str]) -> list[str]:
+    problems: list[str] = []
+    owners: dict[str, Machine] = {}
+    for machine in config.machines:
+        key = keys.get(machine.wallet.admin_key)
+        owner = owners.setdefault(key, machine) if key else machine
+        if owner is not machine:
+            problems.append(
+                f'{machine.wallet.admin_key.place} is the same wallet key as that of machine "{owner.id}": '
+                "two machines never share a wallet; give each its own"
+            )
+    for payee in _payees(config):
+        key = keys.get(payee.invoice_key) if payee.invoice_key else None
+        if payee.invoice_key and key and key in owners:
+            problems.append(
+                f'{payee.invoice_key.place} is the admin key of machine "{owners[key].id}": no payee is a '
+                "machine's own wallet; name the invoice key of another wallet"
+            )
+    return problems
+
+
 def _open_file(secret: Secret, environ: Mapping[str, str]) -> Iterator[str]:
     """A key file that every user of the host may read. systemd itself guards the files of credentials."""
     path = secret.path(environ) if secret.kind == "file" else None
@@ -157,13 +173,6 @@ def _payees(config: Config) -> Iterator[Payee]:
         yield config.super_.payee
     for splits in [operator.splits for operator in config.operators] + [machine.splits for machine in config.machines]:
         yield from (split.payee for split in splits)
-
-
-def _try_resolve(secret: Secret, environ: Mapping[str, str]) -> str | None:
-    try:
-        return secret.resolve(environ)
-    except ConfigError:
-        return None
 
 
 def _mode(path: Path) -> int:

@@ -41,8 +41,7 @@ def _duplicates(document: Document, table: str, key: str) -> Iterator[str]:
 
 
 def _unknown_operators(document: Document) -> Iterator[str]:
-    ids = [entry["id"] for _, entry in _tables(document, "operators") if isinstance(entry.get("id"), str)]
-    known = [str(operator_id) for operator_id in ids]
+    known = {id_: None for _, entry in _tables(document, "operators") if isinstance(id_ := entry.get("id"), str)}
     for index, machine in _tables(document, "machines"):
         operator = machine.get("operator")
         if isinstance(operator, str) and operator not in known:
@@ -70,23 +69,22 @@ def _undecryptable(document: Document) -> Iterator[str]:
 
 def _shared_wallets(document: Document) -> Iterator[str]:
     """No two machines share a wallet, and no payee is a machine's wallet, as far as references show it."""
-    owners: list[tuple[object, Location]] = []
+    owners: dict[str | tuple[str, str], Location] = {}
     for index, machine in _tables(document, "machines"):
         wallet = machine.get("wallet")
-        key = wallet.get("admin_key") if isinstance(wallet, Mapping) else None
+        key = _reference(wallet.get("admin_key")) if isinstance(wallet, Mapping) else None
         if key is None:
             continue
-        first = _owner(owners, key)
-        if first is not None:
+        first = owners.setdefault(key, ("machines", index))
+        if first != ("machines", index):
             yield (
                 f"{place_of(document, ('machines', index, 'wallet', 'admin_key'))} is the same as that of "
                 f"{place_of(document, first)}: two machines never share a wallet; give each its own"
             )
-        else:
-            owners.append((key, ("machines", index)))
     for location, payee in _payees(document):
-        first = _owner(owners, payee.get("invoice_key"))
-        if first is not None:
+        key = _reference(payee.get("invoice_key"))
+        if key in owners:
+            first = owners[key]
             yield (
                 f"{place_of(document, (*location, 'invoice_key'))} is the admin key of "
                 f"{place_of(document, first)}: no payee is a machine's own wallet; "
@@ -94,8 +92,15 @@ def _shared_wallets(document: Document) -> Iterator[str]:
             )
 
 
-def _owner(owners: list[tuple[object, Location]], key: object) -> Location | None:
-    return next((location for known, location in owners if key is not None and key == known), None)
+def _reference(key: object) -> str | tuple[str, str] | None:
+    """A secret as it is written, in a form that can be looked up; None for what is none."""
+    if isinstance(key, str):
+        return key
+    if isinstance(key, Mapping) and len(key) == 1:
+        [(kind, name)] = key.items()
+        if isinstance(name, str):
+            return kind, name
+    return None
 
 
 def _payees(document: Document) -> Iterator[tuple[Location, Mapping[str, object]]]:

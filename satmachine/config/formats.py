@@ -126,7 +126,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def quoted(text: str, limit: int = 80) -> str:
     """Text of the file as it may be shown on a terminal: in quotes, on one line, cut when long."""
-    shown = "".join(char if char.isprintable() else "?" for char in text)
+    shown = text if text.isprintable() else "".join(char if char.isprintable() else "?" for char in text)
     return f'"{shown}"' if len(shown) <= limit else f'"{shown[:limit]}..."'
 
 

@@ -5,14 +5,16 @@ Reads the one file and no secret. pydantic's errors are translated into sentence
 
 from __future__ import annotations
 
+import gc
 import os
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date, time
 from decimal import Decimal, DecimalException
 from pathlib import Path
 from typing import Any, get_args
 
+import tomli
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
@@ -69,31 +71,45 @@ def load(path: Path, *, environ: Mapping[str, str] = os.environ) -> Config:
     No secret is read here; `environ` is where `check_secrets()` will look for them.
     """
     path = path.absolute()
-    document = _read_toml(path)
-    config, problems = _validate(document, path.parent)
-    problems += cross_problems(document)
-    if config is None or problems:
-        raise ConfigError(str(path), problems)
-    config.bind(path, environ)
-    for location, secret in secrets_of(config):
-        secret.bind(str(path), place_of(document, location))
+    with _uncollected():
+        document = _read_toml(path)
+        config, problems = _validate(document, path.parent)
+        problems += cross_problems(document)
+        if config is None or problems:
+            raise ConfigError(str(path), problems)
+        config.bind(path, environ)
+        for location, secret in secrets_of(config):
+            secret.bind(str(path), place_of(document, location))
     return config
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without the garbage collector: the tables of ten thousand machines are no garbage, and hold no cycles, but it
+    would go through all of them again and again while they are made."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _read_toml(path: Path) -> Document:
     try:
         with path.open("rb") as file:
-            return tomllib.load(file, parse_float=Decimal)
+            return tomli.load(file, parse_float=Decimal)
     except OSError as error:
         reason = (error.strerror or "input/output error").lower()
         remedy = "run as a user who may read it" if isinstance(error, PermissionError) else "check the name"
         problem = f"the file cannot be read ({reason}): {remedy}"
     except UnicodeDecodeError as error:
         problem = f"the file is not UTF-8 text (byte {error.start + 1}): save it as UTF-8"
-    except tomllib.TOMLDecodeError as error:
+    except tomli.TOMLDecodeError as error:
         problem = f"the file is not valid TOML: {error}"
     except (DecimalException, ValueError):
-        # tomllib reads numbers and dates with `int`, `Decimal` and `datetime`, and lets their errors through.
+        # tomli reads numbers and dates with `int`, `Decimal` and `datetime`, and lets their errors through.
         problem = "the file is not valid TOML: it holds a number or a date that is out of all bounds"
     except RecursionError:
         problem = "the file is not valid TOML: brackets are nested too deeply"

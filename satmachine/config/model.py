@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from functools import cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -99,10 +99,16 @@ def _npub(text: str) -> str:
     if npub.startswith("nsec"):
         raise ValueError('is a SECRET key: take it out of this file, and write the public one, "npub1..."')
     try:
-        npub_to_hex(npub)
+        _public_key(npub)
     except ValueError:
         raise ValueError('must be the public key that the machine shows, "npub1...": copy it in full') from None
     return npub
+
+
+@lru_cache(maxsize=65_536)
+def _public_key(npub: str) -> str:
+    """As 64 hex digits. Remembered, because each is asked for twice, and again at a reload: 0.1 ms is much here."""
+    return npub_to_hex(npub)
 
 
 def _unique(urls: tuple[str, ...]) -> tuple[str, ...]:
@@ -211,7 +217,7 @@ class Machine(Table):
     @cached_property
     def pubkey(self) -> str:
         """The npub as 64 hex digits, as events carry it."""
-        return npub_to_hex(self.npub)
+        return _public_key(self.npub)
 
 
 class Database(Table):
@@ -252,6 +258,7 @@ class Payouts(Table):
 
 class Reconcile(Table):
     interval_s: Annotated[Seconds, Field(ge=5)] = 300
+    sweeps_per_minute: Annotated[int, Field(ge=1, le=6_000)] = 30
 
 
 class Lnurl(Table):
@@ -400,5 +407,22 @@ def secrets_of(value: object, location: Location = ()) -> Iterator[tuple[Locatio
         for index, item in enumerate(value):
             yield from secrets_of(item, (*location, index))
     elif isinstance(value, BaseModel):
-        for name, field in type(value).model_fields.items():
-            yield from secrets_of(getattr(value, name), (*location, field.alias or name))
+        for name, key in _ways_to_secrets(type(value)):
+            yield from secrets_of(getattr(value, name), (*location, key))
+
+
+@cache
+def _ways_to_secrets(model: type[BaseModel]) -> tuple[tuple[str, str], ...]:
+    """(attribute, key in the file) of everything in this model that may be or hold a secret."""
+    return tuple(
+        (name, field.alias or name) for name, field in model.model_fields.items() if _may_hold_secret(field.annotation)
+    )
+
+
+def _may_hold_secret(annotation: object) -> bool:
+    """Whether a type like `tuple[Split, ...]` or `Secret | None` leads to one."""
+    if annotation is Secret:
+        return True
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return bool(_ways_to_secrets(annotation))
+    return any(_may_hold_secret(part) for part in get_args(annotation))

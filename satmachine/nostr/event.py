@@ -7,9 +7,9 @@ its content, and its signature by its author?). What is wrong with it is a value
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
+from typing import NamedTuple
 
 import orjson
 from coincurve import PrivateKey, PublicKeyXOnly
@@ -44,9 +44,11 @@ class Fault(StrEnum):
     BAD_SIGNATURE = "bad_signature"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A NIP-01 event. `created_at` is Unix seconds, UTC, as its author's clock had it."""
+class Event(NamedTuple):
+    """A NIP-01 event. `created_at` is Unix seconds, UTC, as its author's clock had it.
+
+    A tuple, because one is made for every frame that comes in, and a frozen dataclass takes four times as long.
+    """
 
     id: str
     pubkey: str

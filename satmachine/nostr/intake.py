@@ -54,7 +54,8 @@ class Intake:
         event = parse_event(raw_event)
         if isinstance(event, Fault):
             return event
-        if event.id in self.seen:
+        event_id = bytes.fromhex(event.id)
+        if event_id in self.seen:
             return Dropped.DUPLICATE
         if event.pubkey not in authors:
             return Fault.UNKNOWN_AUTHOR
@@ -73,16 +74,11 @@ class Intake:
         budget = budgets.of(event.pubkey, now)
         if not budget.allows(now):
             return Dropped.SHED
-        result = self._admit(event, lane, relay_url)
-        # Only what the author signed is charged to it: a relay cannot use up a machine's budget by forgeries.
-        if isinstance(result, Event):
-            budget.spend(now)
-        return result
-
-    def _admit(self, event: Event, lane: Lane, relay_url: str) -> Event | Fault:
         fault = verify(event, self._keyring)
         if fault is not None:
             return fault
-        self.seen.add(event.id)
-        lane.put(Received(event, event.to_json(), relay_url, int(self._clock())))
+        # Only what the author signed is charged to it: a relay cannot use up a machine's budget by forgeries.
+        budget.charge()
+        self.seen.add(bytes.fromhex(event.id))
+        lane.put(Received(event, relay_url, int(now)))
         return event

@@ -67,6 +67,12 @@ def _from_hex(text: str, what: str) -> bytes:
 
 
 def _from_bech32(text: str, prefix: str) -> bytes:
+    octets = _quickly_from_bech32(text, prefix)
+    return _slowly_from_bech32(text, prefix) if octets is None else octets
+
+
+def _slowly_from_bech32(text: str, prefix: str) -> bytes:
+    """By the library, which knows every form, and what is wrong with the others."""
     hrp, words = bech32_decode(text)
     if hrp is None or words is None:
         raise ValueError(f"not a valid {prefix}: its checksum or characters are wrong (a typing error?)")
@@ -76,3 +82,45 @@ def _from_bech32(text: str, prefix: str) -> bytes:
     if octets is None or len(octets) != KEY_BYTES:
         raise ValueError(f"not a valid {prefix}: it does not hold {KEY_BYTES} bytes")
     return bytes(octets)
+
+
+def _quickly_from_bech32(text: str, prefix: str) -> bytes | None:
+    """32 octets in their usual form, in lower case and right; None for everything else (BIP-173).
+
+    The registry of a large fleet is read at each start and reload: one table step a character instead of the library's
+    five, and one number instead of a list of bits, make that a third.
+    """
+    if not text.startswith(prefix + "1"):
+        return None
+    checksum, number = 1, 0
+    for value in _EXPANDED[prefix]:
+        checksum = (checksum & 0x1FFFFFF) << 5 ^ value ^ _STEPS[checksum >> 25]
+    words = [_VALUES.get(char, -1) for char in text[len(prefix) + 1 :]]
+    if len(words) != _WORDS + _CHECKSUM_WORDS or -1 in words:
+        return None
+    for word in words:
+        checksum = (checksum & 0x1FFFFFF) << 5 ^ word ^ _STEPS[checksum >> 25]
+    if checksum != 1:
+        return None
+    for word in words[:_WORDS]:
+        number = number << 5 | word
+    octets, padding = divmod(number, 1 << _PADDING_BITS)
+    return None if padding else octets.to_bytes(KEY_BYTES, "big")
+
+
+#: 32 octets are 52 words of five bits, the last of them with four bits of padding; the checksum is six words.
+_WORDS, _PADDING_BITS, _CHECKSUM_WORDS = 52, 4, 6
+_VALUES = {char: value for value, char in enumerate("qpzry9x8gf2tvdw0s3jn54khce6mua7l")}
+_GENERATOR = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A1462B3)
+
+
+def _step(top: int) -> int:
+    step = 0
+    for bit, term in enumerate(_GENERATOR):
+        step ^= term if top >> bit & 1 else 0
+    return step
+
+
+#: What the five bits that are shifted out at the top add to the checksum.
+_STEPS = tuple(_step(top) for top in range(32))
+_EXPANDED = {hrp: [*(ord(char) >> 5 for char in hrp), 0, *(ord(char) & 31 for char in hrp)] for hrp in ("npub", "nsec")}

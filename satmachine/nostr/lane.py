@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import anyio
 
@@ -18,14 +18,17 @@ from satmachine.nostr.limits import Limits
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
-    """A verified event. `raw` is its JSON text, written anew from exactly the values that were verified."""
+class Received(NamedTuple):
+    """A verified event. `received_at` is Unix seconds."""
 
     event: Event
-    raw: str
     relay_url: str
     received_at: int
+
+    @property
+    def raw(self) -> str:
+        """The event's JSON text, written anew from exactly the values that were verified."""
+        return self.event.to_json()
 
 
 Sink = Callable[[Sequence[Received]], Awaitable[None]]

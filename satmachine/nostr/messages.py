@@ -7,8 +7,10 @@ harmless: an event counts only as far as its own hash and signature prove exactl
 
 from __future__ import annotations
 
+from binascii import unhexlify
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import orjson
 
@@ -19,8 +21,7 @@ _ID_DIGITS = 64
 _EVENT_FRAME = b'["EVENT"'
 
 
-@dataclass(frozen=True, slots=True)
-class EventMessage:
+class EventMessage(NamedTuple):
     """An event for a subscription; `raw_event` is decoded JSON that nobody has looked at."""
 
     subscription: str
@@ -101,8 +102,8 @@ def parse_message(frame: bytes | str) -> RelayMessage | Fault:
     return _parse_control(verb, parts[1:])
 
 
-def scan_event_id(frame: bytes | str) -> str | None:
-    """What looks like the id of the event in an EVENT frame, found without parsing; None: parse it.
+def scan_event_id(frame: bytes | str) -> bytes | None:
+    """What looks like the id of the event (its 32 octets) in an EVENT frame, found without parsing; None: parse it.
 
     For one purpose only: to drop an event that was taken before, at a tenth of the cost. The answer
     is a guess. In well-formed JSON the key cannot be imitated inside a string (its quotes would be escaped),
@@ -118,8 +119,12 @@ def scan_event_id(frame: bytes | str) -> str | None:
         if at >= 0:
             start = at + len(key)
             end = start + _ID_DIGITS
-            digits = octets[start:end]
-            return digits.decode() if octets[end : end + 1] == b'"' and digits.isalnum() else None
+            if octets[end : end + 1] != b'"':
+                return None
+            try:
+                return unhexlify(octets[start:end])
+            except ValueError:
+                return None
     return None
 
 

@@ -22,15 +22,20 @@ class TokenBucket:
 
     def allows(self, now: float) -> bool:
         """Is there a token? Takes none."""
-        self.tokens = min(self.burst, self.tokens + max(0.0, now - self.filled_at) * self.per_s)
+        if now > self.filled_at:
+            self.tokens = min(self.burst, self.tokens + (now - self.filled_at) * self.per_s)
         self.filled_at = now
         return self.tokens >= 1
+
+    def charge(self) -> None:
+        """Take a token that `allows` has found."""
+        self.tokens -= 1
 
     def spend(self, now: float) -> bool:
         """Take a token; False if there is none."""
         if not self.allows(now):
             return False
-        self.tokens -= 1
+        self.charge()
         return True
 
 

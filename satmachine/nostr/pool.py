@@ -151,4 +151,4 @@ class RelayPool:
 
     def _on_lost(self, batch: Sequence[Received]) -> None:
         """These events are neither stored nor in memory any more: take them when they come again."""
-        self._intake.seen.forget(received.event.id for received in batch)
+        self._intake.seen.forget(bytes.fromhex(received.event.id) for received in batch)

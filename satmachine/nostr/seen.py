@@ -1,5 +1,7 @@
 """The ids of events that were taken lately, in bounded memory. Pure.
 
+Ids are their 32 octets: as text they would take nearly twice the memory.
+
 A cache in front of the truth, which is the UNIQUE index of the database: forgetting an id costs a verification
 and a probe there, never a second payment.
 """
@@ -17,22 +19,22 @@ class SeenIds:
 
     def __init__(self, per_generation: int) -> None:
         self._per_generation = per_generation
-        self._young: set[str] = set()
-        self._old: set[str] = set()
+        self._young: set[bytes] = set()
+        self._old: set[bytes] = set()
 
-    def __contains__(self, event_id: str) -> bool:
+    def __contains__(self, event_id: bytes) -> bool:
         return event_id in self._young or event_id in self._old
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
-    def add(self, event_id: str) -> None:
+    def add(self, event_id: bytes) -> None:
         self._young.add(event_id)
         if len(self._young) >= self._per_generation:
             self._old = self._young
             self._young = set()
 
-    def forget(self, event_ids: Iterable[str]) -> None:
+    def forget(self, event_ids: Iterable[bytes]) -> None:
         """Take ids out again, so that the events are taken when they come once more."""
         for event_id in event_ids:
             self._young.discard(event_id)

@@ -64,7 +64,7 @@ def land_event(
         _quarantine(conn, machine_id, event, rejection, landing.settlement_id)
         return rejection
     assert landing.settlement_id is not None
-    settlements.attach_event(conn, settlements.get(conn, landing.settlement_id), event)
+    settlements.attach_event(conn, landing.settlement_id, machine_id, event)
     if retry:
         quarantine.mark_landed(conn, event.event_id, landing.settlement_id, now)
     return landing

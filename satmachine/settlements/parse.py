@@ -270,23 +270,16 @@ def _is_whole(value: Decimal) -> bool:
 
 
 def _json_object(content: str) -> dict[str, object]:
-    def no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        found: dict[str, object] = {}
-        for key, value in pairs:
-            if key in found:
-                raise _unusable("bad_json", f"the key {_shown(key)} stands twice; which one is meant cannot be told")
-            found[key] = value
-        return found
-
     try:
-        value = json.loads(content, parse_float=_decimal, parse_constant=_no_constant, object_pairs_hook=no_duplicates)
+        value = _DECODER.decode(content)
     except RecursionError:
         raise _unusable("bad_json", "the content is nested too deeply") from None
     except ValueError as error:
         raise _unusable("bad_json", f"the content is not valid JSON ({_shown(str(error))})") from None
     if not isinstance(value, dict):
         raise _unusable("bad_json", f"the content is {_shown(value)}; it must be a JSON object")
-    if _depth(value) > _MAX_DEPTH:
+    # Too few brackets for that depth is the usual case, and quickly seen.
+    if content.count("{") + content.count("[") > _MAX_DEPTH and _depth(value) > _MAX_DEPTH:
         raise _unusable("bad_json", "the content is nested too deeply")
     return value
 
@@ -327,6 +320,18 @@ def _decimal(text: str) -> Decimal:
 
 def _no_constant(word: str) -> object:
     raise _unusable("bad_json", f"the content holds {word}, which is no number")
+
+
+def _no_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        earlier: set[str] = set()
+        twice = next(key for key, _ in pairs if key in earlier or earlier.add(key))  # type: ignore[func-returns-value]
+        raise _unusable("bad_json", f"the key {_shown(twice)} stands twice; which one is meant cannot be told")
+    return found
+
+
+_DECODER = json.JSONDecoder(parse_float=_decimal, parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
 
 
 def _shown(value: object) -> str:

@@ -11,7 +11,7 @@ import hashlib
 import logging
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import SystemRandom
@@ -131,7 +131,7 @@ class Worker:
 
     async def _take(self) -> list[Item]:
         """Due rows that fit into the free places: a payee or a machine that hangs never takes all of them."""
-        may_pay = frozenset() if self._config().payouts.paused else self._swept
+        may_pay = frozenset() if self._config().payouts.paused else frozenset(self._swept)
         due = await self._store.read(_due, self._now(), may_pay)
         of_machine = Counter(item.machine_id for item in self._in_work.values())
         of_payee = Counter((item.machine_id, item.payee) for item in self._in_work.values())
@@ -281,10 +281,11 @@ def waived_key(settlement: Settlement) -> str:
     return str(settlement.bitspire_event_id)
 
 
-def _due(conn: sqlite3.Connection, now: int, may_pay: Collection[str]) -> list[Item]:
+def _due(conn: sqlite3.Connection, now: int, may_pay: frozenset[str]) -> list[Item]:
     """What is due, settlements first: planning is quick and makes legs."""
     waiting = settlements.due_to_prove(conn, now, per_machine=2 * PER_MACHINE, limit=_DUE)
-    payable = legs.due(conn, now, may_pay, per_payee=2 * PER_PAYEE, limit=_DUE)
+    payers = legs.machines_with_open_legs(conn) & may_pay
+    payable = legs.due(conn, now, payers, per_payee=2 * PER_PAYEE, limit=_DUE) if payers else []
     return [Item("settlement", row.id, row.machine_id, row.id) for row in waiting] + [
         Item("leg", leg.id, leg.machine_id, leg.settlement_id, leg.payee) for leg in payable
     ]

@@ -94,6 +94,14 @@ def due(conn: sqlite3.Connection, now: int, machines: Collection[str], *, per_pa
     return [rows.load(Leg, row) for row in found]
 
 
+def machines_with_open_legs(conn: sqlite3.Connection) -> frozenset[str]:
+    """Who has something to pay, now or later."""
+    found = conn.execute(
+        "SELECT DISTINCT machine_id FROM dca_payments WHERE status IN ('pending', 'invoiced', 'sending', 'failed')"
+    )
+    return frozenset(row["machine_id"] for row in found)
+
+
 def used_sats(conn: sqlite3.Connection, settlement_id: int) -> int:
     """What the legs of a sale, of every revision, take out of its machine's wallet: sent and fees, or the amount."""
     row = conn.execute(

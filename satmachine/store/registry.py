@@ -20,18 +20,8 @@ def mirror(conn: sqlite3.Connection, config: Config, now: int) -> None:
         "SET name = excluded.name, in_config = 1",
         [(operator.id, operator.name) for operator in config.operators],
     )
-    conn.execute("UPDATE dca_machines SET in_config = 0")
-    conn.executemany(_UPSERT_MACHINE, [_machine_row(machine, now) for machine in config.machines])
-    conn.executemany(
-        "INSERT INTO dca_wallets (machine_id) VALUES (?) ON CONFLICT DO NOTHING",
-        [(machine.id,) for machine in config.machines],
-    )
-    conn.execute("DELETE FROM dca_commission_splits")
-    conn.executemany(
-        "INSERT INTO dca_commission_splits (operator_id, machine_id, position, label, pct, payee) "
-        "VALUES (?, ?, ?, ?, ?, ?)",
-        _split_rows(config),
-    )
+    _mirror_machines(conn, config, now)
+    _mirror_splits(conn, config)
 
 
 def changed_currency(conn: sqlite3.Connection, config: Config) -> list[str]:
@@ -86,6 +76,41 @@ def changed_operator(conn: sqlite3.Connection, config: Config) -> list[str]:
     ]
 
 
+def _mirror_machines(conn: sqlite3.Connection, config: Config, now: int) -> None:
+    """Only what is new is written: of ten thousand machines hardly any changes between two loads."""
+    known = {row["id"]: tuple(row) for row in conn.execute(_MACHINES)}
+    wanted = {machine.id: _machine_row(machine) for machine in config.machines}
+    former = [(id_,) for id_, row in known.items() if row != wanted.get(id_)]
+    # All of them first: a public key may go from one machine to another.
+    conn.executemany("UPDATE dca_machines SET in_config = 0 WHERE id = ?", former)
+    conn.executemany(_UPSERT_MACHINE, [(*row, now) for id_, row in wanted.items() if row != known.get(id_)])
+    conn.execute("UPDATE dca_machines SET loaded_at = ? WHERE in_config = 1", (now,))
+    conn.execute(
+        "INSERT INTO dca_wallets (machine_id) SELECT id FROM dca_machines m WHERE in_config = 1 "
+        "AND NOT EXISTS (SELECT 1 FROM dca_wallets w WHERE w.machine_id = m.id)"
+    )
+
+
+def _mirror_splits(conn: sqlite3.Connection, config: Config) -> None:
+    known = conn.execute(
+        "SELECT operator_id, machine_id, position, label, pct, payee FROM dca_commission_splits ORDER BY id"
+    )
+    wanted = _split_rows(config)
+    if [tuple(row) for row in known] == wanted:
+        return
+    conn.execute("DELETE FROM dca_commission_splits")
+    conn.executemany(
+        "INSERT INTO dca_commission_splits (operator_id, machine_id, position, label, pct, payee) "
+        "VALUES (?, ?, ?, ?, ?, ?)",
+        wanted,
+    )
+
+
+#: The columns are those of `_machine_row`.
+_MACHINES = """
+SELECT id, operator_id, npub, pubkey, name, currency, fallback_commission_pct, payouts_since, active
+FROM dca_machines WHERE in_config = 1
+"""
 _UPSERT_MACHINE = """
 INSERT INTO dca_machines (id, operator_id, npub, pubkey, name, currency, fallback_commission_pct, payouts_since,
                           active, in_config, loaded_at)
@@ -96,7 +121,7 @@ ON CONFLICT (id) DO UPDATE SET operator_id = excluded.operator_id, npub = exclud
 """
 
 
-def _machine_row(machine: Machine, now: int) -> tuple[object, ...]:
+def _machine_row(machine: Machine) -> tuple[object, ...]:
     return (
         machine.id,
         machine.operator,
@@ -107,7 +132,6 @@ def _machine_row(machine: Machine, now: int) -> tuple[object, ...]:
         str(machine.fallback_commission_pct),
         machine.payouts_since,
         int(machine.active),
-        now,
     )
 
 

@@ -105,15 +105,15 @@ def insert(
     return cursor.lastrowid
 
 
-def attach_event(conn: sqlite3.Connection, settlement: Settlement, event: EventRecord) -> None:
-    """Keep a further event of a sale."""
+def attach_event(conn: sqlite3.Connection, settlement_id: int, machine_id: str, event: EventRecord) -> None:
+    """Keep an event of a sale."""
     conn.execute(
         "INSERT INTO dca_settlement_events (event_id, settlement_id, machine_id, created_at, received_at, relay_url, "
         "raw) VALUES (?, ?, ?, ?, ?, ?, ?)",
         (
             event.event_id,
-            settlement.id,
-            settlement.machine_id,
+            settlement_id,
+            machine_id,
             event.created_at,
             event.received_at,
             event.relay_url,
@@ -122,7 +122,7 @@ def attach_event(conn: sqlite3.Connection, settlement: Settlement, event: EventR
     )
     conn.execute(
         "UPDATE dca_settlements SET bitspire_event_id = ? WHERE id = ? AND bitspire_event_id IS NULL",
-        (event.event_id, settlement.id),
+        (event.event_id, settlement_id),
     )
 
 

@@ -68,22 +68,40 @@ def open_sales(conn: sqlite3.Connection) -> dict[tuple[str, str], list[int]]:
     return found
 
 
-def last_heard(conn: sqlite3.Connection) -> dict[str, int]:
-    """When each active machine was last heard of, by beacon or sale; without those that never spoke."""
+def troubled_wallets(conn: sqlite3.Connection, below_sats: int) -> tuple[Wallet, ...]:
+    """Those wallets of configured machines that do not answer, are in safe mode, or hold less than this."""
+    # CROSS JOIN: first the wallets, of which hardly any is in trouble, then the machines of these.
+    found = conn.execute(
+        "SELECT w.machine_id, w.balance_sats, w.reachable, w.checked_at, w.error, w.safe_mode "
+        "FROM dca_wallets w CROSS JOIN dca_machines m ON m.id = w.machine_id WHERE m.in_config = 1 "
+        "AND ((w.reachable = 0 AND w.checked_at IS NOT NULL) OR w.safe_mode IS NOT NULL OR w.balance_sats < ?) "
+        "ORDER BY w.machine_id",
+        (below_sats,),
+    )
+    return tuple(Wallet(row[0], row[1], bool(row[2]), row[3], row[4], row[5]) for row in found)
+
+
+def silent_since(conn: sqlite3.Connection, before: int) -> dict[str, int]:
+    """When each active machine was last heard of, by beacon or sale, of those where that was before this (Unix
+    seconds); without those that never spoke."""
     found = conn.execute(
         "SELECT m.id, max(coalesce(t.received_at, 0), coalesce((SELECT s.landed_at FROM dca_settlements s "
         "WHERE s.machine_id = m.id ORDER BY s.occurred_at DESC LIMIT 1), 0)) AS at "
-        "FROM dca_machines m LEFT JOIN dca_telemetry t ON t.machine_id = m.id WHERE m.in_config = 1 AND m.active = 1"
+        "FROM dca_machines m LEFT JOIN dca_telemetry t ON t.machine_id = m.id WHERE m.in_config = 1 AND m.active = 1 "
+        "AND coalesce(t.received_at, 0) < ?",
+        (before,),
     )
-    return {row["id"]: row["at"] for row in found if row["at"]}
+    return {row["id"]: row["at"] for row in found if 0 < row["at"] < before}
 
 
-def cassettes(conn: sqlite3.Connection) -> dict[str, list[tuple[int, int, int | None]]]:
-    """{machine: [(cassette, notes, percent or None), ..]} as last told, of active machines."""
+def low_cassettes(conn: sqlite3.Connection, below_percent: int) -> dict[str, list[tuple[int, int, int | None]]]:
+    """{machine: [(cassette, notes, percent or None), ..]} as last told, of active machines: those cassettes that are
+    empty, or less full than this."""
     found: dict[str, list[tuple[int, int, int | None]]] = {}
     for row in conn.execute(
-        "SELECT c.machine_id, c.cassette, c.notes, c.percent FROM cash_by_cassette c "
-        "JOIN dca_machines m ON m.id = c.machine_id WHERE m.active = 1 AND c.notes IS NOT NULL ORDER BY 1, 2"
+        "SELECT c.machine_id, c.cassette, c.notes, c.percent FROM cash_by_cassette c JOIN dca_machines m "
+        "ON m.id = c.machine_id WHERE m.active = 1 AND (c.notes = 0 OR c.percent < ?) ORDER BY 1, 2",
+        (below_percent,),
     ):
         found.setdefault(row["machine_id"], []).append((row["cassette"], row["notes"], row["percent"]))
     return found

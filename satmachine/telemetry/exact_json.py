@@ -20,9 +20,11 @@ def loads(text: str) -> Any:
 
     orjson looks first: it refuses NaN, lone surrogates and control characters, and cannot exhaust the stack.
     """
-    if _depth(orjson.loads(text)) > MAX_DEPTH:
+    told = orjson.loads(text)
+    # Too few brackets for that depth is the usual case, and quickly seen.
+    if text.count("{") + text.count("[") > MAX_DEPTH and _depth(told) > MAX_DEPTH:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
-    return json.loads(text, parse_float=Decimal, parse_int=_integer)
+    return _DECODER.decode(text)
 
 
 def dumps(value: object) -> str:
@@ -32,6 +34,9 @@ def dumps(value: object) -> str:
 
 def _integer(text: str) -> int | Decimal:
     return int(text) if len(text) <= _INT_DIGITS else Decimal(text)
+
+
+_DECODER = json.JSONDecoder(parse_float=Decimal, parse_int=_integer)
 
 
 def _as_written(value: object) -> orjson.Fragment:

@@ -129,7 +129,7 @@ def _add_sales(conn: Any) -> None:
         event = EventRecord(digest(100 + number), NOW, NOW + 1, "wss://relay.one.example", '{"kind": 21000}')
         settlement = settlements.get(conn, number)
         assert settlement.machine_id == machine
-        settlements.attach_event(conn, settlement, event)
+        settlements.attach_event(conn, settlement.id, settlement.machine_id, event)
     settlements.hold(conn, HELD, reason="daily_limit", error="266800 sats is above daily_limit_sats 200000")
     _plan(conn, PROCESSED)
     _plan(conn, ERRORED)

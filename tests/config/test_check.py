@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from satmachine.config import check_secrets, wallet_conflicts, warnings
+from satmachine.config import check_secrets, key_problems, wallet_conflicts, warnings
 from tests.config.files import ENVIRON, SECOND, VALID, changed, load_text
 
 
@@ -88,3 +88,12 @@ def test_a_payee_that_is_a_machines_wallet_is_a_conflict(payee: str, tmp_path: P
 
 def test_secrets_that_cannot_be_read_are_no_conflict(tmp_path: Path) -> None:
     assert wallet_conflicts(load_text(tmp_path, VALID + SECOND), {}) == []
+
+
+def test_the_keys_are_looked_at_for_both_at_once(tmp_path: Path) -> None:
+    config = load_text(tmp_path, VALID + SECOND)
+    shared = ENVIRON | {"WALLET_2": ENVIRON["WALLET_1"]}
+    assert key_problems(config, ENVIRON) == []
+    assert key_problems(config, shared) == wallet_conflicts(config, shared)
+    missing = {name: key for name, key in shared.items() if name != "SUPER_KEY"}
+    assert key_problems(config, missing) == check_secrets(config, missing) != []

@@ -100,11 +100,11 @@ async def forged(talk: Talk) -> None:
         event = MACHINE.event(f"forged {number}")
         await talk.send_events(
             sub_id,
-            replace(event, sig="ab" * 64),
-            replace(event, content="altered"),
-            replace(event, id=OLD.id),
-            replace(OLD, content="altered"),
-            replace(STRANGER.event(), pubkey=MACHINE.pubkey),
+            event._replace(sig="ab" * 64),
+            event._replace(content="altered"),
+            event._replace(id=OLD.id),
+            OLD._replace(content="altered"),
+            STRANGER.event()._replace(pubkey=MACHINE.pubkey),
         )
 
 
@@ -247,7 +247,7 @@ async def test_faults_are_counted_by_kind_and_do_not_end_the_connection() -> Non
         await talk.send("EVENT", sub_id, {})
         await talk.send_events("other", event)
         await talk.send_events(sub_id, STRANGER.event(), MACHINE.event(kind=1))
-        await talk.send_events(sub_id, replace(event, content="y"), replace(event, sig="00" * 64))
+        await talk.send_events(sub_id, event._replace(content="y"), event._replace(sig="00" * 64))
         await talk.send_events(sub_id, sale)
         await talk.send("EOSE", sub_id)
         await talk.until_closed()

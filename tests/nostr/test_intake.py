@@ -58,8 +58,8 @@ def test_strangers_and_other_kinds_go_no_further() -> None:
 def test_a_forgery_does_not_keep_the_true_event_out() -> None:
     setting = Setting()
     event = MACHINE.event('{"net_sats": 5}')
-    assert setting.take(replace(event, content='{"net_sats": 6}')) is Fault.FALSE_ID
-    assert setting.take(replace(event, sig="00" * 64)) is Fault.BAD_SIGNATURE
+    assert setting.take(event._replace(content='{"net_sats": 6}')) is Fault.FALSE_ID
+    assert setting.take(event._replace(sig="00" * 64)) is Fault.BAD_SIGNATURE
     assert not setting.intake.is_duplicate(f'["EVENT","s",{event.to_json()}]'.encode())
     assert setting.take(event) == event
 
@@ -108,5 +108,5 @@ def test_forgeries_are_not_charged_to_the_machine_they_name() -> None:
     setting = Setting(telemetry_burst=1, telemetry_per_s=1)
     event = MACHINE.event("true", kind=30078)
     for _ in range(5):
-        assert setting.take(replace(event, sig="00" * 64)) is Fault.BAD_SIGNATURE
+        assert setting.take(event._replace(sig="00" * 64)) is Fault.BAD_SIGNATURE
     assert setting.take(event) == event

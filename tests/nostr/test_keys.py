@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import nostr_sdk
 import pytest
+from bech32 import bech32_encode, convertbits
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satmachine.nostr.keys import hex_to_npub, npub_to_hex, parse_secret_key, public_key_of
+from satmachine.nostr.keys import (
+    _quickly_from_bech32,
+    _slowly_from_bech32,
+    hex_to_npub,
+    npub_to_hex,
+    parse_secret_key,
+    public_key_of,
+)
 
 # The examples of NIP-19.
 NPUB = "npub10elfcs4fr0l0r8af98jlmgdh9c8tcxjvz9qkw038js35mp4dma8qzvjptg"
@@ -54,8 +62,6 @@ def test_what_is_no_npub_is_refused(npub: str, complaint: str) -> None:
 
 
 def test_an_npub_beside_the_curve_is_refused() -> None:
-    from bech32 import bech32_encode, convertbits
-
     words = convertbits(b"\xff" * 32, 8, 5)
     assert words is not None
     with pytest.raises(ValueError, match="no such point"):
@@ -79,3 +85,28 @@ def test_what_is_no_secret_key_is_refused_without_showing_it(text: str) -> None:
 def test_a_secret_of_another_length_is_refused() -> None:
     with pytest.raises(ValueError, match="32 bytes, not 31"):
         public_key_of(b"\x01" * 31)
+
+
+@given(st.binary(min_size=32, max_size=32), st.sampled_from(["npub", "nsec"]))
+def test_decoding_by_table_agrees_with_the_library(raw: bytes, prefix: str) -> None:
+    words = convertbits(raw, 8, 5)
+    assert words is not None
+    text = bech32_encode(prefix, words)
+    assert _quickly_from_bech32(text, prefix) == _slowly_from_bech32(text, prefix) == raw
+
+
+@given(st.integers(0, len(NPUB) - 1), st.text(max_size=2), st.integers(0, 2))
+def test_decoding_by_table_takes_nothing_that_the_library_refuses(at: int, noise: str, dropped: int) -> None:
+    text = NPUB[:at] + noise + NPUB[at + dropped :]
+    quick = _quickly_from_bech32(text, "npub")
+    if quick is not None:
+        assert quick == _slowly_from_bech32(text, "npub")
+
+
+def test_padding_that_is_not_zero_is_refused() -> None:
+    words = convertbits(bytes(32), 8, 5)
+    assert words is not None
+    text = bech32_encode("npub", [*words[:-1], 1])
+    assert _quickly_from_bech32(text, "npub") is None
+    with pytest.raises(ValueError, match="does not hold"):
+        _slowly_from_bech32(text, "npub")

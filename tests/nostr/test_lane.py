@@ -16,7 +16,7 @@ MACHINE = Machine()
 
 def received(number: int) -> Received:
     event = MACHINE.event(str(number))
-    return Received(event, event.to_json(), "ws://test", 0)
+    return Received(event, "ws://test", 0)
 
 
 def made(

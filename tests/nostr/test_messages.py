@@ -115,16 +115,16 @@ def test_a_filter_for_everybody_cannot_be_made() -> None:
 
 
 def test_the_id_is_found_without_parsing() -> None:
-    assert scan_event_id(FRAME) == EVENT.id
-    assert scan_event_id(FRAME.encode()) == EVENT.id
+    assert scan_event_id(FRAME) == bytes.fromhex(EVENT.id)
+    assert scan_event_id(FRAME.encode()) == bytes.fromhex(EVENT.id)
     spaced = json.dumps(["EVENT", "s", json.loads(EVENT.to_json())])
-    assert scan_event_id(spaced) == EVENT.id
+    assert scan_event_id(spaced) == bytes.fromhex(EVENT.id)
 
 
 def test_an_id_inside_content_or_tags_is_not_mistaken_for_the_events() -> None:
     fields = json.loads(EVENT.to_json())
     content_first = {name: fields[name] for name in sorted(fields)}
-    assert scan_event_id(json.dumps(["EVENT", "s", content_first], separators=(",", ":"))) == EVENT.id
+    assert scan_event_id(json.dumps(["EVENT", "s", content_first], separators=(",", ":"))) == bytes.fromhex(EVENT.id)
 
 
 @pytest.mark.parametrize(

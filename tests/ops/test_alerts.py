@@ -166,7 +166,8 @@ def test_a_level_has_to_recover_well_above_its_limit(tmp_path: Path, value: int,
             conn.execute(
                 "UPDATE dca_wallets SET balance_sats = ?, checked_at = 1 WHERE machine_id = 'machine-1'", (value,)
             )
-        assert conditions.from_books(conn, limits(wallet_low_sats=100))["machine-1", "wallet_low"].holds is holds
+        seen = conditions.from_books(conn, limits(wallet_low_sats=100))
+        assert seen.get(("machine-1", "wallet_low"), NO).holds is holds
 
 
 @pytest.mark.parametrize("condition", WORDS)

@@ -22,6 +22,8 @@ from satmachine.store.database import Store, connect
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 10.0
+#: What machines tell by telemetry is no matter of seconds: they tell it once a minute.
+LOOK_AT_TELEMETRY_EVERY_S = 60
 DELIVER_EVERY_S = 2.0
 #: A message that could not be delivered for so long is given up; the alarm itself stays in the books.
 GIVE_UP_S = 86_400
@@ -45,6 +47,8 @@ class AlertDesk:
         self._now = now
         self._relays = relays
         self._started_at = now()
+        self._telemetry_at = self._started_at - LOOK_AT_TELEMETRY_EVERY_S
+        self._telemetry_says: dict[Key, Sighting] = {}
         self._audit_due_at = self._started_at + FIRST_AUDIT_S
         self._audit_says: dict[Key, Sighting] = {("", "books_broken"): Sighting(holds=None)}
 
@@ -71,7 +75,8 @@ class AlertDesk:
         config, now = self._config(), self._now()
         limits = conditions.Limits(config.alerts, self._started_at, now)
         seen = conditions.from_relays(self._relays(), config.alerts)
-        seen |= await anyio.to_thread.run_sync(self._beside, conditions.from_books, limits)
+        seen |= await anyio.to_thread.run_sync(self._beside, conditions.from_sales_and_wallets, limits)
+        seen |= await self._telemetry(limits)
         seen |= await self._audit(config.alerts.check_books_every_s, now)
         await self._store.write(note, seen, configured(config), config.alerts.clear_after_s, now)
 
@@ -91,6 +96,13 @@ class AlertDesk:
             await self._store.write(alerts.postpone, message.id, error=str(error), until=until, now=self._now())
         else:
             await self._store.write(alerts.delivered, message.id, self._now())
+
+    async def _telemetry(self, limits: conditions.Limits) -> dict[Key, Sighting]:
+        """In between looks, what it said stays."""
+        if not 0 <= limits.now - self._telemetry_at < LOOK_AT_TELEMETRY_EVERY_S:  # a clock may be set back, too
+            self._telemetry_at = limits.now
+            self._telemetry_says = await anyio.to_thread.run_sync(self._beside, conditions.from_telemetry, limits)
+        return self._telemetry_says
 
     async def _audit(self, every_s: int, now: int) -> dict[Key, Sighting]:
         """The proof reads all the books, so that it is made seldom; in between, what it said stays."""

@@ -1,0 +1,56 @@
+"""`make bench`: measure, print the tables, and keep them in bench/RESULTS.md.
+
+make bench                     everything (about half an hour, on a machine that does nothing else)
+make bench ONLY="ingest cli"   these only
+python -m bench ingest --quick a small run that shows that it works; its figures mean nothing
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+
+from rich.console import Console
+
+from bench import report
+
+#: Module -> what it measures. Each has `run(quick, say) -> list[Section]`; `say` takes a line of progress.
+BENCHMARKS = {
+    "ingest": "events from relays to durable rows, beside other clients",
+    "settlements": "from a sale's event to its last paid leg, beside a bare loop of the same calls",
+    "fleet": "ten thousand machines: start, memory, idling, beacons",
+    "queries": "the CLI's first pages over millions of rows",
+    "growth": "what a sale costs when there are many, and when its providers are many",
+    "telemetry": "five million beacons: the present, the past, retention",
+    "cli": "how long a person waits for a command",
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Measure satmachine; " + "; ".join(f"{name}: {what}" for name, what in BENCHMARKS.items()),
+    )
+    parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(BENCHMARKS)} (default: all)")
+    parser.add_argument("--quick", action="store_true", help="small and soon done; nothing is kept")
+    args = parser.parse_args()
+    if unknown := [name for name in args.names if name not in BENCHMARKS]:
+        parser.error(f"there is no benchmark {unknown[0]}; there are {', '.join(BENCHMARKS)}")
+    console = Console()
+    console.print(report.machine(), highlight=False)
+    met = True
+    for name in args.names or BENCHMARKS:
+        sections = importlib.import_module(f"bench.{name}").run(
+            args.quick, lambda line, name=name: console.print(f"[dim]{name}: {line}[/dim]", highlight=False)
+        )
+        for section in sections:
+            report.show(section, console)
+            met = met and section.met
+        if not args.quick:
+            report.save(sections)
+    return 0 if met or args.quick else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

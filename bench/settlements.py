@@ -1,0 +1,404 @@
+"""From a sale's event to its last paid leg, over what a bare loop of the same calls needs from the same LNbits.
+
+Real parts: an LNbits (FakeWallet), a relay, the daemon as a process of its own. LNbits becomes slower with every
+payment in its database, so each run gets a new one, and what the customers paid before is the same for both.
+
+The bare loop is one HTTP client with one connection, one call after another, that stores nothing and checks nothing but
+the status. Which calls the daemon makes is not assumed: both are counted in LNbits' access log and must agree.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sqlite3
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import anyio
+import httpx
+from websockets.asyncio.client import connect as connect_websocket
+
+from bench.fleet import cpu_s
+from bench.report import Figure, Section, median, spread
+from satmachine.config import load
+from satmachine.demo.lnbits import LnbitsServer, WalletKeys, ensure_environment
+from satmachine.demo.system import DemoMachine, System
+from satmachine.errors import SatmachineError
+from satmachine.models import Answer
+from satmachine.settlements.pay import CLOCKS_APART_S
+from satmachine.store import clients, deposits, registry
+from satmachine.store.database import atomic, connect, prepare
+from satmachine.wallet.lnbits import Lnbits
+
+Say = Callable[[str], None]
+
+ROUNDS = 3
+TARGET = 1.10
+LEGS_PER_SALE = 6
+#: The books are looked at so often.
+POLL_S = 0.02
+PATIENCE_S = 600.0
+#: LPs and the cash that each has brought to each machine, in minor units: enough for every sale.
+LPS: Mapping[str, int] = {"alice": 100_000_000, "bruno": 60_000_000, "carla": 40_000_000}
+#: A sale of 1,800 GTQ, and what becomes of its sats. Later sales differ by a sat or so from leg to leg.
+SALE: Mapping[str, object] = {
+    "gross_sats": 266_800,
+    "net_sats": 258_835,
+    "fee_sats": 7_965,
+    "exchange_rate": 143.797,
+    "fiat_amount": 1800,
+    "currency": "GTQ",
+}
+PAID: Mapping[str, int] = {
+    "super": 2_390,
+    "owner": 3_902,
+    "technician": 1_673,
+    "alice": 129_418,
+    "bruno": 77_650,
+    "carla": 51_767,
+}
+
+#: A line of LNbits' access log: the method, the path, and the filter that comes first.
+_LOGGED_CALL = re.compile(r'"(GET|POST|PUT|DELETE) /api/v1/([a-z/]+)(?:\?([a-z_]+))?\S* HTTP/')
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How many machines, and how many sales each has. `settle_in`: whether the daemon first runs for a while."""
+
+    machines: int
+    sales_each: int
+    settle_in: bool = True
+
+    @property
+    def sales(self) -> int:
+        return self.machines * self.sales_each
+
+    @property
+    def legs(self) -> int:
+        return self.sales * LEGS_PER_SALE
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds on the clock, of LNbits' processor time and of the client's own, and the calls that LNbits has logged."""
+
+    wall_s: float
+    lnbits_cpu_s: float
+    own_cpu_s: float
+    calls: Counter[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Both timings, and where LNbits' own records do not show every leg once."""
+
+    daemon: Timing
+    bare: Timing
+    faults: tuple[str, ...]
+
+    @property
+    def ratio(self) -> float:
+        return self.daemon.wall_s / self.bare.wall_s
+
+
+def run(quick: bool, say: Say) -> list[Section]:
+    if quick:
+        return [_section(Size(1, 2, settle_in=False), [anyio.run(measure, Size(1, 2, settle_in=False), say)])]
+    one, five = Size(1, 50), Size(5, 10)
+    rounds = [anyio.run(measure, one, say) for _ in range(ROUNDS)]
+    return [_section(one, rounds), _section(five, [anyio.run(measure, five, say)])]
+
+
+def _section(size: Size, rounds: list[Round]) -> Section:
+    ratio = median([one.ratio for one in rounds])
+    faults = [fault for one in rounds for fault in one.faults]
+    same = all(one.daemon.calls == one.bare.calls for one in rounds)
+    machines = "one machine" if size.machines == 1 else f"{size.machines} machines at once"
+    since = "has run for a minute" if size.settle_in else "was started just"
+    return Section(
+        f"Sales: {size.sales} of {LEGS_PER_SALE} legs, {machines}",
+        "From the first event's publication to the last leg's completion in the books, over one client that makes the "
+        f"same calls one after another. The daemon {since} before the sales come; in its first minute it looks up "
+        "each leg twice as often, because a crash may lie behind it. Each run has an LNbits of its own, empty but for "
+        "what the customers paid before the clock starts.",
+        [
+            Figure("daemon, a leg", _ms_a_leg([one.daemon for one in rounds], size)),
+            Figure("bare loop, a leg", _ms_a_leg([one.bare for one in rounds], size)),
+            Figure(
+                f"daemon over bare loop, {len(rounds)} pair(s)",
+                f"{median([one.daemon.wall_s for one in rounds]):.1f} s",
+                spread([one.ratio for one in rounds]),
+                f"<= {TARGET:.2f}",
+                ratio <= TARGET if size.settle_in else None,
+            ),
+            *_call_figures(rounds[0], size),
+            Figure("both made the same calls", "yes" if same else "no", "", "yes", same),
+            Figure("legs debited once and credited once, to the sat", _verdict(faults, size), "", "all", not faults),
+        ],
+        faults[:5],
+    )
+
+
+def _ms_a_leg(timings: list[Timing], size: Size) -> str:
+    """On the clock, and of whose processor time: where the machine did something else as well, it shows there."""
+    wall, lnbits, own = (
+        [1_000 * seconds / size.legs for seconds in found]
+        for found in zip(*((one.wall_s, one.lnbits_cpu_s, one.own_cpu_s) for one in timings), strict=True)
+    )
+    return f"{spread(wall, 0)} ms; processor: LNbits {median(lnbits):.0f} ms, its own {median(own):.0f} ms"
+
+
+def _call_figures(one: Round, size: Size) -> list[Figure]:
+    """The calls of a leg are what comes with each; what is left over comes with the sale."""
+    calls = one.daemon.calls
+    each = {name: count // size.legs for name, count in calls.items()}
+    once = {name: (count - each[name] * size.legs) / size.sales for name, count in calls.items()}
+    return [
+        Figure("calls a leg", ", ".join(f"{count} {name}" for name, count in sorted(each.items()) if count)),
+        Figure("and a sale", ", ".join(f"{count:g} {name}" for name, count in sorted(once.items()) if count)),
+    ]
+
+
+def _verdict(faults: list[str], size: Size) -> str:
+    return f"{size.legs} of {size.legs}" if not faults else f"{len(faults)} fault(s)"
+
+
+# --- one pair of runs
+
+
+async def measure(size: Size, say: Say) -> Round:
+    """The daemon and the bare loop, each on an LNbits of its own."""
+    environment = ensure_environment(say=say)
+    with tempfile.TemporaryDirectory(prefix="satmachine-bench-") as name:
+        folder = Path(name)
+        async with _system(folder / "daemon", environment, size) as ours:
+            _open_books(ours)
+            ours.start_daemon()
+            started_at = time.monotonic()
+            await ours.wait_for_log("subscribed for")
+            await _swept(ours)
+            async with _system(folder / "bare", environment, size) as theirs:
+                bare = await _time_bare(theirs, size)
+            if size.settle_in:
+                # A sale that was paid this long after the start cannot have been begun by a daemon before this one.
+                await anyio.sleep(max(0.0, started_at + CLOCKS_APART_S + 2 - time.monotonic()))
+            daemon = await _time_daemon(ours, size)
+            faults = await _faults(ours, size)
+            await ours.stop_daemon()
+    found = Round(daemon, bare, tuple(faults))
+    say(f"{size.legs} legs: daemon {daemon.wall_s:.1f} s, bare loop {bare.wall_s:.1f} s, ratio {found.ratio:.2f}")
+    return found
+
+
+@asynccontextmanager
+async def _system(folder: Path, environment: Path, size: Size) -> AsyncIterator[System]:
+    """An empty LNbits with the wallets, a relay, and a configuration for the daemon."""
+    server = LnbitsServer(environment, folder / "lnbits")
+    try:
+        await server.start()
+        system = await System.build(folder, server, machines=size.machines, lps=tuple(LPS))
+        try:
+            yield system
+        finally:
+            system.kill_daemon()
+            system.stop_relays()
+    finally:
+        await server.stop()
+
+
+def _open_books(system: System) -> None:
+    """The database with the registry, and the LPs with what they brought."""
+    prepare(system.database_path)
+    now = int(time.time())
+    with closing(connect(system.database_path)) as conn, atomic(conn):
+        registry.mirror(conn, load(system.config_path), now)
+        for machine in system.machines:
+            for label, amount_minor in LPS.items():
+                client_id = clients.add(
+                    conn,
+                    machine_id=machine.id,
+                    label=label,
+                    person=label,
+                    payee_kind="invoice_key_file",
+                    payee=str(system.key_file(label)),
+                    actor="bench",
+                    now=now,
+                )
+                added = deposits.add(conn, client_id=client_id, amount_minor=amount_minor, actor="bench", now=now)
+                deposits.confirm(conn, added, actor="bench", now=now)
+
+
+async def _swept(system: System) -> None:
+    """Until every wallet was read once: nothing is paid before, and the next time is minutes away."""
+    await _until(system, "SELECT count(*) FROM dca_wallets WHERE last_sweep_at IS NOT NULL", len(system.machines))
+
+
+async def _sold(system: System, size: Size) -> list[tuple[DemoMachine, dict[str, object]]]:
+    """The customers have paid; each machine's sales as it announces them, the machines taking turns."""
+    return [
+        (machine, await system.customer_pays(machine, {"txid": f"{machine.id}-{number}", **SALE}))
+        for number in range(size.sales_each)
+        for machine in system.machines
+    ]
+
+
+# --- the daemon
+
+
+async def _time_daemon(system: System, size: Size) -> Timing:
+    """From the first event to the last leg in the books."""
+    assert system.daemon is not None
+    sales = await _sold(system, size)
+    frames = [json.dumps(["EVENT", json.loads(machine.signer.event(sale).as_json())]) for machine, sale in sales]
+    async with connect_websocket(system.relays[0].url, proxy=None) as socket:
+        stopwatch = Stopwatch.start(system.lnbits, system.daemon.pid)
+        for frame in frames:
+            await socket.send(frame)
+        await _until(system, "SELECT count(*) FROM dca_payments WHERE status = 'completed'", size.legs)
+        return stopwatch.stop()
+
+
+async def _until(system: System, count: str, wanted: int) -> None:
+    """Until a count in the books is reached. Raises SatmachineError where it never is."""
+    with closing(sqlite3.connect(f"{system.database_path.as_uri()}?mode=ro", uri=True, timeout=30)) as conn:
+        for _ in range(int(PATIENCE_S / POLL_S)):
+            if conn.execute(count).fetchone()[0] >= wanted:
+                return
+            await anyio.sleep(POLL_S)
+    raise SatmachineError(f"never {wanted} in {count!r}:\n{system.log_tail()}")
+
+
+# --- the bare loop
+
+
+async def _time_bare(system: System, size: Size) -> Timing:
+    """The same sales and calls, one after another, with nothing stored."""
+    sales = await _sold(system, size)
+    # A thread of its own: an event loop would only add to it.
+    return await anyio.to_thread.run_sync(_bare, system, sales, not size.settle_in)
+
+
+def _bare(system: System, sales: list[tuple[DemoMachine, dict[str, object]]], wary: bool) -> Timing:
+    with httpx.Client(base_url=system.lnbits.url, trust_env=False, timeout=60) as http:
+        loop = _BareLoop(http)
+        stopwatch = Stopwatch.start(system.lnbits, os.getpid())
+        for machine, sale in sales:
+            payment_hash = str(sale["payment_hash"])
+            loop.look(machine.wallet.admin_key, {"payment_hash": payment_hash})
+            loop.look(machine.wallet.admin_key, {"external_id[like]": f"sm1:{payment_hash}:"})
+            for name, amount_sats in PAID.items():
+                loop.pay_leg(machine, system.wallets[name], f"sm1:{payment_hash}:r0:{name}", amount_sats, wary)
+        return stopwatch.stop()
+
+
+@dataclass(frozen=True, slots=True)
+class _BareLoop:
+    """The calls that a leg takes. `wary`: those of a daemon that has just started, and of what was there before it."""
+
+    http: httpx.Client
+
+    def pay_leg(self, machine: DemoMachine, payee: WalletKeys, leg_key: str, amount_sats: int, wary: bool) -> None:
+        source, destination = machine.wallet.admin_key, payee.invoice_key
+        extra = {"tag": f"satmachine:{machine.signer.npub}", "machine": machine.id, "leg_key": leg_key}
+        if wary:
+            self.look(source, {"external_id": leg_key})
+            self.look(destination, {"external_id": leg_key})
+        order = {
+            "out": False,
+            "unit": "sat",
+            "amount": amount_sats,
+            "memo": "bare loop",
+            "internal": True,
+            "expiry": 86_400,
+            "extra": extra,
+            "external_id": leg_key,
+        }
+        invoice = self._post(destination, order)
+        both = {"payment_hash": str(invoice["payment_hash"])}
+        if wary:
+            self.look(destination, both)
+            self.look(source, both)
+        self._post(source, {"out": True, "bolt11": invoice["bolt11"], "extra": extra, "external_id": leg_key})
+        self.look(destination, both)
+        self.look(source, both)
+
+    def look(self, key: str, wanted: Mapping[str, str]) -> None:
+        params = {**wanted, "sortby": "time", "direction": "asc", "limit": "1000", "offset": "0"}
+        answer = self.http.get("/api/v1/payments/paginated", params=params, headers={"X-Api-Key": key})
+        answer.raise_for_status().json()
+
+    def _post(self, key: str, body: Mapping[str, object]) -> dict[str, object]:
+        answer = self.http.post("/api/v1/payments", json=body, headers={"X-Api-Key": key})
+        found: dict[str, object] = answer.raise_for_status().json()
+        return found
+
+
+# --- what LNbits has written down
+
+
+@dataclass(frozen=True, slots=True)
+class Stopwatch:
+    """What LNbits and a client (by its process) have spent when it was started."""
+
+    lnbits: LnbitsServer
+    lnbits_pid: int
+    own_pid: int
+    began: Timing
+
+    @classmethod
+    def start(cls, lnbits: LnbitsServer, own_pid: int) -> Stopwatch:
+        assert lnbits._process is not None
+        pid = lnbits._process.pid
+        return cls(lnbits, pid, own_pid, _spent(lnbits, pid, own_pid))
+
+    def stop(self) -> Timing:
+        """What was spent since."""
+        now, then = _spent(self.lnbits, self.lnbits_pid, self.own_pid), self.began
+        return Timing(
+            now.wall_s - then.wall_s,
+            now.lnbits_cpu_s - then.lnbits_cpu_s,
+            now.own_cpu_s - then.own_cpu_s,
+            now.calls - then.calls,
+        )
+
+
+def _spent(lnbits: LnbitsServer, lnbits_pid: int, own_pid: int) -> Timing:
+    """So far: the clock, two processes, and the calls by method and path in LNbits' access log."""
+    wall_s = time.perf_counter()
+    found = _LOGGED_CALL.findall(lnbits.log.read_text(errors="replace"))
+    calls = Counter(f"{method} {path}" + (f"?{wanted}" if wanted else "") for method, path, wanted in found)
+    return Timing(wall_s, cpu_s(lnbits_pid), cpu_s(own_pid), calls)
+
+
+async def _faults(system: System, size: Size) -> list[str]:
+    """What LNbits' own records show against "every leg once": a line for each fault."""
+    with closing(connect(system.database_path, read_only=True)) as conn:
+        rows = conn.execute("SELECT machine_id, leg_key, amount_sats FROM dca_payments WHERE status = 'completed'")
+        wanted = {(str(row["machine_id"]), str(row["leg_key"])): int(row["amount_sats"]) for row in rows}
+    faults = [] if len(wanted) == size.legs else [f"the books have {len(wanted)} legs, not {size.legs}"]
+    async with Lnbits(system.lnbits.url, instance_id="bench") as client:
+        debits: Counter[tuple[str, int]] = Counter()
+        for machine in system.machines:
+            rows_of = await client.payments(machine.wallet.admin_key, incoming=False)
+            debits.update((str(row.leg_key), row.amount_sats) for row in rows_of if row.status is Answer.SUCCESS)
+            left_msat = (await client.wallet(machine.wallet.admin_key)).balance_msat
+            paid_sats = sum(sats for (machine_id, _), sats in wanted.items() if machine_id == machine.id)
+            sold_sats = size.sales_each * sum(PAID.values())
+            if left_msat != (sold_sats - paid_sats) * 1_000:
+                faults.append(f"{machine.id} has {left_msat} msats left, after {sold_sats} in and {paid_sats} sats out")
+        credited: Counter[tuple[str, int]] = Counter()
+        for wallet in system.wallets.values():
+            rows_of = await client.payments(wallet.admin_key, incoming=True)
+            credited.update((str(row.leg_key), row.amount_sats) for row in rows_of if row.status is Answer.SUCCESS)
+    once = Counter((leg_key, sats) for (_, leg_key), sats in wanted.items())
+    for word, found in (("debited", debits), ("credited", credited)):
+        faults += [f"{word} {found[leg]} times: {leg}" for leg in once.keys() | found.keys() if found[leg] != once[leg]]
+    return faults

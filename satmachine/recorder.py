@@ -1,0 +1,205 @@
+"""Verified events -> durable rows (SPEC sections 2, 6 and 7): the sink of the relay pool.
+
+A sale is landed or kept in quarantine, telemetry is merged, a batch in one transaction. Nothing here speaks to a wallet
+or a relay, and nothing is remembered but where each relay's stream has got to.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+
+from satmachine.config import Config, Machine
+from satmachine.errors import StoreError
+from satmachine.failpoints import failpoint
+from satmachine.logs import about
+from satmachine.models import Claim, LandingResult, Rejection
+from satmachine.nostr.lane import Received
+from satmachine.settlements.land import KIND_SETTLEMENT, Landing, Rules, land_event
+from satmachine.settlements.read import DaemonKey, Window, read_content, read_event
+from satmachine.store import quarantine
+from satmachine.store import telemetry as telemetry_store
+from satmachine.store.database import Store
+from satmachine.store.settlements import EventRecord
+from satmachine.telemetry import beacons
+
+log = logging.getLogger(__name__)
+
+#: What becomes of an event that the code itself fails on: it is kept, and nobody else's waits for it.
+_SURPRISE = Rejection("internal_error", "satmachine itself failed on this event; see the log, then retry it")
+
+_Ready = tuple[Received, Machine, Claim | Rejection | None]
+
+
+class Recorder:
+    """`config` gives the configuration in force, `now` Unix seconds; `landed` is called after sales were committed."""
+
+    def __init__(
+        self,
+        store: Store,
+        config: Callable[[], Config],
+        key: DaemonKey | None,
+        now: Callable[[], int],
+        *,
+        landed: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._config = config
+        self._key = key
+        self._now = now
+        self._landed = landed
+        #: The newest `created_at` of a sale from each relay, not beyond our own clock.
+        self.newest: dict[str, int] = {}
+
+    async def record(self, batch: Sequence[Received]) -> None:
+        """Verified events, each once; when this returns they are durable. Raises StoreError: they come again."""
+        sales = [item for item in batch if item.event.kind == KIND_SETTLEMENT]
+        if sales:
+            failpoint("land.begin")
+            await self._land(sales)
+            failpoint("land.committed")
+            self._landed()
+        others = [item for item in batch if item.event.kind != KIND_SETTLEMENT]
+        if others:
+            await self._note_telemetry(others)
+
+    async def _land(self, sales: Sequence[Received]) -> None:
+        ready = [(item, machine, self._read(item, machine)) for item in sales if (machine := self._author(item))]
+        try:
+            outcomes = await self._store.write(_land_all, ready, self._now())
+        except StoreError:
+            raise
+        except Exception:
+            # One event is a surprise to the code. Find it, keep it, and let the others through.
+            log.exception("a batch of %d events could not be landed; landing them one by one", len(ready))
+            outcomes = [await self._land_alone(*one) for one in ready]
+        for (item, machine, _), outcome in zip(ready, outcomes, strict=True):
+            _report_landing(item, machine, outcome)
+            self.newest[item.relay_url] = max(
+                self.newest.get(item.relay_url, 0), min(item.event.created_at, self._now())
+            )
+
+    async def _land_alone(
+        self, item: Received, machine: Machine, claim: Claim | Rejection | None
+    ) -> Landing | Rejection | None:
+        try:
+            return (await self._store.write(_land_all, [(item, machine, claim)], self._now()))[0]
+        except StoreError:
+            raise
+        except Exception:
+            log.exception("event %s of %s cannot be landed", item.event.id, machine.id)
+            return (await self._store.write(_land_all, [(item, machine, _SURPRISE)], self._now()))[0]
+
+    def _author(self, item: Received) -> Machine | None:
+        machine = self._config().machine_by_pubkey(item.event.pubkey)
+        if machine is None:
+            log.info("event %s is by a machine that was dropped from the configuration", item.event.id)
+        return machine
+
+    def _read(self, item: Received, machine: Machine) -> Claim | Rejection | None:
+        nostr = self._config().nostr
+        window = Window(nostr.max_event_age_s, nostr.max_future_s)
+        try:
+            return read_event(item.event, machine, key=self._key, window=window, now=item.received_at)
+        except Exception:
+            log.exception("event %s of %s cannot be read", item.event.id, machine.id)
+            return _SURPRISE
+
+    async def retry(self, item: Received) -> Landing | Rejection:
+        """Take up a quarantined event again, as old as it may be by now."""
+        if item.event.kind != KIND_SETTLEMENT:
+            return Rejection("telemetry", "it is telemetry; the machine's next beacon replaces it")
+        machine = self._config().machine_by_pubkey(item.event.pubkey)
+        if machine is None:
+            return Rejection("unknown_machine", "its machine is no longer in the configuration")
+        window = Window(max_age_s=item.event.created_at + self._now(), max_future_s=self._config().nostr.max_future_s)
+        claim = read_event(item.event, machine, key=self._key, window=window, now=self._now())
+        if claim is None:
+            return Rejection("not_for_us", "its p tags do not name this daemon's key")
+        outcome = await self._store.write(
+            land_event, machine.id, _record(item), claim, _rules(machine), self._now(), retry=True
+        )
+        self._landed()
+        return outcome
+
+    # --- telemetry
+
+    async def _note_telemetry(self, batch: Sequence[Received]) -> None:
+        records: list[telemetry_store.Record] = []
+        unusable: list[tuple[Received, Machine, Rejection]] = []
+        for item in batch:
+            machine = self._config().machine_by_pubkey(item.event.pubkey)
+            if machine is None:
+                continue
+            record = self._read_telemetry(item, machine)
+            if isinstance(record, Rejection):
+                unusable.append((item, machine, record))
+            else:
+                records.append(record)
+        await self._store.write(_store_telemetry, records, unusable)
+
+    def _read_telemetry(self, item: Received, machine: Machine) -> telemetry_store.Record | Rejection:
+        try:
+            content = read_content(item.event, encrypted=machine.encrypted, key=self._key)
+            if isinstance(content, Rejection):
+                return content
+            return beacons.read(
+                item.event,
+                machine.id,
+                item.received_at,
+                content=content,
+                currency=machine.currency,
+                max_future_s=self._config().nostr.max_future_s,
+            )
+        except Exception:
+            log.exception("telemetry %s of %s cannot be read", item.event.id, machine.id)
+            return _SURPRISE
+
+
+def _land_all(conn: sqlite3.Connection, ready: Sequence[_Ready], now: int) -> list[Landing | Rejection | None]:
+    """One transaction for a batch; None for what was not for this daemon."""
+    return [
+        None if claim is None else land_event(conn, machine.id, _record(item), claim, _rules(machine), now)
+        for item, machine, claim in ready
+    ]
+
+
+def _store_telemetry(
+    conn: sqlite3.Connection,
+    records: Sequence[telemetry_store.Record],
+    unusable: Sequence[tuple[Received, Machine, Rejection]],
+) -> None:
+    telemetry_store.store_batch(conn, records)
+    for item, machine, rejection in unusable:
+        quarantine.add(
+            conn,
+            event_id=item.event.id,
+            machine_id=machine.id,
+            kind=item.event.kind,
+            rejection=rejection,
+            created_at=item.event.created_at,
+            received_at=item.received_at,
+            relay_url=item.relay_url,
+            raw=item.raw,
+        )
+
+
+def _record(item: Received) -> EventRecord:
+    return EventRecord(item.event.id, item.event.created_at, item.received_at, item.relay_url, item.raw)
+
+
+def _rules(machine: Machine) -> Rules:
+    return Rules(machine_active=machine.active, payouts_since=machine.payouts_since)
+
+
+def _report_landing(item: Received, machine: Machine, outcome: Landing | Rejection | None) -> None:
+    event_id = item.event.id
+    settlement_id = outcome.settlement_id if isinstance(outcome, Landing) else None
+    with about(settlement=settlement_id, machine=machine.id, event=event_id):
+        if isinstance(outcome, Rejection):
+            log.warning("event %s of %s is in quarantine: %s", event_id, machine.id, outcome.detail)
+        elif outcome is not None and outcome.result is LandingResult.LANDED:
+            log.info("settlement %s of %s: landed from event %s", settlement_id, machine.id, event_id)
+        elif outcome is not None and outcome.result is not LandingResult.DUPLICATE:
+            log.info("settlement %s of %s: %s event %s", settlement_id, machine.id, outcome.result, event_id)

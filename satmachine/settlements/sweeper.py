@@ -1,0 +1,162 @@
+"""When each machine's wallet is read (SPEC section 6.3): at start, then at intervals, and never all of them at once.
+
+A sweep costs LNbits three requests. So there is a limit for the whole fleet, `reconcile.sweeps_per_minute`: a small
+fleet is swept every `reconcile.interval_s`, one of thousands takes as long as it takes (docs/scale.md). A machine with something to
+pay does not wait for its turn, because it pays nothing before its first sweep.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import anyio
+from anyio.abc import TaskGroup
+
+from satmachine.config import Config, Machine
+from satmachine.errors import ConfigError, StoreError, WalletError
+from satmachine.nostr.pace import TokenBucket
+from satmachine.settlements.reconcile import Reconciler
+from satmachine.store import legs, wallets
+from satmachine.store.database import Store
+
+log = logging.getLogger(__name__)
+
+#: Machines whose wallets are swept at the same time.
+SWEEPS_AT_ONCE = 4
+#: So many machines are swept without delay after a start.
+SWEEPS_BURST = 200
+#: A sweep that failed is tried again after this long, doubling up to the usual interval.
+FIRST_RESWEEP_S = 5.0
+#: How often it is looked who is due.
+LOOK_EVERY_S = 1.0
+
+
+@dataclass(slots=True)
+class Turn:
+    """When a machine's wallet is swept next (on anyio's clock); `failures` in a row make it wait longer."""
+
+    due_at: float
+    failures: int = 0
+    taken: bool = False
+
+
+class Sweeper:
+    """`config` gives the configuration in force, `now` Unix seconds; `swept` is told of a machine after each sweep."""
+
+    def __init__(
+        self,
+        reconciler: Reconciler,
+        store: Store,
+        config: Callable[[], Config],
+        now: Callable[[], int],
+        *,
+        swept: Callable[[str], None],
+    ) -> None:
+        self._reconciler = reconciler
+        self._store = store
+        self._config = config
+        self._now = now
+        self._swept = swept
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        self._limiter = anyio.CapacityLimiter(SWEEPS_AT_ONCE)
+        self._budget = TokenBucket.full(SWEEPS_BURST, 0, anyio.current_time())
+        self._turns: dict[str, Turn] = {}
+        self._queue: list[tuple[float, str]] = []
+        self._unswept: set[str] = set()
+        known: Config | None = None
+        async with anyio.create_task_group() as group:
+            while True:
+                config = self._config()
+                if config is not known:
+                    self._admit(config)
+                    known = config
+                await self._start_urgent(group)
+                self._start_due(group)
+                await anyio.sleep(LOOK_EVERY_S)
+
+    def _admit(self, config: Config) -> None:
+        """Give a turn to machines that have none, and forget those that are gone."""
+        self._budget.per_s = config.reconcile.sweeps_per_minute / 60
+        present = {machine.id for machine in config.machines}
+        now = anyio.current_time()
+        for machine in config.machines:
+            if machine.id not in self._turns:
+                self._turns[machine.id] = Turn(now)
+                self._unswept.add(machine.id)
+                heapq.heappush(self._queue, (now, machine.id))
+        for machine_id in self._turns.keys() - present:
+            del self._turns[machine_id]
+        self._unswept &= present
+
+    async def _start_urgent(self, group: TaskGroup) -> None:
+        """Machines that were not swept yet, but have something to pay."""
+        if not self._unswept:
+            return
+        try:
+            waiting = await self._store.read(legs.machines_with_open_legs)
+        except StoreError:
+            return  # the next look is a second away
+        now = anyio.current_time()
+        for machine_id in sorted(waiting & self._unswept):
+            turn = self._turns[machine_id]
+            if turn.due_at <= now and not turn.taken:
+                self._start(group, machine_id, turn)
+
+    def _start_due(self, group: TaskGroup) -> None:
+        now = anyio.current_time()
+        while self._queue and self._queue[0][0] <= now and self._budget.allows(now):
+            _, machine_id = heapq.heappop(self._queue)
+            turn = self._turns.get(machine_id)
+            # A turn that was taken or put off meanwhile comes back to the queue when it ends.
+            if turn is not None and turn.due_at <= now and not turn.taken:
+                self._budget.charge()
+                self._start(group, machine_id, turn)
+
+    def _start(self, group: TaskGroup, machine_id: str, turn: Turn) -> None:
+        turn.taken = True
+        group.start_soon(self._sweep_one, machine_id, turn)
+
+    async def _sweep_one(self, machine_id: str, turn: Turn) -> None:
+        async with self._limiter:
+            machine = self._config().machine(machine_id)
+            done = machine is not None and await self._try_sweep(machine)
+        interval_s = float(self._config().reconcile.interval_s)
+        wait_s = interval_s if done else min(FIRST_RESWEEP_S * 2 ** min(turn.failures, 16), interval_s)
+        turn.failures = 0 if done else turn.failures + 1
+        if done:
+            self._unswept.discard(machine_id)
+            self._swept(machine_id)
+        turn.due_at = anyio.current_time() + wait_s
+        turn.taken = False
+        if machine_id in self._turns:
+            heapq.heappush(self._queue, (turn.due_at, machine_id))
+
+    async def _try_sweep(self, machine: Machine) -> bool:
+        try:
+            sweep = await self._reconciler.sweep(machine)
+        except (WalletError, ConfigError) as error:
+            return await self._note_failure(machine, error)
+        except StoreError as error:
+            log.error("machine %s: sweep not recorded: %s", machine.id, error)  # noqa: TRY400 - the message says it all
+            return False
+        except Exception:
+            log.exception("machine %s: its sweep ended with a surprise; the other machines go on", machine.id)
+            return False
+        if sweep.safe_mode is not None:
+            log.critical("machine %s is in safe mode, nothing is paid: %s", machine.id, sweep.safe_mode)
+        return True
+
+    async def _note_failure(self, machine: Machine, error: Exception) -> bool:
+        try:
+            new = await self._store.write(wallets.failed, machine.id, error=str(error), now=self._now())
+        except StoreError as store_error:
+            log.error("machine %s: sweep not recorded: %s", machine.id, store_error)  # noqa: TRY400
+            return False
+        if new:
+            log.error("machine %s: its wallet cannot be used: %s", machine.id, error)
+        return False
