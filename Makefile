@@ -11,7 +11,7 @@ PIP_PROGRESS = /^Collecting/ { printf "\r  %d packages fetched", ++n; fflush() }
                /^ERROR|^error|^  ERROR|HASHES/ { print } END { print "" }
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types unit test-compat chaos fuzz docs man format lock clean
+.PHONY: help install demo test lint types unit test-compat chaos fuzz bench docs man format lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ fuzz: install  ## let a fuzzer loose on everything that strangers send; RUNS=100
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r fuzz/requirements.txt || \
 		{ echo "The fuzzer, atheris, has no package for this Python or system (it has for Python 3.11 to 3.13 on Linux x86_64)."; exit 1; }
 	@$(BIN)/python -m fuzz.campaign --runs $(or $(RUNS),100000) $(TARGETS)
+
+bench: install  ## measure it, beside others: ONLY="ingest fleet .."; the last results are in bench/RESULTS.md
+	@$(BIN)/python -m bench $(ONLY)
 
 docs: install  ## renew docs/commands.md from the commands themselves
 	@$(BIN)/python -m satmachine.cli.manual docs/commands.md

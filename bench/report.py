@@ -57,9 +57,12 @@ COLUMNS = ("", "measured", "ratio", "target", "met")
 
 
 def show(section: Section, console: Console) -> None:
-    table = Table(*COLUMNS, title=section.title, title_justify="left", caption=section.about, caption_justify="left")
-    for figure in section.figures:
-        table.add_row(*figure.cells(), style="bold red" if figure.met is False else "")
+    table = Table(title=section.title, title_justify="left", caption=section.about, caption_justify="left")
+    columns, rows = _filled(section)
+    for column in columns:
+        table.add_column(column, ratio=None if column else 1)
+    for row, figure in zip(rows, section.figures, strict=True):
+        table.add_row(*row, style="bold red" if figure.met is False else "")
     console.print(table)
     for note in section.notes:
         console.print(note, markup=False, highlight=False)
@@ -96,9 +99,17 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
     return f"{statistics.median(values):.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
 
 
+def _filled(section: Section) -> tuple[list[str], list[list[str]]]:
+    """The columns in which anything stands, and the rows."""
+    cells = [figure.cells() for figure in section.figures]
+    used = [at for at in range(len(COLUMNS)) if at == 0 or any(row[at] for row in cells)]
+    return [COLUMNS[at] for at in used], [[row[at] for at in used] for row in cells]
+
+
 def _markdown(section: Section) -> str:
-    rows = ["| " + " | ".join(COLUMNS) + " |", "|---|---|---|---|---|"]
-    rows += ["| " + " | ".join(figure.cells()) + " |" for figure in section.figures]
+    columns, cells = _filled(section)
+    rows = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    rows += ["| " + " | ".join(row) + " |" for row in cells]
     when = f"{datetime.now(UTC):%Y-%m-%d}; {machine()}."
     return "\n".join([when, section.about, "", *rows, *(f"\n{note}" for note in section.notes)])
 

@@ -1,20 +1,13 @@
 """Telemetry over 5 million log rows of 1,000 machines: the present, one machine's day, and the retention of a day.
 
-    .venv/bin/python bench/telemetry.py [--rows N] [--machines N] [--runs N] [--dir FOLDER]
-
-Builds a database of its own (about 1 GB at 5 million rows) with satmachine's functions, prints a table, and deletes it.
-Targets: 10 ms for the latest state, 20 ms for a machine's day, 100 ms for the longest hold of the writer.
+Builds a database of its own (about 1.5 GB at 5 million rows) with satmachine's functions, and deletes it.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
-import os
 import sqlite3
-import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -23,12 +16,14 @@ from pathlib import Path
 
 import anyio
 
+from bench.report import Figure, Section, median
 from satmachine.store import telemetry
 from satmachine.store.database import Store, atomic, connect, open_store, prepare
 from satmachine.telemetry import retention
 from satmachine.telemetry.beacons import BeaconRecord
 from satmachine.telemetry.parse import Fields, parse_beacon
 
+ROWS, MACHINES, RUNS = 5_000_000, 1_000, 5
 DAYS = 90
 DAY_S = 86_400
 BATCH = 500
@@ -40,18 +35,24 @@ CASH_DAY = "SELECT at, cash_left FROM cash_over_time WHERE machine_id = ? AND at
 LOG_DAY = "SELECT * FROM dca_telemetry_log WHERE machine_id = ? AND created_at >= ? AND created_at < ?"
 
 
-def main() -> int:
-    args = _arguments()
-    with tempfile.TemporaryDirectory(prefix="satmachine-bench-", dir=args.dir) as folder:
+def run(quick: bool, say: Callable[[str], None]) -> list[Section]:
+    rows, machines, runs = (20_000, 20, 2) if quick else (ROWS, MACHINES, RUNS)
+    with tempfile.TemporaryDirectory(prefix="satmachine-bench-") as folder:
         path = Path(folder) / "bench.db"
         now = int(time.time())
-        insert_per_s = build(path, args.rows, args.machines, now)
-        print(f"{args.rows:,} beacons of {args.machines:,} machines over {DAYS} days, {os.cpu_count()} cores")
-        print(f"SQLite {sqlite3.sqlite_version}, {path.stat().st_size / 2**20:,.0f} MiB")
-        print(f"store_batch, {BATCH} beacons of {BATCH} machines a transaction: {insert_per_s:,.0f} beacons/s\n")
-        print(f"{'':<52}{'best':>10}{'median':>11}{'worst':>11}{'target':>10}")
-        kept = [*queries(path, args.machines, args.runs, now), *anyio.run(retention_of_days, path, args.runs, now)]
-    return 0 if all(kept) else 1
+        say(f"building {rows:,} rows")
+        insert_per_s = build(path, rows, machines, now)
+        figures = [Figure(f"store_batch, {BATCH} beacons of {BATCH} machines a transaction", f"{insert_per_s:,.0f}/s")]
+        say("queries")
+        figures += queries(path, machines, runs, now)
+        say("retention")
+        figures += anyio.run(retention_of_days, path, runs, now)
+        size_mib = path.stat().st_size / 2**20
+    about = (
+        f"{rows:,} beacons of {machines:,} machines over {DAYS} days, {size_mib:,.0f} MiB. Medians of {runs} runs "
+        "(lowest-highest); for what holds the writer the longest counts."
+    )
+    return [Section("Telemetry", about, figures)]
 
 
 # --- building
@@ -150,12 +151,12 @@ def content(number: int) -> str:
 # --- measuring
 
 
-def queries(path: Path, machines: int, runs: int, now: int) -> Iterator[bool]:
+def queries(path: Path, machines: int, runs: int, now: int) -> Iterator[Figure]:
     conn = connect(path, read_only=True)
     day = (now - 30 * DAY_S, now - 29 * DAY_S)
     for title, sql, per_machine, target_ms in (
-        ("latest state of every machine (telemetry_latest)", LATEST, False, 10),
-        ("who is online (telemetry_online)", ONLINE, False, 10),
+        ("latest state of every machine (telemetry_latest)", LATEST, False, 20),
+        ("who is online (telemetry_online)", ONLINE, False, 20),
         ("one machine's day, cash (cash_over_time)", CASH_DAY, True, 20),
         ("one machine's day, every beacon (the log)", LOG_DAY, True, 20),
     ):
@@ -164,11 +165,11 @@ def queries(path: Path, machines: int, runs: int, now: int) -> Iterator[bool]:
             params = (machine_id(run * 37 % machines), *day) if per_machine else ()
             assert conn.execute(sql, params).fetchall()
 
-        yield report(title, [timed(once, run) for run in range(runs)], target_ms)
+        yield figure(title, [timed(once, run) for run in range(runs)], target_ms)
     conn.close()
 
 
-async def retention_of_days(path: Path, runs: int, now: int) -> list[bool]:
+async def retention_of_days(path: Path, runs: int, now: int) -> list[Figure]:
     """Delete the oldest day, several times over; how long each transaction keeps the writer."""
     holds: dict[str, list[float]] = {"expire_step": [], "reclaim_step": []}
     days: list[float] = []
@@ -180,11 +181,10 @@ async def retention_of_days(path: Path, runs: int, now: int) -> list[bool]:
             deleted, _ = await retention.tidy(watched, now - (DAYS - 1 - run) * DAY_S)  # type: ignore[arg-type]
             rows += deleted
             days.append((time.perf_counter() - started) * 1000)
-    print(f"\nretention: {rows:,} rows in {sum(map(len, holds.values())):,} steps over {runs} days")
     return [
-        report("retention of one day, with its pauses", days, None),
-        report("one step of deleting holds the writer", holds["expire_step"], 100),
-        report("one step of giving space back holds the writer", holds["reclaim_step"], 100),
+        figure(f"retention of one day ({rows // runs:,} rows), with its pauses", days, None),
+        figure("one step of deleting holds the writer", holds["expire_step"], 100, worst=True),
+        figure("one step of giving space back holds the writer", holds["reclaim_step"], 100, worst=True),
     ]
 
 
@@ -208,22 +208,12 @@ def timed(fn: Callable[[int], None], run: int) -> float:
     return (time.perf_counter() - started) * 1000
 
 
-def report(title: str, times_ms: list[float], target_ms: float | None) -> bool:
-    """Print a line. A target for the writer counts for the worst step, the others for the median."""
-    best, median, worst = min(times_ms), statistics.median(times_ms), max(times_ms)
-    target = "" if target_ms is None else f"< {target_ms:g} ms"
-    print(f"{title:<52}{best:>7.1f} ms{median:>8.1f} ms{worst:>8.1f} ms{target:>10}")
-    return target_ms is None or (worst if "writer" in title else median) < target_ms
-
-
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=5_000_000)
-    parser.add_argument("--machines", type=int, default=1_000)
-    parser.add_argument("--runs", type=int, default=9)
-    parser.add_argument("--dir", help="where the temporary files go (default: the system's place)")
-    return parser.parse_args()
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def figure(title: str, times_ms: list[float], target_ms: float | None, *, worst: bool = False) -> Figure:
+    """`worst`: the target counts for the longest, not the median."""
+    if not times_ms:
+        return Figure(title, "not needed")
+    value = f"{median(times_ms):.1f} ms ({min(times_ms):.1f}-{max(times_ms):.1f})"
+    if target_ms is None:
+        return Figure(title, value)
+    counts = max(times_ms) if worst else median(times_ms)
+    return Figure(title, value, target=f"< {target_ms:g} ms", met=counts < target_ms)

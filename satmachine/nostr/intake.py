@@ -15,6 +15,7 @@ from satmachine.nostr.limits import Limits
 from satmachine.nostr.messages import scan_event_id
 from satmachine.nostr.pace import BucketPerAuthor
 from satmachine.nostr.seen import SeenIds
+from satmachine.nostr.wire import Octets
 
 
 class Dropped(StrEnum):
@@ -44,7 +45,7 @@ class Intake:
     async def room(self) -> None:
         await self._settlements.room()
 
-    def is_duplicate(self, frame: bytes) -> bool:
+    def is_duplicate(self, frame: Octets) -> bool:
         """Before parsing, from the raw frame; see `scan_event_id` for what this may not be used for."""
         event_id = scan_event_id(frame)
         return event_id is not None and event_id in self.seen

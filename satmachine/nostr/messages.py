@@ -86,7 +86,7 @@ class Filter:
         return wanted if self.since is None else {**wanted, "since": self.since}
 
 
-def parse_message(frame: bytes | str) -> RelayMessage | Fault:
+def parse_message(frame: bytes | bytearray | str) -> RelayMessage | Fault:
     """One message of a relay."""
     try:
         parts = orjson.loads(frame)
@@ -102,7 +102,7 @@ def parse_message(frame: bytes | str) -> RelayMessage | Fault:
     return _parse_control(verb, parts[1:])
 
 
-def scan_event_id(frame: bytes | str) -> bytes | None:
+def scan_event_id(frame: bytes | bytearray | str) -> bytes | None:
     """What looks like the id of the event (its 32 octets) in an EVENT frame, found without parsing; None: parse it.
 
     For one purpose only: to drop an event that was taken before, at a tenth of the cost. The answer

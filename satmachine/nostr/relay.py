@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import anyio
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
 from satmachine.nostr.health import RelayHealth, RelayState, printable
@@ -21,6 +21,7 @@ from satmachine.nostr.limits import Limits
 from satmachine.nostr.pace import Backoff
 from satmachine.nostr.session import Ended, Session
 from satmachine.nostr.subscriptions import Shape, Subscriptions
+from satmachine.nostr.wire import Wire
 
 log = logging.getLogger(__name__)
 # The library logs every lost connection with a traceback; we say the same in one line.
@@ -107,7 +108,7 @@ class Relay:
             self._last_problem = ""
         return ended
 
-    async def _talk(self, socket: ClientConnection) -> Ended:
+    async def _talk(self, socket: Wire) -> Ended:
         since = self._newest_settlement_at
         if since is not None:
             since = max(0, min(since, int(self._clock())) - self._limits.since_overlap_s)
@@ -154,7 +155,7 @@ class Relay:
 
 
 @asynccontextmanager
-async def _connection(url: str, limits: Limits) -> AsyncIterator[ClientConnection]:
+async def _connection(url: str, limits: Limits) -> AsyncIterator[Wire]:
     """A websocket that is closed on the way out, within `close_timeout_s`, even when we are cancelled."""
     socket = await connect(
         url,
@@ -166,7 +167,9 @@ async def _connection(url: str, limits: Limits) -> AsyncIterator[ClientConnectio
         ping_timeout=limits.ping_timeout_s,
         max_size=limits.max_message_bytes,
         logger=_wire_log,
+        create_connection=Wire,
     )
+    assert isinstance(socket, Wire)
     try:
         yield socket
     finally:

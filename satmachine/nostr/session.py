@@ -1,7 +1,8 @@
 """One connection to a relay, from the first REQ to its end (I/O: a websocket, the log).
 
-Frames are worked off inline in the receive loop, without a queue or a task switch per event. A second task
-sends, so that a relay that does not read cannot keep us from hearing what it says.
+Frames are worked off where they arrive, without a queue or a task switch per event; what the socket hands over at once
+(up to 256 KiB) is some 30 ms of verifications, then others have their turn. A task of its own sends, so that a relay
+that does not read cannot keep us from hearing what it says.
 
 Nothing that a relay sends raises out of here. What it does wrong is counted by `Fault`; whoever does so
 faster than the budget allows is disconnected.
@@ -15,8 +16,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import anyio
-import anyio.lowlevel
-from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from satmachine.nostr.event import AUTH_KIND, SETTLEMENT_KIND, Event, Fault, sign
@@ -36,11 +35,10 @@ from satmachine.nostr.messages import (
 )
 from satmachine.nostr.pace import TokenBucket
 from satmachine.nostr.subscriptions import Subscriptions
+from satmachine.nostr.wire import Octets, Wire
 
 log = logging.getLogger(__name__)
 
-# After so many frames the others get a turn: some 4 ms of verifications.
-FRAMES_PER_TURN = 64
 # Nothing we ever have to say is longer; a relay that provokes more is not served.
 MAX_OUTBOX = 1_000
 
@@ -58,7 +56,7 @@ class Session:
 
     def __init__(
         self,
-        socket: ClientConnection,
+        socket: Wire,
         *,
         health: RelayHealth,
         authors: frozenset[str],
@@ -83,6 +81,8 @@ class Session:
         self._outbox: deque[str] = deque()
         self._wake_sender = anyio.Event()
         self._ended: Ended | None = None
+        self._receiving = anyio.CancelScope()
+        self._held_back = anyio.Event()
         self._budget = TokenBucket.full(limits.fault_burst, limits.faults_per_s, anyio.current_time())
 
     def set_authors(self, authors: frozenset[str]) -> None:
@@ -95,28 +95,33 @@ class Session:
         self._health.last_connected_at = int(self._clock())
         self._health.enter(RelayState.CONNECTED, self._clock())
         self.set_authors(self._authors)
+        self._socket.on_message = self._take
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._keep_sending)
+            tasks.start_soon(self._keep_pace)
             ended = await self._keep_receiving()
             tasks.cancel_scope.cancel()
         return ended
 
     async def _keep_receiving(self) -> Ended:
-        frames = 0
+        """Until the connection ends. Most messages come by `_take` directly; here, those in several frames."""
         try:
-            while self._ended is None:
-                # Octets, not text: bad UTF-8 is then a fault of one frame and not the end of the connection.
-                self._process(await self._socket.recv(decode=False))
-                if self._intake.must_wait:
-                    await self._intake.room()
-                frames += 1
-                if frames == FRAMES_PER_TURN:
-                    # recv() does not suspend while frames are waiting, so a flood would starve the others.
-                    frames = 0
-                    await anyio.lowlevel.checkpoint()
+            with self._receiving:
+                while self._ended is None:
+                    # Octets, not text: bad UTF-8 is then a fault of one frame and not the end of the connection.
+                    self._take(await self._socket.recv(decode=False))
         except ConnectionClosed as error:
             return self._ended or Ended(f"connection lost: {printable(str(error))}")
+        assert self._ended is not None, "receiving ends by `_end` only"
         return self._ended
+
+    async def _keep_pace(self) -> None:
+        """Read no further while there is no room for settlements."""
+        while True:
+            await self._held_back.wait()
+            await self._intake.room()
+            self._held_back = anyio.Event()
+            self._socket.transport.resume_reading()
 
     async def _keep_sending(self) -> None:
         """Send what is in the outbox, and ask again for what is due."""
@@ -136,10 +141,23 @@ class Session:
         self._outbox.extend(texts)
         if len(self._outbox) > MAX_OUTBOX:
             self._outbox.clear()
-            self._ended = Ended("the relay asks for more than we are ready to send", flooded=True)
+            self._end(Ended("the relay asks for more than we are ready to send", flooded=True))
         self._wake_sender.set()
 
-    def _process(self, frame: bytes) -> None:
+    def _end(self, ended: Ended) -> None:
+        self._ended = self._ended or ended
+        self._receiving.cancel()
+
+    def _take(self, frame: Octets) -> None:
+        """A message as it arrives. What has been read already is worked off even when there is no more room."""
+        if self._ended is not None:
+            return
+        self._process(frame)
+        if self._intake.must_wait:
+            self._socket.transport.pause_reading()
+            self._held_back.set()
+
+    def _process(self, frame: Octets) -> None:
         if len(frame) > self._limits.max_event_bytes:
             self._fault(Fault.TOO_BIG)
         elif self._intake.is_duplicate(frame):
@@ -222,7 +240,7 @@ class Session:
             self._health.error = ""
             self._send(self._subscriptions.on_authenticated())
         else:
-            self._ended = Ended(f"authentication refused: {printable(message.text)}")
+            self._end(Ended(f"authentication refused: {printable(message.text)}"))
 
     def _update_state(self) -> None:
         if not self._subscriptions.complete:
@@ -246,4 +264,4 @@ class Session:
 
     def _charge(self, what: str) -> None:
         if not self._budget.spend(anyio.current_time()):
-            self._ended = Ended(f"too many {what}; disconnected", flooded=True)
+            self._end(Ended(f"too many {what}; disconnected", flooded=True))

@@ -1,8 +1,8 @@
 """When each machine's wallet is read (SPEC section 6.3): at start, then at intervals, and never all of them at once.
 
 A sweep costs LNbits three requests. So there is a limit for the whole fleet, `reconcile.sweeps_per_minute`: a small
-fleet is swept every `reconcile.interval_s`, one of thousands takes as long as it takes (docs/scale.md). A machine with something to
-pay does not wait for its turn, because it pays nothing before its first sweep.
+fleet is swept every `reconcile.interval_s`, one of thousands takes as long as it takes (docs/scale.md). A machine with
+something to pay does not wait for its turn, because it pays nothing before its first sweep.
 """
 
 from __future__ import annotations
