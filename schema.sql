@@ -1,4 +1,4 @@
--- satmachine: the whole database, as a new file gets it. Version 1.
+-- satmachine: the whole database, as a new file gets it. Version 2.
 --
 -- Conventions
 --   .._sats     INTEGER  satoshis
@@ -9,7 +9,7 @@
 -- No binary floating point is stored anywhere. No secret is stored anywhere: payees that need a key are
 -- described by where the key is kept.
 --
--- Later versions are numbered files in satmachine/store/migrations.
+-- What each version has changed stands in satmachine/store/migrations, for databases that are older.
 
 -- ---------------------------------------------------------------------------------------------------------
 -- The daemon's own state
@@ -158,6 +158,7 @@ CREATE TABLE dca_wallets (
     last_sweep_at   INTEGER,
     safe_mode       TEXT                                -- why this machine pays nothing until a person has reconciled it
 ) STRICT;
+CREATE INDEX dca_wallets_wallet ON dca_wallets (wallet_id) WHERE wallet_id IS NOT NULL;
 
 -- Incoming payments that belong to no settlement: top-ups, or sales whose split is not known.
 CREATE TABLE dca_unmatched_payments (
@@ -249,6 +250,7 @@ CREATE INDEX dca_settlements_open ON dca_settlements (next_attempt_at) WHERE sta
 CREATE INDEX dca_settlements_machine ON dca_settlements (machine_id, occurred_at);
 CREATE INDEX dca_settlements_time ON dca_settlements (occurred_at);
 CREATE INDEX dca_settlements_status ON dca_settlements (status) WHERE status NOT IN ('processed', 'partial', 'refunded');
+CREATE INDEX dca_settlements_rare ON dca_settlements (status, occurred_at) WHERE status IN ('partial', 'refunded');
 
 CREATE TRIGGER dca_settlements_keep_notes BEFORE UPDATE OF notes ON dca_settlements
 WHEN NEW.notes IS NOT OLD.notes AND substr(NEW.notes, -length(OLD.notes)) IS NOT OLD.notes AND OLD.notes <> ''
@@ -344,6 +346,9 @@ CREATE INDEX dca_payments_status ON dca_payments (status) WHERE status NOT IN ('
 CREATE INDEX dca_payments_client ON dca_payments (client_id, effective_at) WHERE client_id IS NOT NULL;
 CREATE INDEX dca_payments_machine ON dca_payments (machine_id, planned_at);
 CREATE INDEX dca_payments_planned ON dca_payments (planned_at);
+CREATE INDEX dca_payments_rare_status ON dca_payments (status, planned_at) WHERE status IN ('skipped', 'voided');
+CREATE INDEX dca_payments_rare_type ON dca_payments (leg_type, planned_at)
+    WHERE leg_type IN ('settlement', 'autoforward', 'refund');
 
 CREATE TRIGGER dca_payments_keep_amount
 BEFORE UPDATE OF amount_sats, fiat_amount_minor, effective_at, settlement_id, machine_id, leg_key, leg_type, client_id
@@ -429,6 +434,7 @@ CREATE TABLE dca_deposits (
 ) STRICT;
 CREATE INDEX dca_deposits_client ON dca_deposits (client_id, decided_at);
 CREATE INDEX dca_deposits_machine ON dca_deposits (machine_id, recorded_at);
+CREATE INDEX dca_deposits_time ON dca_deposits (recorded_at);
 CREATE TRIGGER dca_deposits_no_update BEFORE UPDATE ON dca_deposits WHEN OLD.status <> 'pending'
 BEGIN SELECT RAISE(ABORT, 'a confirmed or rejected deposit is an audit record: it never changes'); END;
 CREATE TRIGGER dca_deposits_no_delete BEFORE DELETE ON dca_deposits WHEN OLD.status <> 'pending'
@@ -537,6 +543,7 @@ CREATE INDEX audit_log_at ON audit_log (at);
 CREATE INDEX audit_log_actor ON audit_log (actor, at);
 CREATE INDEX audit_log_action ON audit_log (action, at);
 CREATE INDEX audit_log_subject ON audit_log (subject, at);
+CREATE INDEX audit_log_machine ON audit_log (machine_id, at);
 CREATE TRIGGER audit_log_no_update BEFORE UPDATE ON audit_log
 BEGIN SELECT RAISE(ABORT, 'audit_log is append-only'); END;
 CREATE TRIGGER audit_log_no_delete BEFORE DELETE ON audit_log

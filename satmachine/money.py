@@ -118,8 +118,7 @@ def fiat_to_minor(amount: Decimal, currency: str) -> int:
 
 def minor_to_fiat(amount_minor: int, currency: str) -> Decimal:
     """Minor units to major units, with the currency's usual number of decimals (`1050, GTQ -> 10.50`)."""
-    with localcontext(_EXACT):
-        return Decimal(amount_minor).scaleb(-minor_digits(currency))
+    return Decimal(amount_minor).scaleb(-minor_digits(currency), _EXACT)
 
 
 def minor_digits(currency: str) -> int:

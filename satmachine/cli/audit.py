@@ -142,17 +142,17 @@ def log(
             before_id=before,
             limit=limit,
         )
-        rows, more = audit_log.find(books.conn, books.scope, wanted)
+        page = audit_log.find(books.conn, books.scope, wanted)
     emit_table(
-        rows,
+        page.rows,
         _LOG_COLUMNS,
         json=as_json,
         csv=as_csv,
         title="Audit log",
         empty="Nothing was changed like that.",
         tz=books.tz,
-        keys=audit_log.COLUMNS,
-        more=more_hint(reports.Page(rows, audit_log.COLUMNS, more)),
+        keys=page.keys,
+        more=more_hint(page),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -11,10 +11,12 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from satmachine.cli.common import (
+    DEFAULT_LIMIT,
     AsCsv,
     AsJson,
     Books,
     DryRun,
+    Shown,
     Since,
     Until,
     Yes,
@@ -25,6 +27,7 @@ from satmachine.cli.common import (
 )
 from satmachine.cli.output import (
     Column,
+    as_row,
     emit_record,
     emit_table,
     format_fiat,
@@ -180,6 +183,7 @@ def list_(
     person: Person = None,
     status: Annotated[str | None, typer.Option(help="active, paused or removed.")] = None,
     removed: Annotated[bool, typer.Option("--removed", help="Those that were removed too.")] = False,
+    limit: Shown = DEFAULT_LIMIT,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
@@ -196,14 +200,20 @@ def list_(
     with open_books(ctx) as books:
         books.require_machine(machine)
         found = clients.find(
-            books.conn, machine=machine, person=person, status=status, removed=removed, operator=books.scope
+            books.conn,
+            machine=machine,
+            person=person,
+            status=status,
+            removed=removed,
+            operator=books.scope,
+            limit=None if as_json or as_csv else limit + 1,
         )
         amounts = balances.find(books.conn, machine=machine, person=person, removed=True, operator=books.scope)
         by_id = {balance.client_id: balance for balance in amounts}
         rows = [_row(client, by_id[client.id]) for client in found]
         keys = [name for name in Client.__dataclass_fields__ if name != "operator_id"]
         keys += [column.key for column in _AMOUNTS]
-        emit_table(rows, _COLUMNS, json=as_json, csv=as_csv, tz=books.tz, keys=keys, empty="No clients.")
+        emit_table(rows, _COLUMNS, json=as_json, csv=as_csv, tz=books.tz, keys=keys, empty="No clients.", first=limit)
 
 
 @app.command("show")
@@ -307,6 +317,7 @@ def balance(
     as_of: Annotated[
         str | None, typer.Option(metavar="WHEN", help="As it was then: 2026-11-22T10:00, or a date for its end.")
     ] = None,
+    limit: Shown = DEFAULT_LIMIT,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
@@ -331,12 +342,14 @@ def balance(
             as_of=_as_of(books, as_of),
             operator=books.scope,
         )
-        rows = [asdict(entry) | {"available_minor": entry.available_minor} for entry in found]
+        rows = [as_row(entry) | {"available_minor": entry.available_minor} for entry in found]
         keys = [*Balance.__dataclass_fields__, "available_minor"]
         if as_json and client_id is not None:
             print_json(to_json(rows[0]))
             return
-        emit_table(rows, _BALANCE_COLUMNS, json=as_json, csv=as_csv, tz=books.tz, keys=keys, empty="No clients.")
+        emit_table(
+            rows, _BALANCE_COLUMNS, json=as_json, csv=as_csv, tz=books.tz, keys=keys, empty="No clients.", first=limit
+        )
 
 
 @app.command("settle")
@@ -397,10 +410,13 @@ def statement(
     person: Person = None,
     since: Since = None,
     until: Until = None,
+    limit: Shown = DEFAULT_LIMIT,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
     """Show a client's deposits and purchases with the running balance, average cost and totals.
+
+    Of more lines than --limit, people see the latest; the totals are those of the whole time.
 
     Examples:
 
@@ -429,7 +445,7 @@ def statement(
             emit_table(rows, _LINE_COLUMNS, csv=True, keys=_LINE_KEYS)
         else:
             for client, entry in made:
-                _show_statement(books, client, entry)
+                _show_statement(books, client, entry, limit)
 
 
 # --- what was typed
@@ -457,7 +473,7 @@ def _as_of(books: Books, text: str | None) -> int | None:
 
 
 def _row(client: Client, amounts: Balance) -> dict[str, Any]:
-    row = asdict(client)
+    row = as_row(client)
     del row["operator_id"]
     if client.payee_kind == "lnurl":  # the code itself may be a key to somebody's account
         row["payee"] = describe_payee(client.payee_kind, client.payee)
@@ -552,10 +568,13 @@ def _statement_json(client: Client, made: Statement, since: int | None, until: i
     }
 
 
-def _show_statement(books: Books, client: Client, made: Statement) -> None:
+def _show_statement(books: Books, client: Client, made: Statement, limit: int) -> None:
     title = f"Statement of {client.person}: client {client.id}, {client.label} at {client.machine_id}"
     empty = f"{title}\nNothing happened in this time."
-    emit_table(_line_rows(client, made), _LINE_COLUMNS, tz=books.tz, title=title, empty=empty)
+    latest = replace(made, lines=made.lines[-limit:])
+    if hidden := len(made.lines) - len(latest.lines):
+        title += f" (the latest lines; {hidden} came before, show them with --limit)"
+    emit_table(_line_rows(client, latest), _LINE_COLUMNS, tz=books.tz, title=title, empty=empty)
     fields = (
         Column("opening_minor", "balance before"),
         Column("deposited_minor", "deposited"),

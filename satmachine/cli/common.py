@@ -14,13 +14,14 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from satmachine.cli.options import Options
 from satmachine.errors import NotFound, Refused
 from satmachine.store import intents, reports
 from satmachine.store.database import atomic, connect, daemon_is_running
@@ -36,6 +37,9 @@ MAX_ID = 2**63 - 1
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV, for spreadsheets.")]
 Limit = Annotated[int, typer.Option(min=1, max=100_000, help="How many rows at the most.")]
+Shown = Annotated[
+    int, typer.Option("--limit", min=1, max=100_000, help="How many rows people see; --json and --csv give all.")
+]
 Before = Annotated[
     int | None, typer.Option(min=1, max=MAX_ID, metavar="ID", help="Go on below this id, the last of a page.")
 ]
@@ -52,18 +56,9 @@ WAIT_S = 10.0
 
 _DEFAULT_CONFIG = "/etc/satmachine/config.toml"
 _POLL_S = 0.1
+_LIST_OF_TABLES = re.compile(r"^\s*\[\[", re.MULTILINE)
 _AGO = re.compile(r"(\d{1,6})\s*([mhdw])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The global options; `ctx.obj` of every command."""
-
-    config_path: Path | None = None
-    operator: str | None = None
-    tz: tzinfo = UTC
-    actor: str | None = None
 
 
 @dataclass(frozen=True)
@@ -138,11 +133,14 @@ def open_books(ctx: typer.Context, *, write: bool = False) -> Iterator[Books]:
 
 
 def database_path(config_path: Path | None) -> Path:
-    """`[database] path` without the 0.3 s that a whole validation takes; a file that is not plain gets it."""
+    """`[database] path` without the 0.3 s that a whole validation takes; a file that is not plain gets it.
+
+    Only what stands before the first operator or machine is read: of these there may be thousands.
+    """
     named = config_path or Path(os.environ.get("SATMACHINE_CONFIG") or _DEFAULT_CONFIG)
     try:
-        with named.open("rb") as file:
-            table = tomllib.load(file).get("database")
+        head = _LIST_OF_TABLES.split(named.read_text("utf-8"), maxsplit=1)[0]
+        table = tomllib.loads(head).get("database")
     except (OSError, ValueError, RecursionError):
         table = None  # The full validation below finds the words for it.
     path = table.get("path") if isinstance(table, dict) else None
@@ -205,25 +203,6 @@ def answer_of(books: Books, intent: Intent) -> str:
     if books.daemon_runs:
         return f"Request {intent.id} is noted; the daemon is busy and carries it out soon."
     return f"Request {intent.id} is noted; it is carried out when the daemon runs."
-
-
-def parse_actor(name: str | None) -> str | None:
-    """A name that fits into notes and the audit log. Raises BadParameter (exit code 2)."""
-    if name is not None and (not name.strip() or not name.isprintable() or len(name) > 64 or set("[]") & set(name)):
-        raise typer.BadParameter("a name of at most 64 characters, without brackets")
-    return name
-
-
-def parse_tz(name: str) -> tzinfo:
-    """A time zone by its IANA name. Raises BadParameter (exit code 2)."""
-    if name.upper() in ("UTC", "Z"):
-        return UTC
-    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise typer.BadParameter(f"{name!r} is no time zone; use a name like America/Guatemala") from None
 
 
 def parse_when(text: str, tz: tzinfo, now: int, *, end: bool = False) -> int:

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from satmachine.cli.common import AsCsv, AsJson, Books, Since, Until, Yes, confirm, open_books
-from satmachine.cli.output import Column, emit_record, emit_table, format_fiat, print_json
+from satmachine.cli.common import (
+    DEFAULT_LIMIT,
+    AsCsv,
+    AsJson,
+    Before,
+    Books,
+    Limit,
+    Since,
+    Until,
+    Yes,
+    confirm,
+    more_hint,
+    open_books,
+)
+from satmachine.cli.output import Column, as_row, emit_record, emit_table, format_fiat, print_json
 from satmachine.models import Deposit
 from satmachine.store import clients, deposits
 from satmachine.store.database import atomic
+from satmachine.store.pages import Page
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -83,6 +96,8 @@ def list_(
     status: Annotated[str | None, typer.Option(help="pending, confirmed or rejected.")] = None,
     since: Since = None,
     until: Until = None,
+    before: Before = None,
+    limit: Limit = DEFAULT_LIMIT,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
@@ -97,6 +112,8 @@ def list_(
     if status not in (None, "pending", "confirmed", "rejected"):
         raise typer.BadParameter("--status must be pending, confirmed or rejected")
     with open_books(ctx) as books:
+        if before is not None:
+            deposits.get(books.conn, before, operator=books.scope)
         found = deposits.find(
             books.conn,
             client_id=client,
@@ -105,10 +122,21 @@ def list_(
             since=books.when(since),
             until=books.when(until, end=True),
             operator=books.scope,
+            before_id=before,
+            limit=limit + 1,
         )
-        rows = [_row(deposit) for deposit in found]
-        keys = [name for name in Deposit.__dataclass_fields__ if name != "operator_id"]
-        emit_table(rows, _COLUMNS, json=as_json, csv=as_csv, tz=books.tz, keys=keys, empty="No deposits.")
+    keys = tuple(name for name in Deposit.__dataclass_fields__ if name != "operator_id")
+    page = Page([_row(deposit) for deposit in found[:limit]], keys, len(found) > limit)
+    emit_table(
+        page.rows,
+        _COLUMNS,
+        json=as_json,
+        csv=as_csv,
+        tz=books.tz,
+        keys=page.keys,
+        empty="No deposits.",
+        more=more_hint(page),
+    )
 
 
 @app.command("show")
@@ -212,7 +240,7 @@ def _amount(text: str, currency: str) -> int:
 
 
 def _row(deposit: Deposit) -> dict[str, object]:
-    row = asdict(deposit)
+    row = as_row(deposit)
     del row["operator_id"]
     return row
 

@@ -28,8 +28,13 @@ def fleet_points(width: int) -> int:
     return 24 if width >= _WIDE else 8
 
 
-def fleet_table(rows: Sequence[Row], points: Mapping[str, Sequence[int | None]], width: int) -> Table:
-    """One line a machine; `points` are its cash in minor units over the last SPAN_S."""
+def fleet_table(
+    rows: Sequence[Row], shown: Sequence[Row], points: Mapping[str, Sequence[int | None]], width: int
+) -> Table:
+    """One line for each machine that is shown, the heading for all `rows`.
+
+    `points` are a machine's cash in minor units over the last SPAN_S.
+    """
     from rich import box
     from rich.table import Table
 
@@ -47,8 +52,11 @@ def fleet_table(rows: Sequence[Row], points: Mapping[str, Sequence[int | None]],
     if wide:
         table.add_column("Status", max_width=16)
         table.add_column("Last error")
-    for row in rows:
+    for row in shown:
         table.add_row(*_cells(row, points[row["machine_id"]], wide=wide))
+    if len(shown) < len(rows):
+        table.caption = f"There are {len(rows) - len(shown)} more; show them with --limit."
+        table.caption_justify = "left"
     return table
 
 

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 import typer
 
 from satmachine.cli import operations
-from satmachine.cli.common import AsCsv, AsJson, Books, open_books
-from satmachine.cli.output import Column, Row, emit_record, emit_table, format_pct, format_sats, print_json, to_json
+from satmachine.cli.common import DEFAULT_LIMIT, AsCsv, AsJson, Books, Shown, open_books
+from satmachine.cli.machine_view import balance, mode
+from satmachine.cli.output import Column, Row, emit_record, emit_table, format_pct, print_json, to_json
 from satmachine.store import reports
 
 app = typer.Typer(no_args_is_help=True, help="The machines, with wallet balance and open work.")
@@ -31,26 +32,6 @@ Examples:
 
     satmachine machines show panajachel-1 --json
 """
-
-
-def mode(row: Row) -> str:
-    """How a machine stands, the gravest first."""
-    if not row["in_config"]:
-        return "dropped"
-    if row["safe_mode"]:
-        return "safe mode"
-    if row["paused"]:
-        return "paused"
-    return "active" if row["active"] else "inactive"
-
-
-def balance(row: Row) -> str:
-    """What the wallet holds, as far as it answers."""
-    if row["checked_at"] is None:
-        return "not asked yet"
-    if row["balance_sats"] is None:
-        return "unreachable"
-    return format_sats(row["balance_sats"]) + ("" if row["reachable"] else " ?")
 
 
 def _open_work(row: Row) -> str:
@@ -119,7 +100,9 @@ _TELEMETRY_FIELDS = (
 
 
 @app.command("list", help=_LIST_HELP)
-def list_machines(ctx: typer.Context, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
+def list_machines(
+    ctx: typer.Context, limit: Shown = DEFAULT_LIMIT, as_json: AsJson = False, as_csv: AsCsv = False
+) -> None:
     """Print the machines of the scope."""
     with open_books(ctx) as books:
         rows = reports.machines(books.conn, books.scope)
@@ -131,6 +114,7 @@ def list_machines(ctx: typer.Context, as_json: AsJson = False, as_csv: AsCsv = F
         title="Machines",
         empty="No machines yet: the daemon takes them from the configuration when it starts.",
         tz=books.tz,
+        first=limit,
     )
 
 

@@ -1,6 +1,7 @@
 """The root of the command line: global options, and a table of nouns (SPEC section 10).
 
-A noun's module is imported when the noun is used, so that `--help` and every read stay quick.
+A noun's module is imported when the noun is used, so that `--help` and every read stay quick. Help is plain text for
+the same reason: to draw it with Rich would take longer than everything else that is done for it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
 from satmachine import __version__
-from satmachine.cli.common import Options, parse_actor, parse_tz
+from satmachine.cli.options import Options, parse_actor, parse_tz
 from satmachine.cli.quick import spare_pydantic
 from satmachine.errors import SatmachineError
 
@@ -80,13 +81,25 @@ def load_noun(name: str) -> Any:
     module, _, attribute = noun.target.partition(":")
     target = getattr(importlib.import_module(module), attribute)
     if isinstance(target, typer.Typer):
+        target.rich_markup_mode = None
+        target.info.cls = Verbs
         command: Any = get_group(target)
     else:
-        single = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+        single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
         single.command(name)(target)
         command = get_command(single)
     command.name = name
     return command
+
+
+class Verbs(TyperGroup):
+    """Lists a noun's verbs, each with the whole first paragraph of its help, where click would cut it off."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """What stands below the options."""
+        verbs = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _summary(verb.help or "")) for name, verb in verbs if verb and not verb.hidden])
 
 
 class Nouns(TyperGroup):
@@ -95,7 +108,13 @@ class Nouns(TyperGroup):
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
         for name, noun in NOUNS.items():
-            self.add_command(TyperCommand(name, short_help=noun.help, help=noun.help, rich_help_panel=noun.panel))
+            self.add_command(TyperCommand(name, short_help=noun.help, help=noun.help))
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - as the class above has it
+        """The nouns under their headings."""
+        for panel in (_RUNNING, _SALES, _PEOPLE):
+            with formatter.section(panel):
+                formatter.write_dl([(name, noun.help) for name, noun in NOUNS.items() if noun.panel == panel])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Exchange the table's entry for the real command."""
@@ -112,6 +131,10 @@ class Nouns(TyperGroup):
             raise typer.Exit(error.exit_code) from None
 
 
+def _summary(text: str) -> str:
+    return " ".join(text.strip().partition("\n\n")[0].split())
+
+
 spare_pydantic()
 
 app = typer.Typer(
@@ -120,6 +143,7 @@ app = typer.Typer(
     help=_HELP,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from decimal import Decimal
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -70,8 +71,12 @@ def emit_table(
     tz: tzinfo = UTC,
     keys: Sequence[str] | None = None,
     more: str = "",
+    first: int | None = None,
 ) -> None:
-    """Print rows. `keys` are the keys of CSV when there are no rows; `more` is told to people below the table."""
+    """Print rows. `keys` are the keys of CSV when there are no rows; `more` is told to people below the table.
+
+    With `first`, people see only so many rows, and that there are more; programs get all of them.
+    """
     rows = list(rows)
     if json and csv:
         raise typer.BadParameter("choose one of --json and --csv")
@@ -82,7 +87,10 @@ def emit_table(
     elif not rows:
         typer.echo(empty)
     else:
-        _print_table(rows, columns, title, tz)
+        shown = rows[:first]
+        _print_table(shown, columns, title, tz)
+        if len(shown) < len(rows):
+            more = "There are more; show them with --limit, or all of them with --csv."
         if more:
             typer.echo(more)
 
@@ -138,6 +146,11 @@ def print_json(value: object) -> None:
     typer.echo(json_format.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
+def as_row(record: Any) -> dict[str, Any]:
+    """A dataclass of plain values as a row; `dataclasses.asdict` would copy each value deeply."""
+    return {name: getattr(record, name) for name in record.__dataclass_fields__}
+
+
 def to_json(row: Row) -> dict[str, Any]:
     """One row as programs get it (SPEC section 10)."""
     return dict(_json_item(key, row[key], row) for key in row)
@@ -160,7 +173,7 @@ def format_pct(pct: str) -> str:
 
 def iso(at: int) -> str:
     """Unix seconds as 2026-11-22T10:00:00Z."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
 
 
 def format_time(at: int, tz: tzinfo = UTC, *, seconds: bool = False) -> str:
@@ -250,6 +263,8 @@ def _csv_value(value: object) -> object:
 
 
 def _json_item(key: str, value: Any, row: Row) -> tuple[str, Any]:
+    if _is_plain(key) and not isinstance(value, bytes):
+        return key, value
     if key.endswith("_minor"):
         return key.removesuffix("_minor"), None if value is None else f"{minor_to_fiat(value, row['currency']):f}"
     if isinstance(value, bytes):
@@ -282,6 +297,12 @@ def _header(column: Column, tz: tzinfo) -> str:
     if not _is_time(column.key) or column.show is not None:
         return column.title
     return f"{column.title} ({datetime.now(tz):%Z})"
+
+
+@cache
+def _is_plain(key: str) -> bool:
+    """Whether values under this key are for programs what they are in the books."""
+    return not (key.endswith("_minor") or _is_time(key) or key in _JSON_COLUMNS)
 
 
 def _is_time(key: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from satmachine.cli.common import AsCsv, AsJson, open_books
+from satmachine.cli.common import DEFAULT_LIMIT, AsCsv, AsJson, Shown, open_books
 from satmachine.cli.output import Column, Row, emit_table, format_pct, print_line
 from satmachine.store import reports
 
@@ -62,6 +62,7 @@ def show(
     ctx: typer.Context,
     machine: Annotated[str | None, typer.Option(metavar="ID", help="Only what concerns this machine.")] = None,
     effective: Annotated[bool, typer.Option("--effective", help="What is in force, machine by machine.")] = False,
+    limit: Shown = DEFAULT_LIMIT,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
@@ -78,6 +79,7 @@ def show(
         csv=as_csv,
         title="Who gets what of the commission" if effective else "Splits of the operator's part",
         empty="No splits: the operator's part of the commission stays in the machine's wallet.",
+        first=limit,
     )
     if not (as_json or as_csv or effective):
         payee = terms["payee"] or "nobody: it stays in the machine's wallet"

@@ -9,12 +9,14 @@ import typer
 
 from satmachine.cli import words
 from satmachine.cli.common import AsJson, Books, open_books
-from satmachine.cli.machines import balance, mode
+from satmachine.cli.machine_view import balance, mode
 from satmachine.cli.output import Column, Row, emit_table, format_age, iso, print_item, print_json, print_line, to_json
 from satmachine.store import reports
 
-#: How many troubled sales are told of one by one.
+#: How many troubled sales, and how many machines in trouble, are told of one by one.
 _SHOWN = 10
+#: How many machines are listed; of more, those that need somebody come first.
+_MACHINES = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +141,15 @@ def _print_machines(found: Status, books: Books) -> None:
         Column("last_event_at", "Last heard of"),
         Column("last_sale_at", "Last sale"),
     )
-    emit_table(
-        found.machines, columns, empty="No machines yet: the daemon takes them from the configuration.", tz=books.tz
-    )
+    rows = found.machines
+    shown = rows if len(rows) <= _MACHINES else sorted(rows, key=_is_well)[:_MACHINES]
+    emit_table(shown, columns, empty="No machines yet: the daemon takes them from the configuration.", tz=books.tz)
+    if hidden := len(rows) - len(shown):
+        print_line(f"There are {hidden} more machine(s); satmachine machines list shows them.")
+
+
+def _is_well(row: Row) -> bool:
+    return mode(row) == "active" and bool(row["reachable"])
 
 
 def _print_work(found: Status) -> None:
@@ -169,6 +177,8 @@ def _machine_lines(found: Status) -> list[tuple[str, str]]:
             lines.append((f"{row['id']} pays nothing: {row['safe_mode']}", show))
         if row["in_config"] and row["checked_at"] is not None and not row["reachable"]:
             lines.append((f"The wallet of {row['id']} does not answer: {row['wallet_error']}", show))
+    if hidden := len(lines[_SHOWN:]):
+        lines[_SHOWN:] = [(f"{hidden} more like these, of other machines.", "satmachine machines list")]
     return lines
 
 

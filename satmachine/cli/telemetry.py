@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from satmachine.cli.common import DEFAULT_LIMIT, AsCsv, AsJson, Books, Limit, Since, Until, open_books
+from satmachine.cli.common import DEFAULT_LIMIT, AsCsv, AsJson, Books, Limit, Shown, Since, Until, open_books
 from satmachine.cli.fleet_table import SPAN_S, fleet_points, fleet_table, percent_full
 from satmachine.cli.output import (
     Column,
@@ -35,6 +35,7 @@ app = typer.Typer(no_args_is_help=True, help="What the machines tell of themselv
 _FLEET_HELP = """Show every machine: is it there, how much cash is left, when did it last sell.
 
 The cassettes are drawn as bars, red below 20 percent; the curve is the cash of the last 24 hours.
+Of more machines than --limit, those that are silent or told of an error are shown first.
 --watch refreshes the screen in place until Ctrl-C.
 
 Examples:
@@ -85,6 +86,7 @@ def fleet(
     ctx: typer.Context,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Refresh in place until Ctrl-C.")] = False,
     every: Annotated[int, typer.Option(min=1, max=3600, help="Seconds between two refreshes of --watch.")] = 5,
+    limit: Shown = DEFAULT_LIMIT,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
@@ -93,15 +95,21 @@ def fleet(
         raise typer.BadParameter("--watch is for people; leave out --json and --csv")
     with open_books(ctx) as books:
         if watch:
-            _watch(lambda: _fleet_screen(books), every)
+            _watch(lambda: _fleet_screen(books, limit), every)
         elif as_json or as_csv:
             emit_table(telemetry.fleet(books.conn, books.scope), (), json=as_json, csv=as_csv)
         else:
-            make_console().print(_fleet_screen(books))
+            make_console().print(_fleet_screen(books, limit))
 
 
 @app.command("latest", help=_LATEST_HELP)
-def latest(ctx: typer.Context, machine: MachineId = None, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
+def latest(
+    ctx: typer.Context,
+    machine: MachineId = None,
+    limit: Shown = DEFAULT_LIMIT,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
     """Print merged states."""
     with open_books(ctx) as books:
         books.require_machine(machine)
@@ -118,6 +126,7 @@ def latest(ctx: typer.Context, machine: MachineId = None, as_json: AsJson = Fals
         empty="No beacon has come yet.",
         tz=books.tz,
         keys=_LATEST_KEYS,
+        first=limit,
     )
 
 
@@ -183,18 +192,23 @@ def snapshots(
 # --- the fleet on the screen
 
 
-def _fleet_screen(books: Books) -> Table:
+def _fleet_screen(books: Books, limit: int) -> Table:
     width = make_console().width
     rows = telemetry.fleet(books.conn, books.scope)
+    shown = rows if len(rows) <= limit else sorted(rows, key=_is_well)[:limit]
     now = int(time.time())
     points = telemetry.cash_points(
         books.conn,
-        [row["machine_id"] for row in rows],
+        [row["machine_id"] for row in shown],
         since=now - SPAN_S,
         until=now + 1,
         points=fleet_points(width),
     )
-    return fleet_table(rows, points, width)
+    return fleet_table(rows, shown, points, width)
+
+
+def _is_well(row: Row) -> bool:
+    return row["state"] == "online" and not row["last_error"]
 
 
 def _watch(screen: Callable[[], Table], every_s: int) -> None:

@@ -1,54 +1,55 @@
-"""The one-word reasons of the books, as sentences for people, and what to do about each."""
+"""The one-word reasons of the books, as sentences for people, and what to do about each.
+
+The words are those of `models.HoldReason` and `models.RetainedReason`, which `satmachine status` need not import.
+"""
 
 from __future__ import annotations
 
-from satmachine.models import HoldReason, RetainedReason
-
 #: Why something is held, and what a person can do. `{id}` is the settlement's.
 HOLDS: dict[str, tuple[str, str]] = {
-    HoldReason.BY_OPERATOR: ("held by a person", "satmachine settlements release {id}"),
-    HoldReason.MACHINE_INACTIVE: ("the machine is not active", "set active = true, then systemctl reload satmachine"),
-    HoldReason.PAYMENT_NOT_FOUND: (
+    "by_operator": ("held by a person", "satmachine settlements release {id}"),
+    "machine_inactive": ("the machine is not active", "set active = true, then systemctl reload satmachine"),
+    "payment_not_found": (
         "the customer's payment is not in the machine's wallet",
         "satmachine settlements retry {id}",
     ),
-    HoldReason.PAYMENT_MISMATCH: (
+    "payment_mismatch": (
         "the wallet says something else than the machine",
         "satmachine settlements show {id}",
     ),
-    HoldReason.BEFORE_PAYOUTS_SINCE: ("the sale is older than payouts_since", "satmachine settlements close {id}"),
-    HoldReason.NO_PAYMENT_HASH: ("no payment can be found for this sale", "satmachine settlements show {id}"),
-    HoldReason.COMMISSION_OUT_OF_BOUNDS: (
+    "before_payouts_since": ("the sale is older than payouts_since", "satmachine settlements close {id}"),
+    "no_payment_hash": ("no payment can be found for this sale", "satmachine settlements show {id}"),
+    "commission_out_of_bounds": (
         "the commission is unusually high",
         "satmachine settlements release {id}",
     ),
-    HoldReason.RATE_OUT_OF_BOUNDS: ("the exchange rate is unusual", "satmachine settlements release {id}"),
-    HoldReason.DAILY_LIMIT: ("the machine's daily limit is reached", "satmachine settlements release {id}"),
-    HoldReason.UNKNOWN_PAYMENTS: (
+    "rate_out_of_bounds": ("the exchange rate is unusual", "satmachine settlements release {id}"),
+    "daily_limit": ("the machine's daily limit is reached", "satmachine settlements release {id}"),
+    "unknown_payments": (
         "the wallet has paid something for this sale that the books do not know",
         "satmachine settlements show {id}",
     ),
-    HoldReason.DEBIT_WITHOUT_CREDIT: (
+    "debit_without_credit": (
         "sats left the machine's wallet, but did not arrive",
         "satmachine settlements show {id}, then satmachine settlements resolve {id}",
     ),
-    HoldReason.PAID_BY_ANOTHER: (
+    "paid_by_another": (
         "somebody else has paid this invoice",
         "satmachine settlements show {id}, then satmachine settlements resolve {id}",
     ),
-    HoldReason.WALLET_ROLLED_BACK: (
+    "wallet_rolled_back": (
         "the wallet no longer knows a payment that it had confirmed",
         "satmachine settlements show {id}, then satmachine settlements resolve {id}",
     ),
-    HoldReason.BAD_PREIMAGE: (
+    "bad_preimage": (
         "the wallet's proof of payment is false",
         "satmachine settlements show {id}, then satmachine settlements resolve {id}",
     ),
-    HoldReason.AMOUNT_MISMATCH: (
+    "amount_mismatch": (
         "another amount was paid than planned",
         "satmachine settlements show {id}, then satmachine settlements resolve {id}",
     ),
-    HoldReason.CONTRADICTION: (
+    "contradiction": (
         "the wallets contradict each other",
         "satmachine settlements show {id}, then satmachine settlements resolve {id}",
     ),
@@ -56,14 +57,14 @@ HOLDS: dict[str, tuple[str, str]] = {
 
 #: Why sats of a sale stay in the machine's wallet.
 RETAINED: dict[str, str] = {
-    RetainedReason.NO_SUPER_PAYEE: "the platform has no payee in the configuration",
-    RetainedReason.NO_RULESET: "neither the machine nor its operator has splits",
-    RetainedReason.NO_LP_BALANCE: "no liquidity provider had a balance for it",
-    RetainedReason.UNKNOWN_RATE: "the exchange rate of the sale is not known",
-    RetainedReason.UNDISPENSED: "this part of the cash was not handed out",
-    RetainedReason.UNUSED_FEE_RESERVE: "set aside for routing fees, and not used",
-    RetainedReason.VOIDED_LEG: "meant for a payment that was voided",
-    RetainedReason.CLOSED_UNPAID: "the sale was closed before anything of it was planned",
+    "no_super_payee": "the platform has no payee in the configuration",
+    "no_ruleset": "neither the machine nor its operator has splits",
+    "no_lp_balance": "no liquidity provider had a balance for it",
+    "unknown_rate": "the exchange rate of the sale is not known",
+    "undispensed": "this part of the cash was not handed out",
+    "unused_fee_reserve": "set aside for routing fees, and not used",
+    "voided_leg": "meant for a payment that was voided",
+    "closed_unpaid": "the sale was closed before anything of it was planned",
 }
 
 

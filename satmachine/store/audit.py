@@ -6,7 +6,8 @@ import json
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from satmachine.store.pages import Order, Page, Where, merged, page
 
 #: The actor of everything that no person decided.
 DAEMON = "daemon"
@@ -55,31 +56,43 @@ class Wanted:
     limit: int = 50
 
 
-#: The columns of a row, in order; for CSV without rows too.
-COLUMNS = ("id", "at", "actor", "action", "subject", "machine_id", "reason", "before", "after")
+def find(conn: sqlite3.Connection, scope: str | None, wanted: Wanted) -> Page:
+    """Rows, newest first. An operator's scope has only what concerns its machines."""
+    order = Order("audit_log", "at", "SELECT * FROM audit_log")
+    where = Where()
+    where.given("actor = ?", wanted.actor)
+    where.given("subject = ?", wanted.subject)
+    where.given("machine_id = ?", wanted.machine_id)
+    order.span(where, wanted.since, wanted.until)
+    order.go_on(conn, where, wanted.before_id)
+    if scope is not None:
+        # What narrows the rows more than the operator does leads; else each machine has its own place in an index.
+        machines = "SELECT id FROM dca_machines WHERE operator_id = ?"
+        if wanted == Wanted(since=wanted.since, until=wanted.until, before_id=wanted.before_id, limit=wanted.limit):
+            ids = [str(row["id"]) for row in conn.execute(machines, (scope,))]
+            return merged(conn, order, [where.plus("machine_id = ?", machine) for machine in ids], wanted.limit)
+        where.add(f"+machine_id IN ({machines})", scope)
+    if wanted.action is None:
+        return page(conn, order, where, wanted.limit)
+    actions = [where.plus("action = ?", action) for action in _actions(conn, wanted.action)]
+    return merged(conn, order, actions, wanted.limit)
 
 
-def find(conn: sqlite3.Connection, scope: str | None, wanted: Wanted) -> tuple[list[dict[str, Any]], bool]:
-    """Rows, newest first, and whether there are more. An operator's scope has only what concerns its machines."""
-    found = conn.execute(
-        "SELECT * FROM audit_log WHERE "
-        "(?1 IS NULL OR machine_id IN (SELECT id FROM dca_machines WHERE operator_id = ?1)) "
-        "AND (?2 IS NULL OR actor = ?2) AND (?3 IS NULL OR action = ?3 OR action LIKE ?3 || '.%') "
-        "AND (?4 IS NULL OR subject = ?4) AND (?5 IS NULL OR machine_id = ?5) AND (?6 IS NULL OR at >= ?6) "
-        "AND (?7 IS NULL OR at < ?7) AND (?8 IS NULL OR id < ?8) ORDER BY id DESC LIMIT ?9",
-        (
-            scope,
-            wanted.actor,
-            wanted.action,
-            wanted.subject,
-            wanted.machine_id,
-            wanted.since,
-            wanted.until,
-            wanted.before_id,
-            wanted.limit + 1,
-        ),
-    ).fetchall()
-    return [dict(row) for row in found[: wanted.limit]], len(found) > wanted.limit
+def _actions(conn: sqlite3.Connection, wanted: str) -> list[str]:
+    """The actions of the log that this is the name of, or the beginning of; found by leaps, one for each."""
+    found = conn.execute(_ACTIONS, {"first": f"{wanted}.", "end": f"{wanted}/"})  # the character after "." is "/"
+    return [wanted, *(str(row["action"]) for row in found)]
+
+
+_ACTIONS = """
+WITH RECURSIVE leap(action) AS (
+    SELECT min(action) FROM audit_log WHERE action >= :first AND action < :end
+    UNION ALL
+    SELECT (SELECT min(action) FROM audit_log WHERE action > leap.action AND action < :end) FROM leap
+    WHERE leap.action IS NOT NULL
+)
+SELECT action FROM leap WHERE action IS NOT NULL
+"""
 
 
 def machine_of(conn: sqlite3.Connection, row_id: int) -> str | None:

@@ -103,13 +103,14 @@ def find(
     status: str | None = None,
     removed: bool = False,
     operator: str | None = None,
+    limit: int | None = None,
 ) -> list[Client]:
-    """Clients by machine and label; those that were removed only on request."""
+    """Clients by machine and label, at most `limit` of them; those that were removed only on request."""
     found = conn.execute(
         _SELECT + "WHERE (?1 IS NULL OR c.machine_id = ?1) AND (?2 IS NULL OR c.person = ?2) "
         "AND (?3 IS NULL OR c.status = ?3) AND (?4 OR ?3 = 'removed' OR c.status <> 'removed') "
-        "AND (?5 IS NULL OR m.operator_id = ?5) ORDER BY c.machine_id, c.label",
-        (machine, person, status, removed, operator),
+        "AND (?5 IS NULL OR m.operator_id = ?5) ORDER BY c.machine_id, c.label LIMIT ?6",
+        (machine, person, status, removed, operator, -1 if limit is None else limit),
     )
     return [rows.load(Client, row) for row in found]
 

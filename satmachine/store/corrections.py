@@ -185,7 +185,11 @@ def insert_refund(
 
 def invoice_is_known(conn: sqlite3.Connection, payment_hash: str, bolt11: str) -> bool:
     """Whether a leg was ever to pay this invoice: it is never planned a second time."""
-    planned = conn.execute("SELECT 1 FROM dca_payments WHERE leg_type = 'refund' AND payee = ?", (bolt11,)).fetchone()
+    planned = conn.execute(
+        "SELECT 1 FROM dca_payments WHERE leg_type IN ('settlement', 'autoforward', 'refund') AND leg_type = 'refund' "
+        "AND payee = ?",
+        (bolt11,),
+    ).fetchone()
     return planned is not None or legs.knows_payment(conn, payment_hash)
 
 

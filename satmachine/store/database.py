@@ -10,12 +10,10 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from importlib import resources
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
@@ -31,8 +29,8 @@ T = TypeVar("T")
 #: "SATM": tells a satmachine database from any other SQLite file.
 APPLICATION_ID = 0x5341544D
 
-#: The version that schema.sql describes. Each later version is a file store/migrations/NNNN_name.sql.
-SCHEMA_VERSION = 1
+#: The version that schema.sql describes. What each has changed is a file store/migrations/NNNN_name.sql.
+SCHEMA_VERSION = 2
 
 _SCHEMA = "schema.sql"
 
@@ -245,6 +243,8 @@ def _pending_migrations(version: int) -> Iterator[tuple[int, str, str]]:
 
 def migrations() -> list[tuple[int, str, str]]:
     """Every numbered migration that ships: (version, name, SQL), in order."""
+    from importlib import resources
+
     folder = resources.files("satmachine.store") / "migrations"
     found = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".sql"))
     return [(int(name[:4]), name[5:].removesuffix(".sql"), (folder / name).read_text("utf-8")) for name in found]
@@ -261,7 +261,7 @@ def _apply(conn: sqlite3.Connection, number: int, name: str, script: str) -> Non
         now = int(time.time())
         conn.execute("INSERT INTO schema_migrations VALUES (?, ?, ?)", (number, name, now))
         conn.execute(
-            "INSERT INTO daemon_state VALUES ('instance_id', ?) ON CONFLICT DO NOTHING", (secrets.token_hex(8),)
+            "INSERT INTO daemon_state VALUES ('instance_id', ?) ON CONFLICT DO NOTHING", (os.urandom(8).hex(),)
         )
 
 
@@ -284,6 +284,8 @@ def _statements(script: str) -> Iterator[str]:
 
 
 def _schema_text() -> str:
+    from importlib import resources
+
     shipped = resources.files("satmachine") / _SCHEMA
     if shipped.is_file():
         return shipped.read_text("utf-8")

@@ -13,10 +13,12 @@ from datetime import UTC, datetime
 from satmachine.errors import NotFound, Refused
 from satmachine.models import ClientStatus, Deposit, DepositStatus
 from satmachine.store import audit, clients, rows
+from satmachine.store.pages import Order, Where
 
+# CROSS JOIN: a walk along the deposits, never along the clients.
 _SELECT = (
-    "SELECT d.*, c.label, m.operator_id FROM dca_deposits d JOIN dca_clients c ON c.id = d.client_id "
-    "JOIN dca_machines m ON m.id = d.machine_id "
+    "SELECT dca_deposits.*, c.label, m.operator_id FROM dca_deposits CROSS JOIN dca_clients c ON c.id = client_id "
+    "CROSS JOIN dca_machines m ON m.id = dca_deposits.machine_id"
 )
 
 
@@ -43,7 +45,7 @@ def add(conn: sqlite3.Connection, *, client_id: int, amount_minor: int, notes: s
 def get(conn: sqlite3.Connection, deposit_id: int, *, operator: str | None = None) -> Deposit:
     """One deposit. Raises NotFound, also where it is another operator's."""
     row = conn.execute(
-        _SELECT + "WHERE d.id = ?1 AND (?2 IS NULL OR m.operator_id = ?2)", (deposit_id, operator)
+        f"{_SELECT} WHERE dca_deposits.id = ?1 AND (?2 IS NULL OR m.operator_id = ?2)", (deposit_id, operator)
     ).fetchone()
     if row is None:
         raise NotFound(f"there is no deposit {deposit_id}; `satmachine deposits list` shows the ids")
@@ -59,15 +61,22 @@ def find(
     since: int | None = None,
     until: int | None = None,
     operator: str | None = None,
+    before_id: int | None = None,
+    limit: int | None = None,
 ) -> list[Deposit]:
-    """Deposits, the latest first; `since` and `until` (exclusive) are of the time they were recorded."""
-    found = conn.execute(
-        _SELECT + "WHERE (?1 IS NULL OR d.client_id = ?1) AND (?2 IS NULL OR d.machine_id = ?2) "
-        "AND (?3 IS NULL OR d.status = ?3) AND (?4 IS NULL OR d.recorded_at >= ?4) "
-        "AND (?5 IS NULL OR d.recorded_at < ?5) AND (?6 IS NULL OR m.operator_id = ?6) "
-        "ORDER BY d.recorded_at DESC, d.id DESC",
-        (client_id, machine, status, since, until, operator),
-    )
+    """Deposits, the latest first; `since` and `until` (exclusive) are of the time they were recorded.
+
+    At most `limit` of them; `before_id` goes on after the last one of a page.
+    """
+    order = Order("dca_deposits", "recorded_at", _SELECT, by_sorting=client_id is not None)
+    where = Where()
+    where.given("client_id = ?", client_id)
+    where.given("dca_deposits.machine_id = ?", machine)
+    where.given("dca_deposits.status = ?", status)
+    where.given("m.operator_id = ?", operator)
+    order.span(where, since, until)
+    order.go_on(conn, where, before_id)
+    found = conn.execute(order.sql(where), [*where.values, -1 if limit is None else limit])
     return [rows.load(Deposit, row) for row in found]
 
 

@@ -79,13 +79,15 @@ def due(conn: sqlite3.Connection, now: int, machines: Collection[str], *, per_pa
 
     At most `per_payee` of each machine and payee, so that a long queue for one never hides what others wait for.
     """
+    # The plus and the CROSS JOINs: along the due legs, which are few, never along a machine's history.
     found = conn.execute(
         "SELECT * FROM (SELECT p.*, row_number() OVER (PARTITION BY p.machine_id, p.payee "
         "ORDER BY p.next_attempt_at, p.settlement_id, p.position) AS place "
-        "FROM dca_payments p LEFT JOIN dca_settlements s ON s.id = p.settlement_id "
-        "JOIN dca_machines m ON m.id = p.machine_id JOIN dca_wallets w ON w.machine_id = p.machine_id "
+        "FROM dca_payments p CROSS JOIN dca_machines m ON m.id = p.machine_id "
+        "CROSS JOIN dca_wallets w ON w.machine_id = p.machine_id "
+        "LEFT JOIN dca_settlements s ON s.id = p.settlement_id "
         "WHERE p.status IN ('pending', 'invoiced', 'sending', 'failed') AND p.next_attempt_at <= ? "
-        "AND p.machine_id IN (SELECT value FROM json_each(?)) "
+        "AND +p.machine_id IN (SELECT value FROM json_each(?)) "
         "AND coalesce(s.status, 'pending') NOT IN ('held') AND m.active = 1 AND m.in_config = 1 "
         "AND w.safe_mode IS NULL AND NOT EXISTS (SELECT 1 FROM payout_pauses x WHERE x.scope IN ('*', p.machine_id))) "
         "WHERE place <= ? ORDER BY place, next_attempt_at, settlement_id, position LIMIT ?",

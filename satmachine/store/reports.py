@@ -1,7 +1,6 @@
 """Every read query of the command line. Rows are dicts whose keys are the tables' column names, newest first.
 
-`scope` is an operator's id, or None for all operators. Lists are pages: each is read along an index that has the
-order already (the first page of a million sales is as quick as that of ten), and says whether there is more.
+`scope` is an operator's id, or None for all operators. Long lists are pages (`store.pages`).
 """
 
 # ruff: noqa: S608 - statements are put together from this module's own words; what people type is always a value.
@@ -10,30 +9,26 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-Record = dict[str, Any]
+from satmachine.store.pages import Order, Where, merged, page, page_of
+from satmachine.store.pages import Page as Page  # of what this module answers with
+from satmachine.store.pages import Record as Record
 
 #: Tables whose rows belong to a machine.
 Table = Literal["dca_clients", "dca_payments", "dca_settlements", "quarantine"]
 
-#: Spelled as in schema.sql, so that SQLite sees that the partial indexes `.._status` serve.
+#: Spelled as in schema.sql, so that SQLite sees that the partial indexes serve.
 _OPEN_SALE = "status NOT IN ('processed', 'partial', 'refunded')"
+_RARE_SALE = "status IN ('partial', 'refunded')"
 _OPEN_LEG = "status NOT IN ('completed', 'skipped', 'voided')"
+_RARE_LEG_STATUS = "status IN ('skipped', 'voided')"
+_RARE_LEG_TYPE = "leg_type IN ('settlement', 'autoforward', 'refund')"
+_RARE_LEG_TYPES = ("settlement", "autoforward", "refund")
 _UNSETTLED = (
     "NOT EXISTS (SELECT 1 FROM dca_settlements s WHERE s.machine_id = u.machine_id AND s.payment_hash = u.payment_hash)"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """A part of a list; `keys` are the columns, also where there are no rows."""
-
-    rows: list[Record]
-    keys: tuple[str, ...]
-    more: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,30 +44,6 @@ class Filter:
     leg_type: str | None = None
     client_id: int | None = None
     settlement_id: int | None = None
-
-
-class _Where:
-    """Conditions joined by AND, with their values."""
-
-    def __init__(self, terms: Sequence[str] = (), values: Sequence[object] = ()) -> None:
-        self.terms = [*terms]
-        self.values = [*values]
-
-    def add(self, term: str, *values: object) -> None:
-        self.terms.append(term)
-        self.values += values
-
-    def given(self, term: str, value: object) -> None:
-        """Add a term unless its value is None."""
-        if value is not None:
-            self.add(term, value)
-
-    def plus(self, term: str, *values: object) -> _Where:
-        """The same and one more; this one stays as it is."""
-        return _Where([*self.terms, term], [*self.values, *values])
-
-    def sql(self) -> str:
-        return f"WHERE {' AND '.join(self.terms)}" if self.terms else ""
 
 
 # --- scope
@@ -106,12 +77,15 @@ def machine_of(conn: sqlite3.Connection, table: Table, row_id: int) -> str | Non
 
 def settlements(conn: sqlite3.Connection, scope: str | None, wanted: Filter) -> Page:
     """Sales by the time they occurred."""
-    where = _Where()
+    where = Where()
     where.given("status = ?", wanted.status)
-    open_only = wanted.status in ("pending", "held", "errored")
-    if open_only:
+    is_open, is_rare = wanted.status in ("pending", "held", "errored"), wanted.status in ("partial", "refunded")
+    if is_open:
         where.add(_OPEN_SALE)
-    return _newest(conn, "dca_settlements", "occurred_at", where, scope, wanted, few=open_only)
+    if is_rare:
+        where.add(_RARE_SALE)
+    order = Order("dca_settlements", "occurred_at", "SELECT * FROM dca_settlements", by_sorting=is_open)
+    return _newest(conn, order, where, scope, wanted, rare=is_open or is_rare)
 
 
 def find_settlements(conn: sqlite3.Connection, scope: str | None, reference: str) -> list[Record]:
@@ -160,14 +134,14 @@ def events_of(conn: sqlite3.Connection, settlement_id: int) -> list[Record]:
 
 def unmatched(conn: sqlite3.Connection, scope: str | None, wanted: Filter) -> Page:
     """Incoming payments that belong to no sale."""
-    where = _Where()
+    where = Where()
     where.add(_UNSETTLED)
     where.add("machine_id IN (SELECT id FROM dca_machines WHERE ? IS NULL OR operator_id = ?)", scope, scope)
     where.given("machine_id = ?", wanted.machine_id)
     where.given("settled_at >= ?", wanted.since)
     where.given("settled_at < ?", wanted.until)
-    sql = "SELECT * FROM dca_unmatched_payments u {} ORDER BY settled_at DESC, payment_hash LIMIT ?"
-    return _page(conn, sql, where, wanted.limit)
+    sql = f"SELECT * FROM dca_unmatched_payments u {where.sql()} ORDER BY settled_at DESC, payment_hash LIMIT ?"
+    return page_of(conn, sql, where, wanted.limit)
 
 
 # --- payments
@@ -175,16 +149,22 @@ def unmatched(conn: sqlite3.Connection, scope: str | None, wanted: Filter) -> Pa
 
 def payments(conn: sqlite3.Connection, scope: str | None, wanted: Filter) -> Page:
     """Legs by the time they were planned."""
-    where = _Where()
+    where = Where()
     where.given("status = ?", wanted.status)
-    open_only = wanted.status not in (None, "completed", "skipped", "voided")
-    if open_only:
-        where.add(_OPEN_LEG)
     where.given("leg_type = ?", wanted.leg_type)
     where.given("client_id = ?", wanted.client_id)
     where.given("settlement_id = ?", wanted.settlement_id)
-    few = open_only or wanted.client_id is not None or wanted.settlement_id is not None
-    return _newest(conn, "dca_payments", "planned_at", where, scope, wanted, few=few)
+    rare_status, rare_type = wanted.status in ("skipped", "voided"), wanted.leg_type in _RARE_LEG_TYPES
+    is_open = wanted.status not in (None, "completed") and not rare_status
+    if is_open:
+        where.add(_OPEN_LEG)
+    elif rare_type:
+        where.add(_RARE_LEG_TYPE)
+    elif rare_status:
+        where.add(_RARE_LEG_STATUS)
+    few = is_open or wanted.client_id is not None or wanted.settlement_id is not None
+    order = Order("dca_payments", "planned_at", "SELECT * FROM dca_payments", by_sorting=few)
+    return _newest(conn, order, where, scope, wanted, rare=few or rare_type or rare_status)
 
 
 # --- quarantine
@@ -192,14 +172,14 @@ def payments(conn: sqlite3.Connection, scope: str | None, wanted: Filter) -> Pag
 
 def quarantine(conn: sqlite3.Connection, scope: str | None, wanted: Filter) -> Page:
     """Messages that could not be used."""
-    where = _Where()
+    where = Where()
     where.add("machine_id IN (SELECT id FROM dca_machines WHERE ? IS NULL OR operator_id = ?)", scope, scope)
     where.given("machine_id = ?", wanted.machine_id)
     where.given("status = ?", wanted.status)
     where.given("received_at >= ?", wanted.since)
     where.given("received_at < ?", wanted.until)
     where.given("id < ?", wanted.before_id)
-    return _page(conn, "SELECT * FROM quarantine {} ORDER BY id DESC LIMIT ?", where, wanted.limit)
+    return page_of(conn, f"SELECT * FROM quarantine {where.sql()} ORDER BY id DESC LIMIT ?", where, wanted.limit)
 
 
 def quarantined(conn: sqlite3.Connection, quarantine_id: int) -> Record | None:
@@ -215,7 +195,7 @@ def machines(conn: sqlite3.Connection, scope: str | None, machine_id: str | None
     return _all(conn, _MACHINES, scope, machine_id)
 
 
-# A machine was last heard of when the event of one of its last sales, or its last beacon, came.
+# A machine was last heard of when the event of its last sale that had one, or its last beacon, came.
 _MACHINES = f"""
 WITH open AS (
     SELECT machine_id, count(*) AS open_settlements, sum(status = 'held') AS held_settlements,
@@ -230,8 +210,9 @@ SELECT m.id, m.operator_id, m.name, m.npub, m.pubkey, m.currency, m.fallback_com
        m.active, m.in_config, m.loaded_at, w.balance_sats, w.reachable, w.error AS wallet_error, w.checked_at,
        w.lnbits_version, w.last_sweep_at, w.safe_mode, m.last_settlement_id, s.occurred_at AS last_sale_at,
        nullif(max(coalesce(t.received_at, 0), coalesce((
-           SELECT max(e.received_at) FROM dca_settlement_events e WHERE e.settlement_id IN (
-               SELECT x.id FROM dca_settlements x WHERE x.machine_id = m.id ORDER BY x.occurred_at DESC LIMIT 20)
+           SELECT max(e.received_at) FROM dca_settlement_events e WHERE e.settlement_id = (
+               SELECT x.id FROM (SELECT id, bitspire_event_id FROM dca_settlements WHERE machine_id = m.id
+                                 ORDER BY occurred_at DESC LIMIT 20) x WHERE x.bitspire_event_id IS NOT NULL LIMIT 1)
            ), 0)), 0) AS last_event_at,
        coalesce(o.open_settlements, 0) AS open_settlements, coalesce(o.held_settlements, 0) AS held_settlements,
        coalesce(o.errored_settlements, 0) AS errored_settlements,
@@ -362,47 +343,22 @@ def unmatched_count(conn: sqlite3.Connection, scope: str | None) -> int:
 
 
 def _newest(
-    conn: sqlite3.Connection, table: str, time: str, where: _Where, scope: str | None, wanted: Filter, *, few: bool
+    conn: sqlite3.Connection, order: Order, where: Where, scope: str | None, wanted: Filter, *, rare: bool
 ) -> Page:
-    """A page in the order (time, id), newest first.
+    """A page of the machines that are asked for.
 
-    `few`: an index of what is in `where` finds so few rows that they are sorted; a plus keeps SQLite from walking the
-    table by time instead. Else a scope is read machine by machine, each along (machine_id, time), and merged: rows of
-    others are never passed over.
+    `rare`: an index of what is in `where` finds the rows, of all machines; a plus keeps SQLite at that index. Else a
+    scope is read machine by machine, each along (machine_id, time), and merged.
     """
-    column = f"+{time}" if few else time
-    where.given(f"{column} >= ?", wanted.since)
-    where.given(f"{column} < ?", wanted.until)
-    if wanted.before_id is not None:
-        anchor = conn.execute(f"SELECT {time}, id FROM {table} WHERE id = ?", (wanted.before_id,)).fetchone()
-        at, row_id = tuple(anchor) if anchor else (0, 0)
-        # The first term is for the index, which a comparison of pairs does not always use.
-        where.add(f"{column} <= ? AND ({column}, +id) < (?, ?)", at, at, row_id)
-    sql = f"SELECT * FROM {table} {{}} ORDER BY {column} DESC, id DESC LIMIT ?"
+    order.span(where, wanted.since, wanted.until)
+    order.go_on(conn, where, wanted.before_id)
     if wanted.machine_id is None and scope is None:
-        return _page(conn, sql, where, wanted.limit)
+        return page(conn, order, where, wanted.limit)
     ids = [wanted.machine_id] if wanted.machine_id else machine_ids(conn, scope)
-    if few:
+    if rare:
         where.add("+machine_id IN (SELECT value FROM json_each(?))", json.dumps(ids))
-        return _page(conn, sql, where, wanted.limit)
-    return _merged(
-        [_page(conn, sql, where.plus("machine_id = ?", machine), wanted.limit) for machine in ids], time, wanted
-    )
-
-
-def _merged(pages: Sequence[Page], time: str, wanted: Filter) -> Page:
-    rows = [row for page in pages for row in page.rows]
-    rows.sort(key=lambda row: (row[time], row["id"]), reverse=True)
-    more = len(rows) > wanted.limit or any(page.more for page in pages)
-    return Page(rows[: wanted.limit], pages[0].keys if pages else (), more)
-
-
-def _page(conn: sqlite3.Connection, sql: str, where: _Where, limit: int) -> Page:
-    """Run a statement that has `{}` in the place of WHERE, and LIMIT ? at its end."""
-    cursor = conn.execute(sql.format(where.sql()), [*where.values, limit + 1])
-    keys = tuple(column[0] for column in cursor.description)
-    rows = [dict(row) for row in cursor]
-    return Page(rows[:limit], keys, len(rows) > limit)
+        return page(conn, order, where, wanted.limit)
+    return merged(conn, order, [where.plus("machine_id = ?", machine) for machine in ids], wanted.limit)
 
 
 def _all(conn: sqlite3.Connection, sql: str, *values: object) -> list[Record]:

@@ -16,18 +16,20 @@ T = TypeVar("T")
 
 def load(cls: type[T], row: sqlite3.Row) -> T:
     """Build `cls` from a row that has at least its columns."""
-    return cls(**{name: convert(row[name]) for name, convert in _converters(cast("Hashable", cls))})
+    places = _places(cast("Hashable", cls), tuple(row.keys()))
+    return cls(*[row[place] if convert is None else convert(row[place]) for place, convert in places])
 
 
 @cache
-def _converters(cls: Any) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
+def _places(cls: Any, columns: tuple[str, ...]) -> tuple[tuple[int, Callable[[Any], Any] | None], ...]:
+    """Where each field stands in rows of these columns, and what makes its value; None: it is taken as it is."""
     hints = get_type_hints(cls)
-    return tuple((field.name, _converter(hints[field.name])) for field in fields(cls))
+    return tuple((columns.index(field.name), _converter(hints[field.name])) for field in fields(cls))
 
 
-def _converter(hint: Any) -> Callable[[Any], Any]:
+def _converter(hint: Any) -> Callable[[Any], Any] | None:
     options = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     for option in options:
         if option in (Decimal, bool) or (isinstance(option, type) and issubclass(option, Enum)):
             return lambda value: None if value is None else option(value)
-    return lambda value: value
+    return None

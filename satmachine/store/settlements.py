@@ -268,9 +268,10 @@ def prove_now(conn: sqlite3.Connection, settlement_id: int) -> int:
 def with_trouble(conn: sqlite3.Connection, operator: str | None) -> list[int]:
     """Sales that are errored, or wait for their proof, of one operator or of all."""
     found = conn.execute(
-        "SELECT s.id FROM dca_settlements s JOIN dca_machines m ON m.id = s.machine_id WHERE (s.status = 'errored' "
-        "OR (s.status = 'pending' AND (s.attempts > 0 OR EXISTS (SELECT 1 FROM dca_payments p "
-        "WHERE p.settlement_id = s.id AND p.status = 'failed')))) AND (?1 IS NULL OR m.operator_id = ?1) ORDER BY s.id",
+        "SELECT s.id FROM dca_settlements s CROSS JOIN dca_machines m ON m.id = s.machine_id "
+        "WHERE s.status NOT IN ('processed', 'partial', 'refunded') AND s.status IN ('errored', 'pending') "
+        "AND (s.status = 'errored' OR s.attempts > 0 OR EXISTS (SELECT 1 FROM dca_payments p "
+        "WHERE p.settlement_id = s.id AND p.status = 'failed')) AND (?1 IS NULL OR m.operator_id = ?1) ORDER BY +s.id",
         (operator,),
     )
     return [int(row["id"]) for row in found]
@@ -280,7 +281,8 @@ def release_reactivated(conn: sqlite3.Connection) -> list[int]:
     """Let the sales go on that were held because their machine was inactive and now is not."""
     found = conn.execute(
         "UPDATE dca_settlements SET status = 'pending', hold_reason = NULL, error = NULL, next_attempt_at = 0 "
-        "WHERE status = 'held' AND hold_reason = 'machine_inactive' AND machine_id IN "
+        "WHERE status NOT IN ('processed', 'partial', 'refunded') AND status = 'held' "
+        "AND hold_reason = 'machine_inactive' AND +machine_id IN "
         "(SELECT id FROM dca_machines WHERE active = 1 AND in_config = 1) RETURNING id"
     )
     return [int(row["id"]) for row in found]

@@ -237,11 +237,14 @@ WHERE machine_id = ? AND created_at >= ? AND created_at < ? AND cash_left_minor 
 ORDER BY created_at DESC LIMIT 1
 """
 
+# Of each machine no more than are shown, along the table's key.
 _SNAPSHOTS = """
 SELECT f.machine_id, f.created_at, lower(hex(f.event_id)) AS event_id, f.d_tag, f.received_at, f.raw
-FROM dca_fleet_snapshots f JOIN dca_machines m ON m.id = f.machine_id
-WHERE (?1 IS NULL OR m.operator_id = ?1) AND (?2 IS NULL OR f.machine_id = ?2)
-  AND f.created_at >= ?3 AND f.created_at < ?4
+FROM dca_machines m CROSS JOIN dca_fleet_snapshots f ON f.machine_id = m.id
+WHERE (?1 IS NULL OR m.operator_id = ?1) AND (?2 IS NULL OR m.id = ?2)
+  AND f.created_at < ?4 AND f.created_at >= max(?3, coalesce((
+      SELECT x.created_at FROM dca_fleet_snapshots x WHERE x.machine_id = m.id AND x.created_at < ?4
+      ORDER BY x.created_at DESC LIMIT 1 OFFSET ?5 - 1), 0))
 ORDER BY f.created_at DESC, f.event_id LIMIT ?5
 """
 

@@ -69,9 +69,9 @@ def reached(
 ) -> None:
     """The wallet has answered. If it was funded since, what waits for that is tried at once."""
     conn.execute(
-        "UPDATE dca_payments SET next_attempt_at = ?1 WHERE machine_id = ?2 AND status = 'failed' "
-        "AND next_attempt_at > ?1 AND error LIKE '%insufficient%' "
-        "AND (SELECT balance_sats FROM dca_wallets w WHERE w.machine_id = ?2) < ?3",
+        "UPDATE dca_payments SET next_attempt_at = ?1 WHERE +machine_id = ?2 AND status = 'failed' "
+        "AND status IN ('pending', 'invoiced', 'sending', 'failed') AND next_attempt_at > ?1 "
+        "AND error LIKE '%insufficient%' AND (SELECT balance_sats FROM dca_wallets w WHERE w.machine_id = ?2) < ?3",
         (now, machine_id, balance_sats),
     )
     conn.execute(
@@ -225,7 +225,8 @@ def refresh_safe_mode(conn: sqlite3.Connection, machine_id: str) -> str | None:
         if not payment.accepted and not _waits_for_plan(conn, machine_id, payment.leg_key)
     ]
     forgotten = conn.execute(
-        "SELECT leg_key FROM dca_payments WHERE machine_id = ? AND status = 'held' AND hold_reason = ? LIMIT 1",
+        "SELECT leg_key FROM dca_payments WHERE +machine_id = ? AND status = 'held' AND hold_reason = ? "
+        "AND status NOT IN ('completed', 'skipped', 'voided') LIMIT 1",
         (machine_id, HoldReason.WALLET_ROLLED_BACK),
     ).fetchone()
     why = None

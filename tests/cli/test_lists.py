@@ -85,11 +85,15 @@ PLANS = [
     (reports.settlements, None, {"since": 1, "until": 2}),
     (reports.settlements, None, {"machine_id": "panajachel-1", "since": 1}),
     (reports.settlements, None, {"status": "held"}),
+    (reports.settlements, None, {"status": "refunded"}),
+    (reports.settlements, "atitlan", {"machine_id": "panajachel-1", "since": 1, "before_id": 2}),
     (reports.settlements, "atitlan", {"status": "errored"}),
     (reports.settlements, "atitlan", {"before_id": 2}),
     (reports.payments, None, {}),
     (reports.payments, "atitlan", {"leg_type": "dca"}),
     (reports.payments, None, {"status": "failed"}),
+    (reports.payments, None, {"status": "voided"}),
+    (reports.payments, None, {"leg_type": "refund", "since": 1}),
     (reports.payments, "atitlan", {"status": "failed"}),
     (reports.payments, None, {"client_id": 1}),
     (reports.payments, "atitlan", {"client_id": 1, "before_id": 2}),
@@ -110,9 +114,10 @@ def test_no_list_reads_a_whole_table(report: object, scope: str | None, wanted: 
         scans = [step for step in plan if step.startswith("SCAN dca_") and " USING " not in step]
         assert scans == [] or "dca_machines" in scans[0], (statement, plan)
         if "ORDER BY +" in statement:
-            [name] = {"status", "client_id", "settlement_id"} & set(wanted)
-            index = {"status": "_status", "client_id": "_client", "settlement_id": "autoindex"}[name]
-            assert any(index in step for step in plan), (statement, plan)
+            names = {"status", "client_id", "settlement_id"} & set(wanted)
+            index = {"status": "_status", "client_id": "_client", "settlement_id": "autoindex"}
+            used = [index[name] for name in names] or ["INTEGER PRIMARY KEY"]
+            assert any(used[0] in step for step in plan), (statement, plan)
         else:
             assert not [step for step in plan if "TEMP B-TREE" in step], (statement, plan)
     conn.close()
@@ -162,3 +167,36 @@ def test_unknown_files_are_named(tmp_path: Path) -> None:
     result = lost("status")
     assert result.exit_code == 3
     assert "none.toml" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "command", ["machines list", "clients list", "clients balance", "splits show", "telemetry fleet"]
+)
+def test_people_see_the_first_rows_and_programs_all(command: str, cli: Cli) -> None:
+    everything = cli.json(*command.split())
+    assert len(everything) > 1
+    shown = cli(*command.split(), "--limit", "1").stdout
+    assert "more; show them with --limit" in shown
+    assert "more; show them" not in cli(*command.split()).stdout
+    assert cli.json(*command.split(), "--limit", "1") == everything
+
+
+def test_deposits_come_in_pages(cli: Cli) -> None:
+    for amount in (100, 200, 300):
+        assert cli("deposits", "add", "1", str(amount)).exit_code == 0
+    first = cli.json("deposits", "list", "--limit", "2")
+    assert [row["amount"] for row in first] == ["300.00", "200.00"]
+    rest = cli.json("deposits", "list", "--limit", "2", "--before", str(first[-1]["id"]))
+    assert [row["amount"] for row in rest] == ["100.00"]
+    assert "go on with --before 2" in cli("deposits", "list", "--limit", "2").stdout
+    assert cli("deposits", "list", "--before", "99").exit_code == 1
+
+
+def test_a_long_statement_shows_its_latest_lines(cli: Cli) -> None:
+    for number in (1, 2, 3):
+        cli("deposits", "add", "1", str(number * 100))
+        assert cli("deposits", "confirm", str(number)).exit_code == 0
+    shown = " ".join(cli("clients", "statement", "1", "--limit", "1").stdout.split())
+    assert "2 came before" in shown
+    assert "600.00" in shown
+    assert len(cli.json("clients", "statement", "1", "--limit", "1")["lines"]) == 3

@@ -6,6 +6,8 @@ import re
 
 import pytest
 
+from satmachine.cli import words
+from satmachine.models import HoldReason, RetainedReason
 from satmachine.store import wallets
 from satmachine.store.database import atomic, connect, only_daemon
 from tests.cli.books import NOW, Cli
@@ -52,6 +54,11 @@ def test_json_tells_the_same(cli: Cli) -> None:
     assert found["machines"][0]["balance_sats"] == 1_250_000
 
 
+def test_every_reason_has_words() -> None:
+    assert set(words.HOLDS) == set(HoldReason)
+    assert set(words.RETAINED) == set(RetainedReason)
+
+
 def test_a_quiet_day_needs_nobody(empty: Cli) -> None:
     assert "Nothing needs you." in screen(empty)
 
@@ -88,3 +95,11 @@ def test_many_held_sales_are_counted_not_listed(cli: Cli) -> None:
             settlements.hold(conn, new, reason="by_operator", error="asked by phone")
     conn.close()
     assert "11 more sale(s) are held. satmachine settlements list --status held" in screen(cli)
+
+
+def test_of_many_machines_those_in_trouble_come_first(monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:
+    monkeypatch.setattr("satmachine.cli.status._MACHINES", 1)
+    shown = screen(cli)
+    assert "There are 2 more machine(s); satmachine machines list shows them." in shown
+    assert "panajachel-1 active" not in shown  # the only one that is well
+    assert len(cli.json("status")["machines"]) == 3

@@ -147,3 +147,41 @@ def test_the_audit_log_refuses_changes(tmp_path: Path) -> None:
         for statement in ("UPDATE audit_log SET actor = 'x'", "DELETE FROM audit_log"):
             with pytest.raises(sqlite3.IntegrityError, match="append-only"):
                 conn.execute(statement)
+
+
+def made_in_version_1(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database as the first version made it: schema-1.sql is what that version shipped."""
+    first = Path(__file__).with_name("schema-1.sql").read_text("utf-8")
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "SCHEMA_VERSION", 1)
+        patch.setattr(database, "_schema_text", lambda: first)
+        prepare(path)
+
+
+def what_it_holds(path: Path) -> list[tuple[str, str, str]]:
+    """Every table, index, view and trigger with its words; how they are broken into lines does not matter."""
+    conn = connect(path)
+    found = conn.execute("SELECT type, name, coalesce(sql, '') FROM sqlite_schema ORDER BY type, name").fetchall()
+    version = conn.execute("PRAGMA user_version").fetchone()[0]
+    conn.close()
+    assert version == SCHEMA_VERSION
+    return [(kind, name, " ".join(sql.split())) for kind, name, sql in found]
+
+
+def test_a_database_of_the_first_version_becomes_what_a_new_one_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = tmp_path / "old.db", tmp_path / "new.db"
+    made_in_version_1(old, monkeypatch)
+    with pytest.raises(StoreError, match="restart the daemon"):
+        connect(old)
+    prepare(old)
+    prepare(new)
+    assert what_it_holds(old) == what_it_holds(new)
+    found = connect(old).execute("SELECT version, name FROM schema_migrations ORDER BY version").fetchall()
+    numbered = [(number, name) for number, name, _ in database.migrations()]
+    assert [tuple(row) for row in found] == [(1, "schema"), *numbered]
+
+
+def test_migrations_are_numbered_without_a_gap_up_to_this_version() -> None:
+    assert [number for number, _, _ in database.migrations()] == list(range(2, SCHEMA_VERSION + 1))

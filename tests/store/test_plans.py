@@ -1,0 +1,53 @@
+"""What the daemon asks again and again is answered along the open rows, never along the history of a machine or all."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from satmachine.store import corrections, legs, registry, settlements, wallets
+from tests.books import MACHINE, NOW, fresh_books
+
+QUESTIONS: dict[str, Callable[[sqlite3.Connection], object]] = {
+    "legs that are due": lambda conn: legs.due(conn, NOW, [MACHINE], per_payee=2, limit=9),
+    "sales that are due": lambda conn: settlements.due_to_prove(conn, NOW, per_machine=2, limit=9),
+    "a wallet has answered": lambda conn: wallets.reached(
+        conn, MACHINE, wallet_id="w", balance_sats=1, version="1", now=NOW
+    ),
+    "safe mode": lambda conn: wallets.refresh_safe_mode(conn, MACHINE),
+    "what is in trouble": lambda conn: settlements.with_trouble(conn, None),
+    "what of an operator is in trouble": lambda conn: settlements.with_trouble(conn, "atitlan"),
+    "machines that are active again": settlements.release_reactivated,
+    "an invoice for a refund": lambda conn: corrections.invoice_is_known(conn, "aa" * 32, "lnbc1"),
+    "machines that were dropped": lambda conn: registry.dropped_with_open_work(conn, NO_MACHINES),
+    "machines that change hands": lambda conn: registry.changed_operator(conn, NO_MACHINES),
+}
+
+
+class _NoMachines:
+    machines: tuple[()] = ()
+
+
+NO_MACHINES: Any = _NoMachines()
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_no_history_is_read(question: str, tmp_path: Path) -> None:
+    with fresh_books(tmp_path) as conn:
+        statements: list[str] = []
+        conn.set_trace_callback(statements.append)
+        QUESTIONS[question](conn)
+        conn.set_trace_callback(None)
+        assert statements
+        for statement in statements:
+            plan = [str(row["detail"]) for row in conn.execute(f"EXPLAIN QUERY PLAN {statement}")]
+            whole = [
+                step for step in plan if re.match(r"SCAN (s|p|i|dca_settlements|dca_payments|dca_invoices)$", step)
+            ]
+            of_a_machine = [step for step in plan if re.search(r"_(payments|settlements)_machine( |$)", step)]
+            assert whole + of_a_machine == [], statement
