@@ -141,6 +141,7 @@ async def satmachine(urls: Sequence[str], authors: frozenset[str], rows: Rows, c
         if copies:
             await _until_done(lambda: pool.health()[0].duplicates, copies * count)
         took_s = time.perf_counter() - started
+        assert pool.health()[0].duplicates >= copies * count, "not every copy came"
         tasks.cancel_scope.cancel()
     return took_s * copies * count / max(1, copies * count - before)
 
@@ -239,9 +240,9 @@ def pynostr(urls: Sequence[str], rows: Rows, count: int) -> None:
     def take(message: list[Any], *_: object) -> None:
         if message[0] != "EVENT":
             return
-        event = Event.from_dict(message[2])
-        if event.id in seen:
+        if message[2]["id"] in seen:
             return
+        event = Event.from_dict(message[2])
         if event.verify():
             seen.add(event.id)
             writer.put((event.id, event.pubkey, event.created_at, event.kind, json.dumps(message[2])))

@@ -29,8 +29,8 @@ PATIENCE_S = 300
 ABOUT = (
     "Signed events of {machines:,} machines ({events:,}), from a relay process that has all frames ready, until the "
     "last row is synced to the disk; batches of 500 or 50 ms, as in live use. Every client keeps the same row of an "
-    "event in the same table; only in the lines with 'landed' and 'merged' stands all that the daemon does with it. "
-    "Ratios: speed over that of a bare coincurve verify loop over the same events in the same round; medians of "
+    "event in the same table; the lines with 'landed' and 'merged' are the daemon's own tables, with a longer queue. "
+    "Ratios: speed over that of a bare coincurve verify loop over the sales of the same round; medians of "
     "{rounds} rounds, with lowest and highest. pynostr {pynostr}, nostr-sdk {sdk}."
 )
 

@@ -74,6 +74,7 @@ class Daemon:
         self._now = now
         self._key = _daemon_key(config)
         self._stopping = anyio.Event()
+        self._one_reload = anyio.Lock()
         self._grace = anyio.CancelScope()
 
     async def register(self) -> None:
@@ -95,7 +96,7 @@ class Daemon:
             instance_id=name,
         ) as lnbits:
             self.reconciler = Reconciler(self._store, lnbits, self.config, self._now)
-            payer = Payer(self._store, lnbits, lnurl, self.config, self._now, is_verified=self.reconciler.is_verified)
+            payer = Payer(self._store, lnbits, lnurl, self.config, self._now, is_verified=self._is_verified)
             self.worker = Worker(self._store, lnbits, payer, self.config, self._now, guard=self._guard)
             self.sweeper = Sweeper(self.reconciler, self._store, self.config, self._now, swept=self.worker.may_pay)
             self.recorder = Recorder(self._store, self.config, self._key, self._now, landed=self.worker.wake)
@@ -160,6 +161,13 @@ class Daemon:
         """The configuration in force."""
         return self._config
 
+    def _is_verified(self, machine_id: str, key: str) -> bool:
+        """Whether a sweep has seen this key; if not, the next sweep of the machine does not wait for its turn."""
+        verified = self.reconciler.is_verified(machine_id, key)
+        if not verified:
+            self.sweeper.hurry(machine_id)
+        return verified
+
     def stop(self) -> None:
         """As SIGTERM does."""
         self._stopping.set()
@@ -218,11 +226,12 @@ class Daemon:
 
     async def reload(self) -> None:
         """Read the file again; a bad one changes nothing (SPEC section 3)."""
-        self.watch.reloading()
-        try:
-            await self._reload()
-        finally:
-            self.watch.reloaded()
+        async with self._one_reload:
+            self.watch.reloading()
+            try:
+                await self._reload()
+            finally:
+                self.watch.reloaded()
 
     async def _reload(self) -> None:
         try:

@@ -73,7 +73,7 @@ def emit_table(
     more: str = "",
     first: int | None = None,
 ) -> None:
-    """Print rows. `keys` are the keys of CSV when there are no rows; `more` is told to people below the table.
+    """Print rows. `keys` are the keys of CSV when there are no rows; `more` is told below the table, or on stderr.
 
     With `first`, people see only so many rows, and that there are more; programs get all of them.
     """
@@ -91,8 +91,8 @@ def emit_table(
         _print_table(shown, columns, title, tz)
         if len(shown) < len(rows):
             more = "There are more; show them with --limit, or all of them with --csv."
-        if more:
-            typer.echo(more)
+    if more:
+        typer.echo(more, err=json or csv)
 
 
 def emit_record(

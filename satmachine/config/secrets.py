@@ -127,7 +127,7 @@ class Secret:
 
     def _read(self, path: Path) -> str:
         try:
-            with path.open("rb", 0) as file:  # a buffer is of no use to a line of text
+            with path.open("rb") as file:
                 octets = file.read(_MAX_SECRET_BYTES + 1)
         except FileNotFoundError:
             if self._kind == "credential":

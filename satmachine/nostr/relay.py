@@ -173,5 +173,7 @@ async def _connection(url: str, limits: Limits) -> AsyncIterator[Wire]:
     try:
         yield socket
     finally:
-        with anyio.CancelScope(shield=True):
+        # The library's own time limit does not cover a peer that has stopped reading.
+        with anyio.move_on_after(limits.close_timeout_s + 1, shield=True):
             await socket.close()
+        socket.transport.abort()

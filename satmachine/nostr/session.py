@@ -130,7 +130,11 @@ class Session:
                 self._send(self._subscriptions.due(anyio.current_time()))
                 self._wake_sender = anyio.Event()
                 while self._outbox:
-                    await self._socket.send(self._outbox.popleft())
+                    with anyio.move_on_after(self._limits.ping_timeout_s) as patience:
+                        await self._socket.send(self._outbox.popleft())
+                    if patience.cancelled_caught:
+                        self._end(Ended("the relay does not read what we send"))
+                        return
                 due = self._subscriptions.next_due()
                 with anyio.CancelScope(deadline=float("inf") if due is None else due):
                     await self._wake_sender.wait()

@@ -279,7 +279,7 @@ def _json_object(content: str) -> dict[str, object]:
     if not isinstance(value, dict):
         raise _unusable("bad_json", f"the content is {_shown(value)}; it must be a JSON object")
     # Too few brackets for that depth is the usual case, and quickly seen.
-    if content.count("{") + content.count("[") > _MAX_DEPTH and _depth(value) > _MAX_DEPTH:
+    if content.count("{") + content.count("[") >= _MAX_DEPTH and _depth(value) > _MAX_DEPTH:
         raise _unusable("bad_json", "the content is nested too deeply")
     return value
 

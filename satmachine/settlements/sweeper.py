@@ -1,8 +1,8 @@
 """When each machine's wallet is read (SPEC section 6.3): at start, then at intervals, and never all of them at once.
 
 A sweep costs LNbits three requests. So there is a limit for the whole fleet, `reconcile.sweeps_per_minute`: a small
-fleet is swept every `reconcile.interval_s`, one of thousands takes as long as it takes (docs/scale.md). A machine with
-something to pay does not wait for its turn, because it pays nothing before its first sweep.
+fleet is swept every `reconcile.interval_s`, one of thousands takes as long as it takes (docs/scale.md). Two kinds of
+machines do not wait for their turn: whose last sweep failed, and who has something to pay but may not before a sweep.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import anyio
-from anyio.abc import TaskGroup
 
 from satmachine.config import Config, Machine
 from satmachine.errors import ConfigError, StoreError, WalletError
@@ -32,6 +31,9 @@ SWEEPS_BURST = 200
 FIRST_RESWEEP_S = 5.0
 #: How often it is looked who is due.
 LOOK_EVERY_S = 1.0
+
+
+Start = Callable[[str, "Turn"], None]
 
 
 @dataclass(slots=True)
@@ -60,81 +62,110 @@ class Sweeper:
         self._config = config
         self._now = now
         self._swept = swept
+        self._turns: dict[str, Turn] = {}
+        #: When whose turn is, the earliest first; in `_retries` those whose last sweep failed.
+        self._queue: list[tuple[float, str]] = []
+        self._retries: list[tuple[float, str]] = []
+        #: Who must not pay before a sweep: never swept in this run, its last sweep failed, or its key is new.
+        self._unready: set[str] = set()
+
+    def hurry(self, machine_id: str) -> None:
+        """Its wallet key is not known any more: what it has to pay waits for a sweep."""
+        turn = self._turns.get(machine_id)
+        if turn is not None and machine_id not in self._unready:
+            self._unready.add(machine_id)
+            turn.due_at = min(turn.due_at, anyio.current_time())
 
     async def run(self) -> None:
         """Until cancelled."""
-        self._limiter = anyio.CapacityLimiter(SWEEPS_AT_ONCE)
-        self._budget = TokenBucket.full(SWEEPS_BURST, 0, anyio.current_time())
-        self._turns: dict[str, Turn] = {}
-        self._queue: list[tuple[float, str]] = []
-        self._unswept: set[str] = set()
+        for state in (self._turns, self._queue, self._retries, self._unready):
+            state.clear()
+        limiter = anyio.CapacityLimiter(SWEEPS_AT_ONCE)
+        budget = TokenBucket.full(SWEEPS_BURST, 0, anyio.current_time())
         known: Config | None = None
         async with anyio.create_task_group() as group:
+
+            def start(machine_id: str, turn: Turn) -> None:
+                turn.taken = True
+                group.start_soon(self._sweep_one, machine_id, turn, limiter)
+
             while True:
                 config = self._config()
                 if config is not known:
                     self._admit(config)
+                    budget.per_s = config.reconcile.sweeps_per_minute / 60
                     known = config
-                await self._start_urgent(group)
-                self._start_due(group)
+                await self._start_urgent(start)
+                self._start_due(start, budget)
                 await anyio.sleep(LOOK_EVERY_S)
 
     def _admit(self, config: Config) -> None:
-        """Give a turn to machines that have none, and forget those that are gone."""
-        self._budget.per_s = config.reconcile.sweeps_per_minute / 60
+        """Give a turn to machines that have none, and forget those that are gone (when their sweep has ended)."""
         present = {machine.id for machine in config.machines}
         now = anyio.current_time()
         for machine in config.machines:
             if machine.id not in self._turns:
                 self._turns[machine.id] = Turn(now)
-                self._unswept.add(machine.id)
+                self._unready.add(machine.id)
                 heapq.heappush(self._queue, (now, machine.id))
         for machine_id in self._turns.keys() - present:
-            del self._turns[machine_id]
-        self._unswept &= present
+            if not self._turns[machine_id].taken:
+                self._forget(machine_id)
 
-    async def _start_urgent(self, group: TaskGroup) -> None:
-        """Machines that were not swept yet, but have something to pay."""
-        if not self._unswept:
+    def _forget(self, machine_id: str) -> None:
+        del self._turns[machine_id]
+        self._unready.discard(machine_id)
+
+    async def _start_urgent(self, start: Start) -> None:
+        """Machines that have something to pay, and are not ready for it."""
+        if not self._unready:
             return
         try:
             waiting = await self._store.read(legs.machines_with_open_legs)
         except StoreError:
             return  # the next look is a second away
         now = anyio.current_time()
-        for machine_id in sorted(waiting & self._unswept):
+        for machine_id in sorted(waiting & self._unready):
             turn = self._turns[machine_id]
             if turn.due_at <= now and not turn.taken:
-                self._start(group, machine_id, turn)
+                start(machine_id, turn)
 
-    def _start_due(self, group: TaskGroup) -> None:
+    def _start_due(self, start: Start, budget: TokenBucket) -> None:
+        """Failed ones come back without regard to the budget, by their own waits: a short outage is soon over."""
         now = anyio.current_time()
-        while self._queue and self._queue[0][0] <= now and self._budget.allows(now):
-            _, machine_id = heapq.heappop(self._queue)
-            turn = self._turns.get(machine_id)
-            # A turn that was taken or put off meanwhile comes back to the queue when it ends.
-            if turn is not None and turn.due_at <= now and not turn.taken:
-                self._budget.charge()
-                self._start(group, machine_id, turn)
+        while self._retries and self._retries[0][0] <= now:
+            self._start_first(self._retries, start, now)
+        while self._queue and self._queue[0][0] <= now and budget.allows(now):
+            if self._start_first(self._queue, start, now):
+                budget.charge()
 
-    def _start(self, group: TaskGroup, machine_id: str, turn: Turn) -> None:
-        turn.taken = True
-        group.start_soon(self._sweep_one, machine_id, turn)
+    def _start_first(self, queue: list[tuple[float, str]], start: Start, now: float) -> bool:
+        _, machine_id = heapq.heappop(queue)
+        turn = self._turns.get(machine_id)
+        # A turn that was taken or put off meanwhile comes back to a queue when it ends.
+        if turn is None or turn.due_at > now or turn.taken:
+            return False
+        start(machine_id, turn)
+        return True
 
-    async def _sweep_one(self, machine_id: str, turn: Turn) -> None:
-        async with self._limiter:
+    async def _sweep_one(self, machine_id: str, turn: Turn, limiter: anyio.CapacityLimiter) -> None:
+        async with limiter:
             machine = self._config().machine(machine_id)
             done = machine is not None and await self._try_sweep(machine)
         interval_s = float(self._config().reconcile.interval_s)
         wait_s = interval_s if done else min(FIRST_RESWEEP_S * 2 ** min(turn.failures, 16), interval_s)
         turn.failures = 0 if done else turn.failures + 1
-        if done:
-            self._unswept.discard(machine_id)
-            self._swept(machine_id)
         turn.due_at = anyio.current_time() + wait_s
         turn.taken = False
-        if machine_id in self._turns:
-            heapq.heappush(self._queue, (turn.due_at, machine_id))
+        if machine is None or self._config().machine(machine_id) is None:
+            self._forget(machine_id)
+            return
+        heapq.heappush(self._queue if done else self._retries, (turn.due_at, machine_id))
+        if done:
+            self._unready.discard(machine_id)
+            self._swept(machine_id)
+        else:
+            self._unready.add(machine_id)
 
     async def _try_sweep(self, machine: Machine) -> bool:
         try:

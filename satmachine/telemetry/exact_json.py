@@ -22,7 +22,7 @@ def loads(text: str) -> Any:
     """
     told = orjson.loads(text)
     # Too few brackets for that depth is the usual case, and quickly seen.
-    if text.count("{") + text.count("[") > MAX_DEPTH and _depth(told) > MAX_DEPTH:
+    if text.count("{") + text.count("[") >= MAX_DEPTH and _depth(told) > MAX_DEPTH:
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
     return _DECODER.decode(text)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import struct
 from dataclasses import replace
 
@@ -194,6 +195,22 @@ async def honest_service(hostile_url: str) -> RelayHealth:
 async def test_the_honest_relay_is_served_beside(script: Script) -> None:
     async with scripted_relay(script) as hostile_url:
         await honest_service(hostile_url)
+
+
+async def test_a_relay_that_reads_nothing_is_left_and_does_not_hold_up_the_end() -> None:
+    """More is asked of it than the sockets between us hold."""
+
+    async def deaf(talk: Talk) -> None:
+        talk.connection.transport.pause_reading()
+        await anyio.sleep(6)
+
+    authors = frozenset(os.urandom(32).hex() for _ in range(120_000))
+    limits = replace(QUICK, ping_timeout_s=0.5, close_timeout_s=0.3)
+    async with scripted_relay(deaf) as url:
+        pool = RelayPool({url: authors}, Collector(), limits=limits)
+        with anyio.fail_after(30):
+            async with running(pool):
+                await eventually(lambda: "does not read" in pool.health()[0].error)
 
 
 async def not_a_websocket(stream: anyio.abc.SocketStream) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -128,6 +129,65 @@ async def test_a_wallet_that_is_away_is_tried_again_sooner(tmp_path: Path, monke
         await anyio.sleep(0.1)
         assert "machine-2" in allowed
     assert wallets.swept.count("panajachel-1") == 1
+
+
+async def test_a_wallet_that_is_away_does_not_queue_behind_the_whole_fleet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SWEEPS_BURST", 2)
+    monkeypatch.setattr(module, "FIRST_RESWEEP_S", 0.05)
+    config, wallets = a_config(tmp_path, 8), Wallets()
+    wallets.away |= {machine.id for machine in config.machines}
+    async with sweeping(lambda: config, wallets):
+        await wallets.until(lambda: len(wallets.swept) >= 6)
+    assert len(set(wallets.swept)) == 2
+
+
+async def test_a_machine_whose_key_is_new_is_swept_at_once_when_it_has_something_to_pay(tmp_path: Path) -> None:
+    config, wallets = a_config(tmp_path, 3), Wallets()
+    async with open_store(config.database.path) as store:
+        await store.write(registry.mirror, config, 0)
+        sweeper = Sweeper(wallets, store, lambda: config, lambda: 0, swept=lambda _: None)  # type: ignore[arg-type]
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(sweeper.run)
+            await wallets.until(lambda: len(wallets.swept) == 3)
+            await store.write(_add_open_leg, "machine-2")
+            sweeper.hurry("machine-2")
+            await wallets.until(lambda: len(wallets.swept) == 4)
+            tasks.cancel_scope.cancel()
+    assert wallets.swept[3] == "machine-2"
+
+
+async def test_a_machine_that_is_dropped_and_comes_back_during_its_sweep_is_swept_once_at_a_time(
+    tmp_path: Path,
+) -> None:
+    config, without, wallets = a_config(tmp_path, 2), a_config(tmp_path, 1), Slow()
+    current = config
+    async with sweeping(lambda: current, wallets) as store:
+        await wallets.until(lambda: len(wallets.swept) == 2)
+        for file in (without, config, without, config):
+            current = file
+            await store.write(registry.mirror, config, 0)
+            await anyio.sleep(0.1)
+        assert wallets.at_once["machine-2"] == 1
+        wallets.go_on.set()
+        await anyio.sleep(0.2)
+    assert wallets.swept.count("machine-2") == 1
+
+
+class Slow(Wallets):
+    """Sweeps that do not end until they may; counts how many of a machine are under way at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = anyio.Event()
+        self.at_once: Counter[str] = Counter()
+
+    async def sweep(self, machine: Machine) -> Sweep:
+        self.at_once[machine.id] += 1
+        sweep = await super().sweep(machine)
+        await self.go_on.wait()
+        return sweep
 
 
 async def test_a_reload_adds_machines_and_drops_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

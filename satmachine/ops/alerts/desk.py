@@ -100,8 +100,8 @@ class AlertDesk:
     async def _telemetry(self, limits: conditions.Limits) -> dict[Key, Sighting]:
         """In between looks, what it said stays."""
         if not 0 <= limits.now - self._telemetry_at < LOOK_AT_TELEMETRY_EVERY_S:  # a clock may be set back, too
-            self._telemetry_at = limits.now
             self._telemetry_says = await anyio.to_thread.run_sync(self._beside, conditions.from_telemetry, limits)
+            self._telemetry_at = limits.now
         return self._telemetry_says
 
     async def _audit(self, every_s: int, now: int) -> dict[Key, Sighting]:
