@@ -80,7 +80,7 @@ def changed_operator(conn: sqlite3.Connection, config: Config) -> list[str]:
 
 
 def _mirror_machines(conn: sqlite3.Connection, config: Config, now: int) -> None:
-    """Only what is new is written (and when it was read): of ten thousand machines hardly any changes between two loads."""
+    """Of ten thousand machines hardly any changes between two loads: only those are written, and when all were read."""
     known = {row["id"]: tuple(row) for row in conn.execute(_MACHINES)}
     wanted = {machine.id: _machine_row(machine) for machine in config.machines}
     former = [(id_,) for id_, row in known.items() if row != wanted.get(id_)]
