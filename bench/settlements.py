@@ -121,6 +121,8 @@ def _section(size: Size, rounds: list[Round]) -> Section:
     ratio = median([one.ratio for one in rounds])
     faults = [fault for one in rounds for fault in one.faults]
     same = all(one.daemon.calls == one.bare.calls for one in rounds)
+    # Of several machines at once it counts that nothing is lost: they share one LNbits, and how well says little.
+    judged = size.settle_in and size.machines == 1
     machines = "one machine" if size.machines == 1 else f"{size.machines} machines at once"
     since = "has run for a minute" if size.settle_in else "was started just"
     return Section(
@@ -133,11 +135,11 @@ def _section(size: Size, rounds: list[Round]) -> Section:
             Figure("daemon, a leg", _ms_a_leg([one.daemon for one in rounds], size)),
             Figure("bare loop, a leg", _ms_a_leg([one.bare for one in rounds], size)),
             Figure(
-                f"daemon over bare loop, {len(rounds)} pair(s)",
+                f"daemon over bare loop, pairs: {len(rounds)}",
                 f"{median([one.daemon.wall_s for one in rounds]):.1f} s",
                 spread([one.ratio for one in rounds]),
-                f"<= {TARGET:.2f}",
-                ratio <= TARGET if size.settle_in else None,
+                f"<= {TARGET:.2f}" if judged else "",
+                ratio <= TARGET if judged else None,
             ),
             *_call_figures(rounds[0], size),
             Figure("both made the same calls", "yes" if same else "no", "", "yes", same),
