@@ -170,7 +170,8 @@ async def honest_service(hostile_url: str) -> RelayHealth:
     """Serve an honest relay beside a hostile one; the hostile one's health at the end."""
     sink = Collector()
     sales = [MACHINE.event(f"honest {number}") for number in range(10)]
-    limits = replace(QUICK, ping_interval_s=0.3, ping_timeout_s=0.3)
+    # Hostile and honest relays share our event loop here: a peer that is sending 100 MB must not look dead to us.
+    limits = replace(QUICK, ping_interval_s=0.3, ping_timeout_s=5.0)
     async with local_relay() as honest_url:
         pool = RelayPool(dict.fromkeys((honest_url, hostile_url), AUTHORS), sink, limits=limits)
         async with running(pool):
