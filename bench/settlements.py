@@ -33,7 +33,7 @@ from satmachine.demo.system import DemoMachine, System
 from satmachine.errors import SatmachineError
 from satmachine.models import Answer
 from satmachine.settlements.pay import CLOCKS_APART_S
-from satmachine.store import clients, deposits, registry
+from satmachine.store import registry
 from satmachine.store.database import atomic, connect, prepare
 from satmachine.wallet.lnbits import Lnbits
 
@@ -219,23 +219,10 @@ async def _system(folder: Path, environment: Path, size: Size) -> AsyncIterator[
 def _open_books(system: System) -> None:
     """The database with the registry, and the LPs with what they brought."""
     prepare(system.database_path)
-    now = int(time.time())
     with closing(connect(system.database_path)) as conn, atomic(conn):
-        registry.mirror(conn, load(system.config_path), now)
-        for machine in system.machines:
-            for label, amount_minor in LPS.items():
-                client_id = clients.add(
-                    conn,
-                    machine_id=machine.id,
-                    label=label,
-                    person=label,
-                    payee_kind="invoice_key_file",
-                    payee=str(system.key_file(label)),
-                    actor="bench",
-                    now=now,
-                )
-                added = deposits.add(conn, client_id=client_id, amount_minor=amount_minor, actor="bench", now=now)
-                deposits.confirm(conn, added, actor="bench", now=now)
+        registry.mirror(conn, load(system.config_path), int(time.time()))
+    for machine in system.machines:
+        system.add_providers(LPS, machine, actor="bench")
 
 
 async def _swept(system: System) -> None:

@@ -257,7 +257,7 @@ class Daemon:
                 ", ".join(kept),
             )
 
-    # --- the only place that catches everything
+    # --- catching everything (as recorder.py and sweeper.py do for one event or wallet)
 
     async def _guard(self, item: Item, run: Callable[[], Awaitable[None]]) -> None:
         """Run one piece of work; a surprise in it is logged and postpones just that row."""

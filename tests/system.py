@@ -11,8 +11,8 @@ import anyio
 
 from satmachine.demo.system import DemoMachine, System
 from satmachine.models import Leg, Settlement
-from satmachine.store import clients, deposits, legs, settlements
-from satmachine.store.database import atomic, connect, prepare
+from satmachine.store import legs, settlements
+from satmachine.store.database import connect, prepare
 from satmachine.wallet.lnbits import Lnbits
 
 #: The sale of the specification's worked example.
@@ -49,23 +49,7 @@ def books(system: System) -> Iterator[sqlite3.Connection]:
 
 def add_providers(system: System, amounts: dict[str, int] | None = None, machine: DemoMachine | None = None) -> None:
     """Register LPs with one confirmed deposit each (minor units). The daemon has registered the machine."""
-    now = int(time.time())
-    machine_id = (machine or system.machines[0]).id
-    with books(system) as conn:
-        for label, amount_minor in (amounts or DEPOSITS).items():
-            with atomic(conn):
-                client_id = clients.add(
-                    conn,
-                    machine_id=machine_id,
-                    label=label,
-                    person=label,
-                    payee_kind="invoice_key_file",
-                    payee=str(system.key_file(label)),
-                    actor="test",
-                    now=now,
-                )
-                deposit_id = deposits.add(conn, client_id=client_id, amount_minor=amount_minor, actor="test", now=now)
-                deposits.confirm(conn, deposit_id, actor="test", now=now)
+    system.add_providers(amounts or DEPOSITS, machine, actor="test")
 
 
 async def started(system: System) -> System:

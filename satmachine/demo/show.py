@@ -16,8 +16,8 @@ from satmachine.demo.lnbits import LnbitsServer, ensure_environment
 from satmachine.demo.system import CURRENCY, DemoMachine, System
 from satmachine.errors import SatmachineError
 from satmachine.models import Settlement, SettlementStatus
-from satmachine.store import clients, deposits, legs, settlements
-from satmachine.store.database import atomic, connect
+from satmachine.store import legs, settlements
+from satmachine.store.database import connect
 from satmachine.wallet.lnbits import Lnbits
 
 #: The sale of the specification's worked example: 1,800 GTQ for 266,800 sats.
@@ -62,7 +62,8 @@ async def _run(console: Console, say: Callable[[str], None], system: System) -> 
     system.start_daemon()
     await system.wait_for_log("satmachine runs")
     say("Three liquidity providers bring cash: " + ", ".join(f"{k} {v} {CURRENCY}" for k, v in DEPOSITS.items()))
-    await anyio.to_thread.run_sync(_add_providers, system, machine)
+    amounts_minor = {label: 100 * amount for label, amount in DEPOSITS.items()}
+    await anyio.to_thread.run_sync(system.add_providers, amounts_minor, machine)
     before = await _balances(system)
     say(f"A customer pays {SALE['gross_sats']:,} sats to the machine and takes {SALE['fiat_amount']} {CURRENCY}")
     sale = await system.customer_pays(machine, SALE)
@@ -77,26 +78,6 @@ async def _run(console: Console, say: Callable[[str], None], system: System) -> 
     code = await system.stop_daemon()
     if code != 0:
         raise SatmachineError(f"the daemon ended with exit code {code}:\n{system.log_tail()}")
-
-
-def _add_providers(system: System, machine: DemoMachine) -> None:
-    """What `satmachine clients add`, `deposits add` and `deposits confirm` do."""
-    now = int(time.time())
-    with closing(connect(system.database_path)) as conn:
-        for label, amount in DEPOSITS.items():
-            with atomic(conn):
-                client_id = clients.add(
-                    conn,
-                    machine_id=machine.id,
-                    label=label,
-                    person=label,
-                    payee_kind="invoice_key_file",
-                    payee=str(system.key_file(label)),
-                    actor="demo",
-                    now=now,
-                )
-                deposit_id = deposits.add(conn, client_id=client_id, amount_minor=amount * 100, actor="demo", now=now)
-                deposits.confirm(conn, deposit_id, actor="demo", now=now)
 
 
 async def _balances(system: System) -> dict[str, int]:

@@ -9,7 +9,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +22,8 @@ import nostr_sdk
 from satmachine.demo.lnbits import LnbitsServer, WalletKeys
 from satmachine.demo.machine import SimulatedMachine, publish
 from satmachine.errors import SatmachineError
+from satmachine.store import clients, deposits
+from satmachine.store.database import atomic, connect
 
 #: The daemon stops within its own grace period; this is for a machine under load.
 _STOP_TIMEOUT_S = 30
@@ -138,6 +142,31 @@ class System:
             self.key_file(name).chmod(0o600)
         self.config_path.write_text(self._config_text())
         self.config_path.chmod(0o600)
+
+    def add_providers(
+        self, amounts_minor: Mapping[str, int], machine: DemoMachine | None = None, *, actor: str = "demo"
+    ) -> None:
+        """LPs with one confirmed deposit each, as `clients add`, `deposits add` and `deposits confirm` make them.
+
+        Cents by label; the first machine unless one is named. The registry is in the database already.
+        """
+        now = int(time.time())
+        machine_id = (machine or self.machines[0]).id
+        with closing(connect(self.database_path)) as conn:
+            for label, amount_minor in amounts_minor.items():
+                with atomic(conn):
+                    client_id = clients.add(
+                        conn,
+                        machine_id=machine_id,
+                        label=label,
+                        person=label,
+                        payee_kind="invoice_key_file",
+                        payee=str(self.key_file(label)),
+                        actor=actor,
+                        now=now,
+                    )
+                    added = deposits.add(conn, client_id=client_id, amount_minor=amount_minor, actor=actor, now=now)
+                    deposits.confirm(conn, added, actor=actor, now=now)
 
     def start_daemon(self, environ: Mapping[str, str] | None = None) -> None:
         """Start `satmachine run` as a process of its own, its log going to a file."""

@@ -156,7 +156,7 @@ class Relay:
 
 @asynccontextmanager
 async def _connection(url: str, limits: Limits) -> AsyncIterator[Wire]:
-    """A websocket that is closed on the way out, within `close_timeout_s`, even when we are cancelled."""
+    """A websocket that is gone a second after `close_timeout_s` at the latest, even when we are cancelled."""
     socket = await connect(
         url,
         compression=None,  # inflating costs a seventh of the throughput

@@ -8,6 +8,7 @@ raise Refused, with what to do instead.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -173,7 +174,7 @@ def accept_foreign(conn: sqlite3.Connection, machine_id: str, by: By) -> tuple[i
     """
     count = wallets.accept_foreign(conn, machine_id, by.actor)
     why = wallets.refresh_safe_mode(conn, machine_id)
-    _audit(conn, by, "machine.reconcile", machine_id, {"unknown_payments": count}, {"safe_mode": why})
+    _audit_machine(conn, by, "machine.reconcile", machine_id, {"unknown_payments": count}, {"safe_mode": why})
     return count, why
 
 
@@ -181,14 +182,14 @@ def pause(conn: sqlite3.Connection, machine_id: str | None, by: By) -> None:
     """The red button: nothing is sent for this machine, or for any (None). What is on its way is not called back."""
     if not wallets.pause(conn, machine_id or "*", actor=by.actor, reason=by.reason, now=by.now):
         raise Refused(f"payouts of {machine_id or 'all machines'} are paused already")
-    _audit(conn, by, "payouts.pause", machine_id, None, {"paused": True})
+    _audit_machine(conn, by, "payouts.pause", machine_id, None, {"paused": True})
 
 
 def resume(conn: sqlite3.Connection, machine_id: str | None, by: By) -> None:
     """Go on where it stopped."""
     if not wallets.resume(conn, machine_id or "*"):
         raise Refused(f"payouts of {machine_id or 'all machines'} are not paused; `satmachine status` shows what is")
-    _audit(conn, by, "payouts.resume", machine_id, {"paused": True}, {"paused": False})
+    _audit_machine(conn, by, "payouts.resume", machine_id, {"paused": True}, {"paused": False})
 
 
 # --- helpers
@@ -228,17 +229,8 @@ def _paid_sats(conn: sqlite3.Connection, leg: Leg) -> int | None:
 
 def _audit_leg(conn: sqlite3.Connection, by: By, action: str, leg: Leg) -> None:
     after, _ = legs.get(conn, leg.id)
-    audit.record(
-        conn,
-        now=by.now,
-        actor=by.actor,
-        action=action,
-        subject=f"payment {leg.id}",
-        machine_id=leg.machine_id,
-        reason=by.reason,
-        before={"status": leg.status, "error": leg.error},
-        after={"status": after.status},
-    )
+    before = {"status": leg.status, "error": leg.error}
+    _audit(conn, by, action, f"payment {leg.id}", leg.machine_id, before, {"status": after.status})
 
 
 def _settle_leg(conn: sqlite3.Connection, leg: Leg, by: By, action: str, after: dict[str, object]) -> None:
@@ -246,36 +238,17 @@ def _settle_leg(conn: sqlite3.Connection, leg: Leg, by: By, action: str, after: 
     settlements.refresh_status(conn, leg.settlement_id, by.now)
     wallets.refresh_safe_mode(conn, leg.machine_id)
     before = {"leg": leg.leg, "status": leg.status, "hold_reason": leg.hold_reason, "payment_hash": leg.payment_hash}
-    subject = f"settlement {leg.settlement_id}"
-    audit.record(
-        conn,
-        now=by.now,
-        actor=by.actor,
-        action=action,
-        subject=subject,
-        machine_id=leg.machine_id,
-        reason=by.reason,
-        before=before,
-        after=after,
-    )
+    _audit(conn, by, action, f"settlement {leg.settlement_id}", leg.machine_id, before, after)
 
 
 def _record(conn: sqlite3.Connection, by: By, action: str, before: Settlement, *, fresh: bool = False) -> None:
-    after = settlements.get(conn, before.id)
-    audit.record(
-        conn,
-        now=by.now,
-        actor=by.actor,
-        action=action,
-        subject=f"settlement {before.id}",
-        machine_id=before.machine_id,
-        reason=by.reason,
-        before=None if fresh else {"status": before.status, "hold_reason": before.hold_reason},
-        after={"status": after.status, "hold_reason": after.hold_reason, "overrides": after.overrides},
-    )
+    now = settlements.get(conn, before.id)
+    was = None if fresh else {"status": before.status, "hold_reason": before.hold_reason}
+    after = {"status": now.status, "hold_reason": now.hold_reason, "overrides": now.overrides}
+    _audit(conn, by, action, f"settlement {before.id}", before.machine_id, was, after)
 
 
-def _audit(
+def _audit_machine(
     conn: sqlite3.Connection,
     by: By,
     action: str,
@@ -283,12 +256,24 @@ def _audit(
     before: dict[str, object] | None,
     after: dict[str, object],
 ) -> None:
+    _audit(conn, by, action, f"machine {machine_id}" if machine_id else "all machines", machine_id, before, after)
+
+
+def _audit(
+    conn: sqlite3.Connection,
+    by: By,
+    action: str,
+    subject: str,
+    machine_id: str | None,
+    before: Mapping[str, object] | None,
+    after: Mapping[str, object],
+) -> None:
     audit.record(
         conn,
         now=by.now,
         actor=by.actor,
         action=action,
-        subject=f"machine {machine_id}" if machine_id else "all machines",
+        subject=subject,
         machine_id=machine_id,
         reason=by.reason,
         before=before,
