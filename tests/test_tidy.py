@@ -17,6 +17,7 @@ PURE = {
     "money.py",
     "models.py",
     "errors.py",
+    "nesting.py",
     "nostr/event.py",
     "nostr/messages.py",
     "nostr/nip44.py",

@@ -14,13 +14,13 @@ from typing import Protocol
 
 from satmachine.models import Claim, Rejection
 from satmachine.money import calculate_commission, minor_digits
+from satmachine.nesting import is_too_deep
 
 #: All the bitcoin there can ever be, in sats: no amount is larger.
 MAX_SATS = 21_000_000 * 100_000_000
 
 #: Larger rates, percentages and fiat amounts than this are nonsense, whatever the currency.
 _MAX_NUMBER = Decimal(10) ** 15
-_MAX_DEPTH = 32
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 #: The keys that may stand in `extra` instead of at the top.
@@ -278,8 +278,7 @@ def _json_object(content: str) -> dict[str, object]:
         raise _unusable("bad_json", f"the content is not valid JSON ({_shown(str(error))})") from None
     if not isinstance(value, dict):
         raise _unusable("bad_json", f"the content is {_shown(value)}; it must be a JSON object")
-    # Too few brackets for that depth is the usual case, and quickly seen.
-    if content.count("{") + content.count("[") >= _MAX_DEPTH and _depth(value) > _MAX_DEPTH:
+    if is_too_deep(content, value):
         raise _unusable("bad_json", "the content is nested too deeply")
     return value
 
@@ -295,20 +294,6 @@ def _one_level(fields: dict[str, object]) -> dict[str, object]:
             raise _unusable("ambiguous", f"{key} stands at the top and in extra, with different values")
         merged[key] = inner[key]
     return merged
-
-
-def _depth(value: object) -> int:
-    """Nesting depth, walked level by level so that no input can exhaust the stack."""
-    level, depth = [value], 0
-    while level and depth <= _MAX_DEPTH:
-        depth += 1
-        level = [
-            child
-            for item in level
-            if isinstance(item, dict | list)
-            for child in (item.values() if isinstance(item, dict) else item)
-        ]
-    return depth
 
 
 def _decimal(text: str) -> Decimal:

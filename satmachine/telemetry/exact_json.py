@@ -8,8 +8,7 @@ from typing import Any
 
 import orjson
 
-#: Deeper nesting is nonsense, and would exhaust one reader or another (SQLite's, Python's).
-MAX_DEPTH = 32
+from satmachine.nesting import MAX_DEPTH, is_too_deep
 
 #: Integers of up to this many digits surely fit into 64 bits.
 _INT_DIGITS = 18
@@ -20,9 +19,7 @@ def loads(text: str) -> Any:
 
     orjson looks first: it refuses NaN, lone surrogates and control characters, and cannot exhaust the stack.
     """
-    told = orjson.loads(text)
-    # Too few brackets for that depth is the usual case, and quickly seen.
-    if text.count("{") + text.count("[") >= MAX_DEPTH and _depth(told) > MAX_DEPTH:
+    if is_too_deep(text, orjson.loads(text)):
         raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
     return _DECODER.decode(text)
 
@@ -43,18 +40,3 @@ def _as_written(value: object) -> orjson.Fragment:
     if isinstance(value, Decimal):
         return orjson.Fragment(str(value))
     raise TypeError(f"{type(value).__name__} does not come from JSON")
-
-
-def _depth(value: object) -> int:
-    """Level by level, so that no input can exhaust the stack."""
-    level, depth = [value], 0
-    while level and depth <= MAX_DEPTH:
-        depth += 1
-        level = [child for item in level for child in _children(item)]
-    return depth
-
-
-def _children(value: object) -> list[object]:
-    if isinstance(value, dict):
-        return list(value.values())
-    return value if isinstance(value, list) else []
