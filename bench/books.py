@@ -19,6 +19,7 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
+from bench.registry import machine_table
 from satmachine.money import sats_to_minor, split_two_stage_commission
 from satmachine.nostr.keys import hex_to_npub, public_key_of
 from satmachine.store.database import atomic, connect, prepare
@@ -112,11 +113,8 @@ def _operator(number: int) -> str:
 
 def _machine(number: int) -> str:
     npub = hex_to_npub(public_key_of((number + 1).to_bytes(32, "big")))
-    return (
-        f'[[machines]]\nid = "{machine_id(number)}"\noperator = "operator-{owner_of(number)}"\nnpub = "{npub}"\n'
-        f'name = "Machine {number}"\ncurrency = "GTQ"\nfallback_commission_pct = 0.05\n'
-        f'payouts_since = 2023-01-01T00:00:00Z\nwallet = {{ admin_key = {{ env = "WALLET_{number}" }} }}\n'
-    )
+    key = f'{{ env = "WALLET_{number}" }}'
+    return machine_table(number, machine_id(number), npub, key, operator=f"operator-{owner_of(number)}")
 
 
 def build(path: Path, size: Size, say: Say) -> None:

@@ -29,6 +29,7 @@ from typing import Any
 import anyio
 from coincurve import PublicKeyXOnly
 
+from bench.registry import machine_table
 from satmachine.config import load
 from satmachine.daemon import relays_of
 from satmachine.nostr.keys import hex_to_npub
@@ -177,17 +178,7 @@ def _count_rows(conn: sqlite3.Connection) -> int:
 
 def write_config(folder: Path, urls: Sequence[str], authors: Sequence[str]) -> Path:
     machines = "".join(
-        f"""
-[[machines]]
-id = "machine-{number}"
-operator = "bench"
-npub = "{hex_to_npub(author)}"
-name = "Machine {number}"
-currency = "GTQ"
-fallback_commission_pct = 0.05
-payouts_since = 2020-01-01T00:00:00Z
-wallet = {{ admin_key = {{ env = "WALLET_{number}" }} }}
-"""
+        machine_table(number, f"machine-{number}", hex_to_npub(author), f'{{ env = "WALLET_{number}" }}')
         for number, author in enumerate(authors)
     )
     path = folder / "config.toml"

@@ -23,8 +23,8 @@ from pathlib import Path
 
 import httpx
 
+from bench.registry import machine_table
 from bench.report import Figure, Section, median, spread
-from satmachine.demo.system import CURRENCY
 from satmachine.nostr.event import BEACON_KIND, sign
 from satmachine.nostr.keys import hex_to_npub, public_key_of
 
@@ -117,11 +117,7 @@ class Fleet:
 
     def _machine(self, number: int) -> str:
         npub, name = hex_to_npub(public_key_of(self.secrets[number])), machine_id(number)
-        return (
-            f'[[machines]]\nid = "{name}"\noperator = "bench"\nnpub = "{npub}"\nname = "Machine {number}"\n'
-            f'currency = "{CURRENCY}"\nfallback_commission_pct = 0.05\npayouts_since = 2020-01-01T00:00:00Z\n'
-            f'wallet = {{ admin_key = {{ file = "{self.folder}/keys/{name}" }} }}\n\n'
-        )
+        return machine_table(number, name, npub, f'{{ file = "{self.folder}/keys/{name}" }}')
 
     @contextmanager
     def daemon(self) -> Iterator[Daemon]:

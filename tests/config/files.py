@@ -55,7 +55,23 @@ payouts_since = 2026-11-22T00:00:00Z
 wallet = {{ admin_key = {{ env = "WALLET_1" }} }}
 """
 
-#: A second machine, to append to VALID.
+
+def a_machine(number: int) -> str:
+    """A further machine in GTQ, to append to VALID; its key is the throw-away one of this number."""
+    return f"""
+[[machines]]
+id = "machine-{number}"
+operator = "atitlan"
+npub = "{npub(number)}"
+name = "Machine {number}"
+currency = "GTQ"
+fallback_commission_pct = 0.05
+payouts_since = 2026-11-22T00:00:00Z
+wallet = {{ admin_key = {{ env = "WALLET_{number}" }} }}
+"""
+
+
+#: A second machine, in another currency, to append to VALID.
 SECOND = f"""
 [[machines]]
 id = "solola-1"

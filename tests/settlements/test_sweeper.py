@@ -18,7 +18,7 @@ from satmachine.settlements.reconcile import Sweep
 from satmachine.settlements.sweeper import Sweeper
 from satmachine.store import registry
 from satmachine.store.database import Store, open_store
-from tests.config.files import VALID, npub
+from tests.config.files import VALID, a_machine
 
 pytestmark = pytest.mark.anyio
 
@@ -49,18 +49,7 @@ class Wallets:
 
 def a_config(folder: Path, machines: int, interval_s: int = 300) -> Config:
     text = VALID.replace('path = "satmachine.db"', f'path = "{folder}/satmachine.db"')
-    for number in range(2, machines + 1):
-        text += f"""
-[[machines]]
-id = "machine-{number}"
-operator = "atitlan"
-npub = "{npub(number)}"
-name = "Machine {number}"
-currency = "GTQ"
-fallback_commission_pct = 0.05
-payouts_since = 2026-11-22T00:00:00Z
-wallet = {{ admin_key = {{ env = "WALLET_{number}" }} }}
-"""
+    text += "".join(a_machine(number) for number in range(2, machines + 1))
     path = folder / f"config-{machines}.toml"
     path.write_text(text + f"[reconcile]\ninterval_s = {interval_s}\nsweeps_per_minute = 1\n", "utf-8")
     return load(path)
