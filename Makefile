@@ -11,7 +11,7 @@ PIP_PROGRESS = /^Collecting/ { printf "\r  %d packages fetched", ++n; fflush() }
                /^ERROR|^error|^  ERROR|HASHES/ { print } END { print "" }
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types unit test-compat chaos fuzz bench docs man format lock clean
+.PHONY: help install demo test lint types unit test-compat test-found chaos simulate fuzz bench docs man format lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,8 +51,14 @@ test-compat: install  ## the integration tests against every LNbits that is supp
 		SATMACHINE_LNBITS_VERSION=$$version $(BIN)/pytest -q tests/wallet tests/integration $(ARGS) || exit 1; \
 	done
 
+test-found: install  ## everything that once went wrong with money, on real parts, every variant (half an hour)
+	@$(BIN)/pytest -m '' tests/found $(ARGS)
+
 chaos: install  ## nothing lost, nothing paid twice: RUNS=9 SEED=1 KILLS=0 FAULT=.. FRESH=1
 	@$(BIN)/python -m chaos.campaign $(foreach o,SEED RUNS KILLS FAULT,$(if $($(o)),--$(shell echo $(o) | tr A-Z a-z) $($(o)))) $(if $(FRESH),--fresh)
+
+simulate: install  ## the money core in a made-up world, judged from the wallets: SEEDS=2000 STEPS=1000 FIRST=1, SEED=n [SHRINK=1], PLANTED=1
+	@$(BIN)/python -m simulator.run $(if $(SEEDS),--seeds $(SEEDS)) $(if $(STEPS),--steps $(STEPS)) $(if $(FIRST),--first $(FIRST)) $(if $(SEED),--replay $(SEED)) $(if $(SHRINK),--shrink) $(if $(PLANTED),--planted) $(ARGS)
 
 fuzz: install  ## let a fuzzer loose on everything that strangers send; RUNS=1000000 inputs, TARGETS="events ..."
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || \

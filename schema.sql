@@ -1,4 +1,4 @@
--- satmachine: the whole database, as a new file gets it. Version 2.
+-- satmachine: the whole database, as a new file gets it. Version 4.
 --
 -- Conventions
 --   .._sats     INTEGER  satoshis
@@ -141,6 +141,15 @@ CREATE TABLE dca_commission_splits (
 CREATE UNIQUE INDEX dca_commission_splits_label
     ON dca_commission_splits (operator_id, coalesce(machine_id, ''), label);
 
+-- The last known identity of each payee, by where it is named: 'super', 'operator:<id>:<label>', 'machine:<id>:<label>',
+-- 'client:<id>'. A wallet's is its id in LNbits, whichever key leads to it.
+CREATE TABLE dca_payees (
+    scope      TEXT PRIMARY KEY,
+    kind       TEXT    NOT NULL CHECK (kind IN ('wallet', 'lightning_address', 'lnurl')),
+    reference  TEXT    NOT NULL,
+    learnt_at  INTEGER NOT NULL
+) STRICT;
+
 -- ---------------------------------------------------------------------------------------------------------
 -- The machines' wallets, as LNbits tells
 -- ---------------------------------------------------------------------------------------------------------
@@ -156,7 +165,9 @@ CREATE TABLE dca_wallets (
     swept_until     INTEGER NOT NULL DEFAULT 0,         -- incoming payments up to here (LNbits' updated_at) are landed or listed
     known_until     INTEGER NOT NULL DEFAULT 0,         -- outgoing payments up to here are known
     last_sweep_at   INTEGER,
-    safe_mode       TEXT                                -- why this machine pays nothing until a person has reconciled it
+    safe_mode       TEXT,                               -- why this machine pays nothing until a person has reconciled it
+    reconcile_since INTEGER,                            -- payouts are paused since: these books are a restored copy
+    reconcile_why   TEXT
 ) STRICT;
 CREATE INDEX dca_wallets_wallet ON dca_wallets (wallet_id) WHERE wallet_id IS NOT NULL;
 
@@ -184,10 +195,39 @@ CREATE TABLE dca_foreign_payments (
     extra          TEXT    NOT NULL CHECK (json_valid(extra)),
     made_at        INTEGER NOT NULL,
     first_seen_at  INTEGER NOT NULL,
-    settled_by     TEXT,
+    settled_by     TEXT,                                -- 'adopted', or who decided
+    fee_sats       INTEGER NOT NULL DEFAULT 0,
+    payment_id     INTEGER REFERENCES dca_payments (id),              -- the leg that it was booked as
+    decided_at     INTEGER,
+    reason         TEXT,
     PRIMARY KEY (machine_id, payment_hash)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX dca_foreign_payments_open ON dca_foreign_payments (machine_id, leg_key) WHERE settled_by IS NULL;
+
+-- Marks (marks.py): rows in a machine's wallet that name the invoices which may be paid for a bundle of legs.
+-- Written down here before they are written there. `seen_at`: it was seen there as the only head of its bundle.
+CREATE TABLE dca_marks (
+    id          TEXT PRIMARY KEY,
+    machine_id  TEXT    NOT NULL REFERENCES dca_machines (id),
+    bundle      TEXT    NOT NULL,
+    content     TEXT    NOT NULL CHECK (json_valid(content)),
+    written_at  INTEGER NOT NULL,
+    seen_at     INTEGER
+) STRICT;
+CREATE INDEX dca_marks_bundle ON dca_marks (machine_id, bundle);
+
+-- Genuine marks that these books did not write: of another life of them, or of another daemon.
+CREATE TABLE dca_foreign_marks (
+    machine_id     TEXT    NOT NULL REFERENCES dca_machines (id),
+    id             TEXT    NOT NULL,
+    bundle         TEXT    NOT NULL,
+    content        TEXT    NOT NULL CHECK (json_valid(content)),
+    first_seen_at  INTEGER NOT NULL,
+    decided_at     INTEGER,                             -- a person has reconciled it
+    decided_by     TEXT,
+    PRIMARY KEY (machine_id, id)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX dca_foreign_marks_open ON dca_foreign_marks (machine_id, bundle) WHERE decided_at IS NULL;
 
 -- ---------------------------------------------------------------------------------------------------------
 -- Settlements: one row per sale
@@ -235,6 +275,7 @@ CREATE TABLE dca_settlements (
     overrides                TEXT    NOT NULL DEFAULT '',              -- guards that a person has released it from
     notes                    TEXT    NOT NULL DEFAULT '',              -- newest first; only ever added to
     error                    TEXT,
+    person_acted_at          INTEGER,                   -- since then no event revises it (SPEC section 6.9)
     CHECK (gross_sats = net_sats + commission_sats + undispensed_sats),
     CHECK (platform_fee_sats IS NULL OR platform_fee_sats + operator_fee_sats = commission_sats),
     CHECK (bitspire_event_id IS NOT NULL OR payment_hash IS NOT NULL),
@@ -279,12 +320,14 @@ CREATE INDEX dca_settlement_events_settlement ON dca_settlement_events (settleme
 -- planned as legs or refunded after all.
 CREATE TABLE dca_retained (
     id             INTEGER PRIMARY KEY,
-    settlement_id  INTEGER NOT NULL REFERENCES dca_settlements (id),
+    settlement_id  INTEGER REFERENCES dca_settlements (id),           -- NULL: of a balance payout
     revision       INTEGER NOT NULL,
     reason         TEXT    NOT NULL,
     leg            TEXT    NOT NULL DEFAULT '',         -- the part of the plan it was meant for
     amount_sats    INTEGER NOT NULL CHECK (amount_sats <> 0),
-    created_at     INTEGER NOT NULL
+    created_at     INTEGER NOT NULL,
+    payment_id     INTEGER REFERENCES dca_payments (id),
+    CHECK (settlement_id IS NOT NULL OR payment_id IS NOT NULL)
 ) STRICT;
 CREATE INDEX dca_retained_settlement ON dca_retained (settlement_id);
 CREATE TRIGGER dca_retained_sum AFTER INSERT ON dca_retained
@@ -332,6 +375,14 @@ CREATE TABLE dca_payments (
     explain          TEXT CHECK (explain IS NULL OR json_valid(explain)),    -- how the amount came about
     planned_at       INTEGER NOT NULL,
     completed_at     INTEGER,
+    payee_kind       TEXT    NOT NULL DEFAULT 'wallet'
+                     CHECK (payee_kind IN ('wallet', 'lightning_address', 'lnurl', 'invoice')),
+    payee_ref        TEXT,                              -- who it is: wallet id, address, LNURL, invoice; NULL: not learnt yet
+    payee_scope      TEXT,                              -- where the payee is named, as in dca_payees
+    cause            TEXT,                              -- one word: why it is not paid yet (models.Cause)
+    proof            TEXT                               -- what completed it
+                     CHECK (proof IN ('both_sides', 'answer', 'preimage', 'person', 'booked')),
+    vouched_by       TEXT,                              -- the person, and the reason, where a person did
     UNIQUE (settlement_id, revision, leg),
     UNIQUE (machine_id, leg_key),
     CHECK ((status = 'completed') = (completed_at IS NOT NULL)),
@@ -379,7 +430,19 @@ CREATE TABLE dca_invoices (
     adopted       INTEGER NOT NULL DEFAULT 0 CHECK (adopted IN (0, 1)),
     sent_at       INTEGER,                              -- the intent to pay, committed before the call
     dead_at       INTEGER,                              -- proven that it can no longer be paid
+    wallet_id     TEXT,                                 -- of this LNbits, that it pays into
+    mark_id       TEXT,                                 -- the mark that names it first
+    marked_at     INTEGER,                              -- seen under the only head mark of its bundle: only now it may be paid
     PRIMARY KEY (payment_id, generation)
+) STRICT, WITHOUT ROWID;
+
+-- Payees elsewhere whose servers are being asked right now, by the SHA-256 of their address. What a dead daemon leaves
+-- here may be what killed it: it waits, longer with each death, before it is asked again.
+CREATE TABLE dca_asked_payees (
+    payee_digest  TEXT PRIMARY KEY CHECK (length(payee_digest) = 64),
+    deaths        INTEGER NOT NULL DEFAULT 0 CHECK (deaths >= 0),
+    asked_at      INTEGER,                               -- NULL: not right now
+    waits_until   INTEGER NOT NULL DEFAULT 0 -- after a death
 ) STRICT, WITHOUT ROWID;
 
 -- ---------------------------------------------------------------------------------------------------------
@@ -416,11 +479,13 @@ CREATE TRIGGER dca_clients_keep_identity BEFORE UPDATE OF machine_id, label ON d
 WHEN NEW.machine_id <> OLD.machine_id OR NEW.label <> OLD.label
 BEGIN SELECT RAISE(ABORT, 'a client keeps machine and label: they are part of payment keys'); END;
 
+-- Cash: what LPs brought (pending until it is confirmed), and, as negative rows, what was recorded wrongly and what they
+-- took home again. Confirmed rows are never changed.
 CREATE TABLE dca_deposits (
     id            INTEGER PRIMARY KEY,
     client_id     INTEGER NOT NULL,
     machine_id    TEXT    NOT NULL,
-    amount_minor  INTEGER NOT NULL CHECK (amount_minor > 0),
+    amount_minor  INTEGER NOT NULL CHECK (amount_minor <> 0),
     currency      TEXT    NOT NULL,
     status        TEXT    NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'confirmed', 'rejected')),
     notes         TEXT    NOT NULL DEFAULT '',
@@ -428,13 +493,21 @@ CREATE TABLE dca_deposits (
     recorded_at   INTEGER NOT NULL,
     decided_by    TEXT,
     decided_at    INTEGER,
+    kind          TEXT    NOT NULL DEFAULT 'deposit' CHECK (kind IN ('deposit', 'reversal', 'withdrawal')),
+    effective_at  INTEGER,                        -- from when on it counts: as stated, else when it was confirmed
+    reverses      INTEGER REFERENCES dca_deposits (id),   -- of a reversal
     CHECK ((status = 'pending') = (decided_at IS NULL)),
+    CHECK (status <> 'confirmed' OR effective_at IS NOT NULL),
+    CHECK ((kind = 'deposit') = (amount_minor > 0)),
+    CHECK (kind = 'deposit' OR status = 'confirmed'),
+    CHECK ((kind = 'reversal') = (reverses IS NOT NULL)),
     FOREIGN KEY (client_id, machine_id) REFERENCES dca_clients (id, machine_id),
     FOREIGN KEY (machine_id, currency) REFERENCES dca_machines (id, currency)
 ) STRICT;
-CREATE INDEX dca_deposits_client ON dca_deposits (client_id, decided_at);
+CREATE INDEX dca_deposits_client ON dca_deposits (client_id, effective_at);
 CREATE INDEX dca_deposits_machine ON dca_deposits (machine_id, recorded_at);
 CREATE INDEX dca_deposits_time ON dca_deposits (recorded_at);
+CREATE UNIQUE INDEX dca_deposits_reverses ON dca_deposits (reverses) WHERE reverses IS NOT NULL;
 CREATE TRIGGER dca_deposits_no_update BEFORE UPDATE ON dca_deposits WHEN OLD.status <> 'pending'
 BEGIN SELECT RAISE(ABORT, 'a confirmed or rejected deposit is an audit record: it never changes'); END;
 CREATE TRIGGER dca_deposits_no_delete BEFORE DELETE ON dca_deposits WHEN OLD.status <> 'pending'
@@ -523,9 +596,22 @@ CREATE TABLE quarantine (
     raw            TEXT    NOT NULL,
     status         TEXT    NOT NULL DEFAULT 'open' CHECK (status IN ('open', 'landed')),
     settlement_id  INTEGER REFERENCES dca_settlements (id),           -- the one it conflicts with, or became
-    retried_at     INTEGER
+    retried_at     INTEGER,
+    whole          INTEGER NOT NULL DEFAULT 1 CHECK (whole IN (0, 1))  -- 0: `raw` was too long, this is its beginning
 ) STRICT;
 CREATE INDEX quarantine_machine ON quarantine (machine_id, received_at);
+CREATE INDEX quarantine_reason ON quarantine (machine_id, reason) WHERE status = 'open';
+CREATE INDEX quarantine_received ON quarantine (received_at);
+
+-- Of a machine and a reason only so many messages are kept at a time; how many more there were.
+CREATE TABLE quarantine_overflow (
+    machine_id  TEXT    NOT NULL REFERENCES dca_machines (id),
+    reason      TEXT    NOT NULL,
+    events      INTEGER NOT NULL,
+    first_at    INTEGER NOT NULL,
+    last_at     INTEGER NOT NULL,
+    PRIMARY KEY (machine_id, reason)
+) STRICT, WITHOUT ROWID;
 
 -- Every change of money or state that a person or the daemon decided.
 CREATE TABLE audit_log (
@@ -548,6 +634,46 @@ CREATE TRIGGER audit_log_no_update BEFORE UPDATE ON audit_log
 BEGIN SELECT RAISE(ABORT, 'audit_log is append-only'); END;
 CREATE TRIGGER audit_log_no_delete BEFORE DELETE ON audit_log
 BEGIN SELECT RAISE(ABORT, 'audit_log is append-only'); END;
+
+-- Who can write this file can change whom an LP's sats go to. What no command of satmachine has announced in the log
+-- right before it is noted here, and `satmachine audit` tells of it until a person has said which payee is right.
+CREATE TRIGGER dca_clients_added_outside AFTER INSERT ON dca_clients
+WHEN NOT EXISTS (
+    SELECT 1 FROM (SELECT subject, action, after FROM audit_log ORDER BY id DESC LIMIT 1) a
+    WHERE a.subject = 'client ' || NEW.id AND a.action = 'client.add'
+      AND json_extract(a.after, '$.payee_kind') IS NEW.payee_kind AND json_extract(a.after, '$.payee') IS NEW.payee
+      AND json_extract(a.after, '$.autoforward') IS NEW.autoforward
+      AND json_extract(a.after, '$.autoforward_key_file') IS NEW.autoforward_key_file)
+BEGIN
+    INSERT INTO audit_log (at, actor, action, subject, machine_id, after)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER), 'somebody with SQL', 'client.changed_outside',
+            'client ' || NEW.id, NEW.machine_id,
+            json_object('payee_kind', NEW.payee_kind, 'payee', NEW.payee, 'autoforward', NEW.autoforward,
+                        'autoforward_key_file', NEW.autoforward_key_file));
+END;
+
+CREATE TRIGGER dca_clients_changed_outside
+AFTER UPDATE OF payee_kind, payee, autoforward, autoforward_key_file ON dca_clients
+WHEN (NEW.payee_kind <> OLD.payee_kind OR NEW.payee <> OLD.payee OR NEW.autoforward IS NOT OLD.autoforward
+      OR NEW.autoforward_key_file IS NOT OLD.autoforward_key_file)
+ AND NOT EXISTS (
+    SELECT 1 FROM (SELECT subject, action, after FROM audit_log ORDER BY id DESC LIMIT 1) a
+    WHERE a.subject = 'client ' || NEW.id AND a.action = 'client.update'
+      AND coalesce(json_extract(a.after, '$.payee_kind'), OLD.payee_kind) = NEW.payee_kind
+      AND coalesce(json_extract(a.after, '$.payee'), OLD.payee) = NEW.payee
+      AND CASE WHEN json_type(a.after, '$.autoforward') IS NULL THEN OLD.autoforward
+               ELSE json_extract(a.after, '$.autoforward') END IS NEW.autoforward
+      AND CASE WHEN json_type(a.after, '$.autoforward_key_file') IS NULL THEN OLD.autoforward_key_file
+               ELSE json_extract(a.after, '$.autoforward_key_file') END IS NEW.autoforward_key_file)
+BEGIN
+    INSERT INTO audit_log (at, actor, action, subject, machine_id, before, after)
+    VALUES (CAST(strftime('%s', 'now') AS INTEGER), 'somebody with SQL', 'client.changed_outside',
+            'client ' || NEW.id, NEW.machine_id,
+            json_object('payee_kind', OLD.payee_kind, 'payee', OLD.payee, 'autoforward', OLD.autoforward,
+                        'autoforward_key_file', OLD.autoforward_key_file),
+            json_object('payee_kind', NEW.payee_kind, 'payee', NEW.payee, 'autoforward', NEW.autoforward,
+                        'autoforward_key_file', NEW.autoforward_key_file));
+END;
 
 -- ---------------------------------------------------------------------------------------------------------
 -- Views: the usual questions (docs/telemetry.md), in SQL that any SQLite from 3.37 on can run

@@ -399,8 +399,8 @@ def _add_deposits(conn: sqlite3.Connection, size: Size) -> None:
     with atomic(conn):
         conn.executemany(
             "INSERT INTO dca_deposits (client_id, machine_id, amount_minor, currency, status, notes, recorded_by, "
-            "recorded_at, decided_by, decided_at) "
-            "VALUES (?, ?, 500000000, 'GTQ', ?, 'counted twice', 'maria', ?, ?, ?)",
+            "recorded_at, decided_by, decided_at, effective_at) "
+            "VALUES (?1, ?2, 500000000, 'GTQ', ?3, 'counted twice', 'maria', ?4, ?5, ?6, ?6)",
             [
                 (client, machine, status, at, *((None, None) if status == "pending" else ("jose", at + 3600)))
                 for i in range(DEPOSITS_EACH)

@@ -20,11 +20,14 @@ from pathlib import Path
 
 from bench.books import RATE, SALE_EVERY_S, SUPER_PCT, Say, Size, books, machine_id
 from bench.report import Figure, Section
-from satmachine.models import Claim, LegStatus
+from satmachine.identity import PayeeIdentity, PayeeKind
+from satmachine.marks import Mark
+from satmachine.models import Claim, LegStatus, Proof
+from satmachine.settlements.completion import complete_leg
 from satmachine.settlements.land import Rules, land_event
 from satmachine.settlements.plan import Rule, Terms
 from satmachine.settlements.planning import Bounds, plan_settlement
-from satmachine.store import balances, legs, settlements, wallets
+from satmachine.store import balances, legs, marks, settlements, wallets
 from satmachine.store.database import atomic, connect, prepare
 from satmachine.store.settlements import EventRecord
 
@@ -39,11 +42,16 @@ MOST_PER_PROVIDER = 1.3
 #: The number of LPs that the largest is held against.
 _FEW_PROVIDERS = 100
 
+
+def _rule(label: str, pct: Decimal, address: str) -> Rule:
+    return Rule(label, pct, address, PayeeIdentity(PayeeKind.LIGHTNING_ADDRESS, address), f"operator:op:{label}")
+
+
 TERMS = Terms(
     super_fee_pct=SUPER_PCT,
-    super_payee="platform@example.org",
+    super_payee=_rule("super", SUPER_PCT, "platform@example.org"),
     ruleset_source="operator",
-    rules=(Rule("owner", Decimal("0.6"), "owner@example.org"), Rule("tech", Decimal("0.4"), "tech@example.org")),
+    rules=(_rule("owner", Decimal("0.6"), "owner@example.org"), _rule("tech", Decimal("0.4"), "tech@example.org")),
 )
 BOUNDS = Bounds(max_commission_pct=Decimal(1), max_rate_deviation=Decimal(1), daily_limit_sats=10**12)
 
@@ -196,7 +204,6 @@ def plan(conn: sqlite3.Connection, settlement_id: int, now: int) -> None:
     outcome = plan_settlement(conn, settlement_id, TERMS, BOUNDS, now)
     assert outcome is not None
     assert outcome.held is None
-    assert not wallets.adopt_foreign(conn, sale.machine_id, str(outcome.settlement.settlement_key), now)
 
 
 def pay(conn: sqlite3.Connection, settlement_id: int, now: int) -> None:
@@ -205,21 +212,23 @@ def pay(conn: sqlite3.Connection, settlement_id: int, now: int) -> None:
         if leg.status is not LegStatus.PENDING:
             continue
         own = digest("live leg", leg.leg_key)
-        generation = legs.begin_invoice(conn, leg, amount_sats=leg.amount_sats, internal=True, now=now)
-        assert generation == 1
-        legs.store_invoice(
+        assert legs.add_invoice(
             conn,
-            leg.id,
-            generation,
+            leg,
             bolt11="lnbc1" + "q" * 240,
             payment_hash=own,
             amount_sats=leg.amount_sats,
             expires_at=now + 3600,
+            wallet_id=None,
+            now=now,
         )
+        marks.establish(conn, Mark("0" * 16, leg.leg_key, (), {leg.leg_key: own}), now)
         invoiced, _ = legs.get(conn, leg.id)
         assert legs.mark_sending(conn, invoiced, now=now)
         sent, _ = legs.get(conn, leg.id)
-        assert legs.complete(conn, sent, sent_sats=leg.amount_sats, fee_sats=0, preimage="00" * 32, now=now)
+        assert complete_leg(
+            conn, sent, sent_sats=leg.amount_sats, fee_sats=0, preimage="00" * 32, proof=Proof.PREIMAGE, now=now
+        )
     assert settlements.get(conn, settlement_id).status == "processed"
 
 
@@ -284,8 +293,8 @@ def make_providers(path: Path, providers: int) -> None:
         )
         conn.execute(
             "INSERT INTO dca_deposits (client_id, machine_id, amount_minor, currency, status, recorded_by, "
-            "recorded_at, decided_by, decided_at) "
-            "SELECT id, machine_id, 1000000 + id * 7919, 'GTQ', 'confirmed', '', 1, '', 1 "
+            "recorded_at, decided_by, decided_at, effective_at) "
+            "SELECT id, machine_id, 1000000 + id * 7919, 'GTQ', 'confirmed', '', 1, '', 1, 1 "
             "FROM dca_clients"
         )
 

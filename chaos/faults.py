@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import anyio
 
+from chaos.paused_lnbits import PausedLnbits
 from chaos.world import World
 from satmachine.demo.machine import SimulatedMachine, publish
 from satmachine.failpoints import FAILPOINTS
@@ -28,6 +29,10 @@ WEATHER: Mapping[str, Mapping[Fault, float]] = {
     "garbage": {Fault.HTML_AFTER: 0.08, Fault.TRUNCATED_JSON: 0.08},
     "lies": {Fault.SWALLOWED_ROW: 0.05, Fault.EMPTY_LIST: 0.04, Fault.LYING_STATUS: 0.04, Fault.LYING_AMOUNT: 0.03},
 }
+
+
+#: How long a leg is waited for that LNbits can die of.
+_LEG_COMES_WITHIN_S = 15
 
 
 @dataclass(slots=True)
@@ -69,6 +74,23 @@ async def lnbits_killed(attack: Attack) -> None:
         async with attack.world.customers:  # no customer is in the middle of paying: that is LNbits' own affair
             lnbits.kill()
             await anyio.sleep(attack.chance.uniform(0, 1))
+            await lnbits.start()
+
+
+async def lnbits_between_commits(attack: Attack) -> None:
+    """(b) LNbits dies after the debit of a leg and before its credit; a person has to look at each of them."""
+    lnbits = attack.world.system.lnbits
+    assert isinstance(lnbits, PausedLnbits)
+    await attack.world.start()
+    for _ in range(max(2, attack.rounds // 3)):
+        await anyio.sleep(attack.chance.uniform(1.0, 4.0))
+        async with attack.world.customers:  # none of theirs is torn in two
+            lnbits.between_commits(attack.chance.choice(("die", "die-address")))
+            with anyio.move_on_after(_LEG_COMES_WITHIN_S):
+                while lnbits.running:
+                    await anyio.sleep(0.02)
+            lnbits.between_commits(None)
+            lnbits.kill()
             await lnbits.start()
 
 
@@ -125,6 +147,7 @@ async def books_restored(attack: Attack) -> None:
         await anyio.sleep(chance.uniform(2, 5))
         world.kill()
         world.restore_books(backup)
+    world.person_reconciles = True
 
 
 async def books_deleted(attack: Attack) -> None:
@@ -136,6 +159,7 @@ async def books_deleted(attack: Attack) -> None:
         world.kill()
         world.delete_books()
         world.seed_books()
+    world.person_reconciles = True
 
 
 Strike = Callable[[Attack], Awaitable[None]]
@@ -144,6 +168,7 @@ FAULTS: Mapping[str, Strike] = {
     "kills": kills,
     "failpoints": failpoints,
     "lnbits-killed": lnbits_killed,
+    "lnbits-between": lnbits_between_commits,
     "proxy": proxy_faults,
     "write-lock": write_lock,
     "disk-full": disk_full,

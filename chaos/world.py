@@ -6,8 +6,11 @@ the daemon.
 
 from __future__ import annotations
 
+import json
 import random
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, closing
@@ -31,6 +34,8 @@ from satmachine.wallet.lnbits import Lnbits
 #: LPs of every machine, and the cash they brought (minor units): enough for a campaign.
 LPS: Mapping[str, int] = {"alice": 5_000_000_00, "bruno": 3_000_000_00, "carla": 2_000_000_00}
 
+_STOPPED = "SELECT machine_id FROM dca_wallets WHERE safe_mode IS NOT NULL"
+
 #: When the LPs brought it: before every sale.
 _DEPOSITED_AT = 1_600_000_000
 
@@ -47,6 +52,10 @@ class World:
     told: list[Mapping[str, object]] = field(default_factory=list)
     events: list[nostr_sdk.Event] = field(default_factory=list)
     kills: int = 0
+    #: Whether somebody accepts what `machines reconcile` shows, once the world is left in peace.
+    person_reconciles: bool = False
+    #: LPs who are paid to a Lightning address, and how it follows from the id of their wallet.
+    addresses: Mapping[str, Callable[[str], str]] = field(default_factory=dict)
     _starts: int = 0
     #: Held by a customer who pays, and by whoever wants that none does.
     customers: anyio.Lock = field(default_factory=anyio.Lock)
@@ -211,6 +220,28 @@ class World:
         """Whether the books show no work that is left."""
         return not unfinished(self.rest())
 
+    async def reconcile(self) -> None:
+        """What a person does after a restore or a loss: accept what is shown for each machine that pays nothing."""
+        with closing(connect(self.system.database_path, read_only=True)) as conn:
+            stopped = [row["machine_id"] for row in conn.execute(_STOPPED)]
+        for machine_id in stopped:
+            shown = await self._command("machines", "reconcile", machine_id, "--json")
+            if shown.returncode == 0:
+                accept = (
+                    "--accept",
+                    json.loads(shown.stdout)["digest"],
+                    "--reason",
+                    "the books were restored",
+                    "--yes",
+                )
+                await self._command("machines", "reconcile", machine_id, *accept)
+
+    async def _command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "satmachine", "--config", str(self.system.config_path), *arguments]
+        return await anyio.to_thread.run_sync(
+            lambda: subprocess.run(command, capture_output=True, text=True, timeout=90)
+        )
+
     async def settled(self, patience_s: float = 60) -> Facts:
         """Wait until nothing is left to do, then look at everything. However long it takes, as long as it goes on.
 
@@ -218,6 +249,8 @@ class World:
         """
         last, changed_at = self.rest(), time.monotonic()
         while time.monotonic() - changed_at < patience_s:
+            if self.person_reconciles:
+                await self.reconcile()
             if not unfinished(last):
                 everything = await self.facts()
                 if not unfinished(everything):
@@ -238,14 +271,19 @@ class World:
         left = "\n".join(unfinished(self.rest())[:10])
         raise SatmachineError(f"not reached within {timeout_s:.0f} s; left to do:\n{left}\n{self.system.log_tail()}")
 
+    def _payee(self, label: str) -> str:
+        if label in self.addresses:
+            return self.addresses[label](self.system.wallets[label].id)
+        return str(self.system.key_file(label))
+
     def _add_lp(self, conn: sqlite3.Connection, machine_id: str, label: str, amount_minor: int) -> None:
         client_id = clients.add(
             conn,
             machine_id=machine_id,
             label=label,
             person=label,
-            payee_kind="invoice_key_file",
-            payee=str(self.system.key_file(label)),
+            payee_kind="lightning_address" if label in self.addresses else "invoice_key_file",
+            payee=self._payee(label),
             actor="chaos",
             now=_DEPOSITED_AT,
         )
@@ -265,8 +303,12 @@ async def open_world(
     lnbits_url: str | None = None,
     settings: Mapping[str, str] | None = None,
     seed: bool = True,
+    addresses: Mapping[str, Callable[[str], str]] | None = None,
 ) -> AsyncIterator[World]:
-    """A system below `folder` on a running LNbits, its books made, its daemon not started yet."""
+    """A system below `folder` on a running LNbits, its books made, its daemon not started yet.
+
+    `addresses`: LPs who are paid to a Lightning address; what each has is told from the id of their wallet.
+    """
     system = await System.build(
         folder,
         lnbits,
@@ -276,7 +318,7 @@ async def open_world(
         lnbits_url=lnbits_url,
         settings={**SETTINGS, **(settings or {})},
     )
-    world = World(system)
+    world = World(system, addresses=addresses or {})
     try:
         if seed:
             world.seed_books()

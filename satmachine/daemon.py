@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 
+from satmachine.asked import AskedPayees
 from satmachine.config import Config, key_problems, load
 from satmachine.errors import ConfigError, DatabaseBusy, Refused, SatmachineError, StoreError
 from satmachine.intents import IntentDesk
@@ -30,13 +31,15 @@ from satmachine.ops.alerts.desk import AlertDesk
 from satmachine.ops.watch import Watch
 from satmachine.recorder import Recorder
 from satmachine.settlements.corrector import Corrector
+from satmachine.settlements.leg_orders import LegOrders
 from satmachine.settlements.pay import Payer
 from satmachine.settlements.read import DaemonKey
 from satmachine.settlements.reconcile import Reconciler
 from satmachine.settlements.sweeper import Sweeper
 from satmachine.settlements.worker import Item, Worker
-from satmachine.store import health, legs, registry, settlements
+from satmachine.store import health, legs, registry, restored, settlements
 from satmachine.store.database import Store, instance_id, only_daemon, open_store
+from satmachine.store.intents import Ended
 from satmachine.telemetry import retention
 from satmachine.wallet.lnbits import Lnbits
 from satmachine.wallet.lnurl import LnurlClient
@@ -80,6 +83,8 @@ class Daemon:
     async def register(self) -> None:
         """Mirror the configuration into the database. Raises ConfigError where it would strand work."""
         await self._store.write(_register, self._config, self._now())
+        if await self._store.write(restored.take_over, self._now()) is not None:
+            log.critical("these books are a copy: nothing is paid before each machine is reconciled")
 
     @asynccontextmanager
     async def wired(self) -> AsyncIterator[None]:
@@ -87,7 +92,9 @@ class Daemon:
         config = self._config
         name = await self._store.read(instance_id)
         resume = await self._store.read(health.resume_points)
-        lnurl = LnurlClient(allow_private=config.lnurl.allow_private_hosts)
+        payees = AskedPayees(self._store, self._now)
+        await payees.recover()
+        lnurl = LnurlClient(allow_private=config.lnurl.allow_private_hosts, asking=payees.asking)
         async with Lnbits(
             config.lnbits.url,
             timeout_s=config.lnbits.timeout_s,
@@ -97,16 +104,18 @@ class Daemon:
         ) as lnbits:
             self.reconciler = Reconciler(self._store, lnbits, self.config, self._now)
             payer = Payer(self._store, lnbits, lnurl, self.config, self._now, is_verified=self._is_verified)
-            self.worker = Worker(self._store, lnbits, payer, self.config, self._now, guard=self._guard)
+            self.worker = Worker(
+                self._store, lnbits, payer, self.config, self._now, guard=self._guard, is_verified=self._is_verified
+            )
             self.sweeper = Sweeper(self.reconciler, self._store, self.config, self._now, swept=self.worker.may_pay)
             self.recorder = Recorder(self._store, self.config, self._key, self._now, landed=self.worker.wake)
             corrector = Corrector(self._store, lnbits, payer, self.worker, self.config, self._now)
+            leg_orders = LegOrders(self._store, lnbits, payer, self.worker, self.config, self._now)
             self.desk = IntentDesk(
                 self._store,
-                self.config,
                 self._now,
-                retry_event=self.recorder.retry,
-                corrections=corrector.actions,
+                read_again=self.recorder.read_again,
+                corrections={**corrector.actions, **leg_orders.actions},
                 guard=self._guard_request,
             )
             self.pool = RelayPool(
@@ -175,15 +184,17 @@ class Daemon:
     # --- housekeeping
 
     async def _expire_telemetry(self) -> None:
-        await retention.run(self._store, lambda: self._config.telemetry.keep_days, self._now)
+        await retention.run(
+            self._store,
+            lambda: self._config.telemetry.keep_days,
+            lambda: self._config.nostr.quarantine_keep_days,
+            self._now,
+        )
 
     # --- what the CLI asked for
 
     async def _carry_out_intents(self) -> None:
-        while True:
-            if await self.desk.carry_out_open():
-                self.worker.wake()
-            await anyio.sleep(0.5)
+        await self.desk.run(self.worker.wake)
 
     # --- report
 
@@ -275,8 +286,8 @@ class Daemon:
                 with anyio.move_on_after(5):
                     await self._postpone_surprise(item)
 
-    async def _guard_request(self, action: Callable[[], Awaitable[str]]) -> str:
-        """Carry out what a person asked for; a surprise in it is refused, so that it does not block the next one."""
+    async def _guard_request(self, action: Callable[[], Awaitable[Ended]]) -> Ended:
+        """Carry out what a person ordered; a surprise in it is refused, so that it does not block the next one."""
         try:
             return await action()
         except SatmachineError:

@@ -18,12 +18,14 @@ FAILPOINTS = (
     "sweep.incoming",  # it has landed what the relays did not bring, and not noted how far it came
     "prove.committed",
     "plan.committed",
-    "pay.begun",  # the wish for an invoice is written
-    "pay.asked",  # the invoice exists, and is not written
-    "pay.invoiced",  # it is written
+    "pay.asked",  # the invoices exist, and are not written
+    "pay.invoiced",  # they are written
+    "mark.written_down",  # the mark's content is fixed, and not in the wallet
+    "mark.written",  # it is in the wallet, and was not seen there
+    "mark.seen",  # it stands alone: its invoices may be paid
     "pay.sending",  # the intent to pay is written
     "pay.sent",  # LNbits has answered the payment
-    "pay.resolved",  # both sides were read, the outcome is not written
+    "pay.resolved",  # the outcome is known, and not written
     "pay.completed",  # the leg's outcome is written, the settlement's status is not
     "pay.reported",
 )

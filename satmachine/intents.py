@@ -1,88 +1,147 @@
-"""What people asked for through the CLI, carried out by the daemon: one intent, one outcome in words.
+"""What people ordered through the CLI, carried out by the daemon: one order, one outcome in words.
 
-The CLI never pays and never races the payer: it writes an intent, and this desk decides, in the daemon.
+The CLI never pays and never races the payer: it writes an order, and this desk has it carried out, by a table from the
+kind of order to what does it. Each ends in the transaction of its effect (`store.intents.carry_out`), so that it is
+carried out once: whatever happens before that transaction has changed nothing, and begins anew.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+import sqlite3
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
-from typing import Literal
+from typing import Any
+
+import anyio
 
 from satmachine.clients import payout
-from satmachine.config import Config
-from satmachine.errors import SatmachineError
+from satmachine.errors import SatmachineError, StoreError
 from satmachine.models import Rejection
 from satmachine.nostr.event import Event, parse_event
 from satmachine.nostr.lane import Received
+from satmachine.orders import Order, RetryQuarantined, SettleBalance, Unreadable
 from satmachine.settlements.land import Landing
 from satmachine.store import intents, quarantine
 from satmachine.store.database import Store
+from satmachine.store.intents import Asked, Ended
 
 log = logging.getLogger(__name__)
 
-#: Carries out one request; returns what came of it, in a sentence. Raises SatmachineError where it is refused.
-Action = Callable[[intents.Intent], Awaitable[str]]
+#: How often new orders are looked for.
+EVERY_S = 0.5
+
+#: Carries out one kind of order (the second argument), to its end. Raises SatmachineError where it is refused before
+#: anything is written.
+Action = Callable[[Asked, Any], Awaitable[Ended]]
+Actions = Mapping[type[Order], Action]
+
+#: Lands a message again, as one transaction.
+LandAgain = Callable[[sqlite3.Connection], Landing | Rejection]
 
 
 class IntentDesk:
-    """Carries out open intents, oldest first."""
+    """Carries out open orders, oldest first. Some take minutes, because a request of another daemon is waited for: what
+    concerns other sales goes on meanwhile, and what concerns the same one takes its turn."""
 
     def __init__(
         self,
         store: Store,
-        config: Callable[[], Config],
         now: Callable[[], int],
         *,
-        retry_event: Callable[[Received], Awaitable[Landing | Rejection]],
-        corrections: Mapping[str, Action] | None = None,
-        guard: Callable[[Callable[[], Awaitable[str]]], Awaitable[str]],
+        read_again: Callable[[Received], LandAgain | Rejection],
+        corrections: Actions,
+        guard: Callable[[Callable[[], Awaitable[Ended]]], Awaitable[Ended]],
     ) -> None:
         """`guard` carries out one action and turns a surprise in it into Refused (the daemon's; DESIGN)."""
         self._store = store
-        self._config = config
         self._now = now
-        self._retry_event = retry_event
+        self._read_again = read_again
         self._guard = guard
-        self._actions: Mapping[str, Action] = {
-            "quarantine.retry": self._retry_quarantined,
-            "clients.settle": self._settle_balance,
-            **(corrections or {}),
+        self._in_hand: dict[int, Asked] = {}
+        self._actions: Actions = {
+            RetryQuarantined: self._retry_quarantined,
+            SettleBalance: self._settle_balance,
+            **corrections,
         }
 
+    async def run(self, ended: Callable[[], None]) -> None:
+        """Until cancelled; `ended` is called after each order that has."""
+        async with anyio.create_task_group() as group:
+            while True:
+                for asked in await self._take():
+                    group.start_soon(self._work, asked, ended)
+                await anyio.sleep(EVERY_S)
+
     async def carry_out_open(self) -> int:
-        """Do what is open; returns how many intents there were."""
-        found = await self._store.read(intents.open_intents)
-        for intent in found:
-            await self._carry_out(intent)
-        return len(found)
+        """Do what is open, each order once; returns how many have ended. The others wait for a database that can be
+        written."""
+        tried: set[int] = set()
+        ended: list[int] = []
+        while taken := await self._take(but=tried):
+            tried |= {asked.id for asked in taken}
+            async with anyio.create_task_group() as group:
+                for asked in taken:
+                    group.start_soon(self._work, asked, lambda: ended.append(1))
+        return len(ended)
 
-    async def _carry_out(self, intent: intents.Intent) -> None:
-        action = self._actions.get(intent.action)
-        status: Literal["done", "refused"]
+    async def _take(self, but: Collection[int] = ()) -> list[Asked]:
+        """Open orders that nothing in hand, and no earlier open order, is in the way of."""
+        taken = []
+        touched = {name for asked in self._in_hand.values() for name in asked.touches}
+        for asked in await self._store.read(intents.open_orders):
+            if asked.id not in self._in_hand and asked.id not in but and not asked.touches & touched:
+                self._in_hand[asked.id] = asked
+                taken.append(asked)
+            touched |= asked.touches
+        return taken
+
+    async def _work(self, asked: Asked, ended: Callable[[], object]) -> None:
         try:
-            if action is None:
-                status, result = "refused", f"this daemon does not know {intent.action}; is it older than the command?"
-            else:
-                status, result = "done", await self._guard(partial(action, intent))
-        except SatmachineError as error:
-            status, result = "refused", str(error)
-        await self._store.write(intents.finish, intent.id, status, result, self._now())
-        kind, _, record_id = intent.subject.partition(" ")
+            came_of_it = await self._carry_out(asked)
+        except StoreError as error:
+            log.warning("%s of %s is carried out later: %s", asked.action, asked.subject, error)
+            return
+        finally:
+            del self._in_hand[asked.id]
+        kind, _, record_id = asked.subject.partition(" ")
         extra = {kind: record_id} if kind in ("settlement", "machine") else {}
-        log.info("%s asked for %s of %s: %s", intent.actor, intent.action, intent.subject, result, extra=extra)
+        log.info("%s asked for %s of %s: %s", asked.actor, asked.action, asked.subject, came_of_it.result, extra=extra)
+        ended()
 
-    async def _settle_balance(self, intent: intents.Intent) -> str:
-        return await self._store.write(payout.carry_out, intent.params, intent.actor, self._now())
+    async def _carry_out(self, asked: Asked) -> Ended:
+        """Raises StoreError: the order is open still, and nothing of it was done."""
+        order = asked.order
+        if isinstance(order, Unreadable):
+            return await self._store.write(
+                intents.refuse, asked.id, f"this cannot be carried out: {order.why}", self._now()
+            )
+        try:
+            return await self._guard(partial(self._actions[type(order)], asked, order))
+        except StoreError:
+            raise
+        except SatmachineError as error:
+            return await self._store.write(intents.refuse, asked.id, str(error), self._now())
 
-    async def _retry_quarantined(self, intent: intents.Intent) -> str:
-        row = await self._store.read(quarantine.get, int(str(intent.params["quarantine_id"])))
+    async def _settle_balance(self, asked: Asked, order: SettleBalance) -> Ended:
+        now = self._now()
+        change = partial(payout.carry_out, order=order, actor=asked.actor, now=now)
+        return await self._store.write(intents.carry_out, asked.id, change, now)
+
+    async def _retry_quarantined(self, asked: Asked, order: RetryQuarantined) -> Ended:
+        now = self._now()
+        row = await self._store.read(quarantine.get, order.quarantine_id)
         event = parse_event(json.loads(row.raw))
         assert isinstance(event, Event), "what is in quarantine was verified"
-        outcome = await self._retry_event(Received(event, row.relay_url, row.received_at))
-        if isinstance(outcome, Rejection):
-            await self._store.write(quarantine.note_retry, row.id, outcome, self._now())
-            return f"still cannot be used: {outcome.detail}"
-        return f"{outcome.result}: settlement {outcome.settlement_id}"
+        land_again = self._read_again(Received(event, row.relay_url, row.received_at))
+        change = partial(_land_again, quarantine_id=row.id, land_again=land_again, now=now)
+        return await self._store.write(intents.carry_out, asked.id, change, now)
+
+
+def _land_again(conn: sqlite3.Connection, *, quarantine_id: int, land_again: LandAgain | Rejection, now: int) -> str:
+    outcome = land_again if isinstance(land_again, Rejection) else land_again(conn)
+    if isinstance(outcome, Rejection):
+        quarantine.note_retry(conn, quarantine_id, outcome, now)
+        return f"still cannot be used: {outcome.detail}"
+    return f"{outcome.result}: settlement {outcome.settlement_id}"

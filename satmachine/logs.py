@@ -16,7 +16,7 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -82,7 +82,7 @@ class TextLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         pairs = "".join(f" {key}={_quoted(value)}" for key, value in fields_of(record).items())
-        text = f"{_one_line(record.getMessage())}{pairs}"
+        text = f"{_unpaired(_one_line(record.getMessage()))}{pairs}"
         if record.exc_info:
             text += f" error={_quoted(_brief_error(record))}"
         if self._journal:
@@ -107,7 +107,11 @@ class JsonLine(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = "".join(traceback.format_exception(*record.exc_info))
-        text = json.dumps(line, ensure_ascii=False, default=str)
+        # The same JSON; what would steer a terminal that shows it stands as an escape.
+        text = "".join(
+            char if char.isprintable() else json.dumps(char)[1:-1]
+            for char in json.dumps(line, ensure_ascii=False, default=str)
+        )
         return f"<{journal_level(record.levelno)}>{text}" if self._journal else text
 
 
@@ -121,7 +125,8 @@ class Fold(logging.Filter):
     """Lets the same warning or error through once in `FOLD_S`, with how often it came in between.
 
     Lines are the same when they differ only in how long something takes or waits. What is said of one sale is
-    never folded with what is said of another.
+    never folded with what is said of another. Where a stranger chooses the words (ids, figures), the line says by
+    `fold` what it is about, or every line would be news.
     """
 
     MAX_KNOWN = 10_000
@@ -129,13 +134,15 @@ class Fold(logging.Filter):
     def __init__(self, clock: Callable[[], float]) -> None:
         super().__init__()
         self._clock = clock
-        self._known: dict[tuple[str, int, str], _Told] = {}
+        self._known: dict[tuple[str, int, Hashable], _Told] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno < logging.WARNING:
             return True
         now = self._clock()
-        key = (record.name, record.levelno, _DURATION.sub("N s", record.getMessage()))
+        # A line may say itself what makes it the same as another: `extra={"fold": (..)}`.
+        same = record.__dict__.get("fold") or _DURATION.sub("N s", record.getMessage())[:_MAX_FOLD_CHARS]
+        key = (record.name, record.levelno, same)
         told = self._known.get(key)
         if told is not None and now - told.at < FOLD_S:
             told.again += 1
@@ -152,6 +159,9 @@ class Fold(logging.Filter):
         if len(self._known) >= self.MAX_KNOWN:
             self._known.clear()
 
+
+#: A stranger's text may be long; ten thousand of them are kept.
+_MAX_FOLD_CHARS = 500
 
 _DURATION = re.compile(r"\b\d+(\.\d+)? (s|ms|min|h|failures)\b")
 
@@ -199,8 +209,16 @@ def _brief_error(record: logging.LogRecord) -> str:
 
 def _quoted(value: Any) -> str:
     """A value as key=value has it: in quotes where it would not be one word."""
-    text = _one_line(str(value))
+    text = _unpaired(_one_line(str(value)))
     return text if text and not re.search(r'[\s"=]', text) else json.dumps(text, ensure_ascii=False)
+
+
+def _unpaired(text: str) -> str:
+    """A stranger's words are no key=value of ours: whoever searches for settlement=12 finds what *is* about it."""
+    return _PAIR.sub(r"\1\\x3d", text)
+
+
+_PAIR = re.compile(rf"\b({'|'.join((*KEYS, 'repeated', 'error'))})=", re.IGNORECASE)
 
 
 def _one_line(text: str) -> str:

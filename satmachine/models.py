@@ -1,4 +1,4 @@
-"""The values that every part of satmachine speaks in. Pure: standard library only.
+"""The values that every part of satmachine speaks in. Pure.
 
 All amounts are int sats (`.._sats`) or int minor units of fiat (`.._minor`); pcts and rates are Decimal;
 times are int Unix seconds, UTC. The words of the enums are stored in SQLite and shown to people: a contract
@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
-#: How the description of every payee begins that is a wallet of the same LNbits.
-INTERNAL_PAYEE = "LNbits wallet"
+from satmachine.identity import PayeeIdentity, PayeeKind
 
 
 class SettlementStatus(StrEnum):
@@ -70,6 +69,7 @@ class RetainedReason(StrEnum):
     UNUSED_FEE_RESERVE = "unused_fee_reserve"
     VOIDED_LEG = "voided_leg"
     CLOSED_UNPAID = "closed_unpaid"
+    BEFORE_PAYOUTS_SINCE = "before_payouts_since"
 
 
 class HoldReason(StrEnum):
@@ -91,6 +91,36 @@ class HoldReason(StrEnum):
     BAD_PREIMAGE = "bad_preimage"
     AMOUNT_MISMATCH = "amount_mismatch"
     CONTRADICTION = "contradiction"
+    CREDIT_UNSEEN = "credit_unseen"
+    MARKS_CONFLICT = "marks_conflict"
+    PAYEE_CHANGED = "payee_changed"
+
+
+class Cause(StrEnum):
+    """Why a leg is not paid yet, in one word (column `cause`); `error` has it in a sentence."""
+
+    NO_FUNDS = "no_funds"
+    PAYEE_UNREACHABLE = "payee_unreachable"
+    PAYEE_CHANGED = "payee_changed"
+    NO_PAYEE = "no_payee"
+    KEY_UNREADABLE = "key_unreadable"
+    WALLET_UNREACHABLE = "wallet_unreachable"
+    FEES_NOT_COVERED = "fees_not_covered"
+    NOT_PAID = "not_paid"
+    ON_ITS_WAY = "on_its_way"
+    INVOICE_DEAD = "invoice_dead"
+    MARKS = "marks"
+    SURPRISE = "surprise"
+
+
+class Proof(StrEnum):
+    """What completed a leg (column `proof`)."""
+
+    BOTH_SIDES = "both_sides"
+    ANSWER = "answer"
+    PREIMAGE = "preimage"
+    PERSON = "person"
+    BOOKED = "booked"
 
 
 class LandingResult(StrEnum):
@@ -172,6 +202,7 @@ class Settlement:
     attempts: int
     overrides: str
     error: str | None
+    person_acted_at: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +213,8 @@ class PlannedLeg:
     leg: str
     amount_sats: int
     payee: str
+    identity: PayeeIdentity
+    scope: str | None = None
     label: str | None = None
     client_id: int | None = None
     pct: Decimal | None = None
@@ -225,6 +258,15 @@ class Leg:
     next_attempt_at: int | None
     hold_reason: str | None
     error: str | None
+    payee_kind: PayeeKind
+    payee_ref: str | None
+    payee_scope: str | None
+    cause: str | None
+
+    @property
+    def identity(self) -> PayeeIdentity:
+        """Who this leg is for, whatever the configuration says by now."""
+        return PayeeIdentity(self.payee_kind, self.payee_ref)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +284,9 @@ class LegInvoice:
     adopted: bool
     sent_at: int | None
     dead_at: int | None
+    wallet_id: str | None
+    mark_id: str | None
+    marked_at: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +297,7 @@ class Position:
     label: str
     mode: str
     payee: str
+    identity: PayeeIdentity
     weight_minor: int
     cap_minor: int
 
@@ -262,6 +308,14 @@ class ClientStatus(StrEnum):
     ACTIVE = "active"
     PAUSED = "paused"
     REMOVED = "removed"
+
+
+class DepositKind(StrEnum):
+    """Cash that came, one that had not, and cash that an LP took home; the latter two are negative (SPEC section 8)."""
+
+    DEPOSIT = "deposit"
+    REVERSAL = "reversal"
+    WITHDRAWAL = "withdrawal"
 
 
 class DepositStatus(StrEnum):
@@ -296,7 +350,8 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Deposit:
-    """Cash that an LP brought; a row of `dca_deposits` with its client's label and its machine's operator."""
+    """Cash that an LP brought, or (negative) took; a row of `dca_deposits` with its client's label and its machine's
+    operator. `effective_at`: from when on it counts; `reverses`: the deposit that a reversal takes back."""
 
     id: int
     client_id: int
@@ -311,6 +366,9 @@ class Deposit:
     recorded_at: int
     decided_by: str | None
     decided_at: int | None
+    kind: DepositKind
+    effective_at: int | None
+    reverses: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -334,7 +392,7 @@ class Balance:
 
 @dataclass(frozen=True, slots=True)
 class Movement:
-    """What moved an LP's balance: a confirmed deposit, or a leg that was not voided.
+    """What moved an LP's balance: confirmed cash (`DepositKind`), or a leg that was not voided.
 
     `amount_minor` is signed: deposits add, purchases and payouts take. `sats` is what the LP got, or is to get while
     `status` is not completed; `fee_sats` is what routing took on the way.

@@ -15,6 +15,7 @@ from satmachine.errors import StoreError
 from satmachine.failpoints import failpoint
 from satmachine.logs import about
 from satmachine.models import Claim, LandingResult, Rejection
+from satmachine.nostr.event import BEACON_KIND
 from satmachine.nostr.lane import Received
 from satmachine.settlements.land import KIND_SETTLEMENT, Landing, Rules, land_event
 from satmachine.settlements.read import DaemonKey, Window, read_content, read_event
@@ -28,6 +29,10 @@ log = logging.getLogger(__name__)
 
 #: What becomes of an event that the code itself fails on: it is kept, and nobody else's waits for it.
 _SURPRISE = Rejection("internal_error", "satmachine itself failed on this event; see the log, then retry it")
+
+#: Longer events say nothing that a sale or a beacon needs; NIP-44 needs a third more than its text.
+MAX_EVENT_CHARS = quarantine.MAX_RAW_CHARS
+_TOO_LONG = Rejection("too_long", f"it has more than {MAX_EVENT_CHARS} characters: no sale or beacon needs so many")
 
 _Ready = tuple[Received, Machine, Claim | Rejection | None]
 
@@ -88,7 +93,7 @@ class Recorder:
         except StoreError:
             raise
         except Exception:
-            log.exception("event %s of %s cannot be landed", item.event.id, machine.id)
+            log.exception("event %s of %s cannot be landed", item.event.id, machine.id, extra=_once(machine, "land"))
             return (await self._store.write(_land_all, [(item, machine, _SURPRISE)], self._now()))[0]
 
     def _author(self, item: Received) -> Machine | None:
@@ -101,13 +106,14 @@ class Recorder:
         nostr = self._config().nostr
         window = Window(nostr.max_event_age_s, nostr.max_future_s)
         try:
-            return read_event(item.event, machine, key=self._key, window=window, now=item.received_at)
+            claim = read_event(item.event, machine, key=self._key, window=window, now=item.received_at)
+            return claim if claim is None or not _is_too_long(item) else _TOO_LONG
         except Exception:
-            log.exception("event %s of %s cannot be read", item.event.id, machine.id)
+            log.exception("event %s of %s cannot be read", item.event.id, machine.id, extra=_once(machine, "read"))
             return _SURPRISE
 
-    async def retry(self, item: Received) -> Landing | Rejection:
-        """Take up a quarantined event again, as old as it may be by now."""
+    def read_again(self, item: Received) -> Callable[[sqlite3.Connection], Landing | Rejection] | Rejection:
+        """A quarantined event read once more, as old as it may be by now: the transaction that lands it."""
         if item.event.kind != KIND_SETTLEMENT:
             return Rejection("telemetry", "it is telemetry; the machine's next beacon replaces it")
         machine = self._config().machine_by_pubkey(item.event.pubkey)
@@ -117,11 +123,8 @@ class Recorder:
         claim = read_event(item.event, machine, key=self._key, window=window, now=self._now())
         if claim is None:
             return Rejection("not_for_us", "its p tags do not name this daemon's key")
-        outcome = await self._store.write(
-            land_event, machine.id, _record(item), claim, _rules(machine), self._now(), retry=True
-        )
-        self._landed()
-        return outcome
+        now, record, rules = self._now(), _record(item), _rules(machine)
+        return lambda conn: land_event(conn, machine.id, record, claim, rules, now, retry=True)
 
     # --- telemetry
 
@@ -140,6 +143,8 @@ class Recorder:
         await self._store.write(_store_telemetry, records, unusable)
 
     def _read_telemetry(self, item: Received, machine: Machine) -> telemetry_store.Record | Rejection:
+        if item.event.kind == BEACON_KIND and _is_too_long(item):
+            return _TOO_LONG
         try:
             content = read_content(item.event, encrypted=machine.encrypted, key=self._key)
             if isinstance(content, Rejection):
@@ -153,7 +158,9 @@ class Recorder:
                 max_future_s=self._config().nostr.max_future_s,
             )
         except Exception:
-            log.exception("telemetry %s of %s cannot be read", item.event.id, machine.id)
+            log.exception(
+                "telemetry %s of %s cannot be read", item.event.id, machine.id, extra=_once(machine, "telemetry")
+            )
             return _SURPRISE
 
 
@@ -185,6 +192,15 @@ def _store_telemetry(
         )
 
 
+def _is_too_long(item: Received) -> bool:
+    return len(item.event.content) > MAX_EVENT_CHARS or len(item.raw) > MAX_EVENT_CHARS
+
+
+def _once(machine: Machine, what: str) -> dict[str, object]:
+    """Lines about the same trouble of the same machine are folded, whichever events they name."""
+    return {"fold": (machine.id, what)}
+
+
 def _record(item: Received) -> EventRecord:
     return EventRecord(item.event.id, item.event.created_at, item.received_at, item.relay_url, item.raw)
 
@@ -198,7 +214,13 @@ def _report_landing(item: Received, machine: Machine, outcome: Landing | Rejecti
     settlement_id = outcome.settlement_id if isinstance(outcome, Landing) else None
     with about(settlement=settlement_id, machine=machine.id, event=event_id):
         if isinstance(outcome, Rejection):
-            log.warning("event %s of %s is in quarantine: %s", event_id, machine.id, outcome.detail)
+            log.warning(
+                "event %s of %s is in quarantine: %s",
+                event_id,
+                machine.id,
+                outcome.detail,
+                extra=_once(machine, outcome.reason),
+            )
         elif outcome is not None and outcome.result is LandingResult.LANDED:
             log.info("settlement %s of %s: landed from event %s", settlement_id, machine.id, event_id)
         elif outcome is not None and outcome.result is not LandingResult.DUPLICATE:

@@ -8,7 +8,12 @@ from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 
-from satmachine.models import Claim
+from satmachine.identity import PayeeIdentity, PayeeKind
+from satmachine.marks import Mark
+from satmachine.models import Claim, Leg
+from satmachine.settlements.plan import Rule
+from satmachine.store import clients, legs
+from satmachine.store import marks as mark_rows
 from satmachine.store.database import atomic, connect, prepare
 
 MACHINE = "machine-1"
@@ -40,18 +45,28 @@ def fresh_books(folder: Path) -> Iterator[sqlite3.Connection]:
 def add_provider(conn: sqlite3.Connection, label: str, amount_minor: int, *, confirmed_at: int = 1) -> int:
     """An LP of machine-1 (flow mode) with one confirmed deposit; returns the client's id."""
     with atomic(conn):
-        cursor = conn.execute(
-            "INSERT INTO dca_clients (machine_id, label, person, mode, payee_kind, payee, created_at, created_by) "
-            "VALUES (?, ?, ?, 'flow', 'lightning_address', ?, 1, 'test')",
-            (MACHINE, label, label, f"{label}@example.org"),
+        client_id = clients.add(
+            conn,
+            machine_id=MACHINE,
+            label=label,
+            person=label,
+            payee_kind="lightning_address",
+            payee=f"{label}@example.org",
+            actor="test",
+            now=1,
         )
-        assert cursor.lastrowid is not None
         conn.execute(
             "INSERT INTO dca_deposits (client_id, machine_id, amount_minor, currency, status, recorded_by, "
-            "recorded_at, decided_by, decided_at) VALUES (?, ?, ?, 'GTQ', 'confirmed', 'test', 1, 'test', ?)",
-            (cursor.lastrowid, MACHINE, amount_minor, confirmed_at),
+            "recorded_at, decided_by, decided_at, effective_at) "
+            "VALUES (?1, ?2, ?3, 'GTQ', 'confirmed', 'test', 1, 'test', ?4, ?4)",
+            (client_id, MACHINE, amount_minor, confirmed_at),
         )
-    return cursor.lastrowid
+    return client_id
+
+
+def a_rule(label: str, pct: str | Decimal = "1", payee: str = "payee@example.org") -> Rule:
+    """Who gets a part: an external payee."""
+    return Rule(label, Decimal(pct), payee, PayeeIdentity(PayeeKind.LIGHTNING_ADDRESS, payee), f"operator:op:{label}")
 
 
 def a_claim(
@@ -87,3 +102,33 @@ def a_claim(
         cassettes=None,
         occurred_at=occurred_at,
     )
+
+
+def give_invoice(
+    conn: sqlite3.Connection,
+    leg_id: int,
+    payment_hash: str,
+    *,
+    amount_sats: int | None = None,
+    expires_at: int | None = None,
+    marked: bool = True,
+    internal: bool = True,
+    now: int = NOW,
+) -> Leg:
+    """Give a leg its next invoice, inside a transaction; `marked`: a mark names it, so that it may be paid; `internal`:
+    as if its payee were a wallet of the same LNbits."""
+    leg, _ = legs.get(conn, leg_id)
+    assert legs.add_invoice(
+        conn,
+        leg,
+        bolt11="lnbc1",
+        payment_hash=payment_hash,
+        amount_sats=leg.amount_sats if amount_sats is None else amount_sats,
+        expires_at=expires_at,
+        wallet_id=None,
+        now=now,
+    )
+    conn.execute("UPDATE dca_invoices SET internal = ? WHERE payment_hash = ?", (int(internal), payment_hash))
+    if marked:
+        mark_rows.establish(conn, Mark("0" * 16, leg.leg_key, (), {leg.leg_key: payment_hash}), now)
+    return legs.get(conn, leg_id)[0]

@@ -6,13 +6,16 @@ import os
 from collections.abc import AsyncIterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from satmachine.demo.lnbits import LnbitsServer
 from tests.lnbits import running_lnbits
 
 # Where a change is judged, the same examples each time; on a desk, new ones.
-settings.register_profile("ci", derandomize=True)
+# A slow machine is no failure.
+settings.register_profile("desk", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("desk"), derandomize=True)
+settings.load_profile("desk")
 if os.environ.get("CI"):
     settings.load_profile("ci")
 

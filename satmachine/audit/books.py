@@ -14,7 +14,7 @@ from typing import Any
 
 from satmachine.audit.breaks import Break, Kind, make_break
 from satmachine.money import sats_to_minor, split_two_stage_commission
-from satmachine.store import balances, books, reports
+from satmachine.store import balances, books, clients, reports
 
 Record = dict[str, Any]
 
@@ -31,6 +31,7 @@ def check_books(conn: sqlite3.Connection, *, scope: str | None = None, since: in
     ):
         found += [make_break(kind, row) for row in rows if row["at"] >= since]
     found += _balances(conn)
+    found += [make_break(Kind.CHANGED_OUTSIDE, row) for row in clients.changed_outside(conn)]
     mine = set(reports.machine_ids(conn, scope))
     return [broken for broken in found if broken.machine_id in mine]
 

@@ -19,6 +19,8 @@ class Kind(StrEnum):
     OVERPAID = "overpaid"
     BAD_PREIMAGE = "bad_preimage"
     NO_INVOICE = "no_invoice"
+    PAYOUT_SUM = "payout_sum"
+    UNSETTLED = "unsettled"
     VOIDED_UNPROVEN = "voided_unproven"
     UNPROVEN = "unproven"
     LEG_KEY = "leg_key"
@@ -26,6 +28,7 @@ class Kind(StrEnum):
     LEG_FIAT = "leg_fiat"
     BALANCE = "balance"
     OVERDRAWN = "overdrawn"
+    CHANGED_OUTSIDE = "changed_outside"
     UNKNOWN_PAYMENT = "unknown_payment"
     SALE_MISSING = "sale_missing"
     NOT_DEBITED = "not_debited"
@@ -88,6 +91,15 @@ _WORDS: dict[Kind, tuple[str, str]] = {
     ),
     Kind.OVERPAID: ("{leg} of {amount_sats} sats has sent {sent_sats} and {fee_sats} for routing", _STOP),
     Kind.BAD_PREIMAGE: ("{leg} is completed, but its proof of payment does not fit its payment hash", _STOP),
+    Kind.PAYOUT_SUM: (
+        "{leg} of {amount_sats} sats has sent {sent_sats} and {fee_sats} for routing, and {kept_sats} are retained",
+        "satmachine payouts pause --machine {machine_id}",
+    ),
+    Kind.UNSETTLED: (
+        "{leg}: {amount_sats} sats have left the machine's wallet, and its payee is not known to have them "
+        "({hold_reason}): ask the payee",
+        "satmachine payments resolve {payment_id}",
+    ),
     Kind.NO_INVOICE: ("{leg} is {status}, but has no invoice in that state", _RETRY),
     Kind.VOIDED_UNPROVEN: ("{leg} was sent and then voided without proof that it is unpaid", _STOP),
     Kind.UNPROVEN: ("{leg} was planned although the customer's payment is not proven", _STOP),
@@ -104,6 +116,11 @@ _WORDS: dict[Kind, tuple[str, str]] = {
     Kind.OVERDRAWN: (
         "{label} has {confirmed_minor} minor units confirmed, but {used_minor} spent or reserved",
         "satmachine clients statement {client_id}",
+    ),
+    Kind.CHANGED_OUTSIDE: (
+        "whom {label} is paid to was written into the database by something else than satmachine; the audit log shows "
+        "it as client.changed_outside",
+        "satmachine clients update {client_id} with the payee that is right (--lightning-address ..)",
     ),
     Kind.UNKNOWN_PAYMENT: (
         "the wallet has paid {amount_sats} sats as {leg_key}, which no payment of these books explains",

@@ -14,9 +14,9 @@ from typing import Any
 from satmachine.audit.breaks import Break, Kind, make_break
 from satmachine.config import Config, Machine, Payee
 from satmachine.errors import ConfigError
+from satmachine.identity import tag as payment_tag
 from satmachine.models import Answer, Leg, LegStatus, LegType
-from satmachine.settlements.pay import payment_tag
-from satmachine.settlements.payees import client_payee, configured_payee
+from satmachine.settlements.payees import client_payee, configured_payee, has_changed
 from satmachine.store import books, clients, corrections
 from satmachine.wallet.lnbits import Lnbits
 from satmachine.wallet.rows import WalletPayment
@@ -81,7 +81,7 @@ class WalletAudit:
         found = books.completed_legs(conn, machine.id, since=self._since, before=self._began_at)
         reading.vouched = [f"{row['subject']} {row['leg']}" for _, row in found if row["vouched"]]
         completed = [(leg, row) for leg, row in found if not row["vouched"]]
-        await self._read_payees(machine, completed, conn, reading)
+        await self._read_payees(completed, conn, reading)
         breaks = [*_sales(conn, machine.id, reading, self._began_at)] if not self._since else []
         breaks += _legs(completed, reading)
         strange, under_way_sats, accepted_sats = _strange(conn, machine.id, reading, self._began_at)
@@ -95,42 +95,46 @@ class WalletAudit:
     # --- reading
 
     async def _read(self, machine: Machine) -> _Reading:
-        """Tagged payments; without `--since` all the others too."""
+        """Payments with a key of ours; without `--since` all the others too."""
         key = machine.wallet.admin_key.resolve(self._config.environ)
         info = await self._lnbits.wallet(key)
         if self._since:
-            tagged = await self._lnbits.payments(
-                key, tag=payment_tag(machine), incoming=False, created_since=self._since - _OVERLAP_S
-            )
-            return _Reading(info.balance_msat // 1000, {}, _moved(tagged))
+            return _Reading(info.balance_msat // 1000, {}, _moved(await self._ours(key, incoming=False)))
         rows = await self._lnbits.payments(key)
         settled = {row.payment_hash: row for row in rows if row.incoming and row.status is Answer.SUCCESS}
-        tag = payment_tag(machine)
+        tag = payment_tag(machine.npub)
         ours = _moved([row for row in rows if row.outgoing and _is_ours(row, tag)])
         others = _moved([row for row in rows if row.outgoing and not _is_ours(row, tag)])
         withdrawals_sats = sum(_cost_sats(row) for row in others.values())
         return _Reading(info.balance_msat // 1000, settled, ours, withdrawals_sats)
 
     async def _read_payees(
-        self, machine: Machine, completed: Sequence[tuple[Leg, Record]], conn: sqlite3.Connection, reading: _Reading
+        self, completed: Sequence[tuple[Leg, Record]], conn: sqlite3.Connection, reading: _Reading
     ) -> None:
         """What the payees on this LNbits got from this machine, each wallet read once."""
-        for leg in {leg.payee: leg for leg, row in completed if row["internal"]}.values():
+        for name, leg in {_wallet(leg): leg for leg, row in completed if row["internal"]}.items():
             key = self._payee_key(leg, conn)
-            if key is None:
+            if key is None or not await self._leads_to(key, leg.payee_ref):
                 reading.unseen.add(leg.payee)
                 continue
-            found = await self._lnbits.payments(
-                key, tag=payment_tag(machine), incoming=True, created_since=max(0, self._since - _OVERLAP_S)
-            )
-            reading.credits[leg.payee] = {
-                row.payment_hash: row.amount_sats for row in found if row.status is Answer.SUCCESS
-            }
+            found = await self._ours(key, incoming=True)
+            reading.credits[name] = {row.payment_hash: row.amount_sats for row in found if row.status is Answer.SUCCESS}
+
+    async def _leads_to(self, key: str, wallet_id: str | None) -> bool:
+        """Whether a key is of this wallet, as far as that is known."""
+        return wallet_id is None or await self._lnbits.wallet_of(key) in (None, wallet_id)
+
+    async def _ours(self, key: str, *, incoming: bool) -> list[WalletPayment]:
+        """A wallet's payments with a key of ours, under whatever npub they were made, since the legs that are asked for
+        were planned."""
+        since = max(0, self._since - _OVERLAP_S)
+        pages = self._lnbits.iter_ours(key, incoming=incoming, created_since=since)
+        return [row async for page in pages for row in page]
 
     def _payee_key(self, leg: Leg, conn: sqlite3.Connection) -> str | None:
         """The invoice key of a leg's payee; None where it is another one by now, or cannot be read here."""
         payee = payee_of(leg, self._config, conn)
-        if payee is None or payee.invoice_key is None or payee.describe() != leg.payee:
+        if payee is None or payee.invoice_key is None or has_changed(payee, leg):
             return None
         try:
             return payee.invoice_key.resolve(self._config.environ)
@@ -171,6 +175,11 @@ def payee_of(leg: Leg, config: Config, conn: sqlite3.Connection) -> Payee | None
     return configured_payee(config, leg)
 
 
+def _wallet(leg: Leg) -> str:
+    """What tells payees on this LNbits apart: the wallet, or, of an earlier version's legs, where it is named."""
+    return leg.payee_ref or leg.payee_scope or leg.payee
+
+
 def _sales(conn: sqlite3.Connection, machine_id: str, reading: _Reading, before: int) -> list[Break]:
     """Every proven sale's payment is in the machine's wallet, to the sat."""
     return [
@@ -187,7 +196,7 @@ def _legs(completed: Sequence[tuple[Leg, Record]], reading: _Reading) -> list[Br
         sent_sats = row["sent_sats"]
         if not _shows(reading.outgoing, str(leg.payment_hash), sent_sats, settled=True):
             found.append(make_break(Kind.NOT_DEBITED, row))
-        got = reading.credits.get(leg.payee)
+        got = reading.credits.get(_wallet(leg))
         if row["internal"] and got is not None and got.get(str(leg.payment_hash)) != sent_sats:
             found.append(make_break(Kind.NOT_CREDITED, row))
     return found

@@ -42,6 +42,7 @@ from satmachine.clients.terms import changes, check_mode, parse_fiat, parse_rate
 from satmachine.errors import NotFound
 from satmachine.models import Balance, Client, ClientStatus
 from satmachine.money import minor_to_sats
+from satmachine.orders import SettleBalance
 from satmachine.store import balances, clients
 from satmachine.store.clients import describe_payee
 from satmachine.store.database import atomic
@@ -386,17 +387,8 @@ def settle(
         if not as_json:
             _show_payout(books, payout, as_json=False)
         confirm(f"Pay {format_sats(payout.amount_sats)} sats to {client.label}?", yes=yes)
-        intent = request(
-            books,
-            "clients.settle",
-            f"client {client_id}",
-            {
-                "client_id": client_id,
-                "exchange_rate": f"{exchange_rate:f}",
-                "amount_minor": payout.fiat_amount_minor,
-                "number": payout.number,
-            },
-        )
+        order = SettleBalance(client_id, exchange_rate, payout.fiat_amount_minor, payout.number)
+        intent = request(books, order)
         if as_json:
             print_json(to_json(_payout_row(payout) | {"intent_id": intent.id, "status": intent.status}))
         else:

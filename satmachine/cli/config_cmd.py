@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -99,7 +98,9 @@ def _fail(error: ConfigError) -> NoReturn:
 
 
 def _print_json(value: dict[str, Any]) -> None:
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    from satmachine.cli.output import print_json
+
+    print_json(value)
 
 
 def _summary(config: Config) -> str:

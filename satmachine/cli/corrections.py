@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from satmachine import orders
 from satmachine.cli import words
-from satmachine.cli.common import AsJson, Books, DryRun, Yes, answer_of, confirm, open_books, request
+from satmachine.cli.common import AsJson, Books, DryRun, Reason, Yes, answer_of, confirm, open_books, reason_of, request
 from satmachine.cli.output import Column, emit_record, emit_table, format_sats, print_json, print_line, to_json
 from satmachine.cli.settlements import Reference, find_settlement
 from satmachine.errors import Refused
-from satmachine.store import corrections, notes, reports
+from satmachine.store import corrections, reports
 
 if TYPE_CHECKING:
     from satmachine.models import Settlement
@@ -24,11 +25,6 @@ if TYPE_CHECKING:
     from satmachine.settlements.explain import Explanation
 
 app = typer.Typer()
-
-#: A reason goes into the notes, together with the figures.
-MAX_REASON_CHARS = 500
-
-Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept in the notes and the audit log.")]
 
 _PARTIAL_HELP = """Correct a sale of which the machine handed out only a part of the cash.
 
@@ -55,14 +51,17 @@ Examples:
 
 _REDISTRIBUTE_HELP = """Pay out what a sale retains, now that a payee, a ruleset, a balance or a rate is there.
 
-Shared by the balances at the time of the sale; `--balances now` also counts what was confirmed since. What was not
-dispensed is the customer's and is never shared out.
+What was given up of somebody's payment goes back to them, or to whom `--to` names. The rest is shared by the balances
+at the time of the sale; `--balances now` also counts what was confirmed since. What was not dispensed is the
+customer's, and never shared out.
 
 Examples:
 
     satmachine settlements redistribute 12 --reason "rate from the machine's log" --rate 143.797 --dry-run
 
     satmachine settlements redistribute 12 --reason "deposit confirmed late" --balances now --yes
+
+    satmachine settlements redistribute 12 --reason "the technician has left" --to split:owner
 """
 
 _REFUND_HELP = """Pay retained sats of a sale back to the customer, to an invoice or a Lightning address.
@@ -96,7 +95,7 @@ _SIDE_BY_SIDE = (
 def partial_dispense(
     ctx: typer.Context,
     reference: Reference,
-    reason: Reason,
+    reason: Reason = "",
     fraction: Annotated[str | None, typer.Option(help="The part that was dispensed, 0..1, like 0.5.")] = None,
     sats: Annotated[int | None, typer.Option(help="What was dispensed, in the customer's sats.")] = None,
     yes: Yes = False,
@@ -107,7 +106,7 @@ def partial_dispense(
     from satmachine.settlements.correct import Command
     from satmachine.settlements.correcting import allowed
 
-    reason = _reason(reason)
+    reason = reason_of(reason)
     with open_books(ctx, write=True) as books:
         row = find_settlement(books, reference)
         settlement = allowed(books.conn, Command.PARTIAL_DISPENSE, row["id"])
@@ -115,15 +114,15 @@ def partial_dispense(
         old, new = _old_and_new(books, settlement, dispensed)
         if not _go_on(old, new, dry_run=dry_run, as_json=as_json, yes=yes, question=f"Correct sale {settlement.id}?"):
             return
-        params = {"part": dispensed.part, "whole": dispensed.whole, "reason": reason}
-        _request(books, "settlement.partial_dispense", settlement, params, as_json=as_json)
+        order = orders.PartialDispense(settlement.id, dispensed.part, dispensed.whole, reason)
+        _request(books, order, as_json=as_json)
 
 
 @app.command("close", help=_CLOSE_HELP)
 def close(
     ctx: typer.Context,
     reference: Reference,
-    reason: Reason,
+    reason: Reason = "",
     yes: Yes = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -132,7 +131,7 @@ def close(
     from satmachine.settlements.correct import Command
     from satmachine.settlements.correcting import allowed
 
-    reason = _reason(reason)
+    reason = reason_of(reason)
     with open_books(ctx, write=True) as books:
         settlement = allowed(books.conn, Command.CLOSE, find_settlement(books, reference)["id"])
         unpaid = corrections.unpaid_legs(books.conn, settlement.id)
@@ -144,18 +143,22 @@ def close(
         old |= {leg.leg: leg.amount_sats for leg in unpaid}
         if not _go_on(old, new, dry_run=dry_run, as_json=as_json, yes=yes, question=f"Close sale {settlement.id}?"):
             return
-        _request(books, "settlement.close", settlement, {"reason": reason}, as_json=as_json)
+        _request(books, orders.Close(settlement.id, reason), as_json=as_json)
 
 
 @app.command("redistribute", help=_REDISTRIBUTE_HELP)
 def redistribute(
     ctx: typer.Context,
     reference: Reference,
-    reason: Reason,
+    reason: Reason = "",
     rate: Annotated[
         str | None, typer.Option(metavar="SATS", help="Sats per major unit of fiat, where the sale's rate is unknown.")
     ] = None,
     balances: Annotated[str, typer.Option(metavar="sale|now", help="Whose balances count: then, or now.")] = "sale",
+    to: Annotated[
+        str | None,
+        typer.Option(metavar="LEG", help="Who gets what was not paid to others: super, split:owner, dca:maria."),
+    ] = None,
     yes: Yes = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -168,22 +171,22 @@ def redistribute(
 
     if balances not in ("sale", "now"):
         raise typer.BadParameter("--balances is sale or now")
-    reason, exchange_rate = _reason(reason), _rate(rate)
+    reason, exchange_rate = reason_of(reason), _rate(rate)
     with open_books(ctx, write=True) as books:
         settlement = allowed(books.conn, Command.REDISTRIBUTE, find_settlement(books, reference)["id"])
         as_of = books.now if balances == "now" else None
         _require_configured(books, settlement)
         terms = terms_for(books.config, settlement.machine_id)
-        proposal = propose(books.conn, settlement, terms, Wish(exchange_rate, as_of))
-        shared_sats = sum(leg.amount_sats for leg in proposal.legs)
+        proposal = propose(books.conn, settlement, terms, Wish(exchange_rate, as_of, to))
+        shared_sats = sum(proposal.sats_by_leg.values())
         old = {"retained_sats": settlement.retained_sats}
         new = {"retained_sats": settlement.retained_sats - shared_sats}
-        new |= {leg.leg: leg.amount_sats for leg in proposal.legs}
+        new |= proposal.sats_by_leg
         question = f"Pay {shared_sats} sats of sale {settlement.id}?"
         if not _go_on(old, new, dry_run=dry_run, as_json=as_json, yes=yes, question=question):
             return
-        params = {"rate": None if exchange_rate is None else f"{exchange_rate:f}", "as_of": as_of, "reason": reason}
-        _request(books, "settlement.redistribute", settlement, params, as_json=as_json)
+        order = orders.Redistribute(settlement.id, reason, exchange_rate, as_of, to)
+        _request(books, order, as_json=as_json)
 
 
 @app.command("refund", help=_REFUND_HELP)
@@ -192,7 +195,13 @@ def refund(
     reference: Reference,
     amount_sats: Annotated[int, typer.Argument(min=1, metavar="SATS", help="How many sats.")],
     to: Annotated[str, typer.Option(metavar="INVOICE|ADDRESS", help="A BOLT 11 invoice, or a Lightning address.")],
-    reason: Reason,
+    reason: Reason = "",
+    reserve: Annotated[
+        int | None,
+        typer.Option(
+            min=0, metavar="SATS", help="Set aside for routing fees of an invoice; 1 %, at least 2, if not said."
+        ),
+    ] = None,
     yes: Yes = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -201,18 +210,21 @@ def refund(
     from satmachine.settlements.correct import Command
     from satmachine.settlements.correcting import allowed, require_retained
 
-    reason = _reason(reason)
+    reason = reason_of(reason)
     with open_books(ctx, write=True) as books:
         settlement = allowed(books.conn, Command.REFUND, find_settlement(books, reference)["id"])
         payee = _refund_payee(to, amount_sats, books.now)
-        require_retained(settlement, amount_sats)
+        draw_sats = amount_sats + _reserve_sats(books, payee, amount_sats, reserve)
+        require_retained(settlement, draw_sats)
         old = {"retained_sats": settlement.retained_sats}
-        new = {"retained_sats": settlement.retained_sats - amount_sats, "refund": amount_sats, "payee": payee}
+        new = {"retained_sats": settlement.retained_sats - draw_sats, "refund": amount_sats, "payee": payee}
+        if draw_sats > amount_sats:
+            new["set aside for routing fees"] = draw_sats - amount_sats
         question = f"Refund {amount_sats} sats of sale {settlement.id}? Lightning cannot claw back."
         if not _go_on(old, new, dry_run=dry_run, as_json=as_json, yes=yes, question=question):
             return
-        params = {"amount_sats": amount_sats, "to": payee, "reason": reason}
-        _request(books, "settlement.refund", settlement, params, as_json=as_json)
+        order = orders.Refund(settlement.id, amount_sats, payee, reason, draw_sats)
+        _request(books, order, as_json=as_json)
 
 
 @app.command("explain", help=_EXPLAIN_HELP)
@@ -232,17 +244,6 @@ def explain(ctx: typer.Context, reference: Reference, as_json: AsJson = False) -
 
 
 # --- what was typed
-
-
-def _reason(text: str) -> str:
-    """A reason on one line. Raises BadParameter."""
-    try:
-        reason = notes.cleaned(text)
-    except ValueError:
-        raise typer.BadParameter("--reason says in plain words why; it cannot be empty") from None
-    if len(reason) > MAX_REASON_CHARS:
-        raise typer.BadParameter(f"--reason has at most {MAX_REASON_CHARS} characters; add a note for more")
-    return reason
 
 
 def _dispensed(settlement: Settlement, fraction: str | None, sats: int | None) -> Dispensed:
@@ -285,6 +286,13 @@ def _refund_payee(to: str, amount_sats: int, now: int) -> str:
             raise typer.BadParameter(f"--to {error}") from None
     read_invoice(payee, amount_sats, now)
     return payee
+
+
+def _reserve_sats(books: Books, payee: str, amount_sats: int, wanted: int | None) -> int:
+    """What a refund draws beside its amount: nothing for a Lightning address, which is asked for so much less."""
+    if "@" in payee or books.config.payouts.routing_fees == "machine":
+        return 0
+    return max(2, -(-amount_sats // 100)) if wanted is None else wanted
 
 
 def _require_configured(books: Books, settlement: Settlement) -> None:
@@ -338,14 +346,17 @@ def _shown(value: object) -> str:
     return format_sats(value) if type(value) is int else str(value)
 
 
-def _request(books: Books, action: str, settlement: Settlement, params: Mapping[str, object], *, as_json: bool) -> None:
+def _request(
+    books: Books,
+    order: orders.PartialDispense | orders.Close | orders.Redistribute | orders.Refund,
+    *,
+    as_json: bool,
+) -> None:
     """Ask the daemon, and tell what came of it; with JSON the row as it is then."""
-    subject = f"settlement {settlement.id}"
-    intent = request(books, action, subject, {"settlement_id": settlement.id, **params})
-    answer = answer_of(books, intent)
+    answer = answer_of(books, request(books, order))
     if as_json:
         typer.echo(answer, err=True)
-        print_json(to_json(find_settlement(books, str(settlement.id))))
+        print_json(to_json(find_settlement(books, str(order.settlement_id))))
     else:
         typer.echo(answer[0].upper() + answer[1:])
 

@@ -12,6 +12,7 @@ from satmachine.cli.common import (
     AsJson,
     Before,
     Books,
+    DryRun,
     Limit,
     Since,
     Until,
@@ -28,7 +29,7 @@ from satmachine.store.pages import Page
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="The cash that liquidity providers brought: pending, then confirmed or rejected.",
+    help="The cash that liquidity providers bring, and take home: pending, then confirmed or rejected.",
 )
 
 _COLUMNS = (
@@ -37,14 +38,19 @@ _COLUMNS = (
     Column("machine_id", "machine", wide=True),
     Column("label", "client"),
     Column("amount_minor", "amount"),
+    Column("kind", "kind", wide=True),
     Column("status", "status"),
+    Column("effective_at", "counts from", wide=True),
     Column("recorded_by", "by", wide=True),
     Column("decided_at", "decided", wide=True),
     Column("notes", "note", fold=True),
 )
 _FIELDS = (
     Column("status", "status"),
+    Column("kind", "kind"),
     Column("amount_minor", "amount"),
+    Column("effective_at", "counts from"),
+    Column("reverses", "reverses"),
     Column("client_id", "client id"),
     Column("label", "client"),
     Column("machine_id", "machine"),
@@ -56,6 +62,10 @@ _FIELDS = (
 )
 
 DepositId = Annotated[int, typer.Argument(metavar="ID", help="The deposit's id, as `deposits list` shows it.")]
+At = Annotated[
+    str | None,
+    typer.Option("--at", metavar="TIME", help="From when on it counts: when the cash came, before any sale since."),
+]
 Note = Annotated[str | None, typer.Option("--note", metavar="TEXT", help="What the books should say about it.")]
 
 
@@ -65,6 +75,7 @@ def add(
     client_id: Annotated[int, typer.Argument(metavar="CLIENT_ID", help="As `clients list` shows it.")],
     amount: Annotated[str, typer.Argument(help="In the machine's currency, like 1000 or 12.50.")],
     note: Note = None,
+    at: At = None,
     as_json: AsJson = False,
 ) -> None:
     """Record cash that a client brought. It counts once it is confirmed.
@@ -72,6 +83,8 @@ def add(
     Examples:
 
         satmachine deposits add 3 1000 --note "20 notes of 50, handed over at the market"
+
+        satmachine deposits add 3 1000 --at 2026-11-20T10:00 --note "entered again after the restore"
     """
     with open_books(ctx, write=True) as books:
         client = clients.get(books.conn, client_id, operator=books.scope)
@@ -82,10 +95,73 @@ def add(
                 client_id=client_id,
                 amount_minor=amount_minor,
                 notes=note or "",
+                effective_at=books.when(at),
                 actor=books.actor,
                 now=books.now,
             )
         _show(books, deposit_id, as_json)
+
+
+@app.command("reverse")
+def reverse(
+    ctx: typer.Context,
+    deposit_id: DepositId,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; for the audit log.")],
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take back a deposit that was confirmed wrongly, as far as it is not spent: a negative row that counts from now.
+
+    Examples:
+
+        satmachine deposits reverse 12 --reason "entered twice" --dry-run
+
+        satmachine deposits reverse 12 --reason "it was 900, not 1000" --yes
+    """
+    if not reason.strip():
+        raise typer.BadParameter("--reason is empty")
+    with open_books(ctx, write=True) as books:
+        deposit = deposits.get(books.conn, deposit_id, operator=books.scope)
+        question = f"deposit {deposit.id} of {deposit.label}, {format_fiat(deposit.amount_minor, deposit.currency)}"
+        if dry_run:
+            typer.echo(f"Would reverse {question}.")
+            return
+        confirm(f"Reverse {question}?", yes=yes)
+        with atomic(books.conn) as conn:
+            taken = deposits.reverse(conn, deposit_id, reason=reason.strip(), actor=books.actor, now=books.now)
+        _show(books, taken.id, as_json)
+
+
+@app.command("withdraw")
+def withdraw(
+    ctx: typer.Context,
+    client_id: Annotated[int, typer.Argument(metavar="CLIENT_ID", help="As `clients list` shows it.")],
+    amount: Annotated[str, typer.Argument(help="In the machine's currency, like 1000 or 12.50.")],
+    note: Note = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Record cash that a client takes home, out of what is available: a negative row that counts from now.
+
+    Examples:
+
+        satmachine deposits withdraw 3 500 --note "handed over at the market" --dry-run
+
+        satmachine deposits withdraw 3 500 --yes
+    """
+    with open_books(ctx, write=True) as books:
+        client = clients.get(books.conn, client_id, operator=books.scope)
+        amount_minor = _amount(amount, client.currency)
+        question = f"a withdrawal of {format_fiat(amount_minor, client.currency)} by {client.label}"
+        if dry_run:
+            typer.echo(f"Would record {question}.")
+            return
+        confirm(f"Record {question}?", yes=yes)
+        with atomic(books.conn) as conn:
+            taken = deposits.withdraw(conn, client_id, amount_minor, notes=note or "", actor=books.actor, now=books.now)
+        _show(books, taken.id, as_json)
 
 
 @app.command("list")
@@ -157,6 +233,7 @@ def edit(
     deposit_id: DepositId,
     amount: Annotated[str | None, typer.Option(help="The right amount.")] = None,
     note: Note = None,
+    at: At = None,
     as_json: AsJson = False,
 ) -> None:
     """Correct a deposit while it is pending.
@@ -165,19 +242,27 @@ def edit(
 
         satmachine deposits edit 12 --amount 950
     """
-    if amount is None and note is None:
-        raise typer.BadParameter("say what to change: --amount or --note")
+    if amount is None and note is None and at is None:
+        raise typer.BadParameter("say what to change: --amount, --note or --at")
     with open_books(ctx, write=True) as books:
         deposit = deposits.get(books.conn, deposit_id, operator=books.scope)
         amount_minor = None if amount is None else _amount(amount, deposit.currency)
         with atomic(books.conn) as conn:
-            deposits.edit(conn, deposit_id, amount_minor=amount_minor, notes=note, actor=books.actor, now=books.now)
+            deposits.edit(
+                conn,
+                deposit_id,
+                amount_minor=amount_minor,
+                notes=note,
+                effective_at=books.when(at),
+                actor=books.actor,
+                now=books.now,
+            )
         _show(books, deposit_id, as_json)
 
 
 @app.command("confirm")
 def confirm_(ctx: typer.Context, deposit_id: DepositId, as_json: AsJson = False) -> None:
-    """Confirm that the cash is in the machine. From now on it takes part in sales, and never changes again.
+    """Confirm that the cash is in the machine. It takes part in sales from now on (or from its --at), for good.
 
     Examples:
 

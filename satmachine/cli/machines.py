@@ -6,14 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from satmachine.cli import operations
+from satmachine.cli import reconcile
 from satmachine.cli.common import DEFAULT_LIMIT, AsCsv, AsJson, Books, Shown, open_books
-from satmachine.cli.machine_view import balance, mode
+from satmachine.cli.machine_view import balance, mode, way_out
 from satmachine.cli.output import Column, Row, emit_record, emit_table, format_pct, print_json, to_json
 from satmachine.store import reports
 
 app = typer.Typer(no_args_is_help=True, help="The machines, with wallet balance and open work.")
-app.add_typer(operations.machines_app)
+app.add_typer(reconcile.app)
 
 _LIST_HELP = """List the machines: what their wallets hold, when they last sold, how much work is open.
 
@@ -65,6 +65,7 @@ _FIELDS = (
     Column("mode", "Is", show=mode),
     Column("paused", "Paused because"),
     Column("safe_mode", "Safe mode because"),
+    Column("way_out", "The way out"),
     Column("currency", "Currency"),
     Column(
         "fallback_commission_pct", "Fallback commission", show=lambda row: format_pct(row["fallback_commission_pct"])
@@ -151,6 +152,7 @@ def _read(books: Books, machine_id: str) -> dict[str, Any]:
     rules = reports.effective_splits(books.conn, None, machine_id)
     return {
         **record,
+        "way_out": way_out(record) if record["safe_mode"] else None,
         "relays": _relays(books, machine_id) if record["in_config"] else [],
         "ruleset_source": rules[0]["ruleset_source"] if rules else "none",
         "splits": [rule for rule in rules if rule["label"] is not None],

@@ -127,7 +127,9 @@ class Nouns(TyperGroup):
             return super().invoke(ctx)
         except SatmachineError as error:
             typer.secho("Error: ", fg=typer.colors.RED, err=True, nl=False)
-            typer.echo(str(error), err=True)
+            from satmachine.cli.output import printable
+
+            typer.echo(printable(str(error)), err=True)
             raise typer.Exit(error.exit_code) from None
 
 

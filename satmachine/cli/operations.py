@@ -1,34 +1,49 @@
-"""`settlements land/retry/hold/release/resolve`, `machines reconcile`, `payouts pause/resume`: the ways out.
+"""`settlements land/retry/hold/release/resolve`, `payments retry/repoint/resolve/cancel`,
+`payouts pause/resume`: the ways out.
 
-Each is one transaction with its audit row (settlements/operations.py); none of them pays. The daemon goes on with what
-they let go within seconds.
+What stops, redirects or vouches for a payment is an order that the daemon carries out; the others are one transaction
+with its audit row (settlements/operations.py). None of them pays.
 """
 
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from satmachine.cli.common import MAX_ID, AsJson, Books, DryRun, Yes, confirm, open_books
-from satmachine.cli.output import format_sats, print_json, to_json
+from satmachine.cli.common import (
+    MAX_ID,
+    AsJson,
+    Books,
+    DryRun,
+    Reason,
+    Yes,
+    answer_of,
+    confirm,
+    open_books,
+    reason_of,
+    request,
+)
+from satmachine.cli.output import Column, emit_table, format_sats, print_json, to_json
 from satmachine.cli.settlements import Reference, find_settlement
 from satmachine.errors import NotFound, Refused
-from satmachine.store import wallets
+from satmachine.models import LegStatus
+from satmachine.orders import CancelPayout, DeclarePaid, DeclareUnpaid, Order, Repoint
+from satmachine.store import legs, wallets
 from satmachine.store.database import atomic
 
 if TYPE_CHECKING:
     from satmachine.config import Machine
     from satmachine.settlements.operations import By
 
-#: For the nouns: `settlements`, `machines` and `payments` add one each; `payouts` is a noun of its own.
+#: For the nouns: `settlements` and `payments` add one each; `payouts` is a noun of its own.
 settlements_app = typer.Typer()
-machines_app = typer.Typer()
 payments_app = typer.Typer()
 payouts_app = typer.Typer(help="Stop and resume payouts.", no_args_is_help=True)
 
-Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept in the audit log.")]
+Paid = Annotated[bool, typer.Option("--paid", help="The payee has the sats, or gets them by hand.")]
+Unpaid = Annotated[bool, typer.Option("--unpaid", help="The invoice is dead; make a new one.")]
 
 _RETRY_HELP = """Try failed payments now, and look again at held ones. Nothing is ever paid twice by this.
 
@@ -48,12 +63,47 @@ Example:
     satmachine payments retry 31 --reason "her Lightning address works again"
 """
 
-_CANCEL_HELP = """Give up a payout of a balance of which nothing was ever sent. The balance is the LP's again.
+_CANCEL_HELP = """Give up a payout of a balance that is proven unpaid. The balance is the LP's again.
 
 Example:
 
     satmachine payments cancel 31 --reason "the address was mistyped" --yes
 """
+
+_RESOLVE_PAYMENT_HELP = """Decide about one payment, after looking at both wallets and asking the payee.
+
+As `settlements resolve`, by the payment's number: payouts of a balance have no sale.
+
+Examples:
+
+    satmachine payments resolve 31 --paid --reason "she has the sats"
+
+    satmachine payments resolve 31 --unpaid --reason "her wallet was deleted before it was credited"
+"""
+
+_REPOINT_HELP = """Send open payments to whom the file, or the client's row, names now, instead of whom it named then.
+
+Refused while an invoice of the former payee could still be paid; `payments resolve` decides about those.
+
+Examples:
+
+    satmachine payments repoint 31 --reason "new wallet" --dry-run
+
+    satmachine payments repoint --payee technician@panajachel-1 --reason "the technician has changed" --yes
+
+    satmachine payments repoint --payee client:3 --reason "new address"
+"""
+
+_REPOINT_COLUMNS = (
+    Column("payment_id", "Payment"),
+    Column("machine_id", "Machine"),
+    Column("settlement_id", "Sale"),
+    Column("leg", "For"),
+    Column("amount_sats", "Sats"),
+    Column("from", "From"),
+    Column("to", "To"),
+    Column("why", "Why not", fold=True),
+)
 
 _HOLD_HELP = """Stop a sale: nothing more of it is sent until it is released. What is on its way is not called back.
 
@@ -73,10 +123,11 @@ Examples:
     satmachine settlements release 12 --reason "LPs are registered again" --yes
 """
 
-_RESOLVE_HELP = """Decide about one held payment, after looking at both wallets (`settlements show` has the evidence).
+_RESOLVE_HELP = """Decide about one payment, after looking at both wallets (`settlements show` has the evidence).
 
---paid: the sats have left the machine's wallet and the payee has them, or gets them by hand. --unpaid: the invoice is
-dead, make a new one; while the machine's wallet shows a payment for it, it is held again instead.
+For a held one, and for one whose payee's wallet cannot be asked any more. --paid: the sats have left the machine's
+wallet and the payee has them, or gets them by hand. --unpaid: the invoice is dead, make a new one; refused while the
+machine's wallet shows a payment of it.
 
 Examples:
 
@@ -94,17 +145,6 @@ Examples:
     satmachine settlements land 5f3c... --machine panajachel-1 --rate 143.797 --fiat 1800 --dry-run
 
     satmachine settlements land 5f3c... --machine panajachel-1 --reason "event lost, see the machine's log" --yes
-"""
-
-_RECONCILE_HELP = """Leave safe mode: you have looked at the payments in the wallet that the books do not know.
-
-They stay on record: a sale that is landed later takes them over instead of paying again.
-
-Examples:
-
-    satmachine machines reconcile panajachel-1
-
-    satmachine machines reconcile panajachel-1 --accept --reason "database restored, LPs registered again"
 """
 
 _PAUSE_HELP = """The red button: nothing is sent until `payouts resume`. What is on its way is not called back.
@@ -174,23 +214,69 @@ def retry_payment(ctx: typer.Context, payment_id: PaymentId, reason: Reason = "t
 
 
 @payments_app.command("cancel", help=_CANCEL_HELP)
-def cancel_payout(ctx: typer.Context, payment_id: PaymentId, reason: Reason, yes: Yes = False) -> None:
-    """Ask, void, say."""
-    from satmachine.settlements import operations
-
+def cancel_payout(ctx: typer.Context, payment_id: PaymentId, reason: Reason = "", yes: Yes = False) -> None:
+    """Ask, order, say."""
     with open_books(ctx, write=True) as books:
         books.require_row("payment", "dca_payments", payment_id)
         confirm(f"Give up payment {payment_id}?", yes=yes)
-        with atomic(books.conn) as conn:
-            operations.cancel_payout(conn, payment_id, _by(books, reason))
-    typer.echo(f"Payment {payment_id} is given up; the balance is the LP's again.")
+        _order(books, CancelPayout(payment_id, reason_of(reason)))
+
+
+@payments_app.command("resolve", help=_RESOLVE_PAYMENT_HELP)
+def resolve_payment(
+    ctx: typer.Context,
+    payment_id: PaymentId,
+    paid: Paid = False,
+    unpaid: Unpaid = False,
+    reason: Reason = "",
+    yes: Yes = False,
+) -> None:
+    """Ask, order, say."""
+    with open_books(ctx, write=True) as books:
+        books.require_row("payment", "dca_payments", payment_id)
+        paid = _is_paid(books, payment_id, paid=paid, unpaid=unpaid, yes=yes)
+        confirm(f"Declare payment {payment_id} {'paid' if paid else 'unpaid'}?", yes=yes)
+        _order(books, _declared(payment_id, reason, paid=paid))
+
+
+@payments_app.command("repoint", help=_REPOINT_HELP)
+def repoint(
+    ctx: typer.Context,
+    payment_id: Annotated[
+        int | None, typer.Argument(metavar="[ID]", min=1, max=MAX_ID, help="The payment; or --payee.")
+    ] = None,
+    payee: Annotated[
+        str | None,
+        typer.Option(metavar="WHO", help="All open payments to super, LABEL[@MACHINE] or client:ID."),
+    ] = None,
+    reason: Reason = "",
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show from whom to whom, ask, order."""
+    if (payment_id is None) == (payee is None):
+        raise typer.BadParameter("name one payment, or all of a payee with --payee")
+    reason = reason_of(reason)
+    with open_books(ctx, write=True) as books:
+        books.require_row("payment", "dca_payments", payment_id)
+        rows = _moves(books, [payment_id] if payment_id is not None else _open_payments_to(books, payee or ""))
+        moving = [row["payment_id"] for row in rows if row["to"] is not None]
+        if dry_run or not (as_json or yes):
+            emit_table(rows, _REPOINT_COLUMNS, json=as_json, empty="No open payments.")
+        if dry_run:
+            return
+        if not moving:
+            raise Refused("; ".join(str(row["why"]) for row in rows) or f"there are no open payments to {payee}")
+        confirm(f"Send {len(moving)} payment(s) there?", yes=yes)
+        _order(books, Repoint(tuple(moving), reason))
 
 
 @settlements_app.command("hold", help=_HOLD_HELP)
 def hold(
     ctx: typer.Context,
     reference: Reference,
-    reason: Reason,
+    reason: Reason = "",
     yes: Yes = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -213,7 +299,7 @@ def hold(
 def release(
     ctx: typer.Context,
     reference: Reference,
-    reason: Reason,
+    reason: Reason = "",
     yes: Yes = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -237,24 +323,21 @@ def resolve(
     ctx: typer.Context,
     reference: Reference,
     leg: Annotated[str, typer.Option("--leg", metavar="LEG", help="Which payment: super, split:owner, dca:maria.")],
-    reason: Reason,
-    paid: Annotated[bool, typer.Option("--paid", help="The payee has the sats, or gets them by hand.")] = False,
-    unpaid: Annotated[bool, typer.Option("--unpaid", help="The invoice is dead; make a new one.")] = False,
+    paid: Paid = False,
+    unpaid: Unpaid = False,
+    reason: Reason = "",
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Ask, decide, show."""
-    from satmachine.settlements import operations
-
-    if paid is unpaid:
-        raise typer.BadParameter("choose one of --paid and --unpaid")
+    """Ask, order, show."""
     with open_books(ctx, write=True) as books:
-        settlement_id = find_settlement(books, reference)["id"]
+        settlement_id = int(find_settlement(books, reference)["id"])
+        payment_id = _open_leg(books, settlement_id, leg)
+        paid = _is_paid(books, payment_id, paid=paid, unpaid=unpaid, yes=yes)
         confirm(f"Declare leg {leg} of settlement {settlement_id} {'paid' if paid else 'unpaid'}?", yes=yes)
-        decide = operations.declare_paid if paid else operations.declare_unpaid
-        with atomic(books.conn) as conn:
-            decide(conn, settlement_id, leg, _by(books, reason))
-        _show_settlement(books, settlement_id, as_json, f"leg {leg} is {'completed' if paid else 'made anew'}")
+        _order(books, _declared(payment_id, reason, paid=paid), quiet=as_json)
+        if as_json:
+            print_json(to_json(find_settlement(books, str(settlement_id))))
 
 
 @settlements_app.command("land", help=_LAND_HELP)
@@ -300,44 +383,10 @@ def land(
         _show_settlement(books, landing.settlement_id, as_json, "is landed; the daemon proves and pays it")
 
 
-@machines_app.command("reconcile", help=_RECONCILE_HELP)
-def reconcile(
-    ctx: typer.Context,
-    machine: Annotated[str, typer.Argument(metavar="MACHINE", help="The machine's id.")],
-    accept: Annotated[bool, typer.Option("--accept", help="I have looked at them; leave safe mode.")] = False,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; needed with --accept.")] = "",
-    yes: Yes = False,
-    as_json: AsJson = False,
-) -> None:
-    """Show the unknown payments; with --accept, leave safe mode."""
-    from satmachine.settlements import operations
-
-    if accept and not reason.strip():
-        raise typer.BadParameter("--accept needs --reason")
-    with open_books(ctx, write=accept) as books:
-        books.require_machine(machine)
-        unknown = [row for row in wallets.foreign_of(books.conn, machine, "sm1:") if not row.accepted]
-        if as_json:
-            print_json([{"leg_key": row.leg_key, "amount_sats": row.amount_sats} for row in unknown])
-        else:
-            for row in unknown:
-                typer.echo(f"{format_sats(row.amount_sats):>12} sats  {row.leg_key}  {row.payment_hash}")
-            typer.echo(f"{len(unknown)} payment(s) in the wallet of {machine} that the books do not know.")
-        if not accept:
-            return
-        confirm(f"Accept them and let {machine} pay again?", yes=yes)
-        with atomic(books.conn) as conn:
-            _, why = operations.accept_foreign(conn, machine, _by(books, reason))
-        if why is not None:
-            raise Refused(f"{machine} is in safe mode still: {why}")
-        if not as_json:
-            typer.echo(f"{machine} is out of safe mode.")
-
-
 @payouts_app.command("pause", help=_PAUSE_HELP)
 def pause(
     ctx: typer.Context,
-    reason: Reason,
+    reason: Reason = "",
     machine: Annotated[str | None, typer.Option("--machine", metavar="ID", help="Only this machine.")] = None,
     yes: Yes = False,
 ) -> None:
@@ -355,7 +404,7 @@ def pause(
 @payouts_app.command("resume", help=_RESUME_HELP)
 def resume(
     ctx: typer.Context,
-    reason: Reason,
+    reason: Reason = "",
     machine: Annotated[str | None, typer.Option("--machine", metavar="ID", help="Only this machine.")] = None,
 ) -> None:
     """Go on."""
@@ -374,9 +423,79 @@ def resume(
 def _by(books: Books, reason: str) -> By:
     from satmachine.settlements.operations import By
 
-    if not reason.strip():
-        raise typer.BadParameter("--reason is empty")
-    return By(books.actor, reason.strip(), books.now)
+    return By(books.actor, reason_of(reason), books.now)
+
+
+def _order(books: Books, order: Order, *, quiet: bool = False) -> None:
+    """Have it done by the daemon, and tell what came of it."""
+    answer = answer_of(books, request(books, order))
+    typer.echo(answer[0].upper() + answer[1:], err=quiet)
+
+
+def _is_paid(books: Books, payment_id: int, *, paid: bool, unpaid: bool, yes: bool) -> bool:
+    """What a person says of a payment; asked, beside the evidence, where neither option says it."""
+    if (paid and unpaid) or (yes and not paid and not unpaid):
+        raise typer.BadParameter("choose one of --paid and --unpaid")
+    if paid or unpaid:
+        return paid
+    leg, _ = legs.get(books.conn, payment_id)
+    typer.echo(
+        f"{leg.leg}: {format_sats(leg.amount_sats)} sats to {leg.payee}, {leg.status}. {leg.error or ''}", err=True
+    )
+    for side, shown in legs.evidence(books.conn, payment_id).items():
+        typer.echo(f"{side}: {shown or 'nothing'}", err=True)
+    return typer.confirm("Does the payee have the sats, or get them by hand?", err=True)
+
+
+def _declared(payment_id: int, reason: str, *, paid: bool) -> DeclarePaid | DeclareUnpaid:
+    return DeclarePaid(payment_id, reason_of(reason)) if paid else DeclareUnpaid(payment_id, reason_of(reason))
+
+
+def _open_leg(books: Books, settlement_id: int, name: str) -> int:
+    """The payment of this name that is not final; of several revisions the latest."""
+    found = [leg for leg in legs.of_settlement(books.conn, settlement_id) if leg.leg == name]
+    unfinished = [leg for leg in found if leg.status == LegStatus.HELD or leg.status in legs.OPEN]
+    if not unfinished:
+        raise NotFound(
+            f"settlement {settlement_id} has no unfinished payment {name}; `settlements show {settlement_id}` lists it"
+        )
+    return unfinished[-1].id
+
+
+def _open_payments_to(books: Books, payee: str) -> list[int]:
+    """All open payments to super, a partner's LABEL or LABEL@MACHINE, or client:ID, in scope. Raises BadParameter,
+    NotFound."""
+    client_id = payee.removeprefix("client:")
+    if payee == "super":
+        return legs.open_of_payee(books.conn, leg="super", operator=books.scope)
+    if client_id != payee and client_id.isdecimal() and int(client_id) <= MAX_ID:
+        books.require_row("client", "dca_clients", int(client_id))
+        return legs.open_of_payee(books.conn, client_id=int(client_id), operator=books.scope)
+    label, at, machine_id = payee.removeprefix("split:").partition("@")
+    if not label or ":" in label or (at and not machine_id):
+        raise typer.BadParameter("--payee is super, LABEL or LABEL@MACHINE of a partner, or client:ID")
+    machine = books.require_machine(machine_id or None)
+    return legs.open_of_payee(books.conn, leg=f"split:{label}", machine_id=machine, operator=books.scope)
+
+
+def _moves(books: Books, payment_ids: list[int]) -> list[dict[str, Any]]:
+    """Where each payment would go; `to` is None, and `why` says why, where it stays."""
+    from satmachine.settlements.repointing import is_there, target_of
+
+    rows = []
+    for payment_id in payment_ids:
+        leg, _ = legs.get(books.conn, payment_id)
+        row = {"payment_id": leg.id, "machine_id": leg.machine_id, "settlement_id": leg.settlement_id, "leg": leg.leg}
+        row |= {"amount_sats": leg.amount_sats, "from": leg.payee, "to": None, "why": ""}
+        try:
+            target = target_of(books.conn, leg, books.config)
+        except Refused as why:
+            row["why"] = str(why)
+        else:
+            there = is_there(leg, target)
+            row |= {"why": f"payment {leg.id} goes there already"} if there else {"to": target.payee}
+        rows.append(row)
+    return rows
 
 
 def _configured(books: Books, machine_id: str) -> Machine:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv as csv_format
 import json as json_format
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,10 @@ _JSON_COLUMNS = frozenset(
     {"bills", "cassettes", "params", "extra", "faults", "evidence", "explain", "before", "after", "origins"}
 )
 _TIMES = frozenset({"at", "payouts_since", "swept_until", "known_until"})
+
+#: How a cell begins that spreadsheets run (also in full width); a negative number is none.
+_FORMULA_STARTS = ("=", "+", "-", "@", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 _STYLES = {
     **dict.fromkeys(("completed", "processed", "confirmed", "active", "subscribed", "landed", "done", "yes"), "green"),
@@ -143,7 +148,7 @@ def print_item(mark: str, text: str, more: str) -> None:
 
 def print_json(value: object) -> None:
     """JSON on stdout; whatever is not plain is printed as text."""
-    typer.echo(json_format.dumps(value, indent=2, ensure_ascii=False, default=str))
+    typer.echo(plain_json(json_format.dumps(value, indent=2, ensure_ascii=False, default=str)))
 
 
 def as_row(record: Any) -> dict[str, Any]:
@@ -195,6 +200,16 @@ def printable(text: str) -> str:
     return "".join(
         char if char.isprintable() or char in f"\n{_THIN}" else char.encode("unicode_escape").decode() for char in text
     )
+
+
+def plain_json(text: str) -> str:
+    """JSON text in which what would steer a terminal (C1, directions of writing) stands as an escape; the same JSON."""
+    return text if text.isprintable() else "".join(map(_plain_in_json, text))
+
+
+def _plain_in_json(char: str) -> str:
+    # Such characters only occur within strings; line breaks between values are ours.
+    return char if char.isprintable() or char == "\n" or char == _THIN else json_format.dumps(char)[1:-1]
 
 
 def make_console() -> Console:
@@ -259,7 +274,13 @@ def _print_csv(records: Sequence[Row], keys: Sequence[str]) -> None:
 
 
 def _csv_value(value: object) -> object:
-    return json_format.dumps(value, ensure_ascii=False) if isinstance(value, dict | list) else value
+    """A cell that no spreadsheet takes for a formula and no terminal for a command."""
+    if isinstance(value, dict | list):
+        return plain_json(json_format.dumps(value, ensure_ascii=False))
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) and not _NUMBER.fullmatch(text) else text
 
 
 def _json_item(key: str, value: Any, row: Row) -> tuple[str, Any]:

@@ -25,7 +25,8 @@ from satmachine.cli.common import (
 )
 from satmachine.cli.output import Column, emit_record, emit_table, print_json, print_line, to_json
 from satmachine.errors import Refused
-from satmachine.store import reports
+from satmachine.orders import RetryQuarantined
+from satmachine.store import quarantine, reports
 
 app = typer.Typer(no_args_is_help=True, help="Messages of machines that could not be used.")
 
@@ -108,6 +109,10 @@ def list_quarantine(
             limit=limit,
         )
         page = reports.quarantine(books.conn, books.scope, wanted)
+        beyond = quarantine.overflow(books.conn, books.scope, machine)
+    hints = [more_hint(page)]
+    if beyond:
+        hints.append(f"{beyond} more came than are kept; a key that signs so many may be stolen (docs/security.md).")
     emit_table(
         page.rows,
         _COLUMNS,
@@ -117,7 +122,7 @@ def list_quarantine(
         empty="Nothing in quarantine.",
         tz=books.tz,
         keys=page.keys,
-        more=more_hint(page),
+        more="\n".join(hint for hint in hints if hint),
     )
 
 
@@ -128,7 +133,7 @@ def show(ctx: typer.Context, quarantine_id: QuarantineId, as_json: AsJson = Fals
         message = _find(books, quarantine_id)
     emit_record(message, _FIELDS, json=as_json, title=f"Message {quarantine_id} in quarantine", tz=books.tz)
     if not as_json:
-        print_line("As it came", style="bold")
+        print_line("As it came" if message["whole"] else "How it began (too long to be kept)", style="bold")
         print_line(message["raw"])
 
 
@@ -141,7 +146,7 @@ def retry(ctx: typer.Context, quarantine_id: QuarantineId, as_json: AsJson = Fal
             raise Refused(
                 f"message {quarantine_id} was used after all: it belongs to settlement {message['settlement_id']}"
             )
-        intent = request(books, "quarantine.retry", f"quarantine {quarantine_id}", {"quarantine_id": quarantine_id})
+        intent = request(books, RetryQuarantined(quarantine_id))
         if as_json:
             print_json(to_json(asdict(intent)))
         else:

@@ -17,9 +17,10 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Sale:
-    """Everything the books have about a sale."""
+    """Everything the books have about a sale; `help` is the command that leads on, or empty."""
 
     settlement: Record
+    help: str
     legs: list[reports.Record]
     retained: list[reports.Record]
     events: list[reports.Record]
@@ -30,6 +31,7 @@ def read_sale(conn: sqlite3.Connection, settlement: Record) -> Sale:
     settlement_id = settlement["id"]
     return Sale(
         settlement,
+        words.advice(sale_trouble(conn, settlement_id, settlement)),
         reports.legs_of(conn, settlement_id),
         reports.retained_of(conn, settlement_id),
         reports.events_of(conn, settlement_id),
@@ -51,7 +53,7 @@ def print_sale_json(sale: Sale) -> None:
 
 def print_sale(sale: Sale, tz: tzinfo) -> None:
     """The screen."""
-    emit_record(sale.settlement, _FIELDS, title=f"Sale {sale.settlement['id']}", tz=tz)
+    emit_record({**sale.settlement, "help": sale.help}, _FIELDS, title=f"Sale {sale.settlement['id']}", tz=tz)
     if sale.legs:
         revisions = sale.legs[-1]["revision"] > 1
         columns = [column for column in _LEG_COLUMNS if column.key != "revision" or revisions]
@@ -69,8 +71,13 @@ def _status(row: Record) -> str:
     return f"{row['status']}: {words.hold(row['hold_reason'])}" if row["hold_reason"] else str(row["status"])
 
 
-def _advice(row: Record) -> str:
-    return words.advice(row["status"], row["hold_reason"], row["id"])
+def sale_trouble(conn: sqlite3.Connection, settlement_id: int, row: Record) -> words.Trouble:
+    """What keeps a sale from going on; `row` has its status, hold_reason and machine_id."""
+    leg = reports.worst_leg(conn, settlement_id) if row["status"] == "errored" else None
+    leg = leg or {"hold_reason": row["hold_reason"], "cause": None, "payment_id": None}
+    return words.Trouble(
+        row["status"], leg["hold_reason"], leg["cause"], row["machine_id"], settlement_id, leg["payment_id"]
+    )
 
 
 def _commission(row: Record) -> str:
@@ -98,7 +105,7 @@ def _undispensed(row: Record) -> str:
 _FIELDS = (
     Column("machine_id", "Machine"),
     Column("status", "Status", show=_status),
-    Column("status", "What helps", show=_advice),
+    Column("help", "What helps"),
     Column("error", "Error"),
     Column("occurred_at", "Sold"),
     Column("landed_at", "Landed"),

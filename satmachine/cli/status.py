@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,9 @@ import typer
 
 from satmachine.cli import words
 from satmachine.cli.common import AsJson, Books, open_books
-from satmachine.cli.machine_view import balance, mode
+from satmachine.cli.machine_view import balance, mode, way_out
 from satmachine.cli.output import Column, Row, emit_table, format_age, iso, print_item, print_json, print_line, to_json
+from satmachine.cli.settlement_view import sale_trouble
 from satmachine.store import reports
 
 #: How many troubled sales, and how many machines in trouble, are told of one by one.
@@ -71,24 +73,23 @@ def _read(books: Books) -> Status:
         machines=reports.machines(conn, scope),
         counts=dict.fromkeys(("pending", "held", "errored"), 0) | reports.open_counts(conn, scope),
         oldest_pending=reports.open_settlements(conn, scope, "pending", 1),
-        trouble=[_explained(row) for row in (*held, *errored, *legs)],
+        trouble=[_explained(conn, row) for row in (*held, *errored, *legs)],
         pauses=reports.pauses(conn, scope),
         quarantine=reports.quarantine_count(conn, scope),
         unmatched=reports.unmatched_count(conn, scope),
     )
 
 
-def _explained(row: reports.Record) -> reports.Record:
+def _explained(conn: sqlite3.Connection, row: reports.Record) -> reports.Record:
     """Add the reason in words and the command that helps."""
     if row["status"] == "held":
         reason = ": ".join(part for part in (words.hold(row["hold_reason"]), row["error"]) if part)
     else:
         reason = row["error"] or ""
-    if "payment_id" in row:
-        advice = f"satmachine payments list --status {row['status']} --type {row['leg_type']}"
-    else:
-        advice = words.advice(row["status"], row["hold_reason"], row["settlement_id"])
-    return {**row, "reason": reason, "help": advice}
+    if "payment_id" not in row:
+        return {**row, "reason": reason, "help": words.advice(sale_trouble(conn, row["settlement_id"], row))}
+    found = words.Trouble(row["status"], row["hold_reason"], row["cause"], row["machine_id"], None, row["payment_id"])
+    return {**row, "reason": reason, "help": words.advice(found)}
 
 
 def _as_json(found: Status) -> dict[str, Any]:
@@ -174,7 +175,7 @@ def _machine_lines(found: Status) -> list[tuple[str, str]]:
     for row in found.machines:
         show = f"satmachine machines show {row['id']}"
         if row["safe_mode"]:
-            lines.append((f"{row['id']} pays nothing: {row['safe_mode']}", show))
+            lines.append((f"{row['id']} pays nothing: {row['safe_mode']}", way_out(row)))
         if row["in_config"] and row["checked_at"] is not None and not row["reachable"]:
             lines.append((f"The wallet of {row['id']} does not answer: {row['wallet_error']}", show))
     if hidden := len(lines[_SHOWN:]):

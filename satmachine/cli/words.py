@@ -5,7 +5,13 @@ The words are those of `models.HoldReason` and `models.RetainedReason`, which `s
 
 from __future__ import annotations
 
-#: Why something is held, and what a person can do. `{id}` is the settlement's.
+from dataclasses import dataclass
+
+_RESOLVE = "satmachine payments resolve {payment}"
+_REPOINT = "satmachine payments repoint {payment}"
+_RECONCILE = "satmachine machines reconcile {machine}"
+
+#: Why something is held, and the command that leads on. `{id}` is the settlement's, `{payment}` the payment's.
 HOLDS: dict[str, tuple[str, str]] = {
     "by_operator": ("held by a person", "satmachine settlements release {id}"),
     "machine_inactive": ("the machine is not active", "set active = true, then systemctl reload satmachine"),
@@ -15,10 +21,10 @@ HOLDS: dict[str, tuple[str, str]] = {
     ),
     "payment_mismatch": (
         "the wallet says something else than the machine",
-        "satmachine settlements show {id}",
+        "satmachine settlements show {id}, then satmachine settlements close {id}",
     ),
     "before_payouts_since": ("the sale is older than payouts_since", "satmachine settlements close {id}"),
-    "no_payment_hash": ("no payment can be found for this sale", "satmachine settlements show {id}"),
+    "no_payment_hash": ("no payment can be found for this sale", "satmachine settlements retry {id}"),
     "commission_out_of_bounds": (
         "the commission is unusually high",
         "satmachine settlements release {id}",
@@ -27,32 +33,38 @@ HOLDS: dict[str, tuple[str, str]] = {
     "daily_limit": ("the machine's daily limit is reached", "satmachine settlements release {id}"),
     "unknown_payments": (
         "the wallet has paid something for this sale that the books do not know",
-        "satmachine settlements show {id}",
+        _RECONCILE,
     ),
     "debit_without_credit": (
         "sats left the machine's wallet, but did not arrive",
-        "satmachine settlements show {id}, then satmachine settlements resolve {id}",
+        _RESOLVE,
     ),
     "paid_by_another": (
         "somebody else has paid this invoice",
-        "satmachine settlements show {id}, then satmachine settlements resolve {id}",
+        _RESOLVE,
     ),
     "wallet_rolled_back": (
         "the wallet no longer knows a payment that it had confirmed",
-        "satmachine settlements show {id}, then satmachine settlements resolve {id}",
+        _RESOLVE,
     ),
     "bad_preimage": (
         "the wallet's proof of payment is false",
-        "satmachine settlements show {id}, then satmachine settlements resolve {id}",
+        _RESOLVE,
     ),
     "amount_mismatch": (
         "another amount was paid than planned",
-        "satmachine settlements show {id}, then satmachine settlements resolve {id}",
+        _RESOLVE,
     ),
     "contradiction": (
         "the wallets contradict each other",
-        "satmachine settlements show {id}, then satmachine settlements resolve {id}",
+        _RESOLVE,
     ),
+    "credit_unseen": (
+        "sats left the machine's wallet for an address of the same LNbits, which does not show whether they arrived",
+        _RESOLVE,
+    ),
+    "marks_conflict": ("another daemon, or another life of these books, has begun to pay this", _RECONCILE),
+    "payee_changed": ("somebody else is named as its payee than when it was planned", _REPOINT),
 }
 
 #: Why sats of a sale stay in the machine's wallet.
@@ -65,6 +77,7 @@ RETAINED: dict[str, str] = {
     "unused_fee_reserve": "set aside for routing fees, and not used",
     "voided_leg": "meant for a payment that was voided",
     "closed_unpaid": "the sale was closed before anything of it was planned",
+    "before_payouts_since": "the sale is older than payouts_since: booked, never shared out",
 }
 
 
@@ -73,13 +86,40 @@ def hold(reason: str) -> str:
     return HOLDS[reason][0] if reason in HOLDS else reason.replace("_", " ")
 
 
-def advice(status: str, hold_reason: str | None, settlement_id: int) -> str:
-    """The command that helps with a held or errored sale, or shows more; empty for one that needs nobody."""
-    if status == "errored":
-        return f"satmachine settlements retry {settlement_id}"
-    if status != "held":
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What stands still, and why: a sale, with its worst payment if that is what is wrong, or a payment of no sale."""
+
+    status: str
+    hold_reason: str | None
+    cause: str | None
+    machine_id: str
+    settlement_id: int | None
+    payment_id: int | None
+
+
+#: The command that leads on where a payment fails, by the cause; of the others `retry` tries at once.
+_CAUSES = {
+    "payee_changed": _REPOINT,
+    "marks": _RECONCILE,
+    "no_payee": "name a payee, then systemctl reload satmachine, or satmachine settlements close {id}",
+    "invoice_dead": "satmachine settlements close {id}",
+}
+
+
+def advice(found: Trouble) -> str:
+    """The command that helps with what is held or errored, or shows more; empty for what needs nobody."""
+    retry = "satmachine settlements retry {id}" if found.settlement_id else "satmachine payments retry {payment}"
+    if found.hold_reason is not None:
+        command = HOLDS.get(found.hold_reason, ("", "satmachine settlements show {id}"))[1]
+    elif found.status == "sending":  # it was sent, and its payee cannot be asked
+        command = _RESOLVE
+    elif found.status in ("errored", "failed"):
+        command = _CAUSES.get(found.cause or "", retry)
+        command = retry if "{id}" in command and not found.settlement_id else command
+    else:
         return ""
-    return HOLDS.get(hold_reason or "", ("", "satmachine settlements show {id}"))[1].format(id=settlement_id)
+    return command.format(id=found.settlement_id, payment=found.payment_id, machine=found.machine_id)
 
 
 def retained(reason: str) -> str:

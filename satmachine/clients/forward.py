@@ -9,17 +9,7 @@ from __future__ import annotations
 import sqlite3
 
 from satmachine.models import ClientStatus, Leg, LegType
-from satmachine.store import client_legs, clients, legs
-
-
-def complete_leg(
-    conn: sqlite3.Connection, leg: Leg, *, sent_sats: int, fee_sats: int, preimage: str | None, now: int
-) -> bool:
-    """`legs.complete`, and the forward that follows from it, in one transaction: a crash cannot lose it."""
-    completed = legs.complete(conn, leg, sent_sats=sent_sats, fee_sats=fee_sats, preimage=preimage, now=now)
-    if completed:
-        plan_autoforward(conn, leg, sent_sats=sent_sats, now=now)
-    return completed
+from satmachine.store import client_legs, clients
 
 
 def plan_autoforward(conn: sqlite3.Connection, leg: Leg, *, sent_sats: int, now: int) -> bool:

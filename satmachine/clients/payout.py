@@ -7,13 +7,13 @@ when the operator asks, so that a request which is carried out twice (a crash ca
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
 from satmachine.errors import Refused
 from satmachine.models import Client, ClientStatus
 from satmachine.money import minor_to_fiat, minor_to_sats
+from satmachine.orders import SettleBalance
 from satmachine.store import audit, balances, client_legs, clients
 
 
@@ -109,15 +109,14 @@ def plan_balance_payout(
     return payout
 
 
-def carry_out(conn: sqlite3.Connection, params: Mapping[str, object], actor: str, now: int) -> str:
-    """The request of `satmachine clients settle`, in the daemon; returns a sentence for who asked."""
-    client_id = int(str(params["client_id"]))
+def carry_out(conn: sqlite3.Connection, *, order: SettleBalance, actor: str, now: int) -> str:
+    """The order of `satmachine clients settle`, in the daemon; returns a sentence for who asked."""
     payout = plan_balance_payout(
         conn,
-        client_id,
-        exchange_rate=Decimal(str(params["exchange_rate"])),
-        amount_minor=int(str(params["amount_minor"])),
-        number=int(str(params["number"])),
+        order.client_id,
+        exchange_rate=order.exchange_rate,
+        amount_minor=order.amount_minor,
+        number=order.number,
         actor=actor,
         now=now,
     )

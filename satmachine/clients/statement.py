@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from satmachine.models import Movement
+from satmachine.models import DepositKind, Movement
 
 SATS_PER_BTC = 100_000_000
+
+#: What is cash in the machine, brought or taken back.
+_CASH = frozenset(DepositKind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,8 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Sums over the statement's time. `bought_*` are completed purchases and payouts, `reserved_*` open ones.
+    """Sums over the statement's time. `deposited_minor` is what was brought less what was taken back. `bought_*` are
+    completed purchases and payouts, `reserved_*` open ones.
 
     `average_cost_minor` is the fiat of one whole bitcoin, over what was bought; None where nothing was.
     """
@@ -72,9 +76,9 @@ def average_cost_minor(bought_minor: int, bought_sats: int) -> int | None:
 
 
 def _totals(movements: Sequence[Movement]) -> Totals:
-    deposits = [movement for movement in movements if movement.kind == "deposit"]
-    bought = [movement for movement in movements if movement.kind != "deposit" and movement.status == "completed"]
-    reserved = [movement for movement in movements if movement.kind != "deposit" and movement.status != "completed"]
+    deposits = [movement for movement in movements if movement.kind in _CASH]
+    bought = [movement for movement in movements if movement.kind not in _CASH and movement.status == "completed"]
+    reserved = [movement for movement in movements if movement.kind not in _CASH and movement.status != "completed"]
     bought_minor, bought_sats = -sum(m.amount_minor for m in bought), sum(m.sats for m in bought)
     return Totals(
         deposited_minor=sum(m.amount_minor for m in deposits),

@@ -31,18 +31,20 @@ from pydantic import (
 from satmachine.config import formats
 from satmachine.config.secrets import Secret
 from satmachine.errors import NotFound
+from satmachine.identity import PayeeIdentity, PayeeKind
 from satmachine.money import exact_sum
 from satmachine.nostr.keys import npub_to_hex
 
 #: Where a value stands in the file: `("machines", 0, "wallet", "admin_key")`.
 Location = tuple[str | int, ...]
 
-PayeeKind = Literal["invoice_key", "lightning_address", "lnurl"]
+PayeeWay = Literal["invoice_key", "lightning_address", "lnurl"]
 
 _MAX_SATS = 21_000_000 * 100_000_000
 _YEAR_S = 366 * 24 * 3600
 #: More decimals are a slip of the pen, and would not survive arithmetic with 120 digits.
 _MAX_PCT_DECIMALS = 18
+_MAX_RATE = 10**12
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -56,6 +58,14 @@ def _fraction(value: object) -> Decimal:
         raise ValueError(f"must lie between 0 and 1{hint}")
     if -int(number.as_tuple().exponent) > _MAX_PCT_DECIMALS:
         raise ValueError(f"must have at most {_MAX_PCT_DECIMALS} decimals")
+    return number
+
+
+def _rate(value: object) -> Decimal:
+    """Sats for one major unit of fiat, as the file has it: a TOML number above 0."""
+    number = Decimal(value) if type(value) is int else value
+    if not isinstance(number, Decimal) or not number.is_finite() or not 0 < number < _MAX_RATE:
+        raise ValueError("must be a number above 0 without quotes: sats for one unit of the machine's currency")
     return number
 
 
@@ -130,6 +140,7 @@ def _ruleset(splits: tuple[Split, ...]) -> tuple[Split, ...]:
 Slug = Annotated[str, AfterValidator(formats.slug)]
 Name = Annotated[str, AfterValidator(_nonempty)]
 Pct = Annotated[Decimal, BeforeValidator(_fraction)]
+Rate = Annotated[Decimal, BeforeValidator(_rate)]
 Seconds = Annotated[int, Field(ge=0, le=_YEAR_S)]
 FilePath = Annotated[Path, BeforeValidator(_absolute)]
 Time = Annotated[int, BeforeValidator(_unix_seconds), PlainSerializer(_show_time, when_used="json")]
@@ -158,11 +169,20 @@ class Payee(Table):
         return self
 
     @property
-    def kind(self) -> PayeeKind:
+    def kind(self) -> PayeeWay:
         """Which of the three it is."""
         if self.invoice_key is not None:
             return "invoice_key"
         return "lightning_address" if self.lightning_address is not None else "lnurl"
+
+    @property
+    def identity(self) -> PayeeIdentity:
+        """Who this is; which wallet a key leads to is not known before LNbits was asked."""
+        if self.invoice_key is not None:
+            return PayeeIdentity(PayeeKind.WALLET, None)
+        if self.lightning_address is not None:
+            return PayeeIdentity(PayeeKind.LIGHTNING_ADDRESS, self.lightning_address)
+        return PayeeIdentity(PayeeKind.LNURL, self.lnurl)
 
     def describe(self) -> str:
         """For people; never shows a secret."""
@@ -211,8 +231,16 @@ class Machine(Table):
     splits: Splits = ()
     max_commission_pct: Pct = Decimal("0.25")
     max_rate_deviation: Pct = Decimal("0.25")
+    rate_min: Rate | None = None
+    rate_max: Rate | None = None
     daily_limit_sats: Annotated[int, Field(ge=1, le=_MAX_SATS)] | None = None
     encrypted: bool = False
+
+    @model_validator(mode="after")
+    def _rates_in_order(self) -> Machine:
+        if self.rate_min is not None and self.rate_max is not None and self.rate_min >= self.rate_max:
+            raise ValueError("has a rate_min that is not below its rate_max: no sale would ever be paid")
+        return self
 
     @cached_property
     def pubkey(self) -> str:
@@ -232,6 +260,7 @@ class Nostr(Table):
     max_event_age_s: Annotated[Seconds, Field(ge=60)] = 604_800
     max_future_s: Seconds = 900
     since_overlap_s: Seconds = 259_200
+    quarantine_keep_days: Annotated[int, Field(ge=8, le=36_500)] = 90
 
 
 class Lnbits(Table):

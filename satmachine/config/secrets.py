@@ -7,6 +7,7 @@ comes from; the text of a plain secret is shown as `********`.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -127,8 +128,7 @@ class Secret:
 
     def _read(self, path: Path) -> str:
         try:
-            with path.open("rb") as file:
-                octets = file.read(_MAX_SECRET_BYTES + 1)
+            octets = _read_regular(path)
         except FileNotFoundError:
             if self._kind == "credential":
                 raise self._error(
@@ -143,6 +143,8 @@ class Secret:
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not a file name"
             raise self._error(f"which cannot be read: {reason}") from None
+        if octets is None:
+            raise self._error("which is no regular file (a pipe, a device, a folder): put the key into a plain file")
         if len(octets) > _MAX_SECRET_BYTES:
             raise self._error(f"which is no key: it is longer than {_MAX_SECRET_BYTES} bytes")
         # What is not text becomes a character that `resolve` refuses.
@@ -167,6 +169,19 @@ class Secret:
         return core_schema.with_info_plain_validator_function(
             _validate, serialization=core_schema.plain_serializer_function_ser_schema(cls.masked)
         )
+
+
+def _read_regular(path: Path) -> bytes | None:
+    """The beginning of a regular file; None for anything else, which could keep us waiting for ever."""
+    # Non-blocking, because opening a pipe would already wait for somebody who writes into it.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(_MAX_SECRET_BYTES + 1)
+    finally:
+        os.close(descriptor)
 
 
 def _validate(value: object, info: ValidationInfo) -> Secret:

@@ -147,6 +147,29 @@ def verify(event: Event, keyring: Keyring) -> Fault | None:
     return None
 
 
+def signer_of(obj: object, keyring: Keyring) -> tuple[str, str] | None:
+    """(id, author) of what has a true id and signature, whatever shape it has otherwise; None: nobody signed it.
+
+    Tells whose fault an event is that `parse_event` does not take: its author's, or the relay's that made it up.
+    """
+    if not isinstance(obj, dict):
+        return None
+    named, pubkey, sig = obj.get("id"), obj.get("pubkey"), obj.get("sig")
+    if not (isinstance(named, str) and isinstance(pubkey, str) and isinstance(sig, str)):
+        return None
+    if not _are_lower_hex(named, pubkey, sig):
+        return None
+    signed = [0, pubkey, *(obj.get(name) for name in ("created_at", "kind", "tags", "content"))]
+    try:
+        true_id = sha256(orjson.dumps(signed)).hexdigest()
+    except orjson.JSONEncodeError:  # nested without end, or half a character
+        return None
+    key = keyring.key_of(pubkey) if true_id == named else None
+    if key is None or not key.verify(bytes.fromhex(sig), bytes.fromhex(named)):
+        return None
+    return named, pubkey
+
+
 def sign(kind: int, content: str, tags: Sequence[Sequence[str]], created_at: int, secret: bytes) -> Event:
     """A new event by the owner of `secret`. ValueError for a bad secret or text that is no Unicode."""
     pubkey = public_key_of(secret)

@@ -22,7 +22,8 @@ class RelayHealth:
     """Times are Unix seconds; counts are since the daemon started.
 
     `events` came from this relay first, `duplicates` had come before (mostly from other relays); `shed` is
-    what is beyond its author's budget, or telemetry beyond the queue; `missed` counts the events in a row that
+    what is beyond its author's budget, or telemetry beyond the queue; `malformed` is what its author signed but
+    nobody can use (not the relay's fault); `missed` counts the events in a row that
     other relays delivered since this one last delivered anything.
     """
 
@@ -35,6 +36,7 @@ class RelayHealth:
     events: int = 0
     duplicates: int = 0
     shed: int = 0
+    malformed: int = 0
     missed: int = 0
     faults: Counter[Fault] = field(default_factory=Counter)
     error: str = ""

@@ -1,11 +1,13 @@
 """A bounded queue of verified events and the task that empties it into the sink, batch by batch (I/O).
 
-There is one lane for settlements and one for telemetry, so that neither waits for the other.
+There is one lane for settlements and one for telemetry, so that neither waits for the other. Within a lane authors take
+turns, so that no flood of one delays another's, and each has at most a quarter of the octets.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
@@ -19,11 +21,12 @@ log = logging.getLogger(__name__)
 
 
 class Received(NamedTuple):
-    """A verified event. `received_at` is Unix seconds."""
+    """A verified event. `received_at` is Unix seconds, `weight` about the octets that it takes in memory."""
 
     event: Event
     relay_url: str
     received_at: int
+    weight: int = 0
 
     @property
     def raw(self) -> str:
@@ -57,7 +60,10 @@ class Lane:
         self._capacity = capacity
         self._attempts = attempts
         self._on_lost = on_lost
-        self._items: list[Received] = []
+        self._queues: dict[str, deque[Received]] = {}  # by author, whose turn it is first
+        self._count = 0
+        self._weight = 0
+        self._weights: dict[str, int] = {}
         self._in_flight: list[Received] = []
         self._filled = anyio.Event()
         self._batch_full = anyio.Event()
@@ -65,15 +71,24 @@ class Lane:
 
     @property
     def full(self) -> bool:
-        return len(self._items) >= self._capacity
+        return self._count >= self._capacity or self._weight >= self._limits.queue_bytes
+
+    def has_share_for(self, author: str, weight: int) -> bool:
+        """Whether an author may put so much more: nobody gets more than a quarter."""
+        return self._weights.get(author, 0) + weight <= self._limits.queue_bytes // 4
 
     def put(self, item: Received) -> None:
         """Never waits: who may wait asks `full` first, and awaits `room`."""
-        self._items.append(item)
-        size = len(self._items)
-        if size == 1:
-            self._filled.set()
-        if size == self._limits.batch_size:
+        author = item.event.pubkey
+        queue = self._queues.get(author)
+        if queue is None:
+            queue = self._queues[author] = deque()
+        queue.append(item)
+        self._weights[author] = self._weights.get(author, 0) + item.weight
+        self._weight += item.weight
+        self._count += 1
+        self._filled.set()
+        if self._has_batch:
             self._batch_full.set()
 
     async def room(self) -> None:
@@ -91,7 +106,7 @@ class Lane:
     async def drain(self) -> None:
         """Deliver what is left, once, when nothing is put any more. The caller bounds the time."""
         try:
-            while self._in_flight or self._items:
+            while self._in_flight or self._count:
                 if not self._in_flight:
                     self._take_batch()
                 await self._sink(self._in_flight)
@@ -99,19 +114,42 @@ class Lane:
         except StoreError as error:
             log.critical("%s: %d events could not be stored before the end: %s", self._name, len(self), error)
         finally:
-            self._on_lost([*self._in_flight, *self._items])
-            self._in_flight, self._items = [], []
+            self._on_lost([*self._in_flight, *(item for queue in self._queues.values() for item in queue)])
+            self._in_flight = []
+            self._queues, self._weights, self._count, self._weight = {}, {}, 0, 0
 
     def __len__(self) -> int:
-        return len(self._in_flight) + len(self._items)
+        return len(self._in_flight) + self._count
+
+    @property
+    def _has_batch(self) -> bool:
+        return self._count >= self._limits.batch_size or self._weight >= self._limits.batch_bytes
 
     def _take_batch(self) -> None:
-        size = self._limits.batch_size
-        self._in_flight = self._items[:size]
-        del self._items[:size]
-        if not self._items:
+        """One event of each author in turn, until the batch is full."""
+        batch: list[Received] = []
+        weight = 0
+        taken: Counter[str] = Counter()
+        while self._queues and len(batch) < self._limits.batch_size and weight < self._limits.batch_bytes:
+            author = next(iter(self._queues))
+            if taken[author] == self._limits.batch_per_author:  # and so has everybody else who still waits
+                break
+            taken[author] += 1
+            queue = self._queues.pop(author)
+            item = queue.popleft()
+            batch.append(item)
+            weight += item.weight
+            if queue:
+                self._queues[author] = queue
+                self._weights[author] -= item.weight
+            else:
+                del self._weights[author]
+        self._in_flight = batch
+        self._count -= len(batch)
+        self._weight -= weight
+        if not self._count:
             self._filled = anyio.Event()
-        if len(self._items) < size:
+        if not self._has_batch:
             self._batch_full = anyio.Event()
         self._emptied.set()
         self._emptied = anyio.Event()

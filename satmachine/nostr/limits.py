@@ -41,24 +41,37 @@ class Limits:
     # `since` also filters live events by their author's clock: the overlap is how far a machine's clock may
     # be behind, or how late it may publish a sale, without being missed.
     since_overlap_s: int = 3 * 86_400
+    # A thief may keep as many addressable events there as the relay lets him: more than this are not handed out.
+    stored_telemetry: int = 500
 
     # From the sockets to the sink.
     batch_size: int = 500
     flush_after_s: float = 0.05
     settlement_queue: int = 10_000
     telemetry_queue: int = 10_000
+    # Each of the two queues in memory: events of 128 KiB are bounded by it, and no author has more than a
+    # quarter. Counted is what an event takes as Python objects, about: see `weight_of`.
+    queue_bytes: int = 32 * 1024 * 1024
+    batch_bytes: int = 4 * 1024 * 1024
+    # Of one author in a batch: what comes meanwhile waits for the end of the batch, and a flood fills one alone.
+    batch_per_author: int = 100
     telemetry_attempts: int = 5  # after so many failures of the sink a batch of telemetry is given up
     retry_floor_s: float = 0.1
     retry_cap_s: float = 30.0
     drain_timeout_s: float = 5.0
     seen_ids: int = 100_000  # per generation; there are two
 
-    # One machine's settlements, in the same way: far more than it can sell, so that only a stolen key meets it.
+    # One machine's settlements: so many at once (days of sales that a relay has kept), and so many a second. Far
+    # more than it can sell, so that only a stolen key meets it; what is refused here, the wallet's sweep finds.
     settlement_burst: int = 20_000
-    settlements_per_s: float = 100.0
-    # One machine's telemetry: so many events at once, and so many a second.
+    settlements_per_s: float = 0.5
+    settlement_burst_bytes: int = 48 * 1024 * 1024
+    settlement_bytes_per_s: float = 1024.0
+    # One machine's telemetry, in the same way.
     telemetry_burst: int = 120
     telemetry_per_s: float = 1.0
+    telemetry_burst_bytes: int = 1024 * 1024
+    telemetry_bytes_per_s: float = 1024.0
 
     # A relay is quiet if it missed so many events in a row that others delivered, over so long a time.
     quiet_events: int = 5

@@ -70,11 +70,13 @@ RelayMessage = EventMessage | Eose | Closed | Notice | Ok | Auth
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which events a subscription asks for. `since` also filters live events, by their `created_at`."""
+    """Which events a subscription asks for. `since` also filters live events, by their `created_at`; `limit` bounds
+    stored ones only."""
 
     kinds: tuple[int, ...]
     authors: tuple[str, ...]
     since: int | None = None
+    limit: int | None = None
 
     def __post_init__(self) -> None:
         # To a relay, a filter without authors means everybody.
@@ -83,7 +85,11 @@ class Filter:
 
     def to_dict(self) -> dict[str, object]:
         wanted: dict[str, object] = {"kinds": self.kinds, "authors": self.authors}
-        return wanted if self.since is None else {**wanted, "since": self.since}
+        if self.since is not None:
+            wanted["since"] = self.since
+        if self.limit is not None:
+            wanted["limit"] = self.limit
+        return wanted
 
 
 def parse_message(frame: bytes | bytearray | str) -> RelayMessage | Fault:

@@ -20,16 +20,16 @@ class TokenBucket:
     def full(cls, burst: float, per_s: float, now: float) -> TokenBucket:
         return cls(burst, per_s, burst, now)
 
-    def allows(self, now: float) -> bool:
-        """Is there a token? Takes none."""
+    def allows(self, now: float, amount: float = 1) -> bool:
+        """Are there so many tokens? Takes none."""
         if now > self.filled_at:
             self.tokens = min(self.burst, self.tokens + (now - self.filled_at) * self.per_s)
         self.filled_at = now
-        return self.tokens >= 1
+        return self.tokens >= amount
 
-    def charge(self) -> None:
-        """Take a token that `allows` has found."""
-        self.tokens -= 1
+    def charge(self, amount: float = 1) -> None:
+        """Take what `allows` has found."""
+        self.tokens -= amount
 
     def spend(self, now: float) -> bool:
         """Take a token; False if there is none."""

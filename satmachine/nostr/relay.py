@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import anyio
-from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
 from satmachine.nostr.health import RelayHealth, RelayState, printable
@@ -21,7 +20,7 @@ from satmachine.nostr.limits import Limits
 from satmachine.nostr.pace import Backoff
 from satmachine.nostr.session import Ended, Session
 from satmachine.nostr.subscriptions import Shape, Subscriptions
-from satmachine.nostr.wire import Wire
+from satmachine.nostr.wire import Wire, straight
 
 log = logging.getLogger(__name__)
 # The library logs every lost connection with a traceback; we say the same in one line.
@@ -57,7 +56,9 @@ class Relay:
         self._newest_settlement_at = since
         self._clock = clock
         self._chance = chance
-        self._shape = self._default_shape = Shape(limits.authors_per_filter, limits.filters_per_req)
+        self._shape = self._default_shape = Shape(
+            limits.authors_per_filter, limits.filters_per_req, stored_telemetry=limits.stored_telemetry
+        )
         self._health = RelayHealth(url)
         self._backoff = Backoff(limits.backoff_floor_s, limits.backoff_cap_s)
         self._last_problem = ""
@@ -157,7 +158,7 @@ class Relay:
 @asynccontextmanager
 async def _connection(url: str, limits: Limits) -> AsyncIterator[Wire]:
     """A websocket that is gone a second after `close_timeout_s` at the latest, even when we are cancelled."""
-    socket = await connect(
+    socket = await straight(
         url,
         compression=None,  # inflating costs a seventh of the throughput
         proxy=None,

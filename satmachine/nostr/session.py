@@ -5,22 +5,23 @@ Frames are worked off where they arrive, without a queue or a task switch per ev
 that does not read cannot keep us from hearing what it says.
 
 Nothing that a relay sends raises out of here. What it does wrong is counted by `Fault`; whoever does so
-faster than the budget allows is disconnected.
+faster than the budget allows is disconnected. What a machine's key has signed is never the relay's fault.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import anyio
 from websockets.exceptions import ConnectionClosed
 
-from satmachine.nostr.event import AUTH_KIND, SETTLEMENT_KIND, Event, Fault, sign
+from satmachine.nostr.event import AUTH_KIND, SETTLEMENT_KIND, Fault, sign
 from satmachine.nostr.health import RelayHealth, RelayState, printable
 from satmachine.nostr.intake import Dropped, Intake
+from satmachine.nostr.keys import hex_to_npub
 from satmachine.nostr.limits import Limits
 from satmachine.nostr.messages import (
     Auth,
@@ -79,6 +80,7 @@ class Session:
         self.newest_settlement_at: int | None = None
         self._auth_id = ""
         self._outbox: deque[str] = deque()
+        self._dropped: Counter[tuple[str, Dropped]] = Counter()
         self._wake_sender = anyio.Event()
         self._ended: Ended | None = None
         self._receiving = anyio.CancelScope()
@@ -162,38 +164,70 @@ class Session:
             self._held_back.set()
 
     def _process(self, frame: Octets) -> None:
-        if len(frame) > self._limits.max_event_bytes:
-            self._fault(Fault.TOO_BIG)
-        elif self._intake.is_duplicate(frame):
+        if self._intake.is_duplicate(frame):
             self._health.duplicates += 1
             self._delivered()
+        elif len(frame) > self._limits.max_event_bytes:
+            self._on_too_big(frame)
         else:
             message = parse_message(frame)
             if isinstance(message, EventMessage):
-                self._on_event(message)
+                self._on_event(message, len(frame))
             elif isinstance(message, Fault):
                 self._fault(message)
             else:
                 self._on_control(message)
 
-    def _on_event(self, message: EventMessage) -> None:
+    def _on_too_big(self, frame: Octets) -> None:
+        """Of no use to anybody; but an honest relay keeps what a stolen key has signed."""
+        message = parse_message(frame)
+        if isinstance(message, EventMessage) and self._subscriptions.knows(message.subscription):
+            blamed = self._intake.blame(message.raw_event, self._authors, len(frame), Fault.TOO_BIG)
+            if isinstance(blamed, Dropped):
+                self._on_dropped(blamed, message.raw_event)
+                return
+        self._fault(Fault.TOO_BIG)
+
+    def _on_event(self, message: EventMessage, size: int) -> None:
         if not self._subscriptions.knows(message.subscription):
             self._fault(Fault.UNKNOWN_SUBSCRIPTION)
             return
-        result = self._intake.take(message.raw_event, self._authors, self._health.url)
+        result = self._intake.take(message.raw_event, self._authors, self._health.url, size)
+        if isinstance(result, Dropped):
+            self._delivered()
+            self._on_dropped(result, message.raw_event)
+            return
         if isinstance(result, Fault):
             self._fault(result)
             return
         now = self._delivered()
-        if isinstance(result, Event):
-            self._health.events += 1
-            if result.kind == SETTLEMENT_KIND:
-                # For `since` at the next connect. A clock that is ahead must not hide others' sales.
-                self.newest_settlement_at = max(self.newest_settlement_at or 0, min(result.created_at, now))
-        elif result is Dropped.DUPLICATE:
+        self._health.events += 1
+        if result.kind == SETTLEMENT_KIND:
+            # For `since` at the next connect. A clock that is ahead must not hide others' sales.
+            self.newest_settlement_at = max(self.newest_settlement_at or 0, min(result.created_at, now))
+
+    def _on_dropped(self, dropped: Dropped, raw_event: object) -> None:
+        """An event of a known author that goes no further: counted, and told at its first, tenth, hundredth one."""
+        if dropped is Dropped.DUPLICATE:
             self._health.duplicates += 1
-        else:
+            return
+        if dropped is Dropped.SHED:
             self._health.shed += 1
+            what = "sends more than its budget; the rest is dropped (sales are found in its wallet)"
+        else:
+            self._health.malformed += 1
+            what = "signs messages that are no Nostr events; they are dropped"
+        author = raw_event["pubkey"] if isinstance(raw_event, dict) else ""
+        self._dropped[author, dropped] += 1
+        count = self._dropped[author, dropped]
+        if str(count).strip("0") == "1":
+            log.warning(
+                "%s: the machine with the key %s %s (%d so far). If its program is not broken, its key is stolen",
+                self._health.url,
+                hex_to_npub(author),  # the relay side knows no machines' names
+                what,
+                count,
+            )
 
     def _delivered(self) -> int:
         now = int(self._clock())

@@ -4,7 +4,8 @@
 
 - the authors are split over filters, and the filters over subscriptions, as small as the relay wants them;
 - settlements are asked for `since` a time, telemetry always whole: it is addressable, so the relay sends only
-  the latest of each machine, and what was shed or missed heals with the next connect;
+  the latest of each machine, and what was shed or missed heals with the next connect; only how much a relay
+  keeps of it is bounded, because a stolen key can fill a relay with as many addresses as it likes;
 - a change of authors opens the new subscriptions first, and closes the old ones when the new ones are live;
 - what the relay closes is opened again: after a wait, after authentication, or in smaller pieces.
 
@@ -78,6 +79,7 @@ class Shape:
     authors_per_filter: int
     filters_per_req: int
     combined: bool = False
+    stored_telemetry: int | None = None
     most_filters: int = MAX_FILTERS_PER_REQ
 
     def after(self, complaint: Complaint) -> Shape | None:
@@ -317,7 +319,7 @@ def _packed(wanted: Iterable[Filter], shape: Shape) -> list[tuple[Filter, ...]]:
         kinds, since = (_ALL_KINDS, None) if shape.combined else (each.kinds, each.since)
         authors[kinds, since].update(each.authors)
     filters = [
-        Filter(kinds, chunk, since)
+        Filter(kinds, chunk, since, shape.stored_telemetry if kinds == _TELEMETRY_KINDS else None)
         for (kinds, since), everyone in authors.items()
         for chunk in _chunks(sorted(everyone), shape.authors_per_filter)
     ]

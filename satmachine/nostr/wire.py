@@ -8,11 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 
 Octets = bytes | bytearray
+
+
+class straight(connect):  # noqa: N801  used like the library's `connect`
+    """Connects to the URL that the operator wrote, and nowhere else.
+
+    The library follows redirects: a relay could have us knock at hosts that only this one reaches, and tell from the
+    time it takes what is there.
+    """
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """What the handshake failed with is raised as it is."""
+        return exc
 
 
 class Wire(ClientConnection):

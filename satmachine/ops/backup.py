@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
+import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -11,7 +14,7 @@ from pathlib import Path
 
 from satmachine.errors import StoreError
 from satmachine.ops.host_check import check_integrity
-from satmachine.store import standing
+from satmachine.store import restored, standing
 from satmachine.store.database import connect
 
 
@@ -28,18 +31,19 @@ class Backup:
 def make_backup(database: Path, target: Path) -> Backup:
     """Copy the books as they are at one moment; the daemon is not kept from writing.
 
-    The copy is one file without a write-ahead log. It is read again and proven before it gets its name. Raises
-    StoreError; then there is no new file, and an existing one was not touched.
+    The copy is one file without a write-ahead log, and knows that it is a copy. It is read again and proven before it
+    gets its name. Raises StoreError; then there is no new file, and an existing one was not touched.
     """
     if target.exists():
         raise StoreError(f"{target}: there is such a file already, and backups are never overwritten; name another one")
-    partial = target.with_name(f".{target.name}.partial")
-    with _no_leftover(partial), _as_store_errors(target):
-        partial.touch(mode=0o600)
+    with _as_store_errors(target), _private_folder(target) as folder:
+        partial = _created(folder / target.name)
         with closing(connect(database, read_only=True)) as source, closing(_plain(partial)) as copy:
             # All pages in one step: one snapshot, however much is written meanwhile.
             source.backup(copy, pages=-1)
             copy.execute("PRAGMA journal_mode = DELETE")
+            # In the copy alone: a daemon that opens it pays nothing before a person has reconciled.
+            restored.flag(copy, int(time.time()))
         made = _verified(partial, target)
         _sync(partial)
         # A link fails where somebody made the target meanwhile; a rename would replace it.
@@ -62,12 +66,23 @@ def _plain(path: Path) -> sqlite3.Connection:
 
 
 @contextmanager
-def _no_leftover(partial: Path) -> Iterator[None]:
+def _private_folder(target: Path) -> Iterator[Path]:
+    """A new folder beside the target that only we may enter: others may write there, and plant links under any name."""
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
     try:
-        yield
+        yield folder
     finally:
-        for ending in ("", "-wal", "-shm", "-journal"):
-            partial.with_name(partial.name + ending).unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _created(path: Path) -> Path:
+    """A new, empty file of our own and for us alone, whatever the folder and the umask say."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        os.fchmod(descriptor, 0o600)
+    finally:
+        os.close(descriptor)
+    return path
 
 
 @contextmanager

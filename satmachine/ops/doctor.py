@@ -18,6 +18,7 @@ from satmachine.config import Config
 from satmachine.ops import host_check, wallet_check
 from satmachine.ops.findings import Finding, Verdict
 from satmachine.ops.relay_check import RelayReport, ask_relay
+from satmachine.wallet.answers import PLAIN
 
 #: How far this clock may be from others': events of machines are judged by it.
 MAX_SKEW_S = 30
@@ -84,7 +85,8 @@ async def _note_date(http: httpx.AsyncClient, url: str, clock: Clock, dates: dic
     """Compare this clock with the `Date` of a server's answer, whatever it answers."""
     asked_at = clock()
     try:
-        answer = await http.get(url, headers={"Accept": "application/nostr+json"})
+        async with http.stream("GET", url, headers={"Accept": "application/nostr+json", **PLAIN}) as answer:
+            pass  # the head is enough
         told = parsedate_to_datetime(answer.headers["Date"]).timestamp()
     except (httpx.HTTPError, httpx.InvalidURL, KeyError, ValueError):
         return

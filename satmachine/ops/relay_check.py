@@ -7,16 +7,20 @@ from dataclasses import dataclass, replace
 
 import anyio
 import httpx
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import WebSocketException
 
 from satmachine.nostr.event import AUTH_KIND, SETTLEMENT_KIND, sign
 from satmachine.nostr.health import printable
 from satmachine.nostr.keys import parse_secret_key
 from satmachine.nostr.messages import Auth, Closed, Eose, Filter, Ok, auth, parse_message, req
+from satmachine.nostr.wire import straight
+from satmachine.wallet.answers import UnwelcomeBody, get_plain
+from satmachine.wallet.transport import parse_json
 
 TIMEOUT_S = 10.0
 _SUBSCRIPTION = "doctor"
+_MAX_INFORMATION_BYTES = 64 * 1024
 #: One REQ is enough to see whether the relay serves us.
 _AUTHORS = 250
 #: Limits of NIP-11 that concern us, in words.
@@ -46,7 +50,7 @@ async def ask_relay(
     started = anyio.current_time()
     try:
         with anyio.fail_after(TIMEOUT_S):
-            async with connect(url, proxy=None, open_timeout=TIMEOUT_S, close_timeout=1) as socket:
+            async with straight(url, proxy=None, open_timeout=TIMEOUT_S, close_timeout=1) as socket:
                 report = await _subscribe(socket, url, authors, secret, clock)
                 report = replace(report, latency_ms=(anyio.current_time() - started) * 1000)
     except TimeoutError:
@@ -101,9 +105,9 @@ async def _log_in(
 async def _with_information(report: RelayReport, url: str, http: httpx.AsyncClient) -> RelayReport:
     """Add what the information document says; a relay without one is as good."""
     try:
-        answer = await http.get(url.replace("ws", "http", 1), headers={"Accept": "application/nostr+json"})
-        told = answer.json()
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+        address = url.replace("ws", "http", 1)
+        told = parse_json(await get_plain(http, address, _MAX_INFORMATION_BYTES, accept="application/nostr+json"))
+    except (httpx.HTTPError, httpx.InvalidURL, UnwelcomeBody):
         return report
     limits = told.get("limitation") if isinstance(told, dict) else None
     if not isinstance(limits, dict):

@@ -19,6 +19,7 @@ from satmachine.ops.metrics import Exposition
 from satmachine.ops.sdnotify import FEEDS_PER_INTERVAL, PERIOD_S, Notifier, Pulse
 from satmachine.store import standing
 from satmachine.store.database import Store, connect
+from satmachine.wallet.answers import PLAIN
 
 log = logging.getLogger(__name__)
 
@@ -150,7 +151,9 @@ def status_sentence(relays: Sequence[RelayHealth], machines: int, counts: dict[s
 async def _ask(http: httpx.AsyncClient, url: str) -> None:
     """The URL is a secret: it is in no message."""
     try:
-        (await http.get(url)).raise_for_status()
+        # What it says besides is not read: it could be a gigabyte.
+        async with http.stream("GET", url, headers=PLAIN) as answer:
+            answer.raise_for_status()
     except httpx.HTTPStatusError as error:
         log.warning("the heartbeat URL answers with HTTP %d", error.response.status_code)
     except (httpx.HTTPError, httpx.InvalidURL) as error:

@@ -137,6 +137,7 @@ _DRAW_ORDER = (
     RetainedReason.NO_LP_BALANCE,
     RetainedReason.NO_RULESET,
     RetainedReason.NO_SUPER_PAYEE,
+    RetainedReason.BEFORE_PAYOUTS_SINCE,
 )
 
 _HELD = "settlement {id} is held ({hold}), so nothing is paid for it: `satmachine settlements release {id}` first"

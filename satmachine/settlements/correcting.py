@@ -172,3 +172,4 @@ def _leave_word(
         after=after,
     )
     notes.add(conn, settlement.id, settlement.machine_id, text=text, author=author.name, now=now)
+    settlements.person_acted(conn, settlement.id, now)

@@ -129,8 +129,9 @@ def _stage_one(settlement: Record) -> Section:
 
 def _revision(revision: int, legs: Sequence[Record], retained: Sequence[Record]) -> Section:
     """One plan: every leg with its arithmetic."""
-    splits = [leg for leg in legs if leg["leg_type"] == LegType.OPERATOR_SPLIT]
-    shares = [leg for leg in legs if leg["leg_type"] == LegType.DCA]
+    # What was given back to whom it was meant for has no arithmetic.
+    splits = [leg for leg in legs if leg["leg_type"] == LegType.OPERATOR_SPLIT and leg["pct"] is not None]
+    shares = [leg for leg in legs if leg["leg_type"] == LegType.DCA and leg["explain"] is not None]
     fee_sats = sum(leg["amount_sats"] for leg in splits)
     how = {leg["id"]: _product(fee_sats, leg["pct"], leg["amount_sats"]) for leg in splits[:-1]}
     how |= {leg["id"]: f"the rest of {fee_sats}, its pct is {leg['pct']}" for leg in splits[-1:]}
@@ -169,6 +170,8 @@ def _in_words(distribution: Distribution, currency: str) -> Iterable[str]:
 def _leg_how(leg: Record, arithmetic: str | None) -> str:
     arithmetic = arithmetic or {
         LegType.SUPER_FEE: "the platform's part, from stage one",
+        LegType.OPERATOR_SPLIT: "given back to whom it was meant for, or to whom a person named",
+        LegType.DCA: "given back to whom it was meant for, or to whom a person named",
         LegType.REFUND: "out of what was retained",
         LegType.AUTOFORWARD: "from the LP's own wallet: no part of this sum",
     }.get(leg["leg_type"], "")

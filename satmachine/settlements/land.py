@@ -139,7 +139,10 @@ def _meet(conn: sqlite3.Connection, settlement: Settlement, claim: Claim, now: i
 
 
 def _may_revise(conn: sqlite3.Connection, settlement: Settlement, claim: Claim) -> bool:
-    """Signed figures replace derived ones of the wallet's, while nothing has been sent (SPEC section 2)."""
+    """Signed figures replace derived ones of the wallet's, while nothing has been sent (SPEC section 2), and no person
+    has decided about the sale: a person's word stands (SPEC section 6.9)."""
+    if settlement.person_acted_at is not None:
+        return False
     derived = settlement.source in ("wallet", "operator") and settlement.used_fallback_split
     rate_unknown = settlement.source in ("wallet", "operator") and settlement.exchange_rate == 0
     split_differs = not claim.used_fallback_split and claim.net_sats != settlement.net_sats

@@ -15,10 +15,12 @@ from decimal import Decimal
 from satmachine.config import Machine
 from satmachine.errors import NotFound, Refused
 from satmachine.models import HoldReason, LandingResult, Leg, LegStatus, Settlement, SettlementStatus
+from satmachine.settlements.completion import retain_reserve
+from satmachine.settlements.correcting import Proof
 from satmachine.settlements.land import Landing, Rules, land_claim
 from satmachine.settlements.parse import derived_claim
 from satmachine.settlements.planning import GUARDS
-from satmachine.store import audit, legs, settlements, wallets
+from satmachine.store import audit, corrections, legs, settlements, wallets
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ def release(conn: sqlite3.Connection, settlement_id: int, by: By) -> SettlementS
     if before.hold_reason in GUARDS:
         settlements.override_guard(conn, settlement_id, str(before.hold_reason))
     settlements.release(conn, settlement_id)
+    settlements.person_acted(conn, settlement_id, by.now)
     status = settlements.refresh_status(conn, settlement_id, by.now)
     _record(conn, by, "settlement.release", before)
     return status
@@ -81,14 +84,18 @@ def retry_payment(conn: sqlite3.Connection, leg_id: int, by: By) -> None:
     _audit_leg(conn, by, "leg.retry", leg)
 
 
-def cancel_payout(conn: sqlite3.Connection, leg_id: int, by: By) -> None:
-    """Give up a balance payout of which nothing was ever sent; the LP's balance has the fiat again."""
-    leg, _ = legs.get(conn, leg_id)
-    if leg.settlement_id is not None:
-        raise Refused(f"payment {leg_id} is of sale {leg.settlement_id}; see `settlements close`")
-    if not legs.void_unsent(conn, leg):
-        raise Refused(f"payment {leg_id} is {leg.status} and may have been sent: it cannot be called back")
+def require_unfinished(leg: Leg) -> None:
+    """Raises Refused for a payment that is paid, or given up already."""
+    if leg.status not in (*legs.OPEN, LegStatus.HELD):
+        raise Refused(f"payment {leg.id} is {leg.status}: there is nothing to give up")
+
+
+def cancel_payout(conn: sqlite3.Connection, *, leg_id: int, proof: Proof, by: By) -> str:
+    """Give up a balance payout that was just proven unpaid; the LP's balance has the fiat again."""
+    leg = proof.legs[leg_id]
+    corrections.void(conn, leg, proof.evidence[leg_id])
     _audit_leg(conn, by, "leg.cancel", leg)
+    return f"payment {leg_id} is given up; the balance is the LP's again"
 
 
 def retryable(conn: sqlite3.Connection, operator: str | None) -> list[int]:
@@ -96,35 +103,40 @@ def retryable(conn: sqlite3.Connection, operator: str | None) -> list[int]:
     return settlements.with_trouble(conn, operator)
 
 
-def declare_paid(conn: sqlite3.Connection, settlement_id: int, leg_name: str, by: By) -> None:
-    """A person vouches that a held leg's sats have left the machine's wallet and that its payee has them.
+def declare_paid(conn: sqlite3.Connection, *, leg: Leg, by: By) -> str:
+    """A person vouches that a leg's sats have left the machine's wallet and that its payee has them, or gets them.
 
     Where another payment paid less than the leg, the rest is retained.
     """
-    leg = _held_leg(conn, settlement_id, leg_name)
     other = _other_payment(conn, leg)
     payment_hash = other or leg.payment_hash
     if payment_hash is None:
-        raise Refused(f"leg {leg_name} has no payment at all; `settlements resolve --unpaid` makes one")
+        raise Refused(f"{leg.leg} has no payment at all; `satmachine payments resolve {leg.id} --unpaid` makes one")
     paid_sats = _paid_sats(conn, leg)
+    if paid_sats is None and other is None:
+        _, invoice = legs.get(conn, leg.id)
+        paid_sats = None if invoice is None else invoice.amount_sats
     sent_sats = leg.amount_sats if paid_sats is None else min(paid_sats, leg.amount_sats)
-    note = f"declared paid by {by.actor}: {by.reason}"
-    legs.declare_completed(conn, leg, payment_hash=payment_hash, sent_sats=sent_sats, note=note, now=by.now)
+    vouched_by = f"{by.actor}: {by.reason}"
+    if not legs.declare_completed(
+        conn, leg, payment_hash=payment_hash, sent_sats=sent_sats, vouched_by=vouched_by, now=by.now
+    ):
+        raise Refused(f"payment {leg.id} was changed meanwhile; look again, then retry")
+    retain_reserve(conn, leg, leg.amount_sats - sent_sats, by.now)
     if other is not None:
         wallets.mark_adopted(conn, leg.machine_id, other)
     _settle_leg(conn, leg, by, "leg.declare_paid", {"status": "completed", "payment_hash": payment_hash})
+    return f"payment {leg.id} ({leg.leg}) is completed, on the word of {by.actor}"
 
 
-def declare_unpaid(conn: sqlite3.Connection, settlement_id: int, leg_name: str, by: By) -> None:
-    """A person vouches that a held leg's invoice is dead, so that a new one is made.
-
-    The payer asks the machine's wallet for the leg first: while that shows a payment, the leg is held again.
-    """
-    leg = _held_leg(conn, settlement_id, leg_name)
+def declare_unpaid(conn: sqlite3.Connection, *, leg: Leg, by: By) -> str:
+    """A person vouches that a leg's invoice is dead, so that a new one is made."""
     if _other_payment(conn, leg) is not None:
-        raise Refused(f"the wallet shows another payment for leg {leg_name}: `settlements show {settlement_id}`")
-    legs.renew(conn, leg, now=by.now)
+        raise Refused(f"the wallet shows another payment for {leg.leg}, of payment {leg.id}: it is not unpaid")
+    if not legs.renew(conn, leg, now=by.now):
+        raise Refused(f"payment {leg.id} was changed meanwhile; look again, then retry")
     _settle_leg(conn, leg, by, "leg.declare_unpaid", {"status": "failed"})
+    return f"payment {leg.id} ({leg.leg}) is made anew"
 
 
 def land(
@@ -162,20 +174,9 @@ def land(
             f"payment {payment_hash} is settlement {landing.settlement_id}'s already. {landing.detail}".strip()
         )
     assert landing.settlement_id is not None
+    settlements.person_acted(conn, landing.settlement_id, by.now)
     _record(conn, by, "settlement.land", settlements.get(conn, landing.settlement_id), fresh=True)
     return landing
-
-
-def accept_foreign(conn: sqlite3.Connection, machine_id: str, by: By) -> tuple[int, str | None]:
-    """The way out of safe mode: a person has looked at the payments that the books do not know.
-
-    They stay on record: a sale that is landed later still takes them over instead of paying again. Returns how many
-    there were, and why the machine is in safe mode still, if it is.
-    """
-    count = wallets.accept_foreign(conn, machine_id, by.actor)
-    why = wallets.refresh_safe_mode(conn, machine_id)
-    _audit_machine(conn, by, "machine.reconcile", machine_id, {"unknown_payments": count}, {"safe_mode": why})
-    return count, why
 
 
 def pause(conn: sqlite3.Connection, machine_id: str | None, by: By) -> None:
@@ -197,15 +198,6 @@ def resume(conn: sqlite3.Connection, machine_id: str | None, by: By) -> None:
 
 def _held_legs(conn: sqlite3.Connection, settlement_id: int) -> list[Leg]:
     return [leg for leg in legs.of_settlement(conn, settlement_id) if leg.status is LegStatus.HELD]
-
-
-def _held_leg(conn: sqlite3.Connection, settlement_id: int, leg_name: str) -> Leg:
-    for leg in _held_legs(conn, settlement_id):
-        if leg.leg == leg_name:
-            return leg
-    raise NotFound(
-        f"settlement {settlement_id} has no held leg {leg_name}; `settlements show {settlement_id}` lists them"
-    )
 
 
 def _other_payment(conn: sqlite3.Connection, leg: Leg) -> str | None:
@@ -234,11 +226,13 @@ def _audit_leg(conn: sqlite3.Connection, by: By, action: str, leg: Leg) -> None:
 
 
 def _settle_leg(conn: sqlite3.Connection, leg: Leg, by: By, action: str, after: dict[str, object]) -> None:
-    assert leg.settlement_id is not None
-    settlements.refresh_status(conn, leg.settlement_id, by.now)
+    if leg.settlement_id is not None:
+        settlements.person_acted(conn, leg.settlement_id, by.now)
+        settlements.refresh_status(conn, leg.settlement_id, by.now)
     wallets.refresh_safe_mode(conn, leg.machine_id)
     before = {"leg": leg.leg, "status": leg.status, "hold_reason": leg.hold_reason, "payment_hash": leg.payment_hash}
-    _audit(conn, by, action, f"settlement {leg.settlement_id}", leg.machine_id, before, after)
+    subject = f"payment {leg.id}" if leg.settlement_id is None else f"settlement {leg.settlement_id}"
+    _audit(conn, by, action, subject, leg.machine_id, before, after)
 
 
 def _record(conn: sqlite3.Connection, by: By, action: str, before: Settlement, *, fresh: bool = False) -> None:

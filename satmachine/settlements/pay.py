@@ -1,8 +1,14 @@
-"""Pay one leg, exactly once (SPEC section 6, LNBITS.md "The protocol").
+"""Pay legs, each exactly once (SPEC section 6, LNBITS.md "The protocol").
 
-`Payer.advance(leg_id)` takes a leg from wherever it stands: after a crash or in normal running, it is the same
-code. Each state is committed before the next call to a wallet; what a call answered is never believed, the fate
-of a payment is read from both sides (the destination first) and decided by `transition.decide`.
+Two steps, both of which take a leg from wherever it stands; after a crash or in normal running it is the same code:
+
+    prepare   legs of one bundle get their invoices, all are stored in one transaction, and a mark that names them is
+              written into the paying wallet and seen there (marker.py)
+    advance   one leg whose invoice is marked: send it if the wallets do not show it yet, and resolve its fate
+
+Each state is committed before the next call to a wallet. What becomes of a payment is read from both sides (the
+destination first) and decided by `transition.decide`. One answer is believed without looking: LNbits' own 201 `success`
+for a payment inside itself, which comes after both of its commits (`PayAnswer.settled`, for `PROVEN_VERSIONS`).
 """
 
 from __future__ import annotations
@@ -10,32 +16,28 @@ from __future__ import annotations
 import hashlib
 import logging
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import SystemRandom
-from typing import Protocol
 
 import anyio
 
-from satmachine.clients.forward import complete_leg
-from satmachine.config import Config, Machine, Payee, Secret
+from satmachine import identity
+from satmachine.config import Config, Secret
 from satmachine.errors import ConfigError, Refused, WalletRefused, WalletUnavailable
 from satmachine.failpoints import failpoint
-from satmachine.models import Answer, HoldReason, Leg, LegInvoice, LegStatus, LegType
-from satmachine.settlements.payees import (
-    client_payee,
-    configured_payee,
-    forwarding_key,
-    given_invoice,
-    has_changed,
-    refund_payee,
-)
+from satmachine.identity import PayeeIdentity, PayeeKind
+from satmachine.models import Answer, Cause, HoldReason, Leg, LegStatus, LegType, Proof, Retained, RetainedReason
+from satmachine.settlements.completion import complete_leg
+from satmachine.settlements.forwarding import foreign_source
+from satmachine.settlements.invoicing import MIN_RESERVE_SATS, ExternalPayees, Invoicer
+from satmachine.settlements.jobs import Job, Jobs, Stuck, changed_payee, leg_name
+from satmachine.settlements.marker import Marker, Purse, RolledBack, Standoff
+from satmachine.settlements.payees import client_payee, wallets_named
 from satmachine.settlements.transition import Decision, Sighting, Step, View, decide
-from satmachine.store import clients, legs, settlements, wallets
+from satmachine.store import clients, corrections, legs, payees, settlements, wallets
 from satmachine.store.database import Store
-from satmachine.wallet import bolt11 as invoices
 from satmachine.wallet.lnbits import Invoice, Lnbits, PayAnswer
-from satmachine.wallet.lnurl import LnurlInvoice
 from satmachine.wallet.rows import WalletPayment
 
 log = logging.getLogger(__name__)
@@ -49,9 +51,6 @@ LOOK_AGAIN_S = 10.0
 #: Nobody's clock is further off than this when an invoice is said to have expired.
 EXPIRY_MARGIN_S = 600
 
-#: A payment that LNbits has dated this long after the start of this daemon was certainly made after it.
-CLOCKS_APART_S = 60
-
 #: Waits between tries: doubling from the first to the last, with jitter.
 FIRST_RETRY_S = 5.0
 LAST_RETRY_S = 600.0
@@ -59,20 +58,13 @@ LAST_RETRY_S = 600.0
 #: An autoforward that failed so often (about an hour) is not tried again on its own.
 FORWARD_TRIES = 12
 
-#: LNbits' usual reserve for routing fees is 1 %, at least this much: a first guess that saves a question.
-MIN_RESERVE_SATS = 2
-RESERVE_TRIES = 3
+#: LNbits that were shown, with a pause between its two commits, to answer `success` only after the second.
+PROVEN_VERSIONS = frozenset({"1.4.2", "1.5.6", "1.6.2"})
 
-#: Legs that are planned with their sale, when its payments of the past are looked up.
-_PLANNED_TYPES = frozenset({LegType.SUPER_FEE, LegType.OPERATOR_SPLIT, LegType.DCA})
+#: What a person may mend outside of satmachine, so that it is tried again now and then.
+_MAY_PASS = frozenset({Cause.PAYEE_CHANGED, Cause.NO_PAYEE, Cause.PAYEE_UNREACHABLE})
 
 _SIGHTINGS = {Answer.SUCCESS: Sighting.SUCCESS, Answer.PENDING: Sighting.PENDING, Answer.FAILURE: Sighting.FAILED}
-
-
-class ExternalPayees(Protocol):
-    """Where invoices of Lightning addresses and LNURLs come from."""
-
-    async def invoice(self, payee: str, amount_msat: int, *, comment: str = "") -> LnurlInvoice: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,32 +73,6 @@ class Sides:
 
     source: WalletPayment | None
     destination: WalletPayment | None
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A leg with all that is needed to pay it. `payee` None: the file no longer names one.
-
-    `source_key` is the admin key of the wallet that pays: the machine's, and for an autoforward the LP's own.
-    """
-
-    leg: Leg
-    invoice: LegInvoice | None
-    machine: Machine
-    payee: Payee | None
-    source_key: Secret | None
-
-    @property
-    def internal(self) -> bool:
-        return self.payee is not None and self.payee.invoice_key is not None
-
-
-class Stuck(Exception):
-    """This leg cannot go on without a person; `detail` says why."""
-
-    def __init__(self, detail: str) -> None:
-        self.detail = detail
-        super().__init__(detail)
 
 
 class Superseded(Exception):
@@ -124,6 +90,7 @@ class Payer:
         config: Callable[[], Config],
         now: Callable[[], int],
         *,
+        marker: Marker | None = None,
         sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
         random_fraction: Callable[[], float] = _random_fraction,
         is_verified: Callable[[str, str], bool] = lambda _machine_id, _key: True,
@@ -131,31 +98,87 @@ class Payer:
         """`is_verified(machine id, admin key)`: whether a sweep has seen that the key is of the machine's wallet."""
         self._store = store
         self._lnbits = lnbits
-        self._external = external
         self._config = config
         self._now = now
-        self._began_at = now()
         self._sleep = sleep
         self._random_fraction = random_fraction
-        self._is_verified = is_verified
+        self._jobs = Jobs(store, config, is_verified=is_verified)
+        self._invoicer = Invoicer(lnbits, external, self._jobs, config)
+        self._learning = anyio.Lock()
+        self.marker = marker or Marker(store, lnbits, config, now, sleep=sleep)
+
+    # --- prepare
+
+    async def prepare(self, leg_ids: Sequence[int]) -> None:
+        """Give legs of one bundle invoices that may be paid. What fails concerns only its own leg, but for the mark."""
+        ready: list[tuple[Job, Invoice | None]] = []
+        for leg_id in leg_ids:
+            job = await self._jobs.of(leg_id)
+            if job.leg.status not in legs.OPEN:
+                continue
+            try:
+                await self._require_own_source(job, self._jobs.admin_key(job))
+                needs_one = job.invoice is None or job.invoice.dead_at is not None
+                ready.append((job, await self._invoicer.ask(job) if needs_one else None))
+            except (WalletUnavailable, WalletRefused, ConfigError, Stuck) as trouble:
+                await self._trouble(leg_id, trouble)
+        if not ready:
+            return
+        failpoint("pay.asked")
+        refused = await self._store.write(_keep_invoices, ready, self._now())
+        failpoint("pay.invoiced")
+        for leg_id, stuck in refused.items():
+            await self._trouble(leg_id, stuck)
+        marked = [job.leg.id for job, _ in ready if job.leg.id not in refused]
+        if not marked:
+            return
+        try:
+            await self.marker.establish(self._purse(ready[0][0]))
+        except (WalletUnavailable, WalletRefused, ConfigError, Stuck, Standoff) as trouble:
+            for leg_id in marked:
+                await self._trouble(leg_id, trouble)
+
+    async def _require_own_source(self, job: Job, key: str) -> None:
+        """A forward is paid from the wallet that got the share, never from a machine's. Raises Stuck, WalletError."""
+        if job.leg.leg_type is LegType.AUTOFORWARD:
+            why = await foreign_source(self._store, self._lnbits, job.leg, key)
+            if why is not None:
+                raise Stuck(Cause.NO_PAYEE, why)
+
+    async def learn_payees(self, machine_id: str) -> None:
+        """Before a sale is planned: which wallets its payees are, so that another key under a name shows later."""
+        named = wallets_named(self._config(), machine_id)
+        if not await self._store.read(payees.unknown_wallets, machine_id, named):
+            return
+        async with self._learning:  # the next sale of this machine need not ask again
+            for scope in await self._store.read(payees.unknown_wallets, machine_id, named):
+                await self._learn_payee(scope, named.get(scope))
+
+    async def _learn_payee(self, scope: str, key: Secret | None) -> None:
+        if key is None:
+            client_id = int(scope.removeprefix("client:"))
+            key = client_payee(await self._store.read(clients.payee_of, client_id)).invoice_key
+        wallet_id = None if key is None else await self._invoicer.wallet_of(key)
+        if wallet_id is not None:
+            await self._store.write(payees.learn, scope, PayeeIdentity(PayeeKind.WALLET, wallet_id), self._now())
+
+    # --- advance
 
     async def advance(self, leg_id: int) -> LegStatus:
-        """Take a leg as far as it goes now; returns how it stands then. Raises nothing that a wallet can cause."""
-        job = await self._job(leg_id)
+        """Take a marked leg as far as it goes now; returns how it stands. Raises nothing that a wallet can cause."""
+        job = await self._jobs.of(leg_id)
         if job.leg.status not in legs.OPEN:
             return job.leg.status
         try:
             await self._advance(job)
-        except WalletUnavailable as error:
-            await self._retry_later(leg_id, str(error), at_least_s=error.retry_after_s or 0)
-        except WalletRefused as error:
-            await self._stuck(leg_id, str(error))
-        except ConfigError as error:  # a key that cannot be read: somebody may be rotating it
-            await self._retry_later(leg_id, "; ".join(error.problems), at_least_s=LAST_RETRY_S)
+        except (WalletUnavailable, WalletRefused, ConfigError, Stuck, Standoff) as trouble:
+            await self._trouble(leg_id, trouble)
+        except RolledBack:
+            text = "LNbits has forgotten the mark of this sale: it was restored from a backup, or the row was deleted"
+            await self._store.write(_hold_leg, job.leg, HoldReason.WALLET_ROLLED_BACK, text, {})
+            log.error("%s is held: %s", leg_name(job.leg), text)  # noqa: TRY400 - the message says it all
         except Superseded:
             log.info("leg %d was changed by somebody else while it was worked on", leg_id)
-        except Stuck as stuck:
-            await self._stuck(leg_id, stuck.detail)
         return await self._report(leg_id)
 
     async def look_up(self, leg_id: int) -> View | None:
@@ -163,182 +186,72 @@ class Payer:
 
         Raises WalletError, ConfigError, and Refused where the payee's wallet cannot be asked any more.
         """
-        job = await self._job(leg_id)
-        if job.invoice is None or job.invoice.payment_hash is None:
+        job = await self._jobs.of(leg_id)
+        if job.invoice is None:
             return None
         try:
             return self._view(job, await self._look(job), last_look=True)
         except Stuck as stuck:
             raise Refused(f"leg {job.leg.leg}: {stuck.detail}") from None
 
-    # --- the flow
+    async def withdraw(self, leg_ids: Sequence[int]) -> None:
+        """No daemon pays these legs' invoices any more, as far as a mark can see to it (`Marker.withdraw`).
+
+        Raises WalletError, ConfigError, and Refused where the wallet shows what these books do not know.
+        """
+        jobs = [await self._jobs.of(leg_id) for leg_id in leg_ids]
+        named = [job for job in jobs if job.invoice is not None]
+        may_be_under_way = False
+        try:
+            for bundle in dict.fromkeys(job.bundle for job in named):
+                of_bundle = [job for job in named if job.bundle == bundle]
+                keys = [job.leg.leg_key for job in of_bundle]
+                may_be_under_way |= await self.marker.withdraw(self._purse(of_bundle[0]), keys)
+        except (Standoff, Stuck) as why:
+            raise Refused(f"{why}. Nothing was changed") from None
+        if may_be_under_way:
+            await self._sleep(self.marker.under_way_s)
 
     async def _advance(self, job: Job) -> None:
+        assert job.invoice is not None, "a marked leg has its invoice"
         answer = None
-        if job.invoice is None or job.invoice.dead_at is not None:
-            has_past = self._may_have_a_past(job.leg)
-            job = await self._begin_generation(job)
-            if has_past:
-                job = await self._recover_invoice(job)
-            else:
-                # Nobody has seen this invoice yet: there is nothing to resolve.
-                job = await self._make_invoice(job)
-                answer = await self._send(job)
-        elif job.invoice.payment_hash is None:
-            job = await self._recover_invoice(job)
+        if job.invoice.sent_at is None and job.leg.status is LegStatus.INVOICED:
+            # Nobody has sent this invoice from these books: there is nothing to resolve yet.
+            answer = await self._send(job)
+            if await self._settled(job, answer):
+                return
         await self._resolve(job, answer)
 
-    def _may_have_a_past(self, leg: Leg) -> bool:
-        """Whether another life of this database (restored or lost since) may have begun to pay this leg.
-
-        The legs of a sale are looked up together when it is planned. That misses a payment which LNbits has not
-        written yet at that moment, but for a sale that came while this daemon runs there is nobody who could have sent
-        one. Every other leg is looked up on its own, at the payee too, so that it pays the *same* invoice; and so is
-        one whose invoice was given up: while the wallet shows a payment, there is no new invoice.
-        """
-        of_old = leg.effective_at < self._began_at + CLOCKS_APART_S
-        return leg.leg_type not in _PLANNED_TYPES or of_old or leg.generation > 0
-
-    async def _begin_generation(self, job: Job) -> Job:
-        leg = job.leg
-        self._require_payable(job)
-        generation = await self._store.write(
-            legs.begin_invoice, leg, amount_sats=leg.amount_sats, internal=job.internal, now=self._now()
-        )
-        if generation is None:
-            raise Superseded
-        failpoint("pay.begun")
-        return await self._job(leg.id)
-
-    async def _make_invoice(self, job: Job) -> Job:
-        leg = job.leg
-        invoice = await self._ask_invoice(job)
-        failpoint("pay.asked")
-        if invoice.wallet_id is not None:
-            own = await self._store.read(wallets.wallet_id, leg.machine_id)
-            if invoice.wallet_id == own:
-                raise Stuck("its payee is the machine's own wallet: name another wallet, then retry")
-        await self._store.write(
-            legs.store_invoice,
-            leg.id,
-            leg.generation,
-            bolt11=invoice.bolt11,
-            payment_hash=invoice.payment_hash,
-            amount_sats=invoice.amount_sats,
-            expires_at=invoice.expires_at,
-        )
-        failpoint("pay.invoiced")
-        return await self._job(leg.id)
-
-    async def _ask_invoice(self, job: Job) -> Invoice:
-        leg, given = job.leg, given_invoice(job.leg)
-        if given is not None:
-            asked = invoices.decode(given)  # it was checked when the refund was asked for
-            return Invoice(asked.payment_hash, given, (asked.amount_msat or 0) // 1000, asked.expires_at)
-        payee = self._payee(job)
-        if payee.invoice_key is None:
-            return await self._ask_external(job, payee)
-        return await self._lnbits.create_invoice(
-            payee.invoice_key.resolve(self._config().environ),
-            amount_sats=leg.amount_sats,
-            memo=self._memo(job),
-            expiry_s=self._config().payouts.invoice_expiry_s,
-            extra=self._extra(job),
-            external_id=leg.leg_key,
-        )
-
-    async def _ask_external(self, job: Job, payee: Payee) -> Invoice:
-        """The payee gets the exact amount, or the amount less the wallet's reserve for it (SPEC section 5)."""
-        leg_sats = job.leg.amount_sats
-        if self._fee_on_top(job):
-            return await self._fetch(payee, leg_sats, job)
-        ask_sats = leg_sats - max(MIN_RESERVE_SATS, leg_sats // 100)
-        for _ in range(RESERVE_TRIES):
-            if ask_sats <= 0:
-                break
-            invoice = await self._fetch(payee, ask_sats, job)
-            reserve_sats = await self._lnbits.fee_reserve_sats(self._admin_key(job), invoice.bolt11)
-            if ask_sats + reserve_sats <= leg_sats:
-                return invoice
-            ask_sats = leg_sats - reserve_sats
-        raise Stuck(f"{leg_sats} sats do not cover the amount and the wallet's reserve for routing fees")
-
-    async def _fetch(self, payee: Payee, amount_sats: int, job: Job) -> Invoice:
-        address = payee.lightning_address or payee.lnurl
-        assert address is not None
-        found = await self._external.invoice(address, amount_sats * 1000, comment=self._memo(job))
-        return Invoice(found.payment_hash, found.bolt11, amount_sats, found.expires_at)
-
-    async def _recover_invoice(self, job: Job) -> Job:
-        """A crash came between the wish and the invoice: adopt what was made, else make it now."""
-        adopted = await self._adopt(job)
-        if adopted is not None:
-            return adopted
-        payee_key = None if job.payee is None else job.payee.invoice_key
-        if payee_key is not None:
-            found = await self._lnbits.find_by_leg_key(
-                payee_key.resolve(self._config().environ), job.leg.leg_key, self._tag(job)
-            )
-            for row in found:
-                usable = row.incoming and row.status is Answer.PENDING and row.amount_sats == job.leg.amount_sats
-                if usable and not _expired(row.expires_at, self._now()):
-                    return await self._store_adopted(job, row)
-        return await self._make_invoice(job)
-
-    async def _adopt(self, job: Job) -> Job | None:
-        """Take over a payment for this leg that was made in another life of this database."""
-        found = await self._lnbits.find_by_leg_key(self._admin_key(job), job.leg.leg_key, self._tag(job))
-        alive = [row for row in found if row.outgoing and row.status in (Answer.SUCCESS, Answer.PENDING)]
-        if not alive:
-            return None
-        if len(alive) > 1:
-            raise Stuck("the wallet shows more than one payment for this leg: " + _hashes(alive))
-        await self._require_adoptable(job, alive[0])
-        if job.invoice is None or job.invoice.payment_hash is not None:
-            job = await self._begin_generation(job)
-        return await self._store_adopted(job, alive[0])
-
-    async def _require_adoptable(self, job: Job, row: WalletPayment) -> None:
-        """Hold the leg where the payment is of an invoice that was given up, or was made for something else."""
-        leg = job.leg
-        own = await self._store.read(legs.had_invoice, leg.id, row.payment_hash)
-        said = row.extra.get("fiat_amount_minor")
-        other_fiat = leg.fiat_amount_minor is not None and said is not None and said != leg.fiat_amount_minor
-        if not (own or other_fiat or row.amount_sats > leg.amount_sats):
-            return
-        error = f"the wallet shows a payment for this leg that does not fit it: {row.payment_hash}"
-        evidence = {"another_payment": row.payment_hash, "amount_sats": row.amount_sats}
-        await self._store.write(_hold_leg, leg, HoldReason.CONTRADICTION, error, evidence)
-        raise Superseded
-
-    async def _store_adopted(self, job: Job, row: WalletPayment) -> Job:
-        await self._store.write(
-            legs.store_invoice,
-            job.leg.id,
-            job.leg.generation,
-            bolt11=row.bolt11,
-            payment_hash=row.payment_hash,
-            amount_sats=row.amount_sats,
-            expires_at=row.expires_at,
-            adopted=True,
-        )
-        log.info("%s: adopted payment %s that was made before", _name(job.leg), row.payment_hash)
-        return await self._job(job.leg.id)
-
     async def _send(self, job: Job) -> PayAnswer:
-        """Commit the intent, then pay. The answer is only a hint."""
+        """Look at the bundle, commit the intent, then pay."""
         invoice = job.invoice
         assert invoice is not None
         assert invoice.bolt11 is not None
+        key = self._jobs.admin_key(job)
+        self._jobs.payee(job) if job.leg.payee_kind is not PayeeKind.INVOICE else None
+        await self.marker.look_unless_fresh(self._purse(job))
         paused = self._config().payouts.paused  # since this leg was taken up: the red button holds at once
         if paused or not await self._store.write(legs.mark_sending, job.leg, now=self._now()):
             raise Superseded
         failpoint("pay.sending")
-        answer = await self._lnbits.pay(
-            self._admin_key(job), invoice.bolt11, extra=self._extra(job), external_id=job.leg.leg_key
-        )
+        if not self.marker.is_fresh(job.bundle):
+            raise WalletUnavailable("this host slept, or was slow, between the look at the wallet and the payment")
+        answer = await self._lnbits.pay(key, invoice.bolt11, extra=self._jobs.extra(job), external_id=job.leg.leg_key)
         failpoint("pay.sent")
         return answer
+
+    async def _settled(self, job: Job, answer: PayAnswer) -> bool:
+        """Complete by LNbits' own answer, where that proves both of its commits."""
+        row, invoice = answer.settled, job.invoice
+        if row is None or invoice is None or self._lnbits.version not in PROVEN_VERSIONS:
+            return False
+        ours = row.payment_hash == invoice.payment_hash and job.source_id in (None, row.wallet_id)
+        exact = row.amount_sats == invoice.amount_sats and row.fee_msat == 0
+        if not ours or not exact or (invoice.internal and row.amount_sats != job.leg.amount_sats):
+            return False
+        failpoint("pay.resolved")
+        await self._complete(job, row, Proof.ANSWER)
+        return True
 
     async def _resolve(self, job: Job, answer: PayAnswer | None) -> None:
         """Read, decide, act; bounded by the number of looks. Sends at most once, and not if it was (`answer`)."""
@@ -347,6 +260,8 @@ class Payer:
             decision = decide(self._view(job, sides, last_look=look > LOOKS))
             if decision.step is Step.PAY and answer is None:
                 answer = await self._send(job)
+                if await self._settled(job, answer):
+                    return
                 continue
             if decision.step is not Step.LOOK_AGAIN:
                 failpoint("pay.resolved")
@@ -358,23 +273,28 @@ class Payer:
     async def _act(self, job: Job, sides: Sides, decision: Decision, answer: PayAnswer | None) -> None:
         leg = job.leg
         if decision.step is Step.COMPLETE:
-            await self._complete(job, sides)
+            assert sides.source is not None
+            internal = job.invoice is not None and job.invoice.internal
+            await self._complete(job, sides.source, Proof.BOTH_SIDES if internal else Proof.PREIMAGE)
         elif decision.step is Step.HOLD:
             assert decision.reason is not None
             await self._hold(job, sides, decision.reason)
         elif decision.step is Step.RENEW:
             await self._store.write(legs.mark_invoice_dead, leg, now=self._now())
-            await self._wait(leg.id, LegStatus.FAILED, "the invoice can no longer be paid; a new one is made")
+            error = "the invoice can no longer be paid; a new one is made"
+            await self._wait(leg.id, LegStatus.FAILED, Cause.INVOICE_DEAD, error)
         elif decision.step is Step.PAY:
             assert answer is not None, "it was sent, and neither wallet shows it"
             # Only where LNbits has ended the request is "not there" final; else it may still be at it.
             # An earlier request that was not seen to end may be under way, whatever became of this one.
             ended = answer.ended and leg.status is not LegStatus.SENDING
             status = LegStatus.FAILED if ended else LegStatus.SENDING
+            cause = Cause.NO_FUNDS if "insufficient" in answer.detail.lower() else Cause.NOT_PAID
             error = f"not paid: {answer.detail}; it is tried again"
-            await self._wait(leg.id, status, error, at_least_s=answer.retry_after_s or 0)
+            await self._wait(leg.id, status, cause, error, at_least_s=answer.retry_after_s or 0)
         else:
-            await self._wait(leg.id, LegStatus.SENDING, "on its way: the wallet says pending")
+            error = "on its way: the wallet says pending"
+            await self._wait(leg.id, LegStatus.SENDING, Cause.ON_ITS_WAY, error)
 
     # --- looking
 
@@ -385,16 +305,25 @@ class Payer:
         assert invoice.payment_hash is not None
         destination = None
         if invoice.internal:
-            payee_key = self._payee(job).invoice_key
-            if payee_key is None:
-                raise Stuck("its payee was a wallet of this LNbits and is not any more; its fate cannot be looked up")
-            rows = await self._lnbits.payments(
-                payee_key.resolve(self._config().environ), payment_hash=invoice.payment_hash
-            )
-            destination = next((row for row in rows if row.incoming), None)
-        rows = await self._lnbits.payments(self._admin_key(job), payment_hash=invoice.payment_hash)
+            destination = await self._look_at_destination(job, invoice.payment_hash, invoice.wallet_id)
+        rows = await self._lnbits.payments(self._jobs.admin_key(job), payment_hash=invoice.payment_hash)
         source = next((row for row in rows if row.outgoing), None)
+        if source is not None and job.source_id not in (None, source.wallet_id):
+            raise WalletUnavailable(f"LNbits shows a row of another wallet than machine {job.machine.id}'s")
         return Sides(source, destination)
+
+    async def _look_at_destination(self, job: Job, payment_hash: str, wallet_id: str | None) -> WalletPayment | None:
+        key = self._jobs.payee_key(job)
+        rows = await self._lnbits.payments(key, payment_hash=payment_hash)
+        destination = next((row for row in rows if row.incoming), None)
+        if destination is not None and wallet_id in (None, destination.wallet_id):
+            return destination
+        # Not there: has LNbits forgotten it, or does the key lead to another wallet by now?
+        found = await self._lnbits.wallet_of(key)
+        moved = wallet_id is not None and found != wallet_id
+        if moved and (found is not None or await self.marker.is_there(self._purse(job))):
+            raise Stuck(Cause.PAYEE_CHANGED, changed_payee(job.leg, "another wallet"))
+        return None
 
     def _view(self, job: Job, sides: Sides, *, last_look: bool) -> View:
         invoice = job.invoice
@@ -402,26 +331,12 @@ class Payer:
         return View(
             source=_sighting(sides.source),
             destination=_sighting(sides.destination) if invoice.internal else None,
-            expired=_expired(invoice.expires_at, self._now()),
+            expired=invoice.expires_at is not None and self._now() > invoice.expires_at + EXPIRY_MARGIN_S,
             preimage_fits=_preimage_fits(sides.source, invoice.payment_hash),
+            same_lnbits=sides.source is not None and sides.source.moved_inside,
             amounts_fit=self._amounts_fit(job, sides),
             last_look=last_look,
         )
-
-    # --- writing down
-
-    async def _complete(self, job: Job, sides: Sides) -> None:
-        source = sides.source
-        assert source is not None
-        await self._store.write(
-            complete_leg,
-            job.leg,
-            sent_sats=source.amount_sats,
-            fee_sats=_fee_sats(source),
-            preimage=source.preimage,
-            now=self._now(),
-        )
-        failpoint("pay.completed")
 
     def _amounts_fit(self, job: Job, sides: Sides) -> bool:
         """Whether both wallets moved what the invoice says, and the leg bears it (with the fee, where there is one)."""
@@ -429,120 +344,149 @@ class Payer:
         if source is None or invoice is None or source.amount_sats != invoice.amount_sats:
             return False
         if not invoice.internal:
-            return source.amount_sats + _fee_sats(source) <= job.leg.amount_sats + self._fee_on_top(job)
+            return source.amount_sats + _fee_sats(source) <= job.leg.amount_sats + self._jobs.fee_on_top_sats(job)
         credited_sats = None if destination is None else destination.amount_sats
         return source.amount_sats == credited_sats == job.leg.amount_sats
 
-    def _fee_on_top(self, job: Job) -> int:
-        """Where the machine bears routing fees, they come on top of the leg's amount; an LP's wallet never can."""
-        internal = job.internal if job.invoice is None else job.invoice.internal
-        bears = self._config().payouts.routing_fees == "machine" and not internal
-        return job.leg.amount_sats if bears and job.leg.leg_type is not LegType.AUTOFORWARD else 0
+    # --- writing down
+
+    async def _complete(self, job: Job, source: WalletPayment, proof: Proof) -> None:
+        await self._store.write(
+            complete_leg,
+            job.leg,
+            sent_sats=source.amount_sats,
+            fee_sats=_fee_sats(source),
+            preimage=source.preimage,
+            proof=proof,
+            now=self._now(),
+        )
+        failpoint("pay.completed")
 
     async def _hold(self, job: Job, sides: Sides, reason: HoldReason) -> None:
         evidence = {"source": _evidence(sides.source), "destination": _evidence(sides.destination)}
         detail = _HOLD_TEXT[reason]
         await self._store.write(_hold_leg, job.leg, reason, detail, evidence)
-        log.error("%s is held: %s", _name(job.leg), detail)
+        log.error("%s is held: %s", leg_name(job.leg), detail)
 
-    async def _wait(self, leg_id: int, status: LegStatus, error: str, *, at_least_s: float = 0) -> None:
+    async def _trouble(self, leg_id: int, trouble: Exception) -> None:
+        """What stands in the way of a leg, as the state that it waits in."""
+        leg, invoice = await self._store.read(legs.get, leg_id)
+        if isinstance(trouble, Stuck):
+            await self._stuck(leg_id, trouble.cause, trouble.detail)
+        elif isinstance(trouble, WalletRefused):
+            await self._stuck(leg_id, Cause.PAYEE_UNREACHABLE, str(trouble))
+        elif isinstance(trouble, ConfigError):  # a key that cannot be read: somebody may be rotating it
+            error = "; ".join(trouble.problems)
+            await self._wait(leg_id, leg.status, Cause.KEY_UNREADABLE, error, at_least_s=LAST_RETRY_S)
+        elif isinstance(trouble, Standoff):
+            await self._wait(leg_id, leg.status, Cause.MARKS, str(trouble), at_least_s=LAST_RETRY_S)
+        else:
+            at_least_s = trouble.retry_after_s or 0 if isinstance(trouble, WalletUnavailable) else 0
+            external = leg.payee_kind is not PayeeKind.WALLET and invoice is None
+            cause = Cause.PAYEE_UNREACHABLE if external else Cause.WALLET_UNREACHABLE
+            await self._wait(leg_id, leg.status, cause, str(trouble), at_least_s=at_least_s)
+
+    async def _wait(self, leg_id: int, status: LegStatus, cause: Cause, error: str, *, at_least_s: float = 0) -> None:
         leg, _ = await self._store.read(legs.get, leg_id)
         wait_s = max(at_least_s, backoff_s(leg.attempts, self._random_fraction()))
         until: int | None = self._now() + round(wait_s)
         if leg.leg_type is LegType.AUTOFORWARD and status is LegStatus.FAILED and leg.attempts >= FORWARD_TRIES:
             until = None  # best-effort: the sats are the LP's, in the LP's own wallet
-        await self._store.write(legs.postpone, leg, status=status, until=until, error=error)
-        log.warning("%s: %s", _name(leg), error)
+        await self._store.write(_postpone, leg, status, until, error, cause, self._now())
+        log.warning("%s: %s", leg_name(leg), error)
 
-    async def _retry_later(self, leg_id: int, error: str, *, at_least_s: float) -> None:
-        leg, _ = await self._store.read(legs.get, leg_id)
-        await self._wait(leg_id, leg.status, error, at_least_s=at_least_s)
-
-    async def _stuck(self, leg_id: int, detail: str) -> None:
+    async def _stuck(self, leg_id: int, cause: Cause, detail: str) -> None:
         """A person must act. What may have been sent is still looked up, slowly; the rest waits."""
         leg, invoice = await self._store.read(legs.get, leg_id)
-        if invoice is not None and invoice.sent_at is not None and leg.status is LegStatus.SENDING:
-            await self._wait(leg_id, LegStatus.SENDING, detail, at_least_s=LAST_RETRY_S)
+        if cause is Cause.FEES_NOT_COVERED and invoice is None and _is_too_small(leg):
+            await self._store.write(_give_up, leg, self._now())
+            log.info(
+                "%s: %d sats are too few to be sent elsewhere and stay in the wallet", leg_name(leg), leg.amount_sats
+            )
             return
-        await self._store.write(legs.postpone, leg, status=LegStatus.FAILED, until=None, error=detail)
-        log.error("%s waits for a person: %s", _name(leg), detail)
+        if invoice is not None and invoice.sent_at is not None and leg.status is LegStatus.SENDING:
+            await self._wait(leg_id, LegStatus.SENDING, cause, detail, at_least_s=LAST_RETRY_S)
+            return
+        until = self._now() + round(LAST_RETRY_S) if cause in _MAY_PASS else None
+        await self._store.write(_postpone, leg, LegStatus.FAILED, until, detail, cause, self._now())
+        log.error("%s waits for a person: %s", leg_name(leg), detail)
 
     async def _report(self, leg_id: int) -> LegStatus:
         leg, _ = await self._store.read(legs.get, leg_id)
         if leg.settlement_id is not None:
             await self._store.write(settlements.refresh_status, leg.settlement_id, self._now())
         if leg.status is LegStatus.COMPLETED:
-            log.info("%s: paid %d sats to %s", _name(leg), leg.amount_sats, leg.payee)
+            log.info("%s: paid %d sats to %s", leg_name(leg), leg.amount_sats, leg.payee)
         failpoint("pay.reported")
         return leg.status
 
-    # --- facts
+    def _purse(self, job: Job) -> Purse:
+        key, tag = self._jobs.admin_key(job), identity.tag(job.machine.npub)
+        return Purse(job.leg.machine_id, job.source_id, key, tag, job.bundle)
 
-    async def _job(self, leg_id: int) -> Job:
-        leg, invoice = await self._store.read(legs.get, leg_id)
-        config = self._config()
-        machine = config.machine(leg.machine_id)
-        assert machine is not None, f"machine {leg.machine_id} has work, so it is in the registry"
-        source_key: Secret | None = machine.wallet.admin_key
-        if leg.leg_type is LegType.AUTOFORWARD and leg.client_id is not None:
-            payee: Payee | None = Payee(lightning_address=leg.payee)
-            source_key = forwarding_key(await self._store.read(clients.get, leg.client_id))
-        elif leg.leg_type in (LegType.DCA, LegType.SETTLEMENT) and leg.client_id is not None:
-            payee = client_payee(await self._store.read(clients.payee_of, leg.client_id))
-        elif leg.leg_type is LegType.REFUND:
-            payee = refund_payee(leg)
-        else:
-            payee = configured_payee(config, leg)
-        return Job(leg, invoice, machine, payee, source_key)
 
-    def _require_payable(self, job: Job) -> None:
-        """Without a payee there is nothing to begin; the invoice that a refund was given is paid once or never."""
-        if given_invoice(job.leg) is None:
-            self._payee(job)
-        elif job.invoice is not None:
-            raise Stuck(
-                "the customer's invoice can no longer be paid; `satmachine settlements close` frees the sats, then "
-                "refund them to a new invoice"
-            )
+def backoff_s(attempts: int, random_fraction: float) -> float:
+    """How long to wait before the next try: doubling, capped, within 20 % either way."""
+    wait_s: float = min(FIRST_RETRY_S * 2 ** min(attempts, 20), LAST_RETRY_S)
+    return wait_s * (0.8 + 0.4 * random_fraction)
 
-    def _payee(self, job: Job) -> Payee:
-        if job.payee is None:
-            raise Stuck(f"the configuration no longer names a payee for {job.leg.leg}; add it again, then retry")
-        if has_changed(job.payee, job.leg):
-            raise Stuck(
-                f"it was planned for {job.leg.payee}, the configuration now names {job.payee.describe()}; put the "
-                "former back and retry, or close the sale and redistribute what it retains"
-            )
-        return job.payee
 
-    def _admin_key(self, job: Job) -> str:
-        if job.source_key is None:
-            raise Stuck("the client has no key to forward with any more: nothing is forwarded")
-        key = job.source_key.resolve(self._config().environ)
-        if job.leg.leg_type is not LegType.AUTOFORWARD and not self._is_verified(job.machine.id, key):
-            raise WalletUnavailable("the machine's wallet key is new; nothing is sent before it was looked at")
-        return key
+def _keep_invoices(conn: sqlite3.Connection, ready: Sequence[tuple[Job, Invoice | None]], now: int) -> dict[int, Stuck]:
+    """Store new invoices, in one transaction; returns why those of some legs are not taken."""
+    refused = {}
+    for job, invoice in ready:
+        if invoice is None:
+            continue
+        stuck = _unwelcome(conn, job.leg, invoice, now)
+        if stuck is not None:
+            refused[job.leg.id] = stuck
+            continue
+        legs.add_invoice(
+            conn,
+            job.leg,
+            bolt11=invoice.bolt11,
+            payment_hash=invoice.payment_hash,
+            amount_sats=invoice.amount_sats,
+            expires_at=invoice.expires_at,
+            wallet_id=invoice.wallet_id,
+            now=now,
+        )
+    return refused
 
-    def _tag(self, job: Job) -> str:
-        return payment_tag(job.machine)
 
-    def _memo(self, job: Job) -> str:
-        sale = f"sale {job.leg.settlement_id}" if job.leg.settlement_id is not None else "balance"
-        return f"{job.machine.name}: {job.leg.leg_type.replace('_', ' ')} of {sale}"
+def _unwelcome(conn: sqlite3.Connection, leg: Leg, invoice: Invoice, now: int) -> Stuck | None:
+    """Why an invoice is not taken: another wallet's than the payee's, or one that was given before."""
+    if leg.payee_kind is PayeeKind.WALLET:
+        same = leg.payee_ref == invoice.wallet_id
+        if leg.payee_ref is None and invoice.wallet_id is not None:
+            same = legs.learn_payee(conn, leg, invoice.wallet_id, now)
+        if not same:
+            return Stuck(Cause.PAYEE_CHANGED, changed_payee(leg, "another wallet"))
+    if legs.invoice_is_known(conn, invoice.payment_hash):
+        return Stuck(Cause.PAYEE_UNREACHABLE, "its payee's server gave an invoice that it has given before")
+    return None
 
-    def _extra(self, job: Job) -> Mapping[str, object]:
-        """What travels with the payment: enough to rebuild the books from the wallets (LNBITS.md)."""
-        leg = job.leg
-        return {
-            "tag": self._tag(job),
-            "machine": leg.machine_id,
-            "leg_type": leg.leg_type,
-            "generation": leg.generation,
-            "client": leg.leg.split(":")[1] if leg.client_id is not None else None,
-            "fiat_amount_minor": leg.fiat_amount_minor,
-            "currency": leg.currency,
-            "exchange_rate": None if leg.exchange_rate is None else f"{leg.exchange_rate:f}",
-        }
+
+def _postpone(
+    conn: sqlite3.Connection, leg: Leg, status: LegStatus, until: int | None, error: str, cause: Cause, now: int
+) -> None:
+    """The leg waits, and its sale says so."""
+    legs.postpone(conn, leg, status=status, until=until, error=error, cause=cause)
+    if leg.settlement_id is not None:
+        settlements.refresh_status(conn, leg.settlement_id, now)
+
+
+def _is_too_small(leg: Leg) -> bool:
+    """Whether no routing fee could ever be borne by this leg: it ends like one of 0 sats."""
+    return leg.amount_sats <= MIN_RESERVE_SATS and leg.settlement_id is not None
+
+
+def _give_up(conn: sqlite3.Connection, leg: Leg, now: int) -> None:
+    assert leg.settlement_id is not None
+    corrections.void(conn, leg, None)
+    kept = Retained(RetainedReason.VOIDED_LEG, leg.amount_sats, leg.leg)
+    settlements.retain(conn, leg.settlement_id, leg.revision, [kept], now)
+    settlements.refresh_status(conn, leg.settlement_id, now)
 
 
 def _hold_leg(
@@ -554,33 +498,12 @@ def _hold_leg(
         wallets.refresh_safe_mode(conn, leg.machine_id)
 
 
-def payment_tag(machine: Machine) -> str:
-    """What LNbits' own payment history filters by (SPEC section 5)."""
-    return f"satmachine:{machine.npub}"
-
-
-def backoff_s(attempts: int, random_fraction: float) -> float:
-    """How long to wait before the next try: doubling, capped, within 20 % either way."""
-    wait_s: float = min(FIRST_RETRY_S * 2 ** min(attempts, 20), LAST_RETRY_S)
-    return wait_s * (0.8 + 0.4 * random_fraction)
-
-
-def _name(leg: Leg) -> str:
-    """A leg in a log line; a sale can be followed by its settlement number."""
-    sale = "balance payout" if leg.settlement_id is None else f"settlement {leg.settlement_id}"
-    return f"{sale} of {leg.machine_id}, leg {leg.leg}"
-
-
 def _sighting(row: WalletPayment | None) -> Sighting:
     if row is None:
         return Sighting.ABSENT
     if row.status not in _SIGHTINGS:
         raise WalletUnavailable(f"LNbits shows a payment in a state that is not known: {row.checking_id}")
     return _SIGHTINGS[row.status]
-
-
-def _expired(expires_at: int | None, now: int) -> bool:
-    return expires_at is not None and now > expires_at + EXPIRY_MARGIN_S
 
 
 def _fee_sats(row: WalletPayment) -> int:
@@ -609,10 +532,6 @@ def _evidence(row: WalletPayment | None) -> Mapping[str, object] | None:
     }
 
 
-def _hashes(found: list[WalletPayment]) -> str:
-    return ", ".join(row.payment_hash for row in found)
-
-
 _HOLD_TEXT = {
     HoldReason.DEBIT_WITHOUT_CREDIT: "the machine's wallet was debited, but the payee's was not credited",
     HoldReason.PAID_BY_ANOTHER: "the payee was paid, but not by the machine's wallet",
@@ -621,4 +540,6 @@ _HOLD_TEXT = {
     HoldReason.BAD_PREIMAGE: "the wallet says paid, but its proof of payment (preimage) does not fit the invoice",
     HoldReason.AMOUNT_MISMATCH: "the wallets show other amounts than the leg's",
     HoldReason.CONTRADICTION: "the machine's wallet says failed, the payee's still waits",
+    HoldReason.CREDIT_UNSEEN: "the machine's wallet was debited; the payee is of the same LNbits, and whether its "
+    "wallet was credited cannot be seen from here: ask the payee",
 }

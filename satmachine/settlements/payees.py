@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from satmachine.config import Config, Payee, Secret
+from satmachine.identity import SUPER_SCOPE, PayeeKind, ruleset_scope
 from satmachine.models import Client, Leg, LegType
 from satmachine.settlements.plan import Rule, Terms
 from satmachine.store.clients import ClientPayee
@@ -16,10 +19,38 @@ def terms_for(config: Config, machine_id: str) -> Terms:
     super_payee = config.super_.payee
     return Terms(
         super_fee_pct=config.super_.fee_pct,
-        super_payee=None if super_payee is None else super_payee.describe(),
+        super_payee=None
+        if super_payee is None
+        else _rule(SUPER_SCOPE, config.super_.fee_pct, super_payee, SUPER_SCOPE),
         ruleset_source=ruleset.source,
-        rules=tuple(Rule(split.label, split.pct, split.payee.describe()) for split in ruleset.splits),
+        rules=tuple(
+            _rule(
+                split.label,
+                split.pct,
+                split.payee,
+                ruleset_scope(ruleset.source, machine.id, machine.operator, split.label),
+            )
+            for split in ruleset.splits
+        ),
     )
+
+
+def wallets_named(config: Config, machine_id: str) -> dict[str, Secret]:
+    """The keys of a machine's configured payees that are wallets of this LNbits, by where they are named."""
+    machine = config.machine(machine_id)
+    assert machine is not None, f"machine {machine_id} is in the registry"
+    ruleset = config.ruleset(machine)
+    named = {
+        ruleset_scope(ruleset.source, machine.id, machine.operator, split.label): split.payee
+        for split in ruleset.splits
+    }
+    if config.super_.payee is not None:
+        named[SUPER_SCOPE] = config.super_.payee
+    return {scope: payee.invoice_key for scope, payee in named.items() if payee.invoice_key is not None}
+
+
+def _rule(label: str, pct: Decimal, payee: Payee, scope: str) -> Rule:
+    return Rule(label, pct, payee.describe(), payee.identity, scope)
 
 
 def configured_payee(config: Config, leg: Leg) -> Payee | None:
@@ -34,18 +65,18 @@ def configured_payee(config: Config, leg: Leg) -> Payee | None:
 
 
 def has_changed(payee: Payee, leg: Leg) -> bool:
-    """Whether the file now names somebody else than the plan did: a leg is paid to whom it was planned for."""
-    return leg.leg_type in (LegType.SUPER_FEE, LegType.OPERATOR_SPLIT) and payee.describe() != leg.payee
+    """Whether somebody else is named now than when the leg was planned; a wallet shows its id when it is asked."""
+    return payee.identity.differs(leg.identity)
 
 
 def refund_payee(leg: Leg) -> Payee | None:
     """The Lightning address that a refund goes to; None where it goes to an invoice (`given_invoice`)."""
-    return Payee(lightning_address=leg.payee) if "@" in leg.payee else None
+    return Payee(lightning_address=leg.payee) if leg.payee_kind is PayeeKind.LIGHTNING_ADDRESS else None
 
 
 def given_invoice(leg: Leg) -> str | None:
     """The BOLT 11 invoice that a refund is to pay: the customer's own, never another one."""
-    return leg.payee if leg.leg_type is LegType.REFUND and "@" not in leg.payee else None
+    return leg.payee_ref if leg.payee_kind is PayeeKind.INVOICE else None
 
 
 def client_payee(client: ClientPayee) -> Payee:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from satmachine.identity import PayeeIdentity, client_scope
 from satmachine.models import LegType, PlannedLeg, Position, Retained, RetainedReason, Settlement
 from satmachine.money import (
     allocate_operator_split_legs,
@@ -22,11 +23,16 @@ from satmachine.money import (
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One line of a commission ruleset; `payee` is a description, never a key."""
+    """Who gets which part: a line of a commission ruleset, or the platform.
+
+    `payee` is a description, never a key; `scope` is where it is named.
+    """
 
     label: str
     pct: Decimal
     payee: str
+    identity: PayeeIdentity
+    scope: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +40,7 @@ class Terms:
     """What is in force at the moment of planning: the super fee and the machine's effective ruleset."""
 
     super_fee_pct: Decimal
-    super_payee: str | None
+    super_payee: Rule | None
     ruleset_source: str
     rules: tuple[Rule, ...]
 
@@ -69,9 +75,18 @@ _Part = tuple[list[PlannedLeg], list[Retained]]
 
 def plan_super(platform_fee_sats: int, terms: Terms) -> _Part:
     """The platform's part."""
-    if terms.super_payee is None:
+    payee = terms.super_payee
+    if payee is None:
         return [], [Retained(RetainedReason.NO_SUPER_PAYEE, platform_fee_sats, "super")]
-    leg = PlannedLeg(LegType.SUPER_FEE, "super", platform_fee_sats, terms.super_payee, pct=terms.super_fee_pct)
+    leg = PlannedLeg(
+        LegType.SUPER_FEE,
+        "super",
+        platform_fee_sats,
+        payee.payee,
+        payee.identity,
+        scope=payee.scope,
+        pct=terms.super_fee_pct,
+    )
     return [leg], []
 
 
@@ -82,7 +97,14 @@ def plan_splits(operator_fee_sats: int, terms: Terms) -> _Part:
     amounts = allocate_operator_split_legs(operator_fee_sats, [rule.pct for rule in terms.rules])
     legs = [
         PlannedLeg(
-            LegType.OPERATOR_SPLIT, f"split:{rule.label}", amount_sats, rule.payee, label=rule.label, pct=rule.pct
+            LegType.OPERATOR_SPLIT,
+            f"split:{rule.label}",
+            amount_sats,
+            rule.payee,
+            rule.identity,
+            scope=rule.scope,
+            label=rule.label,
+            pct=rule.pct,
         )
         for rule, amount_sats in zip(terms.rules, amounts, strict=True)
     ]
@@ -105,6 +127,8 @@ def plan_distribution(settlement: Settlement, positions: Sequence[Position]) -> 
             f"dca:{label}",
             amount_sats,
             by_label[label].payee,
+            by_label[label].identity,
+            scope=client_scope(by_label[label].client_id),
             client_id=by_label[label].client_id,
             # Rounding half up must never take more than the balance has (SPEC section 8).
             fiat_amount_minor=min(sats_to_minor(amount_sats, rate, currency), by_label[label].cap_minor),

@@ -5,19 +5,23 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 from decimal import Decimal
-from statistics import median
 
 from satmachine.models import HoldReason, Settlement
-from satmachine.settlements.past import PaidBefore, honour
+from satmachine.settlements.guards import OLDEST_S, YOUNGEST_S, RateBounds, rate_breach, usual_rate
 from satmachine.settlements.plan import Terms, make_plan
-from satmachine.store import legs, positions, settlements, wallets
+from satmachine.store import legs, positions, rates, reconciling, settlements, wallets
 
-#: A machine's own median rate means something once it has this many sales (SPEC section 6.4).
-_RATES_FOR_A_MEDIAN = 5
 _DAY_S = 86_400
 
 #: Holds that a person may override by releasing the settlement.
-GUARDS = frozenset({HoldReason.COMMISSION_OUT_OF_BOUNDS, HoldReason.RATE_OUT_OF_BOUNDS, HoldReason.DAILY_LIMIT})
+GUARDS = frozenset(
+    {
+        HoldReason.COMMISSION_OUT_OF_BOUNDS,
+        HoldReason.RATE_OUT_OF_BOUNDS,
+        HoldReason.DAILY_LIMIT,
+        HoldReason.UNKNOWN_PAYMENTS,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,8 @@ class Bounds:
     max_commission_pct: Decimal
     max_rate_deviation: Decimal
     daily_limit_sats: int | None
+    rate_min: Decimal | None = None
+    rate_max: Decimal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +53,15 @@ def plan_settlement(
     settlement = settlements.get(conn, settlement_id)
     if settlement.status != "pending" or settlement.proof == "waiting" or settlement.planned_at is not None:
         return None
+    if wallets.is_stopped(conn, settlement.machine_id):
+        return None  # its books may lack payments: the balances would be wrong
     breach = _breach(conn, settlement, bounds)
     if breach is not None:
         reason, error = breach
         settlements.hold(conn, settlement_id, reason=reason, error=error)
         return Outcome(settlement, reason)
     lps = positions.of_sale(conn, settlement.machine_id, occurred_at=settlement.occurred_at)
-    plan = honour(make_plan(settlement, terms, lps), _paid_before(conn, settlement))
+    plan = make_plan(settlement, terms, lps)
     settlements.mark_planned(
         conn,
         settlement,
@@ -72,20 +80,6 @@ def plan_settlement(
     return Outcome(planned)
 
 
-def _paid_before(conn: sqlite3.Connection, settlement: Settlement) -> list[PaidBefore]:
-    """What another life of this database paid for this revision of the sale."""
-    prefix = legs.leg_key(settlement, settlement.revision, "")
-    found = wallets.foreign_of(conn, settlement.machine_id, prefix)
-    return [
-        PaidBefore(row.leg_key.removeprefix(prefix), row.amount_sats, _minor(row.extra.get("fiat_amount_minor")))
-        for row in found
-    ]
-
-
-def _minor(value: object) -> int | None:
-    return value if isinstance(value, int) else None
-
-
 def _breach(conn: sqlite3.Connection, settlement: Settlement, bounds: Bounds) -> tuple[HoldReason, str] | None:
     """The first guard that this sale does not pass and that nobody has overridden, with a sentence."""
     overridden = set(settlement.overrides.split())
@@ -93,10 +87,22 @@ def _breach(conn: sqlite3.Connection, settlement: Settlement, bounds: Bounds) ->
         (HoldReason.COMMISSION_OUT_OF_BOUNDS, _commission_breach(settlement, bounds)),
         (HoldReason.RATE_OUT_OF_BOUNDS, _rate_breach(conn, settlement, bounds)),
         (HoldReason.DAILY_LIMIT, _daily_breach(conn, settlement, bounds)),
+        (HoldReason.UNKNOWN_PAYMENTS, _dismissed(conn, settlement)),
     ):
         if error is not None and reason not in overridden:
             return reason, error
     return None
+
+
+def _dismissed(conn: sqlite3.Connection, settlement: Settlement) -> str | None:
+    """A person has said of a payment that it is not satmachine's, and now its sale has come."""
+    found = reconciling.dismissed_before(conn, settlement)
+    if found is None:
+        return None
+    return (
+        f"before this sale came, its payment {found} was declared not to be satmachine's; book it with `satmachine "
+        f"machines reconcile {settlement.machine_id} --book HASH=sale:{settlement.id}`, or release to pay all of it"
+    )
 
 
 def _commission_breach(settlement: Settlement, bounds: Bounds) -> str | None:
@@ -110,20 +116,13 @@ def _commission_breach(settlement: Settlement, bounds: Bounds) -> str | None:
 
 
 def _rate_breach(conn: sqlite3.Connection, settlement: Settlement, bounds: Bounds) -> str | None:
-    if settlement.exchange_rate == 0:
-        return None
-    texts = settlements.recent_rates(
-        conn, settlement.machine_id, before=settlement.occurred_at, exclude_id=settlement.id
+    machine_id, at, own_id = settlement.machine_id, settlement.occurred_at, settlement.id
+    usual = usual_rate(
+        rates.sold(conn, machine_id, since=at - OLDEST_S, until=at - YOUNGEST_S, exclude_id=own_id),
+        rates.sold(conn, machine_id, until=at - YOUNGEST_S, exclude_id=own_id),
+        rates.sold(conn, machine_id, until=at, exclude_id=own_id),
     )
-    if len(texts) < _RATES_FOR_A_MEDIAN:
-        return None
-    usual = median(Decimal(text) for text in texts)
-    if abs(settlement.exchange_rate - usual) <= bounds.max_rate_deviation * usual:
-        return None
-    return (
-        f"exchange rate {settlement.exchange_rate:f} sats per {settlement.currency} is further than "
-        f"max_rate_deviation {bounds.max_rate_deviation} from this machine's recent median {usual:f}"
-    )
+    return rate_breach(settlement, usual, RateBounds(bounds.max_rate_deviation, bounds.rate_min, bounds.rate_max))
 
 
 def _daily_breach(conn: sqlite3.Connection, settlement: Settlement, bounds: Bounds) -> str | None:

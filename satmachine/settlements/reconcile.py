@@ -13,16 +13,20 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from satmachine import marks
 from satmachine.config import Config, Machine
-from satmachine.errors import WalletRefused
+from satmachine.errors import WalletRefused, WalletUnavailable
 from satmachine.failpoints import failpoint
+from satmachine.identity import is_mark
+from satmachine.marks import Mark
 from satmachine.models import Answer, Claim, LandingResult, Rejection
 from satmachine.settlements.land import Rules, land_claim
+from satmachine.settlements.marker import outgoing
 from satmachine.settlements.parse import claim_from_payment
-from satmachine.settlements.pay import payment_tag
+from satmachine.store import marks as mark_rows
 from satmachine.store import settlements, wallets
 from satmachine.store.database import Store
-from satmachine.store.wallets import Outgoing, SweepMarks
+from satmachine.store.wallets import SweepMarks
 from satmachine.wallet.lnbits import Capabilities, Lnbits
 from satmachine.wallet.rows import WalletPayment
 
@@ -30,11 +34,13 @@ log = logging.getLogger(__name__)
 
 #: How far back each sweep reads again: clocks differ, and rows are committed after their time stamp.
 OVERLAP_S = 600
+#: And how far back the first one of a run does, and one every day: LNbits' clock may have been set back.
+DEEP_OVERLAP_S = 3 * 86_400
+DEEP_EVERY_S = 86_400
 
 
-#: A payment that is dated this long after the start of this daemon was not sent by one that it replaces.
-ALONE_AFTER_S = 300
-
+#: Rows that are read at a time: strangers can store large ones.
+_PAGE = 200
 
 #: A sale whose payment does not carry its split and rate is landed from the wallet only after this long: the machine
 #: announces it when the cash is out. Shorter than OVERLAP_S, so that a later sweep still reads the payment.
@@ -56,7 +62,7 @@ class Sweep:
 
     landed: int
     unmatched: int
-    adopted: int
+    strange: int
     safe_mode: str | None
 
 
@@ -68,8 +74,8 @@ class Reconciler:
         self._lnbits = lnbits
         self._config = config
         self._now = now
-        self._began_at = now()
         self._verified: dict[str, str] = {}
+        self._deep_at: dict[str, int] = {}
         self._found: Capabilities | None = None
         self._probe_at = 0
 
@@ -87,14 +93,20 @@ class Reconciler:
             raise
         self._verified[machine.id] = _digest(key)
         marks = await self._store.read(wallets.marks, machine.id)
+        deep = self._now() >= self._deep_at.get(machine.id, 0)
+        if deep:
+            marks = SweepMarks(marks.swept_until - DEEP_OVERLAP_S, marks.known_until - DEEP_OVERLAP_S)
         reached = _Reached(self._now())
-        adopted = await self._sweep_outgoing(machine, key, marks, reached)
+        strange = await self._sweep_outgoing(machine, key, marks, reached)
+        await self._sweep_marks(machine, key, marks)
         failpoint("sweep.outgoing")
         landed, unmatched = await self._sweep_incoming(machine, key, marks, reached)
         failpoint("sweep.incoming")
         await self._store.write(wallets.mark_swept, machine.id, reached.marks(), self._now())
+        if deep:
+            self._deep_at[machine.id] = self._now() + DEEP_EVERY_S
         safe_mode = await self._store.write(wallets.refresh_safe_mode, machine.id)
-        return Sweep(landed, unmatched, adopted, safe_mode)
+        return Sweep(landed, unmatched, strange, safe_mode)
 
     async def _check_wallet(self, machine: Machine, key: str) -> None:
         info = await self._lnbits.wallet(key)
@@ -137,36 +149,42 @@ class Reconciler:
         return self._found.version
 
     async def _sweep_outgoing(self, machine: Machine, key: str, marks: SweepMarks, reached: _Reached) -> int:
-        """Learn of every tagged payment, whoever made it."""
-        since = self._since(marks.known_until, machine)
-        adopted = 0
-        async for page in self._lnbits.iter_payments(
-            key, tag=payment_tag(machine), incoming=False, created_since=since
-        ):
+        """Learn of every payment that bears a key of ours, whoever made it, of any npub, however old."""
+        since = self._since(marks.known_until)
+        strange = 0
+        async for page in self._lnbits.iter_ours(key, incoming=False, created_since=since):
+            await self._require_own(machine, page)
             reached.outgoing(row.created_at for row in page)
-            adopted += await self._store.write(
-                wallets.note_outgoing,
-                machine.id,
-                outgoing(page),
-                self._now(),
-                alone_since=self._began_at + ALONE_AFTER_S,
-            )
-        if adopted:
-            log.warning("machine %s: adopted %d payment(s) that were made in an earlier life", machine.id, adopted)
-        return adopted
+            strange += await self._store.write(wallets.note_outgoing, machine.id, outgoing(page), self._now())
+        if strange:
+            log.error("machine %s: its wallet shows %d payment(s) that these books do not know", machine.id, strange)
+        return strange
 
-    def _since(self, mark: int, machine: Machine) -> int:
+    async def _sweep_marks(self, machine: Machine, key: str, since: SweepMarks) -> None:
+        """Learn of every genuine mark that these books did not write: what a person reconciles is then whole."""
+        async for page in self._lnbits.iter_ours(key, incoming=True, created_since=self._since(since.known_until)):
+            await self._require_own(machine, page)
+            found = [marks.genuine(row.extra, row.external_id or row.leg_key, key) for row in page]
+            await self._store.write(_note_marks, machine.id, [mark for mark in found if mark is not None], self._now())
+
+    async def _require_own(self, machine: Machine, page: Sequence[WalletPayment]) -> None:
+        own = await self._store.read(wallets.wallet_id, machine.id)
+        if any(row.wallet_id != own for row in page):
+            raise WalletUnavailable(f"LNbits shows rows of another wallet than machine {machine.id}'s")
+
+    def _since(self, mark: int) -> int:
         """Where to begin; a mark that lies in the future was set by a clock that was wrong, and says nothing."""
-        return max(0 if mark > self._now() else mark - OVERLAP_S, machine.payouts_since, 0)
+        return max(0 if mark > self._now() else mark - OVERLAP_S, 0)
 
     async def _sweep_incoming(
         self, machine: Machine, key: str, marks: SweepMarks, reached: _Reached
     ) -> tuple[int, int]:
-        since = self._since(marks.swept_until, machine)
+        since = max(self._since(marks.swept_until), machine.payouts_since)
         landed = unmatched = 0
-        async for page in self._lnbits.iter_payments(key, incoming=True, updated_since=since):
+        async for page in self._lnbits.iter_payments(key, page_size=_PAGE, incoming=True, updated_since=since):
+            await self._require_own(machine, page)
             reached.incoming(row.updated_at for row in page)
-            wanted = [row for row in page if row.status is Answer.SUCCESS]
+            wanted = [row for row in page if row.status is Answer.SUCCESS and not is_mark(row.leg_key)]
             if not wanted:
                 continue
             more_landed, more_unmatched = await self._store.write(
@@ -226,6 +244,8 @@ def note_incoming(
         if row.created_at < machine.payouts_since:
             reason = "its invoice was made before the machine's payouts_since, and paid after"
         if reason is None and isinstance(claim, Claim):
+            reason = _may_be_paid_already(conn, claim)
+        if reason is None and isinstance(claim, Claim):
             landing = land_claim(conn, claim, rules, now)
             landed += landing.result is LandingResult.LANDED
             reason = landing.detail if landing.result is LandingResult.CONFLICT else None
@@ -244,22 +264,10 @@ def note_incoming(
     return landed, unmatched
 
 
-def outgoing(found: Sequence[WalletPayment]) -> list[Outgoing]:
-    """The tagged payments of a page that have moved sats, or still may."""
-    return [
-        Outgoing(
-            payment_hash=row.payment_hash,
-            leg_key=row.leg_key,
-            bolt11=row.bolt11,
-            amount_sats=row.amount_sats,
-            status="success" if row.status is Answer.SUCCESS else "pending",
-            expires_at=row.expires_at,
-            extra=row.extra,
-            made_at=row.created_at,
-        )
-        for row in found
-        if row.outgoing and row.leg_key is not None and row.status is not Answer.FAILURE
-    ]
+def _note_marks(conn: sqlite3.Connection, machine_id: str, found: Sequence[Mark], now: int) -> None:
+    for mark in found:
+        if mark_rows.known(conn, machine_id, mark.bundle).get(mark.id) != mark.content:
+            mark_rows.note_foreign(conn, machine_id, mark, now)
 
 
 def _digest(key: str) -> str:
@@ -269,6 +277,16 @@ def _digest(key: str) -> str:
 def _is_rough(claim: Claim) -> bool:
     """Whether the payment does not carry the whole split and the rate: then the event knows better."""
     return claim.used_fallback_split or claim.exchange_rate == 0
+
+
+def _may_be_paid_already(conn: sqlite3.Connection, claim: Claim) -> str | None:
+    """A sale that was paid on the machine's word, without a payment hash, may be this payment's."""
+    if settlements.find_same_sale(conn, claim):
+        return None
+    waived = settlements.waived_like(conn, claim.machine_id, claim.gross_sats, claim.occurred_at)
+    if waived is None:
+        return None
+    return f"settlement {waived} of the same amount was paid on the machine's word that day: this may be its payment"
 
 
 def _why_not(claim: Claim | Rejection | None, *, may_land: bool) -> str | None:

@@ -37,13 +37,15 @@ class View:
 
     `destination` is None for an external payee, whose wallet nobody here can see. `expired` is only true once the
     invoice's expiry is certainly over, on any clock. `amounts_fit`: what the wallets moved is what the leg says.
-    `last_look` says that a puzzling view was seen long enough.
+    `same_lnbits`: the wallet shows that an external payee is one of its own LNbits: then the preimage proves nothing,
+    and no wallet that can be read here shows the credit. `last_look` says that a puzzling view was seen long enough.
     """
 
     source: Sighting
     destination: Sighting | None
     expired: bool
     preimage_fits: bool = False
+    same_lnbits: bool = False
     amounts_fit: bool = True
     last_look: bool = False
 
@@ -67,6 +69,8 @@ def decide(view: View) -> Decision:
 
 def _external(view: View) -> Decision:
     if view.source is Sighting.SUCCESS:
+        if view.same_lnbits:
+            return _puzzle(view, HoldReason.CREDIT_UNSEEN)
         return _paid(view) if view.preimage_fits else _puzzle(view, HoldReason.BAD_PREIMAGE)
     if view.expired:
         return Decision(Step.RENEW)

@@ -7,32 +7,32 @@ delays another, and a machine takes no more than its share of the places.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from random import SystemRandom
 
 import anyio
 
+from satmachine import identity
 from satmachine.config import Config, Machine
 from satmachine.errors import ConfigError, WalletError, WalletUnavailable
 from satmachine.failpoints import failpoint
 from satmachine.models import HoldReason, Settlement
+from satmachine.settlements.jobs import bundle_of
+from satmachine.settlements.marker import Purse, Standoff
 from satmachine.settlements.parse import names_a_sale
-from satmachine.settlements.pay import Payer, backoff_s, payment_tag
+from satmachine.settlements.pay import Payer, backoff_s
 from satmachine.settlements.payees import terms_for
-from satmachine.settlements.plan import Terms
 from satmachine.settlements.planning import Bounds, Outcome, plan_settlement
 from satmachine.settlements.prove import NotYet, Proven, Refuted, judge
-from satmachine.settlements.reconcile import ALONE_AFTER_S, outgoing
 from satmachine.store import legs, settlements, wallets
 from satmachine.store.database import Store
-from satmachine.store.wallets import Outgoing
 from satmachine.wallet.lnbits import Lnbits
+from satmachine.wallet.rows import WalletPayment
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,8 @@ _random_fraction = SystemRandom().random
 #: Rows that one payee of a machine, one machine, and all machines together, may have in work at a time.
 PER_PAYEE = 2
 PER_MACHINE = 4
+#: Rows that one server of external payees may have in work, of all machines: one that hangs leaves others room.
+PER_HOST = 4
 IN_WORK = 32
 #: Due rows that are looked at for free places; per machine and payee enough to find one that is not in work.
 _DUE = 512
@@ -52,13 +54,23 @@ _SEARCH_BACK_S = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One due row."""
+    """Work that is due: a "settlement" to prove or plan, a marked "leg" to pay, or a "bundle" of legs to prepare.
+
+    `id` is the row's, of a bundle the first leg's; `leg_ids` are the legs that it has in hand.
+    """
 
     kind: str
     id: int
     machine_id: str
     settlement_id: int | None
     payee: str = ""
+    host: str = ""
+    leg_ids: tuple[int, ...] = ()
+
+    @property
+    def rows(self) -> list[tuple[str, int]]:
+        """The rows that nobody else may have in hand meanwhile."""
+        return [("leg", leg_id) for leg_id in self.leg_ids] or [(self.kind, self.id)]
 
 
 class Worker:
@@ -73,15 +85,18 @@ class Worker:
         now: Callable[[], int],
         *,
         guard: Callable[[Item, Callable[[], Awaitable[None]]], Awaitable[None]],
+        is_verified: Callable[[str, str], bool] = lambda _machine_id, _key: True,
     ) -> None:
-        """`guard` runs one item and keeps a surprise in it from ending the loop (the daemon's; DESIGN)."""
+        """`is_verified(machine id, admin key)`: whether a sweep has seen that the key is of the machine's wallet.
+
+        `guard` runs one item and keeps a surprise in it from ending the loop (the daemon's; DESIGN)."""
         self._store = store
         self._lnbits = lnbits
         self._payer = payer
         self._config = config
         self._now = now
         self._guard = guard
-        self._alone_since = now() + ALONE_AFTER_S
+        self._is_verified = is_verified
         self._wake = anyio.Event()
         self._in_work: dict[tuple[str, int], Item] = {}
         self._aside: set[int] = set()
@@ -133,17 +148,22 @@ class Worker:
         """Due rows that fit into the free places: a payee or a machine that hangs never takes all of them."""
         may_pay = frozenset() if self._config().payouts.paused else frozenset(self._swept)
         due = await self._store.read(_due, self._now(), may_pay)
-        of_machine = Counter(item.machine_id for item in self._in_work.values())
-        of_payee = Counter((item.machine_id, item.payee) for item in self._in_work.values())
-        taken = []
+        at_work = set(self._in_work.values())
+        of_machine = Counter(item.machine_id for item in at_work)
+        of_payee = Counter((item.machine_id, item.payee) for item in at_work)
+        of_host = Counter(item.host for item in at_work if item.host)
+        taken: list[Item] = []
         for item in due:
-            key, payee = (item.kind, item.id), (item.machine_id, item.payee)
+            payee = (item.machine_id, item.payee)
             full = of_machine[item.machine_id] >= PER_MACHINE or (item.payee and of_payee[payee] >= PER_PAYEE)
-            if key in self._in_work or item.settlement_id in self._aside or full or len(self._in_work) >= IN_WORK:
+            full = full or of_host[item.host] >= PER_HOST or len(at_work) + len(taken) >= IN_WORK
+            if full or item.settlement_id in self._aside or any(row in self._in_work for row in item.rows):
                 continue
-            self._in_work[key] = item
+            self._in_work.update(dict.fromkeys(item.rows, item))
             of_machine[item.machine_id] += 1
             of_payee[payee] += 1
+            if item.host:
+                of_host[item.host] += 1
             taken.append(item)
         return taken
 
@@ -151,7 +171,8 @@ class Worker:
         try:
             await self._guard(item, lambda: self._do(item))
         finally:
-            del self._in_work[(item.kind, item.id)]
+            for row in item.rows:
+                del self._in_work[row]
             self._ended.set()
             self._ended = anyio.Event()
             self.wake()
@@ -159,6 +180,9 @@ class Worker:
     async def _do(self, item: Item) -> None:
         if item.kind == "leg":
             await self._payer.advance(item.id)
+            return
+        if item.kind == "bundle":
+            await self._payer.prepare(item.leg_ids)
             return
         settlement = await self._store.read(settlements.get, item.id)
         machine = self._config().machine(settlement.machine_id)
@@ -180,12 +204,21 @@ class Worker:
     async def _prove(self, settlement: Settlement, machine: Machine) -> bool:
         """Ask the wallet; True once the settlement is proven, or needs no proof."""
         if not self._config().payouts.require_payment_proof:
-            return await self._mark_proven(settlement, None, waived_key(settlement), settlement.occurred_at, "waived")
+            twin = await self._store.read(settlements.proven_like, settlement)
+            if twin is not None:
+                detail = (
+                    f"settlement {twin} of the same amount was landed from the wallet that day: this may be its event"
+                )
+                await self._hold(settlement, HoldReason.PAYMENT_MISMATCH, detail)
+                return False
+            key = identity.waived_settlement_key(settlement.payment_hash, settlement.txid, settlement.bitspire_event_id)
+            return await self._mark_proven(settlement, None, key, settlement.occurred_at, "waived")
         payment_hash = settlement.payment_hash or await self._find_hash(settlement, machine)
         if payment_hash is None:
             verdict: Proven | NotYet | Refuted = NotYet("the event has no payment_hash, and no payment names it")
         else:
             rows = await self._lnbits.payments(self._key(machine), payment_hash=payment_hash)
+            await self._require_own(machine, rows)
             verdict = judge(settlement, rows, machine, machine.payouts_since)
         if isinstance(verdict, Proven):
             return await self._mark_proven(
@@ -237,17 +270,24 @@ class Worker:
         settlement = await self._store.read(settlements.get, settlement_id)
         if settlement.status != "pending" or settlement.settlement_key is None or settlement.planned_at is not None:
             return
-        prefix = f"sm1:{settlement.settlement_key}:"
-        rows = await self._lnbits.find_by_settlement_key(self._key(machine), prefix, payment_tag(machine))
-        found = outgoing(rows)
-        terms = terms_for(self._config(), machine.id)
-        bounds = Bounds(machine.max_commission_pct, machine.max_rate_deviation, machine.daily_limit_sats)
+        bundle = identity.sale_bundle(settlement.settlement_key)
+        wallet_id = await self._store.read(wallets.wallet_id, machine.id)
+        purse = Purse(machine.id, wallet_id, self._key(machine), identity.tag(machine.npub), bundle)
         try:
-            outcome = await self._store.write(
-                _plan_with_evidence, settlement_id, found, terms, bounds, self._now(), self._alone_since
-            )
-        except _Unexplained as unexplained:
-            outcome = await self._store.write(_hold_unexplained, settlement_id, found, str(unexplained), self._now())
+            await self._payer.marker.look(purse)
+        except Standoff as standoff:
+            await self._hold(settlement, HoldReason.UNKNOWN_PAYMENTS, str(standoff))
+            return
+        await self._payer.learn_payees(machine.id)
+        terms = terms_for(self._config(), machine.id)
+        bounds = Bounds(
+            machine.max_commission_pct,
+            machine.max_rate_deviation,
+            machine.daily_limit_sats,
+            machine.rate_min,
+            machine.rate_max,
+        )
+        outcome = await self._store.write(plan_settlement, settlement_id, terms, bounds, self._now())
         failpoint("plan.committed")
         if outcome is not None:
             _report_plan(outcome, machine)
@@ -255,7 +295,16 @@ class Worker:
     # --- helpers
 
     def _key(self, machine: Machine) -> str:
-        return machine.wallet.admin_key.resolve(self._config().environ)
+        """The machine's key, once a sweep has seen that it is of the machine's own wallet."""
+        key = machine.wallet.admin_key.resolve(self._config().environ)
+        if not self._is_verified(machine.id, key):
+            raise WalletUnavailable("the machine's wallet key is new; nothing is believed before it was looked at")
+        return key
+
+    async def _require_own(self, machine: Machine, rows: Sequence[WalletPayment]) -> None:
+        own = await self._store.read(wallets.wallet_id, machine.id)
+        if any(row.wallet_id != own for row in rows):
+            raise WalletUnavailable(f"LNbits shows rows of another wallet than machine {machine.id}'s")
 
     async def _hold(self, settlement: Settlement, reason: HoldReason, detail: str) -> None:
         await self._store.write(settlements.hold, settlement.id, reason=reason, error=detail)
@@ -269,65 +318,31 @@ class Worker:
             log.warning("settlement %d of %s: %s", settlement.id, settlement.machine_id, error)
 
 
-def waived_key(settlement: Settlement) -> str:
-    """The settlement key of a sale that is paid without proof: payment hash, else txid, else event id (SPEC 6.4).
-
-    The machine's txid may hold anything, so its digest stands for it: a payment key has no blanks or wildcards.
-    """
-    if settlement.payment_hash is not None:
-        return settlement.payment_hash
-    if settlement.txid is not None:
-        return hashlib.sha256(f"txid:{settlement.txid}".encode()).hexdigest()
-    return str(settlement.bitspire_event_id)
-
-
 def _due(conn: sqlite3.Connection, now: int, may_pay: frozenset[str]) -> list[Item]:
     """What is due, settlements first: planning is quick and makes legs."""
     waiting = settlements.due_to_prove(conn, now, per_machine=2 * PER_MACHINE, limit=_DUE)
     payers = legs.machines_with_open_legs(conn) & may_pay
     payable = legs.due(conn, now, payers, per_payee=2 * PER_PAYEE, limit=_DUE) if payers else []
-    return [Item("settlement", row.id, row.machine_id, row.id) for row in waiting] + [
-        Item("leg", leg.id, leg.machine_id, leg.settlement_id, leg.payee) for leg in payable
-    ]
+    items = [Item("settlement", row.id, row.machine_id, row.id) for row in waiting]
+    return items + _bundled(payable)
 
 
-class _Unexplained(Exception):
-    """The wallet has made payments for a sale that its plan does not want: the plan is rolled back."""
-
-
-def _plan_with_evidence(
-    conn: sqlite3.Connection,
-    settlement_id: int,
-    found: list[Outgoing],
-    terms: Terms,
-    bounds: Bounds,
-    now: int,
-    alone_since: int,
-) -> Outcome | None:
-    """Plan and adopt in one transaction. Raises _Unexplained."""
-    settlement = settlements.get(conn, settlement_id)
-    wallets.note_outgoing(conn, settlement.machine_id, found, now, alone_since=alone_since)
-    outcome = plan_settlement(conn, settlement_id, terms, bounds, now)
-    if outcome is None or outcome.held is not None:
-        return outcome
-    assert outcome.settlement.settlement_key is not None
-    key = outcome.settlement.settlement_key
-    strange = wallets.adopt_foreign(conn, settlement.machine_id, key, now, alone_since=alone_since)
-    if strange:
-        raise _Unexplained(", ".join(strange))
-    return outcome
-
-
-def _hold_unexplained(
-    conn: sqlite3.Connection, settlement_id: int, found: list[Outgoing], strange: str, now: int
-) -> Outcome:
-    """Keep the evidence, and pay nothing at all from this wallet until a person has looked (LNBITS.md)."""
-    settlement = settlements.get(conn, settlement_id)
-    wallets.note_outgoing(conn, settlement.machine_id, found, now)
-    error = "the wallet has paid for this sale what its plan does not know: " + strange
-    settlements.hold(conn, settlement_id, reason=HoldReason.UNKNOWN_PAYMENTS, error=error)
-    wallets.refresh_safe_mode(conn, settlement.machine_id)
-    return Outcome(settlements.get(conn, settlement_id), HoldReason.UNKNOWN_PAYMENTS)
+def _bundled(payable: Sequence[legs.DueLeg]) -> list[Item]:
+    """Marked legs one by one; the others by bundle, so that one mark serves all wallets of this LNbits. An external
+    payee is prepared on its own: its server may be slow."""
+    items: list[Item] = []
+    groups: dict[tuple[str, str, str], list[legs.DueLeg]] = {}
+    for leg in payable:
+        if leg.marked:
+            items.append(Item("leg", leg.id, leg.machine_id, leg.settlement_id, leg.payee, leg_ids=(leg.id,)))
+            continue
+        lane = "" if leg.payee_kind is identity.PayeeKind.WALLET else leg.payee
+        groups.setdefault((leg.machine_id, bundle_of(leg.leg_key, leg.leg_type), lane), []).append(leg)
+    for (machine_id, _, lane), group in groups.items():
+        ids = tuple(leg.id for leg in group)
+        host = lane.rpartition("@")[2]
+        items.append(Item("bundle", ids[0], machine_id, group[0].settlement_id, lane, host, ids))
+    return items
 
 
 def _report_plan(outcome: Outcome, machine: Machine) -> None:

@@ -1,6 +1,6 @@
 """What LPs have in the machines, now or as of any time, and what moved it (SPEC section 8).
 
-A deposit counts from `decided_at`. A leg counts from the moment it is planned until it is voided, at its
+A deposit counts from `effective_at`. A leg counts from the moment it is planned until it is voided, at its
 `effective_at`: the sale's time for a dca leg, the payout's for a settlement leg. While it is open it is *reserved*,
 once completed it is *spent*. So an answer as of a past time is final, but for sales of that time that are landed late.
 """
@@ -72,7 +72,7 @@ moment AS (
     SELECT c.*, coalesce(o.reserved_minor, 0) AS reserved_minor,
            CASE WHEN ?6 IS NULL THEN 0 ELSE (
                SELECT coalesce(sum(d.amount_minor), 0) FROM dca_deposits d
-               WHERE d.client_id = c.id AND d.status = 'confirmed' AND d.decided_at > ?6
+               WHERE d.client_id = c.id AND d.status = 'confirmed' AND d.effective_at > ?6
            ) END AS confirmed_later,
            CASE WHEN ?6 IS NULL THEN 0 ELSE (
                SELECT coalesce(sum(p.fiat_amount_minor), 0) FROM dca_payments p
@@ -87,7 +87,7 @@ FROM moment ORDER BY machine_id, label
 """
 
 _MOVEMENTS = """
-SELECT decided_at AS at, 'deposit' AS kind, id, NULL AS settlement_id, amount_minor, 0 AS sats, 0 AS fee_sats,
+SELECT effective_at AS at, kind, id, NULL AS settlement_id, amount_minor, 0 AS sats, 0 AS fee_sats,
        NULL AS exchange_rate, status, notes, 0 AS step
 FROM dca_deposits WHERE client_id = ?1 AND status = 'confirmed'
 UNION ALL

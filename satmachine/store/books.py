@@ -29,7 +29,7 @@ _SALE = "'settlement ' || s.id AS subject, s.machine_id, s.id AS settlement_id, 
 _SUBJECT = "CASE WHEN p.settlement_id IS NULL THEN 'payment ' || p.id ELSE 'settlement ' || p.settlement_id END"
 _LEG = (
     f"{_SUBJECT} AS subject, p.machine_id, p.settlement_id, p.planned_at AS at, "
-    "'r' || p.revision || ':' || p.leg AS leg, p.status"
+    "'r' || p.revision || ':' || p.leg AS leg, p.status, p.id AS payment_id"
 )
 
 _SUMS = f"""
@@ -53,7 +53,16 @@ _REFUNDED = (
 )
 
 #: A person has vouched for a completed leg (`settlements resolve`): that is its evidence.
-_VOUCHED = "coalesce(p.error, '') LIKE 'declared paid by %'"
+_VOUCHED = "p.proof IS 'person'"
+
+#: What was read, or answered, completed the leg, whenever it was sent: from another life of these books, perhaps.
+_PROVEN = "(p.proof IS NOT NULL AND p.completed_at IS NOT NULL)"
+
+#: A person has booked a payment of the wallet as this leg (`machines reconcile`): the payment is its evidence.
+_BOOKED = (
+    "(p.proof IS 'booked' AND EXISTS (SELECT 1 FROM dca_foreign_payments f WHERE f.payment_id = p.id "
+    "AND f.amount_sats = p.sent_sats))"
+)
 
 #: By the kind of break: what violates the rule.
 BREAKS: Mapping[str, str] = {
@@ -76,13 +85,26 @@ BREAKS: Mapping[str, str] = {
     "no_evidence": f"""
         SELECT {_LEG}, p.sent_sats FROM dca_payments p
         LEFT JOIN dca_invoices i ON i.payment_id = p.id AND i.payment_hash = p.payment_hash
-        WHERE p.status = 'completed' AND NOT {_VOUCHED} AND (i.payment_id IS NULL OR i.amount_sats <> p.sent_sats
-              OR (i.sent_at IS NULL AND i.adopted = 0) OR (i.internal = 1 AND p.sent_sats <> p.amount_sats))""",
+        WHERE p.status = 'completed' AND NOT {_VOUCHED} AND NOT {_BOOKED} AND (
+              i.payment_id IS NULL OR i.amount_sats <> p.sent_sats
+              OR (i.sent_at IS NULL AND i.adopted = 0 AND NOT {_PROVEN})
+              OR (i.internal = 1 AND p.sent_sats <> p.amount_sats))""",
     # Either the payee bears the routing fee (amount less reserve was sent), or the machine does (the exact amount).
     "overpaid": f"""
         SELECT {_LEG}, p.amount_sats, p.sent_sats, coalesce(p.fee_sats, 0) AS fee_sats FROM dca_payments p
         WHERE p.status = 'completed' AND (p.sent_sats > p.amount_sats
               OR (p.sent_sats < p.amount_sats AND p.sent_sats + coalesce(p.fee_sats, 0) > p.amount_sats))""",
+    # A balance payout has no sale that could conserve: what was not sent of it is retained in its own name.
+    "payout_sum": f"""
+        SELECT {_LEG}, p.amount_sats, p.sent_sats, coalesce(p.fee_sats, 0) AS fee_sats,
+               (SELECT coalesce(sum(r.amount_sats), 0) FROM dca_retained r WHERE r.payment_id = p.id) AS kept_sats
+        FROM dca_payments p WHERE p.leg_type = 'settlement' AND p.status = 'completed'
+          AND p.amount_sats <> min(p.amount_sats, p.sent_sats + coalesce(p.fee_sats, 0)) + kept_sats""",
+    # The sats are gone, and nobody knows whether the payee has them.
+    "unsettled": f"""
+        SELECT {_LEG}, p.amount_sats, p.hold_reason FROM dca_payments p
+        WHERE p.status = 'held' AND p.status NOT IN {_FINAL}
+          AND p.hold_reason IN ('debit_without_credit', 'credit_unseen', 'bad_preimage', 'amount_mismatch')""",
     "no_invoice": f"""
         SELECT {_LEG} FROM dca_payments p
         LEFT JOIN dca_invoices i ON i.payment_id = p.id AND i.generation = p.generation
@@ -134,7 +156,8 @@ def share_legs(conn: sqlite3.Connection) -> Iterator[Record]:
     """Every dca leg that counts against a balance, for its fiat value."""
     found = conn.execute(
         f"SELECT {_LEG}, p.amount_sats, p.fiat_amount_minor, p.exchange_rate, p.currency, p.explain "
-        "FROM dca_payments p WHERE p.leg_type = 'dca' AND p.status NOT IN ('voided', 'skipped')"
+        "FROM dca_payments p WHERE p.leg_type = 'dca' AND p.status NOT IN ('voided', 'skipped') "
+        "AND p.proof IS NOT 'booked'"  # its fiat value is the one of another life of the books
     )
     return (dict(row) for row in found)
 
@@ -143,7 +166,8 @@ def external_legs(conn: sqlite3.Connection) -> Iterator[Record]:
     """Every completed leg of which only the preimage proves that its payee has it."""
     found = conn.execute(
         f"SELECT {_LEG}, p.preimage, p.payment_hash FROM dca_payments p JOIN dca_invoices i ON i.payment_id = p.id "
-        f"AND i.payment_hash = p.payment_hash WHERE p.status = 'completed' AND i.internal = 0 AND NOT {_VOUCHED}"
+        f"AND i.payment_hash = p.payment_hash WHERE p.status = 'completed' AND i.internal = 0 AND NOT {_VOUCHED} "
+        "AND coalesce(p.proof, 'preimage') IN ('preimage', 'both_sides')"
     )
     return (dict(row) for row in found)
 
@@ -210,8 +234,11 @@ WITH sale AS (
     SELECT * FROM dca_settlements WHERE machine_id = ?1 AND proof <> 'waiting' AND proven_at < ?2
       AND payment_hash IS NOT NULL
 ), leg AS (SELECT * FROM dca_payments WHERE machine_id = ?1 AND leg_type <> 'autoforward'),
-paid AS (SELECT * FROM leg WHERE status = 'completed' AND completed_at < ?2)
-SELECT (SELECT coalesce(sum(retained_sats), 0) FROM sale) AS retained_sats,
+paid AS (SELECT * FROM leg WHERE status = 'completed' AND completed_at < ?2),
+of_payouts AS (SELECT r.amount_sats AS sats FROM dca_retained r JOIN paid p ON p.id = r.payment_id
+               WHERE r.settlement_id IS NULL)
+SELECT (SELECT coalesce(sum(retained_sats), 0) FROM sale)
+       + (SELECT coalesce(sum(sats), 0) FROM of_payouts) AS retained_sats,
        (SELECT coalesce(sum({_COUNTED}), 0) FROM leg WHERE {_OF_THE_SALE} AND settlement_id IN (SELECT id FROM sale)
         AND (completed_at IS NULL OR completed_at >= ?2)) AS owed_sats,
        (SELECT coalesce(sum(net_sats + commission_sats), 0) FROM sale WHERE planned_at IS NULL AND status <> 'partial')
@@ -221,5 +248,5 @@ SELECT (SELECT coalesce(sum(retained_sats), 0) FROM sale) AS retained_sats,
        AS fees_on_top_sats,
        (SELECT coalesce(sum(sent_sats + coalesce(fee_sats, 0)), 0) FROM paid
         WHERE settlement_id IS NULL OR settlement_id NOT IN (SELECT id FROM sale))
-       AS payouts_sats
+       + (SELECT coalesce(sum(sats), 0) FROM of_payouts) AS payouts_sats
 """

@@ -5,8 +5,10 @@ from __future__ import annotations
 import sqlite3
 from decimal import Decimal
 
+from satmachine import identity
 from satmachine.models import Client, Leg, LegType
-from satmachine.store.clients import describe_payee
+from satmachine.store import payees
+from satmachine.store.clients import describe_payee, identity_of
 
 
 def next_payout_number(conn: sqlite3.Connection, client_id: int) -> int:
@@ -26,7 +28,7 @@ def next_payout_number(conn: sqlite3.Connection, client_id: int) -> int:
 
 def payout_key(client: Client, number: int) -> str:
     """What LNbits knows a balance payout by (LNBITS.md "The protocol")."""
-    return f"sm1:bal:{client.machine_id}:{client.label}:{number}"
+    return identity.balance_leg_key(client.machine_id, client.label, number)
 
 
 def payout(conn: sqlite3.Connection, client: Client, number: int) -> tuple[int, Decimal] | None:
@@ -49,9 +51,12 @@ def insert_payout(
     now: int,
 ) -> int:
     """Write the leg of a balance payout, which reserves the fiat from `now` on; returns its id."""
+    scope = identity.client_scope(client.id)
+    payee = payees.completed(conn, scope, identity_of(client.payee_kind, client.payee))
     cursor = conn.execute(
         "INSERT INTO dca_payments (machine_id, leg_type, leg, leg_key, client_id, amount_sats, fiat_amount_minor, "
-        "exchange_rate, currency, payee, effective_at, planned_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "exchange_rate, currency, payee, effective_at, planned_at, payee_kind, payee_ref, payee_scope) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             client.machine_id,
             LegType.SETTLEMENT,
@@ -65,6 +70,9 @@ def insert_payout(
             describe_payee(client.payee_kind, client.payee),
             now,
             now,
+            payee.kind,
+            payee.reference,
+            scope,
         ),
     )
     assert cursor.lastrowid is not None
@@ -81,7 +89,8 @@ def insert_autoforward(conn: sqlite3.Connection, dca: Leg, client: Client, *, am
     return (
         conn.execute(
             "INSERT INTO dca_payments (settlement_id, machine_id, revision, position, leg_type, leg, leg_key, "
-            "client_id, amount_sats, payee, effective_at, planned_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            "client_id, amount_sats, payee, effective_at, planned_at, payee_kind, payee_ref) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
             "ON CONFLICT (machine_id, leg_key) DO NOTHING",
             (
                 dca.settlement_id,
@@ -96,6 +105,8 @@ def insert_autoforward(conn: sqlite3.Connection, dca: Leg, client: Client, *, am
                 client.autoforward,
                 dca.effective_at,
                 now,
+                identity.PayeeKind.LIGHTNING_ADDRESS,
+                client.autoforward,
             ),
         ).rowcount
         == 1

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from satmachine.errors import NotFound, Refused
-from satmachine.models import INTERNAL_PAYEE, Client, ClientStatus
+from satmachine.identity import PayeeIdentity, PayeeKind
+from satmachine.models import Client, ClientStatus
 from satmachine.store import audit, rows
 
 #: Columns that `update` may change; machine and label are part of payment keys.
@@ -75,14 +76,15 @@ def add(
         "autoforward": autoforward,
         "autoforward_key_file": autoforward_key_file,
     }
-    cursor = conn.execute(
-        "INSERT INTO dca_clients (machine_id, label, person, mode, daily_limit_minor, payee_kind, payee, autoforward, "
-        "autoforward_key_file, created_at, created_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (*values.values(), now, actor),
+    client_id = int(conn.execute("SELECT coalesce(max(id), 0) + 1 FROM dca_clients").fetchone()[0])
+    # The log first: what no row of it announces, a trigger takes for somebody else's work.
+    _record(conn, "client.add", client_id, machine_id, actor, now, after=values)
+    conn.execute(
+        "INSERT INTO dca_clients (id, machine_id, label, person, mode, daily_limit_minor, payee_kind, payee, "
+        "autoforward, autoforward_key_file, created_at, created_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (client_id, *values.values(), now, actor),
     )
-    assert cursor.lastrowid is not None
-    _record(conn, "client.add", cursor.lastrowid, machine_id, actor, now, after=values)
-    return cursor.lastrowid
+    return client_id
 
 
 def get(conn: sqlite3.Connection, client_id: int, *, operator: str | None = None) -> Client:
@@ -93,6 +95,12 @@ def get(conn: sqlite3.Connection, client_id: int, *, operator: str | None = None
     if row is None:
         raise NotFound(f"there is no client {client_id}; `satmachine clients list` shows the ids")
     return rows.load(Client, row)
+
+
+def by_label(conn: sqlite3.Connection, machine_id: str, label: str) -> Client | None:
+    """A machine's client of this label, removed or not; labels are never used again."""
+    row = conn.execute(_SELECT + "WHERE c.machine_id = ? AND c.label = ?", (machine_id, label)).fetchone()
+    return None if row is None else rows.load(Client, row)
 
 
 def find(
@@ -123,8 +131,9 @@ def update(conn: sqlite3.Connection, client: Client, changes: Mapping[str, objec
     assert changes.keys() <= CHANGEABLE, f"not changeable: {changes.keys() - CHANGEABLE}"
     if client.status is ClientStatus.REMOVED:
         raise Refused(f"client {client.id} ({client.label}) was removed; add a new one with another label")
-    changes = {name: value for name, value in changes.items() if value != getattr(client, name)}
+    said, changes = changes, {name: value for name, value in changes.items() if value != getattr(client, name)}
     if not changes:
+        _confirm_payee(conn, client, said, actor, now)
         return client
     if changes.keys() & {"payee_kind", "payee"}:
         _refuse_while_invoiced(conn, client, ("dca", "settlement"), "payee")
@@ -133,13 +142,14 @@ def update(conn: sqlite3.Connection, client: Client, changes: Mapping[str, objec
         _void_unsent_forwards(conn, client)
     # The names come from CHANGEABLE, never from outside.
     assignments = ", ".join(f"{name} = ?" for name in changes)
+    before = {name: getattr(client, name) for name in changes}
+    # The log first, as in `add`.
+    _record(conn, "client.update", client.id, client.machine_id, actor, now, before=before, after=changes)
     changed = conn.execute(
         f"UPDATE dca_clients SET {assignments} WHERE id = ? AND status = ?",  # noqa: S608
         (*changes.values(), client.id, client.status),
     ).rowcount
     assert changed == 1, f"client {client.id} changed while it was updated"
-    before = {name: getattr(client, name) for name in changes}
-    _record(conn, "client.update", client.id, client.machine_id, actor, now, before=before, after=changes)
     return get(conn, client.id)
 
 
@@ -171,10 +181,17 @@ def payee_of(conn: sqlite3.Connection, client_id: int) -> ClientPayee:
     return ClientPayee(row["id"], row["label"], row["payee_kind"], row["payee"])
 
 
+def identity_of(kind: str, payee: str) -> PayeeIdentity:
+    """Who a client's payee is; which wallet a key leads to is not known before LNbits was asked."""
+    if kind == "invoice_key_file":
+        return PayeeIdentity(PayeeKind.WALLET, None)
+    return PayeeIdentity(PayeeKind(kind), payee)
+
+
 def describe_payee(kind: str, payee: str) -> str:
     """A client's payee for people; the same words as `config.Payee.describe`."""
     if kind == "invoice_key_file":
-        return f"{INTERNAL_PAYEE} (key from file {payee})"
+        return f"LNbits wallet (key from file {payee})"
     if kind == "lnurl":
         from satmachine.config.formats import lnurl_host  # here, so that reads of the books need no pydantic
 
@@ -194,19 +211,41 @@ def _refuse_used_label(conn: sqlite3.Connection, machine_id: str, label: str) ->
 
 
 def _refuse_while_invoiced(conn: sqlite3.Connection, client: Client, leg_types: tuple[str, ...], what: str) -> None:
-    """An invoice that may still be paid is looked up in the payee's wallet: that must stay the same one."""
+    """An invoice that was sent, or that a mark names, may still be paid, and is looked up in the payee's wallet: that
+    must stay the same one. One that was only asked for, or made, is not paid by anybody."""
     wanted = ", ".join("?" for _ in leg_types)
     row = conn.execute(
-        "SELECT p.leg_key, p.status FROM dca_payments p JOIN dca_invoices i ON i.payment_id = p.id "  # noqa: S608
+        "SELECT p.id, p.leg_key, p.status FROM dca_payments p JOIN dca_invoices i ON i.payment_id = p.id "  # noqa: S608
         f"AND i.generation = p.generation WHERE p.client_id = ? AND p.leg_type IN ({wanted}) "
-        "AND p.status IN ('pending', 'invoiced', 'sending', 'failed', 'held') AND i.dead_at IS NULL LIMIT 1",
+        "AND p.status IN ('pending', 'invoiced', 'sending', 'failed', 'held') AND i.dead_at IS NULL "
+        "AND i.payment_hash IS NOT NULL AND (i.sent_at IS NOT NULL OR i.marked_at IS NOT NULL) LIMIT 1",
         (client.id, *leg_types),
     ).fetchone()
     if row is not None:
         raise Refused(
-            f"the {what} of client {client.id} ({client.label}) cannot change now: payment {row['leg_key']} is "
-            f"{row['status']} with an invoice that may still be paid. Try again when it is completed or voided"
+            f"the {what} of client {client.id} ({client.label}) cannot change now: payment {row['id']} "
+            f"({row['leg_key']}) is {row['status']} with an invoice that may still be paid. Try again when it is "
+            f"completed or voided; where the payee's wallet is gone, `satmachine payments resolve {row['id']}` decides"
         )
+
+
+def _confirm_payee(conn: sqlite3.Connection, client: Client, said: Mapping[str, object], actor: str, now: int) -> None:
+    """A person names the payee that somebody else has written into the file: it is right, and no news any more."""
+    if "payee" in said and changed_outside(conn, client.id):
+        _record(conn, "client.confirm_payee", client.id, client.machine_id, actor, now, after=said)
+
+
+def changed_outside(conn: sqlite3.Connection, client_id: int | None = None) -> list[dict[str, object]]:
+    """Changes of payees that no command of satmachine made, and that no person has confirmed or replaced since."""
+    found = conn.execute(
+        "SELECT a.at, a.subject, a.machine_id, a.before, a.after, c.label, c.id AS client_id FROM audit_log a "
+        "JOIN dca_clients c ON a.subject = 'client ' || c.id "
+        "WHERE a.action = 'client.changed_outside' AND (?1 IS NULL OR c.id = ?1) AND NOT EXISTS ("
+        " SELECT 1 FROM audit_log b WHERE b.subject = a.subject AND b.id > a.id AND (b.action = 'client.confirm_payee' "
+        " OR (b.action = 'client.update' AND json_type(b.after, '$.payee') IS NOT NULL))) ORDER BY a.id",
+        (client_id,),
+    )
+    return [dict(row) for row in found]
 
 
 def _void_unsent_forwards(conn: sqlite3.Connection, client: Client) -> None:

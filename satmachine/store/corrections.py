@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from satmachine.errors import NotFound, Refused
+from satmachine.identity import PayeeKind
 from satmachine.models import Figures, Leg, LegType, Retained, RetainedReason, Settlement
 from satmachine.store import legs, rows, settlements
 
@@ -51,11 +52,12 @@ def void(conn: sqlite3.Connection, leg: Leg, evidence: Mapping[str, object] | No
     """Void a leg that was just proven unpaid; `evidence` is what both wallets showed, None where it had no invoice."""
     changed = conn.execute(
         "UPDATE dca_payments SET status = 'voided', next_attempt_at = NULL, hold_reason = NULL, error = NULL, "
-        "evidence = ? WHERE id = ? AND status = ? AND generation = ?",
+        "cause = NULL, evidence = ? WHERE id = ? AND status = ? AND generation = ?",
         (None if evidence is None else json.dumps(evidence, default=str), leg.id, leg.status, leg.generation),
     ).rowcount
     if changed != 1:
-        raise Refused(f"leg {leg.leg} of settlement {leg.settlement_id} was changed meanwhile; look again, then retry")
+        where = f"payment {leg.id}" if leg.settlement_id is None else f"leg {leg.leg} of settlement {leg.settlement_id}"
+        raise Refused(f"{where} was changed meanwhile; look again, then retry")
 
 
 def original_figures(conn: sqlite3.Connection, settlement: Settlement) -> Figures:
@@ -166,8 +168,9 @@ def insert_refund(
     leg = f"refund:{number}"
     conn.execute(
         "INSERT INTO dca_payments (settlement_id, machine_id, revision, position, leg_type, leg, leg_key, amount_sats, "
-        "payee, effective_at, planned_at) VALUES (?1, ?2, ?3, (SELECT coalesce(max(position), -1) + 1 "
-        "FROM dca_payments WHERE settlement_id = ?1 AND revision = ?3), ?4, ?5, ?6, ?7, ?8, ?9, ?9)",
+        "payee, effective_at, planned_at, payee_kind, payee_ref) "
+        "VALUES (?1, ?2, ?3, (SELECT coalesce(max(position), -1) + 1 FROM dca_payments "
+        "WHERE settlement_id = ?1 AND revision = ?3), ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?8)",
         (
             settlement.id,
             settlement.machine_id,
@@ -178,6 +181,7 @@ def insert_refund(
             amount_sats,
             payee,
             now,
+            PayeeKind.LIGHTNING_ADDRESS if "@" in payee else PayeeKind.INVOICE,
         ),
     )
     return leg
@@ -194,9 +198,11 @@ def invoice_is_known(conn: sqlite3.Connection, payment_hash: str, bolt11: str) -
 
 
 def accepted_payments(conn: sqlite3.Connection, machine_id: str) -> frozenset[str]:
-    """Payment hashes that no leg made and a person has accepted (`machines reconcile`)."""
+    """Payment hashes that no leg made and that a person has decided about (`machines reconcile`)."""
     found = conn.execute(
-        "SELECT payment_hash FROM dca_foreign_payments WHERE machine_id = ? AND settled_by IS NOT NULL", (machine_id,)
+        "SELECT payment_hash FROM dca_foreign_payments WHERE machine_id = ? "
+        "AND (settled_by IS NOT NULL OR decided_at IS NOT NULL)",
+        (machine_id,),
     )
     return frozenset(str(row["payment_hash"]) for row in found)
 

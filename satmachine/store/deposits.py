@@ -1,6 +1,8 @@
 """Rows of `dca_deposits`: pending -> confirmed | rejected (SPEC section 8).
 
 Only a pending deposit can be edited, deleted or decided; what was decided is an audit record, and triggers keep it.
+What was confirmed wrongly is reversed, and what an LP takes home is withdrawn: negative rows, never below zero.
+A deposit counts from its effective time on: when it was confirmed, or as stated, where no sale is planned since.
 Every change writes its audit row with it; call these inside `atomic()`.
 """
 
@@ -11,8 +13,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from satmachine.errors import NotFound, Refused
-from satmachine.models import ClientStatus, Deposit, DepositStatus
-from satmachine.store import audit, clients, rows
+from satmachine.models import ClientStatus, Deposit, DepositKind, DepositStatus
+from satmachine.money import minor_to_fiat
+from satmachine.store import audit, balances, clients, rows, wallets
 from satmachine.store.pages import Order, Where
 
 # CROSS JOIN: a walk along the deposits, never along the clients.
@@ -22,24 +25,86 @@ _SELECT = (
 )
 
 
-def add(conn: sqlite3.Connection, *, client_id: int, amount_minor: int, notes: str = "", actor: str, now: int) -> int:
+def add(
+    conn: sqlite3.Connection,
+    *,
+    client_id: int,
+    amount_minor: int,
+    notes: str = "",
+    effective_at: int | None = None,
+    actor: str,
+    now: int,
+) -> int:
     """Record cash that an LP brought, in the machine's currency; returns the deposit's id. It is pending.
 
-    Raises NotFound for the client, Refused for one that was removed.
+    `effective_at` (Unix seconds): from when on it is to count; None: from when it is confirmed. Raises NotFound for the
+    client, Refused for one that was removed, and for a time that is to come or before a planned sale.
     """
     client = clients.get(conn, client_id)
     if client.status is ClientStatus.REMOVED:
         raise Refused(f"client {client.id} ({client.label}) was removed and takes no deposits; add a new client")
+    if effective_at is not None:
+        _require_effective(conn, client.machine_id, effective_at, now)
     cursor = conn.execute(
-        "INSERT INTO dca_deposits (client_id, machine_id, amount_minor, currency, notes, recorded_by, recorded_at) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (client.id, client.machine_id, amount_minor, client.currency, notes, actor, now),
+        "INSERT INTO dca_deposits (client_id, machine_id, amount_minor, currency, notes, recorded_by, recorded_at, "
+        "effective_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (client.id, client.machine_id, amount_minor, client.currency, notes, actor, now, effective_at),
     )
     assert cursor.lastrowid is not None
     deposit = get(conn, cursor.lastrowid)
-    after = {"client_id": client.id, "amount_minor": amount_minor, "currency": client.currency, "notes": notes}
+    after: dict[str, object] = {
+        "client_id": client.id,
+        "amount_minor": amount_minor,
+        "currency": client.currency,
+        "notes": notes,
+    }
+    if effective_at is not None:
+        after["effective_at"] = effective_at
     _record(conn, "deposit.add", deposit, actor, now, after=after)
     return deposit.id
+
+
+def reverse(conn: sqlite3.Connection, deposit_id: int, *, reason: str, actor: str, now: int) -> Deposit:
+    """Take back a deposit that was confirmed wrongly, from now on: a negative row; returns it.
+
+    Raises NotFound, and Refused where it is no confirmed deposit, was reversed before, or is partly spent.
+    """
+    deposit = get(conn, deposit_id)
+    if deposit.kind is not DepositKind.DEPOSIT or deposit.status is not DepositStatus.CONFIRMED:
+        what = deposit.status if deposit.kind is DepositKind.DEPOSIT else f"a {deposit.kind}"
+        raise Refused(f"deposit {deposit.id} is {what}: only a confirmed deposit can be reversed")
+    again = conn.execute("SELECT id FROM dca_deposits WHERE reverses = ?", (deposit.id,)).fetchone()
+    if again is not None:
+        raise Refused(f"deposit {deposit.id} was reversed before, by {again['id']}")
+    return _take_back(
+        conn,
+        deposit.client_id,
+        deposit.amount_minor,
+        kind=DepositKind.REVERSAL,
+        reverses=deposit.id,
+        notes=reason,
+        actor=actor,
+        now=now,
+    )
+
+
+def withdraw(
+    conn: sqlite3.Connection, client_id: int, amount_minor: int, *, notes: str = "", actor: str, now: int
+) -> Deposit:
+    """Record cash that an LP took home: a negative row that counts from now on; returns it.
+
+    Raises NotFound, and Refused where less is available.
+    """
+    return _take_back(
+        conn,
+        client_id,
+        amount_minor,
+        kind=DepositKind.WITHDRAWAL,
+        reverses=None,
+        notes=notes,
+        actor=actor,
+        now=now,
+    )
 
 
 def get(conn: sqlite3.Connection, deposit_id: int, *, operator: str | None = None) -> Deposit:
@@ -86,19 +151,22 @@ def edit(
     *,
     amount_minor: int | None = None,
     notes: str | None = None,
+    effective_at: int | None = None,
     actor: str,
     now: int,
 ) -> Deposit:
     """Correct a pending deposit; None leaves a field as it is. Raises Refused where it was decided already."""
     deposit = _pending(conn, deposit_id, "edited")
-    wanted = {"amount_minor": amount_minor, "notes": notes}
+    if effective_at is not None:
+        _require_effective(conn, deposit.machine_id, effective_at, now)
+    wanted = {"amount_minor": amount_minor, "notes": notes, "effective_at": effective_at}
     after = {name: value for name, value in wanted.items() if value is not None and value != getattr(deposit, name)}
     if not after:
         return deposit
     changed = conn.execute(
-        "UPDATE dca_deposits SET amount_minor = coalesce(?, amount_minor), notes = coalesce(?, notes) "
-        "WHERE id = ? AND status = 'pending'",
-        (amount_minor, notes, deposit.id),
+        "UPDATE dca_deposits SET amount_minor = coalesce(?, amount_minor), notes = coalesce(?, notes), "
+        "effective_at = coalesce(?, effective_at) WHERE id = ? AND status = 'pending'",
+        (amount_minor, notes, effective_at, deposit.id),
     ).rowcount
     assert changed == 1, f"deposit {deposit.id} changed while it was edited"
     before = {name: getattr(deposit, name) for name in after}
@@ -107,7 +175,11 @@ def edit(
 
 
 def confirm(conn: sqlite3.Connection, deposit_id: int, *, actor: str, now: int) -> Deposit:
-    """The cash is in the machine: from now on it takes part in sales, and never changes again."""
+    """The cash is in the machine: it takes part in sales from now on, or from the time that was stated, and never
+    changes again. Raises Refused where a sale was planned since that time."""
+    deposit = _pending(conn, deposit_id, DepositStatus.CONFIRMED)
+    if deposit.effective_at is not None:
+        _require_effective(conn, deposit.machine_id, deposit.effective_at, now)
     return _decide(conn, deposit_id, DepositStatus.CONFIRMED, actor=actor, now=now, reason="")
 
 
@@ -130,14 +202,70 @@ def _decide(
 ) -> Deposit:
     deposit = _pending(conn, deposit_id, status)
     changed = conn.execute(
-        "UPDATE dca_deposits SET status = ?, decided_by = ?, decided_at = ? WHERE id = ? AND status = 'pending'",
+        "UPDATE dca_deposits SET status = ?1, decided_by = ?2, decided_at = ?3, effective_at = CASE ?1 "
+        "WHEN 'confirmed' THEN coalesce(effective_at, ?3) ELSE effective_at END WHERE id = ?4 AND status = 'pending'",
         (status, actor, now, deposit.id),
     ).rowcount
     assert changed == 1, f"deposit {deposit.id} changed while it was {status}"
     action = "deposit.confirm" if status is DepositStatus.CONFIRMED else "deposit.reject"
-    before, after = {"status": deposit.status}, {"status": status}
-    _record(conn, action, deposit, actor, now, before=before, after=after, reason=reason)
-    return get(conn, deposit.id)
+    decided = get(conn, deposit.id)
+    after: dict[str, object] = {"status": status}
+    if deposit.effective_at is not None:
+        after["effective_at"] = decided.effective_at
+    _record(conn, action, deposit, actor, now, before={"status": deposit.status}, after=after, reason=reason)
+    return decided
+
+
+def _take_back(
+    conn: sqlite3.Connection,
+    client_id: int,
+    amount_minor: int,
+    *,
+    kind: DepositKind,
+    reverses: int | None,
+    notes: str,
+    actor: str,
+    now: int,
+) -> Deposit:
+    client = clients.get(conn, client_id)
+    available_minor = balances.of_client(conn, client_id).available_minor
+    if not 0 < amount_minor <= available_minor:
+        raise Refused(
+            f"client {client.id} ({client.label}) has {minor_to_fiat(available_minor, client.currency)} "
+            f"{client.currency} available; {minor_to_fiat(amount_minor, client.currency)} cannot be taken back. "
+            f"`satmachine clients balance {client.id}` shows what is spent and reserved"
+        )
+    cursor = conn.execute(
+        "INSERT INTO dca_deposits (client_id, machine_id, amount_minor, currency, status, notes, recorded_by, "
+        "recorded_at, decided_by, decided_at, kind, effective_at, reverses) "
+        "VALUES (?1, ?2, ?3, ?4, 'confirmed', ?5, ?6, ?7, ?6, ?7, ?8, ?7, ?9)",
+        (client.id, client.machine_id, -amount_minor, client.currency, notes, actor, now, kind, reverses),
+    )
+    assert cursor.lastrowid is not None
+    taken = get(conn, cursor.lastrowid)
+    action = "deposit.reverse" if kind is DepositKind.REVERSAL else "deposit.withdraw"
+    before, after = {"available_minor": available_minor}, {"available_minor": available_minor - amount_minor}
+    _record(conn, action, taken, actor, now, before=before, after={**after, "reverses": reverses}, reason=notes)
+    return taken
+
+
+def _require_effective(conn: sqlite3.Connection, machine_id: str, effective_at: int, now: int) -> None:
+    """A stated time changes no plan: while a machine pays as usual, no sale since then may be planned."""
+    when = datetime.fromtimestamp(effective_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    if effective_at > now:
+        raise Refused(f"{when} is to come: a deposit counts from when the cash is in the machine")
+    if wallets.is_stopped(conn, machine_id):
+        return  # its books are being put right; no plan is changed by that
+    row = conn.execute(
+        "SELECT id FROM dca_settlements WHERE machine_id = ? AND occurred_at >= ? AND planned_at IS NOT NULL "
+        "ORDER BY occurred_at LIMIT 1",
+        (machine_id, effective_at),
+    ).fetchone()
+    if row is not None:
+        raise Refused(
+            f"settlement {row['id']} of {machine_id} was shared out after {when}, without this deposit, and no plan is "
+            "changed: leave --at away, or state a time after the latest sale"
+        )
 
 
 def _pending(conn: sqlite3.Connection, deposit_id: int, verb: str) -> Deposit:
@@ -149,8 +277,8 @@ def _pending(conn: sqlite3.Connection, deposit_id: int, verb: str) -> Deposit:
     decided = datetime.fromtimestamp(deposit.decided_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
     raise Refused(
         f"deposit {deposit.id} cannot be {verb}: it was {deposit.status} by {deposit.decided_by} at {decided}, and a "
-        "decided deposit is an audit record that never changes. To put it right, record another deposit "
-        "or pay the balance out (`satmachine clients settle`)"
+        "decided deposit is an audit record that never changes. To put it right, reverse it "
+        f"(`satmachine deposits reverse {deposit.id}`) or record another one"
     )
 
 

@@ -1,17 +1,25 @@
-"""What people ask of the daemon: the CLI writes a row, the daemon carries it out and says what came of it."""
+"""What people ask of the daemon: the CLI writes an order, the daemon carries it out and says what came of it.
+
+An order ends in the transaction of its effect (`carry_out`): it is open and nothing of it is done, or it has ended and
+all of it is. So a crash, or a database that another program keeps locked, never carries one out twice.
+"""
 
 from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+from satmachine import orders
+from satmachine.errors import NotFound, Refused
+from satmachine.orders import Order, Unreadable
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """One request; `result` is a sentence for the person who asked, None while it is open."""
+    """One row; `result` is a sentence for the person who asked, None while it is open."""
 
     id: int
     created_at: int
@@ -24,34 +32,101 @@ class Intent:
     done_at: int | None
 
 
-def add(conn: sqlite3.Connection, now: int, actor: str, action: str, subject: str, params: Mapping[str, object]) -> int:
-    """Ask for something; returns the request's id."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """An open order, and who gave it. `touches` names what it may change: two orders that share a name take turns."""
+
+    id: int
+    actor: str
+    action: str
+    subject: str
+    order: Order | Unreadable
+    touches: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What came of an order, in a sentence."""
+
+    status: Literal["done", "refused"]
+    result: str
+
+
+def add(conn: sqlite3.Connection, now: int, actor: str, order: Order) -> int:
+    """Ask for something; returns the order's id."""
     cursor = conn.execute(
         "INSERT INTO intents (created_at, actor, action, subject, params) VALUES (?, ?, ?, ?, ?)",
-        (now, actor, action, subject, json.dumps(params)),
+        (now, actor, order.action, order.subject, json.dumps(orders.to_json(order))),
     )
     assert cursor.lastrowid is not None
     return cursor.lastrowid
 
 
 def get(conn: sqlite3.Connection, intent_id: int) -> Intent:
-    """A request, which must exist."""
-    return _intent(conn.execute("SELECT * FROM intents WHERE id = ?", (intent_id,)).fetchone())
+    """A row, which must exist."""
+    row = conn.execute("SELECT * FROM intents WHERE id = ?", (intent_id,)).fetchone()
+    return Intent(**{**dict(row), "params": json.loads(row["params"])})
 
 
-def open_intents(conn: sqlite3.Connection) -> list[Intent]:
+def open_orders(conn: sqlite3.Connection) -> list[Asked]:
     """What is still to be carried out, in the order of asking."""
-    return [_intent(row) for row in conn.execute("SELECT * FROM intents WHERE status = 'open' ORDER BY id")]
+    found = conn.execute("SELECT id, actor, action, subject, params FROM intents WHERE status = 'open' ORDER BY id")
+    asked = []
+    for row in found.fetchall():
+        order = orders.from_json(row["action"], json.loads(row["params"]))
+        touches = _touches(conn, order, row["subject"])
+        asked.append(Asked(row["id"], row["actor"], row["action"], row["subject"], order, touches))
+    return asked
 
 
-def finish(conn: sqlite3.Connection, intent_id: int, status: Literal["done", "refused"], result: str, now: int) -> None:
-    """Say what came of an open request."""
+def carry_out(conn: sqlite3.Connection, intent_id: int, change: Callable[[sqlite3.Connection], str], now: int) -> Ended:
+    """Make a change and end the order that asked for it, in this one transaction.
+
+    `change` returns what came of it. Where it raises Refused or NotFound, nothing of it stays, and the order has ended
+    as refused. Whatever else it raises leaves the order open. An order that has ended is not carried out again.
+    """
+    before = conn.execute("SELECT status, result FROM intents WHERE id = ?", (intent_id,)).fetchone()
+    if before["status"] != "open":
+        return Ended(before["status"], before["result"])
+    conn.execute("SAVEPOINT change")
+    try:
+        ended = Ended("done", change(conn))
+    except (Refused, NotFound) as error:
+        conn.execute("ROLLBACK TO change")
+        ended = Ended("refused", str(error))
+    conn.execute("RELEASE change")
+    _finish(conn, intent_id, ended, now)
+    return ended
+
+
+def refuse(conn: sqlite3.Connection, intent_id: int, why: str, now: int) -> Ended:
+    """End an order of which nothing was done."""
+
+    def nothing(_: sqlite3.Connection) -> str:
+        raise Refused(why)
+
+    return carry_out(conn, intent_id, nothing, now)
+
+
+def _touches(conn: sqlite3.Connection, order: Order | Unreadable, subject: str) -> frozenset[str]:
+    """The sales that an order is about, or whatever else it names."""
+    if isinstance(order, orders.Repoint):
+        payment_ids = order.payment_ids
+    elif isinstance(order, orders.CancelPayout | orders.DeclarePaid | orders.DeclareUnpaid):
+        payment_ids = (order.payment_id,)
+    else:
+        return frozenset({subject})
+    found = conn.execute(
+        "SELECT coalesce('settlement ' || settlement_id, 'payment ' || id) AS name FROM dca_payments "
+        "WHERE id IN (SELECT value FROM json_each(?))",
+        (json.dumps(payment_ids),),
+    )
+    return frozenset(str(row["name"]) for row in found)
+
+
+def _finish(conn: sqlite3.Connection, intent_id: int, ended: Ended, now: int) -> None:
     changed = conn.execute(
         "UPDATE intents SET status = ?, result = ?, done_at = ? WHERE id = ? AND status = 'open'",
-        (status, result, now, intent_id),
+        (ended.status, ended.result, now, intent_id),
     ).rowcount
-    assert changed == 1, f"request {intent_id} was finished twice"
-
-
-def _intent(row: sqlite3.Row) -> Intent:
-    return Intent(**{**dict(row), "params": json.loads(row["params"])})
+    assert changed == 1, f"order {intent_id} has ended in another transaction than its own"

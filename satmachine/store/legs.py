@@ -8,9 +8,22 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
-from satmachine.models import Leg, LegInvoice, LegStatus, LegType, PlannedLeg, Retained, RetainedReason, Settlement
-from satmachine.store import rows, settlements
+from satmachine import identity
+from satmachine.identity import PayeeKind
+from satmachine.models import (
+    Cause,
+    HoldReason,
+    Leg,
+    LegInvoice,
+    LegStatus,
+    LegType,
+    PlannedLeg,
+    Proof,
+    Settlement,
+)
+from satmachine.store import payees, rows
 
 #: Statuses in which a leg is still the daemon's work.
 OPEN = ("pending", "invoiced", "sending", "failed")
@@ -40,7 +53,8 @@ def insert_planned(
     conn.executemany(
         "INSERT INTO dca_payments (settlement_id, machine_id, revision, position, leg_type, leg, leg_key, label, "
         "client_id, pct, amount_sats, fiat_amount_minor, exchange_rate, currency, payee, effective_at, status, "
-        "explain, planned_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "explain, planned_at, payee_kind, payee_ref, payee_scope) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
                 settlement.id,
@@ -62,6 +76,9 @@ def insert_planned(
                 LegStatus.PENDING if leg.amount_sats else LegStatus.SKIPPED,
                 leg.explain,
                 now,
+                leg.identity.kind,
+                payees.completed(conn, leg.scope, leg.identity).reference,
+                leg.scope,
             )
             for position, leg in enumerate(legs)
         ],
@@ -71,17 +88,34 @@ def insert_planned(
 def leg_key(settlement: Settlement, revision: int, leg: str) -> str:
     """What LNbits knows a leg by: the same in this database's life or another's (LNBITS.md "The protocol")."""
     assert settlement.settlement_key is not None, "only proven settlements have legs"
-    return f"sm1:{settlement.settlement_key}:r{revision}:{leg}"
+    return identity.sale_leg_key(settlement.settlement_key, revision, leg)
 
 
-def due(conn: sqlite3.Connection, now: int, machines: Collection[str], *, per_payee: int, limit: int) -> list[Leg]:
+@dataclass(frozen=True, slots=True)
+class DueLeg:
+    """An open leg that is due. `marked`: its invoice may be paid; else it has none yet, or no mark names it."""
+
+    id: int
+    machine_id: str
+    settlement_id: int | None
+    leg_type: LegType
+    leg_key: str
+    payee: str
+    payee_kind: PayeeKind
+    payee_ref: str | None
+    marked: bool
+
+
+def due(conn: sqlite3.Connection, now: int, machines: Collection[str], *, per_payee: int, limit: int) -> list[DueLeg]:
     """Open legs of these machines that are due by now and may be paid; sales in order, legs in order.
 
     At most `per_payee` of each machine and payee, so that a long queue for one never hides what others wait for.
     """
     # The plus and the CROSS JOINs: along the due legs, which are few, never along a machine's history.
     found = conn.execute(
-        "SELECT * FROM (SELECT p.*, row_number() OVER (PARTITION BY p.machine_id, p.payee "
+        "SELECT *, EXISTS (SELECT 1 FROM dca_invoices i WHERE i.payment_id = q.id AND i.generation = q.generation "
+        "AND i.marked_at IS NOT NULL AND i.dead_at IS NULL) AS marked "
+        "FROM (SELECT p.*, row_number() OVER (PARTITION BY p.machine_id, p.payee "
         "ORDER BY p.next_attempt_at, p.settlement_id, p.position) AS place "
         "FROM dca_payments p CROSS JOIN dca_machines m ON m.id = p.machine_id "
         "CROSS JOIN dca_wallets w ON w.machine_id = p.machine_id "
@@ -90,10 +124,10 @@ def due(conn: sqlite3.Connection, now: int, machines: Collection[str], *, per_pa
         "AND +p.machine_id IN (SELECT value FROM json_each(?)) "
         "AND coalesce(s.status, 'pending') NOT IN ('held') AND m.active = 1 AND m.in_config = 1 "
         "AND w.safe_mode IS NULL AND NOT EXISTS (SELECT 1 FROM payout_pauses x WHERE x.scope IN ('*', p.machine_id))) "
-        "WHERE place <= ? ORDER BY place, next_attempt_at, settlement_id, position LIMIT ?",
+        "q WHERE place <= ? ORDER BY place, next_attempt_at, settlement_id, position LIMIT ?",
         (now, json.dumps(sorted(machines)), per_payee, limit),
     )
-    return [rows.load(Leg, row) for row in found]
+    return [rows.load(DueLeg, row) for row in found]
 
 
 def machines_with_open_legs(conn: sqlite3.Connection) -> frozenset[str]:
@@ -102,6 +136,26 @@ def machines_with_open_legs(conn: sqlite3.Connection) -> frozenset[str]:
         "SELECT DISTINCT machine_id FROM dca_payments WHERE status IN ('pending', 'invoiced', 'sending', 'failed')"
     )
     return frozenset(row["machine_id"] for row in found)
+
+
+def open_of_payee(
+    conn: sqlite3.Connection,
+    *,
+    leg: str | None = None,
+    machine_id: str | None = None,
+    client_id: int | None = None,
+    operator: str | None = None,
+) -> list[int]:
+    """Payments that are not final, oldest first: of a leg's name (`super`, `split:owner`), or an LP's shares and
+    payouts."""
+    found = conn.execute(
+        "SELECT p.id FROM dca_payments p JOIN dca_machines m ON m.id = p.machine_id "
+        "WHERE p.status NOT IN ('completed', 'skipped', 'voided') AND (?1 IS NULL OR p.leg = ?1) "
+        "AND (?2 IS NULL OR p.machine_id = ?2) AND (?3 IS NULL OR (p.client_id = ?3 AND p.leg_type <> 'autoforward')) "
+        "AND (?4 IS NULL OR m.operator_id = ?4) ORDER BY p.id",
+        (leg, machine_id, client_id, operator),
+    )
+    return [int(row["id"]) for row in found]
 
 
 def used_sats(conn: sqlite3.Connection, settlement_id: int) -> int:
@@ -115,54 +169,62 @@ def used_sats(conn: sqlite3.Connection, settlement_id: int) -> int:
     return int(row["total"])
 
 
-def begin_invoice(conn: sqlite3.Connection, leg: Leg, *, amount_sats: int, internal: bool, now: int) -> int | None:
-    """Commit that a new generation's invoice will be asked for; None where the leg's state has changed."""
-    generation = leg.generation + 1
-    changed = conn.execute(
-        "UPDATE dca_payments SET generation = ?, status = 'pending' WHERE id = ? AND generation = ? "
-        "AND status IN ('pending', 'failed', 'invoiced', 'sending')",
-        (generation, leg.id, leg.generation),
-    ).rowcount
-    if changed != 1:
-        return None
-    conn.execute(
-        "INSERT INTO dca_invoices (payment_id, generation, amount_sats, asked_at, internal) VALUES (?, ?, ?, ?, ?)",
-        (leg.id, generation, amount_sats, now, int(internal)),
-    )
-    return generation
-
-
-def store_invoice(
+def add_invoice(
     conn: sqlite3.Connection,
-    leg_id: int,
-    generation: int,
+    leg: Leg,
     *,
     bolt11: str,
     payment_hash: str,
     amount_sats: int,
     expires_at: int | None,
-    adopted: bool = False,
-) -> None:
-    """Keep an invoice before it is paid (LNBITS.md, state "invoiced")."""
+    wallet_id: str | None,
+    now: int,
+) -> bool:
+    """Keep an invoice as the leg's next generation; False where the leg's state has changed. It may not be paid before
+    a mark names it. `wallet_id`: the wallet of this LNbits that it pays into, None for one that is not known."""
     changed = conn.execute(
-        "UPDATE dca_invoices SET bolt11 = ?, payment_hash = ?, amount_sats = ?, expires_at = ?, adopted = ? "
-        "WHERE payment_id = ? AND generation = ? AND payment_hash IS NULL",
-        (bolt11, payment_hash, amount_sats, expires_at, int(adopted), leg_id, generation),
+        "UPDATE dca_payments SET generation = ?1 + 1, status = 'invoiced', payment_hash = ?2 WHERE id = ?3 "
+        "AND generation = ?1 AND status IN ('pending', 'failed', 'invoiced', 'sending')",
+        (leg.generation, payment_hash, leg.id),
     ).rowcount
-    assert changed == 1, f"leg {leg_id} has an invoice of generation {generation} already"
-    changed = conn.execute(
-        "UPDATE dca_payments SET status = 'invoiced', payment_hash = ? WHERE id = ? AND generation = ? "
-        "AND status IN ('pending', 'failed')",
-        (payment_hash, leg_id, generation),
-    ).rowcount
-    assert changed == 1, f"leg {leg_id} changed while its invoice was made"
+    if changed == 1:
+        conn.execute(
+            "INSERT INTO dca_invoices (payment_id, generation, amount_sats, asked_at, bolt11, payment_hash, "
+            "expires_at, internal, wallet_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                leg.id,
+                leg.generation + 1,
+                amount_sats,
+                now,
+                bolt11,
+                payment_hash,
+                expires_at,
+                int(leg.payee_kind is PayeeKind.WALLET),
+                wallet_id,
+            ),
+        )
+    return changed == 1
+
+
+def learn_payee(conn: sqlite3.Connection, leg: Leg, reference: str, now: int) -> bool:
+    """The payee's wallet has shown its id: it is this leg's from now on. False where the name was another wallet's."""
+    if leg.payee_scope is not None:
+        last = payees.known(conn, leg.payee_scope)
+        if last is not None and last.differs(identity.PayeeIdentity(leg.payee_kind, reference)):
+            return False
+        payees.learn(conn, leg.payee_scope, identity.PayeeIdentity(leg.payee_kind, reference), now)
+    conn.execute("UPDATE dca_payments SET payee_ref = ? WHERE id = ? AND payee_ref IS NULL", (reference, leg.id))
+    return True
 
 
 def mark_sending(conn: sqlite3.Connection, leg: Leg, *, now: int) -> bool:
-    """Commit the intent to pay; False where a person (hold, pause), a correction or safe mode came first."""
+    """Commit the intent to pay; False where no mark names the invoice, or where a person (hold, pause), a correction or
+    safe mode came first."""
     changed = conn.execute(
         "UPDATE dca_payments SET status = 'sending' WHERE id = ? AND generation = ? "
-        "AND status IN ('invoiced', 'sending', 'failed') AND (leg_type = 'autoforward' OR coalesce((SELECT status "
+        "AND status IN ('invoiced', 'sending', 'failed') AND EXISTS (SELECT 1 FROM dca_invoices i "
+        "WHERE i.payment_id = dca_payments.id AND i.generation = dca_payments.generation "
+        "AND i.marked_at IS NOT NULL AND i.dead_at IS NULL) AND (leg_type = 'autoforward' OR coalesce((SELECT status "
         "FROM dca_settlements s WHERE s.id = settlement_id), 'pending') "
         "IN ('pending', 'errored', 'processed', 'partial')) "
         "AND NOT EXISTS (SELECT 1 FROM payout_pauses x WHERE x.scope IN ('*', dca_payments.machine_id)) "
@@ -178,36 +240,42 @@ def mark_sending(conn: sqlite3.Connection, leg: Leg, *, now: int) -> bool:
 
 
 def complete(
-    conn: sqlite3.Connection, leg: Leg, *, sent_sats: int, fee_sats: int, preimage: str | None, now: int
+    conn: sqlite3.Connection,
+    leg: Leg,
+    *,
+    sent_sats: int,
+    fee_sats: int,
+    preimage: str | None,
+    proof: Proof,
+    now: int,
 ) -> bool:
-    """Both sides were seen. What an external payee's reserve left over is retained (SPEC section 5).
-
-    An autoforward is paid from the LP's own wallet, where its reserve stays: it is no part of the sale's sats.
-    """
-    changed = conn.execute(
-        "UPDATE dca_payments SET status = 'completed', sent_sats = ?, fee_sats = ?, preimage = ?, completed_at = ?, "
-        "next_attempt_at = NULL, hold_reason = NULL, error = NULL WHERE id = ? "
-        "AND status NOT IN ('completed', 'voided', 'skipped')",
-        (sent_sats, fee_sats, preimage, now, leg.id),
-    ).rowcount
-    unused_sats = leg.amount_sats - sent_sats - fee_sats
-    forwards = leg.leg_type is LegType.AUTOFORWARD
-    if changed == 1 and leg.settlement_id is not None and unused_sats > 0 and not forwards:
-        reserve = Retained(RetainedReason.UNUSED_FEE_RESERVE, unused_sats, leg.leg)
-        settlements.retain(conn, leg.settlement_id, leg.revision, [reserve], now)
-    if changed == 1 and leg.settlement_id is not None:
-        # With it: a crash must not leave a sale open of which every leg is final.
-        settlements.refresh_status(conn, leg.settlement_id, now)
-    return changed == 1
-
-
-def postpone(conn: sqlite3.Connection, leg: Leg, *, status: LegStatus, until: int | None, error: str | None) -> bool:
-    """Record how the leg stands and when to go on; `until` None waits for a person."""
+    """Write down that a leg is paid; what follows from it is `settlements.completion`'s to do, in this transaction."""
     return (
         conn.execute(
-            "UPDATE dca_payments SET status = ?, attempts = attempts + 1, next_attempt_at = ?, error = ? "
+            "UPDATE dca_payments SET status = 'completed', sent_sats = ?, fee_sats = ?, preimage = ?, "
+            "completed_at = ?, proof = ?, next_attempt_at = NULL, hold_reason = NULL, error = NULL, cause = NULL "
+            "WHERE id = ? AND status NOT IN ('completed', 'voided', 'skipped')",
+            (sent_sats, fee_sats, preimage, now, proof, leg.id),
+        ).rowcount
+        == 1
+    )
+
+
+def postpone(
+    conn: sqlite3.Connection,
+    leg: Leg,
+    *,
+    status: LegStatus,
+    until: int | None,
+    error: str | None,
+    cause: Cause | None = None,
+) -> bool:
+    """Record how the leg stands, why, and when to go on; `until` None waits for a person."""
+    return (
+        conn.execute(
+            "UPDATE dca_payments SET status = ?, attempts = attempts + 1, next_attempt_at = ?, error = ?, cause = ? "
             "WHERE id = ? AND status IN ('pending', 'invoiced', 'sending', 'failed')",
-            (status, until, error, leg.id),
+            (status, until, error, cause, leg.id),
         ).rowcount
         == 1
     )
@@ -225,6 +293,22 @@ def hold(conn: sqlite3.Connection, leg: Leg, *, reason: str, error: str, evidenc
     )
 
 
+def hold_paid_otherwise(conn: sqlite3.Connection, machine_id: str, leg_key: str, paid: str, amount_sats: int) -> bool:
+    """The wallet shows that an invoice of this leg was paid that had been given up: it must not be paid once more."""
+    row = conn.execute(
+        "SELECT p.id FROM dca_payments p JOIN dca_invoices i ON i.payment_id = p.id AND i.payment_hash = ?1 "
+        "WHERE p.machine_id = ?2 AND p.leg_key = ?3 AND p.status IN ('pending', 'invoiced', 'sending', 'failed') "
+        "AND (i.generation < p.generation OR i.dead_at IS NOT NULL)",
+        (paid, machine_id, leg_key),
+    ).fetchone()
+    if row is None:
+        return False
+    leg, _ = get(conn, int(row["id"]))
+    error = f"the wallet shows that an invoice of this leg was paid that had been given up: {paid}"
+    evidence = {"another_payment": paid, "amount_sats": amount_sats}
+    return hold(conn, leg, reason=HoldReason.CONTRADICTION, error=error, evidence=evidence)
+
+
 def mark_invoice_dead(conn: sqlite3.Connection, leg: Leg, *, now: int) -> None:
     """It is proven that this generation's invoice can no longer be paid."""
     conn.execute(
@@ -240,6 +324,12 @@ def knows_payment(conn: sqlite3.Connection, payment_hash: str) -> bool:
         "WHERE i.payment_hash = ? AND p.status <> 'voided'",
         (payment_hash,),
     ).fetchone()
+    return found is not None
+
+
+def invoice_is_known(conn: sqlite3.Connection, payment_hash: str) -> bool:
+    """Whether any leg ever had this invoice: it is nobody else's."""
+    found = conn.execute("SELECT 1 FROM dca_invoices WHERE payment_hash = ?", (payment_hash,)).fetchone()
     return found is not None
 
 
@@ -279,17 +369,22 @@ def try_now(conn: sqlite3.Connection, leg: Leg) -> bool:
     )
 
 
-def void_unsent(conn: sqlite3.Connection, leg: Leg) -> bool:
-    """Void a leg of which no invoice was ever sent; the payer that has it in hand finds it changed."""
-    return (
-        conn.execute(
-            "UPDATE dca_payments SET status = 'voided', next_attempt_at = NULL WHERE id = ? "
-            "AND status IN ('pending', 'invoiced', 'failed') AND NOT EXISTS (SELECT 1 FROM dca_invoices i "
-            "WHERE i.payment_id = dca_payments.id AND i.sent_at IS NOT NULL)",
-            (leg.id,),
-        ).rowcount
-        == 1
-    )
+def repoint(
+    conn: sqlite3.Connection, leg: Leg, payee: identity.PayeeIdentity, described: str, scope: str, now: int
+) -> bool:
+    """Send a leg that was just proven unpaid to another payee; False where its state has changed.
+
+    The generation moves on as well: an invoice of the former payee that is just being made finds the leg changed.
+    """
+    changed = conn.execute(
+        "UPDATE dca_payments SET payee = ?, payee_kind = ?, payee_ref = ?, payee_scope = ?, status = 'pending', "
+        "generation = generation + 1, payment_hash = NULL, cause = NULL, hold_reason = NULL, error = NULL, "
+        "next_attempt_at = 0, attempts = 0 WHERE id = ? AND status = ? AND generation = ?",
+        (described, payee.kind, payee.reference, scope, leg.id, leg.status, leg.generation),
+    ).rowcount
+    if changed == 1:
+        conn.execute("UPDATE dca_invoices SET dead_at = coalesce(dead_at, ?) WHERE payment_id = ?", (now, leg.id))
+    return changed == 1
 
 
 def look_again(conn: sqlite3.Connection, leg: Leg) -> bool:
@@ -306,27 +401,30 @@ def look_again(conn: sqlite3.Connection, leg: Leg) -> bool:
     )
 
 
-def renew(conn: sqlite3.Connection, leg: Leg, *, now: int) -> None:
-    """A held leg's invoice is given up; the payer looks for a payment of the leg before it makes a new one."""
-    mark_invoice_dead(conn, leg, now=now)
+def renew(conn: sqlite3.Connection, leg: Leg, *, now: int) -> bool:
+    """A person gives up an invoice; the payer looks for a payment of the leg before it makes a new one. False where
+    the leg's state has changed."""
     changed = conn.execute(
-        "UPDATE dca_payments SET status = 'failed', hold_reason = NULL, error = NULL, next_attempt_at = 0, "
-        "attempts = 0 WHERE id = ? AND status = 'held'",
-        (leg.id,),
+        "UPDATE dca_payments SET status = 'failed', hold_reason = NULL, error = NULL, cause = NULL, "
+        "next_attempt_at = 0, attempts = 0 WHERE id = ? AND status = ? AND generation = ?",
+        (leg.id, leg.status, leg.generation),
     ).rowcount
-    assert changed == 1, f"leg {leg.id} was held a moment ago, in this transaction"
+    if changed == 1:
+        mark_invoice_dead(conn, leg, now=now)
+    return changed == 1
 
 
 def declare_completed(
-    conn: sqlite3.Connection, leg: Leg, *, payment_hash: str, sent_sats: int, note: str, now: int
-) -> None:
-    """A person vouches for a held leg; `error` keeps who did. The evidence stays; what was not sent is retained."""
-    changed = conn.execute(
-        "UPDATE dca_payments SET status = 'completed', payment_hash = ?, sent_sats = ?, fee_sats = 0, "
-        "completed_at = ?, hold_reason = NULL, next_attempt_at = NULL, error = ? WHERE id = ? AND status = 'held'",
-        (payment_hash, sent_sats, now, note, leg.id),
-    ).rowcount
-    assert changed == 1, f"leg {leg.id} was held a moment ago, in this transaction"
-    if leg.settlement_id is not None and sent_sats < leg.amount_sats:
-        rest = Retained(RetainedReason.UNUSED_FEE_RESERVE, leg.amount_sats - sent_sats, leg.leg)
-        settlements.retain(conn, leg.settlement_id, leg.revision, [rest], now)
+    conn: sqlite3.Connection, leg: Leg, *, payment_hash: str, sent_sats: int, vouched_by: str, now: int
+) -> bool:
+    """A person vouches for a leg, whose evidence stays; False where its state has changed. What was not sent is the
+    caller's to retain."""
+    return (
+        conn.execute(
+            "UPDATE dca_payments SET status = 'completed', payment_hash = ?, sent_sats = ?, fee_sats = 0, "
+            "completed_at = ?, proof = 'person', vouched_by = ?, hold_reason = NULL, next_attempt_at = NULL, "
+            "error = NULL, cause = NULL WHERE id = ? AND status = ? AND generation = ?",
+            (payment_hash, sent_sats, now, vouched_by, leg.id, leg.status, leg.generation),
+        ).rowcount
+        == 1
+    )

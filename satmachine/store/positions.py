@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from satmachine.models import Position
-from satmachine.store.clients import describe_payee
+from satmachine.store.clients import describe_payee, identity_of
 
 _DAY_S = 86_400
 
@@ -26,7 +26,8 @@ def of_sale(conn: sqlite3.Connection, machine_id: str, *, occurred_at: int) -> l
             weight, cap = min(weight, left_today), min(cap, left_today)
         if weight > 0:
             payee = describe_payee(row["payee_kind"], row["payee"])
-            positions.append(Position(row["id"], row["label"], row["mode"], payee, weight, max(cap, 0)))
+            identity = identity_of(row["payee_kind"], row["payee"])
+            positions.append(Position(row["id"], row["label"], row["mode"], payee, identity, weight, max(cap, 0)))
     return positions
 
 
@@ -38,7 +39,7 @@ SELECT c.id, c.label, c.mode, c.payee_kind, c.payee, c.daily_limit_minor,
        c.confirmed_minor AS confirmed_now, c.used_minor AS used_now,
        c.confirmed_minor - (
            SELECT coalesce(sum(d.amount_minor), 0) FROM dca_deposits d
-           WHERE d.client_id = c.id AND d.status = 'confirmed' AND d.decided_at > ?2
+           WHERE d.client_id = c.id AND d.status = 'confirmed' AND d.effective_at > ?2
        ) AS confirmed_then,
        c.used_minor - (
            SELECT coalesce(sum(p.fiat_amount_minor), 0) FROM dca_payments p

@@ -1,13 +1,23 @@
-"""Signed events of known machines that could not be used: kept with their reason (SPEC section 6.6)."""
+"""Signed events of known machines that could not be used: kept with their reason (SPEC section 6.6).
+
+A stolen key can sign as many as it likes, so what is kept is bounded: so many of a machine for each reason, each with
+so much of its text, for so long. What is beyond is counted in `quarantine_overflow`.
+"""
 
 from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
 
-from satmachine.errors import NotFound
+from satmachine.errors import NotFound, Refused
 from satmachine.models import Rejection
 from satmachine.store import rows
+
+#: Open messages of one machine for one reason. With what a machine sells in a month, no true one is ever beyond it.
+MAX_OPEN = 200
+#: A message that can be taken up again is kept whole; of a longer one, a beginning to look at.
+MAX_RAW_CHARS = 32_768
+_CUT_CHARS = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +29,7 @@ class Quarantined:
     raw: str
     relay_url: str
     received_at: int
+    whole: bool
 
 
 def add(
@@ -34,10 +45,14 @@ def add(
     raw: str,
     settlement_id: int | None = None,
 ) -> None:
-    """Keep one event; a second time it is already there."""
+    """Keep one event, or count it where there are too many; a second time it is already there."""
+    if _is_full(conn, machine_id, rejection.reason):
+        _count_overflow(conn, machine_id, rejection.reason, received_at)
+        return
+    whole = len(raw) <= MAX_RAW_CHARS
     conn.execute(
         "INSERT INTO quarantine (event_id, machine_id, kind, reason, detail, created_at, received_at, relay_url, "
-        "raw, settlement_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (event_id) DO NOTHING",
+        "raw, settlement_id, whole) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (event_id) DO NOTHING",
         (
             event_id,
             machine_id,
@@ -47,10 +62,28 @@ def add(
             created_at,
             received_at,
             relay_url,
-            raw,
+            raw if whole else raw[:_CUT_CHARS],
             settlement_id,
+            int(whole),
         ),
     )
+
+
+def expire_step(conn: sqlite3.Connection, before: int, limit: int) -> int:
+    """Forget up to `limit` messages received before a time (Unix seconds), whatever became of them; how many."""
+    found = "SELECT id FROM quarantine WHERE received_at < ? ORDER BY received_at LIMIT ?"
+    gone = conn.execute(f"DELETE FROM quarantine WHERE id IN ({found})", (before, limit)).rowcount  # noqa: S608
+    return gone + conn.execute("DELETE FROM quarantine_overflow WHERE last_at < ?", (before,)).rowcount
+
+
+def overflow(conn: sqlite3.Connection, scope: str | None, machine_id: str | None = None) -> int:
+    """How many more messages there were than are kept, of one operator's machines and of one machine (None: all)."""
+    row = conn.execute(
+        "SELECT coalesce(sum(o.events), 0) FROM quarantine_overflow o JOIN dca_machines m ON m.id = o.machine_id "
+        "WHERE (?1 IS NULL OR m.operator_id = ?1) AND (?2 IS NULL OR m.id = ?2)",
+        (scope, machine_id),
+    ).fetchone()
+    return int(row[0])
 
 
 def is_open(conn: sqlite3.Connection, event_id: str) -> bool:
@@ -68,10 +101,15 @@ def mark_landed(conn: sqlite3.Connection, event_id: str, settlement_id: int, now
 
 
 def get(conn: sqlite3.Connection, quarantine_id: int) -> Quarantined:
-    """One kept event. Raises NotFound."""
+    """One kept event, to be taken up again. Raises NotFound, Refused where only a beginning of it was kept."""
     row = conn.execute("SELECT * FROM quarantine WHERE id = ?", (quarantine_id,)).fetchone()
     if row is None:
         raise NotFound(f"quarantine {quarantine_id}: not found")
+    if not row["whole"]:
+        raise Refused(
+            f"quarantine {quarantine_id}: it was too long to be kept whole, and cannot be taken up again. If its sale "
+            "is true, the wallet has the payment: `satmachine settlements land`"
+        )
     return rows.load(Quarantined, row)
 
 
@@ -80,4 +118,21 @@ def note_retry(conn: sqlite3.Connection, quarantine_id: int, rejection: Rejectio
     conn.execute(
         "UPDATE quarantine SET reason = ?, detail = ?, retried_at = ? WHERE id = ? AND status = 'open'",
         (rejection.reason, rejection.detail, now, quarantine_id),
+    )
+
+
+def _is_full(conn: sqlite3.Connection, machine_id: str, reason: str) -> bool:
+    row = conn.execute(
+        "SELECT count(*) FROM (SELECT 1 FROM quarantine INDEXED BY quarantine_reason "
+        "WHERE machine_id = ? AND reason = ? AND status = 'open' LIMIT ?)",
+        (machine_id, reason, MAX_OPEN),
+    ).fetchone()
+    return int(row[0]) >= MAX_OPEN
+
+
+def _count_overflow(conn: sqlite3.Connection, machine_id: str, reason: str, now: int) -> None:
+    conn.execute(
+        "INSERT INTO quarantine_overflow VALUES (?1, ?2, 1, ?3, ?3) "
+        "ON CONFLICT (machine_id, reason) DO UPDATE SET events = events + 1, last_at = max(last_at, ?3)",
+        (machine_id, reason, now),
     )

@@ -208,7 +208,10 @@ WITH open AS (
 )
 SELECT m.id, m.operator_id, m.name, m.npub, m.pubkey, m.currency, m.fallback_commission_pct, m.payouts_since,
        m.active, m.in_config, m.loaded_at, w.balance_sats, w.reachable, w.error AS wallet_error, w.checked_at,
-       w.lnbits_version, w.last_sweep_at, w.safe_mode, m.last_settlement_id, s.occurred_at AS last_sale_at,
+       w.lnbits_version, w.last_sweep_at, w.safe_mode, w.reconcile_since,
+       (SELECT count(*) FROM dca_foreign_payments f WHERE f.machine_id = m.id AND f.settled_by IS NULL)
+       + (SELECT count(*) FROM dca_foreign_marks k WHERE k.machine_id = m.id AND k.decided_at IS NULL) AS undecided,
+       m.last_settlement_id, s.occurred_at AS last_sale_at,
        nullif(max(coalesce(t.received_at, 0), coalesce((
            SELECT max(e.received_at) FROM dca_settlement_events e WHERE e.settlement_id = (
                SELECT x.id FROM (SELECT id, bitspire_event_id FROM dca_settlements WHERE machine_id = m.id
@@ -306,13 +309,27 @@ def open_settlements(conn: sqlite3.Connection, scope: str | None, status: str, l
     )
 
 
+def worst_leg(conn: sqlite3.Connection, settlement_id: int) -> Record | None:
+    """The payment that makes a sale errored: a held one before a failed one."""
+    return _one(
+        conn,
+        "SELECT id AS payment_id, status, hold_reason, cause FROM dca_payments WHERE settlement_id = ? "
+        "AND leg_type <> 'autoforward' AND status IN ('held', 'failed') "
+        "ORDER BY status = 'failed', position LIMIT 1",
+        settlement_id,
+    )
+
+
 def lone_legs(conn: sqlite3.Connection, scope: str | None, limit: int) -> list[Record]:
-    """Failed and held legs that no errored sale tells of: balances paid out, and sats forwarded."""
+    """Failed and held legs that no errored sale tells of: balances paid out, sats forwarded, and payments that were
+    sent to a payee who cannot be asked any more."""
     return _all(
         conn,
-        "SELECT id AS payment_id, settlement_id, machine_id, leg_type, leg, status, hold_reason, error, amount_sats, "
-        f"planned_at FROM dca_payments WHERE {_OPEN_LEG} AND status IN ('failed', 'held') "
-        "AND (settlement_id IS NULL OR leg_type = 'autoforward') AND (?1 IS NULL OR machine_id IN "
+        "SELECT id AS payment_id, settlement_id, machine_id, leg_type, leg, status, hold_reason, cause, error, "
+        f"amount_sats, planned_at FROM dca_payments WHERE {_OPEN_LEG} AND ((status IN ('failed', 'held') "
+        "AND (settlement_id IS NULL OR leg_type = 'autoforward')) OR (status = 'sending' "
+        "AND cause IN ('payee_changed', 'payee_unreachable', 'no_payee', 'key_unreadable'))) "
+        "AND (?1 IS NULL OR machine_id IN "
         "(SELECT id FROM dca_machines WHERE operator_id = ?1)) ORDER BY +planned_at, id LIMIT ?2",
         scope,
         limit,

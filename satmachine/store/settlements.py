@@ -156,6 +156,11 @@ def revise(conn: sqlite3.Connection, settlement: Settlement, claim: Claim) -> No
     assert changed == 1, f"settlement {settlement.id} changed while it was revised"
 
 
+def person_acted(conn: sqlite3.Connection, settlement_id: int, now: int) -> None:
+    """A person has decided about this sale: no later event revises it (SPEC section 6.9)."""
+    conn.execute("UPDATE dca_settlements SET person_acted_at = ? WHERE id = ?", (now, settlement_id))
+
+
 def nothing_sent(conn: sqlite3.Connection, settlement_id: int) -> bool:
     """Whether no leg of this sale has ever had an invoice: only then may its figures change."""
     row = conn.execute(
@@ -191,6 +196,15 @@ def retain(conn: sqlite3.Connection, settlement_id: int, revision: int, entries:
         "INSERT INTO dca_retained (settlement_id, revision, reason, leg, amount_sats, created_at) "
         "VALUES (?, ?, ?, ?, ?, ?)",
         [(settlement_id, revision, row.reason, row.leg, row.amount_sats, now) for row in entries],
+    )
+
+
+def retain_of_payout(conn: sqlite3.Connection, payment_id: int, entry: Retained, now: int) -> None:
+    """Record sats of a balance payout, which has no sale, that stay in the machine's wallet."""
+    conn.execute(
+        "INSERT INTO dca_retained (revision, reason, leg, amount_sats, created_at, payment_id) "
+        "VALUES (1, ?, ?, ?, ?, ?)",
+        (entry.reason, entry.leg, entry.amount_sats, now, payment_id),
     )
 
 
@@ -329,6 +343,27 @@ def waived_like(conn: sqlite3.Connection, machine_id: str, gross_sats: int, sett
     return None if row is None else int(row["id"])
 
 
+def proven_like(conn: sqlite3.Connection, settlement: Settlement) -> int | None:
+    """A sale of this amount and day that only the wallet told of, where this one names no payment: it may be the same.
+
+    None once a person has decided about this one.
+    """
+    if settlement.payment_hash is not None or settlement.person_acted_at is not None:
+        return None
+    row = conn.execute(
+        "SELECT id FROM dca_settlements WHERE machine_id = ? AND id <> ? AND bitspire_event_id IS NULL "
+        "AND payment_hash IS NOT NULL AND gross_sats = ? AND occurred_at BETWEEN ? AND ?",
+        (
+            settlement.machine_id,
+            settlement.id,
+            settlement.gross_sats,
+            settlement.occurred_at - 86_400,
+            settlement.occurred_at + 86_400,
+        ),
+    ).fetchone()
+    return None if row is None else int(row["id"])
+
+
 def recent_rates(
     conn: sqlite3.Connection, machine_id: str, *, before: int, exclude_id: int, limit: int = 21
 ) -> list[str]:
@@ -413,12 +448,15 @@ def _judged(worst: sqlite3.Row | None, *, refunded: bool) -> tuple[SettlementSta
 def due_to_prove(conn: sqlite3.Connection, now: int, *, per_machine: int, limit: int) -> list[Settlement]:
     """Settlements that wait for their proof or their plan, due by now; some of each machine.
 
-    In the order of the sales, so that books that were lost are made anew in the order in which they were made.
+    In the order of the sales, so that books that were lost are made anew in the order in which they were made. Of a
+    machine that is to be reconciled, sales are proven but not planned: the balances may be old.
     """
     found = conn.execute(
         "SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY machine_id "
         "ORDER BY next_attempt_at, occurred_at, id) AS place "
-        "FROM dca_settlements WHERE status = 'pending' AND planned_at IS NULL AND next_attempt_at <= ?) "
+        "FROM dca_settlements WHERE status = 'pending' AND planned_at IS NULL AND next_attempt_at <= ? "
+        "AND (proof = 'waiting' OR NOT EXISTS (SELECT 1 FROM dca_wallets w "
+        "WHERE w.machine_id = dca_settlements.machine_id AND w.safe_mode IS NOT NULL))) "
         "WHERE place <= ? ORDER BY place, next_attempt_at, occurred_at, id LIMIT ?",
         (now, per_machine, limit),
     )

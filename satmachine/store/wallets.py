@@ -7,7 +7,8 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from satmachine.models import INTERNAL_PAYEE, HoldReason, Leg
+from satmachine import identity
+from satmachine.models import Cause, HoldReason
 from satmachine.store import legs, rows
 
 
@@ -27,6 +28,7 @@ class Outgoing:
     extra: Mapping[str, object]
     made_at: int
     accepted: bool = False
+    fee_sats: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ def reached(
     conn.execute(
         "UPDATE dca_payments SET next_attempt_at = ?1 WHERE +machine_id = ?2 AND status = 'failed' "
         "AND status IN ('pending', 'invoiced', 'sending', 'failed') AND next_attempt_at > ?1 "
-        "AND error LIKE '%insufficient%' AND (SELECT balance_sats FROM dca_wallets w WHERE w.machine_id = ?2) < ?3",
+        "AND cause = 'no_funds' AND (SELECT balance_sats FROM dca_wallets w WHERE w.machine_id = ?2) < ?3",
         (now, machine_id, balance_sats),
     )
     conn.execute(
@@ -153,56 +155,30 @@ def resume(conn: sqlite3.Connection, scope: str) -> bool:
     return conn.execute("DELETE FROM payout_pauses WHERE scope = ?", (scope,)).rowcount == 1
 
 
-def note_outgoing(
-    conn: sqlite3.Connection, machine_id: str, found: Iterable[Outgoing], now: int, *, alone_since: int | None = None
-) -> int:
-    """Place tagged payments that this database did not make: adopt them where a leg wants them, else keep them as
-    foreign. Returns how many were adopted (LNBITS.md: a database restored or lost pays nothing twice).
-
-    What was made after `alone_since`, and not by this daemon, another one made that is alive: nothing is adopted then.
-    """
-    adopted = 0
+def note_outgoing(conn: sqlite3.Connection, machine_id: str, found: Iterable[Outgoing], now: int) -> int:
+    """Keep payments that bear a key of ours and that no leg of these books made, until a person has decided about them
+    (SPEC section 6.8). Nothing is adopted here. Returns how many there are that nobody has decided about."""
+    strange = 0
     for payment in found:
         if legs.knows_payment(conn, payment.payment_hash):  # a voided leg must not have been paid
             continue
-        leg = _leg_by_key(conn, machine_id, payment.leg_key)
-        of_the_past = alone_since is None or payment.made_at <= alone_since
-        if of_the_past and leg is not None and _adopt(conn, leg, payment, now):
-            adopted += 1
-            continue
+        strange += not is_decided(conn, machine_id, payment.payment_hash)
         conn.execute(
-            "INSERT INTO dca_foreign_payments (machine_id, payment_hash, leg_key, amount_sats, status, extra, made_at, "
-            "first_seen_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET status = excluded.status",
+            "INSERT INTO dca_foreign_payments (machine_id, payment_hash, leg_key, amount_sats, fee_sats, status, "
+            "extra, made_at, first_seen_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET status = excluded.status, fee_sats = excluded.fee_sats",
             (
                 machine_id,
                 payment.payment_hash,
                 payment.leg_key,
                 payment.amount_sats,
+                payment.fee_sats,
                 payment.status,
                 json.dumps({**payment.extra, "bolt11": payment.bolt11, "expires_at": payment.expires_at}, default=str),
                 payment.made_at,
                 now,
             ),
         )
-    return adopted
-
-
-def adopt_foreign(
-    conn: sqlite3.Connection, machine_id: str, settlement_key: str, now: int, *, alone_since: int | None = None
-) -> list[str]:
-    """After planning: hand foreign payments of this sale to the legs that want them. Returns what no leg wants.
-
-    Those that a person has accepted (to leave safe mode) are handed over too: else they would be made again.
-    `alone_since` as in `note_outgoing`.
-    """
-    strange = []
-    for payment in foreign_of(conn, machine_id, f"sm1:{settlement_key}:"):
-        leg = _leg_by_key(conn, machine_id, payment.leg_key)
-        of_the_past = alone_since is None or payment.made_at <= alone_since or payment.accepted
-        if of_the_past and leg is not None and _adopt(conn, leg, payment, now):
-            mark_adopted(conn, machine_id, payment.payment_hash)
-        else:
-            strange.append(f"{payment.leg_key} ({payment.amount_sats} sats)")
     return strange
 
 
@@ -215,15 +191,11 @@ def mark_adopted(conn: sqlite3.Connection, machine_id: str, payment_hash: str) -
 
 
 def refresh_safe_mode(conn: sqlite3.Connection, machine_id: str) -> str | None:
-    """Stop a machine's payouts while its wallet shows tagged payments that nothing explains; returns why.
-
-    A payment whose sale is landed but not planned yet may still find its leg: it does not count so far.
-    """
-    unexplained = [
-        payment.leg_key
-        for payment in foreign_of(conn, machine_id, "sm1:")
-        if not payment.accepted and not _waits_for_plan(conn, machine_id, payment.leg_key)
-    ]
+    """Stop a machine's payouts while its wallet shows payments or marks that nothing explains; returns why."""
+    unexplained = [p.leg_key for p in foreign_of(conn, machine_id, identity.PREFIX) if not p.accepted]
+    marks = conn.execute(
+        "SELECT count(*) AS n FROM dca_foreign_marks WHERE machine_id = ? AND decided_at IS NULL", (machine_id,)
+    ).fetchone()["n"]
     forgotten = conn.execute(
         "SELECT leg_key FROM dca_payments WHERE +machine_id = ? AND status = 'held' AND hold_reason = ? "
         "AND status NOT IN ('completed', 'skipped', 'voided') LIMIT 1",
@@ -235,60 +207,45 @@ def refresh_safe_mode(conn: sqlite3.Connection, machine_id: str) -> str | None:
             f"its wallet shows {len(unexplained)} payment(s) of satmachine that these books do not know, the first is "
             f"{unexplained[0]}: the database was restored or lost, or another daemon pays from this wallet"
         )
+    elif marks:
+        why = f"its wallet shows {marks} mark(s) of another daemon, or of another life of these books"
     elif forgotten is not None:
         why = f"neither wallet knows the invoice of {forgotten['leg_key']} any more: LNbits may have been rolled back"
+    why = "; ".join(part for part in (_restored(conn, machine_id), why) if part) or None
+    was_stopped = is_stopped(conn, machine_id)
     conn.execute("UPDATE dca_wallets SET safe_mode = ? WHERE machine_id = ?", (why, machine_id))
+    if was_stopped and why is None:
+        # What waited for this goes on at once.
+        conn.execute(
+            "UPDATE dca_payments SET next_attempt_at = 0 WHERE +machine_id = ? AND cause = ? "
+            "AND status IN ('pending', 'invoiced', 'sending', 'failed')",
+            (machine_id, Cause.MARKS),
+        )
     return why
 
 
-def accept_foreign(conn: sqlite3.Connection, machine_id: str, actor: str) -> int:
-    """The way out of safe mode: a person has reconciled these payments. Returns how many."""
-    return conn.execute(
-        "UPDATE dca_foreign_payments SET settled_by = ? WHERE machine_id = ? AND settled_by IS NULL",
-        (actor, machine_id),
-    ).rowcount
-
-
-def _leg_by_key(conn: sqlite3.Connection, machine_id: str, leg_key: str) -> Leg | None:
+def is_stopped(conn: sqlite3.Connection, machine_id: str) -> bool:
+    """Whether nothing is planned and paid for this machine before a person has reconciled it."""
     row = conn.execute(
-        "SELECT * FROM dca_payments WHERE machine_id = ? AND leg_key = ?", (machine_id, leg_key)
+        "SELECT 1 FROM dca_wallets WHERE machine_id = ? AND safe_mode IS NOT NULL", (machine_id,)
     ).fetchone()
-    return None if row is None else rows.load(Leg, row)
+    return row is not None
 
 
-def _adopt(conn: sqlite3.Connection, leg: Leg, payment: Outgoing, now: int) -> bool:
-    """Give an open leg the payment that was made for it. A leg that has another invoice alive is held instead."""
-    if leg.status not in legs.OPEN:
-        return False
-    _, invoice = legs.get(conn, leg.id)
-    if leg.payee.startswith(INTERNAL_PAYEE) and payment.amount_sats != leg.amount_sats:
-        evidence = {"payment": payment.payment_hash, "amount_sats": payment.amount_sats}
-        error = f"the wallet has paid {payment.amount_sats} sats for this leg of {leg.amount_sats} sats"
-        legs.hold(conn, leg, reason=HoldReason.AMOUNT_MISMATCH, error=error, evidence=evidence)
-        return False
-    alive = invoice is not None and invoice.dead_at is None and invoice.payment_hash is not None
-    if alive:
-        evidence = {"another_payment": payment.payment_hash, "amount_sats": payment.amount_sats}
-        error = f"the wallet shows another payment for this leg: {payment.payment_hash}"
-        legs.hold(conn, leg, reason=HoldReason.CONTRADICTION, error=error, evidence=evidence)
-        return False
-    if invoice is None or invoice.payment_hash is not None:
-        internal = leg.payee.startswith(INTERNAL_PAYEE)
-        generation = legs.begin_invoice(conn, leg, amount_sats=leg.amount_sats, internal=internal, now=now)
-        assert generation is not None, "nobody else writes in this transaction"
-    else:
-        generation = invoice.generation
-    legs.store_invoice(
-        conn,
-        leg.id,
-        generation,
-        bolt11=payment.bolt11,
-        payment_hash=payment.payment_hash,
-        amount_sats=payment.amount_sats,
-        expires_at=payment.expires_at,
-        adopted=True,
-    )
-    return True
+def _restored(conn: sqlite3.Connection, machine_id: str) -> str | None:
+    row = conn.execute(
+        "SELECT reconcile_why FROM dca_wallets WHERE machine_id = ? AND reconcile_since IS NOT NULL", (machine_id,)
+    ).fetchone()
+    return None if row is None else str(row["reconcile_why"])
+
+
+def is_decided(conn: sqlite3.Connection, machine_id: str, payment_hash: str) -> bool:
+    """Whether a person has decided about this payment, which the books lacked."""
+    found = conn.execute(
+        "SELECT 1 FROM dca_foreign_payments WHERE machine_id = ? AND payment_hash = ? AND settled_by IS NOT NULL",
+        (machine_id, payment_hash),
+    ).fetchone()
+    return found is not None
 
 
 def foreign_of(conn: sqlite3.Connection, machine_id: str, prefix: str) -> list[Outgoing]:
@@ -314,13 +271,3 @@ def _outgoing(row: sqlite3.Row) -> Outgoing:
         made_at=row["made_at"],
         accepted=row["settled_by"] is not None,
     )
-
-
-def _waits_for_plan(conn: sqlite3.Connection, machine_id: str, leg_key: str) -> bool:
-    settlement_key = leg_key.split(":")[1]
-    row = conn.execute(
-        "SELECT 1 FROM dca_settlements WHERE machine_id = ?1 AND planned_at IS NULL "
-        "AND hold_reason IS NOT 'unknown_payments' AND (payment_hash = ?2 OR settlement_key = ?2)",
-        (machine_id, settlement_key),
-    ).fetchone()
-    return row is not None

@@ -1,4 +1,7 @@
-"""Forget what is older than `keep_days`, in steps so small that a settlement never waits for one (SPEC section 7)."""
+"""Forget what is older than `keep_days`, in steps so small that a settlement never waits for one (SPEC section 7).
+
+Messages in quarantine too: strangers could not write them, but a stolen key can.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 
 from satmachine.errors import StoreError
-from satmachine.store import telemetry
+from satmachine.store import quarantine, telemetry
 from satmachine.store.database import Store
 
 log = logging.getLogger(__name__)
@@ -24,14 +27,19 @@ MIN_STEP, MAX_STEP = 20, 2_000
 _MAX_PAGES = 200
 
 
-async def run(store: Store, keep_days: Callable[[], int], now: Callable[[], int]) -> None:
+async def run(
+    store: Store, keep_days: Callable[[], int], keep_quarantine_days: Callable[[], int], now: Callable[[], int]
+) -> None:
     """Tidy up once an hour, for ever; `now` gives Unix seconds. A database that is busy is tried again next time."""
     while True:
         try:
+            forgotten = await tidy_quarantine(store, now() - keep_quarantine_days() * DAY_S)
             deleted, pages = await tidy(store, now() - keep_days() * DAY_S)
         except StoreError as error:
             log.warning("old telemetry cannot be deleted now; it is tried again in an hour: %s", error)
         else:
+            if forgotten:
+                log.info("quarantine: %d messages past quarantine_keep_days forgotten", forgotten)
             if deleted:
                 log.info("telemetry: %d rows past keep_days deleted, %d pages given back", deleted, pages)
         await anyio.sleep(INTERVAL_S)
@@ -42,6 +50,11 @@ async def tidy(store: Store, before: int) -> tuple[int, int]:
     deleted = await _in_steps(lambda size: store.write(telemetry.expire_step, before, size), MAX_STEP)
     pages = await _in_steps(lambda size: store.write(telemetry.reclaim_step, size), _MAX_PAGES)
     return deleted, pages
+
+
+async def tidy_quarantine(store: Store, before: int) -> int:
+    """Forget messages received before a time; how many."""
+    return await _in_steps(lambda size: store.write(quarantine.expire_step, before, size), MAX_STEP)
 
 
 async def _in_steps(step: Callable[[int], Awaitable[int]], largest: int) -> int:

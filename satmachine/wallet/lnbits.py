@@ -11,6 +11,7 @@ it returns a PayAnswer, and all of its answers but FAILURE have to be confirmed 
 from __future__ import annotations
 
 import json
+import logging
 import re
 import secrets
 from collections.abc import AsyncIterator, Mapping
@@ -21,6 +22,7 @@ from typing import Final, Self, Unpack
 import httpx
 
 from satmachine.errors import WalletError, WalletRefused, WalletUnavailable
+from satmachine.identity import PREFIX, belongs, tag_pattern
 from satmachine.models import Answer
 from satmachine.wallet import bolt11 as invoices
 from satmachine.wallet.rows import (
@@ -32,7 +34,9 @@ from satmachine.wallet.rows import (
     parse_payment,
     query_params,
 )
-from satmachine.wallet.transport import HttpAnswer, LnbitsHttp, refusal
+from satmachine.wallet.transport import AnswerTooLarge, HttpAnswer, LnbitsHttp, refusal
+
+log = logging.getLogger(__name__)
 
 __all__ = ["Capabilities", "Invoice", "Lnbits", "PayAnswer", "PaymentFilters", "WalletInfo", "WalletPayment"]
 
@@ -42,6 +46,8 @@ _FEE_RESERVE: Final = "/api/v1/payments/fee-reserve"
 _WALLET: Final = "/api/v1/wallet"
 
 LARGEST_PAGE: Final = 1_000
+#: An offset that no wallet reaches.
+_BEYOND: Final = 1_000_000_000
 _PAGE_ATTEMPTS: Final = 3
 
 #: The longest description that BOLT 11 can encode; LNbits fails with a 400 beyond it.
@@ -49,6 +55,10 @@ _MAX_MEMO_BYTES: Final = 639
 
 #: LNbits deletes "<...>" and "&...;" from every text that it stores, straight through the JSON of `extra`.
 _NOT_FOR_LNBITS: Final = str.maketrans("<>&", "()+")
+
+
+#: Failures that LNbits itself answers with, when it has ended; a gateway's 502, 503 or 504 may say `detail` too.
+_OWN_FAILURES: Final = frozenset({500, 520})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +98,8 @@ class PayAnswer:
     """What LNbits said to a payment. FAILURE: refused before anything happened. Everything else: look it up.
 
     `permanent` is for FAILURE: repeating it will not help. `ended`: LNbits itself has answered, so that nothing of this
-    request is under way any more; what it did shows when it is looked up.
+    request is under way any more; what it did shows when it is looked up. `settled`: the row that came with a
+    201 `success` of this very invoice, where LNbits moved the sats inside itself: both of its commits are behind it.
     """
 
     answer: Answer
@@ -96,6 +107,7 @@ class PayAnswer:
     detail: str
     retry_after_s: float | None = None
     ended: bool = False
+    settled: WalletPayment | None = None
 
 
 class Lnbits:
@@ -138,6 +150,11 @@ class Lnbits:
         """How long LNbits took for its last answer; None before the first."""
         return self._http.latency_s
 
+    @property
+    def version(self) -> str:
+        """As it was found last; "unknown" before that."""
+        return self._capabilities.version if self._capabilities else "unknown"
+
     async def probe(self, key: str) -> Capabilities:
         """Find out, by trying, whether `external_id` works; any key of this LNbits will do.
 
@@ -145,7 +162,7 @@ class Lnbits:
         wallet, and a column that can be sorted by need not be a filter.
         """
         nobody = await self._ask_page(key, {"external_id": f"probe-{secrets.token_hex(16)}", "limit": "1"})
-        sorting = await self._get(_PAGINATED, key, {"sortby": "external_id", "limit": "1"})
+        sorting = await self._get(_PAGINATED, key, {"sortby": "external_id", "limit": "1", "offset": str(_BEYOND)})
         if sorting.status not in (httpx.codes.OK, httpx.codes.BAD_REQUEST):
             self._http.reject("sort payments by external_id", sorting)
         external_id = not nobody.rows and sorting.status == httpx.codes.OK
@@ -274,19 +291,29 @@ class Lnbits:
         async for rows in pages(key, filters, page_size):
             yield self._matching(rows, filters)
 
-    async def find_by_leg_key(self, key: str, leg_key: str, tag: str) -> list[WalletPayment]:
-        """The wallet's payments made for this leg, in this database's life or another's. By index where there is
-        an `external_id`; else through all payments with the machine's tag."""
-        if (await self._known_capabilities(key)).external_id:
-            return await self.payments(key, external_id=leg_key)
-        return [payment for payment in await self.payments(key, tag=tag) if payment.leg_key == leg_key]
+    async def bundle(self, key: str, bundle: str) -> list[WalletPayment]:
+        """Every row of the wallet that belongs to a bundle of legs: payments and marks, failed ones too, of whatever
+        revision and in whatever life of the database (identity.py). Before 1.5 through all rows with our tag."""
+        return [row async for page in self.iter_ours(key, bundle) for row in page if belongs(row.leg_key, bundle)]
 
-    async def find_by_settlement_key(self, key: str, settlement_key_prefix: str, tag: str) -> list[WalletPayment]:
-        """The wallet's payments whose leg key starts so: all legs of a settlement, of any revision."""
+    async def iter_ours(
+        self, key: str, prefix: str = PREFIX, **filters: Unpack[PaymentFilters]
+    ) -> AsyncIterator[list[WalletPayment]]:
+        """The wallet's rows whose key begins so, page by page, whatever the machine's npub is or was."""
         if (await self._known_capabilities(key)).external_id:
-            return await self.payments(key, external_id_prefix=settlement_key_prefix)
-        tagged = await self.payments(key, tag=tag)
-        return [payment for payment in tagged if (payment.leg_key or "").startswith(settlement_key_prefix)]
+            filters["external_id_prefix"] = prefix
+        else:
+            filters["tag_contains"] = tag_pattern()
+        async for page in self.iter_payments(key, **filters):
+            yield [row for row in page if (row.leg_key or "").startswith(prefix)]
+
+    async def wallet_of(self, key: str) -> str | None:
+        """The id of the wallet that a key leads to, an invoice key too; None for a wallet without any row."""
+        try:
+            page = await self._ask_page(key, {"limit": "1", "sortby": "time", "direction": "asc"})
+        except _Unreadable:
+            return None
+        return page.rows[0].wallet_id if page.rows else None
 
     async def _known_capabilities(self, key: str) -> Capabilities:
         return self._capabilities or await self.probe(key)
@@ -297,15 +324,19 @@ class Lnbits:
         """Each page begins with the second in which the one before ended (SQLite's filter knows no fractions), so
         that rows which appear, or leave a filtered list (`status`), cannot shift it. `offset` is needed only
         when more than a page was written within one second."""
-        params = query_params(filters) | {"sortby": "time", "direction": "asc", "limit": str(page_size)}
+        params = query_params(filters) | {"sortby": "time", "direction": "asc"}
         offset = 0
         seen: set[str] = set()
         while True:
-            page = await self._ask_page(key, params | {"offset": str(offset)})
+            page = await self._ask_around(key, params, offset, page_size)
             self._check_order(page.rows, params.get("time[ge]"))
             yield [payment for payment in page.rows if payment.checking_id not in seen]
-            if offset + len(page.rows) >= page.total:
+            if offset + page.length >= page.total:
                 return
+            if page.skipped:
+                offset += page.length
+                seen |= {payment.checking_id for payment in page.rows}
+                continue
             last_second = page.rows[-1].created_at
             if page.rows[0].created_at < last_second:
                 params["time[ge]"] = str(last_second)
@@ -327,16 +358,16 @@ class Lnbits:
         the front and only shows rows twice; a filter by status could make rows skip, so that one is applied here."""
         asked = query_params({**filters})
         asked.pop("status", None)
-        params = asked | {"sortby": "updated_at", "direction": "desc", "limit": str(page_size)}
+        params = asked | {"sortby": "updated_at", "direction": "desc"}
         offset = 0
         seen: set[str] = set()
         while True:
-            page = await self._ask_page(key, params | {"offset": str(offset)})
+            page = await self._ask_around(key, params, offset, page_size)
             recent = [payment for payment in page.rows if payment.updated_at >= filters["updated_since"]]
             wanted = [p for p in recent if "status" not in filters or p.status == filters["status"]]
             yield [payment for payment in wanted if payment.checking_id not in seen]
             seen |= {payment.checking_id for payment in recent}
-            offset += len(page.rows)
+            offset += page.length
             if len(recent) < len(page.rows) or offset >= page.total:
                 return
 
@@ -345,6 +376,21 @@ class Lnbits:
             return [payment for payment in rows if matches(payment, filters)]
         except AnswerError as lie:
             raise self._lying("GET", _PAGINATED, str(lie)) from lie
+
+    async def _ask_around(self, key: str, params: Mapping[str, str], offset: int, limit: int) -> _Page:
+        """A page, or as much of it as can be read. With a wallet's invoice key anybody can store rows that LNbits
+        cannot show (NaN in `extra`: every list with them answers 400) or that are as large as hundreds. So the page
+        gets smaller, and a single row that still cannot be shown is left out: nothing of ours looks like that."""
+        while True:
+            asked = {**params, "offset": str(offset), "limit": str(limit)}
+            try:
+                return await self._ask_page(key, asked)
+            except (AnswerTooLarge, _Unreadable) as error:
+                if limit > 1:
+                    limit = max(1, limit // 8)
+                    continue
+                log.warning("a payment in this wallet cannot be shown by LNbits and is left out: %s", error)
+                return _Page([], offset + 2, skipped=1)  # whether more come behind it, the next page tells
 
     async def _ask_page(self, key: str, params: Mapping[str, str]) -> _Page:
         """A page with as many rows as its own `total` promises. A short one is asked for again: on PostgreSQL a
@@ -358,6 +404,8 @@ class Lnbits:
 
     async def _ask_once(self, key: str, params: Mapping[str, str]) -> _Page:
         answer = await self._get(_PAGINATED, key, params)
+        if answer.status == httpx.codes.BAD_REQUEST and not refusal(answer):
+            raise _Unreadable(f"LNbits at {self._http.url} cannot list these payments: {answer.detail}")
         if answer.status != httpx.codes.OK:
             self._http.reject("list payments", answer)
         try:
@@ -374,8 +422,19 @@ class Lnbits:
 
 @dataclass(frozen=True, slots=True)
 class _Page:
+    """`skipped`: rows that are there and cannot be shown."""
+
     rows: list[WalletPayment]
     total: int
+    skipped: int = 0
+
+    @property
+    def length(self) -> int:
+        return len(self.rows) + self.skipped
+
+
+class _Unreadable(WalletUnavailable):
+    """LNbits itself says that it cannot show these rows."""
 
 
 def _parse_page(body: object) -> _Page:
@@ -402,7 +461,8 @@ def _pay_answer(answer: HttpAnswer, bolt11: str) -> PayAnswer:
         permanent = answer.status != httpx.codes.TOO_MANY_REQUESTS
         detail = f"HTTP {answer.status}, {answer.detail}"
         return PayAnswer(Answer.FAILURE, permanent, detail, answer.retry_after_s, ended=True)
-    ended = isinstance(answer.body, dict) and "detail" in answer.body
+    own = answer.status < 500 or answer.status in _OWN_FAILURES
+    ended = own and isinstance(answer.body, dict) and "detail" in answer.body
     unknown = PayAnswer(Answer.UNKNOWN, permanent=False, detail=f"HTTP {answer.status}, {answer.detail}", ended=ended)
     if answer.status != httpx.codes.CREATED:
         return unknown
@@ -413,4 +473,5 @@ def _pay_answer(answer: HttpAnswer, bolt11: str) -> PayAnswer:
     this_one = payment.outgoing and payment.bolt11.lower() == bolt11.lower()
     if not this_one or payment.status not in (Answer.SUCCESS, Answer.PENDING):
         return unknown
-    return PayAnswer(payment.status, permanent=False, detail=f"payment {payment.checking_id}")
+    settled = payment if payment.status is Answer.SUCCESS and payment.moved_inside else None
+    return PayAnswer(payment.status, permanent=False, detail=f"payment {payment.checking_id}", settled=settled)

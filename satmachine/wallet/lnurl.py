@@ -2,8 +2,9 @@
 
 The payee's server is a stranger who chooses the next URL and the invoice, so: https only; every address of a host
 must be public, and the connection goes to one of exactly the addresses that were checked (a second DNS answer
-cannot redirect it); no redirects are followed at all; no proxy; size and time are bounded; the invoice must ask for
-exactly the amount and still be valid. Nothing is ever sent but the request for an invoice.
+cannot redirect it); no redirects are followed at all; no proxy; size and time are bounded, and nothing compressed is
+unfolded; the invoice must ask for exactly the amount and still be valid. Nothing is ever sent but the request for an
+invoice.
 
 LnurlUnavailable: try again later. LnurlRefused: will not work like this; a person must look. Amounts are int msats.
 """
@@ -17,16 +18,20 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import Final
 
 import anyio
+import anyio.to_thread
 import httpx
 from bech32 import bech32_decode, convertbits
 
 from satmachine.errors import WalletRefused, WalletUnavailable
 from satmachine.wallet import bolt11 as invoices
+from satmachine.wallet.answers import PLAIN, UnwelcomeBody, read_plain
 from satmachine.wallet.transport import parse_json, printable
 
 #: Metadata may hold a picture.
@@ -36,6 +41,12 @@ _MAX_ADDRESSES: Final = 4
 
 _ADDRESS: Final = re.compile(r"([a-z0-9_.+-]{1,64})@([a-z0-9.-]{1,253}(?::[0-9]{1,5})?)")
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
+#: All that is given out for the public IPv6 internet; everything else leads to special places, now or one day.
+_GLOBAL_UNICAST: Final = ipaddress.ip_network("2000::/3")
+
+#: Names looked up at once. A lookup cannot be cancelled, and a payee's name server may take minutes: these
+#: threads are of our own, so that LNbits' and the relays' names never wait for a payee's.
+_RESOLVERS: Final = 4
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -83,11 +94,15 @@ class LnurlClient:
         allow_private: bool = False,
         ssl_context: ssl.SSLContext | None = None,
         clock: Callable[[], float] = time.time,
+        asking: Callable[[str], AbstractAsyncContextManager[None]] = lambda _payee: nullcontext(),
     ) -> None:
+        """`asking(payee)` is entered before the payee's server is asked; it may raise LnurlUnavailable."""
         self._timeout_s = timeout_s
         self._allow_private = allow_private
         self._ssl_context = ssl_context or ssl.create_default_context()
         self._clock = clock
+        self._asking = asking
+        self._resolvers = anyio.CapacityLimiter(_RESOLVERS)
 
     async def invoice(self, payee: str, amount_msat: int, *, comment: str = "") -> LnurlInvoice:
         """`resolve` and `fetch_invoice` in one."""
@@ -172,6 +187,10 @@ class LnurlClient:
         """The JSON object at `url`, fetched from an address that was checked."""
         if url.scheme != "https" and not (self._allow_private and url.scheme == "http"):
             raise LnurlRefused(f"{payee} leads to {url.scheme}://{url.host}; only https is allowed.")
+        async with self._asking(payee):
+            return await self._get_checked(url, payee)
+
+    async def _get_checked(self, url: httpx.URL, payee: str) -> dict[str, object]:
         try:
             with anyio.fail_after(self._timeout_s):
                 addresses = await self._checked_addresses(url, payee)
@@ -184,7 +203,8 @@ class LnurlClient:
         port = url.port or (443 if url.scheme == "https" else 80)
         try:
             # The ASCII form, because that is what is asked for in the end.
-            found = await anyio.getaddrinfo(url.raw_host.decode(), port, type=socket.SOCK_STREAM)
+            look_up = partial(socket.getaddrinfo, url.raw_host.decode(), port, type=socket.SOCK_STREAM)
+            found = await anyio.to_thread.run_sync(look_up, limiter=self._resolvers, abandon_on_cancel=True)
         except (OSError, UnicodeError) as error:
             raise LnurlUnavailable(f"{payee}: the host {url.host} cannot be resolved.") from error
         addresses = [ipaddress.ip_address(sockaddr[0]) for *_, sockaddr in found]
@@ -214,16 +234,16 @@ class LnurlClient:
             request = http.build_request(
                 "GET",
                 url.copy_with(host=str(address)),
-                headers={"Host": url.netloc.decode(), "Accept": "application/json"},
+                headers={"Host": url.netloc.decode(), "Accept": "application/json", **PLAIN},
                 extensions={"sni_hostname": url.raw_host.decode()},  # the certificate is checked for the name
             )
             response = await http.send(request, stream=True)
-            content = bytearray()
-            async for chunk in response.aiter_bytes():
-                content += chunk
-                if len(content) > _MAX_ANSWER_BYTES:
-                    raise LnurlRefused(f"{payee}: {url.host} answered more than {_MAX_ANSWER_BYTES} bytes.")
-            return response.status_code, bytes(content)
+            try:
+                return response.status_code, await read_plain(response, _MAX_ANSWER_BYTES)
+            except UnwelcomeBody as error:
+                raise LnurlRefused(f"{payee}: {url.host} answered {error}.") from error
+            finally:
+                await response.aclose()
 
 
 def is_public(address: IPAddress) -> bool:
@@ -234,6 +254,8 @@ def is_public(address: IPAddress) -> bool:
             embedded = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if embedded is not None:
             return is_public(embedded)
+        if address not in _GLOBAL_UNICAST:
+            return False
     return address.is_global and not address.is_multicast
 
 

@@ -59,6 +59,11 @@ class WalletPayment:
         return self.amount_msat < 0
 
     @property
+    def moved_inside(self) -> bool:
+        """Whether LNbits moved, or is to move, the sats from one of its wallets to another, without its node."""
+        return self.checking_id.startswith("internal_")
+
+    @property
     def amount_sats(self) -> int:
         """Without the sign. LNbits' amounts are whole sats; a fraction is cut off."""
         return abs(self.amount_msat) // 1000
@@ -89,6 +94,7 @@ class PaymentFilters(TypedDict, total=False):
     external_id: str
     external_id_prefix: str
     tag: str
+    tag_contains: str
     status: Answer
     incoming: bool
     created_since: int
@@ -107,6 +113,8 @@ def query_params(filters: PaymentFilters) -> dict[str, str]:
             params[name] = str(filters[name])
     if "external_id_prefix" in filters:
         params["external_id[like]"] = _plain(filters["external_id_prefix"])
+    if "tag_contains" in filters:
+        params["tag[like]"] = _plain(filters["tag_contains"])
     if "status" in filters:
         params["status"] = _STATUS_WORDS[filters["status"]]
     if "incoming" in filters:
@@ -132,6 +140,8 @@ def matches(payment: WalletPayment, filters: PaymentFilters) -> bool:
             raise AnswerError(f"it ignored the filter {name} for payment {payment.checking_id}")
     if "created_since" in filters and payment.created_at < filters["created_since"]:
         raise AnswerError(f"it ignored the filter time for payment {payment.checking_id}")
+    if filters.get("tag_contains", "") not in (payment.tag or ""):
+        raise AnswerError(f"it ignored the filter tag for payment {payment.checking_id}")
     prefix = filters.get("external_id_prefix", "")
     external_id = payment.external_id or ""
     if prefix.lower() not in external_id.lower():

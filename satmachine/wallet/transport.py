@@ -19,6 +19,7 @@ import anyio
 import httpx
 
 from satmachine.errors import WalletRefused, WalletUnavailable
+from satmachine.wallet.answers import PLAIN, TooLong, UnwelcomeBody, read_plain
 
 #: A page of 1,000 payments with generous `extra` has about 3 MB.
 _MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
@@ -43,6 +44,10 @@ class HttpAnswer:
     body: object
     detail: str
     retry_after_s: float | None = None
+
+
+class AnswerTooLarge(WalletUnavailable):
+    """More octets than any answer may have: fewer rows at a time may do."""
 
 
 class LnbitsHttp:
@@ -82,7 +87,7 @@ class LnbitsHttp:
             method,
             self._url + path,
             params=params,
-            headers={"X-Api-Key": key, "Content-Type": "application/json"},
+            headers={"X-Api-Key": key, "Content-Type": "application/json", **PLAIN},
             content=None if body is None else json.dumps(body, default=str, allow_nan=False).encode(),
             timeout=httpx.Timeout(timeout_s, connect=_CONNECT_TIMEOUT_S),
         )
@@ -114,12 +119,13 @@ class LnbitsHttp:
         return HttpAnswer(response.status_code, parsed, detail, _retry_after_s(response))
 
     async def _read(self, response: httpx.Response) -> bytes:
-        content = bytearray()
-        async for chunk in response.aiter_bytes():
-            content += chunk
-            if len(content) > _MAX_ANSWER_BYTES:
-                raise self._unavailable(response.request, f"answered more than {_MAX_ANSWER_BYTES} bytes")
-        return bytes(content)
+        try:
+            return await read_plain(response, _MAX_ANSWER_BYTES)
+        except TooLong as error:
+            lost = self._unavailable(response.request, f"answered {error}")
+            raise AnswerTooLarge(str(lost)) from error
+        except UnwelcomeBody as error:
+            raise self._unavailable(response.request, f"answered {error}") from error
 
     def _unavailable(self, request: httpx.Request, what: str) -> WalletUnavailable:
         call = f"{request.method} {request.url.path}"

@@ -52,10 +52,25 @@ PLANTED: list[tuple[Kind, str, set[Kind]]] = [
         "VALUES (2, 1, 'voided_leg', 'split:nobody', -10, 1), (2, 1, 'undispensed', '', 10, 1)",
         set(),
     ),
-    (Kind.NO_EVIDENCE, "UPDATE dca_invoices SET sent_at = NULL WHERE payment_id = 1", set()),
+    (Kind.NO_EVIDENCE, "UPDATE dca_invoices SET payment_hash = 'other' WHERE payment_id = 1", set()),
     (Kind.NO_EVIDENCE, "DELETE FROM dca_invoices WHERE payment_id = 1", set()),
     (Kind.OVERPAID, "UPDATE dca_payments SET sent_sats = amount_sats + 1 WHERE id = 1", {Kind.NO_EVIDENCE}),
-    (Kind.BAD_PREIMAGE, "UPDATE dca_invoices SET internal = 0 WHERE payment_id = 1", set()),
+    (
+        Kind.BAD_PREIMAGE,
+        "UPDATE dca_payments SET preimage = '00' WHERE leg = 'split:technician' AND settlement_id = 1",
+        set(),
+    ),
+    (
+        Kind.PAYOUT_SUM,
+        "UPDATE dca_payments SET leg_type = 'settlement', sent_sats = 1 WHERE id = 1",
+        {Kind.NO_EVIDENCE, Kind.CONSERVATION},
+    ),
+    (
+        Kind.UNSETTLED,
+        "UPDATE dca_payments SET status = 'held', hold_reason = 'credit_unseen' "
+        "WHERE leg = 'dca:alice' AND settlement_id = 3",
+        set(),
+    ),
     (
         Kind.NO_INVOICE,
         "UPDATE dca_payments SET status = 'sending' WHERE leg = 'dca:alice' AND settlement_id = 3",
@@ -75,9 +90,16 @@ PLANTED: list[tuple[Kind, str, set[Kind]]] = [
     (Kind.BALANCE, "UPDATE dca_deposits SET amount_minor = amount_minor + 1", set()),
     (Kind.OVERDRAWN, "UPDATE dca_clients SET confirmed_minor = 1", {Kind.BALANCE}),
     (
+        Kind.CHANGED_OUTSIDE,
+        "INSERT INTO audit_log (at, actor, action, subject, machine_id, after) "
+        "SELECT 1, 'somebody with SQL', 'client.changed_outside', 'client ' || max(id), machine_id, '{}' "
+        "FROM dca_clients",
+        set(),
+    ),
+    (
         Kind.UNKNOWN_PAYMENT,
-        "INSERT INTO dca_foreign_payments "
-        "VALUES ('panajachel-1', 'ff', 'sm1:x:r1:super', 9, 'success', '{}', 1, 1, NULL)",
+        "INSERT INTO dca_foreign_payments (machine_id, payment_hash, leg_key, amount_sats, status, extra, made_at, "
+        "first_seen_at) VALUES ('panajachel-1', 'ff', 'sm1:x:r1:super', 9, 'success', '{}', 1, 1)",
         set(),
     ),
 ]
@@ -133,6 +155,12 @@ def test_a_planted_break_is_found_and_named(copy: sqlite3.Connection, kind: Kind
         assert "{" not in broken.detail + broken.remedy
         assert broken.remedy.startswith("satmachine ")
         assert broken.machine_id == "panajachel-1"
+
+
+def test_a_leg_that_was_completed_by_reading_needs_no_moment_of_sending(copy: sqlite3.Connection) -> None:
+    """As in a copy that was made between its invoice and its payment."""
+    copy.execute("UPDATE dca_invoices SET sent_at = NULL WHERE payment_id = 1")
+    assert check_books(copy) == []
 
 
 def test_every_kind_of_break_is_planted_somewhere() -> None:

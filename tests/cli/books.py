@@ -13,11 +13,14 @@ from typer.testing import CliRunner, Result
 
 from satmachine.cli.main import app
 from satmachine.config import load
-from satmachine.models import Claim, LegStatus, LegType, PlannedLeg, Rejection, Retained, RetainedReason
-from satmachine.store import health, legs, quarantine, registry, settlements, wallets
+from satmachine.identity import PayeeIdentity, PayeeKind
+from satmachine.models import Claim, LegStatus, LegType, PlannedLeg, Proof, Rejection, Retained, RetainedReason
+from satmachine.settlements.completion import complete_leg
+from satmachine.store import clients, health, legs, quarantine, registry, settlements, wallets
 from satmachine.store.database import atomic, connect, prepare
 from satmachine.store.health import RelayRecord
 from satmachine.store.settlements import EventRecord
+from tests.books import give_invoice
 from tests.config.files import SECOND, VALID, npub
 
 #: 2026-11-22T10:00:00Z
@@ -44,6 +47,9 @@ wallet = {{ admin_key = {{ env = "WALLET_3" }} }}
 )
 
 PROCESSED, HELD, ERRORED, PENDING, FOREIGN = 1, 2, 3, 4, 5
+
+WALLET = PayeeIdentity(PayeeKind.WALLET, None)
+TECH = PayeeIdentity(PayeeKind.LIGHTNING_ADDRESS, "tech@example.org")
 
 
 def digest(number: int) -> str:
@@ -168,8 +174,10 @@ def _plan(conn: Any, number: int) -> None:
         now=NOW,
     )
     wanted = [
-        PlannedLeg(LegType.SUPER_FEE, "super", 2390, "LNbits wallet (key from $SUPER_KEY)", pct=Decimal("0.30")),
-        PlannedLeg(LegType.OPERATOR_SPLIT, "split:owner", 5575, "tech@example.org", label="owner", pct=Decimal(1)),
+        PlannedLeg(LegType.SUPER_FEE, "super", 2390, "LNbits wallet (key)", WALLET, pct=Decimal("0.30")),
+        PlannedLeg(
+            LegType.OPERATOR_SPLIT, "split:owner", 5575, str(TECH.reference), TECH, label="owner", pct=Decimal(1)
+        ),
     ]
     settlement = settlements.get(conn, number)
     legs.insert_planned(conn, settlement, wanted, revision=1, now=NOW + number)
@@ -178,26 +186,23 @@ def _plan(conn: Any, number: int) -> None:
 
 def _pay(conn: Any, leg_id: int) -> None:
     leg, _ = legs.get(conn, leg_id)
-    legs.begin_invoice(conn, leg, amount_sats=leg.amount_sats, internal=True, now=NOW)
-    legs.store_invoice(
-        conn,
-        leg_id,
-        1,
-        bolt11="lnbc1",
-        payment_hash=digest(200 + leg_id),
-        amount_sats=leg.amount_sats,
-        expires_at=None,
-    )
-    legs.complete(conn, leg, sent_sats=leg.amount_sats, fee_sats=0, preimage=None, now=NOW + 600)
+    leg = give_invoice(conn, leg_id, digest(200 + leg_id))
+    proof = Proof.BOTH_SIDES
+    complete_leg(conn, leg, sent_sats=leg.amount_sats, fee_sats=0, preimage=None, proof=proof, now=NOW + 600)
 
 
 def _add_client(conn: Any) -> None:
-    conn.execute(
-        "INSERT INTO dca_clients (machine_id, label, person, mode, payee_kind, payee, created_at, created_by) "
-        "VALUES ('panajachel-1', 'maria', 'maria', 'flow', 'lightning_address', 'maria@example.org', ?, 'test'), "
-        "('flores-1', 'jose', 'jose', 'flow', 'lightning_address', 'jose@example.org', ?, 'test')",
-        (NOW, NOW),
-    )
+    for machine_id, label in (("panajachel-1", "maria"), ("flores-1", "jose")):
+        clients.add(
+            conn,
+            machine_id=machine_id,
+            label=label,
+            person=label,
+            payee_kind="lightning_address",
+            payee=f"{label}@example.org",
+            actor="test",
+            now=NOW,
+        )
 
 
 def _add_surroundings(conn: Any) -> None:

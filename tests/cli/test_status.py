@@ -8,9 +8,9 @@ import pytest
 
 from satmachine.cli import words
 from satmachine.models import HoldReason, RetainedReason
-from satmachine.store import wallets
+from satmachine.store import legs, settlements, wallets
 from satmachine.store.database import atomic, connect, only_daemon
-from tests.cli.books import NOW, Cli
+from tests.cli.books import ERRORED, NOW, Cli
 
 
 def screen(cli: Cli, columns: int = 80) -> str:
@@ -57,6 +57,62 @@ def test_json_tells_the_same(cli: Cli) -> None:
 def test_every_reason_has_words() -> None:
     assert set(words.HOLDS) == set(HoldReason)
     assert set(words.RETAINED) == set(RetainedReason)
+
+
+#: Of a leg's hold: the command that leads on, with the payment's number and the machine's id in it.
+OF_LEGS = {
+    **dict.fromkeys(
+        ("debit_without_credit", "paid_by_another", "wallet_rolled_back", "bad_preimage"),
+        "satmachine payments resolve 31",
+    ),
+    **dict.fromkeys(("amount_mismatch", "contradiction", "credit_unseen"), "satmachine payments resolve 31"),
+    "payee_changed": "satmachine payments repoint 31",
+    "marks_conflict": "satmachine machines reconcile solola-1",
+}
+
+
+@pytest.mark.parametrize(("reason", "command"), OF_LEGS.items())
+@pytest.mark.parametrize("settlement_id", [12, None])
+def test_a_held_payment_names_the_command_that_leads_on(reason: str, command: str, settlement_id: int | None) -> None:
+    found = words.Trouble("errored" if settlement_id else "held", reason, None, "solola-1", settlement_id, 31)
+    assert words.advice(found) == command
+
+
+@pytest.mark.parametrize(
+    ("cause", "command"),
+    [
+        ("payee_changed", "satmachine payments repoint 31"),
+        ("marks", "satmachine machines reconcile solola-1"),
+        ("no_funds", "satmachine settlements retry 12"),
+        ("invoice_dead", "satmachine settlements close 12"),
+        (None, "satmachine settlements retry 12"),
+    ],
+)
+def test_a_failed_payment_names_the_command_that_leads_on(cause: str | None, command: str) -> None:
+    assert words.advice(words.Trouble("errored", None, cause, "solola-1", 12, 31)) == command
+
+
+def test_a_failed_payout_is_retried_and_what_was_sent_to_nobody_who_answers_is_resolved() -> None:
+    assert words.advice(words.Trouble("failed", None, "no_payee", "m", None, 31)) == "satmachine payments retry 31"
+    sent = words.Trouble("sending", None, "payee_unreachable", "m", None, 31)
+    assert words.advice(sent) == "satmachine payments resolve 31"
+
+
+def test_a_sale_whose_payment_is_held_is_not_to_be_retried(cli: Cli) -> None:
+    conn = connect(cli.database)
+    with atomic(conn):
+        leg = legs.of_settlement(conn, ERRORED)[0]
+        legs.hold(conn, leg, reason=HoldReason.CREDIT_UNSEEN, error="ask the payee", evidence={})
+        settlements.refresh_status(conn, ERRORED, NOW)
+    conn.close()
+    command = f"satmachine payments resolve {leg.id}"
+    assert f"leg super: ask the payee {command}" in screen(cli)
+    assert command in cli("settlements", "show", str(ERRORED)).stdout
+    result = cli("audit", "--offline")
+    assert result.exit_code == 1
+    assert "is not known to have them (credit_unseen)" in re.sub(r"\s+", " ", result.stdout)
+    assert command in result.stdout
+    assert "every sat is accounted for" not in result.stdout
 
 
 def test_a_quiet_day_needs_nobody(empty: Cli) -> None:

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from satmachine.orders import RetryQuarantined
 from satmachine.store import intents
 from satmachine.store.database import atomic, connect, only_daemon
 from tests.cli.books import HELD, PROCESSED, Cli
@@ -55,10 +56,10 @@ def test_a_retry_is_an_intent_that_waits_for_the_daemon(cli: Cli) -> None:
     assert result.exit_code == 0
     assert "carried out when the daemon runs" in result.stdout
     conn = connect(cli.database)
-    [intent] = intents.open_intents(conn)
+    [asked] = intents.open_orders(conn)
     conn.close()
-    assert (intent.actor, intent.action, intent.subject) == ("maria", "quarantine.retry", "quarantine 1")
-    assert intent.params == {"quarantine_id": 1}
+    assert (asked.actor, asked.action, asked.subject) == ("maria", "quarantine.retry", "quarantine 1")
+    assert asked.order == RetryQuarantined(1)
 
 
 def test_a_retry_as_json_is_the_intent(cli: Cli) -> None:
@@ -71,10 +72,14 @@ def test_a_retry_as_json_is_the_intent(cli: Cli) -> None:
 def test_the_daemons_answer_is_printed(status: str, exit_code: int, cli: Cli) -> None:
     def answer() -> None:
         conn = connect(cli.database)
-        while not (waiting := intents.open_intents(conn)):
+        while not (waiting := intents.open_orders(conn)):
             time.sleep(0.02)
+        said = "It is settlement 7 now."
         with atomic(conn):
-            intents.finish(conn, waiting[0].id, status, "It is settlement 7 now.", 5)  # type: ignore[arg-type]
+            if status == "done":
+                intents.carry_out(conn, waiting[0].id, lambda _: said, 5)
+            else:
+                intents.refuse(conn, waiting[0].id, said, 5)
         conn.close()
 
     daemon = threading.Thread(target=answer)

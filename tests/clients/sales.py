@@ -6,18 +6,18 @@ import sqlite3
 from dataclasses import replace
 from decimal import Decimal
 
-from satmachine.models import Leg, Settlement
+from satmachine.models import Leg, Proof, Settlement
 from satmachine.settlements.land import Rules, land_claim
 from satmachine.settlements.plan import Terms
 from satmachine.settlements.planning import Bounds, plan_settlement
 from satmachine.store import clients, deposits, legs, settlements
 from satmachine.store.database import atomic
-from tests.books import MACHINE, NOW, a_claim
+from tests.books import MACHINE, NOW, a_claim, a_rule, give_invoice
 
 RULES = Rules(machine_active=True, payouts_since=0)
 #: So wide that no guard ever holds a sale: these tests are about balances.
 BOUNDS = Bounds(Decimal(1), Decimal(10**9), None)
-TERMS = Terms(Decimal("0.30"), "the platform", "none", ())
+TERMS = Terms(Decimal("0.30"), a_rule("super"), "none", ())
 
 
 def add_client(conn: sqlite3.Connection, label: str, *, limit_minor: int | None = None, **changes: str) -> int:
@@ -87,19 +87,10 @@ def dca_legs(conn: sqlite3.Connection, settlement_id: int) -> list[Leg]:
 
 def complete(conn: sqlite3.Connection, leg: Leg, *, now: int = NOW) -> None:
     """Let a leg's payment succeed."""
-    from satmachine.clients.forward import complete_leg
+    from satmachine.settlements.completion import complete_leg
 
     payment_hash = f"{leg.id + 10**9:064x}"
     with atomic(conn):
-        generation = legs.begin_invoice(conn, leg, amount_sats=leg.amount_sats, internal=True, now=now)
-        assert generation is not None
-        legs.store_invoice(
-            conn,
-            leg.id,
-            generation,
-            bolt11=f"lnbc{leg.id}",
-            payment_hash=payment_hash,
-            amount_sats=leg.amount_sats,
-            expires_at=None,
-        )
-        assert complete_leg(conn, leg, sent_sats=leg.amount_sats, fee_sats=0, preimage=None, now=now)
+        leg = give_invoice(conn, leg.id, payment_hash, now=now)
+        proof = Proof.BOTH_SIDES
+        assert complete_leg(conn, leg, sent_sats=leg.amount_sats, fee_sats=0, preimage=None, proof=proof, now=now)

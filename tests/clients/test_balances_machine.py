@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 from satmachine.clients.payout import plan_balance_payout
 from satmachine.errors import Refused
 from satmachine.models import Balance, LegStatus, Retained, RetainedReason
-from satmachine.store import balances, client_legs, clients, legs, settlements
+from satmachine.store import balances, client_legs, clients, deposits, legs, settlements
 from satmachine.store.database import atomic
 from tests.books import MACHINE, NOW, fresh_books
 from tests.clients.sales import add_client, complete, dca_legs, deposit, plan_sale
@@ -53,6 +53,7 @@ class BalancesMachine(RuleBasedStateMachine):
 
     lps = Bundle("lps")
     open_legs = Bundle("open_legs")
+    brought = Bundle("brought")
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,10 +89,62 @@ class BalancesMachine(RuleBasedStateMachine):
         self.limits[client_id] = limit_minor
         return client_id
 
-    @rule(client_id=lps, amount_minor=st.integers(1, 100_000))
-    def bring_cash(self, client_id: int, amount_minor: int) -> None:
+    @rule(target=brought, client_id=lps, amount_minor=st.integers(1, 100_000))
+    def bring_cash(self, client_id: int, amount_minor: int) -> int:
         deposit_id = deposit(self.books, client_id, amount_minor, at=self.clock)
         self.log[f"deposit {deposit_id}"] = Entry(client_id, self.clock, amount_minor, is_leg=False)
+        return deposit_id
+
+    @rule(client_id=lps, amount_minor=st.integers(1, 100_000), late_s=st.integers(0, 3 * DAY_S))
+    def enter_cash_late(self, client_id: int, amount_minor: int, late_s: int) -> None:
+        """It counts from when it came, unless a sale was shared out since."""
+        at = self.clock - late_s
+        row = self.books.execute("SELECT max(occurred_at) AS at FROM dca_settlements WHERE planned_at IS NOT NULL")
+        latest = row.fetchone()["at"]
+        try:
+            with atomic(self.books):
+                deposit_id = deposits.add(
+                    self.books,
+                    client_id=client_id,
+                    amount_minor=amount_minor,
+                    effective_at=at,
+                    actor="test",
+                    now=self.clock,
+                )
+                deposits.confirm(self.books, deposit_id, actor="test", now=self.clock)
+        except Refused:
+            assert latest is not None
+            assert latest >= at
+            return
+        assert latest is None or latest < at
+        self.log[f"deposit {deposit_id}"] = Entry(client_id, at, amount_minor, is_leg=False)
+
+    @rule(client_id=lps, amount_minor=st.integers(1, 100_000))
+    def take_cash_home(self, client_id: int, amount_minor: int) -> None:
+        available_minor = self.recomputed(client_id, None).available_minor
+        try:
+            with atomic(self.books):
+                taken = deposits.withdraw(self.books, client_id, amount_minor, actor="test", now=self.clock)
+        except Refused:
+            assert amount_minor > available_minor
+            return
+        assert amount_minor <= available_minor
+        self.log[f"deposit {taken.id}"] = Entry(client_id, self.clock, -amount_minor, is_leg=False)
+
+    @rule(deposit_id=brought)
+    def reverse_a_deposit(self, deposit_id: int) -> None:
+        entry = self.log[f"deposit {deposit_id}"]
+        before = self.log.get(f"reversal {deposit_id}")
+        available_minor = self.recomputed(entry.client_id, None).available_minor
+        try:
+            with atomic(self.books):
+                deposits.reverse(self.books, deposit_id, reason="counted again", actor="test", now=self.clock)
+        except Refused:
+            assert before is not None or entry.fiat_minor > available_minor
+            return
+        assert before is None
+        assert entry.fiat_minor <= available_minor
+        self.log[f"reversal {deposit_id}"] = Entry(entry.client_id, self.clock, -entry.fiat_minor, is_leg=False)
 
     @rule(client_id=lps, status=st.sampled_from(["active", "paused"]))
     def pause_or_go_on(self, client_id: int, status: str) -> None:

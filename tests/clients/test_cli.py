@@ -158,3 +158,15 @@ def test_another_operators_records_do_not_exist(cli: Cli, maria: int) -> None:
 def test_empty_lists_keep_their_csv_header(cli: Cli) -> None:
     assert cli("clients", "list", "--csv").stdout.startswith("id,machine_id,")
     assert cli("deposits", "list", "--csv").stdout.startswith("id,client_id,machine_id,label,amount,currency,status")
+
+
+def test_cash_is_taken_home_and_a_wrong_deposit_reversed(cli: Cli, maria: int) -> None:
+    taken = cli.json("deposits", "withdraw", str(maria), "400", "--yes")
+    assert (taken["amount"], taken["kind"]) == ("-400.00", "withdrawal")
+    too_much = cli("deposits", "reverse", "1", "--reason", "entered twice", "--yes")
+    assert too_much.exit_code == 1
+    assert "600.00 GTQ available" in too_much.output
+    again = str(cli.json("deposits", "add", str(maria), "10", "--at", "2026-11-01T10:00")["id"])
+    assert cli.json("deposits", "confirm", again)["effective_at"] == "2026-11-01T10:00:00Z"
+    assert "Would reverse" in cli("deposits", "reverse", again, "--reason", "x", "--dry-run").output
+    assert cli.json("deposits", "reverse", again, "--reason", "entered twice", "--yes")["reverses"] == int(again)

@@ -13,7 +13,7 @@ from satmachine.errors import NotFound, Refused
 from satmachine.models import Leg
 from satmachine.store import balances, clients, deposits, legs
 from satmachine.store.database import atomic
-from tests.books import NOW
+from tests.books import NOW, give_invoice
 from tests.clients.sales import add_client, complete, dca_legs, deposit, plan_sale
 
 
@@ -36,7 +36,7 @@ def sold(books: sqlite3.Connection, client_id: int) -> Leg:
 
 def invoiced(books: sqlite3.Connection, leg: Leg) -> None:
     with atomic(books):
-        legs.begin_invoice(books, leg, amount_sats=leg.amount_sats, internal=True, now=NOW)
+        give_invoice(books, leg.id, "ab" * 32)
 
 
 def test_a_label_is_never_used_again_at_its_machine(books: sqlite3.Connection) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from satmachine.clients.statement import make_statement
 from satmachine.errors import NotFound, Refused
 from satmachine.store import balances, clients, deposits
 from satmachine.store.database import atomic
-from tests.clients.sales import add_client, deposit
+from tests.books import NOW
+from tests.clients.sales import add_client, deposit, plan_sale
 
 
 @pytest.fixture
@@ -136,3 +139,99 @@ def test_lists_are_filtered_and_scoped(books: sqlite3.Connection, pending: int) 
     with pytest.raises(NotFound) as missing:
         deposits.get(books, 99)
     assert str(hidden.value).replace(str(pending), "N") == str(missing.value).replace("99", "N")
+
+
+# --- reversed, withdrawn, and entered late
+
+
+def confirmed(books: sqlite3.Connection, pending: int) -> int:
+    with atomic(books):
+        deposits.confirm(books, pending, actor="luis", now=20)
+    return pending
+
+
+def test_a_reversed_deposit_counts_up_to_its_reversal(books: sqlite3.Connection, pending: int) -> None:
+    confirmed(books, pending)
+    with atomic(books):
+        taken = deposits.reverse(books, pending, reason="entered twice", actor="ana", now=30)
+    assert (taken.amount_minor, taken.kind, taken.reverses, taken.effective_at) == (-100_000, "reversal", pending, 30)
+    assert available(books) == 0
+    assert [row.confirmed_minor for row in balances.find(books, as_of=29)] == [100_000]
+    assert deposits.get(books, pending).status == "confirmed", "what was confirmed stays as it was"
+    assert actions(books)[-1] == ("deposit.reverse", "ana")
+
+
+def test_a_deposit_is_reversed_once(books: sqlite3.Connection, pending: int) -> None:
+    with pytest.raises(Refused, match="is pending"), atomic(books):
+        deposits.reverse(books, pending, reason="x", actor="ana", now=30)
+    confirmed(books, pending)
+    with atomic(books):
+        taken = deposits.reverse(books, pending, reason="x", actor="ana", now=30)
+    with pytest.raises(Refused, match=f"reversed before, by {taken.id}"), atomic(books):
+        deposits.reverse(books, pending, reason="x", actor="ana", now=31)
+    with pytest.raises(Refused, match="a reversal"), atomic(books):
+        deposits.reverse(books, taken.id, reason="x", actor="ana", now=31)
+
+
+def test_nobody_takes_home_what_is_not_there(books: sqlite3.Connection, pending: int) -> None:
+    client_id = deposits.get(books, confirmed(books, pending)).client_id
+    with atomic(books):
+        deposits.withdraw(books, client_id, 60_000, notes="market", actor="ana", now=30)
+    assert available(books) == 40_000
+    with pytest.raises(Refused, match=r"has 400\.00 GTQ available"), atomic(books):
+        deposits.withdraw(books, client_id, 40_001, actor="ana", now=31)
+    with pytest.raises(Refused, match="cannot be taken back"), atomic(books):
+        deposits.reverse(books, pending, reason="x", actor="ana", now=31)
+    assert actions(books)[-1] == ("deposit.withdraw", "ana")
+
+
+def test_a_statement_has_what_was_taken_home(books: sqlite3.Connection, pending: int) -> None:
+    client_id = deposits.get(books, confirmed(books, pending)).client_id
+    with atomic(books):
+        deposits.withdraw(books, client_id, 60_000, actor="ana", now=30)
+    statement = make_statement(balances.movements(books, client_id))
+    assert [(line.movement.kind, line.balance_minor) for line in statement.lines] == [
+        ("deposit", 100_000),
+        ("withdrawal", 40_000),
+    ]
+    assert statement.totals.deposited_minor == 40_000
+
+
+def test_a_deposit_entered_late_counts_from_when_the_cash_came(books: sqlite3.Connection) -> None:
+    client_id = add_client(books, "maria")
+    with atomic(books):
+        late = deposits.add(books, client_id=client_id, amount_minor=7, effective_at=50, actor="ana", now=90)
+        deposits.confirm(books, late, actor="ana", now=100)
+    assert [row.confirmed_minor for at in (49, 50) for row in balances.find(books, as_of=at)] == [0, 7]
+
+
+def test_a_sale_that_was_shared_out_is_not_shared_anew(books: sqlite3.Connection) -> None:
+    deposit(books, add_client(books, "bob"), 100_000)
+    client_id = add_client(books, "maria")
+    plan_sale(books, 1, net_sats=1_000, rate=Decimal(100), occurred_at=NOW, now=NOW)
+    with pytest.raises(Refused, match="settlement 1 of machine-1 was shared out"), atomic(books):
+        deposits.add(books, client_id=client_id, amount_minor=7, effective_at=NOW, actor="ana", now=NOW + 9)
+    with atomic(books):
+        late = deposits.add(books, client_id=client_id, amount_minor=7, effective_at=NOW + 1, actor="ana", now=NOW + 9)
+    plan_sale(books, 2, net_sats=1_000, rate=Decimal(100), occurred_at=NOW + 5, now=NOW + 5)
+    with pytest.raises(Refused, match="settlement 2"), atomic(books):
+        deposits.confirm(books, late, actor="ana", now=NOW + 9)
+    with atomic(books):
+        deposits.edit(books, late, effective_at=NOW + 6, actor="ana", now=NOW + 9)
+        assert deposits.confirm(books, late, actor="ana", now=NOW + 9).effective_at == NOW + 6
+
+
+def test_while_books_are_put_right_deposits_have_their_true_date(books: sqlite3.Connection) -> None:
+    deposit(books, add_client(books, "bob"), 100_000)
+    client_id = add_client(books, "maria")
+    plan_sale(books, 1, net_sats=1_000, rate=Decimal(100), occurred_at=NOW, now=NOW)
+    books.execute("UPDATE dca_wallets SET safe_mode = 'restored'")
+    with atomic(books):
+        late = deposits.add(books, client_id=client_id, amount_minor=7, effective_at=NOW - 9, actor="ana", now=NOW + 9)
+        assert deposits.confirm(books, late, actor="ana", now=NOW + 9).effective_at == NOW - 9
+
+
+def test_cash_never_counts_before_it_is_there(books: sqlite3.Connection) -> None:
+    client_id = add_client(books, "maria")
+    with pytest.raises(Refused, match="is to come"), atomic(books):
+        deposits.add(books, client_id=client_id, amount_minor=7, effective_at=11, actor="ana", now=10)

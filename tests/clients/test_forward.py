@@ -8,10 +8,11 @@ from decimal import Decimal
 import pytest
 
 from satmachine.clients.forward import plan_autoforward
-from satmachine.models import Leg
+from satmachine.models import Leg, Proof
+from satmachine.settlements.completion import complete_leg
 from satmachine.store import clients, legs, settlements
 from satmachine.store.database import atomic
-from tests.books import NOW
+from tests.books import NOW, give_invoice
 from tests.clients.sales import add_client, complete, dca_legs, deposit, plan_sale
 
 
@@ -61,11 +62,9 @@ def test_its_reserve_stays_in_the_lps_wallet(books: sqlite3.Connection, purchase
     assert purchase.settlement_id is not None
     before = settlements.get(books, purchase.settlement_id).retained_sats
     with atomic(books):
-        legs.begin_invoice(books, forward, amount_sats=9_900, internal=False, now=NOW)
-        legs.store_invoice(
-            books, forward.id, 1, bolt11="lnbc1", payment_hash="ab" * 32, amount_sats=9_900, expires_at=None
-        )
-        assert legs.complete(books, forward, sent_sats=9_900, fee_sats=3, preimage=None, now=NOW)
+        forward = give_invoice(books, forward.id, "ab" * 32, amount_sats=9_900, internal=False)
+        proof = Proof.PREIMAGE
+        assert complete_leg(books, forward, sent_sats=9_900, fee_sats=3, preimage=None, proof=proof, now=NOW)
     assert settlements.get(books, purchase.settlement_id).retained_sats == before
 
 

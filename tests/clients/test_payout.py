@@ -10,6 +10,7 @@ import pytest
 from satmachine.clients.payout import carry_out, propose_payout
 from satmachine.clients.removal import remove
 from satmachine.errors import NotFound, Refused
+from satmachine.orders import SettleBalance
 from satmachine.store import balances
 from satmachine.store.database import atomic
 from tests.books import NOW
@@ -26,9 +27,8 @@ def maria(books: sqlite3.Connection) -> int:
 
 
 def ask(books: sqlite3.Connection, client_id: int, amount_minor: int, *, number: int, rate: Decimal = RATE) -> str:
-    params = {"client_id": client_id, "amount_minor": amount_minor, "exchange_rate": str(rate), "number": number}
     with atomic(books):
-        return carry_out(books, params, "ana", NOW)
+        return carry_out(books, order=SettleBalance(client_id, rate, amount_minor, number), actor="ana", now=NOW)
 
 
 def payouts(books: sqlite3.Connection) -> list[tuple[object, ...]]:

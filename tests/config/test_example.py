@@ -19,6 +19,8 @@ EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 #: Optional values without a default: the example shows one.
 EXAMPLES_ONLY = {
     "machines.daily_limit_sats",
+    "machines.rate_min",
+    "machines.rate_max",
     "machines.relays",
     "metrics.listen",
     "metrics.textfile",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satmachine.config import Config, Payee, Secret, check_secrets
+from satmachine.config import Config, Payee, Secret, check_secrets, secrets
 from satmachine.config.show import to_json, to_text
 from satmachine.errors import ConfigError
 from tests.config.files import ENVIRON, VALID, changed, load_text
@@ -61,7 +62,7 @@ def test_a_file_is_loaded_without_any_of_its_secrets(tmp_path: Path) -> None:
         ('{ file = "key" }', b"a\nb", "a key is one word without blanks on a single line"),
         ('{ file = "key" }', b"\xff\xfe", "which does not hold a key"),
         ('{ file = "key" }', b"a" * 5000, "which is no key: it is longer than 4096 bytes"),
-        ('{ file = "/" }', None, "which cannot be read: Is a directory"),
+        ('{ file = "/" }', None, "which is no regular file"),
         ('{ credential = "key" }', b"k", "credential key, but $CREDENTIALS_DIRECTORY is not set"),
         ('"a b"', None, "the configuration file itself, which does not hold a key"),
     ],
@@ -85,7 +86,7 @@ def test_a_key_file_of_another_user_is_named(tmp_path: Path, monkeypatch: pytest
         raise PermissionError(13, "Permission denied")
 
     secret = admin_key(config_with(tmp_path, '{ file = "key" }'))
-    monkeypatch.setattr(Path, "open", refuse)  # root, who may read everything, runs the tests too
+    monkeypatch.setattr(secrets, "_read_regular", refuse)  # root, who may read everything, runs the tests too
     with pytest.raises(ConfigError, match="which this user may not read: run as the daemon's user"):
         secret.resolve({})
 
@@ -180,3 +181,16 @@ def test_anything_is_a_secret_or_a_value_error(value: object) -> None:
     except ValueError as error:
         parsed = str(error)
     assert parsed
+
+
+def test_a_pipe_or_a_device_is_no_key_file_and_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """Opening a pipe waits for whoever writes into it: the daemon's loop would stand still."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for place in (tmp_path / "pipe", tmp_path / "link", tmp_path / "folder", Path("/dev/zero")):
+        with pytest.raises(ConfigError, match="which is no regular file"):
+            Secret("file", str(place)).resolve({})
+    (tmp_path / "key").write_text(PLANTED)
+    (tmp_path / "to-key").symlink_to(tmp_path / "key")
+    assert Secret("file", str(tmp_path / "to-key")).resolve({}) == PLANTED

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,19 +12,24 @@ from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 import anyio
 
+from satmachine import orders
 from satmachine.config import Config, load
-from satmachine.models import Leg, LegStatus, Settlement
+from satmachine.errors import Refused, SatmachineError, WalletRefused
+from satmachine.identity import PayeeKind, belongs
+from satmachine.models import Leg, LegStatus, Proof, Settlement
+from satmachine.settlements.completion import complete_leg
 from satmachine.settlements.corrector import Corrector
 from satmachine.settlements.land import Rules, land_claim
+from satmachine.settlements.leg_orders import LegOrders
 from satmachine.settlements.payees import terms_for
 from satmachine.settlements.planning import Bounds, plan_settlement
 from satmachine.settlements.transition import Sighting, View
-from satmachine.store import corrections, legs, registry, settlements
+from satmachine.store import clients, corrections, intents, legs, registry, settlements
 from satmachine.store.database import Store, atomic, connect, prepare
-from satmachine.store.intents import Intent
+from satmachine.store.intents import Asked
 from satmachine.wallet.lnbits import Lnbits
 from satmachine.wallet.rows import WalletPayment
-from tests.books import NOW, a_claim
+from tests.books import NOW, a_claim, give_invoice
 from tests.config.files import VALID
 
 P = ParamSpec("P")
@@ -55,11 +61,12 @@ class FakeWallet:
     known_hashes: set[str] = field(default_factory=set)
     reserve_sats: int = 0
 
-    async def find_by_settlement_key(self, key: str, prefix: str, tag: str) -> list[WalletPayment]:
-        return [row for row in self.rows if (row.leg_key or "").startswith(prefix)]
+    async def bundle(self, key: str, bundle: str) -> list[WalletPayment]:
+        return [row for row in self.rows if belongs(row.leg_key, bundle)]
 
-    async def payments(self, key: str, *, payment_hash: str) -> list[object]:
-        return [payment_hash] if payment_hash in self.known_hashes else []
+    async def payments(self, key: str, *, payment_hash: str) -> list[Any]:
+        known = [payment_hash] if payment_hash in self.known_hashes else []
+        return [row for row in self.rows if row.payment_hash == payment_hash] or known
 
     async def fee_reserve_sats(self, key: str, bolt11: str) -> int:
         return self.reserve_sats
@@ -75,10 +82,13 @@ class Desk:
     wallet: FakeWallet = field(default_factory=FakeWallet)
     views: dict[str, View] = field(default_factory=dict)
     aside: list[int] = field(default_factory=list)
+    gone: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         store, lnbits = cast("Store", SyncStore(self.conn)), cast("Lnbits", self.wallet)
-        self.corrector = Corrector(store, lnbits, self, self, lambda: self.config, lambda: NOW)
+        parts = (store, lnbits, self, self, lambda: self.config, lambda: NOW)
+        self.actions = {**Corrector(*parts).actions, **LegOrders(*parts).actions}
+        self.withdrawn: list[int] = []
 
     # what the corrector needs of worker and payer
 
@@ -89,16 +99,36 @@ class Desk:
 
     async def look_up(self, leg_id: int) -> View | None:
         leg, invoice = legs.get(self.conn, leg_id)
+        if leg.leg in self.gone:
+            raise WalletRefused("LNbits does not know this key", status=404)
         return None if invoice is None else self.views.get(leg.leg, View(Sighting.ABSENT, Sighting.PENDING, False))
+
+    async def withdraw(self, leg_ids: Sequence[int]) -> None:
+        self.withdrawn += leg_ids
 
     # what tests do
 
     async def ask(self, action: str, settlement_id: int = 1, **params: object) -> str:
-        """Carry out a request as the daemon does. Raises what it is refused with."""
-        intent = Intent(
-            1, NOW, "maria", action, "", {"settlement_id": settlement_id, "reason": "jam", **params}, "open", None, None
-        )
-        return await self.corrector.actions[f"settlement.{action}"](intent)
+        """Carry out an order about a sale as the daemon does. Raises what it is refused with."""
+        return await self.order(f"settlement.{action}", settlement_id=settlement_id, **{"reason": "jam", **params})
+
+    async def order(self, action: str, **params: object) -> str:
+        """Carry out any order as the daemon does. Raises what it is refused with."""
+        order = orders.from_json(action, params)
+        assert not isinstance(order, orders.Unreadable), order.why
+        with atomic(self.conn):
+            intent_id = intents.add(self.conn, NOW, "maria", order)
+        asked = Asked(intent_id, "maria", action, order.subject, order)
+        try:
+            ended = await self.actions[type(order)](asked, order)
+        except SatmachineError:
+            assert intents.get(self.conn, intent_id).status == "open"
+            with atomic(self.conn):
+                intents.refuse(self.conn, intent_id, "", NOW)
+            raise
+        if ended.status == "refused":
+            raise Refused(ended.result)
+        return ended.result
 
     def do(self, action: str, settlement_id: int = 1, **params: object) -> str:
         """`ask` where no event loop runs."""
@@ -152,16 +182,9 @@ class Desk:
         """Give a leg an invoice, and send it."""
         leg = self.leg(name, settlement_id)
         with atomic(self.conn):
-            legs.begin_invoice(self.conn, leg, amount_sats=leg.amount_sats, internal=True, now=NOW)
-            legs.store_invoice(
-                self.conn,
-                leg.id,
-                1,
-                bolt11="lnbc1",
-                payment_hash=f"{leg.id:064d}",
-                amount_sats=leg.amount_sats,
-                expires_at=NOW + 86_400,
-            )
+            internal = leg.payee_kind is PayeeKind.WALLET
+            hash_ = hash_of(preimage_of(leg))
+            give_invoice(self.conn, leg.id, hash_, expires_at=NOW + 86_400, internal=internal)
             if sent:
                 assert legs.mark_sending(self.conn, self.leg(name, settlement_id), now=NOW)
         return self.leg(name, settlement_id)
@@ -177,7 +200,15 @@ class Desk:
         """Send a leg, and see it on both sides."""
         leg = self.invoice(name, settlement_id=settlement_id)
         with atomic(self.conn):
-            legs.complete(self.conn, leg, sent_sats=leg.amount_sats, fee_sats=0, preimage=None, now=NOW)
+            complete_leg(
+                self.conn,
+                leg,
+                sent_sats=leg.amount_sats,
+                fee_sats=0,
+                preimage=preimage_of(leg),
+                proof=Proof.BOTH_SIDES if leg.payee_kind is PayeeKind.WALLET else Proof.PREIMAGE,
+                now=NOW,
+            )
 
     def pay_all(self, settlement_id: int = 1) -> None:
         """Everything that is still to pay."""
@@ -185,9 +216,19 @@ class Desk:
             self.pay(leg.leg, settlement_id)
 
     def audit(self) -> list[tuple[str, str, str]]:
-        """(action, actor, reason) of the audit log."""
+        """(action, actor, reason) of the audit log, without how its LPs were made."""
         found = self.conn.execute("SELECT action, actor, reason FROM audit_log ORDER BY id")
-        return [(row["action"], row["actor"], row["reason"]) for row in found]
+        return [(row["action"], row["actor"], row["reason"]) for row in found if row["action"] != "client.add"]
+
+
+def preimage_of(leg: Leg) -> str:
+    """What proves that the leg's next invoice, or the one that it has, was paid."""
+    return f"{leg.id:064d}"
+
+
+def hash_of(preimage: str) -> str:
+    """The payment hash that a preimage proves."""
+    return hashlib.sha256(bytes.fromhex(preimage)).hexdigest()
 
 
 def open_desk(folder: Path, config_text: str = VALID) -> Desk:
@@ -206,13 +247,19 @@ def open_desk(folder: Path, config_text: str = VALID) -> Desk:
 def add_provider(desk: Desk, label: str, amount_minor: int, confirmed_at: int = 1) -> None:
     """An LP with one confirmed deposit."""
     with atomic(desk.conn):
-        client_id = desk.conn.execute(
-            "INSERT INTO dca_clients (machine_id, label, person, mode, payee_kind, payee, created_at, created_by) "
-            "VALUES (?, ?, ?, 'flow', 'lightning_address', ?, 1, 'test')",
-            (MACHINE, label, label, f"{label}@example.org"),
-        ).lastrowid
+        client_id = clients.add(
+            desk.conn,
+            machine_id=MACHINE,
+            label=label,
+            person=label,
+            payee_kind="lightning_address",
+            payee=f"{label}@example.org",
+            actor="test",
+            now=NOW,
+        )
         desk.conn.execute(
             "INSERT INTO dca_deposits (client_id, machine_id, amount_minor, currency, status, recorded_by, "
-            "recorded_at, decided_by, decided_at) VALUES (?, ?, ?, 'GTQ', 'confirmed', 'test', 1, 'test', ?)",
+            "recorded_at, decided_by, decided_at, effective_at) "
+            "VALUES (?1, ?2, ?3, 'GTQ', 'confirmed', 'test', 1, 'test', ?4, ?4)",
             (client_id, MACHINE, amount_minor, confirmed_at),
         )

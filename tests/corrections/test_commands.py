@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import product
@@ -15,9 +16,12 @@ from typer.testing import CliRunner, Result
 from satmachine.cli.main import app
 from satmachine.config import load
 from satmachine.models import SettlementStatus
+from satmachine.orders import Refund
 from satmachine.store import settlements
 from satmachine.store.database import atomic, connect
+from satmachine.store.intents import open_orders
 from tests.corrections.desk import Desk, add_provider, open_desk
+from tests.corrections.test_correcting import INVOICE_HASH, make_invoice
 
 FLORES = """
 [[operators]]
@@ -134,8 +138,8 @@ def run(desk: Desk, *arguments: str, operator: str = "", answer: str | None = No
 
 
 def intents(desk: Desk) -> list[tuple[str, str, str]]:
-    """(actor, action, subject) of what was asked of the daemon."""
-    return [(row["actor"], row["action"], row["subject"]) for row in desk.conn.execute("SELECT * FROM intents")]
+    """(actor, action, subject) of what is asked of the daemon."""
+    return [(asked.actor, asked.action, asked.subject) for asked in open_orders(desk.conn)]
 
 
 @pytest.mark.parametrize(("status", "command"), [*product(SettlementStatus, COMMANDS)])
@@ -199,6 +203,19 @@ def test_every_other_dry_run_shows_what_is_retained(cli: Desk, command: str) -> 
     shown = json.loads(run(cli, *arguments).stdout)
     assert shown["old"]["retained_sats"] != shown["new"]["retained_sats"]
     assert intents(cli) == []
+
+
+@pytest.mark.parametrize(("extra", "reserve"), [((), 20), (("--reserve", "0"), 0), (("--reserve", "25"), 25)])
+def test_a_refund_orders_exactly_what_its_dry_run_shows(cli: Desk, extra: tuple[str, ...], reserve: int) -> None:
+    number = str(NUMBERS[SettlementStatus.PARTIAL])
+    invoice = make_invoice(2_000, INVOICE_HASH, int(time.time()), 3_600)
+    arguments = ("settlements", "refund", number, "2000", "--to", invoice, "--reason", "jam", *extra)
+    shown = json.loads(run(cli, *arguments, "--dry-run", "--json").stdout)
+    assert shown["old"]["retained_sats"] - shown["new"]["retained_sats"] == 2_000 + reserve
+    assert shown["new"].get("set aside for routing fees", 0) == reserve
+    assert run(cli, *arguments, "--yes").exit_code == 0
+    [asked] = open_orders(cli.conn)
+    assert asked.order == Refund(int(number), 2_000, invoice, "jam", 2_000 + reserve)
 
 
 @pytest.mark.parametrize(
@@ -265,7 +282,8 @@ def test_explain_shows_each_rounding_and_each_retained_sat(cli: Desk) -> None:
 def test_the_audit_log_is_filtered_and_scoped(cli: Desk) -> None:
     rows = json.loads(run(cli, "audit", "log", "--json").stdout)
     assert {row["action"] for row in rows} >= {"settlement.close", "settlement.partial_dispense", "settlement.refund"}
-    assert all(row["actor"] == "maria" and row["reason"] == "jam" for row in rows if row["action"] != "settlement.note")
+    decided = [row for row in rows if row["action"] not in ("settlement.note", "client.add")]
+    assert all(row["actor"] == "maria" and row["reason"] == "jam" for row in decided)
     closed = json.loads(run(cli, "audit", "log", "--action", "settlement.close", "--json").stdout)
     assert [row["subject"] for row in closed] == ["settlement 5"]
     assert closed[0]["before"] == {"status": "pending"}

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from satmachine.audit.books import check_books
+from satmachine.config import load
 from satmachine.errors import Refused
 from satmachine.models import Answer, RetainedReason, SettlementStatus
 from satmachine.settlements.transition import Sighting, View
@@ -115,8 +116,9 @@ async def test_it_is_refused_while_a_legs_fate_is_not_proven(
     planned.invoice("dca:bruno")
     planned.views["dca:bruno"] = view
     with pytest.raises(Refused, match=f"leg dca:bruno of settlement 1 is not proven unpaid: .*{words}"):
-        await planned.ask(action, **HALVE)
+        await planned.ask(action, **(HALVE if action == "partial_dispense" else {}))
     assert planned.legs("voided") == {}
+    assert planned.withdrawn == [], "what may be under way keeps its mark"
 
 
 async def test_a_payment_that_these_books_do_not_have_refuses_it(planned: Desk) -> None:
@@ -130,7 +132,8 @@ async def test_a_leg_that_moves_between_look_and_write_refuses_it(planned: Desk)
     original = planned.look_up
 
     async def slow_look_up(leg_id: int) -> View | None:
-        planned.invoice("super")
+        if planned.withdrawn:  # the second look, the last before the books are changed
+            planned.invoice("super")
         return await original(leg_id)
 
     planned.look_up = slow_look_up  # type: ignore[method-assign]
@@ -225,7 +228,8 @@ async def test_a_refund_number_that_another_life_has_used_is_not_used_again(plan
         await planned.ask("refund", amount_sats=100, to="ana@example.org")
     with atomic(planned.conn):
         planned.conn.execute(
-            "INSERT INTO dca_foreign_payments VALUES ('panajachel-1', ?, ?, 1, 'success', '{}', 1, 1, 'maria')",
+            "INSERT INTO dca_foreign_payments (machine_id, payment_hash, leg_key, amount_sats, status, extra, made_at, "
+            "first_seen_at, settled_by) VALUES ('panajachel-1', ?, ?, 1, 'success', '{}', 1, 1, 'maria')",
             (row.payment_hash, row.leg_key),
         )
     assert "as refund:5" in await planned.ask("refund", amount_sats=100, to="ana@example.org")
@@ -243,6 +247,19 @@ async def test_routing_fees_of_a_refund_to_an_invoice_are_drawn_with_it(planned:
     assert planned.leg("refund:1").amount_sats == 2_020
     with pytest.raises(Refused, match="used for a payment already"):
         await planned.ask("refund", amount_sats=2_000, to=invoice)
+
+
+async def test_a_refund_draws_what_was_shown_or_is_refused(planned: Desk) -> None:
+    invoice = an_invoice()
+    await planned.ask("partial_dispense", **HALVE)
+    planned.plan()
+    planned.wallet.reserve_sats = 21
+    with pytest.raises(Refused, match="sets 21 sats aside for routing fees, not 20: ask again with --reserve 21"):
+        await planned.ask("refund", amount_sats=2_000, draw_sats=2_020, to=invoice)
+    planned.wallet.reserve_sats = 0
+    await planned.ask("refund", amount_sats=2_000, draw_sats=2_020, to=invoice)
+    assert planned.leg("refund:1").amount_sats == 2_020
+    assert planned.sale().retained_sats == 133_400 - 2_020
 
 
 @pytest.mark.parametrize(
@@ -348,6 +365,82 @@ async def test_a_closed_sale_can_be_shared_out_after_all(planned: Desk) -> None:
     assert planned.legs("pending") == {name.replace("r1", "r2"): s for name, s in LEGS.items() if name != "r1:super"}
     planned.pay_all()
     assert planned.sale().status is SettlementStatus.PROCESSED
+
+
+async def test_what_was_given_up_goes_back_to_whom_it_was_meant_for_and_not_by_the_rules(planned: Desk) -> None:
+    for name in ("super", "split:owner", "dca:alice", "dca:bruno"):
+        planned.pay(name)
+    await planned.ask("close")
+    await planned.ask("redistribute")
+    assert planned.legs("pending") == {"r2:split:technician": 1_673, "r2:dca:carla": 51_767}
+    assert planned.sale().retained_sats == 0
+    assert planned.sale().person_acted_at == NOW
+
+
+async def test_what_was_given_up_goes_to_whom_the_person_names(planned: Desk) -> None:
+    for name in ("super", "split:owner", "dca:alice", "dca:bruno", "dca:carla"):
+        planned.pay(name)
+    await planned.ask("close")
+    await planned.ask("redistribute", to="split:owner")
+    assert planned.legs("pending") == {"r2:split:owner": 1_673}
+
+
+@pytest.mark.parametrize("to", ["split:nobody", "dca:nobody", "refund:1", "nobody"])
+async def test_a_name_that_nobody_has_is_refused(planned: Desk, to: str) -> None:
+    await planned.ask("close")
+    with pytest.raises(Refused, match=f"nothing can be paid as {to} now"):
+        await planned.ask("redistribute", to=to)
+    assert planned.legs("pending") == {}
+
+
+async def test_what_was_a_payees_who_is_not_there_any_more_stays(planned: Desk) -> None:
+    for name in ("super", "split:owner", "dca:alice", "dca:bruno", "dca:carla"):
+        planned.pay(name)
+    await planned.ask("close")
+    text = planned.path.read_text().replace('label = "technician"', 'label = "mechanic"')
+    planned.path.write_text(text)
+    planned.config = load(planned.path, environ=planned.config.environ)
+    with pytest.raises(Refused, match="can be shared out now"):
+        await planned.ask("redistribute")
+    assert planned.sale().retained_sats == 1_673
+
+
+async def test_an_lp_gets_back_at_most_what_the_balance_is_now(planned: Desk) -> None:
+    for name in ("super", "split:owner", "split:technician", "dca:alice", "dca:bruno"):
+        planned.pay(name)
+    await planned.ask("close")
+    with atomic(planned.conn):  # 300 of carla's 400 are being paid out meanwhile
+        planned.conn.execute(
+            "INSERT INTO dca_payments (machine_id, leg_type, leg, leg_key, client_id, amount_sats, fiat_amount_minor, "
+            "exchange_rate, currency, payee, effective_at, planned_at, payee_kind) VALUES ('panajachel-1', "
+            "'settlement', 'bal:carla:1', 'sm1:bal:panajachel-1:carla:1', 3, 43139, 30000, '143.797', 'GTQ', "
+            "'carla@example.org', 1, 1, 'lightning_address')"
+        )
+    await planned.ask("redistribute")
+    assert planned.legs("pending") == {"r2:dca:carla": 14_379}  # 100 x 143.797, rounded down
+    assert planned.sale().retained_sats == 51_767 - 14_379
+
+
+async def test_what_was_given_up_and_what_was_nobodys_are_revisions_of_their_own(tmp_path: Path) -> None:
+    """Both have a leg for the same LP, and a key is never used twice."""
+    desk = open_desk(tmp_path)
+    add_provider(desk, "alice", 100_000)
+    desk.land()
+    desk.plan()
+    given_up = desk.leg("dca:alice").amount_sats
+    orphan = next(row.amount_sats for row in corrections.ledger(desk.conn, 1))
+    await desk.ask("close")
+    add_provider(desk, "bruno", 10_000_000)
+    await desk.ask("redistribute", as_of=NOW + 10)
+    found = desk.legs("pending")
+    assert found["r2:dca:alice"] == given_up
+    assert sum(sats for name, sats in found.items() if name.startswith("r3:dca:")) == orphan
+    assert "r3:dca:bruno" in found
+    assert desk.sale().revision == 3
+    assert desk.sale().retained_sats == 0
+    assert check_books(desk.conn) == []
+    desk.pay_all()
+    assert check_books(desk.conn) == []
 
 
 async def test_a_rate_that_is_known_is_not_replaced(planned: Desk) -> None:

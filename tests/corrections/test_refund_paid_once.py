@@ -9,7 +9,8 @@ from typing import cast
 import anyio
 
 from satmachine.models import LegStatus
-from satmachine.settlements.pay import ExternalPayees, Payer
+from satmachine.settlements.invoicing import ExternalPayees
+from satmachine.settlements.pay import Payer
 from satmachine.settlements.transition import Sighting, View
 from satmachine.store import legs
 from satmachine.store.database import Store, atomic
@@ -37,10 +38,10 @@ def test_a_dead_invoice_waits_for_a_person_and_closing_frees_its_sats(tmp_path: 
             lambda: desk.config,
             lambda: NOW,
         )
-        assert anyio.run(payer.advance, leg.id) is LegStatus.FAILED
+        anyio.run(payer.prepare, [leg.id])
         leg = desk.leg("refund:1")
-        assert (leg.generation, leg.next_attempt_at) == (1, None)
-        assert "`satmachine settlements close` frees the sats" in (leg.error or "")
+        assert (leg.status, leg.generation, leg.next_attempt_at) == (LegStatus.FAILED, 1, None)
+        assert "`satmachine settlements close 1` frees the sats" in (leg.error or "")
         assert desk.sale().status == "errored"
 
         desk.views["refund:1"] = View(Sighting.ABSENT, None, expired=True)

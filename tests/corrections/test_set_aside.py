@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import cast
 
 import anyio
 
-from satmachine.models import LegStatus
 from satmachine.settlements.pay import Payer
 from satmachine.settlements.worker import Item, Worker
 from satmachine.store.database import Store
@@ -25,11 +24,10 @@ class SlowPayer:
         self.paying: list[int] = []
         self.go_on = anyio.Event()
 
-    async def advance(self, leg_id: int) -> LegStatus:
-        self.paying.append(leg_id)
+    async def prepare(self, leg_ids: Sequence[int]) -> None:
+        self.paying.extend(leg_ids)
         await self.go_on.wait()
-        await anyio.sleep(0.01)
-        return LegStatus.FAILED  # and due again at once
+        await anyio.sleep(0.01)  # and due again at once
 
 
 @asynccontextmanager

@@ -80,7 +80,7 @@ async def test_a_failed_sale_is_corrected_to_half_paid_anew_and_the_rest_refunde
     said = await cli(system, "settlements", "partial-dispense", "1", "--fraction", "0.5", "--reason", "jam", "--yes")
     assert "now shares out 133400 sats" in said
     await system.lnbits.credit(system.machines[0].wallet.id, 266_800)
-    [settlement] = await until_status(system, "processed", timeout_s=90)
+    [settlement] = await until_status(system, "processed", timeout_s=150)
     assert (settlement.revision, settlement.net_sats, settlement.commission_sats) == (2, 129_418, 3_982)
     assert (settlement.undispensed_sats, settlement.retained_sats) == (133_400, 133_400)
     paid = {leg.leg: leg.amount_sats for leg in legs_of(system) if leg.status == "completed"}

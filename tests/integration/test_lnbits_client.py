@@ -156,7 +156,7 @@ async def test_the_same_invoice_is_paid_once_and_the_second_answer_proves_nothin
     assert (again.answer, again.permanent) == (Answer.UNKNOWN, False)
     assert "already paid" in again.detail
     assert (await client.wallet(source.admin_key)).balance_msat == 9_900_000
-    assert len(await client.find_by_leg_key(source.admin_key, leg_key, TAG)) == 1
+    assert len(await client.bundle(source.admin_key, leg_key)) == 1
 
 
 async def test_eight_at_once_make_one_debit(client: Lnbits, source: WalletKeys, destination: WalletKeys) -> None:
@@ -184,8 +184,8 @@ async def test_insufficient_balance_is_unknown_until_looked_up_and_leaves_no_row
     answer = await pay(client, source, invoice, leg_key)
     assert answer.answer is Answer.UNKNOWN
     assert "Insufficient balance" in answer.detail
-    assert await client.find_by_leg_key(source.admin_key, leg_key, TAG) == []
-    (pending,) = await client.find_by_leg_key(destination.invoice_key, leg_key, TAG)
+    assert await client.bundle(source.admin_key, leg_key) == []
+    (pending,) = await client.bundle(destination.invoice_key, leg_key)
     assert pending.status is Answer.PENDING
 
 
@@ -281,11 +281,11 @@ async def test_look_up_by_leg_key_and_by_settlement(
     for leg_key in [*legs, stranger, new_leg_key()]:
         await pay(client, source, await invoice_for(client, destination, 10, leg_key), leg_key)
     for key in (source.admin_key, destination.invoice_key):
-        (row,) = await client.find_by_leg_key(key, legs[1], TAG)
+        (row,) = await client.bundle(key, legs[1])
         assert row.leg_key == legs[1]
-        found = await client.find_by_settlement_key(key, f"{settlement}:", TAG)
+        found = await client.bundle(key, settlement)
         assert sorted(row.leg_key or "" for row in found) == sorted(legs)
-    assert await client.find_by_leg_key(source.admin_key, settlement, TAG) == []
+    assert await client.bundle(source.admin_key, settlement[:-1]) == []
 
 
 async def test_filters_combine(client: Lnbits, source: WalletKeys, destination: WalletKeys) -> None:

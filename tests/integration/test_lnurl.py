@@ -311,6 +311,21 @@ async def test_what_is_no_payee_is_refused(client: LnurlClient, payee: str) -> N
         ("64:ff9b::7f00:1", False),
         ("64:ff9b::808:808", True),
         ("2002:7f00:1::", False),
+        ("2002:808:808::", True),
+        ("64:ff9b:1::7f00:1", False),
+        ("64:ff9b:1:fffe::808:808", False),
+        ("::127.0.0.1", False),
+        ("::8.8.8.8", False),
+        ("::ffff:0:127.0.0.1", False),
+        ("::ffff:0:8.8.8.8", False),
+        ("fec0::1", False),
+        ("feff::1", False),
+        ("5f00::1", False),
+        ("100::1", False),
+        ("2001:db8::1", False),
+        ("2001:0:7f00:1::", False),
+        ("4000::1", False),
+        ("8000::1", False),
     ],
 )
 def test_public_addresses(address: str, public: bool) -> None:
@@ -344,12 +359,38 @@ async def test_a_callback_is_checked_like_the_first_url(client: LnurlClient, ser
 
 
 async def test_one_private_address_among_public_ones_is_enough_to_refuse(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def two_answers(host: object, port: object, **_: object) -> list[tuple[object, ...]]:
+    def two_answers(host: object, port: object, **_: object) -> list[tuple[object, ...]]:
         return [(2, 1, 6, "", ("8.8.8.8", 443)), (2, 1, 6, "", ("127.0.0.1", 443))]
 
-    monkeypatch.setattr(anyio, "getaddrinfo", two_answers)
+    monkeypatch.setattr(socket, "getaddrinfo", two_answers)
     with pytest.raises(LnurlRefused, match=r"private address 127\.0\.0\.1"):
         await LnurlClient().resolve("alice@rebinding.example")
+
+
+async def test_slow_name_servers_of_payees_keep_no_other_names_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lookup cannot be cancelled; asyncio has few threads for them, which LNbits and the relays need."""
+    done, real = threading.Event(), socket.getaddrinfo
+
+    def slow(host: Any, *arguments: Any, **options: Any) -> Any:
+        if str(host).endswith(".slow.example"):
+            done.wait(60)
+        return real(host, *arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    client = LnurlClient(timeout_s=0.2)
+
+    async def ask(number: int) -> None:
+        with pytest.raises(LnurlUnavailable, match="did not answer"):
+            await client.resolve(f"alice@{number}.slow.example")
+
+    try:
+        async with anyio.create_task_group() as tasks:
+            for number in range(50):
+                tasks.start_soon(ask, number)
+        with anyio.fail_after(20):
+            assert await anyio.getaddrinfo("127.0.0.1", 80)
+    finally:
+        done.set()
 
 
 # --- TLS to a checked address, with the certificate of the name
@@ -388,10 +429,10 @@ async def test_the_certificate_must_be_the_name_s_although_an_address_is_connect
     trusting = ssl.create_default_context(cafile=str(certificate))
     client = LnurlClient(allow_private=True, ssl_context=trusting, timeout_s=10)
 
-    async def loopback(host: object, port: object, **_: object) -> list[tuple[object, ...]]:
+    def loopback(host: object, port: object, **_: object) -> list[tuple[object, ...]]:
         return [(2, 1, 6, "", ("127.0.0.1", port))]
 
-    monkeypatch.setattr(anyio, "getaddrinfo", loopback)
+    monkeypatch.setattr(socket, "getaddrinfo", loopback)
     path = f":{server.server_port}/.well-known/lnurlp/alice"
     offer = await client.resolve(lnurl_of("https://pay.example" + path))
     assert offer.metadata == METADATA

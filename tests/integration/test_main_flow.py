@@ -174,6 +174,8 @@ async def test_a_sale_without_its_hash_is_found_by_its_txid(system: System, key:
 
 
 async def test_every_payment_can_be_found_in_lnbits_by_its_tag_and_read_by_a_person(system: System) -> None:
+    from satmachine.identity import is_mark
+    from satmachine.models import Answer
     from satmachine.wallet.lnbits import Lnbits
 
     await started(system)
@@ -183,6 +185,10 @@ async def test_every_payment_can_be_found_in_lnbits_by_its_tag_and_read_by_a_per
     await until_status(system, "processed")
     async with Lnbits(system.lnbits.url, instance_id="test") as lnbits:
         rows = await lnbits.payments(machine.wallet.admin_key, tag=f"satmachine:{machine.signer.npub}")
+    marks = [row for row in rows if is_mark(row.leg_key)]
+    rows = [row for row in rows if row not in marks]
     assert len(rows) == len(LEGS)
+    assert [(mark.incoming, mark.status, mark.amount_sats) for mark in marks] == [(True, Answer.PENDING, 1)]
+    assert "do not pay" in marks[0].memo
     assert any("super fee of sale 1" in row.memo for row in rows)
     assert all(json.loads(json.dumps(row.extra, default=str))["machine"] == machine.id for row in rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import AsyncIterator
+from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -15,6 +16,7 @@ import pytest
 from satmachine.demo.lnbits import LnbitsServer, WalletKeys
 from satmachine.demo.system import System
 from satmachine.models import Leg
+from satmachine.orders import SettleBalance
 from satmachine.store import clients, intents, legs
 from satmachine.store.database import atomic
 from satmachine.wallet.lnbits import Lnbits
@@ -78,9 +80,9 @@ async def saver(lnbits: LnbitsServer) -> AsyncIterator[Saver]:
 
 
 def ask_to_settle(system: System, client_id: int, *, amount_minor: int, rate: str, number: int = 1) -> int:
-    params = {"client_id": client_id, "amount_minor": amount_minor, "exchange_rate": rate, "number": number}
+    order = SettleBalance(client_id, Decimal(rate), amount_minor, number)
     with books(system) as conn, atomic(conn):
-        return intents.add(conn, 1, "ana", "clients.settle", f"client {client_id}", params)
+        return intents.add(conn, 1, "ana", order)
 
 
 async def until_leg(system: System, leg_type: str, status: str, *, timeout_s: float = 60) -> Leg:

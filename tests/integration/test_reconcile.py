@@ -5,12 +5,14 @@ Every test ends with the same proof from LNbits' own records (chaos/check.py).
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import time
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -20,7 +22,7 @@ from chaos.world import World, open_world
 from satmachine.config import load
 from satmachine.demo.lnbits import LnbitsServer
 from satmachine.demo.machine import publish
-from satmachine.settlements.pay import payment_tag
+from satmachine.identity import tag
 from satmachine.settlements.reconcile import Reconciler
 from satmachine.store.database import connect, open_store
 from satmachine.wallet.lnbits import Lnbits
@@ -29,6 +31,7 @@ from tests.proxy import Fault, FaultProxy, matching
 pytestmark = pytest.mark.anyio
 
 LEGS = 6
+MACHINE = "machine-1"
 
 
 def rows(world: World, sql: str) -> list[tuple[object, ...]]:
@@ -146,6 +149,45 @@ async def test_an_operator_lands_a_payment_that_nobody_told_of(tmp_path: Path, l
 # --- databases that are old or lost
 
 
+async def shown(world: World, *options: str) -> dict[str, Any]:
+    """What `machines reconcile` shows, once the daemon has looked."""
+    found: list[subprocess.CompletedProcess[str]] = []
+    for _ in range(40):
+        found.append(await satmachine(world, "machines", "reconcile", MACHINE, "--json", *options))
+        if found[-1].returncode == 0:
+            break
+        assert "was not read since" in found[-1].stderr, found[-1].stderr
+        await anyio.sleep(0.5)
+    told: dict[str, Any] = json.loads(found[-1].stdout)
+    return told
+
+
+async def reconciled(world: World, *options: str) -> dict[str, Any]:
+    """Accept what is shown; returns it."""
+    told = await shown(world, *options)
+    accept = ("--accept", told["digest"], "--reason", "the other host is off", "--yes")
+    done = await satmachine(world, "machines", "reconcile", MACHINE, *options, *accept)
+    assert done.returncode == 0, done.stderr
+    assert "pays again" in done.stdout
+    return told
+
+
+async def stopped(world: World) -> str:
+    """Why the machine pays nothing, once it does not."""
+    sql = "SELECT safe_mode FROM dca_wallets WHERE safe_mode IS NOT NULL"
+    await world.until(lambda: bool(rows(world, sql)))
+    return str(rows(world, sql)[0][0])
+
+
+async def audited(world: World) -> None:
+    found = await satmachine(world, "audit")
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def verdicts(told: dict[str, Any]) -> list[str]:
+    return sorted({str(line["verdict"]) for line in told["payments"]})
+
+
 async def test_a_deleted_database_pays_nothing_again(tmp_path: Path, lnbits: LnbitsServer) -> None:
     async with open_world(tmp_path, lnbits) as world:
         for sats in (266_800, 123_457, 98_765):
@@ -157,13 +199,20 @@ async def test_a_deleted_database_pays_nothing_again(tmp_path: Path, lnbits: Lnb
         world.delete_books()
         world.seed_books()
         await world.start()
+        assert "do not know" in await stopped(world)
+        await world.until(lambda: len(world.rest().settlements) == 3)
+        await anyio.sleep(6)  # two sweeps: everything is found
+        told = await reconciled(world)
+        assert verdicts(told) == ["adopt"]
+        assert len(told["payments"]) == 3 * LEGS
         after = await world.settled()
         assert debits(after) == debits(before)
         assert violations(after) == []
         assert held(after) == []
+        await audited(world)
 
 
-async def test_a_deleted_database_without_its_lps_goes_into_safe_mode(tmp_path: Path, lnbits: LnbitsServer) -> None:
+async def test_a_deleted_database_without_its_lps_says_who_is_missing(tmp_path: Path, lnbits: LnbitsServer) -> None:
     async with open_world(tmp_path, lnbits) as world:
         await world.sell()
         await world.start()
@@ -172,25 +221,27 @@ async def test_a_deleted_database_without_its_lps_goes_into_safe_mode(tmp_path: 
         world.delete_books()
         await world.start()
         await world.alive_for(0.5)
-        await world.until(lambda: bool(held(world.rest())))
-        [(safe_mode,)] = rows(world, "SELECT safe_mode FROM dca_wallets")
-        assert f"shows {LEGS} payment(s) of satmachine that these books do not know" in str(safe_mode)
-        assert "dca:alice" in str(held(world.rest()))
+        await stopped(world)
+        await world.until(lambda: len(world.rest().settlements) == 1)
         await anyio.sleep(6)
-        after = await world.facts()
-        assert debits(after) == debits(before), "in safe mode nothing at all is paid"
+        told = await shown(world)
+        assert "waits" in verdicts(told)
+        assert any("clients add --machine machine-1 --label alice" in wait for wait in told["waits"])
+        refused = await satmachine(
+            world, "machines", "reconcile", MACHINE, "--accept", told["digest"], "--reason", "x", "--yes"
+        )
+        assert refused.returncode == 1
+        assert debits(await world.facts()) == debits(before), "nothing at all is paid meanwhile"
 
-        # The way out: the LPs are registered again, and the sale is released.
         world.add_lps()
-        released = await satmachine(world, "settlements", "release", "1", "--reason", "LPs are back", "--yes")
-        assert released.returncode == 0, released.stderr
-        await world.until(lambda: rows(world, "SELECT safe_mode FROM dca_wallets") == [(None,)])
+        await reconciled(world)
         await world.sell()
         finished = await world.settled()
         assert debits(finished) >= debits(before)
         assert len(debits(finished)) == 2 * LEGS, "the first sale was taken over, the second is paid"
         assert violations(finished) == []
         assert held(finished) == []
+        await audited(world)
 
 
 async def test_a_database_from_yesterday_pays_nothing_again(tmp_path: Path, lnbits: LnbitsServer) -> None:
@@ -205,11 +256,88 @@ async def test_a_database_from_yesterday_pays_nothing_again(tmp_path: Path, lnbi
         world.kill()
         world.restore_books(backup)
         await world.start()
+        await stopped(world)
+        await world.until(lambda: len(world.rest().settlements) == 3)
+        await anyio.sleep(6)
+        told = await reconciled(world)
+        assert verdicts(told) == ["adopt"]
         after = await world.settled()
         assert debits(after) == debits(before)
         assert len(debits(after)) == 3 * LEGS
         assert violations(after) == []
         assert held(after) == []
+        await audited(world)
+
+
+async def backed_up(world: World) -> Path:
+    """A copy that knows it is one."""
+    target = world.system.folder / f"backup-{time.time_ns()}.db"
+    made = await satmachine(world, "backup", str(target))
+    assert made.returncode == 0, made.stderr
+    return target
+
+
+async def test_a_restored_copy_pays_nothing_before_a_person_has_said_so(tmp_path: Path, lnbits: LnbitsServer) -> None:
+    async with open_world(tmp_path, lnbits) as world:
+        await world.sell()
+        await world.start()
+        before = await world.settled()
+        copy = await backed_up(world)
+        world.kill()
+        world.restore_books(copy)
+        await world.start()
+        assert "these books are a copy of" in await stopped(world)
+        await world.sell()
+        await world.until(lambda: bool(rows(world, "SELECT 1 FROM dca_settlements WHERE id = 2 AND proof = 'proven'")))
+        await anyio.sleep(3)
+        assert rows(world, "SELECT planned_at FROM dca_settlements WHERE id = 2") == [(None,)]
+        assert debits(await world.facts()) == debits(before)
+
+        told = await shown(world)
+        assert (told["payments"], told["marks"]) == ([], [])
+        done = await satmachine(world, "machines", "reconcile", "--all", "--yes", "--reason", "failover")
+        assert done.returncode == 0, done.stderr
+        after = await world.settled()
+        assert len(debits(after)) == 2 * LEGS
+        assert violations(after) == []
+        await audited(world)
+
+
+async def test_a_copy_from_before_a_correction_does_not_pay_the_former_plan_on_top(
+    tmp_path: Path, lnbits: LnbitsServer
+) -> None:
+    """Partial dispense and a balance paid out since the copy was made: both are booked, nothing is paid again."""
+    async with open_world(tmp_path, lnbits) as world:
+        await world.start()
+        await world.system.wait_for_log("satmachine runs")
+        assert (await satmachine(world, "payouts", "pause", "--reason", "jam", "--yes")).returncode == 0
+        await world.sell()
+        await world.until(lambda: len(world.rest().legs) == LEGS)
+        copy = await backed_up(world)
+        jam = ("settlements", "partial-dispense", "1", "--fraction", "0.5", "--reason", "jam", "--yes")
+        assert (await satmachine(world, *jam)).returncode == 0
+        assert (await satmachine(world, "payouts", "resume", "--reason", "mended")).returncode == 0
+        await world.settled()
+        settle = ("clients", "settle", "1", "--rate", "143", "--amount", "100", "--yes")
+        assert (await satmachine(world, *settle)).returncode == 0
+        await world.until(lambda: bool(rows(world, "SELECT 1 FROM dca_payments WHERE settlement_id IS NULL")))
+        before = await world.settled()
+        world.kill()
+        [(balance,)] = rows(world, "SELECT confirmed_minor - used_minor FROM dca_clients WHERE id = 1")
+
+        world.restore_books(copy)
+        await world.start()
+        await stopped(world)
+        told = await reconciled(world)
+        assert verdicts(told) == ["book", "payout"]
+        assert (await satmachine(world, "payouts", "resume", "--reason", "after the restore")).returncode == 0
+        after = await world.settled()
+        await anyio.sleep(6)
+        assert debits(await world.facts()) == debits(before)
+        assert violations(after) == []
+        assert rows(world, "SELECT confirmed_minor - used_minor FROM dca_clients WHERE id = 1") == [(balance,)]
+        assert rows(world, "SELECT status, retained_sats > 100000 FROM dca_settlements") == [("processed", 1)]
+        await audited(world)
 
 
 # --- trouble with money and payees
@@ -293,10 +421,10 @@ async def test_payments_of_another_living_daemon_stop_this_one(tmp_path: Path, l
                 extra={},
                 external_id=key,
             )
-            await other.pay(wallet.admin_key, invoice.bolt11, extra={"tag": payment_tag(machine)}, external_id=key)
+            await other.pay(wallet.admin_key, invoice.bolt11, extra={"tag": tag(machine.npub)}, external_id=key)
         async with open_store(world.system.database_path) as store, Lnbits(lnbits.url, instance_id="this") as client:
             reconciler = Reconciler(store, client, lambda: config, lambda: int(time.time()))
             sweep = await reconciler.sweep(machine)
         assert sweep.safe_mode is not None
         assert "another daemon" in sweep.safe_mode
-        assert sweep.adopted == 0
+        assert sweep.strange == 1

@@ -111,3 +111,32 @@ async def test_what_cannot_be_drained_is_reported() -> None:
     await lane.drain()
     assert lost == items
     assert len(lane) == 0
+
+
+async def test_authors_take_turns_and_a_flood_of_one_makes_small_batches() -> None:
+    """Whoever comes while a batch is stored waits for its end: a flood must not make it long."""
+    flood, other = Machine(), Machine()
+    sink = Collector()
+    limits = replace(QUICK, batch_size=500, batch_per_author=4, flush_after_s=0.01)
+    lane = Lane("test", sink, limits, capacity=100, attempts=None, on_lost=lambda _: None)
+    for n in range(10):
+        lane.put(Received(flood.event(str(n)), "ws://test", 0, 10))
+    late = [Received(other.event(str(n)), "ws://test", 0, 10) for n in range(2)]
+    for item in late:
+        lane.put(item)
+    async with at_work(lane):
+        await eventually(lambda: len(sink.received) == 12)
+    assert [sink.received.index(item) for item in late] == [1, 3]
+    assert sink.calls == 3
+
+
+async def test_no_author_has_more_than_a_quarter_of_the_octets() -> None:
+    lane, _ = made(Collector(), capacity=100)
+    share = QUICK.queue_bytes // 4
+    event = MACHINE.event()
+    assert lane.has_share_for(event.pubkey, share)
+    lane.put(Received(event, "ws://test", 0, share))
+    assert not lane.has_share_for(event.pubkey, 1)
+    assert lane.has_share_for(Machine().pubkey, share)
+    await lane.drain()
+    assert lane.has_share_for(event.pubkey, share)

@@ -80,6 +80,37 @@ def test_a_copy_that_is_not_whole_is_thrown_away(tmp_path: Path, monkeypatch: py
     assert not list(tmp_path.glob("*copy*"))
 
 
+def test_a_link_that_somebody_planted_is_not_followed_and_gives_no_mode(tmp_path: Path) -> None:
+    """The folder belongs to a group; others in it can plant what they like under names that can be guessed."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    victim.chmod(0o644)
+    (tmp_path / ".copy.db.partial").symlink_to(victim)
+    with fresh_books(tmp_path):
+        made = make_backup(tmp_path / "satmachine.db", tmp_path / "copy.db")
+    assert victim.read_text() == "precious"
+    assert not made.path.is_symlink()
+    assert stat.S_IMODE(made.path.stat().st_mode) == 0o600
+    assert made.path.stat().st_nlink == 1
+
+
+def test_a_file_that_somebody_left_gives_the_copy_no_mode(tmp_path: Path) -> None:
+    planted = tmp_path / ".copy.db.partial"
+    planted.touch(mode=0o666)
+    planted.chmod(0o666)
+    with fresh_books(tmp_path):
+        made = make_backup(tmp_path / "satmachine.db", tmp_path / "copy.db")
+    assert stat.S_IMODE(made.path.stat().st_mode) == 0o600
+    assert planted.exists()
+
+
+def test_the_target_may_not_be_a_link_either(tmp_path: Path) -> None:
+    (tmp_path / "copy.db").symlink_to(tmp_path / "elsewhere.db")
+    with fresh_books(tmp_path), pytest.raises(StoreError, match="no backup was made"):
+        make_backup(tmp_path / "satmachine.db", tmp_path / "copy.db")
+    assert not (tmp_path / "elsewhere.db").exists()
+
+
 def test_the_command_names_the_file_by_the_time(tmp_path: Path) -> None:
     (tmp_path / "backups").mkdir()
     (tmp_path / "config.toml").write_text('[database]\npath = "satmachine.db"\n')

@@ -134,3 +134,27 @@ def test_folding_forgets_rather_than_grows(monkeypatch: pytest.MonkeyPatch) -> N
     for number in range(1000):
         fold.filter(logging.LogRecord("satmachine", logging.WARNING, "", 0, f"settlement {number}", None, None))
     assert len(fold._known) <= 100
+
+
+def test_a_stranger_s_words_are_no_pairs_of_ours(lines: io.StringIO) -> None:
+    with about(machine="market", relay="wss://x/?settlement=12"):
+        log.warning("refused: %s", "settlement=99 machine=flores \u202egnp \x9b31m")
+    [line] = lines.getvalue().splitlines()
+    assert "settlement=" not in line
+    assert line.count("machine=") == 1
+    assert line.endswith("machine=market relay=wss://x/?settlement\\x3d12")
+    assert line.isprintable()
+
+
+def test_json_lines_steer_no_terminal_and_say_the_same() -> None:
+    record = logging.LogRecord("satmachine.test", logging.WARNING, "", 0, "a \u202e b \x9b31m \U000e0041 é", (), None)
+    line = logs.JsonLine().format(record)
+    assert line.isprintable()
+    assert json.loads(line)["message"] == record.msg
+
+
+def test_lines_that_say_what_they_are_about_are_folded_whatever_else_they_say(lines: io.StringIO) -> None:
+    for number in range(1_000):
+        log.warning("event %d is in quarantine", number, extra={"fold": ("market", "bad_json")})
+        log.warning("event %d is in quarantine", number, extra={"fold": ("flores", "bad_json")})
+    assert len(lines.getvalue().splitlines()) == 2

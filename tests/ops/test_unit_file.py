@@ -60,6 +60,11 @@ def test_a_wrong_configuration_is_not_restarted_over_and_over() -> None:
     assert directive("Restart") == "on-failure"
 
 
+def test_memory_without_end_ends_the_service_and_not_its_host() -> None:
+    assert directive("MemoryMax") == "1G"
+    assert directive("MemorySwapMax") == "0"
+
+
 def test_files_stay_open_to_the_group_and_closed_to_others() -> None:
     assert directive("UMask") == "0007"
     assert directive("StateDirectoryMode") == "2770"

@@ -17,11 +17,11 @@ from satmachine.settlements.planning import Bounds, plan_settlement
 from satmachine.store import legs, settlements
 from satmachine.store.database import atomic
 from satmachine.store.settlements import EventRecord
-from tests.books import HASH, MACHINE, NOW, OTHER_HASH, a_claim, add_provider, fresh_books
+from tests.books import HASH, MACHINE, NOW, OTHER_HASH, a_claim, a_rule, add_provider, fresh_books, give_invoice
 
 RULES = Rules(machine_active=True, payouts_since=0)
 WIDE = Bounds(Decimal(1), Decimal(1), None)
-TERMS = Terms(Decimal("0.3"), "super", "none", ())
+TERMS = Terms(Decimal("0.3"), a_rule("super"), "none", ())
 
 
 @pytest.fixture
@@ -188,9 +188,26 @@ class TestAfterTheWalletToldFirst:
         prove_and_plan(books)
         with atomic(books):
             leg = legs.of_settlement(books, 1)[0]
-            legs.begin_invoice(books, leg, amount_sats=leg.amount_sats, internal=True, now=NOW)
+            give_invoice(books, leg.id, "ef" * 32)
         assert result(books, a_claim()) == "conflict"
         assert settlements.get(books, 1).net_sats == 254_095
+
+    def test_after_a_person_has_decided_it_is_a_conflict(self, books: sqlite3.Connection) -> None:
+        """A refund may be planned, of which nothing was sent: the LPs must not get the customer's sats."""
+        self.from_wallet(books, a_claim(source="wallet", derived=True, net_sats=254_095))
+        prove_and_plan(books)
+        with atomic(books):
+            settlements.person_acted(books, 1, NOW)
+        assert result(books, a_claim()) == "conflict"
+        settlement = settlements.get(books, 1)
+        assert (settlement.net_sats, settlement.revision) == (254_095, 1)
+        assert {leg.status for leg in legs.of_settlement(books, 1)} & {"voided"} == set()
+
+    def test_what_agrees_attaches_after_a_person_has_decided(self, books: sqlite3.Connection) -> None:
+        self.from_wallet(books, a_claim(source="wallet"))
+        with atomic(books):
+            settlements.person_acted(books, 1, NOW)
+        assert result(books, a_claim()) is LandingResult.ATTACHED
 
     def test_an_event_brings_the_rate_that_the_wallet_did_not_know(self, books: sqlite3.Connection) -> None:
         self.from_wallet(books, a_claim(source="wallet", exchange_rate=Decimal(0)))

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from satmachine.identity import PayeeKind, waived_settlement_key
 from satmachine.models import LegType
 from satmachine.settlements.payees import configured_payee, has_changed
-from satmachine.settlements.worker import waived_key
 from satmachine.store import client_legs, legs, registry
 from satmachine.store.database import atomic
 from tests.books import HASH, MACHINE, NOW, add_provider, fresh_books
 from tests.config.files import VALID, load_text
-from tests.settlements.test_planning import EXAMPLE, landed, plan
+from tests.settlements.test_planning import landed, plan
 
 
 @pytest.fixture
@@ -31,14 +31,18 @@ def test_another_payee_under_the_same_label_is_not_paid_what_the_former_was_owed
     config = load_text(tmp_path, VALID)
     sale = plan(books, landed(books))
     leg = next(leg for leg in legs.of_settlement(books, sale.id) if leg.leg_type is LegType.OPERATOR_SPLIT)
-    leg = replace(leg, machine_id="panajachel-1", payee="LNbits wallet (key from environment variable OWNER_KEY)")
+    leg = replace(leg, machine_id="panajachel-1", payee_kind=PayeeKind.WALLET, payee_ref="f" * 32)
     payee = configured_payee(config, leg)
     assert payee is not None
     assert not has_changed(payee, leg)
-    changed = load_text(tmp_path, VALID.replace("OWNER_KEY", "NEW_OWNER_KEY"))
-    now_named = configured_payee(changed, leg)
-    assert now_named is not None
-    assert has_changed(now_named, leg)
+    moved = configured_payee(load_text(tmp_path, VALID.replace("OWNER_KEY", "NEW_OWNER_KEY")), leg)
+    assert moved is not None
+    assert not has_changed(moved, leg), "where a key is kept is no part of who a payee is"
+    other = VALID.replace('{ invoice_key = { env = "OWNER_KEY" } }', '{ lightning_address = "other@example.org" }')
+    assert other != VALID
+    named_now = configured_payee(load_text(tmp_path, other), leg)
+    assert named_now is not None
+    assert has_changed(named_now, leg)
 
 
 def test_a_machine_does_not_change_hands_while_a_sale_is_open(books: sqlite3.Connection, tmp_path: Path) -> None:
@@ -55,7 +59,8 @@ def test_a_balance_payout_is_numbered_past_those_of_another_life(books: sqlite3.
     with atomic(books):
         for number in (2, 10):
             books.execute(
-                "INSERT INTO dca_foreign_payments VALUES (?, ?, ?, 5, 'success', '{}', ?, ?, NULL)",
+                "INSERT INTO dca_foreign_payments (machine_id, payment_hash, leg_key, amount_sats, status, extra, "
+                "made_at, first_seen_at) VALUES (?, ?, ?, 5, 'success', '{}', ?, ?)",
                 (MACHINE, f"{number:064x}", f"sm1:bal:{MACHINE}:maria:{number}", NOW, NOW),
             )
     assert client_legs.next_payout_number(books, client_id) == 11
@@ -63,11 +68,11 @@ def test_a_balance_payout_is_numbered_past_those_of_another_life(books: sqlite3.
 
 @pytest.mark.parametrize("txid", ["tx_17", "100 %", "a:b", "x" * 128])
 def test_a_sale_paid_without_proof_has_a_key_that_lnbits_can_look_up(txid: str) -> None:
-    key = waived_key(replace(EXAMPLE, payment_hash=None, txid=txid))
+    key = waived_settlement_key(None, txid, "ee" * 32)
     assert len(key) == 64
-    assert key == waived_key(replace(EXAMPLE, payment_hash=None, txid=txid, id=99))
+    assert key == waived_settlement_key(None, txid, None)
     assert key.isalnum()
 
 
 def test_the_payment_hash_comes_first() -> None:
-    assert waived_key(replace(EXAMPLE, txid="t")) == HASH
+    assert waived_settlement_key(HASH, "t", "ee" * 32) == HASH

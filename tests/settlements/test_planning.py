@@ -15,19 +15,19 @@ from hypothesis import strategies as st
 from satmachine.models import HoldReason, Position, Settlement, SettlementStatus
 from satmachine.settlements import planning
 from satmachine.settlements.land import Rules, land_claim
-from satmachine.settlements.plan import Plan, Rule, Terms, make_plan
+from satmachine.settlements.plan import Plan, Terms, make_plan
 from satmachine.settlements.planning import Bounds, plan_settlement
 from satmachine.store import legs, settlements
 from satmachine.store.database import atomic
-from tests.books import HASH, NOW, a_claim, add_provider, fresh_books
+from tests.books import HASH, NOW, a_claim, a_rule, add_provider, fresh_books
 
 RULES = Rules(machine_active=True, payouts_since=0)
 BOUNDS = Bounds(Decimal("0.25"), Decimal("0.25"), None)
 TERMS = Terms(
     super_fee_pct=Decimal("0.30"),
-    super_payee="the platform",
+    super_payee=a_rule("super"),
     ruleset_source="operator",
-    rules=(Rule("owner", Decimal("0.7"), "owner"), Rule("technician", Decimal("0.3"), "technician")),
+    rules=(a_rule("owner", "0.7"), a_rule("technician", "0.3")),
 )
 
 
@@ -166,6 +166,65 @@ class TestGuards:
         assert self.held(books, landed(books, 11, exchange_rate=Decimal(1000))) == HoldReason.RATE_OUT_OF_BOUNDS
         assert self.held(books, landed(books, 12, exchange_rate=Decimal(150))) is None
 
+    def test_dust_does_not_move_the_usual_rate(self, books: sqlite3.Connection) -> None:
+        """44 sats of sales, each within the bound of the last, once led from 130 to 307 within seconds."""
+        for number in range(1, 6):
+            self.held(books, landed(books, number, exchange_rate=Decimal(130)))
+        for number, rate in enumerate(range(132, 308, 4), start=100):
+            self.held(
+                books, landed(books, number, gross_sats=1, net_sats=1, commission_sats=0, exchange_rate=Decimal(rate))
+            )
+        assert self.held(books, landed(books, 900, exchange_rate=Decimal(307))) == HoldReason.RATE_OUT_OF_BOUNDS
+        assert self.held(books, landed(books, 901, exchange_rate=Decimal(131))) is None
+
+    def test_sales_of_today_do_not_move_the_usual_rate_however_large(self, books: sqlite3.Connection) -> None:
+        day = 86_400
+        for number in range(1, 6):
+            self.held(books, landed(books, number, exchange_rate=Decimal(130), occurred_at=NOW - day - number))
+        for number, rate in enumerate((150, 160, 162), start=100):
+            sale = landed(
+                books, number, gross_sats=10**9, net_sats=10**9, commission_sats=0, exchange_rate=Decimal(rate)
+            )
+            assert self.held(books, sale) is None
+        assert self.held(books, landed(books, 900, exchange_rate=Decimal(200))) == HoldReason.RATE_OUT_OF_BOUNDS
+        tomorrow = landed(books, 901, exchange_rate=Decimal(200), occurred_at=NOW + day)
+        assert self.held(books, tomorrow) is None, "a price that lasts is followed within a day"
+
+    def test_last_week_tells_the_usual_rate_and_before_that_what_there_was(self, books: sqlite3.Connection) -> None:
+        week = 7 * 86_400
+        for number in range(1, 6):
+            self.held(books, landed(books, number, exchange_rate=Decimal(100), occurred_at=NOW - 2 * week))
+        assert self.held(books, landed(books, 50, exchange_rate=Decimal(200))) == HoldReason.RATE_OUT_OF_BOUNDS
+        for number in range(60, 65):
+            sale = landed(books, number, exchange_rate=Decimal(120), occurred_at=NOW - week)
+            assert self.held(books, sale) is None
+        assert self.held(books, landed(books, 51, exchange_rate=Decimal(149))) is None
+
+    @pytest.mark.parametrize(("rate", "held"), [("99.99", True), ("100", False), ("400", False), ("400.01", True)])
+    def test_absolute_bounds_hold_from_the_first_sale_on(
+        self, books: sqlite3.Connection, rate: str, held: bool
+    ) -> None:
+        bounds = replace(BOUNDS, rate_min=Decimal(100), rate_max=Decimal(400))
+        found = self.held(books, landed(books, exchange_rate=Decimal(rate)), bounds)
+        assert found == (HoldReason.RATE_OUT_OF_BOUNDS if held else None)
+
+    @pytest.mark.parametrize(
+        ("cash_minor", "derived", "held"),
+        [
+            (180_000, False, False),
+            (183_600, False, False),
+            (90_000, False, True),
+            (190_000, False, True),
+            (90_000, True, False),
+        ],
+    )
+    def test_the_cash_must_be_what_the_sats_buy_at_the_rate(
+        self, books: sqlite3.Connection, cash_minor: int, derived: bool, held: bool
+    ) -> None:
+        """258,835 sats at 143.797 are 1,800.00; a derived split is only about right."""
+        found = self.held(books, landed(books, fiat_amount_minor=cash_minor, used_fallback_split=derived))
+        assert found == (HoldReason.RATE_OUT_OF_BOUNDS if held else None)
+
     def test_a_daily_ceiling_holds_what_is_above_it(self, books: sqlite3.Connection) -> None:
         bounds = replace(BOUNDS, daily_limit_sats=500_000)
         assert self.held(books, landed(books, 1), bounds) is None
@@ -206,10 +265,15 @@ def test_every_plan_conserves_every_sat(
     rate: Decimal,
     weights: list[tuple[int, int]],
 ) -> None:
-    rules = (Rule("owner", owner_pct, "o"), Rule("tech", 1 - owner_pct, "t")) if has_rules else ()
-    terms = Terms(super_pct, payee, "operator" if has_rules else "none", rules)
+    rules = (a_rule("owner", owner_pct), a_rule("tech", 1 - owner_pct)) if has_rules else ()
+    terms = Terms(
+        super_pct,
+        None if payee is None else a_rule("super", super_pct, payee),
+        "operator" if has_rules else "none",
+        rules,
+    )
     positions = [
-        Position(number, f"lp-{number}", "flow", "p", weight, min(weight, cap))
+        Position(number, f"lp-{number}", "flow", "p", a_rule("p").identity, weight, min(weight, cap))
         for number, (weight, cap) in enumerate(weights)
     ]
     settlement = replace(EXAMPLE, net_sats=net_sats, commission_sats=commission_sats, exchange_rate=rate)
@@ -256,6 +320,7 @@ EXAMPLE = Settlement(
     attempts=0,
     overrides="",
     error=None,
+    person_acted_at=None,
 )
 
 

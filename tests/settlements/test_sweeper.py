@@ -22,7 +22,7 @@ from tests.config.files import VALID, a_machine
 
 pytestmark = pytest.mark.anyio
 
-CLEAN = Sweep(landed=0, unmatched=0, adopted=0, safe_mode=None)
+CLEAN = Sweep(landed=0, unmatched=0, strange=0, safe_mode=None)
 
 
 class Wallets:

@@ -68,6 +68,11 @@ def test_external_payment(source: Sighting, expired: bool, preimage_fits: bool, 
     assert decide(View(source, None, expired, preimage_fits, last_look=True)).step is step
 
 
+def test_a_preimage_proves_nothing_of_a_payee_of_the_same_lnbits() -> None:
+    view = View(S, None, expired=False, preimage_fits=True, same_lnbits=True, last_look=True)
+    assert decide(view) == Decision(Step.HOLD, HoldReason.CREDIT_UNSEEN)
+
+
 def test_nothing_is_ever_sent_anew_while_the_old_invoice_may_still_succeed() -> None:
     for source, destination, expired, fits, last in product(Sighting, [None, *Sighting], *[(False, True)] * 3):
         decision = decide(View(source, destination, expired, fits, last))

@@ -64,6 +64,6 @@ async def test_it_goes_on_while_the_database_is_busy(path: Path, caplog: pytest.
 
         with pytest.MonkeyPatch.context() as patch, anyio.move_on_after(1):
             patch.setattr(retention, "INTERVAL_S", 0.01)
-            await retention.run(store, keep_days, lambda: NOW)
+            await retention.run(store, keep_days, lambda: 90, lambda: NOW)
         assert await beacons_left(store) == 101
     assert "tried again in an hour" in caplog.text

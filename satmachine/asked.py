@@ -1,0 +1,50 @@
+"""Asks no payee's server again at once that was being asked when the daemon died (I/O: the database).
+
+An answer that kills the daemon would otherwise kill each next one too: the leg is due again at the start. All that a
+payee sends is bounded; this is for what nobody has thought of.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from hashlib import sha256
+
+from satmachine.store import asked
+from satmachine.store.database import Store
+from satmachine.wallet.lnurl import LnurlUnavailable
+
+
+class AskedPayees:
+    """`now` gives Unix seconds. `recover` is called once, before anybody is asked."""
+
+    def __init__(self, store: Store, now: Callable[[], int]) -> None:
+        self._store = store
+        self._now = now
+        self._waiting: dict[str, int] = {}
+        self._in_hand: Counter[str] = Counter()
+
+    async def recover(self) -> None:
+        """Find out who was being asked when the last daemon died."""
+        self._waiting = await self._store.write(asked.left_behind, self._now())
+
+    @asynccontextmanager
+    async def asking(self, payee: str) -> AsyncIterator[None]:
+        """Ask this payee inside. Raises LnurlUnavailable while it has to wait, StoreError."""
+        digest = sha256(payee.strip().lower().encode(errors="replace")).hexdigest()
+        wait_s = self._waiting.get(digest, 0) - self._now()
+        if wait_s > 0:
+            raise LnurlUnavailable(
+                f"the daemon died while it asked this payee's server for an invoice; it is asked again in {wait_s} s"
+            )
+        self._in_hand[digest] += 1
+        try:
+            await self._store.write(asked.begin, digest, self._now())
+            yield
+        finally:
+            self._in_hand[digest] -= 1
+            if not self._in_hand[digest]:
+                del self._in_hand[digest]
+                await self._store.write(asked.end, digest)
+                self._waiting.pop(digest, None)

@@ -1,0 +1,294 @@
+"""Writes marks into the paying wallet and looks whether they stand alone (marks.py has the rule and why it holds).
+
+One listing of a bundle serves everything: it shows marks, and every payment that was ever made for the bundle, so what
+these books lack is found before a sat is sent. Nothing is paid here.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import anyio
+
+from satmachine import identity, marks
+from satmachine.config import Config
+from satmachine.errors import WalletUnavailable
+from satmachine.failpoints import failpoint
+from satmachine.marks import Mark
+from satmachine.models import Answer
+from satmachine.store import legs, wallets
+from satmachine.store import marks as mark_rows
+from satmachine.store.database import Store
+from satmachine.store.wallets import Outgoing
+from satmachine.wallet.lnbits import Lnbits
+from satmachine.wallet.rows import WalletPayment
+
+log = logging.getLogger(__name__)
+
+#: A look at a bundle counts for so long: a payment that is begun later looks again.
+FRESH_S = 10.0
+#: How often, and how far apart, a mark that was written is looked for.
+SEE_TRIES = 3
+SEE_AGAIN_S = 1.0
+#: Beyond the pay timeout: how much longer a request of another daemon may be under way.
+UNDER_WAY_MARGIN_S = 15.0
+
+_MARK_SATS = 1
+_MEMO = "satmachine: do not pay, names the payments of one sale"
+
+
+class MarkNotShown(WalletUnavailable):
+    """The wallet does not show a mark (yet)."""
+
+
+class RolledBack(Exception):
+    """A mark that was seen is not there any more: LNbits has forgotten what it once knew."""
+
+
+class Standoff(Exception):
+    """The wallet shows marks or payments that these books do not know: nothing is paid until a person has decided."""
+
+
+@dataclass(frozen=True, slots=True)
+class Purse:
+    """The wallet that pays a bundle. `wallet_id` None: an LP's own, for a forward."""
+
+    machine_id: str
+    wallet_id: str | None
+    admin_key: str
+    tag: str
+    bundle: str
+
+    @property
+    def forwards(self) -> bool:
+        """Whether this is an LP's wallet: what is strange in it concerns the forward only."""
+        return self.wallet_id is None
+
+
+class Marker:
+    """Keeps no state that matters: what was seen is in the store; here is only when a bundle was last looked at."""
+
+    def __init__(
+        self,
+        store: Store,
+        lnbits: Lnbits,
+        config: Callable[[], Config],
+        now: Callable[[], int],
+        *,
+        sleep: Callable[[float], Awaitable[None]] = anyio.sleep,
+        new_id: Callable[[], str] = lambda: secrets.token_hex(8),
+    ) -> None:
+        self._store = store
+        self._lnbits = lnbits
+        self._config = config
+        self._now = now
+        self._sleep = sleep
+        self._new_id = new_id
+        self._locks: dict[str, tuple[anyio.Lock, int]] = {}
+        self._looked_at: dict[str, tuple[float, int]] = {}
+
+    async def establish(self, purse: Purse) -> None:
+        """See to it that one mark names every live invoice of the bundle, and stands alone.
+
+        Raises Standoff, WalletError; then nothing of the bundle may be paid that was not marked before.
+        """
+        async with self._one_at_a_time(purse.bundle):
+            mark = await self._store.write(_next_mark, purse, self._new_id(), frozenset(), self._now())
+            failpoint("mark.written_down")
+            if mark is not None:
+                await self._put(purse, mark)
+
+    async def withdraw(self, purse: Purse, leg_keys: Sequence[str]) -> bool:
+        """Before a person's order stops, reduces or redirects payments: a later mark that drops these legs' invoices.
+
+        True where they were named before: then the caller lets `under_way_s` pass, in which a request of another daemon
+        that saw the former mark may still be under way, and looks at both sides. Raises Standoff, WalletError.
+        """
+        async with self._one_at_a_time(purse.bundle):
+            if not await self._store.read(_names_any, purse, frozenset(leg_keys)):
+                return False
+            mark = await self._store.write(_next_mark, purse, self._new_id(), frozenset(leg_keys), self._now())
+            if mark is not None:
+                await self._put(purse, mark)
+            return True
+
+    @property
+    def under_way_s(self) -> float:
+        """How long after a look at a bundle a payment that it allowed may still be under way."""
+        return self._config().lnbits.pay_timeout_s + FRESH_S + UNDER_WAY_MARGIN_S
+
+    async def look_unless_fresh(self, purse: Purse) -> None:
+        """Look again where the last look is older than FRESH_S. Raises Standoff, RolledBack, WalletError."""
+        if self.is_fresh(purse.bundle):
+            return
+        async with self._one_at_a_time(purse.bundle):
+            found = await self._store.read(mark_rows.current, purse.machine_id, purse.bundle)
+            assert found is not None, "what is to be paid was marked"
+            mark, was_seen = found
+            try:
+                await self._see(purse, mark)
+            except MarkNotShown:
+                if was_seen:
+                    raise RolledBack from None
+                raise
+
+    async def is_there(self, purse: Purse) -> bool:
+        """Whether the wallet still shows the bundle's mark: then LNbits has not forgotten it. Raises WalletError."""
+        found = await self._store.read(mark_rows.current, purse.machine_id, purse.bundle)
+        rows = await self._list(purse)
+        seen = [marks.genuine(row.extra, row.external_id or row.leg_key, purse.admin_key) for row in rows]
+        return found is not None and found[0] in seen
+
+    def is_fresh(self, bundle: str) -> bool:
+        """Whether the bundle was looked at within FRESH_S, on every clock there is: a host may have slept."""
+        at, now = self._looked_at.get(bundle, (-FRESH_S, 0))
+        return anyio.current_time() - at < FRESH_S and abs(self._now() - now) < FRESH_S
+
+    async def look(self, purse: Purse) -> None:
+        """Before anything is planned: note what the wallet has paid for this bundle. Raises Standoff, WalletError."""
+        rows = await self._list(purse)
+        await self._require_known(purse, rows, None)
+
+    # --- writing and seeing
+
+    async def _put(self, purse: Purse, mark: Mark) -> None:
+        """Write the mark, once more with the same content where the answer was lost, and see it."""
+        await self._lnbits.create_invoice(
+            purse.admin_key,
+            amount_sats=_MARK_SATS,
+            memo=_MEMO,
+            expiry_s=self._config().payouts.invoice_expiry_s,
+            extra={"tag": purse.tag, **marks.extra_of(mark, purse.admin_key)},
+            external_id=identity.mark_key(mark.bundle, mark.id),
+        )
+        failpoint("mark.written")
+        await self._see(purse, mark)
+        failpoint("mark.seen")
+
+    async def _see(self, purse: Purse, mark: Mark) -> None:
+        for attempt in range(SEE_TRIES):
+            looked_at = (anyio.current_time(), self._now())
+            rows = await self._list(purse)
+            if await self._require_known(purse, rows, mark):
+                await self._store.write(mark_rows.establish, mark, self._now())
+                self._remember(purse.bundle, looked_at)
+                return
+            if attempt + 1 < SEE_TRIES:
+                await self._sleep(SEE_AGAIN_S)
+        raise MarkNotShown("the wallet does not show the mark of this sale; it is written again")
+
+    async def _list(self, purse: Purse) -> list[WalletPayment]:
+        rows = await self._lnbits.bundle(purse.admin_key, purse.bundle)
+        if purse.wallet_id is not None and any(row.wallet_id != purse.wallet_id for row in rows):
+            raise WalletUnavailable(f"LNbits shows rows of another wallet than machine {purse.machine_id}'s")
+        return rows
+
+    async def _require_known(self, purse: Purse, rows: Sequence[WalletPayment], mine: Mark | None) -> bool:
+        """Whether `mine` is among the rows. Raises Standoff where there are marks or payments that are not known."""
+        genuine = [marks.genuine(row.extra, row.external_id or row.leg_key, purse.admin_key) for row in rows]
+        seen = [mark for mark in genuine if mark is not None]
+        strange = await self._store.write(_note_strange, purse, seen, outgoing(rows), mine, self._now())
+        if strange is not None:
+            raise Standoff(strange)
+        return mine is not None and mine in seen
+
+    def _remember(self, bundle: str, looked_at: tuple[float, int]) -> None:
+        now = anyio.current_time()
+        if len(self._looked_at) > 1_000:
+            self._looked_at = {name: at for name, at in self._looked_at.items() if now - at[0] < FRESH_S}
+        self._looked_at[bundle] = looked_at
+
+    @asynccontextmanager
+    async def _one_at_a_time(self, bundle: str) -> AsyncIterator[None]:
+        """Marks of one bundle are written one after another; of different bundles side by side."""
+        lock, users = self._locks.get(bundle, (anyio.Lock(), 0))
+        self._locks[bundle] = (lock, users + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, users = self._locks[bundle]
+            if users == 1:
+                del self._locks[bundle]
+            else:
+                self._locks[bundle] = (lock, users - 1)
+
+
+def outgoing(rows: Sequence[WalletPayment]) -> list[Outgoing]:
+    """The payments of these rows that bear a key of ours, and have moved sats or still may."""
+    return [
+        Outgoing(
+            payment_hash=row.payment_hash,
+            leg_key=row.leg_key,
+            bolt11=row.bolt11,
+            amount_sats=row.amount_sats,
+            status="success" if row.status is Answer.SUCCESS else "pending",
+            expires_at=row.expires_at,
+            extra=row.extra,
+            made_at=row.created_at,
+            fee_sats=-(-row.fee_msat // 1000),
+        )
+        for row in rows
+        if row.outgoing and row.leg_key is not None and row.status is not Answer.FAILURE
+    ]
+
+
+def _next_mark(conn: sqlite3.Connection, purse: Purse, mark_id: str, without: frozenset[str], now: int) -> Mark | None:
+    """The mark that is to be put now, written down; None where the one that was seen names all there is."""
+    live = mark_rows.live_invoices(conn, purse.machine_id, purse.bundle, forwards=purse.forwards)
+    wanted = {key: name for key, name in live.items() if key not in without}
+    found = mark_rows.current(conn, purse.machine_id, purse.bundle)
+    current = None if found is None else found[0]
+    if current is not None and found is not None:
+        covered = not without and wanted.items() <= current.invoices.items()
+        if covered and found[1]:
+            mark_rows.establish(conn, current, now)
+            return None
+        if covered:
+            return current  # its answer was lost: the same content again
+    known = mark_rows.known(conn, purse.machine_id, purse.bundle)
+    mark = marks.successor(mark_id, purse.bundle, current, known, wanted)
+    mark_rows.write_down(conn, purse.machine_id, mark, now)
+    mark_rows.unmark(conn, [name for key, name in live.items() if key in without])
+    return mark
+
+
+def _names_any(conn: sqlite3.Connection, purse: Purse, leg_keys: frozenset[str]) -> bool:
+    found = mark_rows.current(conn, purse.machine_id, purse.bundle)
+    return found is not None and bool(leg_keys & found[0].invoices.keys())
+
+
+def _note_strange(
+    conn: sqlite3.Connection,
+    purse: Purse,
+    seen: Sequence[Mark],
+    paid: Sequence[Outgoing],
+    mine: Mark | None,
+    now: int,
+) -> str | None:
+    """Keep what these books do not know; returns what that is, in words, or None.
+
+    In an LP's wallet it only concerns the forward: other machines of theirs may forward from it too.
+    """
+    for row in paid:
+        legs.hold_paid_otherwise(conn, purse.machine_id, row.leg_key, row.payment_hash, row.amount_sats)
+    known = mark_rows.known(conn, purse.machine_id, purse.bundle)
+    unknown = marks.look(seen, mine=mine, known=known).unknown
+    strange = [f"mark {mark.id} of another daemon or another life of these books" for mark in unknown]
+    strange += [
+        f"payment {row.payment_hash} of {row.amount_sats} sats ({row.leg_key})"
+        for row in paid
+        if not legs.knows_payment(conn, row.payment_hash)
+        and not wallets.is_decided(conn, purse.machine_id, row.payment_hash)
+    ]
+    if not purse.forwards:
+        for mark in unknown:
+            mark_rows.note_foreign(conn, purse.machine_id, mark, now)
+        wallets.note_outgoing(conn, purse.machine_id, paid, now)
+        wallets.refresh_safe_mode(conn, purse.machine_id)
+    return None if not strange else "the wallet shows what these books do not know: " + "; ".join(strange[:3])

@@ -1,0 +1,84 @@
+"""Rows of `dca_marks` and `dca_foreign_marks`: which invoices may be paid (marks.py)."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping
+
+from satmachine.marks import Mark, from_content
+
+
+def current(conn: sqlite3.Connection, machine_id: str, bundle: str) -> tuple[Mark, bool] | None:
+    """The latest mark of a bundle that these books have written, and whether it was seen; None where there is none."""
+    row = conn.execute(
+        "SELECT content, seen_at FROM dca_marks WHERE machine_id = ? AND bundle = ? ORDER BY rowid DESC LIMIT 1",
+        (machine_id, bundle),
+    ).fetchone()
+    if row is None:
+        return None
+    mark = from_content(row["content"])
+    assert mark is not None, "marks are written by this program"
+    return mark, row["seen_at"] is not None
+
+
+def known(conn: sqlite3.Connection, machine_id: str, bundle: str) -> Mapping[str, str]:
+    """id -> content of every mark of the bundle that is ours, or that a person has decided about."""
+    found = conn.execute(
+        "SELECT id, content FROM dca_marks WHERE machine_id = ?1 AND bundle = ?2 "
+        "UNION ALL SELECT id, content FROM dca_foreign_marks WHERE machine_id = ?1 AND bundle = ?2 "
+        "AND decided_at IS NOT NULL",
+        (machine_id, bundle),
+    )
+    return {str(row["id"]): str(row["content"]) for row in found}
+
+
+def write_down(conn: sqlite3.Connection, machine_id: str, mark: Mark, now: int) -> None:
+    """Fix a mark's content before it is written into the wallet."""
+    conn.execute(
+        "INSERT INTO dca_marks (id, machine_id, bundle, content, written_at) VALUES (?, ?, ?, ?, ?)",
+        (mark.id, machine_id, mark.bundle, mark.content, now),
+    )
+
+
+def establish(conn: sqlite3.Connection, mark: Mark, now: int) -> None:
+    """The mark was seen, and beside it only known ones: what it names may be paid."""
+    conn.execute("UPDATE dca_marks SET seen_at = coalesce(seen_at, ?) WHERE id = ?", (now, mark.id))
+    conn.execute(
+        "UPDATE dca_invoices SET mark_id = coalesce(mark_id, ?1), marked_at = coalesce(marked_at, ?2) "
+        "WHERE payment_hash IN (SELECT value FROM json_each(?3))",
+        (mark.id, now, json.dumps(list(mark.invoices.values()))),
+    )
+
+
+def unmark(conn: sqlite3.Connection, payment_hashes: list[str]) -> None:
+    """These invoices are named by no mark any more: they must not be paid before they are named again."""
+    conn.execute(
+        "UPDATE dca_invoices SET mark_id = NULL, marked_at = NULL "
+        "WHERE payment_hash IN (SELECT value FROM json_each(?))",
+        (json.dumps(payment_hashes),),
+    )
+
+
+def note_foreign(conn: sqlite3.Connection, machine_id: str, mark: Mark, now: int) -> None:
+    """Keep a genuine mark that these books did not write, until a person has decided about it."""
+    conn.execute(
+        "INSERT INTO dca_foreign_marks (machine_id, id, bundle, content, first_seen_at) VALUES (?, ?, ?, ?, ?) "
+        "ON CONFLICT DO NOTHING",
+        (machine_id, mark.id, mark.bundle, mark.content, now),
+    )
+
+
+def live_invoices(conn: sqlite3.Connection, machine_id: str, bundle: str, *, forwards: bool) -> dict[str, str]:
+    """leg key -> payment hash of every invoice of the bundle that may still be paid: what its next mark names.
+
+    A sale's forwards are paid from another wallet: each is a bundle of its own (`forwards`).
+    """
+    found = conn.execute(
+        "SELECT p.leg_key, i.payment_hash FROM dca_payments p JOIN dca_invoices i ON i.payment_id = p.id "
+        "AND i.generation = p.generation WHERE p.machine_id = ?1 AND (p.leg_key = ?2 OR (p.leg_key >= ?2 || ':' "
+        "AND p.leg_key < ?2 || ';')) AND (p.leg_type = 'autoforward') = ?3 "
+        "AND p.status NOT IN ('completed', 'voided', 'skipped') AND i.payment_hash IS NOT NULL AND i.dead_at IS NULL",
+        (machine_id, bundle, forwards),
+    )
+    return {str(row["leg_key"]): str(row["payment_hash"]) for row in found}

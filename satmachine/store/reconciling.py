@@ -1,0 +1,475 @@
+"""What the wallets show and the books lack: payments and marks that wait for a person's decision (SPEC section 6.8).
+
+The sweep writes them down (`wallets.note_outgoing`, `marks.note_foreign`); here they are read, and decided. Call what
+writes inside `atomic()`.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from satmachine.identity import PREFIX, PayeeIdentity
+from satmachine.models import Leg, LegType, Settlement
+from satmachine.store import rows
+
+#: What `settled_by` says of a payment that a leg of these books stands for.
+ADOPTED = "adopted"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An outgoing payment that no leg of these books has made; amounts without the fee, `made_at` in Unix seconds."""
+
+    payment_hash: str
+    leg_key: str
+    amount_sats: int
+    fee_sats: int
+    status: str
+    extra: Mapping[str, object]
+    made_at: int
+    settled_by: str | None
+
+    def whole(self, name: str) -> int | None:
+        """A whole number of 0 or more that the payment's `extra` carries; None where there is none."""
+        value = self.extra.get(name)
+        return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62 else None
+
+    def text(self, name: str) -> str:
+        """A text that the payment's `extra` carries; empty where there is none."""
+        value = self.extra.get(name)
+        return value if isinstance(value, str) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundMark:
+    """A genuine mark that these books did not write; `invoices` is leg key -> payment hash."""
+
+    id: str
+    bundle: str
+    prev: frozenset[str]
+    invoices: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A machine's wallet as far as reconciling goes; times in Unix seconds.
+
+    `since`: its books are a restored copy, not reconciled so far. `stopped_at`: nothing was sent after that.
+    """
+
+    since: int | None
+    why: str | None
+    last_sweep_at: int | None
+    stopped_at: int | None
+    safe_mode: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OwnInvoice:
+    """An invoice of an open leg. `begun`: these books may have sent it; else only another life of them could have."""
+
+    payment_id: int
+    payment_hash: str
+    begun: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Booking:
+    """A payment as the completed leg that it becomes."""
+
+    settlement_id: int | None
+    revision: int
+    leg_type: LegType
+    leg: str
+    leg_key: str
+    label: str | None
+    client_id: int | None
+    amount_sats: int
+    fiat_amount_minor: int | None
+    exchange_rate: Decimal | None
+    currency: str
+    payee: str
+    identity: PayeeIdentity
+    scope: str | None
+    effective_at: int
+
+
+def undecided(conn: sqlite3.Connection, machine_id: str, named: Sequence[str] = ()) -> list[Found]:
+    """Payments that nobody has decided about, in the order in which they were made; and, of those that a person has
+    declared not to be satmachine's, the ones that are `named` by their payment hash."""
+    found = conn.execute(
+        "SELECT * FROM dca_foreign_payments WHERE machine_id = ?1 AND (settled_by IS NULL OR (settled_by <> ?2 "
+        "AND payment_hash IN (SELECT value FROM json_each(?3)))) ORDER BY made_at, leg_key, payment_hash",
+        (machine_id, ADOPTED, json.dumps(list(named))),
+    )
+    return [
+        Found(
+            payment_hash=row["payment_hash"],
+            leg_key=row["leg_key"],
+            amount_sats=row["amount_sats"],
+            fee_sats=row["fee_sats"],
+            status=row["status"],
+            extra=json.loads(row["extra"]),
+            made_at=row["made_at"],
+            settled_by=row["settled_by"],
+        )
+        for row in found
+    ]
+
+
+def undecided_marks(conn: sqlite3.Connection, machine_id: str) -> list[FoundMark]:
+    """Marks that nobody has decided about, by their bundle."""
+    found = conn.execute(
+        "SELECT id, bundle, content FROM dca_foreign_marks WHERE machine_id = ? AND decided_at IS NULL "
+        "ORDER BY bundle, id",
+        (machine_id,),
+    )
+    return [_mark(row) for row in found]
+
+
+def own_marks(conn: sqlite3.Connection, machine_id: str, bundle: str) -> list[FoundMark]:
+    """Marks of a bundle that these books have written, or that were decided about before."""
+    found = conn.execute(
+        "SELECT id, bundle, content FROM dca_marks WHERE machine_id = ?1 AND bundle = ?2 UNION ALL SELECT id, bundle, "
+        "content FROM dca_foreign_marks WHERE machine_id = ?1 AND bundle = ?2 AND decided_at IS NOT NULL",
+        (machine_id, bundle),
+    )
+    return [_mark(row) for row in found]
+
+
+def counts(conn: sqlite3.Connection, machine_id: str) -> tuple[int, int]:
+    """How many payments and marks wait for a decision."""
+    row = conn.execute(
+        "SELECT (SELECT count(*) FROM dca_foreign_payments WHERE machine_id = ?1 AND settled_by IS NULL) AS payments, "
+        "(SELECT count(*) FROM dca_foreign_marks WHERE machine_id = ?1 AND decided_at IS NULL) AS marks",
+        (machine_id,),
+    ).fetchone()
+    return int(row["payments"]), int(row["marks"])
+
+
+def pause(conn: sqlite3.Connection, machine_id: str) -> Pause:
+    """Since when, and why, the machine pays nothing. Its wallet's row must exist."""
+    row = conn.execute(
+        "SELECT reconcile_since, reconcile_why, last_sweep_at, safe_mode, min(coalesce(reconcile_since, 1 << 60), "
+        "(SELECT coalesce(min(first_seen_at), 1 << 60) FROM dca_foreign_payments f WHERE f.machine_id = w.machine_id "
+        " AND f.settled_by IS NULL), (SELECT coalesce(min(first_seen_at), 1 << 60) FROM dca_foreign_marks k "
+        " WHERE k.machine_id = w.machine_id AND k.decided_at IS NULL)) AS stopped_at "
+        "FROM dca_wallets w WHERE machine_id = ?",
+        (machine_id,),
+    ).fetchone()
+    stopped_at = int(row["stopped_at"])
+    return Pause(
+        row["reconcile_since"],
+        row["reconcile_why"],
+        row["last_sweep_at"],
+        None if stopped_at == 1 << 60 else stopped_at,
+        row["safe_mode"],
+    )
+
+
+def stopped_machines(conn: sqlite3.Connection, operator: str | None) -> list[str]:
+    """Machines that pay nothing before they are reconciled, of one operator or of all."""
+    found = conn.execute(
+        "SELECT w.machine_id FROM dca_wallets w JOIN dca_machines m ON m.id = w.machine_id "
+        "WHERE w.safe_mode IS NOT NULL AND (?1 IS NULL OR m.operator_id = ?1) ORDER BY w.machine_id",
+        (operator,),
+    )
+    return [str(row["machine_id"]) for row in found]
+
+
+def open_legs(conn: sqlite3.Connection, settlement_id: int) -> list[Leg]:
+    """The sale's legs that are not final, in order; an autoforward is no part of its sats."""
+    found = conn.execute(
+        "SELECT * FROM dca_payments WHERE settlement_id = ? AND leg_type <> 'autoforward' "
+        "AND status NOT IN ('completed', 'voided', 'skipped') ORDER BY revision, position, id",
+        (settlement_id,),
+    )
+    return [rows.load(Leg, row) for row in found]
+
+
+def leg_by_key(conn: sqlite3.Connection, machine_id: str, leg_key: str) -> Leg | None:
+    """The leg with this key, in whatever state."""
+    row = conn.execute(
+        "SELECT * FROM dca_payments WHERE machine_id = ? AND leg_key = ?", (machine_id, leg_key)
+    ).fetchone()
+    return None if row is None else rows.load(Leg, row)
+
+
+def live_invoice(conn: sqlite3.Connection, leg: Leg) -> str | None:
+    """The payment hash of the leg's invoice that may be paid, or was; None where there is none, or a dead one."""
+    row = conn.execute(
+        "SELECT payment_hash FROM dca_invoices WHERE payment_id = ? AND generation = ? AND dead_at IS NULL",
+        (leg.id, leg.generation),
+    ).fetchone()
+    return None if row is None or row["payment_hash"] is None else str(row["payment_hash"])
+
+
+def may_be_paid(conn: sqlite3.Connection, settlement_ids: Sequence[int]) -> list[OwnInvoice]:
+    """Invoices of these sales' open legs: only the wallet knows their fate, because another life of these books may
+    have marked and paid what this one has only asked for."""
+    found = conn.execute(
+        "SELECT i.payment_id, i.payment_hash, (i.sent_at IS NOT NULL OR i.marked_at IS NOT NULL) AS begun "
+        "FROM dca_invoices i JOIN dca_payments p ON p.id = i.payment_id "
+        "WHERE p.settlement_id IN (SELECT value FROM json_each(?)) AND p.leg_type <> 'autoforward' "
+        "AND p.status NOT IN ('completed', 'voided', 'skipped') AND i.payment_hash IS NOT NULL AND i.adopted = 0 "
+        "ORDER BY i.payment_id, i.generation",
+        (json.dumps(list(settlement_ids)),),
+    )
+    return [OwnInvoice(row["payment_id"], row["payment_hash"], bool(row["begun"])) for row in found]
+
+
+def client_by_label(conn: sqlite3.Connection, machine_id: str, label: str) -> int | None:
+    """The LP with this label at this machine, removed or not."""
+    row = conn.execute("SELECT id FROM dca_clients WHERE machine_id = ? AND label = ?", (machine_id, label)).fetchone()
+    return None if row is None else int(row["id"])
+
+
+def is_known_paid(conn: sqlite3.Connection, payment_hash: str) -> bool:
+    """Whether a leg of these books stands for this payment, completed or as its own invoice."""
+    row = conn.execute(
+        "SELECT 1 FROM dca_invoices i JOIN dca_payments p ON p.id = i.payment_id WHERE i.payment_hash = ? "
+        "AND (p.status = 'completed' OR i.adopted = 1)",
+        (payment_hash,),
+    ).fetchone()
+    return row is not None
+
+
+def take_over(conn: sqlite3.Connection, leg: Leg, payment: Found, *, internal: bool, now: int) -> None:
+    """The leg is this payment's: from now on it is looked up on both sides like one that was just sent."""
+    _forget_voided(conn, payment.payment_hash)
+    _give_invoice(conn, leg.id, leg.generation + 1, payment, internal=internal, now=now)
+    changed = conn.execute(
+        "UPDATE dca_payments SET status = 'sending', generation = generation + 1, payment_hash = ?, "
+        "hold_reason = NULL, error = NULL, cause = NULL, attempts = 0, next_attempt_at = 0 WHERE id = ? "
+        "AND generation = ? AND status IN ('pending', 'invoiced', 'sending', 'failed', 'held')",
+        (payment.payment_hash, leg.id, leg.generation),
+    ).rowcount
+    assert changed == 1, f"leg {leg.id} changed while it took over a payment"
+
+
+def complete_booked(conn: sqlite3.Connection, leg: Leg, payment: Found, *, by: str, now: int) -> None:
+    """The leg is paid by a person's decision, with what the wallet shows."""
+    changed = conn.execute(
+        "UPDATE dca_payments SET status = 'completed', sent_sats = ?, fee_sats = ?, completed_at = ?, "
+        "proof = 'booked', vouched_by = ?, next_attempt_at = NULL, hold_reason = NULL, error = NULL, cause = NULL "
+        "WHERE id = ? AND status = 'sending'",
+        (payment.amount_sats, payment.fee_sats, now, by, leg.id),
+    ).rowcount
+    assert changed == 1, f"leg {leg.id} has just taken over this payment"
+
+
+def insert_booked(
+    conn: sqlite3.Connection, machine_id: str, booking: Booking, payment: Found, *, by: str, now: int
+) -> int:
+    """Write a payment as a completed leg, behind the others of its revision; returns its id."""
+    _forget_voided(conn, payment.payment_hash)
+    cursor = conn.execute(
+        "INSERT INTO dca_payments (settlement_id, machine_id, revision, position, leg_type, leg, leg_key, label, "
+        "client_id, amount_sats, fiat_amount_minor, exchange_rate, currency, payee, effective_at, status, generation, "
+        "payment_hash, sent_sats, fee_sats, next_attempt_at, planned_at, completed_at, payee_kind, payee_ref, "
+        "payee_scope, proof, vouched_by) VALUES (?1, ?2, ?3, (SELECT coalesce(max(position), -1) + 1 FROM dca_payments "
+        "WHERE settlement_id = ?1 AND revision = ?3), ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 'completed', 1, "
+        "?15, ?16, ?17, NULL, ?18, ?18, ?19, ?20, ?21, 'booked', ?22)",
+        (
+            booking.settlement_id,
+            machine_id,
+            booking.revision,
+            booking.leg_type,
+            booking.leg,
+            booking.leg_key,
+            booking.label,
+            booking.client_id,
+            booking.amount_sats,
+            booking.fiat_amount_minor,
+            None if booking.exchange_rate is None else f"{booking.exchange_rate:f}",
+            booking.currency,
+            booking.payee,
+            booking.effective_at,
+            payment.payment_hash,
+            payment.amount_sats,
+            payment.fee_sats,
+            now,
+            booking.identity.kind,
+            booking.identity.reference,
+            booking.scope,
+            by,
+        ),
+    )
+    assert cursor.lastrowid is not None
+    _give_invoice(conn, cursor.lastrowid, 1, payment, internal=False, now=now)
+    return cursor.lastrowid
+
+
+def name_is_free(conn: sqlite3.Connection, machine_id: str, leg_key: str) -> bool:
+    """Whether no leg has this key."""
+    return leg_by_key(conn, machine_id, leg_key) is None
+
+
+def void(conn: sqlite3.Connection, leg: Leg, evidence: Mapping[str, object], now: int) -> None:
+    """Void a leg of which nothing was sent, or that the wallet was just seen not to have paid."""
+    conn.execute(
+        "UPDATE dca_invoices SET dead_at = coalesce(dead_at, ?) WHERE payment_id = ? AND payment_hash IS NOT NULL",
+        (now, leg.id),
+    )
+    changed = conn.execute(
+        "UPDATE dca_payments SET status = 'voided', next_attempt_at = NULL, hold_reason = NULL, error = NULL, "
+        "cause = NULL, evidence = ? WHERE id = ? AND status = ? AND generation = ?",
+        (json.dumps(evidence, default=str), leg.id, leg.status, leg.generation),
+    ).rowcount
+    assert changed == 1, f"leg {leg.id} changed while its sale was reconciled"
+
+
+def begin_plan(
+    conn: sqlite3.Connection, settlement: Settlement, *, prove: tuple[str, int] | None = None, now: int
+) -> None:
+    """Let a sale of which payments are known go on from where it waits for a person; `prove` are the payment hash and
+    the time (Unix seconds) of the customer's payment, where the wallet was just seen to have it."""
+    conn.execute(
+        "UPDATE dca_settlements SET status = 'pending', hold_reason = NULL, error = NULL, attempts = 0, "
+        "next_attempt_at = 0 WHERE id = ? AND ((status = 'held' AND hold_reason IN ('unknown_payments', "
+        "'marks_conflict', 'payment_not_found', 'no_payment_hash', 'before_payouts_since')) "
+        "OR (status = 'partial' AND planned_at IS NULL))",
+        (settlement.id,),
+    )
+    if prove is not None:
+        conn.execute(
+            "UPDATE dca_settlements SET proof = 'proven', payment_hash = ?1, settlement_key = ?1, occurred_at = ?2, "
+            "proven_at = ?3 WHERE id = ?4 AND proof = 'waiting'",
+            (*prove, now, settlement.id),
+        )
+
+
+def raise_revision(conn: sqlite3.Connection, settlement_id: int, revision: int) -> None:
+    """No key of this revision, or of one before it, is ever made anew."""
+    conn.execute("UPDATE dca_settlements SET revision = max(revision, ?) WHERE id = ?", (revision, settlement_id))
+
+
+def hold_sale(conn: sqlite3.Connection, settlement_id: int, *, reason: str, error: str) -> bool:
+    """Make a sale wait for a person who compares; False where it is held or final already."""
+    return (
+        conn.execute(
+            "UPDATE dca_settlements SET status = 'held', hold_reason = ?, error = ? WHERE id = ? "
+            "AND status IN ('pending', 'errored')",
+            (reason, error, settlement_id),
+        ).rowcount
+        == 1
+    )
+
+
+def decide(
+    conn: sqlite3.Connection,
+    machine_id: str,
+    payment_hash: str,
+    *,
+    settled_by: str,
+    payment_id: int | None,
+    reason: str,
+    now: int,
+) -> None:
+    """Write down what a person has decided about a payment."""
+    changed = conn.execute(
+        "UPDATE dca_foreign_payments SET settled_by = ?, payment_id = ?, reason = ?, decided_at = ? "
+        "WHERE machine_id = ? AND payment_hash = ? AND settled_by IS NOT ?",
+        (settled_by, payment_id, reason, now, machine_id, payment_hash, ADOPTED),
+    ).rowcount
+    assert changed == 1, f"payment {payment_hash} was decided twice"
+
+
+def forget(conn: sqlite3.Connection, machine_id: str, payment_hash: str, now: int) -> None:
+    """The wallet says that this payment, which was under way when it was found, was never made."""
+    conn.execute(
+        "UPDATE dca_foreign_payments SET status = 'failure', settled_by = 'failed', decided_at = ? "
+        "WHERE machine_id = ? AND payment_hash = ?",
+        (now, machine_id, payment_hash),
+    )
+
+
+def decide_marks(conn: sqlite3.Connection, machine_id: str, ids: Sequence[str], *, actor: str, now: int) -> int:
+    """A person has reconciled these marks: they are known from now on. Returns how many were not before."""
+    return conn.execute(
+        "UPDATE dca_foreign_marks SET decided_at = ?, decided_by = ? WHERE machine_id = ? AND decided_at IS NULL "
+        "AND id IN (SELECT value FROM json_each(?))",
+        (now, actor, machine_id, json.dumps(list(ids))),
+    ).rowcount
+
+
+def end_pause(conn: sqlite3.Connection, machine_id: str) -> None:
+    """The machine's books are no restored copy any more that nobody has looked at."""
+    conn.execute(
+        "UPDATE dca_wallets SET reconcile_since = NULL, reconcile_why = NULL WHERE machine_id = ?", (machine_id,)
+    )
+
+
+def retain_rest(conn: sqlite3.Connection, leg: Leg, rest_sats: int, now: int) -> None:
+    """What a payment to an external payee left of its leg, of a sale or of a balance payout, stays in the wallet."""
+    conn.execute(
+        "INSERT INTO dca_retained (settlement_id, revision, reason, leg, amount_sats, created_at, payment_id) "
+        "VALUES (?, ?, 'unused_fee_reserve', ?, ?, ?, ?)",
+        (leg.settlement_id, leg.revision, leg.leg, rest_sats, now, None if leg.settlement_id is not None else leg.id),
+    )
+
+
+def accounted_sats(conn: sqlite3.Connection, settlement_id: int) -> int:
+    """The sale's legs and what it retains: its gross amount, once it is planned."""
+    row = conn.execute(
+        "SELECT (SELECT coalesce(sum(CASE status WHEN 'completed' THEN min(amount_sats, sent_sats + "
+        "coalesce(fee_sats, 0)) ELSE amount_sats END), 0) FROM dca_payments WHERE settlement_id = ?1 "
+        "AND leg_type <> 'autoforward' AND status NOT IN ('voided', 'skipped')) "
+        "+ (SELECT coalesce(sum(amount_sats), 0) FROM dca_retained "
+        "WHERE settlement_id = ?1) AS total",
+        (settlement_id,),
+    ).fetchone()
+    return int(row["total"])
+
+
+def dismissed_before(conn: sqlite3.Connection, settlement: Settlement) -> str | None:
+    """A payment with this sale's key that was declared not to be satmachine's before the sale was in these books."""
+    prefix = f"{PREFIX}{settlement.settlement_key}:"
+    row = conn.execute(
+        "SELECT leg_key, amount_sats FROM dca_foreign_payments WHERE machine_id = ?1 AND leg_key >= ?2 "
+        "AND leg_key < ?3 AND settled_by NOT IN ('adopted', 'failed') AND coalesce(decided_at, 0) <= ?4 LIMIT 1",
+        (settlement.machine_id, prefix, prefix[:-1] + ";", settlement.landed_at),
+    ).fetchone()
+    return None if row is None else f"{row['leg_key']} ({row['amount_sats']} sats)"
+
+
+def _mark(row: sqlite3.Row) -> FoundMark:
+    content = json.loads(row["content"])
+    return FoundMark(row["id"], row["bundle"], frozenset(content["prev"]), content["invoices"])
+
+
+def _give_invoice(
+    conn: sqlite3.Connection, payment_id: int, generation: int, payment: Found, *, internal: bool, now: int
+) -> None:
+    expires_at = payment.whole("expires_at")
+    conn.execute(
+        "INSERT INTO dca_invoices (payment_id, generation, amount_sats, asked_at, bolt11, payment_hash, expires_at, "
+        "internal, adopted, sent_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?)",
+        (
+            payment_id,
+            generation,
+            payment.amount_sats,
+            now,
+            payment.text("bolt11"),
+            payment.payment_hash,
+            expires_at,
+            int(internal),
+            payment.made_at,
+        ),
+    )
+
+
+def _forget_voided(conn: sqlite3.Connection, payment_hash: str) -> None:
+    """A leg that was voided and had been paid nevertheless gives its invoice to the leg that stands for the payment."""
+    conn.execute(
+        "DELETE FROM dca_invoices WHERE payment_hash = ?1 AND payment_id IN (SELECT id FROM dca_payments "
+        "WHERE status = 'voided')",
+        (payment_hash,),
+    )
+    conn.execute(
+        "UPDATE dca_payments SET payment_hash = NULL WHERE payment_hash = ? AND status = 'voided'", (payment_hash,)
+    )

@@ -1,0 +1,52 @@
+"""Copies of the books know that they are copies (SPEC section 6.8).
+
+`satmachine backup` writes a flag into the copy, never into the books themselves. A daemon that opens books with the
+flag pays nothing, for any machine, before a person has reconciled that machine: what happened since the copy was made
+is not in it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import UTC, datetime
+
+from satmachine.store import audit, wallets
+
+_KEY = "copied_at"
+
+
+def flag(copy: sqlite3.Connection, copied_at: int) -> None:
+    """Say in a copy that it is one; `copied_at` in Unix seconds."""
+    copy.execute(
+        "INSERT INTO daemon_state VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        (_KEY, str(copied_at)),
+    )
+
+
+def take_over(conn: sqlite3.Connection, now: int) -> int | None:
+    """Where these books are a copy: stop the payouts of every machine until it is reconciled, and forget the flag.
+
+    Call it when a daemon opens the books, in a transaction. Returns when the copy was made; None where it is none.
+    """
+    row = conn.execute("DELETE FROM daemon_state WHERE key = ? RETURNING value", (_KEY,)).fetchone()
+    if row is None:
+        return None
+    copied_at = int(row["value"])
+    made = datetime.fromtimestamp(copied_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    why = f"these books are a copy of {made}; what happened since is not in them"
+    # What the copy knows of sweeps was before: only one from now on tells what happened since.
+    conn.execute("UPDATE dca_wallets SET reconcile_since = ?, reconcile_why = ?, last_sweep_at = NULL", (now, why))
+    machines = [str(wallet["machine_id"]) for wallet in conn.execute("SELECT machine_id FROM dca_wallets")]
+    for machine_id in machines:
+        wallets.refresh_safe_mode(conn, machine_id)
+    audit.record(
+        conn,
+        now=now,
+        actor=audit.DAEMON,
+        action="books.restored",
+        subject="all machines",
+        machine_id=None,
+        reason=why,
+        after={"copied_at": copied_at, "machines": len(machines)},
+    )
+    return copied_at

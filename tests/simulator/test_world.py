@@ -1,0 +1,61 @@
+"""A short run of the simulated world, and that it finds what is put in to be found.
+
+Each in a process of its own: a simulated world takes the places of disks, chance and logs for the whole process.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+
+import pytest
+
+from simulator import coverage, planted
+from simulator.run import Outcome, simulate
+
+STEPS = 400
+
+
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ProcessPoolExecutor]:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as made:
+        yield made
+
+
+def _plant_and_simulate() -> tuple[Outcome, Outcome]:
+    before = simulate(1, STEPS)
+    for name in planted.DEFECTS:
+        with planted.planted(name):
+            pass
+    return before, simulate(1, STEPS)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3, 4])
+def test_nothing_that_must_never_be_happens_in_a_short_run(pool: ProcessPoolExecutor, seed: int) -> None:
+    outcome = pool.submit(simulate, seed, STEPS).result()
+    assert outcome.violation is None, f"{outcome.violation}\n{outcome.trace}"
+    assert outcome.steps >= STEPS
+
+
+def test_a_seed_determines_its_run(pool: ProcessPoolExecutor) -> None:
+    first, second = (pool.submit(simulate, 5, STEPS).result() for _ in range(2))
+    assert (first.steps, first.actions, first.violation) == (second.steps, second.actions, second.violation)
+
+
+def test_a_run_says_which_action_met_which_state(pool: ProcessPoolExecutor) -> None:
+    pairs = pool.submit(simulate, 6, STEPS).result().pairs
+    met = {state for action, state in pairs if action == "sale"}
+    assert met
+    assert set(coverage.never(pairs, ["sale"])) == {("sale", state) for state in coverage.STATES if state not in met}
+
+
+@pytest.mark.parametrize("name", list(planted.KNOWN_SEEDS))
+def test_a_planted_defect_is_found_by_its_seed(pool: ProcessPoolExecutor, name: str) -> None:
+    found = pool.submit(planted.hunt, name, planted.KNOWN_SEEDS[name], planted.SEEDS_NEARBY).result()
+    assert found is not None, f"nobody notices that {planted.DEFECTS[name].what}"
+
+
+def test_planting_leaves_the_code_as_it_was(pool: ProcessPoolExecutor) -> None:
+    before, after = pool.submit(_plant_and_simulate).result()
+    assert (before.steps, before.actions) == (after.steps, after.actions)

@@ -1,0 +1,656 @@
+-- satmachine: the whole database, as a new file gets it. Version 2.
+--
+-- Conventions
+--   .._sats     INTEGER  satoshis
+--   .._minor    INTEGER  minor units (cents) of the row's currency; the CLI shows major units without the suffix
+--   .._pct, exchange_rate  TEXT  exact decimals; a pct is a fraction 0..1, a rate is sats per major unit of fiat
+--   .._at       INTEGER  Unix seconds, UTC
+--   JSON        TEXT     kept as it came
+-- No binary floating point is stored anywhere. No secret is stored anywhere: payees that need a key are
+-- described by where the key is kept.
+--
+-- What each version has changed stands in satmachine/store/migrations, for databases that are older.
+
+-- ---------------------------------------------------------------------------------------------------------
+-- The daemon's own state
+-- ---------------------------------------------------------------------------------------------------------
+
+-- One row per applied version; written in the same transaction as the change itself.
+CREATE TABLE schema_migrations (
+    version     INTEGER PRIMARY KEY,
+    name        TEXT    NOT NULL,
+    applied_at  INTEGER NOT NULL
+) STRICT;
+
+-- Small facts about this database, such as its random instance id.
+CREATE TABLE daemon_state (
+    key         TEXT PRIMARY KEY,
+    value       TEXT NOT NULL
+) STRICT;
+
+-- What the CLI asks of the daemon. The CLI never pays: it writes an intent, the daemon carries it out.
+CREATE TABLE intents (
+    id          INTEGER PRIMARY KEY,
+    created_at  INTEGER NOT NULL,
+    actor       TEXT    NOT NULL,
+    action      TEXT    NOT NULL,
+    subject     TEXT    NOT NULL,                       -- "settlement 12", "machine panajachel-1"
+    params      TEXT    NOT NULL CHECK (json_valid(params)),
+    status      TEXT    NOT NULL DEFAULT 'open' CHECK (status IN ('open', 'done', 'refused')),
+    result      TEXT,                                   -- a sentence for the person who asked
+    done_at     INTEGER,
+    CHECK ((status = 'open') = (done_at IS NULL))
+) STRICT;
+CREATE INDEX intents_open ON intents (id) WHERE status = 'open';
+
+-- The red button: no payouts for one machine, or for all of them (scope '*').
+CREATE TABLE payout_pauses (
+    scope       TEXT PRIMARY KEY,                       -- a machine id, or '*'
+    paused_at   INTEGER NOT NULL,
+    actor       TEXT    NOT NULL,
+    reason      TEXT    NOT NULL
+) STRICT;
+
+-- What each relay connection was last seen doing; `last_created_at` is where a new subscription resumes.
+CREATE TABLE relay_health (
+    url              TEXT PRIMARY KEY,
+    state            TEXT    NOT NULL,
+    state_since      INTEGER NOT NULL,
+    latency_ms       INTEGER,
+    last_event_at    INTEGER,
+    last_created_at  INTEGER,
+    events           INTEGER NOT NULL DEFAULT 0,
+    duplicates       INTEGER NOT NULL DEFAULT 0,
+    faults           TEXT    NOT NULL DEFAULT '{}' CHECK (json_valid(faults)),  -- {kind of fault: count}
+    quiet            INTEGER NOT NULL DEFAULT 0 CHECK (quiet IN (0, 1)),
+    error            TEXT,
+    updated_at       INTEGER NOT NULL
+) STRICT;
+
+-- Alarms by what they concern and what is wrong. A row that is not `raised` is being watched, or has ended.
+CREATE TABLE alerts (
+    subject      TEXT    NOT NULL,                      -- a machine's id, a relay's URL, or '' for the whole daemon
+    condition    TEXT    NOT NULL,                      -- 'settlement_held', 'machine_silent', ..
+    raised       INTEGER NOT NULL DEFAULT 0 CHECK (raised IN (0, 1)),          -- what the operator was last told
+    since        INTEGER,                               -- since when it has looked otherwise; NULL: it does not
+    changed_at   INTEGER NOT NULL,                      -- when the operator was last told
+    detail       TEXT    NOT NULL DEFAULT '',
+    PRIMARY KEY (subject, condition)
+) STRICT, WITHOUT ROWID;
+
+-- One message per change of an alarm and way of telling; kept until it is delivered or given up.
+CREATE TABLE alert_messages (
+    id               INTEGER PRIMARY KEY,
+    created_at       INTEGER NOT NULL,
+    channel          TEXT    NOT NULL CHECK (channel IN ('webhook', 'command', 'nostr')),
+    subject          TEXT    NOT NULL,
+    condition        TEXT    NOT NULL,
+    raised           INTEGER NOT NULL CHECK (raised IN (0, 1)),
+    detail           TEXT    NOT NULL,
+    attempts         INTEGER NOT NULL DEFAULT 0,
+    next_attempt_at  INTEGER NOT NULL DEFAULT 0,
+    error            TEXT,
+    done_at          INTEGER
+) STRICT;
+CREATE INDEX alert_messages_open ON alert_messages (next_attempt_at) WHERE done_at IS NULL;
+
+-- ---------------------------------------------------------------------------------------------------------
+-- The registry, mirrored from the TOML file at every load so that SQL can join it
+-- ---------------------------------------------------------------------------------------------------------
+
+CREATE TABLE super_config (
+    id          INTEGER PRIMARY KEY CHECK (id = 1),
+    fee_pct     TEXT    NOT NULL,
+    payee       TEXT,                                   -- described, never the key itself
+    loaded_at   INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE dca_operators (
+    id          TEXT PRIMARY KEY,
+    name        TEXT    NOT NULL,
+    in_config   INTEGER NOT NULL CHECK (in_config IN (0, 1))
+) STRICT;
+
+CREATE TABLE dca_machines (
+    id                       TEXT PRIMARY KEY,
+    operator_id              TEXT    NOT NULL REFERENCES dca_operators (id),
+    npub                     TEXT    NOT NULL,
+    pubkey                   TEXT    NOT NULL CHECK (length(pubkey) = 64),
+    name                     TEXT    NOT NULL,
+    currency                 TEXT    NOT NULL CHECK (length(currency) = 3),
+    fallback_commission_pct  TEXT    NOT NULL,
+    payouts_since            INTEGER NOT NULL,
+    active                   INTEGER NOT NULL CHECK (active IN (0, 1)),
+    in_config                INTEGER NOT NULL CHECK (in_config IN (0, 1)),  -- 0: dropped from the file, history stays
+    loaded_at                INTEGER NOT NULL,
+    UNIQUE (id, currency)
+) STRICT;
+CREATE INDEX dca_machines_operator ON dca_machines (operator_id);
+CREATE UNIQUE INDEX dca_machines_pubkey ON dca_machines (pubkey) WHERE in_config = 1;
+
+-- The rules by which an operator's part of the commission is shared. A machine's own set replaces its operator's.
+CREATE TABLE dca_commission_splits (
+    id           INTEGER PRIMARY KEY,
+    operator_id  TEXT    NOT NULL REFERENCES dca_operators (id),
+    machine_id   TEXT    REFERENCES dca_machines (id),  -- NULL: the operator's default set
+    position     INTEGER NOT NULL,
+    label        TEXT    NOT NULL,
+    pct          TEXT    NOT NULL,
+    payee        TEXT    NOT NULL                       -- described, never the key itself
+) STRICT;
+CREATE UNIQUE INDEX dca_commission_splits_label
+    ON dca_commission_splits (operator_id, coalesce(machine_id, ''), label);
+
+-- ---------------------------------------------------------------------------------------------------------
+-- The machines' wallets, as LNbits tells
+-- ---------------------------------------------------------------------------------------------------------
+
+CREATE TABLE dca_wallets (
+    machine_id      TEXT PRIMARY KEY REFERENCES dca_machines (id),
+    wallet_id       TEXT,                               -- LNbits' id; a change of it is refused
+    balance_sats    INTEGER,
+    lnbits_version  TEXT,
+    reachable       INTEGER NOT NULL DEFAULT 0 CHECK (reachable IN (0, 1)),
+    error           TEXT,
+    checked_at      INTEGER,
+    swept_until     INTEGER NOT NULL DEFAULT 0,         -- incoming payments up to here (LNbits' updated_at) are landed or listed
+    known_until     INTEGER NOT NULL DEFAULT 0,         -- outgoing payments up to here are known
+    last_sweep_at   INTEGER,
+    safe_mode       TEXT                                -- why this machine pays nothing until a person has reconciled it
+) STRICT;
+CREATE INDEX dca_wallets_wallet ON dca_wallets (wallet_id) WHERE wallet_id IS NOT NULL;
+
+-- Incoming payments that belong to no settlement: top-ups, or sales whose split is not known.
+CREATE TABLE dca_unmatched_payments (
+    machine_id     TEXT    NOT NULL REFERENCES dca_machines (id),
+    payment_hash   TEXT    NOT NULL,
+    amount_sats    INTEGER NOT NULL CHECK (amount_sats > 0),
+    memo           TEXT    NOT NULL DEFAULT '',
+    extra          TEXT    NOT NULL DEFAULT '{}' CHECK (json_valid(extra)),
+    settled_at     INTEGER NOT NULL,
+    first_seen_at  INTEGER NOT NULL,
+    reason         TEXT    NOT NULL,
+    PRIMARY KEY (machine_id, payment_hash)
+) STRICT, WITHOUT ROWID;
+
+-- Outgoing payments that carry satmachine's tag but that no leg of this database made: made in another life of
+-- it (a restored or lost database) or by another daemon. `settled_by` says how a person or the daemon cleared it.
+CREATE TABLE dca_foreign_payments (
+    machine_id     TEXT    NOT NULL REFERENCES dca_machines (id),
+    payment_hash   TEXT    NOT NULL,
+    leg_key        TEXT    NOT NULL,
+    amount_sats    INTEGER NOT NULL,
+    status         TEXT    NOT NULL CHECK (status IN ('success', 'pending', 'failure')),
+    extra          TEXT    NOT NULL CHECK (json_valid(extra)),
+    made_at        INTEGER NOT NULL,
+    first_seen_at  INTEGER NOT NULL,
+    settled_by     TEXT,
+    PRIMARY KEY (machine_id, payment_hash)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX dca_foreign_payments_open ON dca_foreign_payments (machine_id, leg_key) WHERE settled_by IS NULL;
+
+-- ---------------------------------------------------------------------------------------------------------
+-- Settlements: one row per sale
+-- ---------------------------------------------------------------------------------------------------------
+
+CREATE TABLE dca_settlements (
+    id                       INTEGER PRIMARY KEY,
+    bitspire_event_id        TEXT UNIQUE,               -- the first event; NULL while only the wallet has told of it
+    payment_hash             TEXT,
+    txid                     TEXT,
+    machine_id               TEXT    NOT NULL REFERENCES dca_machines (id),
+    source                   TEXT    NOT NULL CHECK (source IN ('event', 'wallet', 'operator')),
+    status                   TEXT    NOT NULL DEFAULT 'pending'
+                             CHECK (status IN ('pending', 'held', 'processed', 'errored', 'partial', 'refunded')),
+    hold_reason              TEXT,                      -- one word, set exactly while held
+    -- What the customer paid never changes; net + commission shrink only when cash was not dispensed.
+    gross_sats               INTEGER NOT NULL CHECK (gross_sats > 0),
+    net_sats                 INTEGER NOT NULL CHECK (net_sats >= 0),
+    commission_sats          INTEGER NOT NULL CHECK (commission_sats >= 0),
+    undispensed_sats         INTEGER NOT NULL DEFAULT 0 CHECK (undispensed_sats >= 0),
+    platform_fee_sats        INTEGER CHECK (platform_fee_sats >= 0),   -- NULL until planned
+    operator_fee_sats        INTEGER CHECK (operator_fee_sats >= 0),
+    retained_sats            INTEGER NOT NULL DEFAULT 0 CHECK (retained_sats >= 0),  -- sum of dca_retained, kept by trigger
+    super_fee_pct            TEXT,                      -- in force when it was planned
+    ruleset_source           TEXT CHECK (ruleset_source IN ('machine', 'operator', 'none')),
+    fee_pct                  TEXT,                      -- as the machine told; information
+    discount_pct             TEXT,                      -- as the machine told, 0..100
+    fallback_commission_pct  TEXT,                      -- what the split was derived with, if it was
+    used_fallback_split      INTEGER NOT NULL DEFAULT 0 CHECK (used_fallback_split IN (0, 1)),
+    exchange_rate            TEXT    NOT NULL DEFAULT '0',             -- 0: unknown
+    fiat_amount_minor        INTEGER CHECK (fiat_amount_minor >= 0),
+    currency                 TEXT    NOT NULL,
+    bills                    TEXT CHECK (bills IS NULL OR json_valid(bills)),
+    cassettes                TEXT CHECK (cassettes IS NULL OR json_valid(cassettes)),
+    revision                 INTEGER NOT NULL DEFAULT 1 CHECK (revision >= 1),
+    settlement_key           TEXT,                      -- what its legs' keys start with; set when it is proven
+    proof                    TEXT    NOT NULL DEFAULT 'waiting' CHECK (proof IN ('waiting', 'proven', 'waived')),
+    occurred_at              INTEGER NOT NULL,
+    landed_at                INTEGER NOT NULL,
+    proven_at                INTEGER,
+    planned_at               INTEGER,                   -- of the current revision
+    finished_at              INTEGER,
+    attempts                 INTEGER NOT NULL DEFAULT 0,               -- to prove it
+    next_attempt_at          INTEGER NOT NULL DEFAULT 0,
+    overrides                TEXT    NOT NULL DEFAULT '',              -- guards that a person has released it from
+    notes                    TEXT    NOT NULL DEFAULT '',              -- newest first; only ever added to
+    error                    TEXT,
+    CHECK (gross_sats = net_sats + commission_sats + undispensed_sats),
+    CHECK (platform_fee_sats IS NULL OR platform_fee_sats + operator_fee_sats = commission_sats),
+    CHECK (bitspire_event_id IS NOT NULL OR payment_hash IS NOT NULL),
+    CHECK ((status = 'held') = (hold_reason IS NOT NULL)),
+    CHECK (planned_at IS NULL OR settlement_key IS NOT NULL),
+    UNIQUE (id, machine_id),
+    FOREIGN KEY (machine_id, currency) REFERENCES dca_machines (id, currency)
+) STRICT;
+CREATE UNIQUE INDEX dca_settlements_payment ON dca_settlements (machine_id, payment_hash) WHERE payment_hash IS NOT NULL;
+CREATE UNIQUE INDEX dca_settlements_txid ON dca_settlements (machine_id, txid) WHERE txid IS NOT NULL;
+CREATE UNIQUE INDEX dca_settlements_key ON dca_settlements (machine_id, settlement_key) WHERE settlement_key IS NOT NULL;
+CREATE INDEX dca_settlements_open ON dca_settlements (next_attempt_at) WHERE status = 'pending' AND planned_at IS NULL;
+CREATE INDEX dca_settlements_machine ON dca_settlements (machine_id, occurred_at);
+CREATE INDEX dca_settlements_time ON dca_settlements (occurred_at);
+CREATE INDEX dca_settlements_status ON dca_settlements (status) WHERE status NOT IN ('processed', 'partial', 'refunded');
+CREATE INDEX dca_settlements_rare ON dca_settlements (status, occurred_at) WHERE status IN ('partial', 'refunded');
+
+CREATE TRIGGER dca_settlements_keep_notes BEFORE UPDATE OF notes ON dca_settlements
+WHEN NEW.notes IS NOT OLD.notes AND substr(NEW.notes, -length(OLD.notes)) IS NOT OLD.notes AND OLD.notes <> ''
+BEGIN SELECT RAISE(ABORT, 'notes are only ever added to'); END;
+
+CREATE TRIGGER dca_settlements_keep_gross BEFORE UPDATE OF gross_sats, machine_id ON dca_settlements
+WHEN NEW.gross_sats <> OLD.gross_sats OR NEW.machine_id <> OLD.machine_id
+BEGIN SELECT RAISE(ABORT, 'what the customer paid, and where, never changes'); END;
+
+CREATE TRIGGER dca_settlements_keep BEFORE DELETE ON dca_settlements
+BEGIN SELECT RAISE(ABORT, 'settlements are never deleted'); END;
+
+-- Every signed event that told of a sale, as it came. A sale may have several.
+CREATE TABLE dca_settlement_events (
+    event_id       TEXT PRIMARY KEY CHECK (length(event_id) = 64),
+    settlement_id  INTEGER NOT NULL REFERENCES dca_settlements (id),
+    machine_id     TEXT    NOT NULL REFERENCES dca_machines (id),
+    created_at     INTEGER NOT NULL,
+    received_at    INTEGER NOT NULL,
+    relay_url      TEXT    NOT NULL,
+    raw            TEXT    NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX dca_settlement_events_settlement ON dca_settlement_events (settlement_id);
+
+-- Sats of a sale that stay in the machine's wallet, with the reason. A negative row says that they were
+-- planned as legs or refunded after all.
+CREATE TABLE dca_retained (
+    id             INTEGER PRIMARY KEY,
+    settlement_id  INTEGER NOT NULL REFERENCES dca_settlements (id),
+    revision       INTEGER NOT NULL,
+    reason         TEXT    NOT NULL,
+    leg            TEXT    NOT NULL DEFAULT '',         -- the part of the plan it was meant for
+    amount_sats    INTEGER NOT NULL CHECK (amount_sats <> 0),
+    created_at     INTEGER NOT NULL
+) STRICT;
+CREATE INDEX dca_retained_settlement ON dca_retained (settlement_id);
+CREATE TRIGGER dca_retained_sum AFTER INSERT ON dca_retained
+BEGIN UPDATE dca_settlements SET retained_sats = retained_sats + NEW.amount_sats WHERE id = NEW.settlement_id; END;
+CREATE TRIGGER dca_retained_no_update BEFORE UPDATE ON dca_retained
+BEGIN SELECT RAISE(ABORT, 'dca_retained is append-only'); END;
+CREATE TRIGGER dca_retained_no_delete BEFORE DELETE ON dca_retained
+BEGIN SELECT RAISE(ABORT, 'dca_retained is append-only'); END;
+
+-- ---------------------------------------------------------------------------------------------------------
+-- Legs: every payment that satmachine plans. Amounts never change once they are written.
+-- ---------------------------------------------------------------------------------------------------------
+
+CREATE TABLE dca_payments (
+    id               INTEGER PRIMARY KEY,
+    settlement_id    INTEGER REFERENCES dca_settlements (id),         -- NULL: a balance paid out
+    machine_id       TEXT    NOT NULL REFERENCES dca_machines (id),   -- whose wallet pays
+    revision         INTEGER NOT NULL DEFAULT 1,
+    position         INTEGER NOT NULL DEFAULT 0,                      -- order within the plan
+    leg_type         TEXT    NOT NULL
+                     CHECK (leg_type IN ('super_fee', 'operator_split', 'dca', 'settlement', 'autoforward', 'refund')),
+    leg              TEXT    NOT NULL,                  -- 'super', 'split:owner', 'dca:maria', 'fwd:maria', 'refund:1', 'bal:maria:1'
+    leg_key          TEXT    NOT NULL CHECK (length(leg_key) <= 256), -- what LNbits knows it by; the same for every generation
+    label            TEXT,                              -- of an operator_split
+    client_id        INTEGER REFERENCES dca_clients (id),
+    pct              TEXT,                              -- the rule it was computed with
+    amount_sats      INTEGER NOT NULL CHECK (amount_sats >= 0),
+    fiat_amount_minor INTEGER CHECK (fiat_amount_minor >= 0),         -- dca and settlement legs: what the balance goes down by
+    exchange_rate    TEXT,
+    currency         TEXT,
+    payee            TEXT    NOT NULL,                  -- described, never a key
+    effective_at     INTEGER NOT NULL,                  -- when the cash left: the sale, or the payout of the balance
+    status           TEXT    NOT NULL DEFAULT 'pending'
+                     CHECK (status IN ('pending', 'invoiced', 'sending', 'completed', 'failed', 'held', 'voided', 'skipped')),
+    generation       INTEGER NOT NULL DEFAULT 0,        -- how many invoices it has had
+    payment_hash     TEXT UNIQUE,                       -- of the invoice that paid it, or the latest one
+    sent_sats        INTEGER CHECK (sent_sats >= 0),    -- what the payee got
+    fee_sats         INTEGER CHECK (fee_sats >= 0),     -- what routing cost
+    preimage         TEXT,
+    attempts         INTEGER NOT NULL DEFAULT 0,
+    next_attempt_at  INTEGER DEFAULT 0,                 -- NULL: waits for a person
+    hold_reason      TEXT,
+    error            TEXT,
+    evidence         TEXT CHECK (evidence IS NULL OR json_valid(evidence)),  -- what the wallets said, for a held leg
+    explain          TEXT CHECK (explain IS NULL OR json_valid(explain)),    -- how the amount came about
+    planned_at       INTEGER NOT NULL,
+    completed_at     INTEGER,
+    UNIQUE (settlement_id, revision, leg),
+    UNIQUE (machine_id, leg_key),
+    CHECK ((status = 'completed') = (completed_at IS NOT NULL)),
+    CHECK ((status = 'held') = (hold_reason IS NOT NULL)),
+    CHECK (status <> 'completed' OR (payment_hash IS NOT NULL AND sent_sats IS NOT NULL)),
+    CHECK (status <> 'skipped' OR amount_sats = 0),
+    CHECK (leg_type NOT IN ('dca', 'settlement') OR (client_id IS NOT NULL AND fiat_amount_minor IS NOT NULL)),
+    FOREIGN KEY (settlement_id, machine_id) REFERENCES dca_settlements (id, machine_id)
+) STRICT;
+CREATE INDEX dca_payments_due ON dca_payments (next_attempt_at) WHERE status IN ('pending', 'invoiced', 'sending', 'failed');
+CREATE INDEX dca_payments_status ON dca_payments (status) WHERE status NOT IN ('completed', 'skipped', 'voided');
+CREATE INDEX dca_payments_client ON dca_payments (client_id, effective_at) WHERE client_id IS NOT NULL;
+CREATE INDEX dca_payments_machine ON dca_payments (machine_id, planned_at);
+CREATE INDEX dca_payments_planned ON dca_payments (planned_at);
+CREATE INDEX dca_payments_rare_status ON dca_payments (status, planned_at) WHERE status IN ('skipped', 'voided');
+CREATE INDEX dca_payments_rare_type ON dca_payments (leg_type, planned_at)
+    WHERE leg_type IN ('settlement', 'autoforward', 'refund');
+
+CREATE TRIGGER dca_payments_keep_amount
+BEFORE UPDATE OF amount_sats, fiat_amount_minor, effective_at, settlement_id, machine_id, leg_key, leg_type, client_id
+ON dca_payments
+WHEN NEW.amount_sats <> OLD.amount_sats OR NEW.settlement_id IS NOT OLD.settlement_id
+  OR NEW.fiat_amount_minor IS NOT OLD.fiat_amount_minor OR NEW.effective_at <> OLD.effective_at
+  OR NEW.machine_id <> OLD.machine_id OR NEW.leg_key <> OLD.leg_key OR NEW.leg_type <> OLD.leg_type
+  OR NEW.client_id IS NOT OLD.client_id
+BEGIN SELECT RAISE(ABORT, 'a planned leg never changes its amount or its identity'); END;
+
+CREATE TRIGGER dca_payments_completed BEFORE UPDATE OF status ON dca_payments
+WHEN OLD.status IN ('completed', 'voided', 'skipped') AND NEW.status <> OLD.status
+BEGIN SELECT RAISE(ABORT, 'a completed, voided or skipped leg never changes again'); END;
+
+CREATE TRIGGER dca_payments_keep BEFORE DELETE ON dca_payments
+BEGIN SELECT RAISE(ABORT, 'legs are never deleted'); END;
+
+-- The invoices that were made for a leg, one per generation: stored before they are paid.
+CREATE TABLE dca_invoices (
+    payment_id    INTEGER NOT NULL REFERENCES dca_payments (id),
+    generation    INTEGER NOT NULL CHECK (generation >= 1),
+    amount_sats   INTEGER NOT NULL CHECK (amount_sats > 0),
+    asked_at      INTEGER NOT NULL,                     -- committed before LNbits was asked for it
+    bolt11        TEXT,
+    payment_hash  TEXT UNIQUE,
+    expires_at    INTEGER,
+    internal      INTEGER NOT NULL CHECK (internal IN (0, 1)),        -- 1: of a wallet of the same LNbits
+    adopted       INTEGER NOT NULL DEFAULT 0 CHECK (adopted IN (0, 1)),
+    sent_at       INTEGER,                              -- the intent to pay, committed before the call
+    dead_at       INTEGER,                              -- proven that it can no longer be paid
+    PRIMARY KEY (payment_id, generation)
+) STRICT, WITHOUT ROWID;
+
+-- ---------------------------------------------------------------------------------------------------------
+-- Liquidity providers
+-- ---------------------------------------------------------------------------------------------------------
+
+CREATE TABLE dca_clients (
+    id                 INTEGER PRIMARY KEY,
+    machine_id         TEXT    NOT NULL REFERENCES dca_machines (id),
+    label              TEXT    NOT NULL,                -- part of payment keys: never used again for somebody else
+    person             TEXT    NOT NULL,                -- the same person may be a client at several machines
+    mode               TEXT    NOT NULL CHECK (mode IN ('flow', 'fixed')),
+    daily_limit_minor  INTEGER CHECK (daily_limit_minor > 0),
+    status             TEXT    NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'paused', 'removed')),
+    payee_kind         TEXT    NOT NULL CHECK (payee_kind IN ('invoice_key_file', 'lightning_address', 'lnurl')),
+    payee              TEXT    NOT NULL,                -- the address, or the file in which the key is kept
+    autoforward        TEXT,                            -- a Lightning address
+    autoforward_key_file TEXT,                          -- the file in which the admin key of the LP's wallet is kept
+    -- Running totals, kept by trigger, so that planning a sale need not add up a machine's whole history.
+    confirmed_minor    INTEGER NOT NULL DEFAULT 0 CHECK (confirmed_minor >= 0),  -- of confirmed deposits
+    used_minor         INTEGER NOT NULL DEFAULT 0 CHECK (used_minor >= 0),       -- of dca and settlement legs that are not voided
+    created_at         INTEGER NOT NULL,
+    created_by         TEXT    NOT NULL,
+    removed_at         INTEGER,
+    UNIQUE (machine_id, label),
+    UNIQUE (id, machine_id),
+    CHECK ((mode = 'fixed') = (daily_limit_minor IS NOT NULL)),
+    CHECK ((status = 'removed') = (removed_at IS NOT NULL)),
+    CHECK ((autoforward IS NULL) = (autoforward_key_file IS NULL))
+) STRICT;
+CREATE TRIGGER dca_clients_keep BEFORE DELETE ON dca_clients
+BEGIN SELECT RAISE(ABORT, 'clients are removed by status; their history stays'); END;
+CREATE TRIGGER dca_clients_keep_identity BEFORE UPDATE OF machine_id, label ON dca_clients
+WHEN NEW.machine_id <> OLD.machine_id OR NEW.label <> OLD.label
+BEGIN SELECT RAISE(ABORT, 'a client keeps machine and label: they are part of payment keys'); END;
+
+CREATE TABLE dca_deposits (
+    id            INTEGER PRIMARY KEY,
+    client_id     INTEGER NOT NULL,
+    machine_id    TEXT    NOT NULL,
+    amount_minor  INTEGER NOT NULL CHECK (amount_minor > 0),
+    currency      TEXT    NOT NULL,
+    status        TEXT    NOT NULL DEFAULT 'pending' CHECK (status IN ('pending', 'confirmed', 'rejected')),
+    notes         TEXT    NOT NULL DEFAULT '',
+    recorded_by   TEXT    NOT NULL,
+    recorded_at   INTEGER NOT NULL,
+    decided_by    TEXT,
+    decided_at    INTEGER,
+    CHECK ((status = 'pending') = (decided_at IS NULL)),
+    FOREIGN KEY (client_id, machine_id) REFERENCES dca_clients (id, machine_id),
+    FOREIGN KEY (machine_id, currency) REFERENCES dca_machines (id, currency)
+) STRICT;
+CREATE INDEX dca_deposits_client ON dca_deposits (client_id, decided_at);
+CREATE INDEX dca_deposits_machine ON dca_deposits (machine_id, recorded_at);
+CREATE INDEX dca_deposits_time ON dca_deposits (recorded_at);
+CREATE TRIGGER dca_deposits_no_update BEFORE UPDATE ON dca_deposits WHEN OLD.status <> 'pending'
+BEGIN SELECT RAISE(ABORT, 'a confirmed or rejected deposit is an audit record: it never changes'); END;
+CREATE TRIGGER dca_deposits_no_delete BEFORE DELETE ON dca_deposits WHEN OLD.status <> 'pending'
+BEGIN SELECT RAISE(ABORT, 'a confirmed or rejected deposit is an audit record: it is never deleted'); END;
+
+CREATE TRIGGER dca_clients_confirmed_insert AFTER INSERT ON dca_deposits WHEN NEW.status = 'confirmed'
+BEGIN UPDATE dca_clients SET confirmed_minor = confirmed_minor + NEW.amount_minor WHERE id = NEW.client_id; END;
+CREATE TRIGGER dca_clients_confirmed_update AFTER UPDATE OF status ON dca_deposits WHEN NEW.status = 'confirmed'
+BEGIN UPDATE dca_clients SET confirmed_minor = confirmed_minor + NEW.amount_minor WHERE id = NEW.client_id; END;
+CREATE TRIGGER dca_clients_used_insert AFTER INSERT ON dca_payments
+WHEN NEW.leg_type IN ('dca', 'settlement') AND NEW.status NOT IN ('voided', 'skipped')
+BEGIN UPDATE dca_clients SET used_minor = used_minor + NEW.fiat_amount_minor WHERE id = NEW.client_id; END;
+CREATE TRIGGER dca_clients_used_update AFTER UPDATE OF status ON dca_payments
+WHEN NEW.leg_type IN ('dca', 'settlement') AND NEW.status IN ('voided', 'skipped')
+ AND OLD.status NOT IN ('voided', 'skipped')
+BEGIN UPDATE dca_clients SET used_minor = used_minor - NEW.fiat_amount_minor WHERE id = NEW.client_id; END;
+
+-- ---------------------------------------------------------------------------------------------------------
+-- Telemetry
+-- ---------------------------------------------------------------------------------------------------------
+
+-- The present state of each machine: every beacon merged field by field; NULL: no beacon has said it yet. `origins`
+-- says which beacon each field is from, {column or "extra.key": [created_at, event id]}, so that the order of arrival
+-- never matters. Cash is in the machine's currency (dca_machines.currency).
+CREATE TABLE dca_telemetry (
+    machine_id        TEXT PRIMARY KEY REFERENCES dca_machines (id),
+    name              TEXT,
+    location          TEXT,
+    status            TEXT,
+    software_version  TEXT,
+    uptime_s          INTEGER,
+    cassettes         TEXT CHECK (cassettes IS NULL OR json_valid(cassettes)),  -- [{denomination_minor, count, capacity}]
+    cash_total_minor  INTEGER,                          -- as the machine adds it up
+    cash_left_minor   INTEGER,                          -- of the newest beacon that tells: its total, else the sum of its cassettes
+    currency          TEXT,                             -- as the machine says
+    exchange_rate     TEXT,
+    fee_pct           TEXT,                             -- as the machine says
+    last_error        TEXT,
+    extra             TEXT    NOT NULL DEFAULT '{}' CHECK (json_valid(extra)),  -- fields that have no column yet, merged alike
+    raw               TEXT    NOT NULL,                 -- the content of the newest beacon
+    origins           TEXT    NOT NULL CHECK (json_valid(origins)),
+    beacon_at         INTEGER NOT NULL,                 -- created_at of the newest beacon
+    beacon_id         TEXT    NOT NULL,
+    received_at       INTEGER NOT NULL
+) STRICT;
+
+-- Every beacon, for keep_days. The key keeps a machine's history together and makes replays harmless.
+CREATE TABLE dca_telemetry_log (
+    machine_id        TEXT    NOT NULL REFERENCES dca_machines (id),
+    created_at        INTEGER NOT NULL,
+    event_id          BLOB    NOT NULL CHECK (length(event_id) = 32),
+    d_tag             TEXT    NOT NULL,
+    received_at       INTEGER NOT NULL,
+    status            TEXT,                             -- as this beacon says, or NULL
+    cash_left_minor   INTEGER,                          -- likewise
+    raw               TEXT    NOT NULL,
+    PRIMARY KEY (machine_id, created_at, event_id)
+) STRICT, WITHOUT ROWID;
+
+-- Fleet snapshots (kind 30079), for keep_days: their schema is not settled, so they are kept raw.
+CREATE TABLE dca_fleet_snapshots (
+    machine_id   TEXT    NOT NULL REFERENCES dca_machines (id),
+    created_at   INTEGER NOT NULL,
+    event_id     BLOB    NOT NULL CHECK (length(event_id) = 32),
+    d_tag        TEXT    NOT NULL,
+    received_at  INTEGER NOT NULL,
+    raw          TEXT    NOT NULL,
+    PRIMARY KEY (machine_id, created_at, event_id)
+) STRICT, WITHOUT ROWID;
+
+-- ---------------------------------------------------------------------------------------------------------
+-- Quarantine and audit
+-- ---------------------------------------------------------------------------------------------------------
+
+-- Signed events of known machines that could not be used, with the reason in words. Nothing is thrown away.
+CREATE TABLE quarantine (
+    id             INTEGER PRIMARY KEY,
+    event_id       TEXT    NOT NULL UNIQUE,
+    machine_id     TEXT    NOT NULL REFERENCES dca_machines (id),
+    kind           INTEGER NOT NULL,
+    reason         TEXT    NOT NULL,                    -- one word: bad_json, amounts, currency, conflict, too_old, ...
+    detail         TEXT    NOT NULL,                    -- a sentence for the operator
+    created_at     INTEGER NOT NULL,
+    received_at    INTEGER NOT NULL,
+    relay_url      TEXT    NOT NULL,
+    raw            TEXT    NOT NULL,
+    status         TEXT    NOT NULL DEFAULT 'open' CHECK (status IN ('open', 'landed')),
+    settlement_id  INTEGER REFERENCES dca_settlements (id),           -- the one it conflicts with, or became
+    retried_at     INTEGER
+) STRICT;
+CREATE INDEX quarantine_machine ON quarantine (machine_id, received_at);
+
+-- Every change of money or state that a person or the daemon decided.
+CREATE TABLE audit_log (
+    id          INTEGER PRIMARY KEY,
+    at          INTEGER NOT NULL,
+    actor       TEXT    NOT NULL,                       -- 'daemon', or who typed the command
+    action      TEXT    NOT NULL,                       -- 'settlement.hold', 'deposit.confirm', ...
+    subject     TEXT    NOT NULL,                       -- 'settlement 12'
+    machine_id  TEXT,
+    reason      TEXT    NOT NULL DEFAULT '',
+    before      TEXT CHECK (before IS NULL OR json_valid(before)),
+    after       TEXT CHECK (after IS NULL OR json_valid(after))
+) STRICT;
+CREATE INDEX audit_log_at ON audit_log (at);
+CREATE INDEX audit_log_actor ON audit_log (actor, at);
+CREATE INDEX audit_log_action ON audit_log (action, at);
+CREATE INDEX audit_log_subject ON audit_log (subject, at);
+CREATE INDEX audit_log_machine ON audit_log (machine_id, at);
+CREATE TRIGGER audit_log_no_update BEFORE UPDATE ON audit_log
+BEGIN SELECT RAISE(ABORT, 'audit_log is append-only'); END;
+CREATE TRIGGER audit_log_no_delete BEFORE DELETE ON audit_log
+BEGIN SELECT RAISE(ABORT, 'audit_log is append-only'); END;
+
+-- ---------------------------------------------------------------------------------------------------------
+-- Views: the usual questions (docs/telemetry.md), in SQL that any SQLite from 3.37 on can run
+--
+-- The present comes from dca_telemetry, one row a machine; the log is only ever read by machine and time, because a
+-- GROUP BY over it would read all of it. Fiat stands twice: exact, as .._minor, and as text in major units.
+-- ---------------------------------------------------------------------------------------------------------
+
+-- Every configured machine with its currency, and the decimals that amounts in it have (ISO 4217).
+CREATE VIEW telemetry_machines AS
+SELECT id AS machine_id, operator_id, name AS machine, currency,
+       CASE WHEN currency IN ('BIF', 'CLP', 'DJF', 'GNF', 'ISK', 'JPY', 'KMF', 'KRW', 'PYG', 'RWF', 'UGX', 'UYI', 'VND',
+                              'VUV', 'XAF', 'XOF', 'XPF') THEN 0
+            WHEN currency IN ('BHD', 'IQD', 'JOD', 'KWD', 'LYD', 'OMR', 'TND') THEN 3 ELSE 2 END AS digits
+FROM dca_machines WHERE in_config = 1;
+
+-- The latest known state of every configured machine; NULL: never said.
+CREATE VIEW telemetry_latest AS
+SELECT m.machine_id, m.operator_id, m.machine, t.name, t.location, t.status, t.software_version, t.uptime_s,
+       t.cassettes, t.cash_left_minor,
+       CASE m.digits WHEN 2 THEN (t.cash_left_minor / 100) || printf('.%02d', t.cash_left_minor % 100)
+                     WHEN 3 THEN (t.cash_left_minor / 1000) || printf('.%03d', t.cash_left_minor % 1000)
+                     ELSE CAST(t.cash_left_minor AS TEXT) END AS cash_left,
+       t.cash_total_minor, m.currency, t.currency AS told_currency, t.exchange_rate, t.fee_pct, t.last_error, t.extra,
+       t.beacon_at, max(0, CAST(strftime('%s', 'now') AS INTEGER) - t.beacon_at) AS age_s, t.received_at
+FROM telemetry_machines m LEFT JOIN dca_telemetry t ON t.machine_id = m.machine_id;
+
+-- Who is there: online while the newest beacon is at most 15 minutes old. `age_s` serves other limits.
+CREATE VIEW telemetry_online AS
+SELECT machine_id, operator_id, machine,
+       CASE WHEN age_s IS NULL THEN 'never' WHEN age_s <= 900 THEN 'online' ELSE 'offline' END AS state,
+       age_s, datetime(beacon_at, 'unixepoch') AS last_beacon, status, last_error
+FROM telemetry_latest;
+
+-- Cash left in each cassette, and how full it is; percent is NULL where the machine has not said the capacity.
+CREATE VIEW cash_by_cassette AS
+WITH told AS (
+    SELECT t.machine_id, c.key + 1 AS cassette, json_extract(c.value, '$.denomination_minor') AS denomination_minor,
+           json_extract(c.value, '$.count') AS notes, json_extract(c.value, '$.capacity') AS capacity
+    FROM dca_telemetry t, json_each(t.cassettes) c
+), c AS (
+    SELECT *, denomination_minor * notes AS cash_minor FROM told
+)
+SELECT m.machine_id, m.operator_id, m.machine, c.cassette, c.denomination_minor,
+       CASE m.digits WHEN 2 THEN (c.denomination_minor / 100) || printf('.%02d', c.denomination_minor % 100)
+                     WHEN 3 THEN (c.denomination_minor / 1000) || printf('.%03d', c.denomination_minor % 1000)
+                     ELSE CAST(c.denomination_minor AS TEXT) END AS denomination,
+       c.notes, c.capacity, c.notes * 100 / nullif(c.capacity, 0) AS percent, c.cash_minor,
+       CASE m.digits WHEN 2 THEN (c.cash_minor / 100) || printf('.%02d', c.cash_minor % 100)
+                     WHEN 3 THEN (c.cash_minor / 1000) || printf('.%03d', c.cash_minor % 1000)
+                     ELSE CAST(c.cash_minor AS TEXT) END AS cash,
+       m.currency
+FROM telemetry_machines m JOIN c ON c.machine_id = m.machine_id;
+
+-- Cassettes to refill: empty, or below 20 percent.
+CREATE VIEW low_cassettes AS
+SELECT * FROM cash_by_cassette WHERE notes = 0 OR percent < 20;
+
+-- Cash left at every beacon that told of it. Ask for a machine and a span of `at` (Unix seconds).
+CREATE VIEW cash_over_time AS
+SELECT m.machine_id, m.operator_id, m.machine, l.created_at AS at, datetime(l.created_at, 'unixepoch') AS time,
+       l.cash_left_minor,
+       CASE m.digits WHEN 2 THEN (l.cash_left_minor / 100) || printf('.%02d', l.cash_left_minor % 100)
+                     WHEN 3 THEN (l.cash_left_minor / 1000) || printf('.%03d', l.cash_left_minor % 1000)
+                     ELSE CAST(l.cash_left_minor AS TEXT) END AS cash_left,
+       m.currency
+FROM telemetry_machines m CROSS JOIN dca_telemetry_log l ON l.machine_id = m.machine_id
+WHERE l.cash_left_minor IS NOT NULL;
+
+-- Proven sales per machine and UTC day, next to what the machine told that day: beacons, and cash left at its end.
+CREATE VIEW sales_per_day AS
+WITH day AS (
+    SELECT machine_id, occurred_at / 86400 * 86400 AS day_at, count(*) AS sales, sum(status = 'refunded') AS refunded,
+           sum(gross_sats) AS gross_sats, sum(net_sats) AS net_sats, sum(commission_sats) AS commission_sats,
+           sum(fiat_amount_minor) AS fiat_amount_minor
+    FROM dca_settlements WHERE proof <> 'waiting' GROUP BY machine_id, occurred_at / 86400
+), told AS (
+    SELECT day.*,
+           (SELECT count(*) FROM dca_telemetry_log l WHERE l.machine_id = day.machine_id
+            AND l.created_at >= day.day_at AND l.created_at < day.day_at + 86400) AS beacons,
+           (SELECT l.cash_left_minor FROM dca_telemetry_log l WHERE l.machine_id = day.machine_id
+            AND l.created_at >= day.day_at AND l.created_at < day.day_at + 86400 AND l.cash_left_minor IS NOT NULL
+            ORDER BY l.created_at DESC LIMIT 1) AS cash_left_minor
+    FROM day
+)
+SELECT d.machine_id, m.operator_id, m.machine, date(d.day_at, 'unixepoch') AS day, d.sales, d.refunded, d.gross_sats,
+       d.net_sats, d.commission_sats, d.fiat_amount_minor,
+       CASE m.digits WHEN 2 THEN (d.fiat_amount_minor / 100) || printf('.%02d', d.fiat_amount_minor % 100)
+                     WHEN 3 THEN (d.fiat_amount_minor / 1000) || printf('.%03d', d.fiat_amount_minor % 1000)
+                     ELSE CAST(d.fiat_amount_minor AS TEXT) END AS fiat_amount,
+       d.beacons, d.cash_left_minor,
+       CASE m.digits WHEN 2 THEN (d.cash_left_minor / 100) || printf('.%02d', d.cash_left_minor % 100)
+                     WHEN 3 THEN (d.cash_left_minor / 1000) || printf('.%03d', d.cash_left_minor % 1000)
+                     ELSE CAST(d.cash_left_minor AS TEXT) END AS cash_left,
+       m.currency
+FROM told d JOIN telemetry_machines m ON m.machine_id = d.machine_id;
+
+-- The latest proven sale of every configured machine, and how long ago it was; NULL: none yet.
+CREATE VIEW last_sale AS
+SELECT m.machine_id, m.operator_id, m.machine, s.id AS settlement_id, s.occurred_at AS last_sale_at,
+       datetime(s.occurred_at, 'unixepoch') AS last_sale,
+       max(0, CAST(strftime('%s', 'now') AS INTEGER) - s.occurred_at) AS since_s, s.gross_sats
+FROM telemetry_machines m LEFT JOIN dca_settlements s ON s.id = (
+    SELECT id FROM dca_settlements
+    WHERE machine_id = m.machine_id AND proof <> 'waiting' ORDER BY occurred_at DESC, id DESC LIMIT 1
+);
