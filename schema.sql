@@ -203,6 +203,7 @@ CREATE TABLE dca_foreign_payments (
     PRIMARY KEY (machine_id, payment_hash)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX dca_foreign_payments_open ON dca_foreign_payments (machine_id, leg_key) WHERE settled_by IS NULL;
+CREATE INDEX dca_foreign_payments_payment ON dca_foreign_payments (payment_id);
 
 -- Marks (marks.py): rows in a machine's wallet that name the invoices which may be paid for a bundle of legs.
 -- Written down here before they are written there. `seen_at`: it was seen there as the only head of its bundle.
@@ -330,6 +331,7 @@ CREATE TABLE dca_retained (
     CHECK (settlement_id IS NOT NULL OR payment_id IS NOT NULL)
 ) STRICT;
 CREATE INDEX dca_retained_settlement ON dca_retained (settlement_id);
+CREATE INDEX dca_retained_payment ON dca_retained (payment_id);
 CREATE TRIGGER dca_retained_sum AFTER INSERT ON dca_retained
 BEGIN UPDATE dca_settlements SET retained_sats = retained_sats + NEW.amount_sats WHERE id = NEW.settlement_id; END;
 CREATE TRIGGER dca_retained_no_update BEFORE UPDATE ON dca_retained

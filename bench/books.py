@@ -84,6 +84,13 @@ def _folder() -> Path:
     return Path(folder.name)
 
 
+def stop_watching_clients(conn: sqlite3.Connection) -> str:
+    """Drop the trigger that notes clients which no command has added; returns the statement that makes it again."""
+    found = conn.execute("SELECT sql FROM sqlite_schema WHERE name = 'dca_clients_added_outside'").fetchone()
+    conn.execute("DROP TRIGGER dca_clients_added_outside")
+    return str(found[0])
+
+
 def write_config(database: Path, machines: int, folder: Path) -> Path:
     """A configuration that names a database and has machines of these ids, for the commands that read the books."""
     path = folder / "config.toml"
@@ -207,6 +214,7 @@ def _register(conn: sqlite3.Connection, size: Size) -> None:
             "last_sweep_at) VALUES (?, ?, ?, '1.6.2', 1, ?, ?)",
             [(machine_id(n), f"w{n}", 1_000_000 + n, size.end, size.end) for n in range(size.machines)],
         )
+        unwatched = stop_watching_clients(conn)
         conn.executemany(
             "INSERT INTO dca_clients (machine_id, label, person, mode, daily_limit_minor, payee_kind, payee, "
             "created_at, created_by) VALUES (?, ?, ?, ?, ?, 'lightning_address', ?, ?, 'bench')",
@@ -216,6 +224,7 @@ def _register(conn: sqlite3.Connection, size: Size) -> None:
                 for i in range(lps_of(n))
             ],
         )
+        conn.execute(unwatched)
         conn.execute(
             "CREATE TEMP TABLE recipe (variant INTEGER, lps INTEGER, position INTEGER, leg_type TEXT, leg TEXT, "
             "label TEXT, pct TEXT, amount_sats INTEGER, fiat_amount_minor INTEGER, explain TEXT, payee TEXT)"

@@ -18,7 +18,7 @@ from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
 
-from bench.books import RATE, SALE_EVERY_S, SUPER_PCT, Say, Size, books, machine_id
+from bench.books import RATE, SALE_EVERY_S, SUPER_PCT, Say, Size, books, machine_id, stop_watching_clients
 from bench.report import Figure, Section
 from satmachine.identity import PayeeIdentity, PayeeKind
 from satmachine.marks import Mark
@@ -222,12 +222,13 @@ def pay(conn: sqlite3.Connection, settlement_id: int, now: int) -> None:
             wallet_id=None,
             now=now,
         )
+        conn.execute("UPDATE dca_invoices SET internal = 1 WHERE payment_hash = ?", (own,))  # seen on both sides
         marks.establish(conn, Mark("0" * 16, leg.leg_key, (), {leg.leg_key: own}), now)
         invoiced, _ = legs.get(conn, leg.id)
         assert legs.mark_sending(conn, invoiced, now=now)
         sent, _ = legs.get(conn, leg.id)
         assert complete_leg(
-            conn, sent, sent_sats=leg.amount_sats, fee_sats=0, preimage="00" * 32, proof=Proof.PREIMAGE, now=now
+            conn, sent, sent_sats=leg.amount_sats, fee_sats=0, preimage="00" * 32, proof=Proof.ANSWER, now=now
         )
     assert settlements.get(conn, settlement_id).status == "processed"
 
@@ -285,12 +286,14 @@ def make_providers(path: Path, providers: int) -> None:
             ("0" * 64,),
         )
         conn.execute("INSERT INTO dca_wallets (machine_id) VALUES ('machine')")
+        unwatched = stop_watching_clients(conn)
         conn.executemany(
             "INSERT INTO dca_clients (machine_id, label, person, mode, daily_limit_minor, payee_kind, payee, "
             "created_at, created_by) "
             "VALUES ('machine', ?1, ?1, ?2, ?3, 'lightning_address', ?1 || '@example.org', 1, '')",
             [(f"lp{n}", *(("flow", None) if n % 3 else ("fixed", 10**6))) for n in range(providers)],
         )
+        conn.execute(unwatched)
         conn.execute(
             "INSERT INTO dca_deposits (client_id, machine_id, amount_minor, currency, status, recorded_by, "
             "recorded_at, decided_by, decided_at, effective_at) "

@@ -312,7 +312,6 @@ KNOWN_SEEDS: Mapping[str, int] = {
     "mark_unseen": 1,
     "own_dead_start": 1,
     "oldest_wins": 1,
-    "payee_changed": 1,
     "no_caps": 5,
     "no_proof_of_unpaid": 1,
     "not_aside": 2,

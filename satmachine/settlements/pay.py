@@ -478,7 +478,8 @@ def _postpone(
 
 def _is_too_small(leg: Leg) -> bool:
     """Whether no routing fee could ever be borne by this leg: it ends like one of 0 sats."""
-    return leg.amount_sats <= MIN_RESERVE_SATS and leg.settlement_id is not None
+    of_a_sale = leg.settlement_id is not None and leg.leg_type is not LegType.AUTOFORWARD
+    return of_a_sale and leg.amount_sats <= MIN_RESERVE_SATS
 
 
 def _give_up(conn: sqlite3.Connection, leg: Leg, now: int) -> None:

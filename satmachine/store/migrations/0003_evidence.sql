@@ -76,6 +76,7 @@ ALTER TABLE dca_foreign_payments ADD COLUMN fee_sats INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE dca_foreign_payments ADD COLUMN payment_id INTEGER REFERENCES dca_payments (id);
 ALTER TABLE dca_foreign_payments ADD COLUMN decided_at INTEGER;
 ALTER TABLE dca_foreign_payments ADD COLUMN reason TEXT;
+CREATE INDEX dca_foreign_payments_payment ON dca_foreign_payments (payment_id);
 UPDATE dca_foreign_payments SET payment_id = (SELECT p.id FROM dca_payments p
     WHERE p.payment_hash = dca_foreign_payments.payment_hash) WHERE settled_by = 'adopted';
 
@@ -97,6 +98,7 @@ INSERT INTO dca_retained (id, settlement_id, revision, reason, leg, amount_sats,
 SELECT id, settlement_id, revision, reason, leg, amount_sats, created_at FROM former_retained;
 DROP TABLE former_retained;
 CREATE INDEX dca_retained_settlement ON dca_retained (settlement_id);
+CREATE INDEX dca_retained_payment ON dca_retained (payment_id);
 CREATE TRIGGER dca_retained_sum AFTER INSERT ON dca_retained
 BEGIN UPDATE dca_settlements SET retained_sats = retained_sats + NEW.amount_sats WHERE id = NEW.settlement_id; END;
 CREATE TRIGGER dca_retained_no_update BEFORE UPDATE ON dca_retained
