@@ -141,8 +141,7 @@ class Marker:
         """Whether the wallet still shows the bundle's mark: then LNbits has not forgotten it. Raises WalletError."""
         found = await self._store.read(mark_rows.current, purse.machine_id, purse.bundle)
         rows = await self._list(purse)
-        seen = [marks.genuine(row.extra, row.external_id or row.leg_key, purse.admin_key) for row in rows]
-        return found is not None and found[0] in seen
+        return found is not None and found[0] in genuine_marks(rows, purse.admin_key)
 
     def is_fresh(self, bundle: str) -> bool:
         """Whether the bundle was looked at within FRESH_S, on every clock there is: a host may have slept."""
@@ -190,8 +189,7 @@ class Marker:
 
     async def _require_known(self, purse: Purse, rows: Sequence[WalletPayment], mine: Mark | None) -> bool:
         """Whether `mine` is among the rows. Raises Standoff where there are marks or payments that are not known."""
-        genuine = [marks.genuine(row.extra, row.external_id or row.leg_key, purse.admin_key) for row in rows]
-        seen = [mark for mark in genuine if mark is not None]
+        seen = genuine_marks(rows, purse.admin_key)
         strange = await self._store.write(_note_strange, purse, seen, outgoing(rows), mine, self._now())
         if strange is not None:
             raise Standoff(strange)
@@ -217,6 +215,12 @@ class Marker:
                 del self._locks[bundle]
             else:
                 self._locks[bundle] = (lock, users - 1)
+
+
+def genuine_marks(rows: Sequence[WalletPayment], admin_key: str) -> list[Mark]:
+    """The marks among these rows that the key's wallet itself has vouched for."""
+    found = [marks.genuine(row.extra, row.leg_key, admin_key) for row in rows]
+    return [mark for mark in found if mark is not None]
 
 
 def outgoing(rows: Sequence[WalletPayment]) -> list[Outgoing]:

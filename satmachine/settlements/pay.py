@@ -228,7 +228,8 @@ class Payer:
         assert invoice is not None
         assert invoice.bolt11 is not None
         key = self._jobs.admin_key(job)
-        self._jobs.payee(job) if job.leg.payee_kind is not PayeeKind.INVOICE else None
+        if job.leg.payee_kind is not PayeeKind.INVOICE:
+            self._jobs.payee(job)  # still whom it was planned for
         await self.marker.look_unless_fresh(self._purse(job))
         paused = self._config().payouts.paused  # since this leg was taken up: the red button holds at once
         if paused or not await self._store.write(legs.mark_sending, job.leg, now=self._now()):

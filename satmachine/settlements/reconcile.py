@@ -13,7 +13,6 @@ import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from satmachine import marks
 from satmachine.config import Config, Machine
 from satmachine.errors import WalletRefused, WalletUnavailable
 from satmachine.failpoints import failpoint
@@ -21,7 +20,7 @@ from satmachine.identity import is_mark
 from satmachine.marks import Mark
 from satmachine.models import Answer, Claim, LandingResult, Rejection
 from satmachine.settlements.land import Rules, land_claim
-from satmachine.settlements.marker import outgoing
+from satmachine.settlements.marker import genuine_marks, outgoing
 from satmachine.settlements.parse import claim_from_payment
 from satmachine.store import marks as mark_rows
 from satmachine.store import settlements, wallets
@@ -164,8 +163,7 @@ class Reconciler:
         """Learn of every genuine mark that these books did not write: what a person reconciles is then whole."""
         async for page in self._lnbits.iter_ours(key, incoming=True, created_since=self._since(since.known_until)):
             await self._require_own(machine, page)
-            found = [marks.genuine(row.extra, row.external_id or row.leg_key, key) for row in page]
-            await self._store.write(_note_marks, machine.id, [mark for mark in found if mark is not None], self._now())
+            await self._store.write(_note_marks, machine.id, genuine_marks(page, key), self._now())
 
     async def _require_own(self, machine: Machine, page: Sequence[WalletPayment]) -> None:
         own = await self._store.read(wallets.wallet_id, machine.id)

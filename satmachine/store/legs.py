@@ -333,14 +333,6 @@ def invoice_is_known(conn: sqlite3.Connection, payment_hash: str) -> bool:
     return found is not None
 
 
-def had_invoice(conn: sqlite3.Connection, leg_id: int, payment_hash: str) -> bool:
-    """Whether this is one of the leg's own invoices, of whatever generation."""
-    found = conn.execute(
-        "SELECT 1 FROM dca_invoices WHERE payment_id = ? AND payment_hash = ?", (leg_id, payment_hash)
-    ).fetchone()
-    return found is not None
-
-
 def evidence(conn: sqlite3.Connection, leg_id: int) -> Mapping[str, object]:
     """What the wallets said when a leg was held."""
     row = conn.execute("SELECT evidence FROM dca_payments WHERE id = ?", (leg_id,)).fetchone()

@@ -364,18 +364,6 @@ def proven_like(conn: sqlite3.Connection, settlement: Settlement) -> int | None:
     return None if row is None else int(row["id"])
 
 
-def recent_rates(
-    conn: sqlite3.Connection, machine_id: str, *, before: int, exclude_id: int, limit: int = 21
-) -> list[str]:
-    """The rates of a machine's latest proven sales before a moment, newest first, as decimal texts."""
-    found = conn.execute(
-        "SELECT exchange_rate FROM dca_settlements WHERE machine_id = ? AND occurred_at <= ? AND id <> ? "
-        "AND proof <> 'waiting' AND planned_at IS NOT NULL AND exchange_rate <> '0' ORDER BY occurred_at DESC LIMIT ?",
-        (machine_id, before, exclude_id, limit),
-    )
-    return [str(row["exchange_rate"]) for row in found]
-
-
 def planned_sats_of_day(conn: sqlite3.Connection, machine_id: str, *, day_start: int, exclude_id: int) -> int:
     """Gross sats of a machine's planned sales of one UTC day."""
     row = conn.execute(
