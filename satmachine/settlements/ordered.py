@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from satmachine.errors import Refused
-from satmachine.models import HoldReason, Leg, LegInvoice, LegStatus
+from satmachine.models import HoldReason, Leg, LegInvoice, LegStatus, LegType
 from satmachine.seals import Keyring, is_beyond
 from satmachine.settlements.operations import By
 from satmachine.store import audit, legs, seals, settlements
@@ -44,7 +44,7 @@ def strange(conn: sqlite3.Connection, leg: Leg, invoice: LegInvoice | None) -> S
         )
         return Strange(why, _ways_out(leg))
     if gross_sats is not None and leg.settlement_id is not None and not is_beyond(leg.seal):
-        planned_sats = legs.borne_sats(conn, leg.settlement_id)
+        planned_sats = _planned_sats(conn, keyring, leg.settlement_id, gross_sats)
         if planned_sats > gross_sats:
             return _too_much(leg, planned_sats, gross_sats, "the books plan")
     live = invoice is not None and invoice.dead_at is None
@@ -94,6 +94,18 @@ def approve(conn: sqlite3.Connection, leg_id: int, keyring: Keyring, by: By) -> 
         after={"leg_key": leg.leg_key, "amount_sats": leg.amount_sats, "payee": leg.payee},
     )
     return f"payment {leg_id} is approved: {leg.amount_sats} sats go to {leg.payee} within seconds"
+
+
+def _planned_sats(conn: sqlite3.Connection, keyring: Keyring, settlement_id: int, gross_sats: int) -> int:
+    """What was paid of a sale, and what the daemon has ordered of it: what others wrote is not paid, and no matter."""
+    open_sats = sum(
+        leg.amount_sats
+        for leg in legs.of_settlement(conn, settlement_id)
+        if leg.status in (*legs.OPEN, LegStatus.HELD)
+        and leg.leg_type is not LegType.AUTOFORWARD
+        and keyring.fits(leg.seal, seals.ordered(leg, gross_sats))
+    )
+    return legs.completed_sats(conn, settlement_id) + open_sats
 
 
 def _too_much(leg: Leg, total_sats: int, gross_sats: int, says: str) -> Strange:

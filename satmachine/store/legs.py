@@ -198,12 +198,11 @@ def used_sats(conn: sqlite3.Connection, settlement_id: int) -> int:
     return int(row["total"])
 
 
-def borne_sats(conn: sqlite3.Connection, settlement_id: int) -> int:
-    """What a sale bears of its legs: as `used_sats`, without routing fees that its machine pays on top."""
+def completed_sats(conn: sqlite3.Connection, settlement_id: int) -> int:
+    """What was paid of a sale, without routing fees that its machine pays on top."""
     row = conn.execute(
-        "SELECT coalesce(sum(CASE status WHEN 'completed' THEN min(amount_sats, sent_sats + coalesce(fee_sats, 0)) "
-        "ELSE amount_sats END), 0) AS total FROM dca_payments WHERE settlement_id = ? AND leg_type <> 'autoforward' "
-        "AND status NOT IN ('voided', 'skipped')",
+        "SELECT coalesce(sum(min(amount_sats, sent_sats + coalesce(fee_sats, 0))), 0) AS total FROM dca_payments "
+        "WHERE settlement_id = ? AND leg_type <> 'autoforward' AND status = 'completed'",
         (settlement_id,),
     ).fetchone()
     return int(row["total"])
