@@ -21,9 +21,11 @@ import hashlib
 import hmac
 import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from satmachine.identity import PayeeKind
-from satmachine.models import LegType
+if TYPE_CHECKING:  # `satmachine status` need not load them
+    from satmachine.identity import PayeeKind
+    from satmachine.models import LegType
 
 _VERSION = 1
 #: What a person with the machine's key has approved although it is more than came in.

@@ -15,7 +15,7 @@ from satmachine.models import Leg, LegInvoice
 from satmachine.seals import Keyring
 from satmachine.settlements.ordered import strange
 from satmachine.store import legs, seals
-from satmachine.store.database import _open, atomic, prepare
+from satmachine.store.database import Connection, _open, atomic, prepare
 from tests.books import MACHINE, NOW, fresh_books, give_invoice
 from tests.settlements.test_planning import landed, plan
 from tests.store.test_version_2 import version_2
@@ -29,7 +29,7 @@ def ring_of(*keys: str) -> Keyring:
 
 
 @pytest.fixture
-def books(tmp_path: Path) -> Iterator[seals.Connection]:
+def books(tmp_path: Path) -> Iterator[Connection]:
     """The daemon's connection, with a planned sale."""
     with fresh_books(tmp_path), closing(_open(tmp_path / "satmachine.db", busy_timeout_s=1)) as conn:
         conn.keyring = ring_of("key")
@@ -47,12 +47,12 @@ def why_not(conn: sqlite3.Connection) -> list[str | None]:
     return [None if one is None else one.why for one in found]
 
 
-def test_what_the_daemon_plans_may_be_paid(books: seals.Connection) -> None:
+def test_what_the_daemon_plans_may_be_paid(books: Connection) -> None:
     assert all_legs(books)
     assert set(why_not(books)) == {None}
 
 
-def test_what_another_connection_plans_may_not(tmp_path: Path, books: seals.Connection) -> None:
+def test_what_another_connection_plans_may_not(tmp_path: Path, books: Connection) -> None:
     with closing(_open(tmp_path / "satmachine.db", busy_timeout_s=1)) as other:
         plan(other, landed(other, 2))
     planned = [why for (leg, _), why in zip(all_legs(books), why_not(books), strict=True) if leg.settlement_id == 2]
@@ -61,7 +61,7 @@ def test_what_another_connection_plans_may_not(tmp_path: Path, books: seals.Conn
 
 
 def test_a_payee_that_the_daemon_learns_or_is_told_keeps_the_seal_and_a_stranger_gets_none(
-    books: seals.Connection,
+    books: Connection,
 ) -> None:
     leg, _ = all_legs(books)[0]
     elsewhere = PayeeIdentity(PayeeKind.LIGHTNING_ADDRESS, "b@example.org")
@@ -78,7 +78,7 @@ def test_a_payee_that_the_daemon_learns_or_is_told_keeps_the_seal_and_a_stranger
     assert why_not(books)[0] is not None
 
 
-def test_a_sale_does_not_pay_what_was_given_up_beside_what_took_its_place(books: seals.Connection) -> None:
+def test_a_sale_does_not_pay_what_was_given_up_beside_what_took_its_place(books: Connection) -> None:
     """The rows of a former plan have seals too: put back, they would be paid once more."""
     gross = int(books.execute("SELECT gross_sats FROM dca_settlements").fetchone()[0])
     more = replace(all_legs(books)[0][0], leg_key="sm1:x:r1:more", leg="more", amount_sats=gross)
@@ -93,7 +93,7 @@ def test_a_sale_does_not_pay_what_was_given_up_beside_what_took_its_place(books:
     assert all(f"for a sale that brought {gross}" in str(why) for why in why_not(books))
 
 
-def test_another_key_of_the_machine_takes_over_what_was_sealed_and_nothing_else(books: seals.Connection) -> None:
+def test_another_key_of_the_machine_takes_over_what_was_sealed_and_nothing_else(books: Connection) -> None:
     sealed, forged = all_legs(books)[:2]
     with atomic(books):
         give_invoice(books, sealed[0].id, "cc" * 32, internal=False)
