@@ -22,6 +22,7 @@ from satmachine.models import Answer, Claim, LandingResult, Rejection
 from satmachine.settlements.land import Rules, land_claim
 from satmachine.settlements.marker import genuine_marks, outgoing
 from satmachine.settlements.parse import claim_from_payment
+from satmachine.settlements.sealing import begin
 from satmachine.store import marks as mark_rows
 from satmachine.store import seals, settlements, wallets
 from satmachine.store.database import Store
@@ -93,6 +94,7 @@ class Reconciler:
         self._verified[machine.id] = _digest(key)
         if self._store.keyring.learn(machine.id, key):
             await self._store.write(seals.renew, machine.id)
+        await begin(self._store, self._lnbits, machine, key, self._now())
         marks = await self._store.read(wallets.marks, machine.id)
         deep = self._now() >= self._deep_at.get(machine.id, 0)
         if deep:
