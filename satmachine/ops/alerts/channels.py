@@ -26,6 +26,10 @@ from satmachine.ops.alerts.message import Message, json_of, text_of
 from satmachine.wallet.answers import PLAIN
 
 TIMEOUT_S = 20.0
+#: What a relay may say until it takes an event, or does not: each question who we are costs a signature.
+_MESSAGES = 8
+#: What the alarms' command needs of the daemon's environment; the rest may be keys.
+_ENVIRON = frozenset({"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR"})
 
 
 class NotDelivered(SatmachineError):
@@ -68,9 +72,10 @@ async def _post(message: Message, config: Config, _now: int) -> None:
 
 
 async def _run(message: Message, config: Config, _now: int) -> None:
-    """The command gets the JSON on its standard input, and the text in $SATMACHINE_ALERT."""
+    """The command gets the JSON on its standard input, and the text in $SATMACHINE_ALERT; no key of the daemon's."""
     command = config.alerts.command
-    environ = {**os.environ, "SATMACHINE_ALERT": text_of(message)}
+    kept = {name: value for name, value in os.environ.items() if name in _ENVIRON or name.startswith("LC_")}
+    environ = {**kept, "SATMACHINE_ALERT": text_of(message)}
     try:
         done = await anyio.run_process(
             command, input=json.dumps(json_of(message)).encode(), check=False, env=environ, stderr=subprocess.STDOUT
@@ -110,7 +115,7 @@ async def _publish(url: str, event: Event, secret: bytes, now: int) -> str:
     try:
         async with straight(url, proxy=None, open_timeout=TIMEOUT_S / 2, close_timeout=1) as socket:
             await socket.send(publish(event))
-            while True:
+            for _ in range(_MESSAGES):
                 match parse_message(await socket.recv(decode=False)):
                     case Auth(challenge):
                         answer = sign(AUTH_KIND, "", (("relay", url), ("challenge", challenge)), now, secret)
@@ -123,5 +128,6 @@ async def _publish(url: str, event: Event, secret: bytes, now: int) -> str:
                         if not accepted:
                             return printable(text)
                         await socket.send(publish(event))
+            return "asks for much, and takes nothing"
     except (OSError, WebSocketException, UnicodeError) as error:
         return printable(f"cannot connect: {error or type(error).__name__}")
