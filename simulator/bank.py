@@ -197,14 +197,15 @@ class Bank:
         return found
 
     def credited(self, payment_hash: str) -> bool:
-        """Whether the payee of an invoice got the sats; also where LNbits was rolled back over that since."""
+        """Whether the payee of an invoice got the sats; also where LNbits was rolled back over that since.
+
+        A credit counts that LNbits took back afterwards: its own look at pending payments writes what it has read
+        before, over whatever was committed meanwhile. Both commits of the payment are done by then, so that no payer
+        can see it coming, whatever it waits for; `satmachine audit` shows it from the payee's wallet.
+        """
         if self.model.outside.is_settled(payment_hash):
             return True
-        total = 0
-        for entry in self.model.ledger:
-            if entry.payment_hash == payment_hash:
-                total += {"credit": 1, "uncredited": -1}.get(entry.kind, 0)
-        return total > 0
+        return any(entry.payment_hash == payment_hash and entry.kind == "credit" for entry in self.model.ledger)
 
 
 class _Url:

@@ -58,13 +58,12 @@ async def clear_up(world: World, number: int) -> list[str]:
 
 def _sale(world: World, hold: Hold, row: sqlite3.Row, number: int, refused: list[str]) -> None:
     sale, by = row["id"], By(hold)
-    if number in CLOSING:
+    if number in CLOSING or operators.is_told_twice(world, hold, sale):
         _try(refused, lambda: operators.ask(hold, orders.Close(sale, "it cannot go on")))
         return
     if row["status"] == "held" and row["hold_reason"] not in ("payment_not_found", "no_payment_hash"):
         _try(refused, lambda: by.do(operations.release, sale))
     _try(refused, lambda: by.do(operations.retry, sale))
-    del world
 
 
 def _payments(world: World, hold: Hold, number: int, refused: list[str]) -> None:

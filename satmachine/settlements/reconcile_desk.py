@@ -144,12 +144,12 @@ class Desk:
 
 
 def adopt(desk: Desk, leg: Leg, payment: Found) -> None:
-    """The books plan this very payment: the leg takes it over. A wallet of this LNbits is looked at on both sides, as
-    after every payment; of an external payee nothing more can be seen than the person has."""
+    """The books plan this very payment: the leg takes it over. What LNbits moved inside itself is looked at on both
+    sides, as after every payment; of a payee elsewhere nothing more can be seen than the person has."""
     internal = leg.payee_kind is PayeeKind.WALLET
     if rows.live_invoice(desk.conn, leg) != payment.payment_hash:
         rows.take_over(desk.conn, leg, payment, internal=internal, now=desk.by.now)
-    done = not internal and payment.status == "success"
+    done = not internal and not payment.inside and payment.status == "success"
     if done:
         taken, _ = legs.get(desk.conn, leg.id)
         rows.complete_booked(desk.conn, taken, payment, by=who(desk.by), now=desk.by.now)
@@ -174,6 +174,11 @@ def as_found(payment: Found) -> FoundPayment:
         fiat_amount_minor=payment.whole("fiat_amount_minor"),
         leg_sats=payment.whole("leg_sats"),
     )
+
+
+def looked_up(payment: Found) -> str:
+    """What is said beside a payment that LNbits moved inside itself."""
+    return "; it is looked up on both sides" if payment.inside else ""
 
 
 def who(by: By) -> str:

@@ -14,7 +14,16 @@ from satmachine.models import Leg, LegStatus, LegType, Retained, RetainedReason,
 from satmachine.money import sats_to_minor, split_two_stage_commission
 from satmachine.settlements import adoption
 from satmachine.settlements.plan import Plan, make_plan
-from satmachine.settlements.reconcile_desk import Desk, adopt, as_found, of_key, rate_of, unknown_client, who
+from satmachine.settlements.reconcile_desk import (
+    Desk,
+    adopt,
+    as_found,
+    looked_up,
+    of_key,
+    rate_of,
+    unknown_client,
+    who,
+)
 from satmachine.settlements.reconciling import OpenLeg, Verdict, booked_sats, cover, superseded
 from satmachine.store import clients, corrections, legs, positions, settlements
 from satmachine.store import reconciling as rows
@@ -193,7 +202,7 @@ class SaleCase:
         by = self._desk.by
         payment_id = rows.insert_booked(self._conn, self._desk.machine.id, booking, payment, by=who(by), now=by.now)
         key = str(settlements.get(self._conn, self._id).settlement_key)
-        words = f"{booking.leg} of revision {booking.revision}, which these books did not have"
+        words = f"{booking.leg} of revision {booking.revision}, which these books did not have{looked_up(payment)}"
         self._desk.line(payment, Verdict.BOOK, words, settlement_key=key, client_id=booking.client_id)
         after = {"leg": booking.leg, "revision": booking.revision, "fiat_amount_minor": booking.fiat_amount_minor}
         self._desk.decide(payment, payment_id, "payment.book", f"settlement {self._id}", after)
@@ -206,7 +215,7 @@ class SaleCase:
         label = leg.partition(":")[2]
         amount_sats = booked_sats(payment.amount_sats, payment.fee_sats, payment.whole("leg_sats"))
         client_id = fiat_minor = rate = None
-        payee, who_it_is, scope = "as paid in another life of these books", PayeeIdentity(PayeeKind.WALLET, None), None
+        payee, who_it_is, scope = "as paid in another life of these books", self._named(leg_type, label), None
         if leg_type is LegType.DCA:
             client_id = rows.client_by_label(self._conn, sale.machine_id, label)
             if client_id is None:
@@ -238,6 +247,14 @@ class SaleCase:
             scope=scope,
             effective_at=sale.occurred_at,
         )
+
+    def _named(self, leg_type: LegType, label: str) -> PayeeIdentity:
+        """Who is named for such a leg now, which is where it is looked up; a wallet is not learnt from it."""
+        terms = self._desk.terms
+        rule = terms.super_payee if leg_type is LegType.SUPER_FEE else None
+        if leg_type is LegType.OPERATOR_SPLIT:
+            rule = next((rule for rule in terms.rules if rule.label == label), None)
+        return PayeeIdentity(PayeeKind.WALLET, None) if rule is None else rule.identity
 
     def _free_name(self, sale: Settlement, revision: int, leg: str) -> str:
         """The leg's own name; where a leg had it that was voided, the name with a number."""

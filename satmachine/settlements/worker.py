@@ -207,7 +207,9 @@ class Worker:
             twin = await self._store.read(settlements.proven_like, settlement)
             if twin is not None:
                 detail = (
-                    f"settlement {twin} of the same amount was landed from the wallet that day: this may be its event"
+                    f"settlement {twin} of the same amount was landed from the wallet that day, and this may be its "
+                    f"event. If it is, `satmachine settlements close {settlement.id}`; if these are two sales, "
+                    f"`satmachine settlements release {settlement.id}`"
                 )
                 await self._hold(settlement, HoldReason.PAYMENT_MISMATCH, detail)
                 return False
@@ -225,7 +227,7 @@ class Worker:
                 settlement, verdict.payment_hash, verdict.payment_hash, verdict.occurred_at, "proven"
             )
         if isinstance(verdict, Refuted):
-            await self._hold(settlement, verdict.reason, verdict.detail)
+            await self._hold(settlement, verdict.reason, verdict.detail, payment_seen=True)
         elif self._now() - settlement.landed_at >= self._config().payouts.proof_wait_s:
             reason = HoldReason.PAYMENT_NOT_FOUND if payment_hash else HoldReason.NO_PAYMENT_HASH
             await self._hold(settlement, reason, verdict.detail)
@@ -306,8 +308,12 @@ class Worker:
         if any(row.wallet_id != own for row in rows):
             raise WalletUnavailable(f"LNbits shows rows of another wallet than machine {machine.id}'s")
 
-    async def _hold(self, settlement: Settlement, reason: HoldReason, detail: str) -> None:
-        await self._store.write(settlements.hold, settlement.id, reason=reason, error=detail)
+    async def _hold(
+        self, settlement: Settlement, reason: HoldReason, detail: str, *, payment_seen: bool = False
+    ) -> None:
+        await self._store.write(
+            settlements.hold, settlement.id, reason=reason, error=detail, payment_seen=payment_seen
+        )
         log.error("settlement %d of %s is held: %s", settlement.id, settlement.machine_id, detail)
 
     async def _postpone(self, settlement: Settlement, error: str, *, at_least_s: float = 0) -> None:

@@ -239,13 +239,18 @@ def postpone(conn: sqlite3.Connection, settlement_id: int, *, until: int, error:
     )
 
 
-def hold(conn: sqlite3.Connection, settlement_id: int, *, reason: str, error: str) -> bool:
-    """Make it wait for a person. False where it is held or finished already."""
+def hold(
+    conn: sqlite3.Connection, settlement_id: int, *, reason: str, error: str, payment_seen: bool = False
+) -> bool:
+    """Make it wait for a person. False where it is held or finished already.
+
+    `payment_seen`: the customer's payment is there, and does not fit.
+    """
     return (
         conn.execute(
-            "UPDATE dca_settlements SET status = 'held', hold_reason = ?, error = ? "
-            "WHERE id = ? AND status IN ('pending', 'errored')",
-            (reason, error, settlement_id),
+            "UPDATE dca_settlements SET status = 'held', hold_reason = ?, error = ?, "
+            "payment_seen = max(payment_seen, ?) WHERE id = ? AND status IN ('pending', 'errored')",
+            (reason, error, payment_seen, settlement_id),
         ).rowcount
         == 1
     )
@@ -303,9 +308,12 @@ def release_reactivated(conn: sqlite3.Connection) -> list[int]:
 
 
 def payment_arrived(conn: sqlite3.Connection, machine_id: str, payment_hash: str) -> bool:
-    """A sweep has seen this payment: whether a settlement knows it. One that waits for it is proven next."""
+    """A sweep has seen this payment: whether a settlement knows it. One that waits for it is proven next.
+
+    One that a person had closed before the payment was there is opened again, once: whoever closes it then, knows.
+    """
     row = conn.execute(
-        "SELECT id, status, hold_reason FROM dca_settlements WHERE machine_id = ? AND payment_hash = ?",
+        "SELECT id, status, payment_seen FROM dca_settlements WHERE machine_id = ? AND payment_hash = ?",
         (machine_id, payment_hash),
     ).fetchone()
     if row is None:
@@ -315,8 +323,10 @@ def payment_arrived(conn: sqlite3.Connection, machine_id: str, payment_hash: str
         "WHERE id = ? AND proof = 'waiting' AND (status = 'pending' OR hold_reason = 'payment_not_found')",
         (row["id"],),
     )
-    if row["status"] == "partial":
-        _reopen_unproven(conn, int(row["id"]))
+    if not row["payment_seen"]:
+        if row["status"] == "partial":
+            _reopen_unproven(conn, int(row["id"]))
+        conn.execute("UPDATE dca_settlements SET payment_seen = 1 WHERE id = ?", (row["id"],))
     return True
 
 
