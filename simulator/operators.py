@@ -103,12 +103,12 @@ def is_told_twice(world: World, hold: Hold, sale: int) -> bool:
     """Whether a sale is held because it may be another one's event, and is: whoever asks at the machine knows."""
     conn = _conn(hold)
     row = conn.execute("SELECT error, bitspire_event_id FROM dca_settlements WHERE id = ?", (sale,)).fetchone()
-    found = re.search(r"settlement (\d+) .*this may be its event", str(row["error"]))
+    found = re.search(r"settlement (\d+) .*this may be the same sale", str(row["error"]))
     if found is None:
         return False
-    twin = conn.execute("SELECT payment_hash FROM dca_settlements WHERE id = ?", (int(found[1]),)).fetchone()
+    twin = conn.execute("SELECT settlement_key FROM dca_settlements WHERE id = ?", (int(found[1]),)).fetchone()
     same = world.judge.sale_of_key.get(row["bitspire_event_id"])
-    return same is not None and same is world.judge.sale_of_key.get(twin["payment_hash"])
+    return same is not None and same is world.judge.sale_of_key.get(twin["settlement_key"])
 
 
 def _release(world: World, hold: Hold, _rng: Random, sale: int) -> str:

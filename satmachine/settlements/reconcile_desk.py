@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 
 from satmachine import identity
 from satmachine.config import Machine
-from satmachine.identity import PayeeKind, SaleLeg
+from satmachine.identity import BalanceLeg, PayeeKind, SaleLeg
 from satmachine.models import Leg
 from satmachine.settlements.adoption import FoundPayment
 from satmachine.settlements.operations import By
 from satmachine.settlements.plan import Terms
 from satmachine.settlements.reconciling import Choice, Line, Verdict
-from satmachine.store import audit, legs
+from satmachine.store import audit, clients, legs
 from satmachine.store import reconciling as rows
 from satmachine.store.reconciling import Found
 
@@ -68,6 +69,28 @@ class Desk:
         self.sales: dict[int, list[str]] = {}
         self.waits: list[str] = []
         self.touched: set[int] = set()
+        #: What payments that are still to be decided will take off balances, in minor units, by the LP's label.
+        self.spoken_for: Counter[str] = Counter()
+
+    def speak_for(self, payments: Iterable[Found], sign: int = 1) -> None:
+        """Before a sale is planned: what other payments were given for is not there to be planned (`sign` 1). When a
+        payment is taken up itself, it is spoken for no more (-1)."""
+        for payment in payments:
+            label = self._label_of(payment)
+            if label is not None:
+                self.spoken_for[label] += sign * (payment.whole("fiat_amount_minor") or 0)
+
+    def _label_of(self, payment: Found) -> str | None:
+        """The LP whose balance a payment takes from."""
+        choice, key = self.chosen(payment), identity.parse_key(payment.leg_key)
+        if choice is not None and choice.client_id is not None:
+            return clients.get(self.conn, choice.client_id).label
+        if choice == Choice():
+            return None
+        if isinstance(key, BalanceLeg):
+            return key.client_label
+        is_share = isinstance(key, SaleLeg) and key.leg.startswith("dca:")
+        return key.leg.split(":")[1] if is_share and isinstance(key, SaleLeg) else None
 
     def incoming(self, payment_hash: str | None) -> CustomerPayment | None:
         """The customer's payment, where the wallet was asked for it and has it."""

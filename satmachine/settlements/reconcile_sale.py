@@ -6,6 +6,7 @@ Inside the transaction of `reconciliation`. gross = legs + retained before and a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 from satmachine import identity
@@ -54,6 +55,7 @@ class SaleCase:
         self._payments = sorted(payments, key=lambda row: (*of_key(row), row.made_at, row.payment_hash))
 
     def run(self) -> None:
+        self._desk.speak_for(self._payments, -1)
         self._go_on()
         sale = settlements.get(self._conn, self._id)
         if sale.proof == "waiting":
@@ -100,7 +102,10 @@ class SaleCase:
             )
             self._desk.say(self._id, "older than payouts_since: only booked" if is_old else "corrected in another life")
         else:
-            lps = positions.of_sale(self._conn, sale.machine_id, occurred_at=sale.occurred_at)
+            lps = [
+                replace(lp, cap_minor=max(lp.cap_minor - self._desk.spoken_for[lp.label], 0))
+                for lp in positions.of_sale(self._conn, sale.machine_id, occurred_at=sale.occurred_at)
+            ]
             plan = self._without_misfits(sale, make_plan(sale, self._desk.terms, lps))
             self._desk.say(self._id, "planned as it is now")
         self._write(sale, plan)
@@ -212,7 +217,7 @@ class SaleCase:
         sale = settlements.get(self._conn, self._id)
         revision, leg = of_key(payment)
         leg_type = _LEG_TYPES[leg.partition(":")[0]]
-        label = leg.partition(":")[2]
+        label = "".join(leg.split(":")[1:2])
         amount_sats = booked_sats(payment.amount_sats, payment.fee_sats, payment.whole("leg_sats"))
         client_id = fiat_minor = rate = None
         payee, who_it_is, scope = "as paid in another life of these books", self._named(leg_type, label), None

@@ -124,7 +124,9 @@ class _Round:
         self._require_sweep(pause)
         of_sales: dict[int, list[Found]] = {}
         others: list[Callable[[], None]] = []
-        for payment in map(self._as_it_is_now, found):
+        found = [self._as_it_is_now(payment) for payment in found]
+        self._desk.speak_for(payment for payment in found if payment.status not in ("failure", "absent"))
+        for payment in found:
             place = self._place(payment)
             if isinstance(place, int):
                 of_sales.setdefault(place, []).append(payment)
@@ -187,9 +189,9 @@ class _Round:
     def _without_sale(self, payment: Found, leg: str) -> None:
         """A sale that was paid on the machine's word has no customer's payment that the wallet could show. What an LP
         got of it was for their cash all the same."""
-        part, _, label = leg.partition(":")
+        part, *label = leg.split(":")
         if part == "dca" and payment.whole("fiat_amount_minor"):
-            self._balance(payment, label)
+            self._balance(payment, label[0])
             return
         words = "no sale of these books has its key, and the wallet shows no customer's payment for it"
         self._desk.dismiss(payment, words)
