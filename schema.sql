@@ -277,6 +277,7 @@ CREATE TABLE dca_settlements (
     notes                    TEXT    NOT NULL DEFAULT '',              -- newest first; only ever added to
     error                    TEXT,
     person_acted_at          INTEGER,                   -- since then no event revises it (SPEC section 6.9)
+    payment_seen             INTEGER NOT NULL DEFAULT 0 CHECK (payment_seen IN (0, 1)),  -- the customer's, proven or not
     CHECK (gross_sats = net_sats + commission_sats + undispensed_sats),
     CHECK (platform_fee_sats IS NULL OR platform_fee_sats + operator_fee_sats = commission_sats),
     CHECK (bitspire_event_id IS NOT NULL OR payment_hash IS NOT NULL),

@@ -4,7 +4,8 @@ A key is fixed before anything is asked of a wallet, and is the same in this dat
 nothing in it comes from a row id:
 
     sm1:<settlement key>:r<revision>:<leg>          a leg of a sale: super, split:<label>, dca:<client>, refund:<n>,
-                                                    fwd:<client> (paid from the LP's own wallet)
+                                                    fwd:<client> (paid from the LP's own wallet); with a number
+                                                    behind it where the books took in a payment whose name was taken
     sm1:bal:<machine>:<client>:<n>                  a balance paid out
     <bundle>:mark:<id>                              the mark of a bundle (marks.py)
 
@@ -35,7 +36,7 @@ _TAG: Final = "satmachine:"
 
 _SALE_LEG = re.compile(
     r"sm1:(?P<sale>[0-9a-f]{64}):r(?P<revision>[1-9][0-9]{0,8}):"
-    r"(?P<leg>super|(?:split|dca|fwd):[a-z0-9][a-z0-9-]*|refund:[1-9][0-9]{0,8})"
+    r"(?P<leg>(?:super|(?:split|dca|fwd):[a-z0-9][a-z0-9-]*|refund:[1-9][0-9]{0,8})(?::[1-9][0-9]?)?)"
 )
 _BALANCE_LEG = re.compile(
     r"sm1:bal:(?P<machine>[a-z0-9][a-z0-9-]*):(?P<client>[a-z0-9][a-z0-9-]*):(?P<number>[1-9][0-9]{0,8})"

@@ -236,6 +236,7 @@ def outgoing(rows: Sequence[WalletPayment]) -> list[Outgoing]:
             extra=row.extra,
             made_at=row.created_at,
             fee_sats=-(-row.fee_msat // 1000),
+            inside=row.moved_inside,
         )
         for row in rows
         if row.outgoing and row.leg_key is not None and row.status is not Answer.FAILURE

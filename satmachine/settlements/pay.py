@@ -281,6 +281,7 @@ class Payer:
             assert decision.reason is not None
             await self._hold(job, sides, decision.reason)
         elif decision.step is Step.RENEW:
+            await self._require_memory(job, sides)
             await self._store.write(legs.mark_invoice_dead, leg, now=self._now())
             error = "the invoice can no longer be paid; a new one is made"
             await self._wait(leg.id, LegStatus.FAILED, Cause.INVOICE_DEAD, error)
@@ -325,6 +326,13 @@ class Payer:
         if moved and (found is not None or await self.marker.is_there(self._purse(job))):
             raise Stuck(Cause.PAYEE_CHANGED, changed_payee(job.leg, "another wallet"))
         return None
+
+    async def _require_memory(self, job: Job, sides: Sides) -> None:
+        """Before a sent invoice is given up for dead because its payment is nowhere: an LNbits that was restored from
+        an older copy has forgotten payments too, and then it shows the sale's mark no more. Raises RolledBack."""
+        was_sent = job.invoice is not None and job.invoice.sent_at is not None
+        if was_sent and sides.source is None and not await self.marker.is_there(self._purse(job)):
+            raise RolledBack
 
     def _view(self, job: Job, sides: Sides, *, last_look: bool) -> View:
         invoice = job.invoice

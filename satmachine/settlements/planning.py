@@ -88,6 +88,7 @@ def _breach(conn: sqlite3.Connection, settlement: Settlement, bounds: Bounds) ->
         (HoldReason.RATE_OUT_OF_BOUNDS, _rate_breach(conn, settlement, bounds)),
         (HoldReason.DAILY_LIMIT, _daily_breach(conn, settlement, bounds)),
         (HoldReason.UNKNOWN_PAYMENTS, _dismissed(conn, settlement)),
+        (HoldReason.MARKS_CONFLICT, _booked_elsewhere(conn, settlement)),
     ):
         if error is not None and reason not in overridden:
             return reason, error
@@ -102,6 +103,17 @@ def _dismissed(conn: sqlite3.Connection, settlement: Settlement) -> str | None:
     return (
         f"before this sale came, its payment {found} was declared not to be satmachine's; book it with `satmachine "
         f"machines reconcile {settlement.machine_id} --book HASH=sale:{settlement.id}`, or release to pay all of it"
+    )
+
+
+def _booked_elsewhere(conn: sqlite3.Connection, settlement: Settlement) -> str | None:
+    """Parts of it were paid, and are in these books already: nobody can release that."""
+    found = reconciling.booked_elsewhere(conn, settlement)
+    if found is None:
+        return None
+    return (
+        f"before this sale came, its payment {found} was booked otherwise: paying the sale would pay it again. "
+        f"`satmachine settlements close {settlement.id}` keeps what is not paid of it"
     )
 
 

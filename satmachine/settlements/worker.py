@@ -204,13 +204,6 @@ class Worker:
     async def _prove(self, settlement: Settlement, machine: Machine) -> bool:
         """Ask the wallet; True once the settlement is proven, or needs no proof."""
         if not self._config().payouts.require_payment_proof:
-            twin = await self._store.read(settlements.proven_like, settlement)
-            if twin is not None:
-                detail = (
-                    f"settlement {twin} of the same amount was landed from the wallet that day: this may be its event"
-                )
-                await self._hold(settlement, HoldReason.PAYMENT_MISMATCH, detail)
-                return False
             key = identity.waived_settlement_key(settlement.payment_hash, settlement.txid, settlement.bitspire_event_id)
             return await self._mark_proven(settlement, None, key, settlement.occurred_at, "waived")
         payment_hash = settlement.payment_hash or await self._find_hash(settlement, machine)
@@ -225,7 +218,7 @@ class Worker:
                 settlement, verdict.payment_hash, verdict.payment_hash, verdict.occurred_at, "proven"
             )
         if isinstance(verdict, Refuted):
-            await self._hold(settlement, verdict.reason, verdict.detail)
+            await self._hold(settlement, verdict.reason, verdict.detail, payment_seen=True)
         elif self._now() - settlement.landed_at >= self._config().payouts.proof_wait_s:
             reason = HoldReason.PAYMENT_NOT_FOUND if payment_hash else HoldReason.NO_PAYMENT_HASH
             await self._hold(settlement, reason, verdict.detail)
@@ -250,6 +243,10 @@ class Worker:
         taken = await self._store.read(settlements.id_of_key, settlement.machine_id, key)
         if taken not in (None, settlement.id):
             await self._hold(settlement, HoldReason.PAYMENT_MISMATCH, f"this payment is already settlement {taken}'s")
+            return False
+        twin = await self._store.read(settlements.told_before, settlement, proven=proof == "proven")
+        if twin is not None:
+            await self._hold(settlement, HoldReason.PAYMENT_MISMATCH, _told_before(settlement.id, twin))
             return False
         proven = await self._store.write(
             settlements.mark_proven,
@@ -306,8 +303,10 @@ class Worker:
         if any(row.wallet_id != own for row in rows):
             raise WalletUnavailable(f"LNbits shows rows of another wallet than machine {machine.id}'s")
 
-    async def _hold(self, settlement: Settlement, reason: HoldReason, detail: str) -> None:
-        await self._store.write(settlements.hold, settlement.id, reason=reason, error=detail)
+    async def _hold(
+        self, settlement: Settlement, reason: HoldReason, detail: str, *, payment_seen: bool = False
+    ) -> None:
+        await self._store.write(settlements.hold, settlement.id, reason=reason, error=detail, payment_seen=payment_seen)
         log.error("settlement %d of %s is held: %s", settlement.id, settlement.machine_id, detail)
 
     async def _postpone(self, settlement: Settlement, error: str, *, at_least_s: float = 0) -> None:
@@ -325,6 +324,14 @@ def _due(conn: sqlite3.Connection, now: int, may_pay: frozenset[str]) -> list[It
     payable = legs.due(conn, now, payers, per_payee=2 * PER_PAYEE, limit=_DUE) if payers else []
     items = [Item("settlement", row.id, row.machine_id, row.id) for row in waiting]
     return items + _bundled(payable)
+
+
+def _told_before(settlement_id: int, twin: int) -> str:
+    return (
+        f"settlement {twin} is of the same amount and day, and nothing tells the two apart: this may be the same sale, "
+        f"told again. If it is, `satmachine settlements close {settlement_id}`; if these are two sales, "
+        f"`satmachine settlements release {settlement_id}`"
+    )
 
 
 def _bundled(payable: Sequence[legs.DueLeg]) -> list[Item]:

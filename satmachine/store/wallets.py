@@ -16,7 +16,8 @@ from satmachine.store import legs, rows
 class Outgoing:
     """A tagged outgoing payment as the machine's wallet shows it; `status` is success or pending.
 
-    `accepted`: a person has looked at it, when these books did not know it.
+    `accepted`: a person has looked at it, when these books did not know it. `inside`: LNbits moved it from one of its
+    wallets to another, in two commits: that it left this one does not prove that it reached the other.
     """
 
     payment_hash: str
@@ -29,6 +30,7 @@ class Outgoing:
     made_at: int
     accepted: bool = False
     fee_sats: int = 0
+    inside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,7 @@ def note_outgoing(conn: sqlite3.Connection, machine_id: str, found: Iterable[Out
         conn.execute(
             "INSERT INTO dca_foreign_payments (machine_id, payment_hash, leg_key, amount_sats, fee_sats, status, "
             "extra, made_at, first_seen_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT DO UPDATE SET status = excluded.status, fee_sats = excluded.fee_sats",
+            "ON CONFLICT DO UPDATE SET status = excluded.status, fee_sats = excluded.fee_sats, extra = excluded.extra",
             (
                 machine_id,
                 payment.payment_hash,
@@ -174,7 +176,7 @@ def note_outgoing(conn: sqlite3.Connection, machine_id: str, found: Iterable[Out
                 payment.amount_sats,
                 payment.fee_sats,
                 payment.status,
-                json.dumps({**payment.extra, "bolt11": payment.bolt11, "expires_at": payment.expires_at}, default=str),
+                json.dumps({**payment.extra, **_of_row(payment)}, default=str),
                 payment.made_at,
                 now,
             ),
@@ -256,6 +258,11 @@ def foreign_of(conn: sqlite3.Connection, machine_id: str, prefix: str) -> list[O
         (machine_id, prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)),
     )
     return [_outgoing(row) for row in found]
+
+
+def _of_row(payment: Outgoing) -> dict[str, object]:
+    """What is kept beside what travels with the payment."""
+    return {"bolt11": payment.bolt11, "expires_at": payment.expires_at, "inside": payment.inside}
 
 
 def _outgoing(row: sqlite3.Row) -> Outgoing:
