@@ -1,4 +1,4 @@
--- satmachine: the whole database, as a new file gets it. Version 4.
+-- satmachine: the whole database, as a new file gets it. Version 5.
 --
 -- Conventions
 --   .._sats     INTEGER  satoshis
@@ -386,6 +386,7 @@ CREATE TABLE dca_payments (
     proof            TEXT                               -- what completed it
                      CHECK (proof IN ('both_sides', 'answer', 'preimage', 'person', 'booked')),
     vouched_by       TEXT,                              -- the person, and the reason, where a person did
+    seal             TEXT,                              -- that the daemon ordered exactly this (seals.py)
     UNIQUE (settlement_id, revision, leg),
     UNIQUE (machine_id, leg_key),
     CHECK ((status = 'completed') = (completed_at IS NOT NULL)),
@@ -436,6 +437,7 @@ CREATE TABLE dca_invoices (
     wallet_id     TEXT,                                 -- of this LNbits, that it pays into
     mark_id       TEXT,                                 -- the mark that names it first
     marked_at     INTEGER,                              -- seen under the only head mark of its bundle: only now it may be paid
+    seal          TEXT,                                 -- that the daemon was given exactly this one
     PRIMARY KEY (payment_id, generation)
 ) STRICT, WITHOUT ROWID;
 

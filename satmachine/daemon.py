@@ -14,7 +14,7 @@ import signal
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 
@@ -30,6 +30,7 @@ from satmachine.nostr.pool import RelayPool
 from satmachine.ops.alerts.desk import AlertDesk
 from satmachine.ops.watch import Watch
 from satmachine.recorder import Recorder
+from satmachine.seals import Keyring
 from satmachine.settlements.corrector import Corrector
 from satmachine.settlements.leg_orders import LegOrders
 from satmachine.settlements.pay import Payer
@@ -37,7 +38,7 @@ from satmachine.settlements.read import DaemonKey
 from satmachine.settlements.reconcile import Reconciler
 from satmachine.settlements.sweeper import Sweeper
 from satmachine.settlements.worker import Item, Worker
-from satmachine.store import health, legs, registry, restored, settlements
+from satmachine.store import health, legs, registry, restored, seals, settlements
 from satmachine.store.database import Store, instance_id, only_daemon, open_store
 from satmachine.store.intents import Ended
 from satmachine.telemetry import retention
@@ -60,8 +61,12 @@ async def run_daemon(config: Config, reload_due: Callable[[], bool] = lambda: Fa
     config_problems = key_problems(config)
     if config_problems:
         raise ConfigError(str(config.path), config_problems)
+    keyring = Keyring()
+    learn_keys(keyring, config)
     with only_daemon(config.database.path):
-        async with open_store(config.database.path, busy_timeout_s=config.database.busy_timeout_s) as store:
+        async with open_store(
+            config.database.path, busy_timeout_s=config.database.busy_timeout_s, keyring=keyring
+        ) as store:
             daemon = Daemon(store, config)
             await daemon.register()
             async with daemon.wired():
@@ -253,6 +258,8 @@ class Daemon:
             if problems:
                 raise ConfigError(str(config.path), problems)
             await self._store.write(_register, config, self._now())
+            for machine_id in await anyio.to_thread.run_sync(learn_keys, self._store.keyring, config):
+                await self._store.write(seals.renew, machine_id)
         except SatmachineError as error:
             log.error("reload refused, the old configuration stays in force. %s", error)  # noqa: TRY400
             return
@@ -317,6 +324,17 @@ class Daemon:
             except Exception:
                 log.exception("%s ended with a surprise; it starts again", getattr(task, "__qualname__", task))
             await anyio.sleep(1)
+
+
+def learn_keys(keyring: Keyring, config: Config) -> list[str]:
+    """Read what every machine's payments are sealed with; returns those that had another key before. A key that cannot
+    be read now is learnt when the wallet is swept."""
+    changed = []
+    for machine in config.machines:
+        with suppress(ConfigError):
+            if keyring.learn(machine.id, machine.wallet.admin_key.resolve(config.environ)):
+                changed.append(machine.id)
+    return changed
 
 
 def relays_of(config: Config) -> dict[str, frozenset[str]]:

@@ -94,6 +94,7 @@ class HoldReason(StrEnum):
     CREDIT_UNSEEN = "credit_unseen"
     MARKS_CONFLICT = "marks_conflict"
     PAYEE_CHANGED = "payee_changed"
+    UNORDERED = "unordered"
 
 
 class Cause(StrEnum):
@@ -262,6 +263,7 @@ class Leg:
     payee_ref: str | None
     payee_scope: str | None
     cause: str | None
+    seal: str | None = None
 
     @property
     def identity(self) -> PayeeIdentity:
@@ -287,6 +289,7 @@ class LegInvoice:
     wallet_id: str | None
     mark_id: str | None
     marked_at: int | None
+    seal: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

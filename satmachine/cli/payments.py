@@ -14,14 +14,20 @@ from satmachine.cli.common import (
     AsJson,
     Before,
     Limit,
+    Reason,
     Since,
     Until,
+    Yes,
+    confirm,
     more_hint,
     open_books,
+    reason_of,
 )
-from satmachine.cli.output import Column, emit_table
+from satmachine.cli.output import Column, emit_table, format_sats, print_line, printable
+from satmachine.errors import Refused
 from satmachine.models import LegStatus, LegType
-from satmachine.store import reports
+from satmachine.store import legs, reports
+from satmachine.store.database import atomic
 
 app = typer.Typer(no_args_is_help=True, help="The payments that sales cause.")
 app.add_typer(operations.payments_app)
@@ -50,6 +56,51 @@ Examples:
 
     satmachine payments list --settlement 12 --json
 """
+
+
+_APPROVE_HELP = """Answer for a payment that is held because the daemon has not ordered it as it stands (`unordered`).
+
+Do this after the machine's wallet key was changed, or after `machines reconcile`; never because a payment waits and
+you do not know why. It needs to read the machine's key, and so root, or the daemon's user; nobody else can approve.
+
+Example:
+
+    sudo CREDENTIALS_DIRECTORY=/run/credentials/satmachine.service satmachine payments approve 31 --reason "new key"
+"""
+
+
+@app.command("approve", help=_APPROVE_HELP)
+def approve_payment(
+    ctx: typer.Context,
+    payment_ids: Annotated[list[int], typer.Argument(metavar="ID...", min=1, max=MAX_ID, help="The payments.")],
+    reason: Reason = "",
+    yes: Yes = False,
+) -> None:
+    """Show what each is, ask, seal."""
+    from satmachine.seals import Keyring
+    from satmachine.settlements.operations import By
+    from satmachine.settlements.ordered import approve
+
+    with open_books(ctx, write=True) as books:
+        keyring = Keyring()
+        for payment_id in payment_ids:
+            books.require_row("payment", "dca_payments", payment_id)
+            leg, _ = legs.get(books.conn, payment_id)
+            machine = books.config.machine(leg.machine_id)
+            if machine is None:
+                raise Refused(f"machine {leg.machine_id} is no longer in the configuration: put it back first")
+            keyring.learn(machine.id, machine.wallet.admin_key.resolve(books.config.environ))
+            sale = "no sale" if leg.settlement_id is None else f"sale {leg.settlement_id}"
+            print_line(
+                f"Payment {payment_id}: {format_sats(leg.amount_sats)} sats from {leg.machine_id} to "
+                f"{printable(leg.payee)}, {leg.leg} of {sale}."
+            )
+        confirm("Pay this? Whoever can write the database may have written it.", yes=yes)
+        by = By(books.actor, reason_of(reason), books.now)
+        with atomic(books.conn) as conn:
+            told = [approve(conn, payment_id, keyring, by) for payment_id in payment_ids]
+        for line in told:
+            print_line(printable(line))
 
 
 @app.command("list", help=_LIST_HELP)

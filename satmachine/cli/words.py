@@ -65,6 +65,10 @@ HOLDS: dict[str, tuple[str, str]] = {
     ),
     "marks_conflict": ("another daemon, or another life of these books, has begun to pay this", _RECONCILE),
     "payee_changed": ("somebody else is named as its payee than when it was planned", _REPOINT),
+    "unordered": (
+        "satmachine's daemon has not ordered this payment as it stands",
+        'satmachine payments cancel {payment} --reason "not ordered"',
+    ),
 }
 
 #: Why sats of a sale stay in the machine's wallet.

@@ -89,6 +89,8 @@ class Jobs:
         key = job.source_key.resolve(self._config().environ)
         if job.leg.leg_type is not LegType.AUTOFORWARD and not self._is_verified(job.machine.id, key):
             raise WalletUnavailable("the machine's wallet key is new; nothing is sent before it was looked at")
+        if job.leg.leg_type is not LegType.AUTOFORWARD:
+            self._store.keyring.learn(job.machine.id, key)
         return key
 
     def payee(self, job: Job) -> Payee:

@@ -14,13 +14,24 @@ from decimal import Decimal
 
 from satmachine.config import Machine
 from satmachine.errors import NotFound, Refused
-from satmachine.models import HoldReason, LandingResult, Leg, LegStatus, Settlement, SettlementStatus
+from satmachine.models import (
+    HoldReason,
+    LandingResult,
+    Leg,
+    LegStatus,
+    LegType,
+    Retained,
+    RetainedReason,
+    Settlement,
+    SettlementStatus,
+)
 from satmachine.settlements.completion import retain_reserve
 from satmachine.settlements.correcting import Proof
 from satmachine.settlements.land import Landing, Rules, land_claim
 from satmachine.settlements.parse import derived_claim
 from satmachine.settlements.planning import GUARDS
 from satmachine.store import audit, corrections, legs, settlements, wallets
+from satmachine.store.reconciling import accounted_sats
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +102,20 @@ def require_unfinished(leg: Leg) -> None:
 
 
 def cancel_payout(conn: sqlite3.Connection, *, leg_id: int, proof: Proof, by: By) -> str:
-    """Give up a balance payout that was just proven unpaid; the LP's balance has the fiat again."""
+    """Give up a payment that was just proven unpaid: a balance payout, whose fiat the LP has again, or one that the
+    daemon has not ordered. Of that one its sale retains only what it lacks otherwise."""
     leg = proof.legs[leg_id]
     corrections.void(conn, leg, proof.evidence[leg_id])
     _audit_leg(conn, by, "leg.cancel", leg)
+    if leg.settlement_id is not None and leg.leg_type is not LegType.AUTOFORWARD:
+        sale = settlements.get(conn, leg.settlement_id)
+        lacks_sats = sale.gross_sats - accounted_sats(conn, sale.id)
+        if lacks_sats > 0:
+            kept = [Retained(RetainedReason.VOIDED_LEG, lacks_sats, leg.leg)]
+            settlements.retain(conn, sale.id, sale.revision, kept, by.now)
+        settlements.refresh_status(conn, sale.id, by.now)
+    if leg.hold_reason == HoldReason.UNORDERED:
+        return f"payment {leg_id} is given up"
     return f"payment {leg_id} is given up; the balance is the LP's again"
 
 

@@ -23,7 +23,7 @@ from satmachine.settlements.land import Rules, land_claim
 from satmachine.settlements.marker import genuine_marks, outgoing
 from satmachine.settlements.parse import claim_from_payment
 from satmachine.store import marks as mark_rows
-from satmachine.store import settlements, wallets
+from satmachine.store import seals, settlements, wallets
 from satmachine.store.database import Store
 from satmachine.store.wallets import SweepMarks
 from satmachine.wallet.lnbits import Capabilities, Lnbits
@@ -91,6 +91,8 @@ class Reconciler:
             self._verified.pop(machine.id, None)
             raise
         self._verified[machine.id] = _digest(key)
+        if self._store.keyring.learn(machine.id, key):
+            await self._store.write(seals.renew, machine.id)
         marks = await self._store.read(wallets.marks, machine.id)
         deep = self._now() >= self._deep_at.get(machine.id, 0)
         if deep:

@@ -192,7 +192,10 @@ class Worker:
             await self._postpone(settlement, "its machine is no longer in the configuration", at_least_s=60)
             return
         try:
-            if settlement.proof == "waiting" and not await self._prove(settlement, machine):
+            if settlement.proof == "waiting":
+                if not await self._prove(settlement, machine):
+                    return
+            elif not await self._is_still_proven(settlement, machine):
                 return
             await self._plan(item.id, machine)
         except (WalletError, ConfigError) as error:
@@ -224,6 +227,24 @@ class Worker:
             await self._hold(settlement, reason, verdict.detail)
         else:
             await self._postpone(settlement, f"waiting for the customer's payment: {verdict.detail}")
+        return False
+
+    async def _is_still_proven(self, settlement: Settlement, machine: Machine) -> bool:
+        """That a sale was proven is a word in the file, and others may write the file: what was not proven a moment
+        ago is asked of the wallet again before it is planned."""
+        if settlement.planned_at is not None or not self._config().payouts.require_payment_proof:
+            return True
+        key = settlement.settlement_key or ""
+        verdict: Proven | NotYet | Refuted = NotYet("its proof was waived, and payment proof is required now")
+        if settlement.proof == "proven":
+            rows = await self._lnbits.payments(self._key(machine), payment_hash=key)
+            await self._require_own(machine, rows)
+            verdict = judge(settlement, rows, machine, machine.payouts_since)
+        if isinstance(verdict, Proven) and verdict.payment_hash == key:
+            return True
+        reason = verdict.reason if isinstance(verdict, Refuted) else HoldReason.PAYMENT_NOT_FOUND
+        detail = "these books call it proven, but " + getattr(verdict, "detail", "the wallet shows another payment")
+        await self._hold(settlement, reason, detail)
         return False
 
     async def _find_hash(self, settlement: Settlement, machine: Machine) -> str | None:
@@ -296,6 +317,7 @@ class Worker:
         key = machine.wallet.admin_key.resolve(self._config().environ)
         if not self._is_verified(machine.id, key):
             raise WalletUnavailable("the machine's wallet key is new; nothing is believed before it was looked at")
+        self._store.keyring.learn(machine.id, key)
         return key
 
     async def _require_own(self, machine: Machine, rows: Sequence[WalletPayment]) -> None:

@@ -117,6 +117,8 @@ BREAKS: Mapping[str, str] = {
     "unproven": f"""
         SELECT {_LEG} FROM dca_payments p JOIN dca_settlements s ON s.id = p.settlement_id
         WHERE s.proof = 'waiting' AND p.status NOT IN ('voided', 'skipped')""",
+    "unordered": f"""
+        SELECT {_LEG} FROM dca_payments p WHERE p.status = 'held' AND p.hold_reason = 'unordered'""",
     "leg_key": f"""
         SELECT {_LEG}, p.leg_key FROM dca_payments p JOIN dca_settlements s ON s.id = p.settlement_id
         WHERE p.leg_key <> 'sm1:' || s.settlement_key || ':r' || p.revision || ':' || p.leg""",
