@@ -1,4 +1,4 @@
-"""Opening, migrating and writing the SQLite file (SPEC section 11, DESIGN "The house").
+"""Opening, migrating and writing the SQLite file (SPEC section 11).
 
 Every statement of SQL lives in this package, in plain functions that take a `sqlite3.Connection`. `atomic()` is
 the only way to write: BEGIN IMMEDIATE, then all or nothing. The daemon calls those functions through `Store`,
