@@ -32,7 +32,7 @@ $(VENV)/.ready: requirements-dev.txt pyproject.toml
 demo: install  ## the whole system on this machine: a sale arrives and is shared out
 	@$(BIN)/satmachine demo
 
-test: install  ## style, types and every test, against a real relay and a real LNbits
+test: install  ## style, types and every test, against a real relay and a real LNbits (JOBS=2 at once)
 	@$(MAKE) --no-print-directory lint types unit
 
 lint: install
@@ -43,7 +43,7 @@ types: install
 	@$(BIN)/mypy
 
 unit: install
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n $(or $(JOBS),2) --dist worksteal $(ARGS)
 
 test-compat: install  ## the integration tests against every LNbits that is supported
 	@for version in 1.4.2 1.5.6 1.6.2; do \
