@@ -92,6 +92,38 @@ def atomic(conn: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         raise
 
 
+@contextmanager
+def rehearsed(conn: sqlite3.Connection) -> Iterator[None]:
+    """A write transaction that is taken back in the end, whatever happens: what would become of it."""
+    with _as_store_errors():
+        conn.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        conn.execute("ROLLBACK")
+
+
+@contextmanager
+def tried(conn: sqlite3.Connection) -> Iterator[None]:
+    """The same within a transaction: what the block writes is taken back, the rest of the transaction goes on."""
+    conn.execute("SAVEPOINT tried")
+    try:
+        yield
+    finally:
+        conn.execute("ROLLBACK TO tried")
+        conn.execute("RELEASE tried")
+
+
+@contextmanager
+def snapshot(conn: sqlite3.Connection) -> Iterator[None]:
+    """Everything that the block reads is of one moment."""
+    conn.execute("BEGIN")
+    try:
+        yield
+    finally:
+        conn.execute("ROLLBACK")
+
+
 class Store:
     """The daemon's two connections: one that writes, one that reads (each on a thread of its own)."""
 
@@ -120,15 +152,11 @@ class Store:
     async def read(self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `fn(connection, ...)` on one consistent snapshot."""
 
-        def snapshot(conn: sqlite3.Connection) -> T:
-            with _as_store_errors():
-                conn.execute("BEGIN")
-                try:
-                    return fn(conn, *args, **kwargs)
-                finally:
-                    conn.execute("ROLLBACK")
+        def at_one_moment(conn: sqlite3.Connection) -> T:
+            with _as_store_errors(), snapshot(conn):
+                return fn(conn, *args, **kwargs)
 
-        return await _run(self._reader, snapshot)
+        return await _run(self._reader, at_one_moment)
 
 
 @asynccontextmanager
