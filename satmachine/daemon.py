@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager, suppress
 
 import anyio
 
+from satmachine import retention
 from satmachine.asked import AskedPayees
 from satmachine.config import Config, key_problems, load
 from satmachine.errors import ConfigError, DatabaseBusy, Refused, SatmachineError, StoreError
@@ -41,7 +42,6 @@ from satmachine.settlements.worker import Item, Worker
 from satmachine.store import health, legs, registry, restored, seals, settlements
 from satmachine.store.database import Store, instance_id, only_daemon, open_store
 from satmachine.store.intents import Ended
-from satmachine.telemetry import retention
 from satmachine.wallet.lnbits import Lnbits
 from satmachine.wallet.lnurl import LnurlClient
 

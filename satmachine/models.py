@@ -125,7 +125,7 @@ class Proof(StrEnum):
 
 
 class LandingResult(StrEnum):
-    """What became of a claim. Same id with other content has a name of its own (DESIGN)."""
+    """What became of a claim. Same id with other content has a name of its own."""
 
     LANDED = "landed"
     DUPLICATE = "duplicate"
@@ -208,7 +208,7 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class PlannedLeg:
-    """A leg that the plan wants; `leg` is its part of the leg key (LNBITS.md)."""
+    """A leg that the plan wants; `leg` is its part of the leg key (SPEC section 6.2)."""
 
     leg_type: LegType
     leg: str

@@ -122,7 +122,7 @@ class Jobs:
         return f"{job.machine.name}: {job.leg.leg_type.replace('_', ' ')} of {sale}"
 
     def extra(self, job: Job) -> Mapping[str, object]:
-        """What travels with the payment: enough to rebuild the books from the wallets (LNBITS.md)."""
+        """What travels with the payment: enough to rebuild the books from the wallets (SPEC section 6.2)."""
         leg = job.leg
         return {
             "tag": identity.tag(job.machine.npub),

@@ -1,4 +1,4 @@
-"""Pay legs, each exactly once (SPEC section 6, LNBITS.md "The protocol").
+"""Pay legs, each exactly once (SPEC section 6, docs/lnbits.md "The protocol").
 
 Two steps, both of which take a leg from wherever it stands; after a crash or in normal running it is the same code:
 
@@ -330,7 +330,7 @@ class Payer:
     # --- looking
 
     async def _look(self, job: Job) -> Sides:
-        """The destination first: only then does "not at the source" prove anything (LNBITS.md)."""
+        """The destination first: only then does "not at the source" prove anything (docs/lnbits.md)."""
         invoice = job.invoice
         assert invoice is not None
         assert invoice.payment_hash is not None

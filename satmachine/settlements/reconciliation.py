@@ -48,6 +48,7 @@ from satmachine.settlements.reconciling import (
 )
 from satmachine.store import audit, balances, client_legs, clients, corrections, settlements, wallets
 from satmachine.store import reconciling as rows
+from satmachine.store.database import rehearsed
 from satmachine.store.reconciling import Booking, Found, FoundMark
 
 
@@ -77,11 +78,8 @@ def preview(
     conn: sqlite3.Connection, machine: Machine, terms: Terms, look: Look, choices: Mapping[str, Choice], by: By
 ) -> Report:
     """What reconciling would do. Nothing is written in the end."""
-    conn.execute("BEGIN IMMEDIATE")
-    try:
+    with rehearsed(conn):
         return _Round(Desk(conn, machine, terms, look, choices, by)).run()
-    finally:
-        conn.execute("ROLLBACK")
 
 
 def accept(

@@ -89,7 +89,7 @@ class Worker:
     ) -> None:
         """`is_verified(machine id, admin key)`: whether a sweep has seen that the key is of the machine's wallet.
 
-        `guard` runs one item and keeps a surprise in it from ending the loop (the daemon's; DESIGN)."""
+        `guard` runs one item and keeps a surprise in it from ending the loop (the daemon's)."""
         self._store = store
         self._lnbits = lnbits
         self._payer = payer

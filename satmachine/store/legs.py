@@ -1,6 +1,6 @@
 """Rows of `dca_payments` (legs) and `dca_invoices` (their generations).
 
-Every step of the payer is one small transaction here, committed before the next call to a wallet (LNBITS.md).
+Every step of the payer is one small transaction here, committed before the next call to a wallet (docs/lnbits.md).
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _insert_planned(
 
 
 def leg_key(settlement: Settlement, revision: int, leg: str) -> str:
-    """What LNbits knows a leg by: the same in this database's life or another's (LNBITS.md "The protocol")."""
+    """What LNbits knows a leg by: the same in this database's life or another's (docs/lnbits.md "The protocol")."""
     assert settlement.settlement_key is not None, "only proven settlements have legs"
     return identity.sale_leg_key(settlement.settlement_key, revision, leg)
 

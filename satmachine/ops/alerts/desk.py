@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 
 import anyio
 import anyio.to_thread
@@ -17,7 +18,7 @@ from satmachine.ops.alerts.channels import configured, deliver
 from satmachine.ops.alerts.judge import Alert, Key, Sighting, judge
 from satmachine.ops.alerts.message import Message, text_of
 from satmachine.store import alerts
-from satmachine.store.database import Store, connect
+from satmachine.store.database import Store, connect, snapshot
 
 log = logging.getLogger(__name__)
 
@@ -113,12 +114,8 @@ class AlertDesk:
 
     def _beside(self, look: Callable[..., dict[Key, Sighting]], *arguments: object) -> dict[Key, Sighting]:
         """On a thread and a connection of its own, so that the payer never waits for it."""
-        conn = connect(self._store.path, read_only=True)
-        try:
-            conn.execute("BEGIN")
+        with closing(connect(self._store.path, read_only=True)) as conn, snapshot(conn):
             return look(conn, *arguments)
-        finally:
-            conn.close()
 
 
 def note(
