@@ -116,7 +116,7 @@ def _meet(conn: sqlite3.Connection, settlement: Settlement, claim: Claim, now: i
     """A further word about a known sale: the same, better figures for derived ones, or a conflict."""
     difference = contradiction(settlement, claim)
     if difference is None:
-        settlements.fill_in(conn, settlement.id, claim)
+        _fill_in(conn, settlement, claim, now)
         return Landing(LandingResult.ATTACHED, settlement.id)
     if not _may_revise(conn, settlement, claim):
         return Landing(LandingResult.CONFLICT, settlement.id, difference)
@@ -132,10 +132,36 @@ def _meet(conn: sqlite3.Connection, settlement: Settlement, claim: Claim, now: i
         subject=f"settlement {settlement.id}",
         machine_id=settlement.machine_id,
         reason="the machine's signed figures replace derived ones",
-        before={"net_sats": settlement.net_sats, "exchange_rate": settlement.exchange_rate, "legs": legs_voided},
-        after={"net_sats": claim.net_sats, "exchange_rate": claim.exchange_rate},
+        before=_figures(settlement) | {"legs": legs_voided},
+        after=_figures(settlements.get(conn, settlement.id)),
     )
     return Landing(LandingResult.REVISED, settlement.id, difference)
+
+
+def _figures(settlement: Settlement) -> dict[str, object]:
+    return {
+        "net_sats": settlement.net_sats,
+        "exchange_rate": settlement.exchange_rate,
+        "fiat_amount_minor": settlement.fiat_amount_minor,
+    }
+
+
+def _fill_in(conn: sqlite3.Connection, settlement: Settlement, claim: Claim, now: int) -> None:
+    """What was not known. Where the sale is in the ledger already, its cash leaves a row: months may be closed."""
+    settlements.fill_in(conn, settlement.id, claim)
+    if settlement.proof == "waiting" or settlement.fiat_amount_minor is not None or claim.fiat_amount_minor is None:
+        return
+    audit.record(
+        conn,
+        now=now,
+        actor=audit.DAEMON,
+        action="settlement.fill_in",
+        subject=f"settlement {settlement.id}",
+        machine_id=settlement.machine_id,
+        reason="the machine's event tells what the wallet did not",
+        before={"fiat_amount_minor": None},
+        after={"fiat_amount_minor": claim.fiat_amount_minor},
+    )
 
 
 def _may_revise(conn: sqlite3.Connection, settlement: Settlement, claim: Claim) -> bool:
