@@ -354,7 +354,8 @@ class Client:
 @dataclass(frozen=True, slots=True)
 class Deposit:
     """Cash that an LP brought, or (negative) took; a row of `dca_deposits` with its client's label and its machine's
-    operator. `effective_at`: from when on it counts; `reverses`: the deposit that a reversal takes back."""
+    operator. `effective_at`: from when on it counts; `reverses`: the deposit that a reversal takes back; `cash_id`: the
+    load of the cash book that it came with."""
 
     id: int
     client_id: int
@@ -372,6 +373,7 @@ class Deposit:
     kind: DepositKind
     effective_at: int | None
     reverses: int | None
+    cash_id: int | None
 
 
 @dataclass(frozen=True, slots=True)

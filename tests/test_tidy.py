@@ -99,7 +99,9 @@ def test_sql_lives_in_the_store(path: Path) -> None:
             assert node.attr not in RUNS_SQL, f"{name(path)}:{node.lineno} runs SQL"
 
 
-@pytest.mark.parametrize("module", ["money.py", "models.py", *sorted(m for m in PURE if m.startswith("settlements/"))])
+@pytest.mark.parametrize(
+    "module", ["money.py", "models.py", *sorted(m for m in PURE if m.startswith(("settlements/", "cash/")))]
+)
 def test_no_binary_float_near_money(module: str) -> None:
     for node in ast.walk(ast.parse((PACKAGE / module).read_text())):
         assert not (isinstance(node, ast.Constant) and isinstance(node.value, float)), f"{module}: a float literal"

@@ -51,6 +51,7 @@ _FIELDS = (
     Column("amount_minor", "amount"),
     Column("effective_at", "counts from"),
     Column("reverses", "reverses"),
+    Column("cash_id", "loaded with"),
     Column("client_id", "client id"),
     Column("label", "client"),
     Column("machine_id", "machine"),
