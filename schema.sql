@@ -201,6 +201,7 @@ CREATE TABLE dca_topups (
     made_by       TEXT    NOT NULL,
     note          TEXT    NOT NULL DEFAULT '',
     expires_at    INTEGER NOT NULL,
+    bolt11        TEXT    NOT NULL,
     paid_at       INTEGER,                              -- when the wallet showed that it was paid
     PRIMARY KEY (machine_id, payment_hash)
 ) STRICT, WITHOUT ROWID;

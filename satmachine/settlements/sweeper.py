@@ -179,6 +179,10 @@ class Sweeper:
             self._swept(machine_id)
         return found
 
+    def is_verified(self, machine: Machine, admin_key: str) -> bool:
+        """Whether a sweep has seen this key to be of the machine's own wallet."""
+        return self._reconciler.is_verified(machine.id, admin_key)
+
     async def look_now(self, machine_id: str) -> None:
         """Something hints at a payment, or one was waited for: read what came in. A hint changes nothing else."""
         machine = self._config().machine(machine_id)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from satmachine.store import rows
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -50,6 +52,8 @@ class TopUp:
     made_by: str
     note: str
     expires_at: int
+    bolt11: str
+    paid_at: int | None = None
 
 
 def known(conn: sqlite3.Connection, machine_id: str, hashes: Collection[str]) -> Known:
@@ -202,8 +206,8 @@ def no_sale(conn: sqlite3.Connection, machine_id: str, payment_hash: str | None)
 def add_top_up(conn: sqlite3.Connection, top_up: TopUp) -> None:
     """Keep that this invoice is a top-up, before anybody is shown it."""
     conn.execute(
-        "INSERT INTO dca_topups (machine_id, payment_hash, id, amount_sats, made_at, made_by, note, expires_at) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO dca_topups (machine_id, payment_hash, id, amount_sats, made_at, made_by, note, expires_at, "
+        "bolt11) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             top_up.machine_id,
             top_up.payment_hash,
@@ -213,8 +217,15 @@ def add_top_up(conn: sqlite3.Connection, top_up: TopUp) -> None:
             top_up.made_by,
             top_up.note,
             top_up.expires_at,
+            top_up.bolt11,
         ),
     )
+
+
+def top_up(conn: sqlite3.Connection, machine_id: str, topup_id: str) -> TopUp | None:
+    """The invoice that was made under this id."""
+    row = conn.execute("SELECT * FROM dca_topups WHERE machine_id = ? AND id = ?", (machine_id, topup_id)).fetchone()
+    return None if row is None else rows.load(TopUp, row)
 
 
 def top_ups_of(conn: sqlite3.Connection, machine_id: str, limit: int = 20) -> list[dict[str, Any]]:
@@ -223,6 +234,15 @@ def top_ups_of(conn: sqlite3.Connection, machine_id: str, limit: int = 20) -> li
         "SELECT * FROM dca_topups WHERE machine_id = ? ORDER BY made_at DESC, id LIMIT ?", (machine_id, limit)
     )
     return [dict(row) for row in found]
+
+
+def machines_by_last_sale(conn: sqlite3.Connection) -> list[str]:
+    """Configured machines that have sold, whoever sold last first."""
+    found = conn.execute(
+        "SELECT id, (SELECT max(occurred_at) FROM dca_settlements s WHERE s.machine_id = m.id) AS sold_at "
+        "FROM dca_machines m WHERE in_config = 1 AND sold_at IS NOT NULL ORDER BY sold_at DESC, id"
+    )
+    return [str(row["id"]) for row in found]
 
 
 def beacons_before(conn: sqlite3.Connection, machine_id: str, *, at: int, max_age_s: int, limit: int) -> Sequence[str]:

@@ -21,6 +21,7 @@ CREATE TABLE dca_topups (
     made_by       TEXT    NOT NULL,
     note          TEXT    NOT NULL DEFAULT '',
     expires_at    INTEGER NOT NULL,
+    bolt11        TEXT    NOT NULL,
     paid_at       INTEGER,
     PRIMARY KEY (machine_id, payment_hash)
 ) STRICT, WITHOUT ROWID;
