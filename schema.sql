@@ -181,6 +181,28 @@ CREATE TABLE dca_unmatched_payments (
     settled_at     INTEGER NOT NULL,
     first_seen_at  INTEGER NOT NULL,
     reason         TEXT    NOT NULL,
+    kind           TEXT    NOT NULL DEFAULT 'unknown'   -- what it is; 'unknown' waits for a person
+                   CHECK (kind IN ('unknown', 'top_up', 'transfer', 'credit', 'own')),
+    dismissed_at   INTEGER,                             -- a person has said that it is no sale
+    dismissed_by   TEXT,
+    dismissed_reason TEXT,
+    PRIMARY KEY (machine_id, payment_hash)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX dca_unmatched_payments_open ON dca_unmatched_payments (machine_id, settled_at)
+    WHERE kind = 'unknown' AND dismissed_at IS NULL;
+
+-- Invoices that `machines top-up` made: whoever pays one funds the wallet, and nothing is sold.
+CREATE TABLE dca_topups (
+    machine_id    TEXT    NOT NULL REFERENCES dca_machines (id),
+    payment_hash  TEXT    NOT NULL,
+    id            TEXT    NOT NULL UNIQUE,
+    amount_sats   INTEGER NOT NULL CHECK (amount_sats > 0),
+    made_at       INTEGER NOT NULL,
+    made_by       TEXT    NOT NULL,
+    note          TEXT    NOT NULL DEFAULT '',
+    expires_at    INTEGER NOT NULL,
+    bolt11        TEXT    NOT NULL,
+    paid_at       INTEGER,                              -- when the wallet showed that it was paid
     PRIMARY KEY (machine_id, payment_hash)
 ) STRICT, WITHOUT ROWID;
 
@@ -278,6 +300,7 @@ CREATE TABLE dca_settlements (
     error                    TEXT,
     person_acted_at          INTEGER,                   -- since then no event revises it (SPEC section 6.9)
     payment_seen             INTEGER NOT NULL DEFAULT 0 CHECK (payment_seen IN (0, 1)),  -- the customer's, proven or not
+    rate_source              TEXT CHECK (rate_source IN ('lnbits', 'beacon')),  -- who told the rate; NULL: the sale itself
     CHECK (gross_sats = net_sats + commission_sats + undispensed_sats),
     CHECK (platform_fee_sats IS NULL OR platform_fee_sats + operator_fee_sats = commission_sats),
     CHECK (bitspire_event_id IS NOT NULL OR payment_hash IS NOT NULL),
@@ -293,6 +316,7 @@ CREATE INDEX dca_settlements_open ON dca_settlements (next_attempt_at) WHERE sta
 CREATE INDEX dca_settlements_machine ON dca_settlements (machine_id, occurred_at);
 CREATE INDEX dca_settlements_time ON dca_settlements (occurred_at);
 CREATE INDEX dca_settlements_status ON dca_settlements (status) WHERE status NOT IN ('processed', 'partial', 'refunded');
+CREATE INDEX dca_settlements_unknown_rate ON dca_settlements (machine_id) WHERE exchange_rate = '0' AND retained_sats > 0;
 CREATE INDEX dca_settlements_rare ON dca_settlements (status, occurred_at) WHERE status IN ('partial', 'refunded');
 CREATE INDEX dca_settlements_late ON dca_settlements (proven_at) WHERE proven_at > occurred_at + 240;
 
@@ -742,6 +766,26 @@ CREATE TABLE dca_fleet_snapshots (
     raw          TEXT    NOT NULL,
     PRIMARY KEY (machine_id, created_at, event_id)
 ) STRICT, WITHOUT ROWID;
+
+-- Kind 21000 that is not for this daemon: a machine's encrypted requests to its LNbits. Counted, never kept.
+CREATE TABLE dca_transport_events (
+    machine_id    TEXT PRIMARY KEY REFERENCES dca_machines (id),
+    events        INTEGER NOT NULL,
+    old_nip44     INTEGER NOT NULL DEFAULT 0,           -- of these, in the format before NIP-44 version 2
+    first_at      INTEGER NOT NULL,
+    last_at       INTEGER NOT NULL,
+    addressee     TEXT    NOT NULL                      -- the public key that the last one named
+) STRICT;
+
+-- Where machines say that they publish (NIP-65), for `discover_relays`; the newest list of each.
+CREATE TABLE dca_relay_lists (
+    machine_id    TEXT PRIMARY KEY REFERENCES dca_machines (id),
+    event_id      TEXT    NOT NULL,
+    created_at    INTEGER NOT NULL,
+    received_at   INTEGER NOT NULL,
+    relays        TEXT    NOT NULL CHECK (json_valid(relays)),        -- its write relays that are listened to
+    refused       TEXT    NOT NULL CHECK (json_valid(refused))        -- {url: why it is not}
+) STRICT;
 
 -- ---------------------------------------------------------------------------------------------------------
 -- Quarantine and audit

@@ -33,11 +33,14 @@ from satmachine.ops.watch import Watch
 from satmachine.recorder import Recorder
 from satmachine.seals import Keyring
 from satmachine.settlements.corrector import Corrector
+from satmachine.settlements.hints import Hints
 from satmachine.settlements.leg_orders import LegOrders
+from satmachine.settlements.looks import Looks
 from satmachine.settlements.pay import Payer
 from satmachine.settlements.read import DaemonKey
 from satmachine.settlements.reconcile import Reconciler
 from satmachine.settlements.sweeper import Sweeper
+from satmachine.settlements.wallet_orders import WalletOrders
 from satmachine.settlements.worker import Item, Worker
 from satmachine.store import health, legs, registry, restored, seals, settlements
 from satmachine.store.database import Store, instance_id, only_daemon, open_store
@@ -112,15 +115,25 @@ class Daemon:
             self.worker = Worker(
                 self._store, lnbits, payer, self.config, self._now, guard=self._guard, is_verified=self._is_verified
             )
-            self.sweeper = Sweeper(self.reconciler, self._store, self.config, self._now, swept=self.worker.may_pay)
+            self.looks = Looks(lambda machine_id: self.sweeper.look_now(machine_id), self._now)
+            self.sweeper = Sweeper(
+                self.reconciler,
+                self._store,
+                self.config,
+                self._now,
+                swept=self.worker.may_pay,
+                look_later=self.looks.at,
+            )
+            self.hints = Hints(self._store, lnbits, self.config, self.looks.hint)
             self.recorder = Recorder(self._store, self.config, self._key, self._now, landed=self.worker.wake)
             corrector = Corrector(self._store, lnbits, payer, self.worker, self.config, self._now)
             leg_orders = LegOrders(self._store, lnbits, payer, self.worker, self.config, self._now)
+            wallet_orders = WalletOrders(self._store, lnbits, self.sweeper, self.config, self._now)
             self.desk = IntentDesk(
                 self._store,
                 self._now,
                 read_again=self.recorder.read_again,
-                corrections={**corrector.actions, **leg_orders.actions},
+                corrections={**corrector.actions, **leg_orders.actions, **wallet_orders.actions},
                 guard=self._guard_request,
             )
             self.pool = RelayPool(
@@ -152,6 +165,8 @@ class Daemon:
                 self.pool.run,
                 self.worker.run,
                 self.sweeper.run,
+                self.looks.run,
+                self.hints.run,
                 self._carry_out_intents,
                 self._record_health,
                 self._expire_telemetry,

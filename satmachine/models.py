@@ -85,6 +85,7 @@ class HoldReason(StrEnum):
     RATE_OUT_OF_BOUNDS = "rate_out_of_bounds"
     DAILY_LIMIT = "daily_limit"
     UNKNOWN_PAYMENTS = "unknown_payments"
+    NOT_A_SALE = "not_a_sale"
     DEBIT_WITHOUT_CREDIT = "debit_without_credit"
     PAID_BY_ANOTHER = "paid_by_another"
     WALLET_ROLLED_BACK = "wallet_rolled_back"
@@ -138,7 +139,8 @@ class LandingResult(StrEnum):
 class Claim:
     """What somebody says about a sale: a machine's signed event, or the `extra` of a wallet's payment.
 
-    `gross_sats == net_sats + commission_sats` always holds. `exchange_rate` 0 means unknown.
+    `gross_sats == net_sats + commission_sats` always holds. `exchange_rate` 0 means unknown; `rate_source` says who
+    told it where the sale itself did not (settlements/sale_rate.py).
     """
 
     machine_id: str
@@ -158,6 +160,7 @@ class Claim:
     bills: str | None
     cassettes: str | None
     occurred_at: int
+    rate_source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,6 +207,7 @@ class Settlement:
     overrides: str
     error: str | None
     person_acted_at: int | None
+    rate_source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

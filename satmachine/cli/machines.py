@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from satmachine.cli import reconcile
+from satmachine.cli import reconcile, wallets
 from satmachine.cli.common import DEFAULT_LIMIT, AsCsv, AsJson, Books, Shown, open_books
 from satmachine.cli.machine_view import balance, mode, way_out
 from satmachine.cli.output import Column, Row, emit_record, emit_table, format_pct, print_json, to_json
@@ -14,6 +14,7 @@ from satmachine.store import reports
 
 app = typer.Typer(no_args_is_help=True, help="The machines, with wallet balance and open work.")
 app.add_typer(reconcile.app)
+app.add_typer(wallets.app)
 
 _LIST_HELP = """List the machines: what their wallets hold, when they last sold, how much work is open.
 

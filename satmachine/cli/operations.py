@@ -1,4 +1,4 @@
-"""`settlements land/retry/hold/release/resolve`, `payments retry/repoint/resolve/cancel`,
+"""`settlements retry/hold/release/resolve`, `payments retry/repoint/resolve/cancel`,
 `payouts pause/resume`: the ways out.
 
 What stops, redirects or vouches for a payment is an order that the daemon carries out; the others are one transaction
@@ -7,7 +7,6 @@ with its audit row (settlements/operations.py). None of them pays.
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -30,11 +29,10 @@ from satmachine.cli.settlements import Reference, find_settlement
 from satmachine.errors import NotFound, Refused
 from satmachine.models import LegStatus
 from satmachine.orders import CancelPayout, DeclarePaid, DeclareUnpaid, Order, Repoint
-from satmachine.store import legs, wallets
+from satmachine.store import legs
 from satmachine.store.database import atomic
 
 if TYPE_CHECKING:
-    from satmachine.config import Machine
     from satmachine.settlements.operations import By
 
 #: For the nouns: `settlements` and `payments` add one each; `payouts` is a noun of its own.
@@ -134,17 +132,6 @@ Examples:
     satmachine settlements resolve 12 --leg dca:maria --paid --reason "credited her in LNbits by hand"
 
     satmachine settlements resolve 12 --leg super --unpaid --reason "LNbits was restored from yesterday's backup"
-"""
-
-_LAND_HELP = """Make a sale of a payment that no event told of, split by the machine's fallback commission.
-
-`settlements unmatched` lists them. Without a rate the LPs' part stays in the wallet, for `settlements redistribute`.
-
-Examples:
-
-    satmachine settlements land 5f3c... --machine panajachel-1 --rate 143.797 --fiat 1800 --dry-run
-
-    satmachine settlements land 5f3c... --machine panajachel-1 --reason "event lost, see the machine's log" --yes
 """
 
 _PAUSE_HELP = """The red button: nothing is sent until `payouts resume`. What is on its way is not called back.
@@ -340,49 +327,6 @@ def resolve(
             print_json(to_json(find_settlement(books, str(settlement_id))))
 
 
-@settlements_app.command("land", help=_LAND_HELP)
-def land(
-    ctx: typer.Context,
-    payment_hash: Annotated[str, typer.Argument(metavar="PAYMENT_HASH", help="Of the customer's payment.")],
-    machine: Annotated[str, typer.Option("--machine", metavar="ID", help="The machine it was made at.")],
-    rate: Annotated[str | None, typer.Option(metavar="SATS", help="Sats per major unit of fiat.")] = None,
-    fiat: Annotated[str | None, typer.Option(metavar="AMOUNT", help="The cash that was handed out.")] = None,
-    reason: Reason = "landed by hand",
-    yes: Yes = False,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
-) -> None:
-    """Show the split, ask, land."""
-    from satmachine.money import fiat_to_minor
-    from satmachine.settlements import operations
-
-    with open_books(ctx, write=True) as books:
-        found = _configured(books, machine)
-        if not books.config.payouts.require_payment_proof:
-            raise Refused(
-                "require_payment_proof is false: sales are landed from events only, so that none is paid twice"
-            )
-        payment = wallets.unmatched(books.conn, found.id, payment_hash)
-        if payment is None:
-            raise NotFound(f"there is no unmatched payment {payment_hash} at {machine}; see `settlements unmatched`")
-        fiat_minor = None if fiat is None else fiat_to_minor(_decimal(fiat, "--fiat"), found.currency)
-        question = f"a sale of {format_sats(payment.amount_sats)} sats at {machine}, by fallback commission"
-        if dry_run:
-            typer.echo(f"Would land {question} {found.fallback_commission_pct:f}.")
-            return
-        confirm(f"Land {question} {found.fallback_commission_pct:f}?", yes=yes)
-        with atomic(books.conn) as conn:
-            landing = operations.land(
-                conn,
-                found,
-                payment_hash,
-                _by(books, reason),
-                exchange_rate=Decimal(0) if rate is None else _decimal(rate, "--rate"),
-                fiat_amount_minor=fiat_minor,
-            )
-        _show_settlement(books, landing.settlement_id, as_json, "is landed; the daemon proves and pays it")
-
-
 @payouts_app.command("pause", help=_PAUSE_HELP)
 def pause(
     ctx: typer.Context,
@@ -498,29 +442,11 @@ def _moves(books: Books, payment_ids: list[int]) -> list[dict[str, Any]]:
     return rows
 
 
-def _configured(books: Books, machine_id: str) -> Machine:
-    books.require_machine(machine_id)
-    machine = books.config.machine(machine_id)
-    if machine is None:
-        raise Refused(f"machine {machine_id} is no longer in the configuration")
-    return machine
-
-
 def _require_scope(books: Books, machine_id: str | None) -> None:
     """One operator's person must not stop another's machines."""
     books.require_machine(machine_id)
     if machine_id is None and books.scope is not None:
         raise typer.BadParameter("--operator is set: name one of its machines with --machine")
-
-
-def _decimal(text: str, option: str) -> Decimal:
-    try:
-        number = Decimal(text)
-    except InvalidOperation:
-        raise typer.BadParameter(f"{option} {text!r} is no number") from None
-    if not number.is_finite() or number < 0:
-        raise typer.BadParameter(f"{option} {text!r} must be 0 or more")
-    return number
 
 
 def _show_settlement(books: Books, settlement_id: int | None, as_json: bool, what: str) -> None:

@@ -45,15 +45,6 @@ _COLUMNS = (
     Column("error", "Why", wide=True, fold=True),
 )
 
-_UNMATCHED_COLUMNS = (
-    Column("settled_at", "Paid"),
-    Column("machine_id", "Machine"),
-    Column("amount_sats", "Sats"),
-    Column("reason", "Why", wide=True, fold=True),
-    Column("memo", "Memo", wide=True, fold=True),
-    Column("payment_hash", "Payment hash", fold=True),
-)
-
 _LIST_HELP = """List sales, newest first.
 
 Examples:
@@ -72,15 +63,6 @@ Examples:
     satmachine settlements show 12
 
     satmachine settlements show 5d2a...e1 --json
-"""
-
-_UNMATCHED_HELP = """List payments into the machines' wallets that belong to no sale: top-ups, or sales nobody told of.
-
-Examples:
-
-    satmachine settlements unmatched
-
-    satmachine settlements unmatched --machine panajachel-1 --since 30d --csv
 """
 
 _NOTE_HELP = """Add a note to a sale. Notes are kept for ever, newest first, with time and author.
@@ -140,36 +122,6 @@ def show(ctx: typer.Context, reference: Reference, as_json: AsJson = False) -> N
         print_sale_json(sale)
     else:
         print_sale(sale, books.tz)
-
-
-@app.command("unmatched", help=_UNMATCHED_HELP)
-def unmatched(
-    ctx: typer.Context,
-    machine: OfMachine = None,
-    since: Since = None,
-    until: Until = None,
-    limit: Limit = DEFAULT_LIMIT,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
-) -> None:
-    """Print incoming payments without a sale."""
-    with open_books(ctx) as books:
-        books.require_machine(machine)
-        wanted = reports.Filter(
-            machine_id=machine, since=books.when(since), until=books.when(until, end=True), limit=limit
-        )
-        page = reports.unmatched(books.conn, books.scope, wanted)
-    emit_table(
-        page.rows,
-        _UNMATCHED_COLUMNS,
-        json=as_json,
-        csv=as_csv,
-        title="Payments without a sale",
-        empty="Every incoming payment belongs to a sale.",
-        tz=books.tz,
-        keys=page.keys,
-        more=more_hint(page),
-    )
 
 
 @app.command("note", help=_NOTE_HELP)

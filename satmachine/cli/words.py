@@ -35,6 +35,10 @@ HOLDS: dict[str, tuple[str, str]] = {
         "the wallet has paid something for this sale that the books do not know",
         _RECONCILE,
     ),
+    "not_a_sale": (
+        "its payment is no customer's: a top-up, or one that a person has dismissed",
+        "satmachine settlements close {id}",
+    ),
     "debit_without_credit": (
         "sats left the machine's wallet, but did not arrive",
         _RESOLVE,

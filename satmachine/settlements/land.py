@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from satmachine.models import Claim, HoldReason, LandingResult, Rejection, Settlement
-from satmachine.store import audit, quarantine, settlements
+from satmachine.settlements import sale_rate
+from satmachine.store import audit, incoming, quarantine, settlements
 from satmachine.store.settlements import EventRecord
 
 log = logging.getLogger(__name__)
 
 KIND_SETTLEMENT = 21000
+#: Beacons that are asked for a rate: not each of them tells one.
+_BEACONS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,20 @@ def land_claim(
     if same:
         return _meet(conn, same[0], claim, now)
     return _land_new(conn, claim, rules, now, event_id)
+
+
+def with_rate(conn: sqlite3.Connection, claim: Claim, extra: Mapping[str, object], max_age_s: int) -> Claim:
+    """A claim of the wallet's with the rate that LNbits or the machine's beacons tell; as it was where nobody does.
+
+    `extra` is the payment's; a beacon of more than `max_age_s` before the sale tells nothing (SPEC section 6.3).
+    """
+    told = sale_rate.of_payment(extra, claim.currency)
+    if told is None:
+        contents = incoming.beacons_before(
+            conn, claim.machine_id, at=claim.occurred_at, max_age_s=max_age_s, limit=_BEACONS
+        )
+        told = sale_rate.of_beacons(contents, claim.currency)
+    return claim if told is None else replace(claim, exchange_rate=told.rate, rate_source=told.source)
 
 
 def contradiction(settlement: Settlement, claim: Claim) -> str | None:
@@ -170,7 +188,8 @@ def _may_revise(conn: sqlite3.Connection, settlement: Settlement, claim: Claim) 
     if settlement.person_acted_at is not None:
         return False
     derived = settlement.source in ("wallet", "operator") and settlement.used_fallback_split
-    rate_unknown = settlement.source in ("wallet", "operator") and settlement.exchange_rate == 0
+    not_its_own = settlement.exchange_rate == 0 or settlement.rate_source is not None
+    rate_unknown = settlement.source in ("wallet", "operator") and not_its_own
     split_differs = not claim.used_fallback_split and claim.net_sats != settlement.net_sats
     same_sale = settlement.gross_sats == claim.gross_sats and settlement.payment_hash in (
         claim.payment_hash,

@@ -9,7 +9,7 @@ from decimal import Decimal
 from satmachine.models import HoldReason, Settlement
 from satmachine.settlements.guards import OLDEST_S, YOUNGEST_S, RateBounds, rate_breach, usual_rate
 from satmachine.settlements.plan import Terms, make_plan
-from satmachine.store import legs, positions, rates, reconciling, settlements, wallets
+from satmachine.store import incoming, legs, positions, rates, reconciling, settlements, wallets
 
 _DAY_S = 86_400
 
@@ -20,6 +20,7 @@ GUARDS = frozenset(
         HoldReason.RATE_OUT_OF_BOUNDS,
         HoldReason.DAILY_LIMIT,
         HoldReason.UNKNOWN_PAYMENTS,
+        HoldReason.NOT_A_SALE,
     }
 )
 
@@ -89,6 +90,7 @@ def _breach(conn: sqlite3.Connection, settlement: Settlement, bounds: Bounds) ->
         (HoldReason.DAILY_LIMIT, _daily_breach(conn, settlement, bounds)),
         (HoldReason.UNKNOWN_PAYMENTS, _dismissed(conn, settlement)),
         (HoldReason.MARKS_CONFLICT, _booked_elsewhere(conn, settlement)),
+        (HoldReason.NOT_A_SALE, incoming.no_sale(conn, settlement.machine_id, settlement.payment_hash)),
     ):
         if error is not None and reason not in overridden:
             return reason, error

@@ -78,8 +78,8 @@ def insert(
     cursor = conn.execute(
         "INSERT INTO dca_settlements (bitspire_event_id, payment_hash, txid, machine_id, source, status, hold_reason, "
         "gross_sats, net_sats, commission_sats, fee_pct, discount_pct, fallback_commission_pct, used_fallback_split, "
-        "exchange_rate, fiat_amount_minor, currency, bills, cassettes, proof, occurred_at, landed_at, error) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "exchange_rate, fiat_amount_minor, currency, bills, cassettes, proof, occurred_at, landed_at, error, "
+        "rate_source) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             event_id,
             claim.payment_hash,
@@ -99,6 +99,7 @@ def insert(
             claim.occurred_at,
             now,
             error,
+            claim.rate_source,
         ),
     )
     assert cursor.lastrowid is not None
@@ -141,14 +142,16 @@ def revise(conn: sqlite3.Connection, settlement: Settlement, claim: Claim) -> No
     changed = conn.execute(
         "UPDATE dca_settlements SET source = ?, net_sats = ?, commission_sats = ?, fee_pct = ?, discount_pct = ?, "
         "fallback_commission_pct = ?, used_fallback_split = ?, exchange_rate = ?, fiat_amount_minor = ?, "
-        "revision = revision + 1, planned_at = NULL, platform_fee_sats = NULL, operator_fee_sats = NULL, "
-        "super_fee_pct = NULL, ruleset_source = NULL, next_attempt_at = 0, finished_at = NULL, "
+        "rate_source = ?, revision = revision + 1, planned_at = NULL, platform_fee_sats = NULL, "
+        "operator_fee_sats = NULL, super_fee_pct = NULL, ruleset_source = NULL, next_attempt_at = 0, "
+        "finished_at = NULL, "
         "status = CASE status WHEN 'held' THEN 'held' ELSE 'pending' END WHERE id = ? AND revision = ?",
         (
             claim.source,
             claim.net_sats,
             claim.commission_sats,
             *_told(claim),
+            claim.rate_source,
             settlement.id,
             settlement.revision,
         ),

@@ -1,4 +1,4 @@
-"""What the machines' LNbits wallets are known to hold, and payments in them that the books cannot place."""
+"""What the machines' LNbits wallets are known to hold, and payments out of them that the books cannot place."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from satmachine import identity
 from satmachine.models import Cause, HoldReason
-from satmachine.store import legs, rows
+from satmachine.store import legs
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +31,6 @@ class Outgoing:
     accepted: bool = False
     fee_sats: int = 0
     inside: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Unmatched:
-    """An incoming payment without a sale; `settled_at` is when it arrived."""
-
-    amount_sats: int
-    settled_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,38 +99,6 @@ def owner_of_wallet(conn: sqlite3.Connection, wallet: str) -> str | None:
     """The machine whose wallet this is, if any."""
     row = conn.execute("SELECT machine_id FROM dca_wallets WHERE wallet_id = ?", (wallet,)).fetchone()
     return None if row is None else str(row["machine_id"])
-
-
-def note_unmatched(
-    conn: sqlite3.Connection,
-    machine_id: str,
-    *,
-    payment_hash: str,
-    amount_sats: int,
-    memo: str,
-    extra: Mapping[str, object],
-    settled_at: int,
-    reason: str,
-    now: int,
-) -> bool:
-    """List an incoming payment that no settlement explains; True where it is new."""
-    return (
-        conn.execute(
-            "INSERT INTO dca_unmatched_payments (machine_id, payment_hash, amount_sats, memo, extra, settled_at, "
-            "first_seen_at, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (machine_id, payment_hash, amount_sats, memo, json.dumps(extra, default=str), settled_at, now, reason),
-        ).rowcount
-        == 1
-    )
-
-
-def unmatched(conn: sqlite3.Connection, machine_id: str, payment_hash: str) -> Unmatched | None:
-    """An incoming payment that no settlement explained when it was found."""
-    row = conn.execute(
-        "SELECT amount_sats, settled_at FROM dca_unmatched_payments WHERE machine_id = ? AND payment_hash = ?",
-        (machine_id, payment_hash),
-    ).fetchone()
-    return None if row is None else rows.load(Unmatched, row)
 
 
 def pause(conn: sqlite3.Connection, scope: str, *, actor: str, reason: str, now: int) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from chaos.world import World
-from satmachine.demo.lnbits import LnbitsServer, WalletKeys
+from testkit.lnbits import LnbitsServer, WalletKeys
 from satmachine.wallet.lnbits import Lnbits
 from tests.found.parts import (
     GROSS_SATS,
