@@ -298,6 +298,12 @@ class Telemetry(Table):
     keep_days: Annotated[int, Field(ge=1, le=36_500)] = 90
 
 
+class Display(Table):
+    """How times are shown: `tz` is an IANA name."""
+
+    tz: Annotated[str, AfterValidator(formats.time_zone)] = "UTC"
+
+
 class Log(Table):
     """How the daemon logs."""
 
@@ -348,6 +354,7 @@ class Config(Table):
     reconcile: Reconcile = Reconcile()
     lnurl: Lnurl = Lnurl()
     telemetry: Telemetry = Telemetry()
+    display: Display = Display()
     log: Log = Log()
     metrics: Metrics = Metrics()
     alerts: Alerts = Alerts()

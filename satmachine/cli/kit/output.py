@@ -1,13 +1,16 @@
-"""Rows for people (Rich tables, made for 80 columns and better with more) and for programs (JSON, CSV).
+"""Rows for people on a terminal (kit/screen.py), for tools behind a pipe (plain), and for programs (JSON, CSV).
 
+A list that is not on a terminal is whole: one row a line, cells between tabs, nothing cut or wrapped (SPEC section 10).
 Programs get the tables' column names; `.._minor` becomes a decimal string in major units under the name without the
-suffix, times are ISO 8601 in UTC, JSON columns are JSON (SPEC section 10). With JSON or CSV nothing else is printed.
+suffix, times are ISO 8601 in UTC, what is true or false is a boolean, JSON columns are JSON. With JSON or CSV nothing
+else is printed. docs/output.schema.json describes the shapes.
 """
 
 from __future__ import annotations
 
 import csv as csv_format
 import json as json_format
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,39 +26,28 @@ from satmachine.money import minor_to_fiat
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.text import Text
 
 Row = Mapping[str, Any]
 
 #: Narrow no-break space: groups digits, never breaks a line.
 _THIN = "\u202f"
-#: A table has this many columns of the terminal or more before its `wide` columns are shown.
-_WIDE = 120
-#: A column that does not fold keeps this much of its content, however narrow the terminal is.
-_RIGID = 24
-
 _JSON_COLUMNS = frozenset(
     {"bills", "cassettes", "params", "extra", "faults", "evidence", "explain", "before", "after", "origins"}
 )
-_TIMES = frozenset({"at", "payouts_since", "swept_until", "known_until"})
+_TIMES = frozenset({"at", "since", "swept_until", "known_until"})
+#: Kept as 0 or 1 in the books.
+_FLAGS = frozenset({"active", "in_config", "quiet", "raised", "reachable", "used_fallback_split", "whole", "silenced"})
 
 #: How a cell begins that spreadsheets run (also in full width); a negative number is none.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
-
-_STYLES = {
-    **dict.fromkeys(("completed", "processed", "confirmed", "active", "subscribed", "landed", "done", "yes"), "green"),
-    **dict.fromkeys(("pending", "invoiced", "sending", "connecting", "connected", "partial", "open"), "yellow"),
-    **dict.fromkeys(("failed", "held", "errored", "rejected", "refused", "backing_off", "no"), "red"),
-    **dict.fromkeys(("voided", "skipped", "removed", "paused", "stopped", "refunded"), "dim"),
-}
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
     """A column of a table for people. How it looks follows from its key; `show` says it otherwise.
 
-    `wide`: only where the terminal has room. `fold`: gives way where the terminal is narrow, and is wrapped.
+    `wide`: left out where the terminal has no room, so nothing that decides. `fold`: wrapped where it is long.
     """
 
     key: str
@@ -76,28 +68,36 @@ def emit_table(
     tz: tzinfo = UTC,
     keys: Sequence[str] | None = None,
     more: str = "",
-    first: int | None = None,
+    only: Sequence[str] | None = None,
 ) -> None:
     """Print rows. `keys` are the keys of CSV when there are no rows; `more` is told below the table, or on stderr.
 
-    With `first`, people see only so many rows, and that there are more; programs get all of them.
+    `only`: these keys of the rows and no others, in this order.
     """
     rows = list(rows)
     if json and csv:
         raise typer.BadParameter("choose one of --json and --csv")
+    names = None
+    if only is not None:
+        columns = _chosen(only, columns, rows[0] if rows else dict.fromkeys(keys or only))
+        names = keys = [column.key.removesuffix("_minor") for column in columns]
     if json:
-        print_json([to_json(row) for row in rows])
+        print_json([_limited(to_json(row), names) for row in rows])
     elif csv:
-        _print_csv([to_json(row) for row in rows], keys or [column.key for column in columns])
+        keys = keys or [column.key for column in columns]
+        _print_csv([_limited(to_json(row), names) for row in rows], keys)
+    elif not is_terminal():
+        _print_plain(rows, columns, tz)
+        if not rows:
+            typer.echo(empty, err=True)
     elif not rows:
         typer.echo(empty)
     else:
-        shown = rows[:first]
-        _print_table(shown, columns, title, tz)
-        if len(shown) < len(rows):
-            more = "There are more; show them with --limit, or all of them with --csv."
+        from satmachine.cli.kit import screen
+
+        screen.table(rows, columns, title, tz)
     if more:
-        typer.echo(more, err=json or csv)
+        typer.echo(more, err=json or csv or not is_terminal())
 
 
 def emit_record(
@@ -112,38 +112,34 @@ def emit_record(
     if json:
         print_json(to_json(record))
         return
-    from rich.table import Table
+    told = [field for field in fields if text_of(record, field, tz, seconds=True)]
+    if is_terminal():
+        from satmachine.cli.kit import screen
 
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="bold", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for field in fields:
-        text = cell(record, field, tz, seconds=True)
-        if text.plain:
-            grid.add_row(field.title, text)
-    console = make_console()
+        screen.record(record, told, title, tz)
+        return
     if title:
-        console.print(title, style="bold")
-    console.print(grid)
-    console.print()
+        typer.echo(printable(title))
+    for field in told:
+        typer.echo(f"{field.title}\t{_in_a_cell(text_of(record, field, tz, seconds=True))}")
 
 
 def print_line(text: str, *, style: str = "") -> None:
     """A line or some between tables, wrapped to the terminal."""
-    make_console().print(printable(text), style=style or None, overflow="fold")
+    if is_terminal():
+        make_console().print(printable(text), style=style or None, overflow="fold")
+    else:
+        typer.echo(printable(text))
 
 
 def print_item(mark: str, text: str, more: str) -> None:
     """A point of a list: a mark, a text that is wrapped beside it, and below it a quieter line."""
-    from rich.table import Table
-    from rich.text import Text
+    if is_terminal():
+        from satmachine.cli.kit import screen
 
-    grid = Table.grid(padding=(0, 1))
-    grid.add_column(style="red", no_wrap=True)
-    grid.add_column(overflow="fold")
-    grid.add_row(mark, Text(printable(text)))
-    grid.add_row("", Text(printable(more), style="cyan"))
-    make_console().print(grid)
+        screen.item(mark, printable(text), printable(more))
+    else:
+        typer.echo(f"{mark} {printable(text)}" + (f"\n  {printable(more)}" if more else ""))
 
 
 def print_json(value: object) -> None:
@@ -161,19 +157,24 @@ def to_json(row: Row) -> dict[str, Any]:
     return dict(_json_item(key, row[key], row) for key in row)
 
 
-def format_sats(amount_sats: int, separator: str = _THIN) -> str:
-    """266800 -> 266 800, with narrow no-break spaces."""
-    return f"{amount_sats:,}".replace(",", separator)
+def is_terminal() -> bool:
+    """Whether a person reads what is printed; $TTY_COMPATIBLE=1 says so where it cannot be seen."""
+    return sys.stdout.isatty() or os.environ.get("TTY_COMPATIBLE") == "1"
 
 
-def format_fiat(amount_minor: int, currency: str, separator: str = _THIN) -> str:
-    """1234567, GTQ -> 12 345.67 GTQ."""
-    return f"{minor_to_fiat(amount_minor, currency):,f} {currency}".replace(",", separator)
+def format_sats(amount_sats: int) -> str:
+    """266800 -> 266 800, with narrow no-break spaces; behind a pipe the digits alone. Both are read as input."""
+    return f"{amount_sats:,}".replace(",", _THIN if is_terminal() else "")
+
+
+def format_fiat(amount_minor: int, currency: str) -> str:
+    """1234567, GTQ -> 12 345.67 GTQ, grouped alike."""
+    return f"{minor_to_fiat(amount_minor, currency):,f} {currency}".replace(",", _THIN if is_terminal() else "")
 
 
 def format_pct(pct: str) -> str:
     """A fraction 0..1 as people say it: 0.30 -> 30 %."""
-    return f"{Decimal(pct).scaleb(2).normalize():f}{_THIN}%"
+    return f"{Decimal(pct).scaleb(2).normalize():f}{_THIN if is_terminal() else ' '}%"
 
 
 def iso(at: int) -> str:
@@ -182,8 +183,10 @@ def iso(at: int) -> str:
 
 
 def format_time(at: int, tz: tzinfo = UTC, *, seconds: bool = False) -> str:
-    """Unix seconds as people read them in their zone: 2026-11-22 04:00, and the zone where there is room."""
+    """Unix seconds as people read them in their zone: 2026-11-22 04:00; in full, and behind a pipe, with its offset."""
     moment = datetime.fromtimestamp(at, tz)
+    if not is_terminal():
+        return moment.isoformat().replace("+00:00", "Z")
     return f"{moment:%Y-%m-%d %H:%M:%S %Z}" if seconds else f"{moment:%Y-%m-%d %H:%M}"
 
 
@@ -219,51 +222,45 @@ def make_console() -> Console:
     return Console(markup=False, highlight=False, emoji=False, soft_wrap=False)
 
 
-def cell(row: Row, column: Column, tz: tzinfo, *, seconds: bool = False) -> Text:
+def text_of(row: Row, column: Column, tz: tzinfo, *, seconds: bool = False) -> str:
     """One value as people read it; empty for NULL."""
-    from rich.text import Text
-
     if column.show is not None:
-        return Text(printable(column.show(row)))
+        return printable(column.show(row))
     value = row[column.key]
     if value is None or value == "":
-        return Text("")
-    if _is_time(column.key):
-        return Text(format_time(value, tz, seconds=seconds))
+        return ""
+    if is_time(column.key):
+        return format_time(value, tz, seconds=seconds) if value else ""
     if column.key.endswith("_minor"):
-        return Text(format_fiat(value, row["currency"]))
+        return format_fiat(value, row["currency"])
     if column.key.endswith("_sats"):
-        return Text(format_sats(value))
-    return Text(printable(str(value)), style=_STYLES.get(str(value), "") if _is_state(column.key) else "")
+        return format_sats(value)
+    return printable(str(value))
 
 
-def _print_table(rows: Sequence[Row], columns: Sequence[Column], title: str, tz: tzinfo) -> None:
-    """Columns that are empty in every row are left out."""
-    from rich import box
-    from rich.table import Table
+def _print_plain(rows: Sequence[Row], columns: Sequence[Column], tz: tzinfo) -> None:
+    """A heading and one line a row, cells between tabs: for grep, cut and awk."""
+    lines = ["\t".join(column.title for column in columns)]
+    lines += ["\t".join(_in_a_cell(text_of(row, column, tz, seconds=True)) for column in columns) for row in rows]
+    typer.echo("\n".join(lines))
 
-    console = make_console()
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    shown = []
-    for column in columns:
-        cells = [cell(row, column, tz) for row in rows]
-        widest = max(text.cell_len for text in cells)
-        if widest == 0 or (column.wide and console.width < _WIDE):
-            continue
-        shown.append(cells)
-        table.add_column(
-            _header(column, tz),
-            justify="right" if _is_number(column, rows) else "left",
-            no_wrap=not column.fold,
-            min_width=None if column.fold else min(widest, _RIGID),
-            overflow="fold" if column.fold else "ellipsis",
-        )
-    for cells_of_row in zip(*shown, strict=True):
-        table.add_row(*cells_of_row)
-    if title:
-        console.print(title, style="bold")
-    console.print(table)
-    console.print()
+
+def _in_a_cell(text: str) -> str:
+    return text.replace("\t", " ").replace("\n", "; ")
+
+
+def _chosen(only: Sequence[str], columns: Sequence[Column], row: Row) -> list[Column]:
+    """The columns that a person names, as JSON calls them. Raises BadParameter."""
+    known = {key.removesuffix("_minor"): Column(key, key) for key in row}
+    known |= {column.key.removesuffix("_minor"): column for column in columns}
+    wrong = [key for key in only if key not in known]
+    if wrong:
+        raise typer.BadParameter(f"--columns: there is no {', '.join(wrong)}; there are {', '.join(known)}")
+    return [known[key] for key in only]
+
+
+def _limited(record: dict[str, Any], names: Sequence[str] | None) -> dict[str, Any]:
+    return record if names is None else {name: record.get(name) for name in names}
 
 
 def _print_csv(records: Sequence[Row], keys: Sequence[str]) -> None:
@@ -290,8 +287,10 @@ def _json_item(key: str, value: Any, row: Row) -> tuple[str, Any]:
         return key.removesuffix("_minor"), None if value is None else f"{minor_to_fiat(value, row['currency']):f}"
     if isinstance(value, bytes):
         return key, value.hex()
-    if _is_time(key) and isinstance(value, int):
+    if is_time(key) and isinstance(value, int):
         return key, iso(value) if value else None  # 0 is "at once", not a moment in 1970
+    if key in _FLAGS and isinstance(value, int):
+        return key, bool(value)
     if key in _JSON_COLUMNS and isinstance(value, str):
         found = json_format.loads(value)
         return key, _denominations(found, row) if key == "cassettes" else found
@@ -313,29 +312,12 @@ def _denomination(cassette: Any, row: Row) -> Any:
     )
 
 
-def _header(column: Column, tz: tzinfo) -> str:
-    """Times say their zone in the heading, so that the cells need not."""
-    if not _is_time(column.key) or column.show is not None:
-        return column.title
-    return f"{column.title} ({datetime.now(tz):%Z})"
-
-
 @cache
 def _is_plain(key: str) -> bool:
     """Whether values under this key are for programs what they are in the books."""
-    return not (key.endswith("_minor") or _is_time(key) or key in _JSON_COLUMNS)
+    return not (key.endswith("_minor") or is_time(key) or key in _JSON_COLUMNS or key in _FLAGS)
 
 
-def _is_time(key: str) -> bool:
-    return key.endswith("_at") or key in _TIMES
-
-
-def _is_number(column: Column, rows: Sequence[Row]) -> bool:
-    if column.key.endswith(("_sats", "_minor", "pct", "_ms")) or column.key == "exchange_rate":
-        return True
-    plain = column.show is None and not _is_time(column.key)
-    return plain and any(isinstance(row[column.key], int) for row in rows)
-
-
-def _is_state(key: str) -> bool:
-    return key in ("status", "state")
+def is_time(key: str) -> bool:
+    """Whether values under this key are moments, in Unix seconds."""
+    return key.endswith(("_at", "_since")) or key in _TIMES
