@@ -32,7 +32,7 @@ $(VENV)/.ready: requirements-dev.txt pyproject.toml
 demo: install  ## the whole system on this machine: a sale arrives and is shared out
 	@$(BIN)/satmachine demo
 
-test: install  ## style, types and every test, against a real relay and a real LNbits
+test: install  ## style, types and every test, against a real relay and a real LNbits (JOBS=2 at once)
 	@$(MAKE) --no-print-directory lint types unit
 
 lint: install
@@ -43,7 +43,7 @@ types: install
 	@$(BIN)/mypy
 
 unit: install
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n $(or $(JOBS),2) --dist worksteal $(ARGS)
 
 test-compat: install  ## the integration tests against every LNbits that is supported
 	@for version in 1.4.2 1.5.6 1.6.2; do \
@@ -82,7 +82,7 @@ format: install  ## put the code into its standard form
 
 lock: install  ## renew the pinned versions after a change in pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --extra demo --group dev pyproject.toml -o requirements-dev.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --group dev pyproject.toml -o requirements-dev.txt
 
 clean:  ## remove everything that make has installed here
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

@@ -19,10 +19,10 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
-from bench.registry import machine_table
 from satmachine.money import sats_to_minor, split_two_stage_commission
 from satmachine.nostr.keys import hex_to_npub, public_key_of
 from satmachine.store.database import atomic, connect, prepare
+from testkit.config_files import machine_table
 
 Say = Callable[[str], None]
 

@@ -20,8 +20,8 @@ from satmachine.store import clients, health, legs, quarantine, registry, settle
 from satmachine.store.database import atomic, connect, prepare
 from satmachine.store.health import RelayRecord
 from satmachine.store.settlements import EventRecord
-from tests.books import give_invoice
-from tests.config.files import SECOND, VALID, npub
+from testkit.books import give_invoice
+from testkit.config_files import SECOND, VALID, npub
 
 #: 2026-11-22T10:00:00Z
 NOW = 1_795_341_600

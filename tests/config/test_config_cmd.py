@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from satmachine.cli.config import app
 from satmachine.config.show import to_text
-from tests.config.files import ENVIRON, LNURL, SECOND, VALID, changed, load_text
+from testkit.config_files import ENVIRON, LNURL, SECOND, VALID, changed, load_text
 
 EVERYTHING = (
     changed("[nostr]", '[nostr]\nsecret_key = { credential = "nostr" }', VALID)

@@ -29,8 +29,8 @@ from satmachine.store.database import Store, atomic, connect, prepare
 from satmachine.store.intents import Asked
 from satmachine.wallet.lnbits import Lnbits
 from satmachine.wallet.rows import WalletPayment
-from tests.books import NOW, a_claim, give_invoice
-from tests.config.files import VALID
+from testkit.books import NOW, a_claim, give_invoice
+from testkit.config_files import VALID
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -25,7 +25,7 @@ from satmachine.store import intents
 from satmachine.store.database import Store, atomic, connect, open_store
 from satmachine.store.intents import Ended
 from satmachine.wallet.lnbits import Lnbits
-from tests.books import NOW
+from testkit.books import NOW
 from tests.corrections.desk import Desk, SyncStore, add_provider, open_desk
 
 P = ParamSpec("P")

@@ -23,8 +23,8 @@ from satmachine.orders import Repoint
 from satmachine.settlements.transition import Sighting, View
 from satmachine.store import clients, intents, legs, payees, settlements
 from satmachine.store.database import atomic
-from tests.books import NOW
-from tests.config.files import VALID
+from testkit.books import NOW
+from testkit.config_files import VALID
 from tests.corrections.desk import Desk, add_provider, hash_of, open_desk, preimage_of
 from tests.corrections.test_correcting import a_payment
 

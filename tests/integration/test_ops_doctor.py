@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from satmachine.config import load
-from satmachine.demo.system import System
 from satmachine.ops.doctor import examine, exit_code
 from satmachine.ops.findings import Finding, Verdict
 from satmachine.store.database import prepare
+from testkit.relays import local_relay
+from testkit.system import System
 from tests.integration.conftest import BuildSystem
-from tests.relays import local_relay
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 
 from chaos.check import debits, held, violations
 from chaos.world import open_world
-from satmachine.demo.lnbits import LnbitsServer
 from satmachine.failpoints import FAILPOINTS
+from testkit.lnbits import LnbitsServer
 
 pytestmark = pytest.mark.anyio
 

@@ -28,8 +28,8 @@ from satmachine.settlements.land import Rules, land_event
 from satmachine.store import alerts as store
 from satmachine.store.database import atomic, open_store
 from satmachine.store.settlements import EventRecord
-from tests.books import MACHINE, NOW, a_claim, fresh_books
-from tests.relays import local_relay
+from testkit.books import MACHINE, NOW, a_claim, fresh_books
+from testkit.relays import local_relay
 
 CLEAR_S = 900
 KEY = ("machine-1", "wallet_low")

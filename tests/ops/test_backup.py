@@ -18,7 +18,7 @@ from satmachine.ops.backup import make_backup
 from satmachine.settlements.land import Rules, land_event
 from satmachine.store.database import atomic, connect
 from satmachine.store.settlements import EventRecord
-from tests.books import MACHINE, NOW, a_claim, fresh_books
+from testkit.books import MACHINE, NOW, a_claim, fresh_books
 
 
 def land(conn: sqlite3.Connection, number: int) -> None:

@@ -21,9 +21,9 @@ from satmachine.ops.metrics import Exposition
 from satmachine.ops.watch import Watch, status_sentence
 from satmachine.store import standing
 from satmachine.store.database import open_store
-from tests.books import fresh_books
+from testkit.books import fresh_books
+from testkit.relays import free_port
 from tests.ops.test_backup import land
-from tests.relays import free_port
 
 RELAY = RelayHealth(
     "wss://one.example",

@@ -15,8 +15,8 @@ from satmachine.store import settlements, wallets
 from satmachine.store.database import atomic
 from satmachine.store.wallets import SweepMarks
 from satmachine.wallet.rows import WalletPayment
-from tests.books import HASH, MACHINE, NOW, fresh_books
-from tests.config.files import VALID, load_text
+from testkit.books import HASH, MACHINE, NOW, fresh_books
+from testkit.config_files import VALID, load_text
 
 WHOLE = {"source": "bitspire", "net_sats": 258_835, "fee_sats": 7_965, "exchange_rate": 143, "currency": "GTQ"}
 GROSS_ONLY = {"source": "bitspire", "exchange_rate": 143}

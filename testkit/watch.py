@@ -9,11 +9,11 @@ from contextlib import contextmanager
 
 import anyio
 
-from satmachine.demo.system import DemoMachine, System
 from satmachine.models import Leg, Settlement
 from satmachine.store import legs, settlements
 from satmachine.store.database import connect, prepare
 from satmachine.wallet.lnbits import Lnbits
+from testkit.system import DemoMachine, System
 
 #: The sale of the specification's worked example.
 SALE: dict[str, object] = {

@@ -17,8 +17,8 @@ from typing import Final, Literal
 
 import anyio
 
-from satmachine.demo.lnbits import LnbitsServer, WalletKeys
 from satmachine.errors import SatmachineError
+from testkit.lnbits import LnbitsServer, WalletKeys
 
 _LAUNCHER: Final = Path(__file__).with_name("paused_launcher.py")
 _LOOK_AGAIN_S: Final = 0.02

@@ -12,13 +12,13 @@ import anyio
 from rich.console import Console
 from rich.table import Table
 
-from satmachine.demo.lnbits import LnbitsServer, ensure_environment
-from satmachine.demo.system import CURRENCY, DemoMachine, System
 from satmachine.errors import SatmachineError
 from satmachine.models import Settlement, SettlementStatus
 from satmachine.store import legs, settlements
 from satmachine.store.database import connect
 from satmachine.wallet.lnbits import Lnbits
+from testkit.lnbits import LnbitsServer, ensure_environment
+from testkit.system import CURRENCY, DemoMachine, System
 
 #: The sale of the specification's worked example: 1,800 GTQ for 266,800 sats.
 SALE = {

@@ -109,3 +109,13 @@ def problems_of(folder: Path, text: str) -> tuple[str, ...]:
     except ConfigError as error:
         return error.problems
     return ()
+
+
+def machine_table(number: int, machine_id: str, machine_npub: str, admin_key: str, *, operator: str = "bench") -> str:
+    """A `[[machines]]` table; `admin_key` is a secret as TOML writes it. Sales of all times may be paid."""
+    return (
+        f'[[machines]]\nid = "{machine_id}"\noperator = "{operator}"\nnpub = "{machine_npub}"\n'
+        f'name = "Machine {number}"\n'
+        'currency = "GTQ"\nfallback_commission_pct = 0.05\npayouts_since = 2020-01-01T00:00:00Z\n'
+        f"wallet = {{ admin_key = {admin_key} }}\n\n"
+    )

@@ -19,11 +19,11 @@ from pathlib import Path
 import anyio
 import nostr_sdk
 
-from satmachine.demo.lnbits import LnbitsServer, WalletKeys
-from satmachine.demo.machine import SimulatedMachine, publish
 from satmachine.errors import SatmachineError
 from satmachine.store import clients, deposits
 from satmachine.store.database import atomic, connect
+from testkit.lnbits import LnbitsServer, WalletKeys
+from testkit.machine import SimulatedMachine, publish
 
 #: The daemon stops within its own grace period; this is for a machine under load.
 _STOP_TIMEOUT_S = 30

@@ -215,7 +215,7 @@ class Collector:
 async def eventually(condition: Callable[[], bool]) -> None:
     """Until the condition holds."""
     with anyio.fail_after(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110  what is watched has no event to wait for
+        while not condition():
             await anyio.sleep(0.01)
 
 

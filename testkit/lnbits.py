@@ -19,7 +19,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import resources
@@ -45,7 +45,7 @@ _STOP_TIMEOUT_S: Final = 15.0
 _CALL_TIMEOUT_S: Final = 120.0
 
 _ADMIN: Final = "admin"
-_ADMIN_PASSWORD: Final = "satmachine-demo"  # noqa: S105  a throw-away server on the loopback interface
+_ADMIN_PASSWORD: Final = "satmachine-demo"
 
 #: By default LNbits creates no larger invoice, and a credit is one.
 _LARGEST_CREDIT_SATS: Final = 10_000_000
@@ -405,10 +405,30 @@ class LnbitsServer:
 
     def _client(self) -> httpx.AsyncClient:
         # No proxy from the environment, and no certificates to load: this is the loopback interface.
-        return httpx.AsyncClient(base_url=self.url, timeout=_CALL_TIMEOUT_S, trust_env=False, verify=False)  # noqa: S501
+        return httpx.AsyncClient(base_url=self.url, timeout=_CALL_TIMEOUT_S, trust_env=False, verify=False)
 
 
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+# --- the tests' own ---------------------------------------------------------------------------------------
+
+#: `SATMACHINE_LNBITS_VERSION=1.4.2 make unit` runs every test against another pinned LNbits.
+LNBITS_VERSION: Final = os.environ.get("SATMACHINE_LNBITS_VERSION", DEFAULT_VERSION)
+
+HAS_EXTERNAL_ID: Final = tuple(map(int, LNBITS_VERSION.split("."))) >= (1, 5)
+
+
+@contextlib.asynccontextmanager
+async def running_lnbits(data_dir: Path, *, rate_limit_per_minute: int = 1_000_000) -> AsyncIterator[LnbitsServer]:
+    """An LNbits with a database of its own; for tests that stop, kill or throttle it."""
+    environment = ensure_environment(LNBITS_VERSION, say=print)
+    server = LnbitsServer(environment, data_dir, rate_limit_per_minute=rate_limit_per_minute)
+    try:
+        await server.start()
+        yield server
+    finally:
+        await server.stop()
