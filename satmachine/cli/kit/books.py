@@ -72,6 +72,10 @@ class Books:
         """Whether this machine exists and is in scope."""
         return reports.sees(self.conn, self.scope, machine_id)
 
+    def require_machine(self, machine_id: str | None) -> str | None:
+        """Pass a machine's id (or None) through. Raises NotFound where it is unknown or another operator's."""
+        return None if machine_id is None else self.machine(machine_id)
+
     # --- what a person names things by. A command's parameter of the same name arrives as what these return.
 
     def machine(self, text: str) -> str:
