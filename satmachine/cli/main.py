@@ -18,7 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
 from satmachine import __version__
-from satmachine.cli.options import Options, parse_actor, parse_tz
+from satmachine.cli.kit.root import Options, parse_actor, parse_tz
 from satmachine.cli.quick import spare_pydantic
 from satmachine.errors import SatmachineError
 
@@ -29,7 +29,10 @@ _PEOPLE = "Liquidity providers"
 
 @dataclass(frozen=True, slots=True)
 class Noun:
-    """One word after `satmachine`. `target` is "module:attribute"; the attribute is a `Typer` or a function."""
+    """One word after `satmachine`. `target` is "module:attribute"; the attribute is a `Typer` or a function.
+
+    A module that is a folder names in `MODULES` which of its files add verbs.
+    """
 
     target: str
     help: str
@@ -41,14 +44,12 @@ NOUNS = {
     "run": Noun("satmachine.cli.run:run", "The daemon, in the foreground.", _RUNNING),
     "doctor": Noun("satmachine.cli.doctor:doctor", "Is everything in order that the daemon needs?", _RUNNING),
     "backup": Noun("satmachine.cli.backup:backup", "A consistent copy of the books while it runs.", _RUNNING),
-    "config": Noun(
-        "satmachine.cli.config_cmd:app", "Check the configuration file, or show what is in force.", _RUNNING
-    ),
-    "payouts": Noun("satmachine.cli.operations:payouts_app", "The red button: stop and resume payouts.", _RUNNING),
+    "config": Noun("satmachine.cli.config:app", "Check the configuration file, or show what is in force.", _RUNNING),
+    "payouts": Noun("satmachine.cli.payouts:app", "The red button: stop and resume payouts.", _RUNNING),
     "machines": Noun("satmachine.cli.machines:app", "The machines, with wallet balance and open work.", _RUNNING),
     "telemetry": Noun("satmachine.cli.telemetry:app", "What the machines tell of themselves.", _RUNNING),
     "demo": Noun("satmachine.cli.demo:demo", "Everything on this computer, with real parts.", _RUNNING),
-    "settlements": Noun("satmachine.cli.sales:app", "The sales, and where every sat of them went.", _SALES),
+    "settlements": Noun("satmachine.cli.settlements:app", "The sales, and where every sat of them went.", _SALES),
     "payments": Noun("satmachine.cli.payments:app", "The payments that sales cause.", _SALES),
     "splits": Noun("satmachine.cli.splits:app", "How the commission is shared.", _SALES),
     "audit": Noun("satmachine.cli.audit:app", "Prove where every sat went; who changed what.", _SALES),
@@ -78,8 +79,11 @@ Examples:
 def load_noun(name: str) -> Any:
     """Import a noun's module and make its click command."""
     noun = NOUNS[name]
-    module, _, attribute = noun.target.partition(":")
-    target = getattr(importlib.import_module(module), attribute)
+    name_of_module, _, attribute = noun.target.partition(":")
+    module = importlib.import_module(name_of_module)
+    for verbs in getattr(module, "MODULES", ()):
+        importlib.import_module(f"{name_of_module}.{verbs}")
+    target = getattr(module, attribute)
     if isinstance(target, typer.Typer):
         target.rich_markup_mode = None
         target.info.cls = Verbs
@@ -127,7 +131,7 @@ class Nouns(TyperGroup):
             return super().invoke(ctx)
         except SatmachineError as error:
             typer.secho("Error: ", fg=typer.colors.RED, err=True, nl=False)
-            from satmachine.cli.output import printable
+            from satmachine.cli.kit.output import printable
 
             typer.echo(printable(str(error)), err=True)
             raise typer.Exit(error.exit_code) from None
@@ -172,8 +176,13 @@ def root(
         typer.Option(envvar="SATMACHINE_OPERATOR", metavar="ID", help="Limit everything to this operator's machines."),
     ] = None,
     tz: Annotated[
-        str, typer.Option(metavar="ZONE", help="Show times in this zone, like America/Guatemala. JSON stays UTC.")
-    ] = "UTC",
+        str | None,
+        typer.Option(
+            envvar="SATMACHINE_TZ",
+            metavar="ZONE",
+            help="Show times in this zone, like America/Guatemala; else as [display] tz says. JSON stays UTC.",
+        ),
+    ] = None,
     actor: Annotated[
         str | None, typer.Option(metavar="NAME", help="Who is doing this, for notes and audit log; else your login.")
     ] = None,
@@ -185,7 +194,7 @@ def root(
     ctx.obj = Options(
         config_path=Path(config) if config else None,
         operator=operator or None,
-        tz=parse_tz(tz),
+        tz=parse_tz(tz) if tz else None,
         actor=parse_actor(actor),
     )
 

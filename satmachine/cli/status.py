@@ -9,10 +9,21 @@ from typing import Any
 import typer
 
 from satmachine.cli import words
-from satmachine.cli.common import AsJson, Books, open_books
-from satmachine.cli.machine_view import balance, mode, way_out
-from satmachine.cli.output import Column, Row, emit_table, format_age, iso, print_item, print_json, print_line, to_json
-from satmachine.cli.settlement_view import sale_trouble
+from satmachine.cli.kit.books import Books, open_books
+from satmachine.cli.kit.options import AsJson
+from satmachine.cli.kit.output import (
+    Column,
+    Row,
+    emit_table,
+    format_age,
+    iso,
+    print_item,
+    print_json,
+    print_line,
+    to_json,
+)
+from satmachine.cli.machines.stand import balance, mode, way_out
+from satmachine.cli.settlements.sheet import sale_trouble
 from satmachine.store import reports
 
 #: How many troubled sales, and how many machines in trouble, are told of one by one.

@@ -175,3 +175,14 @@ def _is_host(host: str) -> bool:
     except ValueError:
         return all(_HOST_LABEL.fullmatch(label) for label in host.removesuffix(".").split("."))
     return True
+
+
+def time_zone(text: str) -> str:
+    """The IANA name of a time zone, like America/Guatemala."""
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{text!r} is no time zone; use a name like America/Guatemala") from None
+    return text

@@ -336,6 +336,12 @@ class Telemetry(Table):
     fleet_d: DTags = ()
 
 
+class Display(Table):
+    """How times are shown: `tz` is an IANA name."""
+
+    tz: Annotated[str, AfterValidator(formats.time_zone)] = "UTC"
+
+
 class Log(Table):
     """How the daemon logs."""
 
@@ -386,6 +392,7 @@ class Config(Table):
     reconcile: Reconcile = Reconcile()
     lnurl: Lnurl = Lnurl()
     telemetry: Telemetry = Telemetry()
+    display: Display = Display()
     log: Log = Log()
     metrics: Metrics = Metrics()
     alerts: Alerts = Alerts()

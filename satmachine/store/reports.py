@@ -17,7 +17,7 @@ from satmachine.store.pages import Page as Page  # of what this module answers w
 from satmachine.store.pages import Record as Record
 
 #: Tables whose rows belong to a machine.
-Table = Literal["dca_clients", "dca_payments", "dca_settlements", "quarantine"]
+Table = Literal["dca_clients", "dca_deposits", "dca_payments", "dca_settlements", "quarantine"]
 
 #: Spelled as in schema.sql, so that SQLite sees that the partial indexes serve.
 _OPEN_SALE = "status NOT IN ('processed', 'partial', 'refunded')"
@@ -71,6 +71,18 @@ def machine_of(conn: sqlite3.Connection, table: Table, row_id: int) -> str | Non
     """Whose machine's row it is; None where there is no such row."""
     row = conn.execute(f"SELECT machine_id FROM {table} WHERE id = ?", (row_id,)).fetchone()
     return None if row is None else str(row["machine_id"])
+
+
+def clients_labelled(
+    conn: sqlite3.Connection, scope: str | None, label: str, machine_id: str | None
+) -> list[tuple[int, str]]:
+    """(id, machine) of the clients with this label, at one machine or at any of the scope; removed ones too."""
+    found = conn.execute(
+        "SELECT c.id, c.machine_id FROM dca_clients c JOIN dca_machines m ON m.id = c.machine_id WHERE c.label = ?1 "
+        "AND (?2 IS NULL OR c.machine_id = ?2) AND (?3 IS NULL OR m.operator_id = ?3) ORDER BY c.machine_id",
+        (label, machine_id, scope),
+    )
+    return [(int(row[0]), str(row[1])) for row in found]
 
 
 # --- settlements
@@ -166,6 +178,13 @@ def payments(conn: sqlite3.Connection, scope: str | None, wanted: Filter) -> Pag
     few = is_open or wanted.client_id is not None or wanted.settlement_id is not None
     order = Order("dca_payments", "planned_at", "SELECT * FROM dca_payments", by_sorting=few)
     return _newest(conn, order, where, scope, wanted, rare=few or rare_type or rare_status)
+
+
+def payment(conn: sqlite3.Connection, payment_id: int) -> Record:
+    """One leg that is known to exist."""
+    found = _one(conn, "SELECT * FROM dca_payments WHERE id = ?", payment_id)
+    assert found is not None
+    return found
 
 
 # --- quarantine

@@ -65,10 +65,21 @@ class Cli:
     database: Path
 
     def __call__(self, *arguments: str, columns: int = 200, env: dict[str, str] | None = None) -> Result:
+        """As on a terminal that is so wide, without colours."""
+        terminal = {"TTY_COMPATIBLE": "1", "TERM": "dumb", "COLUMNS": str(columns), "LINES": "50"}
+        return self.run(*arguments, env={**terminal, **(env or {})})
+
+    def piped(self, *arguments: str) -> Result:
+        """As behind a pipe."""
+        return self.run(*arguments, env={"TTY_COMPATIBLE": "0"})
+
+    def run(self, *arguments: str, env: dict[str, str], answer: str | None = None) -> Result:
+        """The program, with what is typed where it asks."""
         return CliRunner().invoke(
             app,
             ["--config", str(self.config), *arguments],
-            env={"COLUMNS": str(columns), "SATMACHINE_OPERATOR": "", "SUDO_USER": "maria", **(env or {})},
+            input=answer,
+            env={"SATMACHINE_OPERATOR": "", "SATMACHINE_TZ": "", "SUDO_USER": "maria", **env},
         )
 
     def json(self, *arguments: str) -> Any:

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from satmachine import __version__
-from satmachine.cli.common import login
+from satmachine.cli.kit.books import login
 from satmachine.cli.main import NOUNS, app, load_noun
 from tests.cli.books import Cli
 
@@ -75,10 +75,10 @@ def test_version() -> None:
         ("settlements show -- -1", 1, "there is no settlement -1"),
         ("settlements show 99999999999999999999999", 1, "there is no settlement"),
         ("settlements show ²", 1, "there is no settlement"),
-        ("payments list --client 99999999999999999999999", 2, "--client"),
+        ("payments list --client 99999999999999999999999", 1, "there is no client"),
         ("payments list --client 99", 1, "there is no client 99"),
         ("quarantine show 99", 1, "there is no message in quarantine 99"),
-        ("quarantine show x", 2, "ID"),
+        ("quarantine show x", 1, "there is no message in quarantine x"),
         ("machines show nowhere", 1, "there is no machine nowhere"),
     ],
 )

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner, Result
 
-from satmachine.cli.config_cmd import app
+from satmachine.cli.config import app
 from satmachine.config.show import to_text
 from testkit.config_files import ENVIRON, LNURL, SECOND, VALID, changed, load_text
 
@@ -112,7 +112,7 @@ def test_show_json_has_exact_decimals_and_iso_times(tmp_path: Path) -> None:
 
 
 def test_the_help_of_the_program_does_not_wait_for_pydantic() -> None:
-    program = "import sys, satmachine.cli.config_cmd; print('pydantic' in sys.modules, 'rich' in sys.modules)"
+    program = "import sys, satmachine.cli.config; print('pydantic' in sys.modules, 'rich' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert answer.stdout.split() == ["False", "False"]
 

@@ -391,7 +391,7 @@ def test_a_command_without_its_reason_asks_for_it_on_a_terminal(desk: Desk, monk
     rename(desk, TECH, 'payee = { lightning_address = "new@example.org" }')
     leg = desk.leg("split:technician")
     assert run(desk, "payments", "repoint", str(leg.id), "--yes").exit_code == 2
-    monkeypatch.setattr("satmachine.cli.common.sys", Terminal())
+    monkeypatch.setattr("satmachine.cli.kit.books.sys", Terminal())
     result = run(desk, "payments", "repoint", str(leg.id), answer="moved\ny\n")
     assert result.exit_code == 0, result.output
     assert asked(desk) == [Repoint((leg.id,), "moved")]
@@ -425,7 +425,7 @@ def test_a_foreign_payment_is_answered_like_a_missing_one(desk: Desk) -> None:
 
 
 def test_resolve_asks_whether_the_payee_has_the_sats(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("satmachine.cli.common.sys", Terminal())
+    monkeypatch.setattr("satmachine.cli.kit.books.sys", Terminal())
     leg = desk.invoice("dca:alice")
     with atomic(desk.conn):
         legs.hold(desk.conn, leg, reason=HoldReason.CREDIT_UNSEEN, error="ask the payee", evidence={"source": None})

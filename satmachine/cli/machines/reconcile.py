@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from satmachine.cli.common import AsJson, Books, DryRun, Yes, confirm, open_books
-from satmachine.cli.output import Column, emit_table, format_sats, print_item, print_json, print_line, to_json
+from satmachine.cli.kit import complete
+from satmachine.cli.kit.books import Books
+from satmachine.cli.kit.commands import Act, acting
+from satmachine.cli.kit.output import Column, emit_table, format_sats, print_item, print_json, print_line, to_json
+from satmachine.cli.kit.requests import confirm
+from satmachine.cli.machines import app
 from satmachine.errors import NotFound, Refused
 from satmachine.store import reconciling as rows
 from satmachine.store import wallets
@@ -20,25 +24,6 @@ from satmachine.store.database import atomic
 if TYPE_CHECKING:
     from satmachine.settlements.reconcile_desk import Look
     from satmachine.settlements.reconciling import Choice, Report
-
-app = typer.Typer()
-
-_HELP = """Show what a machine's wallet has paid and these books lack, with a proposal for each; then decide.
-
-After a restore nothing is paid before this was done. Nothing found: --yes --reason lets the machine pay again. Else
---accept with the digest that was shown does exactly what was shown, and refuses if anything has changed since.
-
---book changes a proposal: HASH=sale:ID (a leg of that sale), HASH=client:ID (a payout of that balance), or
-HASH=not-ours.
-
-Examples:
-
-    satmachine machines reconcile panajachel-1
-
-    satmachine machines reconcile panajachel-1 --accept 0f3c9a51b2d4e687 --reason "restored from last night's copy"
-
-    satmachine machines reconcile --all --yes --reason "failover; the old host is switched off"
-"""
 
 _PAYMENT_COLUMNS = (
     Column("payment_hash", "Payment", fold=True),
@@ -61,33 +46,45 @@ _SALE_COLUMNS = (
 )
 
 
-@app.command("reconcile", help=_HELP)
+@acting(app, "reconcile", reason="")
 def reconcile(
-    ctx: typer.Context,
-    machine: Annotated[str | None, typer.Argument(metavar="[MACHINE]", help="The machine's id; or --all.")] = None,
+    act: Act,
+    machine: Annotated[
+        str | None,
+        typer.Argument(metavar="[MACHINE]", help="The machine's id; or --all.", autocompletion=complete.machines),
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every machine that waits to be reconciled.")] = False,
     accept: Annotated[str | None, typer.Option(metavar="DIGEST", help="Do what was shown under this digest.")] = None,
     book: Annotated[list[str] | None, typer.Option("--book", metavar="HASH=WHERE", help="Decide otherwise.")] = None,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept in the audit log.")] = "",
-    yes: Yes = False,
-    dry_run: DryRun = False,
-    as_json: AsJson = False,
 ) -> None:
-    """Show, ask, decide."""
+    """Show what a machine's wallet has paid and these books lack, with a proposal for each; then decide.
+
+    After a restore nothing is paid before this was done. Nothing found: --yes --reason lets the machine pay again. Else
+    --accept with the digest that was shown does exactly what was shown, and refuses if anything has changed since.
+
+    --book changes a proposal: HASH=sale:ID (a leg of that sale), HASH=client:ID (a payout of that balance), or
+    HASH=not-ours.
+
+    Examples:
+
+        satmachine machines reconcile panajachel-1
+
+        satmachine machines reconcile panajachel-1 --accept 0f3c9a51b2d4e687 --reason "restored from last night's copy"
+
+        satmachine machines reconcile --all --yes --reason "failover; the old host is switched off"
+    """
     choices = _choices(book or [])
     if (machine is None) is not everything:
         raise typer.BadParameter("name one machine, or --all")
     if everything and (accept or choices):
         raise typer.BadParameter("--accept and --book are of one machine: name it")
-    if accept is not None and not reason.strip():
-        raise typer.BadParameter("--accept needs --reason")
-    with open_books(ctx, write=True) as books:
-        books.require_machine(machine)
-        wanted = [machine] if machine is not None else rows.stopped_machines(books.conn, books.scope)
-        told = [
-            _one(books, one, accept, choices, reason.strip(), yes=yes, dry_run=dry_run, quiet=as_json) for one in wanted
-        ]
-    if as_json:
+    reason = act.reason if accept is not None else act.reason_given
+    books = act.books
+    wanted = [machine] if machine is not None else rows.stopped_machines(books.conn, books.scope)
+    told = [
+        _one(books, one, accept, choices, reason, yes=act.yes, dry_run=act.dry_run, quiet=act.as_json) for one in wanted
+    ]
+    if act.as_json:
         print_json(told if everything else told[0])
     elif not wanted:
         print_line("No machine waits to be reconciled.", style="green")

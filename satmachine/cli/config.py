@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from satmachine.cli.kit.options import AsJson
+
 # pydantic is imported inside the functions: `satmachine --help` has to be quick.
 if TYPE_CHECKING:
     from satmachine.config import Config
@@ -13,31 +15,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Validate the configuration file, or show what is in force.")
 
-_CHECK_HELP = """Say whether the configuration file is right: every problem at once, with its remedy.
 
-Without --secrets no key is read, so that any user can check the file.
-Leaves with 0 when all is well (there may be warnings) and with 3 when it is not.
-
-Examples:
-
-    satmachine config check
-
-    satmachine --config ./config.toml config check --secrets
-"""
-
-_SHOW_HELP = """Show the effective values with all defaults; secrets are masked.
-
-Examples:
-
-    satmachine config show
-
-    satmachine config show --json
-"""
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
-
-
-@app.command("check", help=_CHECK_HELP)
+@app.command("check")
 def check(
     ctx: typer.Context,
     secrets: Annotated[
@@ -45,7 +24,17 @@ def check(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Validate the file and, if asked, its secrets."""
+    """Say whether the configuration file is right: every problem at once, with its remedy.
+
+    Without --secrets no key is read, so that any user can check the file.
+    Leaves with 0 when all is well (there may be warnings) and with 3 when it is not.
+
+    Examples:
+
+        satmachine config check
+
+        satmachine --config ./config.toml config check --secrets
+    """
     from satmachine.config import check_secrets, wallet_conflicts, warnings
     from satmachine.errors import ConfigError
 
@@ -68,9 +57,16 @@ def check(
         typer.echo("All well." if not found else f"All well, but mind the {len(found)} warning(s) above.")
 
 
-@app.command("show", help=_SHOW_HELP)
+@app.command("show")
 def show(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Print the effective values."""
+    """Show the effective values with all defaults; secrets are masked.
+
+    Examples:
+
+        satmachine config show
+
+        satmachine config show --json
+    """
     from satmachine.config.show import to_json, to_text
     from satmachine.errors import ConfigError
 
@@ -98,7 +94,7 @@ def _fail(error: ConfigError) -> NoReturn:
 
 
 def _print_json(value: dict[str, Any]) -> None:
-    from satmachine.cli.output import print_json
+    from satmachine.cli.kit.output import print_json
 
     print_json(value)
 

@@ -15,7 +15,7 @@ class Options:
 
     config_path: Path | None = None
     operator: str | None = None
-    tz: tzinfo = UTC
+    tz: tzinfo | None = None  # None: as [display] tz says
     actor: str | None = None
 
 

@@ -1,38 +1,16 @@
-"""`satmachine machines`: the registry with live state, from the database only."""
+"""`machines list` and `show`: the registry with live state, from the database only."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
-from satmachine.cli import reconcile, wallets
-from satmachine.cli.common import DEFAULT_LIMIT, AsCsv, AsJson, Books, Shown, open_books
-from satmachine.cli.machine_view import balance, mode, way_out
-from satmachine.cli.output import Column, Row, emit_record, emit_table, format_pct, print_json, to_json
+from satmachine.cli.kit.books import Books
+from satmachine.cli.kit.commands import Asked, listing, reading
+from satmachine.cli.kit.options import AsJson, Machine
+from satmachine.cli.kit.output import Column, Row, emit_record, emit_table, format_pct, print_json, to_json
+from satmachine.cli.machines import app
+from satmachine.cli.machines.stand import balance, mode, way_out
 from satmachine.store import reports
-
-app = typer.Typer(no_args_is_help=True, help="The machines, with wallet balance and open work.")
-app.add_typer(reconcile.app)
-app.add_typer(wallets.app)
-
-_LIST_HELP = """List the machines: what their wallets hold, when they last sold, how much work is open.
-
-Examples:
-
-    satmachine machines list
-
-    satmachine --operator atitlan machines list --json
-"""
-
-_SHOW_HELP = """Show one machine: registry, wallet, open work, relays, splits, liquidity providers and telemetry.
-
-Examples:
-
-    satmachine machines show panajachel-1
-
-    satmachine machines show panajachel-1 --json
-"""
 
 
 def _open_work(row: Row) -> str:
@@ -49,7 +27,7 @@ def _wallet(row: Row) -> str:
     return answer + version
 
 
-_COLUMNS = (
+_MACHINES = (
     Column("id", "Machine"),
     Column("name", "Name", wide=True, fold=True),
     Column("operator_id", "Operator", wide=True),
@@ -101,35 +79,36 @@ _TELEMETRY_FIELDS = (
 )
 
 
-@app.command("list", help=_LIST_HELP)
-def list_machines(
-    ctx: typer.Context, limit: Shown = DEFAULT_LIMIT, as_json: AsJson = False, as_csv: AsCsv = False
-) -> None:
-    """Print the machines of the scope."""
-    with open_books(ctx) as books:
-        rows = reports.machines(books.conn, books.scope)
-    emit_table(
-        rows,
-        _COLUMNS,
-        json=as_json,
-        csv=as_csv,
-        title="Machines",
-        empty="No machines yet: the daemon takes them from the configuration when it starts.",
-        tz=books.tz,
-        first=limit,
-    )
+@listing(
+    app,
+    "list",
+    _MACHINES,
+    title="Machines",
+    empty="No machines yet: the daemon takes them from the configuration when it starts.",
+)
+def list_machines(books: Books, asked: Asked) -> list[Row]:  # noqa: ARG001
+    """List the machines: what their wallets hold, when they last sold, how much work is open.
+
+    Examples:
+
+        satmachine machines list
+
+        satmachine --operator atitlan machines list --json
+    """
+    return [*reports.machines(books.conn, books.scope)]
 
 
-@app.command("show", help=_SHOW_HELP)
-def show(
-    ctx: typer.Context,
-    machine: Annotated[str, typer.Argument(metavar="MACHINE", help="The machine's id.")],
-    as_json: AsJson = False,
-) -> None:
-    """Print one machine."""
-    with open_books(ctx) as books:
-        books.require_machine(machine)
-        record = _read(books, machine)
+@reading(app, "show")
+def show(books: Books, machine: Machine, as_json: AsJson = False) -> None:
+    """Show one machine: registry, wallet, open work, relays, splits, liquidity providers and telemetry.
+
+    Examples:
+
+        satmachine machines show panajachel-1
+
+        satmachine machines show panajachel-1 --json
+    """
+    record = _read(books, machine)
     if as_json:
         print_json(_as_json(record))
         return

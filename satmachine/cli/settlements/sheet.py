@@ -9,7 +9,7 @@ from datetime import tzinfo
 from typing import Any
 
 from satmachine.cli import words
-from satmachine.cli.output import Column, emit_record, emit_table, format_sats, print_json, print_line, to_json
+from satmachine.cli.kit.output import Column, emit_record, emit_table, format_sats, print_json, print_line, to_json
 from satmachine.store import reports
 
 Record = Mapping[str, Any]

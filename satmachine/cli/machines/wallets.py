@@ -9,13 +9,11 @@ from typing import Annotated, Any
 import typer
 
 from satmachine.cli.common import AsJson, Books, answer_of, open_books, request
+from satmachine.cli.machines import app
 from satmachine.cli.output import format_sats, print_json, printable, to_json
 from satmachine.errors import Refused
 from satmachine.orders import MakeTopUp, SweepNow
 from satmachine.store import incoming, reports
-
-#: For the noun `machines`.
-app = typer.Typer()
 
 MAX_NOTE_CHARS = 200
 _MAX_SATS = 21_000_000 * 100_000_000
@@ -53,7 +51,8 @@ def sweep(
 ) -> None:
     """Order it, wait, show."""
     with open_books(ctx, write=True) as books:
-        books.require_machine(machine)
+        if machine is not None:
+            books.machine(machine)
         _require_daemon(books)
         configured = [row["id"] for row in reports.machines(books.conn, books.scope) if row["in_config"]]
         machines = [machine] if machine else configured
@@ -88,7 +87,7 @@ def top_up(
     if len(note) > MAX_NOTE_CHARS or not note.isprintable():
         raise typer.BadParameter(f"--note has at most {MAX_NOTE_CHARS} printable characters")
     with open_books(ctx, write=True) as books:
-        books.require_machine(machine)
+        books.machine(machine)
         _require_daemon(books)
         topup_id = secrets.token_hex(8)
         answer = answer_of(books, request(books, MakeTopUp(machine, topup_id, sats, note)))

@@ -1,8 +1,8 @@
-"""How a machine stands, in a word. Apart from `cli.machines`, so that `satmachine status` imports little."""
+"""How a machine stands, in a word."""
 
 from __future__ import annotations
 
-from satmachine.cli.output import Row, format_sats
+from satmachine.cli.kit.output import Row, format_sats
 
 
 def mode(row: Row) -> str:

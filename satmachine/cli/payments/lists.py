@@ -1,0 +1,57 @@
+"""`payments list`: the legs of all sales (SPEC section 5)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from satmachine.cli.kit.books import Books
+from satmachine.cli.kit.commands import Asked, listing
+from satmachine.cli.kit.options import OfClient, OfMachine, OfSale
+from satmachine.cli.kit.output import Column
+from satmachine.cli.payments import app
+from satmachine.models import LegStatus, LegType
+from satmachine.store import reports
+from satmachine.store.pages import Page
+
+_PAYMENTS = (
+    Column("id", "Id"),
+    Column("planned_at", "Planned"),
+    Column("machine_id", "Machine"),
+    Column("settlement_id", "Sale"),
+    Column("leg", "For"),
+    Column("amount_sats", "Sats"),
+    Column("fiat_amount_minor", "Fiat", wide=True),
+    Column("fee_sats", "Fee", wide=True),
+    Column("payee", "Payee", wide=True, fold=True),
+    Column("status", "Status"),
+    Column("error", "Why", fold=True),
+)
+
+
+@listing(app, "list", _PAYMENTS, title="Payments", empty="No such payments.", span=True, below="payment")
+def list_payments(
+    books: Books,
+    asked: Asked,
+    leg_type: Annotated[LegType | None, typer.Option("--type", help="What the payment is for.")] = None,
+    status: Annotated[LegStatus | None, typer.Option(help="How it stands.")] = None,
+    machine: OfMachine = None,
+    client: OfClient = None,
+    sale: OfSale = None,
+) -> Page:
+    """List payments, newest first: what was planned for whom, and what became of it.
+
+    Examples:
+
+        satmachine payments list --status failed
+
+        satmachine payments list --machine panajachel-1 --type dca --since 7d --csv
+
+        satmachine payments list --settlement 12 --json
+    """
+    settlement_id = None if sale is None else sale["id"]
+    wanted = asked.filter(
+        machine_id=machine, status=status, leg_type=leg_type, client_id=client, settlement_id=settlement_id
+    )
+    return reports.payments(books.conn, books.scope, wanted)
