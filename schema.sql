@@ -39,6 +39,7 @@ CREATE TABLE intents (
     status      TEXT    NOT NULL DEFAULT 'open' CHECK (status IN ('open', 'done', 'refused')),
     result      TEXT,                                   -- a sentence for the person who asked
     done_at     INTEGER,
+    seal        TEXT,                                   -- by who has [payouts] order_key (seals.py)
     CHECK ((status = 'open') = (done_at IS NULL))
 ) STRICT;
 CREATE INDEX intents_open ON intents (id) WHERE status = 'open';

@@ -135,6 +135,7 @@ class Daemon:
                 read_again=self.recorder.read_again,
                 corrections={**corrector.actions, **leg_orders.actions, **wallet_orders.actions},
                 guard=self._guard_request,
+                order_key=self._order_key,
             )
             self.pool = RelayPool(
                 relays_of(config),
@@ -189,6 +190,11 @@ class Daemon:
     def config(self) -> Config:
         """The configuration in force."""
         return self._config
+
+    def _order_key(self) -> str | None:
+        """What orders are sealed with, where the operator wants that. Raises ConfigError."""
+        secret = self._config.payouts.order_key
+        return None if secret is None else secret.resolve(self._config.environ)
 
     def _is_verified(self, machine_id: str, key: str) -> bool:
         """Whether a sweep has seen this key; if not, the next sweep of the machine does not wait for its turn."""

@@ -317,6 +317,7 @@ class Payouts(Table):
     routing_fees: Literal["payee", "machine"] = "payee"
     proof_wait_s: Annotated[Seconds, Field(ge=1)] = 900
     invoice_expiry_s: Annotated[Seconds, Field(ge=3600)] = 86_400
+    order_key: Secret | None = None
 
 
 class Reconcile(Table):

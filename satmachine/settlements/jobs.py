@@ -116,6 +116,11 @@ class Jobs:
         bears = self._config().payouts.routing_fees == "machine" and external
         return job.leg.amount_sats if bears and job.leg.leg_type is not LegType.AUTOFORWARD else 0
 
+    async def owed_sats(self, job: Job) -> int:
+        """What the machine's wallet owes: this payment, and the others that are not on their way yet."""
+        others_sats = await self._store.read(legs.waiting_sats, job.machine.id, job.leg.id)
+        return job.leg.amount_sats + others_sats
+
     def memo(self, job: Job) -> str:
         """For the person who reads the wallet's history."""
         sale = f"sale {job.leg.settlement_id}" if job.leg.settlement_id is not None else "balance"

@@ -63,7 +63,7 @@ FORWARD_TRIES = 12
 PROVEN_VERSIONS = frozenset({"1.4.2", "1.5.6", "1.6.2"})
 
 #: What a person may mend outside of satmachine, so that it is tried again now and then.
-_MAY_PASS = frozenset({Cause.PAYEE_CHANGED, Cause.NO_PAYEE, Cause.PAYEE_UNREACHABLE})
+_MAY_PASS = frozenset({Cause.PAYEE_CHANGED, Cause.NO_PAYEE, Cause.PAYEE_UNREACHABLE, Cause.NO_FUNDS})
 
 _SIGHTINGS = {Answer.SUCCESS: Sighting.SUCCESS, Answer.PENDING: Sighting.PENDING, Answer.FAILURE: Sighting.FAILED}
 

@@ -19,11 +19,11 @@ from typing import IO, TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from satmachine.errors import DaemonRunning, DatabaseBusy, DatabaseNewer, StoreError
 from satmachine.failpoints import max_pages
-from satmachine.seals import Keyring
-from satmachine.store import seals
 
 if TYPE_CHECKING:
     import aiosqlite
+
+    from satmachine.seals import Keyring
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -37,6 +37,13 @@ SCHEMA_VERSION = 9
 _SCHEMA = "schema.sql"
 #: The migration since which payments are sealed.
 _SEALS = "seals"
+
+
+class Connection(sqlite3.Connection):
+    """A connection to the books. With a keyring, what is planned through it is sealed (seals.py): the daemon's, and
+    that of a person who may read the machine's key."""
+
+    keyring: Keyring | None = None
 
 
 def connect(path: Path, *, busy_timeout_s: int = 30, read_only: bool = False) -> sqlite3.Connection:
@@ -173,6 +180,8 @@ async def open_store(path: Path, *, busy_timeout_s: int = 30, keyring: Keyring |
     """Create or upgrade the database, then hold it open until the block ends. `keyring`: what it seals with."""
     import aiosqlite
 
+    from satmachine.seals import Keyring
+
     ring = Keyring() if keyring is None else keyring
     prepare(path, busy_timeout_s=busy_timeout_s, keyring=ring)
 
@@ -238,7 +247,7 @@ async def _run(connection: aiosqlite.Connection, fn: Callable[[sqlite3.Connectio
     return result
 
 
-def _open(path: Path, *, busy_timeout_s: int, read_only: bool = False) -> seals.Connection:
+def _open(path: Path, *, busy_timeout_s: int, read_only: bool = False) -> Connection:
     with _as_store_errors(path):
         target = f"{path.absolute().as_uri()}?mode=ro" if read_only else str(path)
         conn = sqlite3.connect(
@@ -247,7 +256,7 @@ def _open(path: Path, *, busy_timeout_s: int, read_only: bool = False) -> seals.
             isolation_level=None,
             check_same_thread=False,
             uri=read_only,
-            factory=seals.Connection,
+            factory=Connection,
         )
         conn.row_factory = sqlite3.Row
         conn.execute("PRAGMA foreign_keys = ON")
@@ -306,6 +315,8 @@ def _apply(conn: sqlite3.Connection, number: int, name: str, script: str, keyrin
         for statement in _statements(script):
             conn.execute(statement)
         if name == _SEALS and keyring is not None:
+            from satmachine.store import seals
+
             seals.take_over_open(conn, keyring)
         conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         conn.execute(f"PRAGMA user_version = {number}")

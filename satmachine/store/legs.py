@@ -198,6 +198,16 @@ def used_sats(conn: sqlite3.Connection, settlement_id: int) -> int:
     return int(row["total"])
 
 
+def waiting_sats(conn: sqlite3.Connection, machine_id: str, but: int) -> int:
+    """What a machine's wallet is still to pay, but for one payment and for what is on its way already."""
+    row = conn.execute(
+        "SELECT coalesce(sum(amount_sats), 0) AS total FROM dca_payments WHERE +machine_id = ? AND id <> ? "
+        "AND status IN ('pending', 'invoiced', 'failed') AND leg_type <> 'autoforward'",
+        (machine_id, but),
+    ).fetchone()
+    return int(row["total"])
+
+
 def completed_sats(conn: sqlite3.Connection, settlement_id: int) -> int:
     """What was paid of a sale, without routing fees that its machine pays on top."""
     row = conn.execute(

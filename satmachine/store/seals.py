@@ -11,13 +11,7 @@ import sqlite3
 from satmachine.models import Leg, LegInvoice, LegType
 from satmachine.seals import Given, Keyring, Ordered, is_beyond
 from satmachine.store import rows
-
-
-class Connection(sqlite3.Connection):
-    """A connection to the books. With a keyring, what is planned through it is sealed: the daemon's, and that of a
-    person who may read the machine's key."""
-
-    keyring: Keyring | None = None
+from satmachine.store.database import Connection
 
 
 def keyring_of(conn: sqlite3.Connection) -> Keyring | None:

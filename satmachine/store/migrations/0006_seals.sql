@@ -3,3 +3,4 @@
 
 ALTER TABLE dca_payments ADD COLUMN seal TEXT;
 ALTER TABLE dca_invoices ADD COLUMN seal TEXT;
+ALTER TABLE intents ADD COLUMN seal TEXT;
