@@ -395,7 +395,7 @@ def test_a_command_without_its_reason_asks_for_it_on_a_terminal(desk: Desk, monk
     result = run(desk, "payments", "repoint", str(leg.id), answer="y\nmoved\n")
     assert result.exit_code == 0, result.output
     assert asked(desk) == [Repoint((leg.id,), "moved")]
-    assert run(desk, "settlements", "close", "1", answer="y\njam\n").exit_code == 0
+    assert run(desk, "settlements", "close", "1", answer="jam\ny\n").exit_code == 0
     assert asked(desk)[1].reason == "jam"
 
 

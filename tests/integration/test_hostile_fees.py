@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from testkit.lnbits import LnbitsServer
 
+from testkit.lnbits import LnbitsServer
 from tests.found.parts import (
     COMMISSION_LEGS,
     NET_SATS,
