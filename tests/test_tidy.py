@@ -14,6 +14,8 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 #: Pure modules: no I/O, and imports only from one another (and what is named here).
 PURE = {
+    "attention/items.py",
+    "attention/words.py",
     "identity.py",
     "marks.py",
     "money.py",
