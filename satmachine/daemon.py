@@ -14,10 +14,11 @@ import signal
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 
+from satmachine import retention
 from satmachine.asked import AskedPayees
 from satmachine.config import Config, key_problems, load
 from satmachine.errors import ConfigError, DatabaseBusy, Refused, SatmachineError, StoreError
@@ -30,17 +31,20 @@ from satmachine.nostr.pool import RelayPool
 from satmachine.ops.alerts.desk import AlertDesk
 from satmachine.ops.watch import Watch
 from satmachine.recorder import Recorder
+from satmachine.seals import Keyring
 from satmachine.settlements.corrector import Corrector
+from satmachine.settlements.hints import Hints
 from satmachine.settlements.leg_orders import LegOrders
+from satmachine.settlements.looks import Looks
 from satmachine.settlements.pay import Payer
 from satmachine.settlements.read import DaemonKey
 from satmachine.settlements.reconcile import Reconciler
 from satmachine.settlements.sweeper import Sweeper
+from satmachine.settlements.wallet_orders import WalletOrders
 from satmachine.settlements.worker import Item, Worker
-from satmachine.store import health, legs, registry, restored, settlements
+from satmachine.store import health, legs, registry, restored, seals, settlements
 from satmachine.store.database import Store, instance_id, only_daemon, open_store
 from satmachine.store.intents import Ended
-from satmachine.telemetry import retention
 from satmachine.wallet.lnbits import Lnbits
 from satmachine.wallet.lnurl import LnurlClient
 
@@ -60,8 +64,12 @@ async def run_daemon(config: Config, reload_due: Callable[[], bool] = lambda: Fa
     config_problems = key_problems(config)
     if config_problems:
         raise ConfigError(str(config.path), config_problems)
+    keyring = Keyring()
+    learn_keys(keyring, config)
     with only_daemon(config.database.path):
-        async with open_store(config.database.path, busy_timeout_s=config.database.busy_timeout_s) as store:
+        async with open_store(
+            config.database.path, busy_timeout_s=config.database.busy_timeout_s, keyring=keyring
+        ) as store:
             daemon = Daemon(store, config)
             await daemon.register()
             async with daemon.wired():
@@ -107,15 +115,25 @@ class Daemon:
             self.worker = Worker(
                 self._store, lnbits, payer, self.config, self._now, guard=self._guard, is_verified=self._is_verified
             )
-            self.sweeper = Sweeper(self.reconciler, self._store, self.config, self._now, swept=self.worker.may_pay)
+            self.looks = Looks(lambda machine_id: self.sweeper.look_now(machine_id), self._now)
+            self.sweeper = Sweeper(
+                self.reconciler,
+                self._store,
+                self.config,
+                self._now,
+                swept=self.worker.may_pay,
+                look_later=self.looks.at,
+            )
+            self.hints = Hints(self._store, lnbits, self.config, self.looks.hint)
             self.recorder = Recorder(self._store, self.config, self._key, self._now, landed=self.worker.wake)
             corrector = Corrector(self._store, lnbits, payer, self.worker, self.config, self._now)
             leg_orders = LegOrders(self._store, lnbits, payer, self.worker, self.config, self._now)
+            wallet_orders = WalletOrders(self._store, lnbits, self.sweeper, self.config, self._now)
             self.desk = IntentDesk(
                 self._store,
                 self._now,
                 read_again=self.recorder.read_again,
-                corrections={**corrector.actions, **leg_orders.actions},
+                corrections={**corrector.actions, **leg_orders.actions, **wallet_orders.actions},
                 guard=self._guard_request,
             )
             self.pool = RelayPool(
@@ -154,6 +172,8 @@ class Daemon:
                 self.pool.run,
                 self.worker.run,
                 self.sweeper.run,
+                self.looks.run,
+                self.hints.run,
                 self._carry_out_intents,
                 self._record_health,
                 self._expire_telemetry,
@@ -260,6 +280,8 @@ class Daemon:
             if problems:
                 raise ConfigError(str(config.path), problems)
             await self._store.write(_register, config, self._now())
+            for machine_id in await anyio.to_thread.run_sync(learn_keys, self._store.keyring, config):
+                await self._store.write(seals.renew, machine_id)
         except SatmachineError as error:
             log.error("reload refused, the old configuration stays in force. %s", error)  # noqa: TRY400
             return
@@ -324,6 +346,17 @@ class Daemon:
             except Exception:
                 log.exception("%s ended with a surprise; it starts again", getattr(task, "__qualname__", task))
             await anyio.sleep(1)
+
+
+def learn_keys(keyring: Keyring, config: Config) -> list[str]:
+    """Read what every machine's payments are sealed with; returns those that had another key before. A key that cannot
+    be read now is learnt when the wallet is swept."""
+    changed = []
+    for machine in config.machines:
+        with suppress(ConfigError):
+            if keyring.learn(machine.id, machine.wallet.admin_key.resolve(config.environ)):
+                changed.append(machine.id)
+    return changed
 
 
 def relays_of(config: Config) -> dict[str, frozenset[str]]:

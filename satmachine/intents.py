@@ -54,7 +54,7 @@ class IntentDesk:
         corrections: Actions,
         guard: Callable[[Callable[[], Awaitable[Ended]]], Awaitable[Ended]],
     ) -> None:
-        """`guard` carries out one action and turns a surprise in it into Refused (the daemon's; DESIGN)."""
+        """`guard` carries out one action and turns a surprise in it into Refused (the daemon's)."""
         self._store = store
         self._now = now
         self._read_again = read_again

@@ -19,7 +19,7 @@ place: it drops what is paid, dead, or withdrawn by a person.
 The admin key authenticates a mark (HMAC-SHA256), because with the invoice key, which every machine has, anybody can
 write rows. A row with a mark's key that does not verify is no mark, and is ignored.
 
-Source: LNBITS.md "Two payers"; ARCHITECTURE.md has the traces that it survives.
+Source: docs/lnbits.md "Two payers"; ARCHITECTURE.md has the traces that it survives.
 """
 
 from __future__ import annotations

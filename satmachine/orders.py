@@ -189,6 +189,39 @@ class DeclareUnpaid:
         return f"payment {self.payment_id}"
 
 
+@dataclass(frozen=True, slots=True)
+class SweepNow:
+    """Look into a machine's wallet now, out of turn."""
+
+    action: ClassVar[str] = "machines.sweep"
+    machine_id: str
+
+    @property
+    def subject(self) -> str:
+        """Of what."""
+        return f"machine {self.machine_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class MakeTopUp:
+    """Make an invoice that funds a machine's wallet. `topup_id` is by what the asker finds it afterwards."""
+
+    action: ClassVar[str] = "machines.top_up"
+    machine_id: str
+    topup_id: str
+    amount_sats: int
+    note: str
+
+    def __post_init__(self) -> None:
+        if self.amount_sats <= 0:
+            raise ValueError(f"{self.amount_sats} sats fund nothing")
+
+    @property
+    def subject(self) -> str:
+        """Of what."""
+        return f"machine {self.machine_id}"
+
+
 Order = (
     PartialDispense
     | Close
@@ -200,6 +233,8 @@ Order = (
     | CancelPayout
     | DeclarePaid
     | DeclareUnpaid
+    | SweepNow
+    | MakeTopUp
 )
 
 #: Every order by its action, the word under which it is kept.

@@ -95,9 +95,10 @@ class Judge:
                 self._under_way.remove(entry)
                 self._judge(entry)
 
-    def debited(self, leg_key: str) -> Entry | None:
-        """The debit that a leg has caused, if any."""
-        return self._debits.get(leg_key)
+    def debited(self, leg_key: str, payment_hash: str | None = None) -> Entry | None:
+        """The debit that a leg has caused, if any; one that was booked as another leg's has another key."""
+        booked = next((entry for entry in self._debits.values() if entry.payment_hash == payment_hash), None)
+        return self._debits.get(leg_key) or booked
 
     def _judge(self, entry: Entry) -> None:
         key = entry.external_id

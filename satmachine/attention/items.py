@@ -53,6 +53,9 @@ CONDITIONS: dict[str, Condition] = {
     "quarantined": Condition(
         "messages could not be used", "no unused message any more", "satmachine quarantine list", is_alarm=False
     ),
+    "rate_unknown": Condition(
+        "sales of an unknown rate keep the LPs' part", "every rate is known", "satmachine status", is_alarm=False
+    ),
     "unmatched": Condition(
         "payments of no sale came", "every payment has its sale", "satmachine settlements unmatched", is_alarm=False
     ),

@@ -285,6 +285,13 @@ def from_strangers(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
         if row["messages"] == 1:
             command = f"satmachine quarantine show {row['quarantine_id']}"
         yield Item("quarantined", row["machine_id"], cause, command, row["since"])
+    for row in rows.unknown_rates(conn, view.scope):
+        cause = (
+            f"{row['machine_id']}: {row['sales']} sale(s) keep the LPs' part, because nobody told their rate; "
+            "settlements redistribute ID --rate SATS pays it"
+        )
+        command = f"satmachine settlements explain {row['settlement_id']}"
+        yield Item("rate_unknown", row["machine_id"], cause, command, row["since"])
     for row in rows.unmatched(conn, view.scope):
         cause = f"{row['machine_id']}: {row['payments']} incoming payment(s), {row['amount_sats']} sats, of no sale"
         command = f"satmachine settlements unmatched --machine {row['machine_id']}"

@@ -40,6 +40,10 @@ HOLDS: dict[str, tuple[str, str]] = {
         "the wallet has paid something for this sale that the books do not know",
         _RECONCILE,
     ),
+    "not_a_sale": (
+        "its payment is no customer's: a top-up, or one that a person has dismissed",
+        "satmachine settlements close {id}",
+    ),
     "debit_without_credit": (
         "sats left the machine's wallet, but did not arrive",
         _RESOLVE,
@@ -70,6 +74,10 @@ HOLDS: dict[str, tuple[str, str]] = {
     ),
     "marks_conflict": ("another daemon, or another life of these books, has begun to pay this", _RECONCILE),
     "payee_changed": ("somebody else is named as its payee than when it was planned", _REPOINT),
+    "unordered": (
+        "satmachine's daemon has not ordered this payment as it stands",
+        'satmachine payments cancel {payment} --reason "not ordered"',
+    ),
 }
 
 #: Why sats of a sale stay in the machine's wallet.

@@ -89,6 +89,8 @@ class Jobs:
         key = job.source_key.resolve(self._config().environ)
         if job.leg.leg_type is not LegType.AUTOFORWARD and not self._is_verified(job.machine.id, key):
             raise WalletUnavailable("the machine's wallet key is new; nothing is sent before it was looked at")
+        if job.leg.leg_type is not LegType.AUTOFORWARD:
+            self._store.keyring.learn(job.machine.id, key)
         return key
 
     def payee(self, job: Job) -> Payee:
@@ -120,7 +122,7 @@ class Jobs:
         return f"{job.machine.name}: {job.leg.leg_type.replace('_', ' ')} of {sale}"
 
     def extra(self, job: Job) -> Mapping[str, object]:
-        """What travels with the payment: enough to rebuild the books from the wallets (LNBITS.md)."""
+        """What travels with the payment: enough to rebuild the books from the wallets (SPEC section 6.2)."""
         leg = job.leg
         return {
             "tag": identity.tag(job.machine.npub),

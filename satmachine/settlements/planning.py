@@ -9,7 +9,7 @@ from decimal import Decimal
 from satmachine.models import HoldReason, Settlement
 from satmachine.settlements.guards import OLDEST_S, YOUNGEST_S, RateBounds, rate_breach, usual_rate
 from satmachine.settlements.plan import Terms, make_plan
-from satmachine.store import legs, positions, rates, reconciling, settlements, wallets
+from satmachine.store import incoming, legs, positions, rates, reconciling, settlements, wallets
 
 _DAY_S = 86_400
 
@@ -20,6 +20,7 @@ GUARDS = frozenset(
         HoldReason.RATE_OUT_OF_BOUNDS,
         HoldReason.DAILY_LIMIT,
         HoldReason.UNKNOWN_PAYMENTS,
+        HoldReason.NOT_A_SALE,
     }
 )
 
@@ -88,6 +89,8 @@ def _breach(conn: sqlite3.Connection, settlement: Settlement, bounds: Bounds) ->
         (HoldReason.RATE_OUT_OF_BOUNDS, _rate_breach(conn, settlement, bounds)),
         (HoldReason.DAILY_LIMIT, _daily_breach(conn, settlement, bounds)),
         (HoldReason.UNKNOWN_PAYMENTS, _dismissed(conn, settlement)),
+        (HoldReason.MARKS_CONFLICT, _booked_elsewhere(conn, settlement)),
+        (HoldReason.NOT_A_SALE, incoming.no_sale(conn, settlement.machine_id, settlement.payment_hash)),
     ):
         if error is not None and reason not in overridden:
             return reason, error
@@ -102,6 +105,17 @@ def _dismissed(conn: sqlite3.Connection, settlement: Settlement) -> str | None:
     return (
         f"before this sale came, its payment {found} was declared not to be satmachine's; book it with `satmachine "
         f"machines reconcile {settlement.machine_id} --book HASH=sale:{settlement.id}`, or release to pay all of it"
+    )
+
+
+def _booked_elsewhere(conn: sqlite3.Connection, settlement: Settlement) -> str | None:
+    """Parts of it were paid, and are in these books already: nobody can release that."""
+    found = reconciling.booked_elsewhere(conn, settlement)
+    if found is None:
+        return None
+    return (
+        f"before this sale came, its payment {found} was booked otherwise: paying the sale would pay it again. "
+        f"`satmachine settlements close {settlement.id}` keeps what is not paid of it"
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from satmachine.config import Machine
+from satmachine.config.model import Machine
 from satmachine.models import Claim, Rejection
 from satmachine.nostr import nip44
 from satmachine.nostr.event import Event

@@ -1,4 +1,4 @@
-"""Proves that legs are unpaid and stay so, before a person's word takes them off the daemon's hands (LNBITS.md).
+"""Proves that legs are unpaid and stay so, before a person's word takes them off the daemon's hands (docs/lnbits.md).
 
 First their invoices are withdrawn (a mark without them, so that no other life of these books, and no other daemon, pays
 one), then both sides are read, then the machine's wallet for whatever else was paid. Only reads, but for

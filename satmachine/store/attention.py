@@ -166,9 +166,24 @@ def unmatched(conn: sqlite3.Connection, scope: str | None) -> list[Record]:
         """
         SELECT u.machine_id, count(*) AS payments, sum(u.amount_sats) AS amount_sats, min(u.settled_at) AS since
         FROM dca_unmatched_payments u JOIN dca_machines m ON m.id = u.machine_id
-        WHERE (?1 IS NULL OR m.operator_id = ?1) AND NOT EXISTS (
+        WHERE u.kind = 'unknown' AND u.dismissed_at IS NULL AND (?1 IS NULL OR m.operator_id = ?1) AND NOT EXISTS (
             SELECT 1 FROM dca_settlements s WHERE s.machine_id = u.machine_id AND s.payment_hash = u.payment_hash)
         GROUP BY u.machine_id ORDER BY u.machine_id
+        """,
+        scope,
+    )
+
+
+def unknown_rates(conn: sqlite3.Connection, scope: str | None) -> list[Record]:
+    """How many sales keep the LPs' part back because nobody told their exchange rate, by machine."""
+    return _all(
+        conn,
+        """
+        SELECT s.machine_id, count(*) AS sales, min(s.id) AS settlement_id, min(s.landed_at) AS since
+        FROM dca_settlements s JOIN dca_machines m ON m.id = s.machine_id
+        WHERE s.exchange_rate = '0' AND s.retained_sats > 0 AND s.status = 'processed'
+          AND (?1 IS NULL OR m.operator_id = ?1)
+        GROUP BY s.machine_id ORDER BY s.machine_id
         """,
         scope,
     )

@@ -29,6 +29,7 @@ _RARE_LEG_TYPES = ("settlement", "autoforward", "refund")
 _UNSETTLED = (
     "NOT EXISTS (SELECT 1 FROM dca_settlements s WHERE s.machine_id = u.machine_id AND s.payment_hash = u.payment_hash)"
 )
+_OPEN_UNMATCHED = "u.kind = 'unknown' AND u.dismissed_at IS NULL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +146,10 @@ def events_of(conn: sqlite3.Connection, settlement_id: int) -> list[Record]:
     )
 
 
-def unmatched(conn: sqlite3.Connection, scope: str | None, wanted: Filter) -> Page:
-    """Incoming payments that belong to no sale."""
+def unmatched(conn: sqlite3.Connection, scope: str | None, wanted: Filter, *, everything: bool = False) -> Page:
+    """Incoming payments that belong to no sale and wait for a person; `everything`: those that do not, too."""
     where = Where()
-    where.add(_UNSETTLED)
+    where.add(_UNSETTLED if everything else f"{_OPEN_UNMATCHED} AND {_UNSETTLED}")
     where.add("machine_id IN (SELECT id FROM dca_machines WHERE ? IS NULL OR operator_id = ?)", scope, scope)
     where.given("machine_id = ?", wanted.machine_id)
     where.given("settled_at >= ?", wanted.since)
@@ -381,7 +382,16 @@ def quarantine_count(conn: sqlite3.Connection, scope: str | None) -> int:
 
 def unmatched_count(conn: sqlite3.Connection, scope: str | None) -> int:
     """How many incoming payments still belong to no sale."""
-    return _count(conn, f"dca_unmatched_payments u WHERE {_UNSETTLED}", scope)
+    return _count(conn, f"dca_unmatched_payments u WHERE {_OPEN_UNMATCHED} AND {_UNSETTLED}", scope)
+
+
+def unknown_rate_count(conn: sqlite3.Connection, scope: str | None) -> int:
+    """How many sales keep the LPs' part back because nobody told their exchange rate."""
+    return _count(
+        conn,
+        "dca_settlements u WHERE u.exchange_rate = '0' AND u.retained_sats > 0",
+        scope,
+    )
 
 
 # --- helpers

@@ -17,7 +17,7 @@ from satmachine.config import load
 from satmachine.identity import PayeeIdentity, PayeeKind
 from satmachine.models import Claim, LegStatus, LegType, PlannedLeg, Proof, Rejection, Retained, RetainedReason
 from satmachine.settlements.completion import complete_leg
-from satmachine.store import clients, health, legs, quarantine, registry, settlements, wallets
+from satmachine.store import clients, health, incoming, legs, quarantine, registry, settlements, wallets
 from satmachine.store.database import atomic, connect, prepare
 from satmachine.store.health import RelayRecord
 from satmachine.store.settlements import EventRecord
@@ -244,7 +244,7 @@ def _add_surroundings(conn: Any) -> None:
 
 
 def _unmatched(conn: Any, machine_id: str, payment_hash: str) -> None:
-    wallets.note_unmatched(
+    incoming.note(
         conn,
         machine_id,
         payment_hash=payment_hash,
@@ -253,6 +253,7 @@ def _unmatched(conn: Any, machine_id: str, payment_hash: str) -> None:
         extra={"tag": "x"},
         settled_at=NOW,
         reason="it does not say that it is a sale",
+        kind="unknown",
         now=NOW,
     )
 

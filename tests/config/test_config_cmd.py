@@ -108,7 +108,7 @@ def test_show_json_has_exact_decimals_and_iso_times(tmp_path: Path) -> None:
     shown = json.loads(run(tmp_path, EVERYTHING, "show", "--json").stdout)
     assert shown["super"]["fee_pct"] == "0.30"
     assert shown["machines"][1]["payouts_since"] == "2026-11-22T06:00:00Z"
-    assert shown["machines"][0]["wallet"] == {"admin_key": {"env": "WALLET_1"}}
+    assert shown["machines"][0]["wallet"] == {"admin_key": {"env": "WALLET_1"}, "invoice_key": None}
 
 
 def test_the_help_of_the_program_does_not_wait_for_pydantic() -> None:

@@ -34,6 +34,7 @@ FIELDS = (
     Column("amount_minor", "Amount"),
     Column("effective_at", "Counts from"),
     Column("reverses", "Reverses"),
+    Column("cash_id", "Loaded with"),
     Column("client_id", "LP's id"),
     Column("label", "LP"),
     Column("machine_id", "Machine"),

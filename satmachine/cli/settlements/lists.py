@@ -1,4 +1,4 @@
-"""`settlements list` and `unmatched`."""
+"""`settlements list`."""
 
 from __future__ import annotations
 
@@ -27,15 +27,6 @@ _SALES = (
     Column("error", "Why", fold=True),
 )
 
-_UNMATCHED = (
-    Column("settled_at", "Paid"),
-    Column("machine_id", "Machine"),
-    Column("amount_sats", "Sats"),
-    Column("reason", "Why", fold=True),
-    Column("memo", "Memo", wide=True, fold=True),
-    Column("payment_hash", "Hash", fold=True),
-)
-
 
 @listing(app, "list", _SALES, title="Sales", empty="No such sales.", span=True, below="sale")
 def list_sales(
@@ -55,25 +46,3 @@ def list_sales(
         satmachine settlements list --since 2026-11-01 --until 2026-11-30 --csv
     """
     return reports.settlements(books.conn, books.scope, asked.filter(machine_id=machine, status=status))
-
-
-@listing(
-    app,
-    "unmatched",
-    _UNMATCHED,
-    title="Payments without a sale",
-    empty="Every incoming payment belongs to a sale.",
-    span=True,
-)
-def unmatched(books: Books, asked: Asked, machine: OfMachine = None) -> Page:
-    """List payments into the machines' wallets that belong to no sale: top-ups, or sales nobody told of.
-
-    `settlements land` makes a sale of one; `settlements dismiss` says that it is none.
-
-    Examples:
-
-        satmachine settlements unmatched
-
-        satmachine settlements unmatched --machine panajachel-1 --since 30d --csv
-    """
-    return reports.unmatched(books.conn, books.scope, asked.filter(machine_id=machine))

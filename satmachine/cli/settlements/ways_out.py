@@ -1,25 +1,21 @@
-"""`settlements retry`, `hold`, `release`, `resolve` and `land`: the ways out for a sale that waits."""
+"""`settlements retry`, `hold`, `release`, and `resolve`: the ways out for a sale that waits."""
 
 from __future__ import annotations
 
-from decimal import Decimal
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from satmachine.cli.kit import complete, numbers
+from satmachine.cli.kit import complete
 from satmachine.cli.kit.books import Books
-from satmachine.cli.kit.commands import Act, Done, acting, usage
+from satmachine.cli.kit.commands import Act, Done, acting
 from satmachine.cli.kit.options import Sale
 from satmachine.cli.kit.output import format_sats, print_json
 from satmachine.cli.payments.evidence import Paid, Unpaid, resolve
 from satmachine.cli.settlements import app
-from satmachine.errors import NotFound, Refused
+from satmachine.errors import NotFound
 from satmachine.models import LegStatus
-from satmachine.store import legs, wallets
-
-if TYPE_CHECKING:
-    from satmachine.config import Machine
+from satmachine.store import legs
 
 
 @acting(app, "retry", reason="tried again", asks=False)
@@ -114,45 +110,6 @@ def resolve_leg(
     return Done(act.books.sale(str(sale["id"])), answer)
 
 
-@acting(app, "land", reason="landed by hand")
-def land(
-    act: Act,
-    payment_hash: Annotated[str, typer.Argument(metavar="PAYMENT_HASH", help="Of the customer's payment.")],
-    machine: Annotated[
-        str, typer.Option("--machine", metavar="ID", help="Where it was made.", autocompletion=complete.machines)
-    ],
-    rate: Annotated[str | None, typer.Option(metavar="SATS", help="Sats per major unit of fiat.")] = None,
-    fiat: Annotated[str | None, typer.Option(metavar="AMOUNT", help="The cash that was handed out.")] = None,
-) -> Done:
-    """Make a sale of a payment that no event told of, split by the machine's fallback commission.
-
-    `settlements unmatched` lists them. Without a rate the LPs' part stays in the wallet, for
-    `settlements redistribute`.
-
-    Examples:
-
-        satmachine settlements land 5f3c... --machine panajachel-1 --rate 143.797 --fiat 1800 --dry-run
-
-        satmachine settlements land 5f3c... --machine panajachel-1 --reason "event lost, see the machine's log" --yes
-    """
-    from satmachine.settlements import operations
-
-    found = _configured(act.books, machine)
-    if not act.books.config.payouts.require_payment_proof:
-        raise Refused("require_payment_proof is false: sales are landed from events only, so that none is paid twice")
-    payment = wallets.unmatched(act.conn, found.id, payment_hash)
-    if payment is None:
-        raise NotFound(f"there is no unmatched payment {payment_hash} at {machine}; see `settlements unmatched`")
-    fiat_minor = None if fiat is None else usage(lambda: numbers.fiat(fiat, found.currency), "--fiat")
-    exchange_rate = Decimal(0) if rate is None else usage(lambda: numbers.rate(rate), "--rate")
-    commission = f"fallback commission {found.fallback_commission_pct:f}"
-    act.ask(f"land a sale of {format_sats(payment.amount_sats)} sats at {machine}, by {commission}")
-    landing = act.write(
-        operations.land, found, payment_hash, act.by, exchange_rate=exchange_rate, fiat_amount_minor=fiat_minor
-    )
-    return _now(act.books, landing.settlement_id, "is landed; the daemon proves and pays it")
-
-
 def _tell_tried(act: Act, tried: dict[int, Any], verb: str) -> None:
     if act.as_json:
         print_json([{"settlement_id": one, "tried": count} for one, count in tried.items()])
@@ -176,10 +133,3 @@ def _open_leg(books: Books, settlement_id: int, name: str) -> int:
             f"settlement {settlement_id} has no unfinished payment {name}; `settlements show {settlement_id}` lists it"
         )
     return unfinished[-1].id
-
-
-def _configured(books: Books, machine_id: str) -> Machine:
-    machine = books.config.machine(machine_id)
-    if machine is None:
-        raise Refused(f"machine {machine_id} is no longer in the configuration")
-    return machine

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 
 import anyio
 import anyio.to_thread
@@ -20,7 +21,7 @@ from satmachine.ops.alerts.channels import configured, deliver
 from satmachine.ops.alerts.judge import Alert, Key, Sighting, judge
 from satmachine.ops.alerts.message import Message, text_of
 from satmachine.store import alerts
-from satmachine.store.database import Store, connect
+from satmachine.store.database import Store, connect, snapshot
 
 log = logging.getLogger(__name__)
 
@@ -126,12 +127,8 @@ class AlertDesk:
         return await anyio.to_thread.run_sync(self._read, read, *arguments)
 
     def _read(self, read: Callable[..., list[Item]], *arguments: object) -> list[Item]:
-        conn = connect(self._store.path, read_only=True)
-        try:
-            conn.execute("BEGIN")
+        with closing(connect(self._store.path, read_only=True)) as conn, snapshot(conn):
             return read(conn, *arguments)
-        finally:
-            conn.close()
 
 
 def limits_of(config: Config) -> Limits:

@@ -7,11 +7,11 @@ from pathlib import Path
 import anyio
 import pytest
 
+from satmachine import retention
 from satmachine.errors import DatabaseBusy
+from satmachine.retention import MAX_STEP, MIN_STEP, TARGET_STEP_S, next_size
 from satmachine.store import telemetry
 from satmachine.store.database import Store, atomic, open_store
-from satmachine.telemetry import retention
-from satmachine.telemetry.retention import MAX_STEP, MIN_STEP, TARGET_STEP_S, next_size
 from tests.telemetry.made import MACHINE, NOW, database, record
 
 DAY_S = 86_400

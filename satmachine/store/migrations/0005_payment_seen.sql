@@ -1,0 +1,4 @@
+-- Whether the wallet was seen to have the customer's payment of a sale, so that a sale which a person closed
+-- nevertheless stays closed.
+
+ALTER TABLE dca_settlements ADD COLUMN payment_seen INTEGER NOT NULL DEFAULT 0 CHECK (payment_seen IN (0, 1));
