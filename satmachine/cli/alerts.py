@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from satmachine.attention.items import CONDITIONS, Attention, Item
+from satmachine.attention.items import CONDITIONS, Item
 from satmachine.attention.look import silences
 from satmachine.cli.kit.books import open_books
 from satmachine.cli.kit.commands import Act, Done, acting
 from satmachine.cli.kit.options import AsCsv, AsJson
-from satmachine.cli.kit.output import Column, emit_table, format_age, print_item, print_json, print_line, to_json
+from satmachine.cli.kit.output import Column, emit_table, format_age, print_json, print_line, to_json
+from satmachine.cli.needs import row_of, silenced_hint
 from satmachine.errors import NotFound, Refused
 from satmachine.store import attention
 
@@ -51,7 +52,7 @@ def list_alerts(
     with open_books(ctx) as books:
         found = books.attention
     items = [*found.items, *(found.silenced if everything else ())]
-    rows = [_row(item) for item in items]
+    rows = [row_of(item) for item in items]
     emit_table(
         rows,
         _ITEMS,
@@ -60,8 +61,8 @@ def list_alerts(
         title="What needs you",
         empty="Nothing needs you.",
         tz=books.tz,
-        keys=[*_row(Item("safe_mode", "", "", ""))],
-        more="" if everything else _silenced_hint(found),
+        keys=[*row_of(Item("safe_mode", "", "", ""))],
+        more="" if everything else silenced_hint(found),
     )
     raise typer.Exit(1 if found.items else 0)
 
@@ -163,44 +164,7 @@ async def _try_channels(config: Any) -> list[dict[str, Any]]:
     return found
 
 
-# --- for `status` too
-
-
-def print_items(found: Attention, now: int) -> None:
-    """The list on a screen: what is wrong, since when, and the command that helps."""
-    for item in found.items:
-        since = "" if item.since is None else f" ({format_age(now - item.since)})"
-        print_item("!", f"{item.cause}{since}", item.command)
-    if not found.items:
-        print_line("Nothing needs you.", style="green")
-    if found.silenced:
-        print_line(_silenced_hint(found))
-
-
-def as_json(item: Item) -> dict[str, Any]:
-    """An item as programs get it."""
-    return to_json(_row(item))
-
-
-def _row(item: Item) -> dict[str, Any]:
-    return {
-        "item": item.id,
-        "condition": item.condition,
-        "subject": item.subject,
-        "cause": item.cause,
-        "since": item.since,
-        "command": item.command,
-        "settlement_id": item.settlement_id,
-        "payment_id": item.payment_id,
-        "alarm": item.is_alarm,
-        "silenced": item.silenced or None,
-    }
-
-
-def _silenced_hint(found: Attention) -> str:
-    if not found.silenced:
-        return ""
-    return f"{len(found.silenced)} more that you know of is silenced; satmachine alerts list --all shows it."
+# --- helpers
 
 
 def _require_condition(item: str) -> None:

@@ -10,8 +10,6 @@ from typing import Annotated, Any
 import typer
 
 from satmachine.attention.items import Attention
-from satmachine.cli.alerts import as_json as item_as_json
-from satmachine.cli.alerts import print_items
 from satmachine.cli.kit.books import Books, open_books
 from satmachine.cli.kit.options import AsJson
 from satmachine.cli.kit.output import (
@@ -26,6 +24,8 @@ from satmachine.cli.kit.output import (
     to_json,
 )
 from satmachine.cli.machines.stand import balance, mode
+from satmachine.cli.needs import as_json as item_as_json
+from satmachine.cli.needs import print_items
 from satmachine.store import attention as signs
 from satmachine.store import reports
 

@@ -192,6 +192,7 @@ def everything_wrong(conn: sqlite3.Connection) -> None:
             (),
             NOW,
         )
+        conn.execute("UPDATE dca_settlements SET exchange_rate = '0' WHERE id = 1")
         conn.execute("UPDATE dca_wallets SET balance_sats = 1 WHERE machine_id = 'panajachel-1'")
         conn.execute("INSERT INTO intents (created_at, actor, action, subject, params) VALUES (1, 'm', 'a', 's', '{}')")
 
