@@ -79,6 +79,15 @@ CREATE TABLE alerts (
     PRIMARY KEY (subject, condition)
 ) STRICT, WITHOUT ROWID;
 
+-- Items of the list of what needs a person that a person knows of: told again after `until`, NULL: never.
+CREATE TABLE silences (
+    item    TEXT PRIMARY KEY,                           -- condition:subject or condition:subject:ref, as `alerts list` shows it
+    until   INTEGER,
+    reason  TEXT    NOT NULL,
+    actor   TEXT    NOT NULL,
+    at      INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- One message per change of an alarm and way of telling; kept until it is delivered or given up.
 CREATE TABLE alert_messages (
     id               INTEGER PRIMARY KEY,
@@ -807,7 +816,9 @@ CREATE TABLE quarantine (
     status         TEXT    NOT NULL DEFAULT 'open' CHECK (status IN ('open', 'landed')),
     settlement_id  INTEGER REFERENCES dca_settlements (id),           -- the one it conflicts with, or became
     retried_at     INTEGER,
-    whole          INTEGER NOT NULL DEFAULT 1 CHECK (whole IN (0, 1))  -- 0: `raw` was too long, this is its beginning
+    whole          INTEGER NOT NULL DEFAULT 1 CHECK (whole IN (0, 1)), -- 0: `raw` was too long, this is its beginning
+    dismissed_at   INTEGER,                             -- a person has judged it: it needs nobody any more
+    dismissed_why  TEXT
 ) STRICT;
 CREATE INDEX quarantine_machine ON quarantine (machine_id, received_at);
 CREATE INDEX quarantine_reason ON quarantine (machine_id, reason) WHERE status = 'open';

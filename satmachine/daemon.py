@@ -147,7 +147,14 @@ class Daemon:
                 since=resume.get,
             )
             self.alerts = AlertDesk(self._store, self.config, self._now, self.pool.health)
-            self.watch = Watch(self._store, self.config, self._now, self.pool.health, lambda: lnbits.latency_s)
+            self.watch = Watch(
+                self._store,
+                self.config,
+                self._now,
+                self.pool.health,
+                lambda: lnbits.latency_s,
+                lambda: self.alerts.attention,
+            )
             yield
 
     async def serve(self, reload_due: Callable[[], bool]) -> None:

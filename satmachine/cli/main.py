@@ -41,6 +41,7 @@ class Noun:
 
 NOUNS = {
     "status": Noun("satmachine.cli.status:status", "What is going on, and what needs you.", _RUNNING),
+    "alerts": Noun("satmachine.cli.alerts:app", "What needs you, and whether alarms arrive.", _RUNNING),
     "run": Noun("satmachine.cli.run:run", "The daemon, in the foreground.", _RUNNING),
     "doctor": Noun("satmachine.cli.doctor:doctor", "Is everything in order that the daemon needs?", _RUNNING),
     "backup": Noun("satmachine.cli.backup:backup", "A consistent copy of the books while it runs.", _RUNNING),

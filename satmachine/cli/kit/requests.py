@@ -34,9 +34,14 @@ def confirm(question: str, *, yes: bool) -> None:
         typer.confirm(question, abort=True, err=True)
 
 
+def at_a_terminal() -> bool:
+    """Whether somebody is there who can be asked."""
+    return sys.stdin.isatty()
+
+
 def reason_of(text: str) -> str:
     """A reason on one line, asked for on a terminal where it was not given. Raises BadParameter."""
-    if not text and sys.stdin.isatty():
+    if not text and at_a_terminal():
         text = typer.prompt("Why", err=True)
     try:
         reason = notes.cleaned(text)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from satmachine.attention.words import way_out
 from satmachine.cli.kit.books import Books
 from satmachine.cli.kit.commands import Asked, listing, reading
 from satmachine.cli.kit.options import AsJson, Machine
 from satmachine.cli.kit.output import Column, Row, emit_record, emit_table, format_pct, print_json, to_json
 from satmachine.cli.machines import app
-from satmachine.cli.machines.stand import balance, mode, way_out
+from satmachine.cli.machines.stand import balance, mode
 from satmachine.store import reports
 
 
