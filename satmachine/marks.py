@@ -14,7 +14,8 @@ both, and pays nothing. Time stamps, order and "this one is mine" decide nothing
 
 A mark's content is committed in these books *before* it is written there, and a write whose answer was lost is repeated
 with the same content: two rows with one id are one mark. A later mark names the ones before it (`prev`) and takes their
-place: it drops what is paid, dead, or withdrawn by a person.
+place: it drops what is paid, dead, or withdrawn by a person. What a person has stopped it names, also where no invoice
+was named before: a copy of the books that does not know of the order finds a mark that it does not know.
 
 The admin key authenticates a mark (HMAC-SHA256), because with the invoice key, which every machine has, anybody can
 write rows. A row with a mark's key that does not verify is no mark, and is ignored.
@@ -40,26 +41,29 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """`invoices`: leg key -> payment hash of the one invoice that may be paid for it. `prev`: the marks before it."""
+    """`invoices`: leg key -> payment hash of the one invoice that may be paid for it. `prev`: the marks before it.
+    `stopped`: what a person's order has stopped: keys of legs, or the bundle itself for all of it.
+    """
 
     id: str
     bundle: str
     prev: tuple[str, ...]
     invoices: Mapping[str, str]
+    stopped: tuple[str, ...] = ()
 
     @property
     def content(self) -> str:
         """The one text that stands for this mark: stored, compared and authenticated."""
-        return json.dumps(
-            {
-                "version": _VERSION,
-                "id": self.id,
-                "bundle": self.bundle,
-                "prev": sorted(self.prev),
-                "invoices": dict(sorted(self.invoices.items())),
-            },
-            separators=(",", ":"),
-        )
+        said: dict[str, object] = {
+            "version": _VERSION,
+            "id": self.id,
+            "bundle": self.bundle,
+            "prev": sorted(self.prev),
+            "invoices": dict(sorted(self.invoices.items())),
+        }
+        if self.stopped:
+            said["stopped"] = sorted(self.stopped)
+        return json.dumps(said, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +83,8 @@ def from_content(content: str) -> Mark | None:
     """A mark from its text; None where it is not one, or was written by a version that this one does not know."""
     try:
         found = json.loads(content)
-        mark = Mark(found["id"], found["bundle"], tuple(found["prev"]), found["invoices"])
+        stopped = tuple(found.get("stopped", ()))
+        mark = Mark(found["id"], found["bundle"], tuple(found["prev"]), found["invoices"], stopped)
         usable = found["version"] == _VERSION and mark.content == content and _is_well_formed(mark)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
@@ -104,11 +109,16 @@ def look(seen: Iterable[Mark], *, mine: Mark | None, known: Mapping[str, str]) -
 
 
 def successor(
-    mark_id: str, bundle: str, current: Mark | None, known: Iterable[str], invoices: Mapping[str, str]
+    mark_id: str,
+    bundle: str,
+    current: Mark | None,
+    known: Iterable[str],
+    invoices: Mapping[str, str],
+    stopped: Iterable[str] = (),
 ) -> Mark:
     """The mark that takes the place of all that are known so far."""
     before = set(known) | ({current.id} if current is not None else set())
-    return Mark(mark_id, bundle, tuple(sorted(before)), dict(invoices))
+    return Mark(mark_id, bundle, tuple(sorted(before)), dict(invoices), tuple(sorted(stopped)))
 
 
 def _mac(content: str, admin_key: str) -> str:
@@ -120,4 +130,5 @@ def _is_well_formed(mark: Mark) -> bool:
         _ID.fullmatch(mark.id) is not None
         and all(_ID.fullmatch(before) for before in mark.prev)
         and all(identity.belongs(key, mark.bundle) and _HASH.fullmatch(name) for key, name in mark.invoices.items())
+        and all(identity.belongs(key, mark.bundle) for key in mark.stopped)
     )

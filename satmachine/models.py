@@ -85,6 +85,7 @@ class HoldReason(StrEnum):
     RATE_OUT_OF_BOUNDS = "rate_out_of_bounds"
     DAILY_LIMIT = "daily_limit"
     UNKNOWN_PAYMENTS = "unknown_payments"
+    TOLD_TWICE = "told_twice"
     DEBIT_WITHOUT_CREDIT = "debit_without_credit"
     PAID_BY_ANOTHER = "paid_by_another"
     WALLET_ROLLED_BACK = "wallet_rolled_back"

@@ -21,6 +21,7 @@ from satmachine.settlements.land import Landing, Rules, land_claim
 from satmachine.settlements.parse import derived_claim
 from satmachine.settlements.planning import GUARDS
 from satmachine.store import audit, corrections, legs, settlements, wallets
+from satmachine.store.wallets import Outgoing
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +130,11 @@ def declare_paid(conn: sqlite3.Connection, *, leg: Leg, by: By) -> str:
     return f"payment {leg.id} ({leg.leg}) is completed, on the word of {by.actor}"
 
 
-def declare_unpaid(conn: sqlite3.Connection, *, leg: Leg, by: By) -> str:
-    """A person vouches that a leg's invoice is dead, so that a new one is made."""
+def declare_unpaid(conn: sqlite3.Connection, *, leg: Leg, by: By, given_up: Outgoing | None = None) -> str:
+    """A person vouches that a leg's invoice is dead, so that a new one is made. `given_up`: what the wallet calls
+    pending still, and what is decided with it."""
+    if given_up is not None:
+        wallets.give_up(conn, leg.machine_id, given_up, actor=by.actor, reason=by.reason, now=by.now)
     if _other_payment(conn, leg) is not None:
         raise Refused(f"the wallet shows another payment for {leg.leg}, of payment {leg.id}: it is not unpaid")
     if not legs.renew(conn, leg, now=by.now):

@@ -20,6 +20,7 @@ GUARDS = frozenset(
         HoldReason.RATE_OUT_OF_BOUNDS,
         HoldReason.DAILY_LIMIT,
         HoldReason.UNKNOWN_PAYMENTS,
+        HoldReason.TOLD_TWICE,
     }
 )
 
