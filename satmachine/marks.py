@@ -18,7 +18,8 @@ place: it drops what is paid, dead, or withdrawn by a person. What a person has 
 was named before: a copy of the books that does not know of the order finds a mark that it does not know.
 
 The admin key authenticates a mark (HMAC-SHA256), because with the invoice key, which every machine has, anybody can
-write rows. A row with a mark's key that does not verify is no mark, and is ignored.
+write rows. A row with a mark's key that does not verify is no mark, and is ignored; but for books that see a wallet for
+the first time, which cannot know under which key a person's orders were marked: they show it (`written`).
 
 Source: LNBITS.md "Two payers"; ARCHITECTURE.md has the traces that it survives.
 """
@@ -65,6 +66,15 @@ class Mark:
             said["stopped"] = sorted(self.stopped)
         return json.dumps(said, separators=(",", ":"))
 
+    @property
+    def digest(self) -> str:
+        """What stands for the content where it is not needed any more; JSON, too."""
+        return json.dumps(f"sha256:{hashlib.sha256(self.content.encode()).hexdigest()}")
+
+    def is_known(self, known: Mapping[str, str]) -> bool:
+        """Whether it is among these (id -> content or digest); the same id with other content is another mark."""
+        return known.get(self.id) in (self.content, self.digest)
+
 
 @dataclass(frozen=True, slots=True)
 class Sight:
@@ -98,13 +108,19 @@ def genuine(extra: Mapping[str, object], external_id: str | None, admin_key: str
         return None
     if not hmac.compare_digest(mac.encode(errors="replace"), _mac(content, admin_key).encode()):
         return None
-    mark = from_content(content)
+    return written(extra, external_id)
+
+
+def written(extra: Mapping[str, object], external_id: str | None) -> Mark | None:
+    """The mark that a row carries, whoever may have written it: under a key that was replaced since, or with none."""
+    content = extra.get("mark")
+    mark = from_content(content) if isinstance(content, str) else None
     return mark if mark is not None and external_id == identity.mark_key(mark.bundle, mark.id) else None
 
 
 def look(seen: Iterable[Mark], *, mine: Mark | None, known: Mapping[str, str]) -> Sight:
-    """`known`: id -> content of every mark that these books have written, or a person has decided about."""
-    unknown = {mark.id: mark for mark in seen if known.get(mark.id) != mark.content}
+    """`known`: id -> content, or digest, of every mark that these books have written, or a person has decided about."""
+    unknown = {mark.id: mark for mark in seen if not mark.is_known(known)}
     return Sight(any(mark == mine for mark in seen), tuple(unknown.values()))
 
 

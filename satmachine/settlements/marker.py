@@ -133,15 +133,25 @@ class Marker:
             try:
                 await self._see(purse, mark)
             except MarkNotShown:
-                if was_seen:
+                if not was_seen:
+                    raise
+                if not await self.is_there(purse):
                     raise RolledBack from None
-                raise
+                await self._mark_again(purse)
+
+    async def _mark_again(self, purse: Purse) -> None:
+        """The wallet's key was replaced since: a mark under the former one says nothing to those who have the new."""
+        mark = await self._store.write(_next_mark, purse, self._new_id(), frozenset(), self._now(), afresh=True)
+        assert mark is not None, "it is written afresh"
+        await self._put(purse, mark)
 
     async def is_there(self, purse: Purse) -> bool:
-        """Whether the wallet still shows the bundle's mark: then LNbits has not forgotten it. Raises WalletError."""
+        """Whether the wallet still shows the bundle's mark, under whatever key it was written: then LNbits has not
+        forgotten it. Raises WalletError."""
         found = await self._store.read(mark_rows.current, purse.machine_id, purse.bundle)
-        rows = await self._list(purse)
-        return found is not None and found[0] in genuine_marks(rows, purse.admin_key)
+        known = await self._store.read(mark_rows.known, purse.machine_id, purse.bundle)
+        seen = written_marks(await self._list(purse))
+        return found is not None and any(mark.id == found[0].id and mark.is_known(known) for mark in seen)
 
     def is_fresh(self, bundle: str) -> bool:
         """Whether the bundle was looked at within FRESH_S, on every clock there is: a host may have slept."""
@@ -223,6 +233,12 @@ def genuine_marks(rows: Sequence[WalletPayment], admin_key: str) -> list[Mark]:
     return [mark for mark in found if mark is not None]
 
 
+def written_marks(rows: Sequence[WalletPayment]) -> list[Mark]:
+    """The marks among these rows, whoever has written them."""
+    found = [marks.written(row.extra, row.leg_key) for row in rows]
+    return [mark for mark in found if mark is not None]
+
+
 def outgoing(rows: Sequence[WalletPayment]) -> list[Outgoing]:
     """The payments of these rows that bear a key of ours, and have moved sats or still may."""
     return [
@@ -243,15 +259,18 @@ def outgoing(rows: Sequence[WalletPayment]) -> list[Outgoing]:
     ]
 
 
-def _next_mark(conn: sqlite3.Connection, purse: Purse, mark_id: str, without: frozenset[str], now: int) -> Mark | None:
-    """The mark that is to be put now, written down; None where the one that was seen names all there is."""
+def _next_mark(
+    conn: sqlite3.Connection, purse: Purse, mark_id: str, without: frozenset[str], now: int, *, afresh: bool = False
+) -> Mark | None:
+    """The mark that is to be put now, written down; None where the one that was seen names all there is, unless it is
+    to be written `afresh`."""
     live = mark_rows.live_invoices(conn, purse.machine_id, purse.bundle, forwards=purse.forwards)
     found = mark_rows.current(conn, purse.machine_id, purse.bundle)
     current = None if found is None else found[0]
     if without and current is not None:
         without |= set(current.stopped)  # another order's, whose legs may not be voided yet
     wanted = {key: name for key, name in live.items() if key not in without}
-    if current is not None and found is not None:
+    if current is not None and found is not None and not afresh:
         # Once for every order: what it stops stays stopped until a later mark names it.
         covered = wanted.items() <= current.invoices.items() and without <= set(current.stopped)
         if covered and found[1]:

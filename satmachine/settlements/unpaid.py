@@ -125,8 +125,8 @@ class Unpaid:
             return
         raise Refused(
             f"{named(leg)} is on its way: the wallet says pending, for {since // 60} minutes by now. Where that lasts, "
-            f"ask the payee: once they have it, `satmachine payments resolve {leg.id} --paid`. Have whoever runs LNbits "
-            "ask its node: when LNbits shows it as failed, the daemon goes on by itself. `--unpaid` is taken "
+            f"ask the payee: once they have it, `satmachine payments resolve {leg.id} --paid`. Have whoever runs "
+            "LNbits ask its node: when LNbits shows it as failed, the daemon goes on by itself. `--unpaid` is taken "
             f"{GIVEN_UP_S // 86_400} days after its invoice has expired, when no node can hold it any more"
         )
 

@@ -467,6 +467,8 @@ def booked_elsewhere(conn: sqlite3.Connection, settlement: Settlement) -> str | 
 
 def _mark(row: sqlite3.Row) -> FoundMark:
     content = json.loads(row["content"])
+    if not isinstance(content, dict):  # only its digest is kept: nothing of what it named is open
+        return FoundMark(row["id"], row["bundle"], frozenset(), {})
     stopped = frozenset(content.get("stopped", ()))
     return FoundMark(row["id"], row["bundle"], frozenset(content["prev"]), content["invoices"], stopped)
 

@@ -57,6 +57,14 @@ def marks(conn: sqlite3.Connection, machine_id: str) -> SweepMarks:
     return SweepMarks(row["swept_until"], row["known_until"])
 
 
+def was_swept(conn: sqlite3.Connection, machine_id: str) -> bool:
+    """Whether these books have read the machine's wallet to its end before, since they were made or copied."""
+    row = conn.execute(
+        "SELECT 1 FROM dca_wallets WHERE machine_id = ? AND last_sweep_at IS NOT NULL", (machine_id,)
+    ).fetchone()
+    return row is not None
+
+
 def mark_swept(conn: sqlite3.Connection, machine_id: str, found: SweepMarks, now: int) -> None:
     """A sweep has read everything up to here. Marks only move forward, but for one that a wrong clock set ahead."""
     conn.execute(
