@@ -347,6 +347,9 @@ def land(
     machine: Annotated[str, typer.Option("--machine", metavar="ID", help="The machine it was made at.")],
     rate: Annotated[str | None, typer.Option(metavar="SATS", help="Sats per major unit of fiat.")] = None,
     fiat: Annotated[str | None, typer.Option(metavar="AMOUNT", help="The cash that was handed out.")] = None,
+    another_sale: Annotated[
+        bool, typer.Option("--another-sale", help="It is not the sale that was paid on the machine's word.")
+    ] = False,
     reason: Reason = "landed by hand",
     yes: Yes = False,
     dry_run: DryRun = False,
@@ -379,6 +382,7 @@ def land(
                 _by(books, reason),
                 exchange_rate=Decimal(0) if rate is None else _decimal(rate, "--rate"),
                 fiat_amount_minor=fiat_minor,
+                another_sale=another_sale,
             )
         _show_settlement(books, landing.settlement_id, as_json, "is landed; the daemon proves and pays it")
 

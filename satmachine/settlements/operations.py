@@ -151,18 +151,23 @@ def land(
     *,
     exchange_rate: Decimal = Decimal(0),
     fiat_amount_minor: int | None = None,
+    another_sale: bool = False,
 ) -> Landing:
-    """Make a sale of an unmatched payment, split by the machine's fallback commission. The wallet proves it as ever."""
+    """Make a sale of an unmatched payment, split by the machine's fallback commission. The wallet proves it as ever.
+
+    `another_sale`: the person vouches that it is not the one of the same amount that was paid on the machine's word.
+    """
     payment = wallets.unmatched(conn, machine.id, payment_hash)
     if payment is None:
         raise NotFound(f"there is no unmatched payment {payment_hash} at {machine.id}; see `settlements unmatched`")
     if payment.settled_at < machine.payouts_since:
         raise Refused(f"payment {payment_hash} is older than the machine's payouts_since: it is never paid out")
     waived = settlements.waived_like(conn, machine.id, payment.amount_sats, payment.settled_at)
-    if waived is not None:
+    if waived is not None and not another_sale:
         raise Refused(
             f"settlement {waived} of the same amount was paid on the machine's word, without a payment hash: this "
-            "payment may be its own, and landing it would pay the sale again"
+            "payment may be its own, and landing it would pay the sale again. If these are two sales: "
+            f"`satmachine settlements land {payment_hash} --machine {machine.id} --another-sale`"
         )
     claim = derived_claim(
         machine,
@@ -178,6 +183,8 @@ def land(
             f"payment {payment_hash} is settlement {landing.settlement_id}'s already. {landing.detail}".strip()
         )
     assert landing.settlement_id is not None
+    if another_sale:
+        settlements.override_guard(conn, landing.settlement_id, HoldReason.TOLD_TWICE)
     settlements.person_acted(conn, landing.settlement_id, by.now)
     _record(conn, by, "settlement.land", settlements.get(conn, landing.settlement_id), fresh=True)
     return landing
