@@ -248,6 +248,7 @@ CREATE TABLE dca_marks (
     seen_at     INTEGER
 ) STRICT;
 CREATE INDEX dca_marks_bundle ON dca_marks (machine_id, bundle);
+CREATE INDEX dca_marks_whole ON dca_marks (machine_id, written_at) WHERE length(content) > 100;
 
 -- Genuine marks that these books did not write: of another life of them, or of another daemon.
 CREATE TABLE dca_foreign_marks (

@@ -69,7 +69,7 @@ class Corrector:
         self._worker = worker
         self._config = config
         self._now = now
-        self._unpaid = Unpaid(store, lnbits, payer, config)
+        self._unpaid = Unpaid(store, lnbits, payer, config, now)
 
     @property
     def actions(self) -> Mapping[type[Order], Callable[[Asked, Any], Awaitable[Ended]]]:
@@ -150,7 +150,7 @@ class Corrector:
     async def _withdrawn(self, settlement: Settlement) -> Proof:
         """Nothing that is unpaid of the sale can be paid any more. Raises Refused, naming the leg that may be."""
         unpaid = await self._store.read(corrections.unpaid_legs, settlement.id)
-        return await self._unpaid.withdrawn(settlement.machine_id, _bundle(settlement), unpaid)
+        return await self._unpaid.withdrawn(settlement.machine_id, _bundle(settlement), unpaid, sale=True)
 
     async def _require_known_payments(self, settlement: Settlement) -> list[WalletPayment]:
         """Everything the wallet has paid for this sale, all of it known here, or accepted by a person."""

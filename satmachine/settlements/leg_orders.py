@@ -46,7 +46,7 @@ class LegOrders:
         self._worker = worker
         self._config = config
         self._now = now
-        self._unpaid = Unpaid(store, lnbits, payer, config)
+        self._unpaid = Unpaid(store, lnbits, payer, config, now)
 
     @property
     def actions(self) -> Mapping[type[Order], Callable[[Asked, Any], Awaitable[Ended]]]:
@@ -113,14 +113,15 @@ class LegOrders:
 
     async def _declare(self, asked: Asked, payment_id: int, reason: str, *, paid: bool) -> Ended:
         async with self._set_aside([payment_id]) as [leg]:
-            await self._unpaid.require_person(leg)
+            await self._unpaid.require_person(leg, paid=paid)
             if not paid:
                 await self._unpaid.require_no_debit(leg)
             await self._unpaid.withdraw([leg])
-            if not paid:
-                await self._unpaid.require_no_debit(leg)
-            declare = operations.declare_paid if paid else operations.declare_unpaid
-            return await self._carry_out(asked, partial(declare, leg=leg, by=self._by(asked, reason)))
+            by = self._by(asked, reason)
+            if paid:
+                return await self._carry_out(asked, partial(operations.declare_paid, leg=leg, by=by))
+            given_up = await self._unpaid.require_no_debit(leg)
+            return await self._carry_out(asked, partial(operations.declare_unpaid, leg=leg, given_up=given_up, by=by))
 
     # --- helpers
 

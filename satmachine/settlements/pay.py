@@ -220,19 +220,22 @@ class Payer:
         except Stuck as stuck:
             raise Refused(f"leg {job.leg.leg}: {stuck.detail}") from None
 
-    async def withdraw(self, leg_ids: Sequence[int]) -> None:
+    async def withdraw(self, leg_ids: Sequence[int], sale: tuple[str, str] | None = None) -> None:
         """No daemon pays these legs' invoices any more, as far as a mark can see to it (`Marker.withdraw`).
 
+        `sale`: the machine and the bundle of a sale that is stopped as a whole, planned or not.
         Raises WalletError, ConfigError, and Refused where the wallet shows what these books do not know.
         """
         jobs = [await self._jobs.of(leg_id) for leg_id in leg_ids]
-        named = [job for job in jobs if job.invoice is not None]
         may_be_under_way = False
         try:
-            for bundle in dict.fromkeys(job.bundle for job in named):
-                of_bundle = [job for job in named if job.bundle == bundle]
-                keys = [job.leg.leg_key for job in of_bundle]
-                may_be_under_way |= await self.marker.withdraw(self._purse(of_bundle[0]), keys)
+            stopped = {job.bundle: (self._purse(job), [job.leg.leg_key]) for job in reversed(jobs)}
+            for job in jobs:
+                stopped[job.bundle][1].append(job.leg.leg_key)
+            if sale is not None and sale[1] not in stopped:
+                stopped[sale[1]] = (await self._purse_of(*sale), [sale[1]])
+            for purse, keys in stopped.values():
+                may_be_under_way |= await self.marker.withdraw(purse, keys)
         except (Standoff, Stuck) as why:
             raise Refused(f"{why}. Nothing was changed") from None
         if may_be_under_way:
@@ -457,6 +460,14 @@ class Payer:
             log.info("%s: paid %d sats to %s", leg_name(leg), leg.amount_sats, leg.payee)
         failpoint("pay.reported")
         return leg.status
+
+    async def _purse_of(self, machine_id: str, bundle: str) -> Purse:
+        machine = self._config().machine(machine_id)
+        if machine is None:
+            raise Refused(f"machine {machine_id} is no longer in the configuration: put it back first")
+        key = self._jobs.machine_key(machine)
+        wallet_id = await self._store.read(wallets.wallet_id, machine_id)
+        return Purse(machine_id, wallet_id, key, identity.tag(machine.npub), bundle)
 
     def _purse(self, job: Job) -> Purse:
         key, tag = self._jobs.admin_key(job), identity.tag(job.machine.npub)

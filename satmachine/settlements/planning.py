@@ -21,6 +21,7 @@ GUARDS = frozenset(
         HoldReason.DAILY_LIMIT,
         HoldReason.UNKNOWN_PAYMENTS,
         HoldReason.NOT_A_SALE,
+        HoldReason.TOLD_TWICE,
     }
 )
 

@@ -18,7 +18,7 @@ from satmachine.errors import WalletRefused, WalletUnavailable
 from satmachine.failpoints import failpoint
 from satmachine.marks import Mark
 from satmachine.settlements.incoming import Arrived, Incoming
-from satmachine.settlements.marker import genuine_marks, outgoing
+from satmachine.settlements.marker import genuine_marks, outgoing, written_marks
 from satmachine.settlements.own_wallets import OwnWallets
 from satmachine.store import marks as mark_rows
 from satmachine.store import seals, wallets
@@ -35,6 +35,9 @@ OVERLAP_S = 600
 DEEP_OVERLAP_S = 3 * 86_400
 DEEP_EVERY_S = 86_400
 
+
+#: How long the content of marks is kept of which nothing is open any more.
+MARKS_WHOLE_S = 30 * 86_400
 
 #: Rows that are read at a time: strangers can store large ones.
 _PAGE = 200
@@ -103,6 +106,7 @@ class Reconciler:
         failpoint("sweep.incoming")
         await self._store.write(wallets.mark_swept, machine.id, reached.marks(), self._now())
         if deep:
+            await self._store.write(mark_rows.shorten, machine.id, written_before=self._now() - MARKS_WHOLE_S)
             self._deep_at[machine.id] = self._now() + DEEP_EVERY_S
         safe_mode = await self._store.write(wallets.refresh_safe_mode, machine.id)
         return Sweep(arrived.landed, arrived.unmatched, strange, safe_mode, arrived.look_again_at)
@@ -169,10 +173,17 @@ class Reconciler:
         return strange
 
     async def _sweep_marks(self, machine: Machine, key: str, since: SweepMarks) -> None:
-        """Learn of every genuine mark that these books did not write: what a person reconciles is then whole."""
+        """Learn of every genuine mark that these books did not write: what a person reconciles is then whole.
+
+        Books that see this wallet for the first time (they were lost, or are a copy) cannot know whether its key was
+        replaced since a person's orders were marked: they take every mark for one, and a person looks at it.
+        """
+        first = not await self._store.read(wallets.was_swept, machine.id)
         async for page in self._lnbits.iter_ours(key, incoming=True, created_since=self._since(since.known_until)):
             await self._require_own(machine, page)
-            await self._store.write(_note_marks, machine.id, genuine_marks(page, key), self._now())
+            await self._store.write(
+                _note_marks, machine.id, written_marks(page) if first else genuine_marks(page, key), self._now()
+            )
 
     async def _require_own(self, machine: Machine, page: Sequence[WalletPayment]) -> None:
         own = await self._store.read(wallets.wallet_id, machine.id)
@@ -218,7 +229,7 @@ class _Reached:
 
 def _note_marks(conn: sqlite3.Connection, machine_id: str, found: Sequence[Mark], now: int) -> None:
     for mark in found:
-        if mark_rows.known(conn, machine_id, mark.bundle).get(mark.id) != mark.content:
+        if not mark.is_known(mark_rows.known(conn, machine_id, mark.bundle)):
             mark_rows.note_foreign(conn, machine_id, mark, now)
 
 

@@ -267,7 +267,7 @@ class Worker:
             return False
         twin = await self._store.read(settlements.told_before, settlement, proven=proof == "proven")
         if twin is not None:
-            await self._hold(settlement, HoldReason.PAYMENT_MISMATCH, _told_before(settlement.id, twin))
+            await self._hold(settlement, HoldReason.TOLD_TWICE, _told_before(settlement.id, twin))
             return False
         proven = await self._store.write(
             settlements.mark_proven,

@@ -375,10 +375,12 @@ def mark_invoice_dead(conn: sqlite3.Connection, leg: Leg, *, now: int) -> None:
 
 
 def knows_payment(conn: sqlite3.Connection, payment_hash: str) -> bool:
-    """Whether a leg of this database that still stands made (or adopted) a payment; a voided one never should have."""
+    """Whether a leg of this database that still stands made (or adopted) a payment. A voided one never should have, nor
+    one that is completed by another invoice of its own."""
     found = conn.execute(
         "SELECT 1 FROM dca_invoices i JOIN dca_payments p ON p.id = i.payment_id "
-        "WHERE i.payment_hash = ? AND p.status <> 'voided'",
+        "WHERE i.payment_hash = ? AND p.status <> 'voided' AND (p.status <> 'completed' OR p.payment_hash = "
+        "i.payment_hash)",
         (payment_hash,),
     ).fetchone()
     return found is not None

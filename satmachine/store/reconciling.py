@@ -51,12 +51,14 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class FoundMark:
-    """A genuine mark that these books did not write; `invoices` is leg key -> payment hash."""
+    """A genuine mark that these books did not write; `invoices` is leg key -> payment hash, `stopped` what a person's
+    order has stopped: leg keys, or the bundle for all of it."""
 
     id: str
     bundle: str
     prev: frozenset[str]
     invoices: Mapping[str, str]
+    stopped: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -465,7 +467,10 @@ def booked_elsewhere(conn: sqlite3.Connection, settlement: Settlement) -> str | 
 
 def _mark(row: sqlite3.Row) -> FoundMark:
     content = json.loads(row["content"])
-    return FoundMark(row["id"], row["bundle"], frozenset(content["prev"]), content["invoices"])
+    if not isinstance(content, dict):  # only its digest is kept: nothing of what it named is open
+        return FoundMark(row["id"], row["bundle"], frozenset(), {})
+    stopped = frozenset(content.get("stopped", ()))
+    return FoundMark(row["id"], row["bundle"], frozenset(content["prev"]), content["invoices"], stopped)
 
 
 def _give_invoice(
@@ -490,10 +495,11 @@ def _give_invoice(
 
 
 def _forget_voided(conn: sqlite3.Connection, payment_hash: str) -> None:
-    """A leg that was voided and had been paid nevertheless gives its invoice to the leg that stands for the payment."""
+    """A leg that was voided and had been paid nevertheless, or was completed by another invoice of its own, gives this
+    one to the leg that stands for the payment."""
     conn.execute(
         "DELETE FROM dca_invoices WHERE payment_hash = ?1 AND payment_id IN (SELECT id FROM dca_payments "
-        "WHERE status = 'voided')",
+        "WHERE status = 'voided' OR (status = 'completed' AND payment_hash IS NOT ?1))",
         (payment_hash,),
     )
     conn.execute(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from satmachine.models import Claim, Retained, RetainedReason, Settlement, SettlementStatus
+from satmachine.models import Claim, HoldReason, Retained, RetainedReason, Settlement, SettlementStatus
 from satmachine.store import rows
 
 
@@ -359,12 +359,12 @@ def waived_like(conn: sqlite3.Connection, machine_id: str, gross_sats: int, sett
 
 def told_before(conn: sqlite3.Connection, settlement: Settlement, *, proven: bool) -> int | None:
     """Another sale of this amount and day that may be the same one, told again: no payment hash and no txid tells the
-    two apart. None once a person has decided about this one.
+    two apart. None once a person has let this one pass.
 
     A derived split, an unknown rate and unknown cash contradict nothing, nor does what only the wallet told of.
     `proven`: this one's payment was just seen: only a sale that was paid on the machine's word can be the same.
     """
-    if settlement.person_acted_at is not None:
+    if HoldReason.TOLD_TWICE in settlement.overrides.split():
         return None
     row = conn.execute(
         "SELECT id FROM dca_settlements WHERE machine_id = ?1 AND id <> ?2 AND gross_sats = ?3 "

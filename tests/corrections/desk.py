@@ -114,7 +114,7 @@ class Desk:
             raise WalletRefused("LNbits does not know this key", status=404)
         return None if invoice is None else self.views.get(leg.leg, View(Sighting.ABSENT, Sighting.PENDING, False))
 
-    async def withdraw(self, leg_ids: Sequence[int]) -> None:
+    async def withdraw(self, leg_ids: Sequence[int], sale: tuple[str, str] | None = None) -> None:
         self.withdrawn += leg_ids
 
     # what tests do

@@ -16,7 +16,7 @@ from satmachine.cli.kit.commands import Act, acting
 from satmachine.cli.kit.output import Column, emit_table, format_sats, print_item, print_json, print_line, to_json
 from satmachine.cli.kit.requests import confirm
 from satmachine.cli.machines import app
-from satmachine.errors import NotFound, Refused
+from satmachine.errors import ConfigError, NotFound, Refused, SatmachineError, WalletError
 from satmachine.store import reconciling as rows
 from satmachine.store import wallets
 from satmachine.store.database import atomic
@@ -81,15 +81,28 @@ def reconcile(
     reason = act.reason if accept is not None else act.reason_given
     books = act.books
     wanted = [machine] if machine is not None else rows.stopped_machines(books.conn, books.scope)
-    told = [
-        _one(books, one, accept, choices, reason, yes=act.yes, dry_run=act.dry_run, quiet=act.as_json) for one in wanted
-    ]
+    told = []
+    for one in wanted:
+        try:
+            told.append(_one(books, one, accept, choices, reason, yes=act.yes, dry_run=act.dry_run, quiet=act.as_json))
+        except (Refused, NotFound, WalletError, ConfigError) as error:
+            if not everything:
+                raise
+            told.append(_refused(books, one, error, quiet=act.as_json))
     if act.as_json:
         print_json(told if everything else told[0])
     elif not wanted:
         print_line("No machine waits to be reconciled.", style="green")
     if everything and any(entry["safe_mode"] is not None for entry in told):
         raise typer.Exit(1)
+
+
+def _refused(books: Books, machine_id: str, error: SatmachineError, *, quiet: bool) -> dict[str, Any]:
+    """With --all, one machine that cannot be looked at does not keep the others waiting."""
+    if not quiet:
+        print_item("!", f"{machine_id}: {error}", f"satmachine machines reconcile {machine_id}")
+    stopped = rows.pause(books.conn, machine_id).safe_mode
+    return {"machine_id": machine_id, "error": str(error), "accepted": False, "safe_mode": stopped}
 
 
 def _one(
