@@ -36,6 +36,8 @@ class Status:
     pauses: list[reports.Record]
     quarantine: int
     unmatched: int
+    unknown_rate: int
+    oldest_unknown_rate: int | None
 
 
 def status(ctx: typer.Context, as_json: AsJson = False) -> None:
@@ -77,6 +79,8 @@ def _read(books: Books) -> Status:
         pauses=reports.pauses(conn, scope),
         quarantine=reports.quarantine_count(conn, scope),
         unmatched=reports.unmatched_count(conn, scope),
+        unknown_rate=reports.unknown_rate_count(conn, scope),
+        oldest_unknown_rate=reports.oldest_unknown_rate(conn, scope),
     )
 
 
@@ -102,6 +106,7 @@ def _as_json(found: Status) -> dict[str, Any]:
         "pauses": [to_json(row) for row in found.pauses],
         "quarantine": found.quarantine,
         "unmatched": found.unmatched,
+        "unknown_rate": found.unknown_rate,
         "at": iso(found.now),
     }
 
@@ -202,4 +207,7 @@ def _count_lines(found: Status) -> list[tuple[str, str]]:
         lines.append((f"{found.quarantine} message(s) could not be used.", "satmachine quarantine list"))
     if found.unmatched:
         lines.append((f"{found.unmatched} incoming payment(s) belong to no sale.", "satmachine settlements unmatched"))
+    if found.unknown_rate:
+        line = f"{found.unknown_rate} sale(s) keep the LPs' part back: nobody told their exchange rate."
+        lines.append((line, f"satmachine settlements show {found.oldest_unknown_rate}"))
     return lines

@@ -55,12 +55,12 @@ def read(
         fields = parse_beacon(content, currency)
         if isinstance(fields, Rejection):
             return fields
-        return BeaconRecord(machine_id, event.id, event.created_at, received_at, _d_tag(event), content, fields)
+        return BeaconRecord(machine_id, event.id, event.created_at, received_at, d_tag(event), content, fields)
     try:
         exact_json.loads(content)
     except ValueError as error:
         return Rejection("bad_json", f"the fleet snapshot is not valid JSON ({error})")
-    return SnapshotRecord(machine_id, event.id, event.created_at, received_at, _d_tag(event), content)
+    return SnapshotRecord(machine_id, event.id, event.created_at, received_at, d_tag(event), content)
 
 
 def _d_tag(event: Event) -> str:
