@@ -243,6 +243,9 @@ def update(
     autoforward: Forward = None,
     autoforward_key_file: ForwardKeyFile = None,
     no_autoforward: Annotated[bool, typer.Option("--no-autoforward", help="Forward nothing any more.")] = False,
+    npub: Annotated[
+        str | None, typer.Option(metavar="NPUB", help="Tell them by Nostr message; `clients messages` says what.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Change a liquidity provider: pause them, another payee, another mode. Machine and label stay.
@@ -276,9 +279,14 @@ def update(
                 no_autoforward=no_autoforward,
             )
         )
-        if not wanted:
+        if not wanted and npub is None:
             raise typer.BadParameter("say what to change; --help lists the options")
-        clients.update(conn, client, wanted, actor=books.actor, now=books.now)
+        if wanted:
+            clients.update(conn, client, wanted, actor=books.actor, now=books.now)
+        if npub is not None:
+            from satmachine.cli.lp_messages import tell_by
+
+            tell_by(books, client, npub)
     with open_books(ctx) as books:
         _show(books, client_id, as_json)
 
@@ -403,21 +411,34 @@ def statement(
     since: Since = None,
     until: Until = None,
     limit: Shown = DEFAULT_LIMIT,
+    html: Annotated[bool, typer.Option("--html", help="A page for screen and paper, signed by the daemon.")] = False,
+    signed: Annotated[bool, typer.Option("--signed", help="The same for programs: a signed document.")] = False,
+    unsigned: Annotated[bool, typer.Option("--unsigned", help="With --html: without a signature.")] = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
     """Show a client's deposits and purchases with the running balance, average cost and totals.
 
     Of more lines than --limit, people see the latest; the totals are those of the whole time.
+    What --html and --signed write can be handed out: `satmachine verify` proves that it was not altered.
 
     Examples:
 
         satmachine clients statement 3 --since 2026-11-01 --until 2026-11-30
 
+        satmachine clients statement 3 --html > maria.html
+
         satmachine clients statement --person maria --csv
     """
     if (client_id is None) == (person is None):
         raise typer.BadParameter("name one client by id, or a --person")
+    if html or signed:
+        from satmachine.cli.statements import print_statement
+
+        if client_id is None or html + signed + as_json + as_csv > 1:
+            raise typer.BadParameter("choose one of --html, --signed, --json and --csv, and one client by its id")
+        print_statement(ctx, client_id, since, until, html=html, unsigned=unsigned)
+        return
     with open_books(ctx) as books:
         if client_id is not None:
             found = [clients.get(books.conn, client_id, operator=books.scope)]
@@ -438,6 +459,37 @@ def statement(
         else:
             for client, entry in made:
                 _show_statement(books, client, entry, limit)
+
+
+@app.command("messages")
+def messages(
+    ctx: typer.Context,
+    client_id: ClientId,
+    npub: Annotated[str | None, typer.Option(metavar="NPUB", help="Their public key: npub1...")] = None,
+    relay: Annotated[
+        list[str] | None, typer.Option(metavar="URL", help="A relay where they read, instead of the daemon's own.")
+    ] = None,
+    receipts: Annotated[bool | None, typer.Option("--receipts/--no-receipts", help="One for each payout.")] = None,
+    monthly: Annotated[bool | None, typer.Option("--monthly/--no-monthly", help="One after each month.")] = None,
+    off: Annotated[bool, typer.Option("--off", help="Nothing any more.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say what a client is told by Nostr message (NIP-17), or show it: only who asked for it is told anything.
+
+    Messages are encrypted for their reader, and say nothing about anybody else. Each is kept until a relay took it.
+
+    Examples:
+
+        satmachine clients messages 3 --npub npub1sn0wdenkukak0d9dfczzeacvhkrgz92ak56egt7vdgzn8pv2wfqqhrjdv9 --monthly
+
+        satmachine clients messages 3 --off
+    """
+    from satmachine.cli.lp_messages import change, show_wishes
+
+    with open_books(ctx, write=True) as books:
+        client = clients.get(books.conn, client_id, operator=books.scope)
+        change(books, client, npub=npub, relays=relay, receipts=receipts, monthly=monthly, off=off)
+        show_wishes(books, client, as_json=as_json)
 
 
 # --- what was typed
