@@ -222,6 +222,23 @@ class MakeTopUp:
         return f"machine {self.machine_id}"
 
 
+@dataclass(frozen=True, slots=True)
+class SignStatement:
+    """Sign an LP's statement of `since` <= time < `until` (Unix seconds; None: from the beginning, up to now); its page
+    shows times in the zone `tz`."""
+
+    action: ClassVar[str] = "clients.sign_statement"
+    client_id: int
+    since: int | None = None
+    until: int | None = None
+    tz: str = "UTC"
+
+    @property
+    def subject(self) -> str:
+        """Of what."""
+        return f"client {self.client_id}"
+
+
 Order = (
     PartialDispense
     | Close
@@ -235,6 +252,7 @@ Order = (
     | DeclareUnpaid
     | SweepNow
     | MakeTopUp
+    | SignStatement
 )
 
 #: Every order by its action, the word under which it is kept.
