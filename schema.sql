@@ -177,7 +177,8 @@ CREATE TABLE dca_wallets (
     last_sweep_at   INTEGER,
     safe_mode       TEXT,                               -- why this machine pays nothing until a person has reconciled it
     reconcile_since INTEGER,                            -- payouts are paused since: these books are a restored copy
-    reconcile_why   TEXT
+    reconcile_why   TEXT,
+    sealed_at       INTEGER                             -- since when this machine's payments are sealed (seals.py)
 ) STRICT;
 CREATE INDEX dca_wallets_wallet ON dca_wallets (wallet_id) WHERE wallet_id IS NOT NULL;
 

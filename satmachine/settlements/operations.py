@@ -30,7 +30,7 @@ from satmachine.settlements.correcting import Proof
 from satmachine.settlements.land import Landing, Rules, land_claim, with_rate
 from satmachine.settlements.parse import derived_claim
 from satmachine.settlements.planning import GUARDS
-from satmachine.store import audit, corrections, incoming, legs, settlements, wallets
+from satmachine.store import audit, balances, corrections, incoming, legs, settlements, wallets
 from satmachine.store.reconciling import accounted_sats
 from satmachine.store.wallets import Outgoing
 
@@ -106,6 +106,8 @@ def cancel_payout(conn: sqlite3.Connection, *, leg_id: int, proof: Proof, by: By
     """Give up a payment that was just proven unpaid: a balance payout, whose fiat the LP has again, or one that the
     daemon has not ordered. Of that one its sale retains only what it lacks otherwise."""
     leg = proof.legs[leg_id]
+    if leg.hold_reason == HoldReason.UNORDERED and leg.client_id is not None:
+        balances.count_again(conn, leg.client_id)
     corrections.void(conn, leg, proof.evidence[leg_id])
     _audit_leg(conn, by, "leg.cancel", leg)
     if leg.settlement_id is not None and leg.leg_type is not LegType.AUTOFORWARD:

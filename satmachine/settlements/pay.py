@@ -127,8 +127,9 @@ class Payer:
                 continue
             try:
                 await self._require_own_source(job, self._jobs.admin_key(job))
-                await self._require_ordered(job)
                 needs_one = job.invoice is None or job.invoice.dead_at is not None
+                if needs_one:  # of what has an invoice the fate is read first; it is asked again before it is sent
+                    await self._require_ordered(job)
                 ready.append((job, await self._invoicer.ask(job) if needs_one else None))
             except (WalletUnavailable, WalletRefused, ConfigError, Stuck) as trouble:
                 await self._trouble(leg_id, trouble)

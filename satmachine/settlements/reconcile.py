@@ -20,6 +20,7 @@ from satmachine.marks import Mark
 from satmachine.settlements.incoming import Arrived, Incoming
 from satmachine.settlements.marker import genuine_marks, outgoing, written_marks
 from satmachine.settlements.own_wallets import OwnWallets
+from satmachine.settlements.sealing import begin
 from satmachine.store import marks as mark_rows
 from satmachine.store import seals, wallets
 from satmachine.store.database import Store
@@ -94,6 +95,7 @@ class Reconciler:
         self._verified[machine.id] = _digest(key)
         if self._store.keyring.learn(machine.id, key):
             await self._store.write(seals.renew, machine.id)
+        await begin(self._store, self._lnbits, machine, key, self._now())
         marks = await self._store.read(wallets.marks, machine.id)
         deep = self._now() >= self._deep_at.get(machine.id, 0)
         if deep:

@@ -34,6 +34,16 @@ def of_client(conn: sqlite3.Connection, client_id: int, *, as_of: int | None = N
     return balance
 
 
+def count_again(conn: sqlite3.Connection, client_id: int) -> None:
+    """Make the running total of what a client has used what its rows sum to: somebody else may have written some."""
+    conn.execute(
+        "UPDATE dca_clients SET used_minor = (SELECT coalesce(sum(p.fiat_amount_minor), 0) FROM dca_payments p "
+        "WHERE p.client_id = dca_clients.id AND p.leg_type IN ('dca', 'settlement') "
+        "AND p.status NOT IN ('voided', 'skipped')) WHERE id = ?",
+        (client_id,),
+    )
+
+
 def wrong_totals(conn: sqlite3.Connection) -> list[int]:
     """Clients whose running totals are not the sums of their rows: none, unless somebody has changed the file."""
     return [int(row["id"]) for row in conn.execute(_WRONG_TOTALS)]

@@ -35,8 +35,6 @@ APPLICATION_ID = 0x5341544D
 SCHEMA_VERSION = 10
 
 _SCHEMA = "schema.sql"
-#: The migration since which payments are sealed.
-_SEALS = "seals"
 
 
 class Connection(sqlite3.Connection):
@@ -67,10 +65,9 @@ def connect(path: Path, *, busy_timeout_s: int = 30, read_only: bool = False) ->
     return conn
 
 
-def prepare(path: Path, *, busy_timeout_s: int = 30, keyring: Keyring | None = None) -> None:
+def prepare(path: Path, *, busy_timeout_s: int = 30) -> None:
     """Create the database or bring it up to date, each migration and its record in one transaction.
 
-    `keyring`: what seals the payments that an older version has left open; without it they wait for a person.
     Raises DatabaseNewer for a file of a later version, StoreError for one that cannot be used.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +78,7 @@ def prepare(path: Path, *, busy_timeout_s: int = 30, keyring: Keyring | None = N
     try:
         version = _checked_version(conn, path, allow_empty=True)
         for number, name, script in _pending_migrations(version):
-            _apply(conn, number, name, script, keyring)
+            _apply(conn, number, name, script)
     finally:
         conn.close()
 
@@ -183,7 +180,7 @@ async def open_store(path: Path, *, busy_timeout_s: int = 30, keyring: Keyring |
     from satmachine.seals import Keyring
 
     ring = Keyring() if keyring is None else keyring
-    prepare(path, busy_timeout_s=busy_timeout_s, keyring=ring)
+    prepare(path, busy_timeout_s=busy_timeout_s)
 
     def opened(*, read_only: bool) -> sqlite3.Connection:
         conn = _open(path, busy_timeout_s=busy_timeout_s, read_only=read_only)
@@ -308,16 +305,12 @@ def migrations() -> list[tuple[int, str, str]]:
     return [(int(name[:4]), name[5:].removesuffix(".sql"), (folder / name).read_text("utf-8")) for name in found]
 
 
-def _apply(conn: sqlite3.Connection, number: int, name: str, script: str, keyring: Keyring | None = None) -> None:
+def _apply(conn: sqlite3.Connection, number: int, name: str, script: str) -> None:
     with atomic(conn), _as_store_errors():
         if _has_been_applied(conn, number):  # by another process, since it was looked at
             return
         for statement in _statements(script):
             conn.execute(statement)
-        if name == _SEALS and keyring is not None:
-            from satmachine.store import seals
-
-            seals.take_over_open(conn, keyring)
         conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         conn.execute(f"PRAGMA user_version = {number}")
         now = int(time.time())

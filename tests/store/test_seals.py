@@ -106,25 +106,31 @@ def test_another_key_of_the_machine_takes_over_what_was_sealed_and_nothing_else(
     assert [why is None for why in why_not(books)] == [leg.id != forged[0].id for leg, _ in all_legs(books)]
 
 
-def test_what_an_older_version_has_left_open_goes_on_after_the_upgrade(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "old.db"
-    version_2(path, monkeypatch)
-    prepare(path, keyring=ring_of("key"))
-    with closing(_open(path, busy_timeout_s=1)) as conn:
+@pytest.fixture
+def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connection]:
+    """A database that was just brought up to date, with work in every state."""
+    version_2(tmp_path / "old.db", monkeypatch)
+    prepare(tmp_path / "old.db")
+    with closing(_open(tmp_path / "old.db", busy_timeout_s=1)) as conn:
         conn.keyring = ring_of("key")
-        found = [legs.get(conn, row["id"]) for row in conn.execute("SELECT id FROM dca_payments")]
-        left_open = [(leg, invoice) for leg, invoice in found if leg.status in (*legs.OPEN, "held")]
-        assert {leg.status for leg, _ in left_open} >= {"pending", "invoiced", "sending", "failed", "held"}
-        assert [strange(conn, leg, invoice) for leg, invoice in left_open] == [None] * len(left_open)
-        assert all(leg.seal is None for leg, _ in found if leg.status == "completed")
+        yield conn
 
 
-def test_a_database_that_is_up_to_date_is_trusted_in_nothing(tmp_path: Path) -> None:
-    with fresh_books(tmp_path) as conn:
-        plan(conn, landed(conn, 1))
-    prepare(tmp_path / "satmachine.db", keyring=ring_of("key"))
-    with closing(_open(tmp_path / "satmachine.db", busy_timeout_s=1)) as conn:
-        conn.keyring = ring_of("key")
-        assert None not in why_not(conn)
+def test_what_an_older_version_has_left_open_is_sealed_once_as_it_stands(old: Connection) -> None:
+    assert not seals.has_begun(old, MACHINE)
+    with atomic(old):
+        count = seals.take_over_open(old, MACHINE)
+        seals.begin(old, MACHINE, NOW)
+    assert seals.has_begun(old, MACHINE)
+    found = [legs.get(old, row["id"]) for row in old.execute("SELECT id FROM dca_payments")]
+    left_open = [(leg, invoice) for leg, invoice in found if leg.status in (*legs.OPEN, "held")]
+    assert len(left_open) == count
+    assert {leg.status for leg, _ in left_open} >= {"pending", "invoiced", "sending", "failed", "held"}
+    assert [strange(old, leg, invoice) for leg, invoice in left_open] == [None] * count
+    assert all(leg.seal is None for leg, _ in found if leg.status == "completed")
+
+
+def test_opening_a_database_trusts_nothing_in_it(old: Connection) -> None:
+    open_ones = [leg for leg, _ in all_legs(old) if leg.status in legs.OPEN]
+    assert open_ones
+    assert all(strange(old, leg, None) is not None for leg in open_ones)

@@ -19,7 +19,7 @@ from satmachine.cli.machines import app
 from satmachine.errors import ConfigError, NotFound, Refused, SatmachineError, WalletError
 from satmachine.store import reconciling as rows
 from satmachine.store import wallets
-from satmachine.store.database import atomic
+from satmachine.store.database import Connection, atomic
 
 if TYPE_CHECKING:
     from satmachine.settlements.reconcile_desk import Look
@@ -127,6 +127,7 @@ def _one(
     done = wanted is not None and not dry_run
     if wanted is not None and not dry_run:
         confirm(f"Do this, and let {machine_id} pay again?", yes=yes)
+        _seal(books, report)
         _carry_out(books, machine_id, look, choices, reason, wanted)
     after = rows.pause(books.conn, machine_id).safe_mode
     if done and not quiet:
@@ -172,6 +173,20 @@ def _preview(books: Books, machine_id: str, look: Look, choices: dict[str, Choic
         raise Refused(f"machine {machine_id} is no longer in the configuration: put it back first")
     terms = terms_for(books.config, machine_id)
     return preview(books.conn, machine, terms, look, choices, By(books.actor, reason, books.now))
+
+
+def _seal(books: Books, report: Report) -> None:
+    """What is planned here is to be paid by the daemon, so that only who may read the machine's key can do it. Raises
+    ConfigError."""
+    from satmachine.seals import Keyring
+
+    machine = books.config.machine(report.machine_id)
+    if not report.found or machine is None:
+        return
+    keyring = Keyring()
+    keyring.learn(machine.id, machine.wallet.admin_key.resolve(books.config.environ))
+    assert isinstance(books.conn, Connection)
+    books.conn.keyring = keyring
 
 
 def _carry_out(books: Books, machine_id: str, look: Look, choices: dict[str, Choice], reason: str, digest: str) -> None:
