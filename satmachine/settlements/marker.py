@@ -26,7 +26,7 @@ from satmachine.store import marks as mark_rows
 from satmachine.store.database import Store
 from satmachine.store.wallets import Outgoing
 from satmachine.wallet.lnbits import Lnbits
-from satmachine.wallet.rows import WalletPayment
+from satmachine.wallet.rows import WalletPayment, require_wallet
 
 log = logging.getLogger(__name__)
 
@@ -193,8 +193,8 @@ class Marker:
 
     async def _list(self, purse: Purse) -> list[WalletPayment]:
         rows = await self._lnbits.bundle(purse.admin_key, purse.bundle)
-        if purse.wallet_id is not None and any(row.wallet_id != purse.wallet_id for row in rows):
-            raise WalletUnavailable(f"LNbits shows rows of another wallet than machine {purse.machine_id}'s")
+        if purse.wallet_id is not None:
+            require_wallet(rows, purse.wallet_id, purse.machine_id)
         return rows
 
     async def _require_known(self, purse: Purse, rows: Sequence[WalletPayment], mine: Mark | None) -> bool:

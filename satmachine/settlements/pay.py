@@ -38,7 +38,7 @@ from satmachine.settlements.transition import Decision, Sighting, Step, View, de
 from satmachine.store import clients, corrections, legs, payees, settlements, wallets
 from satmachine.store.database import Store
 from satmachine.wallet.lnbits import Invoice, Lnbits, PayAnswer
-from satmachine.wallet.rows import WalletPayment
+from satmachine.wallet.rows import WalletPayment, require_wallet
 
 log = logging.getLogger(__name__)
 
@@ -313,8 +313,8 @@ class Payer:
             destination = await self._look_at_destination(job, invoice.payment_hash, invoice.wallet_id)
         rows = await self._lnbits.payments(self._jobs.admin_key(job), payment_hash=invoice.payment_hash)
         source = next((row for row in rows if row.outgoing), None)
-        if source is not None and job.source_id not in (None, source.wallet_id):
-            raise WalletUnavailable(f"LNbits shows a row of another wallet than machine {job.machine.id}'s")
+        if source is not None and job.source_id is not None:
+            require_wallet([source], job.source_id, job.machine.id)
         return Sides(source, destination)
 
     async def _look_at_destination(self, job: Job, payment_hash: str, wallet_id: str | None) -> WalletPayment | None:
