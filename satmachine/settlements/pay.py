@@ -146,7 +146,10 @@ class Payer:
                 raise Stuck(Cause.NO_PAYEE, why)
 
     async def learn_payees(self, machine_id: str) -> None:
-        """Before a sale is planned: which wallets its payees are, so that another key under a name shows later."""
+        """Before a sale is planned: which wallets its payees are, so that another key under a name shows later.
+
+        Raises WalletUnavailable: a payee that LNbits might tell in a moment is not left unknown.
+        """
         named = wallets_named(self._config(), machine_id)
         if not await self._store.read(payees.unknown_wallets, machine_id, named):
             return
@@ -326,15 +329,19 @@ class Payer:
         # Not there: has LNbits forgotten it, or does the key lead to another wallet by now?
         found = await self._lnbits.wallet_of(key)
         moved = wallet_id is not None and found != wallet_id
-        if moved and (found is not None or await self.marker.is_there(self._purse(job))):
+        first = None if job.invoice is None else job.invoice.mark_id
+        if moved and (found is not None or await self.marker.is_there(self._purse(job), first)):
             raise Stuck(Cause.PAYEE_CHANGED, changed_payee(job.leg, "another wallet"))
         return None
 
     async def _require_memory(self, job: Job, sides: Sides) -> None:
         """Before a sent invoice is given up for dead because its payment is nowhere: an LNbits that was restored from
-        an older copy has forgotten payments too, and then it shows the sale's mark no more. Raises RolledBack."""
-        was_sent = job.invoice is not None and job.invoice.sent_at is not None
-        if was_sent and sides.source is None and not await self.marker.is_there(self._purse(job)):
+        an older copy has forgotten payments too, and then it shows the mark no more that first named the invoice (a
+        later one may have been written since). Raises RolledBack."""
+        invoice = job.invoice
+        if invoice is None or invoice.sent_at is None or sides.source is not None:
+            return
+        if not await self.marker.is_there(self._purse(job), invoice.mark_id):
             raise RolledBack
 
     def _view(self, job: Job, sides: Sides, *, last_look: bool) -> View:
