@@ -26,7 +26,7 @@ from satmachine.store import marks as mark_rows
 from satmachine.store.database import Store
 from satmachine.store.wallets import Outgoing
 from satmachine.wallet.lnbits import Lnbits
-from satmachine.wallet.rows import WalletPayment
+from satmachine.wallet.rows import WalletPayment, require_wallet
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ class Marker:
             except MarkNotShown:
                 if not was_seen:
                     raise
-                if not await self.is_there(purse):
+                if not await self.is_there(purse, mark.id):
                     raise RolledBack from None
                 await self._mark_again(purse)
 
@@ -146,13 +146,12 @@ class Marker:
         assert mark is not None, "it is written afresh"
         await self._put(purse, mark)
 
-    async def is_there(self, purse: Purse) -> bool:
-        """Whether the wallet still shows the bundle's mark, under whatever key it was written: then LNbits has not
-        forgotten it. Raises WalletError."""
-        found = await self._store.read(mark_rows.current, purse.machine_id, purse.bundle)
+    async def is_there(self, purse: Purse, mark_id: str | None) -> bool:
+        """Whether the wallet still shows this mark of the bundle, under whatever key it was written: then LNbits has
+        not forgotten what came after it. Raises WalletError."""
         known = await self._store.read(mark_rows.known, purse.machine_id, purse.bundle)
         seen = written_marks(await self._list(purse))
-        return found is not None and any(mark.id == found[0].id and mark.is_known(known) for mark in seen)
+        return any(mark.id == mark_id and mark.is_known(known) for mark in seen)
 
     def is_fresh(self, bundle: str) -> bool:
         """Whether the bundle was looked at within FRESH_S, on every clock there is: a host may have slept."""
@@ -198,8 +197,8 @@ class Marker:
 
     async def _list(self, purse: Purse) -> list[WalletPayment]:
         rows = await self._lnbits.bundle(purse.admin_key, purse.bundle)
-        if purse.wallet_id is not None and any(row.wallet_id != purse.wallet_id for row in rows):
-            raise WalletUnavailable(f"LNbits shows rows of another wallet than machine {purse.machine_id}'s")
+        if purse.wallet_id is not None:
+            require_wallet(rows, purse.wallet_id, purse.machine_id)
         return rows
 
     async def _require_known(self, purse: Purse, rows: Sequence[WalletPayment], mine: Mark | None) -> bool:

@@ -39,7 +39,7 @@ from satmachine.settlements.transition import Decision, Sighting, Step, View, de
 from satmachine.store import clients, corrections, legs, payees, settlements, wallets
 from satmachine.store.database import Store
 from satmachine.wallet.lnbits import Invoice, Lnbits, PayAnswer
-from satmachine.wallet.rows import WalletPayment
+from satmachine.wallet.rows import WalletPayment, require_wallet
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +171,10 @@ class Payer:
         log.error("%s is held: %s", leg_name(leg), found)
 
     async def learn_payees(self, machine_id: str) -> None:
-        """Before a sale is planned: which wallets its payees are, so that another key under a name shows later."""
+        """Before a sale is planned: which wallets its payees are, so that another key under a name shows later.
+
+        Raises WalletUnavailable: a payee that LNbits might tell in a moment is not left unknown.
+        """
         named = wallets_named(self._config(), machine_id)
         if not await self._store.read(payees.unknown_wallets, machine_id, named):
             return
@@ -343,8 +346,8 @@ class Payer:
             destination = await self._look_at_destination(job, invoice.payment_hash, invoice.wallet_id)
         rows = await self._lnbits.payments(self._jobs.admin_key(job), payment_hash=invoice.payment_hash)
         source = next((row for row in rows if row.outgoing), None)
-        if source is not None and job.source_id not in (None, source.wallet_id):
-            raise WalletUnavailable(f"LNbits shows a row of another wallet than machine {job.machine.id}'s")
+        if source is not None and job.source_id is not None:
+            require_wallet([source], job.source_id, job.machine.id)
         return Sides(source, destination)
 
     async def _look_at_destination(self, job: Job, payment_hash: str, wallet_id: str | None) -> WalletPayment | None:
@@ -356,15 +359,19 @@ class Payer:
         # Not there: has LNbits forgotten it, or does the key lead to another wallet by now?
         found = await self._lnbits.wallet_of(key)
         moved = wallet_id is not None and found != wallet_id
-        if moved and (found is not None or await self.marker.is_there(self._purse(job))):
+        first = None if job.invoice is None else job.invoice.mark_id
+        if moved and (found is not None or await self.marker.is_there(self._purse(job), first)):
             raise Stuck(Cause.PAYEE_CHANGED, changed_payee(job.leg, "another wallet"))
         return None
 
     async def _require_memory(self, job: Job, sides: Sides) -> None:
         """Before a sent invoice is given up for dead because its payment is nowhere: an LNbits that was restored from
-        an older copy has forgotten payments too, and then it shows the sale's mark no more. Raises RolledBack."""
-        was_sent = job.invoice is not None and job.invoice.sent_at is not None
-        if was_sent and sides.source is None and not await self.marker.is_there(self._purse(job)):
+        an older copy has forgotten payments too, and then it shows the mark no more that first named the invoice (a
+        later one may have been written since). Raises RolledBack."""
+        invoice = job.invoice
+        if invoice is None or invoice.sent_at is None or sides.source is not None:
+            return
+        if not await self.marker.is_there(self._purse(job), invoice.mark_id):
             raise RolledBack
 
     def _view(self, job: Job, sides: Sides, *, last_look: bool) -> View:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from satmachine.config import Config, Machine
-from satmachine.errors import WalletRefused, WalletUnavailable
+from satmachine.errors import WalletRefused
 from satmachine.failpoints import failpoint
 from satmachine.marks import Mark
 from satmachine.settlements.incoming import Arrived, Incoming
@@ -26,7 +26,7 @@ from satmachine.store import seals, wallets
 from satmachine.store.database import Store
 from satmachine.store.wallets import SweepMarks
 from satmachine.wallet.lnbits import Capabilities, Lnbits
-from satmachine.wallet.rows import WalletPayment
+from satmachine.wallet.rows import require_wallet
 
 log = logging.getLogger(__name__)
 
@@ -164,10 +164,11 @@ class Reconciler:
 
     async def _sweep_outgoing(self, machine: Machine, key: str, marks: SweepMarks, reached: _Reached) -> int:
         """Learn of every payment that bears a key of ours, whoever made it, of any npub, however old."""
+        own = await self._store.read(wallets.wallet_id, machine.id)
         since = self._since(marks.known_until)
         strange = 0
         async for page in self._lnbits.iter_ours(key, incoming=False, created_since=since):
-            await self._require_own(machine, page)
+            require_wallet(page, own, machine.id)
             reached.outgoing(row.created_at for row in page)
             strange += await self._store.write(wallets.note_outgoing, machine.id, outgoing(page), self._now())
         if strange:
@@ -180,27 +181,24 @@ class Reconciler:
         Books that see this wallet for the first time (they were lost, or are a copy) cannot know whether its key was
         replaced since a person's orders were marked: they take every mark for one, and a person looks at it.
         """
+        own = await self._store.read(wallets.wallet_id, machine.id)
         first = not await self._store.read(wallets.was_swept, machine.id)
         async for page in self._lnbits.iter_ours(key, incoming=True, created_since=self._since(since.known_until)):
-            await self._require_own(machine, page)
+            require_wallet(page, own, machine.id)
             await self._store.write(
                 _note_marks, machine.id, written_marks(page) if first else genuine_marks(page, key), self._now()
             )
-
-    async def _require_own(self, machine: Machine, page: Sequence[WalletPayment]) -> None:
-        own = await self._store.read(wallets.wallet_id, machine.id)
-        if any(row.wallet_id != own for row in page):
-            raise WalletUnavailable(f"LNbits shows rows of another wallet than machine {machine.id}'s")
 
     def _since(self, mark: int) -> int:
         """Where to begin; a mark that lies in the future was set by a clock that was wrong, and says nothing."""
         return max(0 if mark > self._now() else mark - OVERLAP_S, 0)
 
     async def _sweep_incoming(self, machine: Machine, key: str, marks: SweepMarks, reached: _Reached) -> Arrived:
+        own = await self._store.read(wallets.wallet_id, machine.id)
         since = max(self._since(marks.swept_until), machine.payouts_since)
         arrived = Arrived()
         async for page in self._lnbits.iter_payments(key, page_size=_PAGE, incoming=True, updated_since=since):
-            await self._require_own(machine, page)
+            require_wallet(page, own, machine.id)
             reached.incoming(row.updated_at for row in page)
             arrived += await self._incoming.take_in(machine, key, page)
         if arrived.landed:

@@ -139,7 +139,7 @@ class Unpaid:
         _, invoice = await self._store.read(legs.get, leg.id)
         if invoice is None or invoice.payment_hash is None:
             return None
-        rows = await self._lnbits.payments(self._key(leg.machine_id), payment_hash=invoice.payment_hash)
+        rows = await self._lnbits.payments(self.key(leg.machine_id), payment_hash=invoice.payment_hash)
         moved = outgoing(rows)
         if not moved:
             return None
@@ -149,7 +149,7 @@ class Unpaid:
 
     async def paid_for(self, machine_id: str, bundle: str) -> list[WalletPayment]:
         """The wallet's payments of this bundle that have moved sats, or still may."""
-        found = await self._lnbits.bundle(self._key(machine_id), bundle)
+        found = await self._lnbits.bundle(self.key(machine_id), bundle)
         return [row for row in found if row.outgoing and row.status is not Answer.FAILURE]
 
     def machine(self, machine_id: str) -> Machine:
@@ -159,7 +159,8 @@ class Unpaid:
             raise Refused(f"machine {machine_id} is no longer in the configuration: put it back first")
         return machine
 
-    def _key(self, machine_id: str) -> str:
+    def key(self, machine_id: str) -> str:
+        """The key of a machine's wallet. Raises Refused, ConfigError."""
         return self.machine(machine_id).wallet.admin_key.resolve(self._config().environ)
 
     async def _look_up(self, leg: Leg) -> View | None:

@@ -52,10 +52,10 @@ def establish(conn: sqlite3.Connection, mark: Mark, now: int) -> None:
 
 
 def unmark(conn: sqlite3.Connection, payment_hashes: list[str]) -> None:
-    """These invoices are named by no mark any more: they must not be paid before they are named again."""
+    """These invoices are named by no mark any more: they must not be paid before they are named again. Which mark named
+    them first stays: they may have been sent under it."""
     conn.execute(
-        "UPDATE dca_invoices SET mark_id = NULL, marked_at = NULL "
-        "WHERE payment_hash IN (SELECT value FROM json_each(?))",
+        "UPDATE dca_invoices SET marked_at = NULL WHERE payment_hash IN (SELECT value FROM json_each(?))",
         (json.dumps(payment_hashes),),
     )
 
