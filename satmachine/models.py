@@ -87,6 +87,7 @@ class HoldReason(StrEnum):
     UNKNOWN_PAYMENTS = "unknown_payments"
     NOT_A_SALE = "not_a_sale"
     TOLD_TWICE = "told_twice"
+    MACHINE_ERROR = "machine_error"
     DEBIT_WITHOUT_CREDIT = "debit_without_credit"
     PAID_BY_ANOTHER = "paid_by_another"
     WALLET_ROLLED_BACK = "wallet_rolled_back"

@@ -6,7 +6,6 @@ daemon sees (its relays as they are now, the proof of the books) it adds itself;
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from satmachine.attention.items import CONDITIONS, Attention, Item, Limits, Sile
 from satmachine.store import attention as rows
 from satmachine.store import reports, standing
 from satmachine.store.attention import Record
+from satmachine.telemetry.trouble import error_now
 
 #: Of each machine and state so many sales are told of one by one.
 _SALES_EACH = 5
@@ -25,9 +25,6 @@ _MARGIN_PERCENT = 20
 FROZEN_AFTER_S = 60
 #: A request that waits for so long is no matter of a busy moment.
 _REQUEST_AFTER_S = 300
-
-#: Words with which a machine says that it cannot work.
-_BROKEN = re.compile(r"error|fault|fail|jam|broken|offline|out.of.(service|order)|unavailable|down\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +215,14 @@ def from_wallets(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
 def from_telemetry(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
     """What machines tell, and those that tell nothing."""
     for row in rows.told_errors(conn, view.scope):
-        if told := _error_of(row):
+        told = error_now(
+            row["status"],
+            row["last_error"],
+            status_at=row["status_at"],
+            error_at=row["error_at"],
+            beacon_at=row["beacon_at"],
+        )
+        if told:
             cause = f"{row['machine_id']} reports an error: {told}"
             command = f"satmachine telemetry latest {row['machine_id']}"
             yield Item("machine_error", row["machine_id"], cause, command, row["beacon_at"])
@@ -238,20 +242,6 @@ def from_telemetry(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
         text = ", ".join(f"cassette {number} has {notes} notes" for number, notes in low)
         command = f"satmachine telemetry latest {machine_id}"
         yield Item("cassette_low", machine_id, f"{machine_id} is low on cash: {text}", command, sure=bool(low))
-
-
-def _error_of(row: Record) -> str:
-    """What is wrong with a machine, in its words; empty where its latest word is that all is well.
-
-    Fields are merged, so that an error of last week still stands beside today's status: it counts only if the machine
-    says so now, or said nothing of its status since.
-    """
-    status, error = row["status"] or "", row["last_error"] or ""
-    if _BROKEN.search(status):
-        return ", ".join(part for part in (f"status {status}", error) if part)
-    fresh = row["error_at"] is not None and row["error_at"] == row["beacon_at"]
-    later = row["error_at"] is not None and row["error_at"] > (row["status_at"] or 0)
-    return error if error and (later or (fresh and not status)) else ""
 
 
 # --- relays, strangers

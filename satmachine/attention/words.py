@@ -48,6 +48,10 @@ HOLDS: dict[str, tuple[str, str]] = {
         "its payment is no customer's: a top-up, or one that a person has dismissed",
         "satmachine settlements close {id}",
     ),
+    "machine_error": (
+        "the machine has reported an error since: was all of the cash handed out",
+        "satmachine settlements show {id}",
+    ),
     "debit_without_credit": (
         "sats left the machine's wallet, but did not arrive",
         _RESOLVE,

@@ -264,6 +264,8 @@ class Machine(Table):
     rate_min: Rate | None = None
     rate_max: Rate | None = None
     daily_limit_sats: Annotated[int, Field(ge=1, le=_MAX_SATS)] | None = None
+    payout_delay_s: Annotated[Seconds, Field(le=86_400)] = 0
+    hold_on_error: bool = False
     encrypted: bool = False
     unannounced: Unannounced = Unannounced()
 

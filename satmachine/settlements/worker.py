@@ -238,7 +238,7 @@ class Worker:
         verdict: Proven | NotYet | Refuted = NotYet("its proof was waived, and payment proof is required now")
         if settlement.proof == "proven":
             rows = await self._lnbits.payments(self._key(machine), payment_hash=key)
-            await self._require_own(machine, rows)
+            require_wallet(rows, await self._store.read(wallets.wallet_id, machine.id), machine.id)
             verdict = judge(settlement, rows, machine, machine.payouts_since)
         if isinstance(verdict, Proven) and verdict.payment_hash == key:
             return True
@@ -288,6 +288,11 @@ class Worker:
         settlement = await self._store.read(settlements.get, settlement_id)
         if settlement.status != "pending" or settlement.settlement_key is None or settlement.planned_at is not None:
             return
+        due_at = settlement.occurred_at + machine.payout_delay_s
+        if due_at > self._now():
+            waits = f"it waits for payout_delay_s = {machine.payout_delay_s}: time to hold it, should the machine jam"
+            await self._store.write(settlements.postpone, settlement_id, until=due_at, error=waits)
+            return
         bundle = identity.sale_bundle(settlement.settlement_key)
         wallet_id = await self._store.read(wallets.wallet_id, machine.id)
         purse = Purse(machine.id, wallet_id, self._key(machine), identity.tag(machine.npub), bundle)
@@ -304,6 +309,7 @@ class Worker:
             machine.daily_limit_sats,
             machine.rate_min,
             machine.rate_max,
+            machine.hold_on_error,
         )
         outcome = await self._store.write(plan_settlement, settlement_id, terms, bounds, self._now())
         failpoint("plan.committed")

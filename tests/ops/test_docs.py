@@ -86,7 +86,7 @@ def messages() -> list[tuple[str, str]]:
         for node in ast.walk(ast.parse(path.read_text())):
             text = ""
             if isinstance(node, ast.JoinedStr):
-                text = "".join(str(part.value) if isinstance(part, ast.Constant) else "1" for part in node.values)
+                text = "".join(str(part.value) if isinstance(part, ast.Constant) else " 1" for part in node.values)
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 text = node.value
             found += [
