@@ -18,6 +18,7 @@ from contextlib import asynccontextmanager, suppress
 
 import anyio
 
+from satmachine import retention
 from satmachine.asked import AskedPayees
 from satmachine.config import Config, key_problems, load
 from satmachine.errors import ConfigError, DatabaseBusy, Refused, SatmachineError, StoreError
@@ -30,18 +31,21 @@ from satmachine.nostr.pool import RelayPool
 from satmachine.ops.alerts.desk import AlertDesk
 from satmachine.ops.watch import Watch
 from satmachine.recorder import Recorder
+from satmachine.reports.desk import PeopleDesk
 from satmachine.seals import Keyring
 from satmachine.settlements.corrector import Corrector
+from satmachine.settlements.hints import Hints
 from satmachine.settlements.leg_orders import LegOrders
+from satmachine.settlements.looks import Looks
 from satmachine.settlements.pay import Payer
 from satmachine.settlements.read import DaemonKey
 from satmachine.settlements.reconcile import Reconciler
 from satmachine.settlements.sweeper import Sweeper
+from satmachine.settlements.wallet_orders import WalletOrders
 from satmachine.settlements.worker import Item, Worker
 from satmachine.store import health, legs, registry, restored, seals, settlements
 from satmachine.store.database import Store, instance_id, only_daemon, open_store
 from satmachine.store.intents import Ended
-from satmachine.telemetry import retention
 from satmachine.wallet.lnbits import Lnbits
 from satmachine.wallet.lnurl import LnurlClient
 
@@ -112,29 +116,53 @@ class Daemon:
             self.worker = Worker(
                 self._store, lnbits, payer, self.config, self._now, guard=self._guard, is_verified=self._is_verified
             )
-            self.sweeper = Sweeper(self.reconciler, self._store, self.config, self._now, swept=self.worker.may_pay)
+            self.looks = Looks(lambda machine_id: self.sweeper.look_now(machine_id), self._now)
+            self.sweeper = Sweeper(
+                self.reconciler,
+                self._store,
+                self.config,
+                self._now,
+                swept=self.worker.may_pay,
+                look_later=self.looks.at,
+            )
+            self.hints = Hints(self._store, lnbits, self.config, self.looks.hint)
             self.recorder = Recorder(self._store, self.config, self._key, self._now, landed=self.worker.wake)
             corrector = Corrector(self._store, lnbits, payer, self.worker, self.config, self._now)
             leg_orders = LegOrders(self._store, lnbits, payer, self.worker, self.config, self._now)
+            wallet_orders = WalletOrders(self._store, lnbits, self.sweeper, self.config, self._now)
+            secret = None if self._key is None else self._key.secret
+            self.people = PeopleDesk(self._store, self.config, secret, self._now)
             self.desk = IntentDesk(
                 self._store,
                 self._now,
                 read_again=self.recorder.read_again,
-                corrections={**corrector.actions, **leg_orders.actions},
+                corrections={
+                    **corrector.actions,
+                    **leg_orders.actions,
+                    **wallet_orders.actions,
+                    **self.people.actions,
+                },
                 guard=self._guard_request,
                 order_key=self._order_key,
             )
             self.pool = RelayPool(
                 relays_of(config),
                 self.recorder.record,
-                secret_key=None if self._key is None else self._key.secret,
+                secret_key=secret,
                 limits=Limits(
                     max_event_bytes=config.nostr.max_event_bytes, since_overlap_s=config.nostr.since_overlap_s
                 ),
                 since=resume.get,
             )
             self.alerts = AlertDesk(self._store, self.config, self._now, self.pool.health)
-            self.watch = Watch(self._store, self.config, self._now, self.pool.health, lambda: lnbits.latency_s)
+            self.watch = Watch(
+                self._store,
+                self.config,
+                self._now,
+                self.pool.health,
+                lambda: lnbits.latency_s,
+                lambda: self.alerts.attention,
+            )
             yield
 
     async def serve(self, reload_due: Callable[[], bool]) -> None:
@@ -153,6 +181,8 @@ class Daemon:
                 self.pool.run,
                 self.worker.run,
                 self.sweeper.run,
+                self.looks.run,
+                self.hints.run,
                 self._carry_out_intents,
                 self._record_health,
                 self._expire_telemetry,
@@ -162,6 +192,7 @@ class Daemon:
                 self.watch.keep_heartbeat,
                 self.alerts.watch,
                 self.alerts.tell,
+                self.people.run,
             ):
                 tasks.start_soon(self._forever, task)
             await self._stopping.wait()

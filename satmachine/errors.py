@@ -14,7 +14,7 @@
         └── WalletRefused      refused before anything happened (`status`): a person must act
 
 An *expected* rejection of somebody's input (a bad event, a failed payment) is a value, not an exception.
-Messages say what happened, to which machine, file or key, and what to do next; they never hold a secret.
+Messages say what happened, to which machine, file or key, and what to do next; they never hold a secret. Pure.
 """
 
 from __future__ import annotations

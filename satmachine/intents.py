@@ -57,7 +57,7 @@ class IntentDesk:
         guard: Callable[[Callable[[], Awaitable[Ended]]], Awaitable[Ended]],
         order_key: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """`guard` carries out one action and turns a surprise in it into Refused (the daemon's; DESIGN).
+        """`guard` carries out one action and turns a surprise in it into Refused (the daemon's).
 
         `order_key`: what orders must be sealed with; None where the operator has named none. Raises ConfigError."""
         self._store = store

@@ -13,7 +13,7 @@ from satmachine.intents import SEALED_ORDER_S, IntentDesk
 from satmachine.orders import SettleBalance
 from satmachine.store import intents
 from satmachine.store.database import atomic, open_store
-from tests.books import MACHINE, NOW, add_provider, fresh_books
+from testkit.books import MACHINE, NOW, add_provider, fresh_books
 
 pytestmark = pytest.mark.anyio
 

@@ -36,6 +36,10 @@ class Kind(StrEnum):
     NOT_CREDITED = "not_credited"
     PAID_BUT_VOIDED = "paid_but_voided"
     WALLET_SUM = "wallet_sum"
+    CASH_SUM = "cash_sum"
+    CASH_CHAIN = "cash_chain"
+    CASH_BOOKED = "cash_booked"
+    CASH_DEPOSITS = "cash_deposits"
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,5 +149,22 @@ _WORDS: dict[Kind, tuple[str, str]] = {
     Kind.WALLET_SUM: (
         "its wallet's sales less its payments leave {wallet_sats} sats, the books retain or owe {books_sats}",
         _RECONCILE,
+    ),
+    Kind.CASH_SUM: (
+        "it says {found_minor} minor units, its notes are worth {expected_minor}: something else than satmachine "
+        "has written it",
+        "satmachine cash void {entry_id}, then record it again",
+    ),
+    Kind.CASH_CHAIN: (
+        "it names {corrects} as what it corrects, which is of another kind or machine",
+        "satmachine cash list --machine {machine_id}",
+    ),
+    Kind.CASH_BOOKED: (
+        "{booked_minor} minor units are booked as its difference, but no count of it stands",
+        "satmachine cash list --machine {machine_id}",
+    ),
+    Kind.CASH_DEPOSITS: (
+        "{loaded_minor} minor units were loaded with it, but the clients' deposits that come from it are {parts_minor}",
+        "satmachine deposits list --machine {machine_id}",
     ),
 }

@@ -1,8 +1,9 @@
 """Looks at files without waiting for them for ever: a dead network file system never answers, and no call ends it.
 
 Another thread looks, and who asks waits for it for `DEADLINE_S`. Where that is not enough, the thread is left to it,
-and until its call has ended nobody looks at that folder again: who asks is told at once. So a folder that hangs costs
-the daemon's loop one deadline, not one for each key in it and each try. When the file system is back, so are its keys.
+and until its call has ended nobody looks at that folder again: who asks is told at once. So a folder that hangs
+costs the daemon's loop one deadline, not one for each key in it and each try. When the file system is back, so are
+its keys.
 """
 
 from __future__ import annotations

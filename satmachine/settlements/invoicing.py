@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from satmachine.config import Config, Payee, Secret
-from satmachine.errors import ConfigError, WalletError
+from satmachine.errors import ConfigError, WalletRefused
 from satmachine.models import Cause
 from satmachine.settlements.jobs import Job, Jobs, Stuck
 from satmachine.settlements.payees import given_invoice
@@ -66,8 +66,8 @@ class Invoicer:
 
     async def wallet_of(self, key: Secret) -> str | None:
         """The id of the wallet that a payee's key leads to, from an invoice that nobody pays: an invoice
-        key tells it in no other way. None where it cannot be learnt now. Raises nothing: the leg itself will say what
-        is wrong."""
+        key tells it in no other way. None where the key is refused or cannot be read: the leg itself will say what is
+        wrong. Raises WalletUnavailable, where asking again may help."""
         try:
             invoice = await self._lnbits.create_invoice(
                 key.resolve(self._config().environ),
@@ -77,7 +77,7 @@ class Invoicer:
                 extra={"tag": "satmachine"},
                 external_id="sm1:ask",
             )
-        except (WalletError, ConfigError) as error:
+        except (WalletRefused, ConfigError) as error:
             log.info("which wallet a payee's key leads to cannot be learnt yet: %s", error)
             return None
         return invoice.wallet_id

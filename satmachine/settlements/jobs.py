@@ -86,11 +86,16 @@ class Jobs:
         """The key that pays. Raises Stuck, WalletUnavailable before it was verified, ConfigError where unreadable."""
         if job.source_key is None:
             raise Stuck(Cause.NO_PAYEE, "the client has no key to forward with any more: nothing is forwarded")
-        key = job.source_key.resolve(self._config().environ)
-        if job.leg.leg_type is not LegType.AUTOFORWARD and not self._is_verified(job.machine.id, key):
+        if job.leg.leg_type is LegType.AUTOFORWARD:
+            return job.source_key.resolve(self._config().environ)
+        return self.machine_key(job.machine)
+
+    def machine_key(self, machine: Machine) -> str:
+        """A machine's own key. Raises WalletUnavailable before it was verified, ConfigError where it is unreadable."""
+        key = machine.wallet.admin_key.resolve(self._config().environ)
+        if not self._is_verified(machine.id, key):
             raise WalletUnavailable("the machine's wallet key is new; nothing is sent before it was looked at")
-        if job.leg.leg_type is not LegType.AUTOFORWARD:
-            self._store.keyring.learn(job.machine.id, key)
+        self._store.keyring.learn(machine.id, key)
         return key
 
     def payee(self, job: Job) -> Payee:
@@ -127,7 +132,7 @@ class Jobs:
         return f"{job.machine.name}: {job.leg.leg_type.replace('_', ' ')} of {sale}"
 
     def extra(self, job: Job) -> Mapping[str, object]:
-        """What travels with the payment: enough to rebuild the books from the wallets (LNBITS.md)."""
+        """What travels with the payment: enough to rebuild the books from the wallets (SPEC section 6.2)."""
         leg = job.leg
         return {
             "tag": identity.tag(job.machine.npub),

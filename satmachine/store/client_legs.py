@@ -29,7 +29,7 @@ def next_payout_number(conn: sqlite3.Connection, client_id: int) -> int:
 
 
 def payout_key(client: Client, number: int) -> str:
-    """What LNbits knows a balance payout by (LNBITS.md "The protocol")."""
+    """What LNbits knows a balance payout by (docs/lnbits.md "The protocol")."""
     return identity.balance_leg_key(client.machine_id, client.label, number)
 
 

@@ -1,4 +1,4 @@
-"""Opening, migrating and writing the SQLite file (SPEC section 11, DESIGN "The house").
+"""Opening, migrating and writing the SQLite file (SPEC section 11).
 
 Every statement of SQL lives in this package, in plain functions that take a `sqlite3.Connection`. `atomic()` is
 the only way to write: BEGIN IMMEDIATE, then all or nothing. The daemon calls those functions through `Store`,
@@ -35,7 +35,7 @@ T = TypeVar("T")
 APPLICATION_ID = 0x5341544D
 
 #: The version that schema.sql describes. What each has changed is a file store/migrations/NNNN_name.sql.
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 10
 
 _SCHEMA = "schema.sql"
 
@@ -104,6 +104,38 @@ def atomic(conn: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         raise
 
 
+@contextmanager
+def rehearsed(conn: sqlite3.Connection) -> Iterator[None]:
+    """A write transaction that is taken back in the end, whatever happens: what would become of it."""
+    with _as_store_errors():
+        conn.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        conn.execute("ROLLBACK")
+
+
+@contextmanager
+def tried(conn: sqlite3.Connection) -> Iterator[None]:
+    """The same within a transaction: what the block writes is taken back, the rest of the transaction goes on."""
+    conn.execute("SAVEPOINT tried")
+    try:
+        yield
+    finally:
+        conn.execute("ROLLBACK TO tried")
+        conn.execute("RELEASE tried")
+
+
+@contextmanager
+def snapshot(conn: sqlite3.Connection) -> Iterator[None]:
+    """Everything that the block reads is of one moment."""
+    conn.execute("BEGIN")
+    try:
+        yield
+    finally:
+        conn.execute("ROLLBACK")
+
+
 class Store:
     """The daemon's two connections: one that writes, one that reads (each on a thread of its own)."""
 
@@ -136,15 +168,11 @@ class Store:
     async def read(self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `fn(connection, ...)` on one consistent snapshot."""
 
-        def snapshot(conn: sqlite3.Connection) -> T:
-            with _as_store_errors():
-                conn.execute("BEGIN")
-                try:
-                    return fn(conn, *args, **kwargs)
-                finally:
-                    conn.execute("ROLLBACK")
+        def at_one_moment(conn: sqlite3.Connection) -> T:
+            with _as_store_errors(), snapshot(conn):
+                return fn(conn, *args, **kwargs)
 
-        return await _run(self._reader, snapshot)
+        return await _run(self._reader, at_one_moment)
 
 
 @asynccontextmanager

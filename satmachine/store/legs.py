@@ -1,6 +1,6 @@
 """Rows of `dca_payments` (legs) and `dca_invoices` (their generations).
 
-Every step of the payer is one small transaction here, committed before the next call to a wallet (LNBITS.md).
+Every step of the payer is one small transaction here, committed before the next call to a wallet (docs/lnbits.md).
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def _insert_planned(
 
 
 def leg_key(settlement: Settlement, revision: int, leg: str) -> str:
-    """What LNbits knows a leg by: the same in this database's life or another's (LNBITS.md "The protocol")."""
+    """What LNbits knows a leg by: the same in this database's life or another's (docs/lnbits.md "The protocol")."""
     assert settlement.settlement_key is not None, "only proven settlements have legs"
     return identity.sale_leg_key(settlement.settlement_key, revision, leg)
 
@@ -375,10 +375,12 @@ def mark_invoice_dead(conn: sqlite3.Connection, leg: Leg, *, now: int) -> None:
 
 
 def knows_payment(conn: sqlite3.Connection, payment_hash: str) -> bool:
-    """Whether a leg of this database that still stands made (or adopted) a payment; a voided one never should have."""
+    """Whether a leg of this database that still stands made (or adopted) a payment. A voided one never should have, nor
+    one that is completed by another invoice of its own."""
     found = conn.execute(
         "SELECT 1 FROM dca_invoices i JOIN dca_payments p ON p.id = i.payment_id "
-        "WHERE i.payment_hash = ? AND p.status <> 'voided'",
+        "WHERE i.payment_hash = ? AND p.status <> 'voided' AND (p.status <> 'completed' OR p.payment_hash = "
+        "i.payment_hash)",
         (payment_hash,),
     ).fetchone()
     return found is not None

@@ -20,7 +20,7 @@ from satmachine.store import legs
 from satmachine.store.database import atomic
 from satmachine.wallet.lnbits import Lnbits, WalletInfo
 from satmachine.wallet.rows import WalletPayment
-from tests.books import NOW
+from testkit.books import NOW
 from tests.corrections.desk import MACHINE, Desk, add_provider, open_desk
 
 #: Keys, as the desk's environment has them.

@@ -10,7 +10,7 @@ import pytest
 
 from satmachine.config import Secret, check_secrets, key_problems, patience, secrets
 from satmachine.errors import KeyHangs
-from tests.config.files import ENVIRON, changed, load_text
+from testkit.config_files import ENVIRON, changed, load_text
 from tests.hanging import hanging
 
 

@@ -30,8 +30,8 @@ from satmachine.store.database import Connection, Store, atomic, connect, prepar
 from satmachine.store.intents import Asked
 from satmachine.wallet.lnbits import Lnbits
 from satmachine.wallet.rows import WalletPayment
-from tests.books import NOW, a_claim, give_invoice
-from tests.config.files import VALID
+from testkit.books import NOW, a_claim, give_invoice
+from testkit.config_files import VALID
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -114,7 +114,7 @@ class Desk:
             raise WalletRefused("LNbits does not know this key", status=404)
         return None if invoice is None else self.views.get(leg.leg, View(Sighting.ABSENT, Sighting.PENDING, False))
 
-    async def withdraw(self, leg_ids: Sequence[int]) -> None:
+    async def withdraw(self, leg_ids: Sequence[int], sale: tuple[str, str] | None = None) -> None:
         self.withdrawn += leg_ids
 
     # what tests do

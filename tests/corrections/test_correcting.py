@@ -17,8 +17,8 @@ from satmachine.settlements.transition import Sighting, View
 from satmachine.store import corrections, settlements
 from satmachine.store.database import atomic
 from satmachine.wallet.rows import WalletPayment
-from tests.books import NOW
-from tests.config.files import VALID
+from testkit.books import NOW
+from testkit.config_files import VALID
 from tests.corrections.desk import Desk, add_provider, open_desk
 
 LEGS = {

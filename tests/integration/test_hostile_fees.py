@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from satmachine.demo.lnbits import LnbitsServer
+from testkit.lnbits import LnbitsServer
 from tests.found.parts import (
     COMMISSION_LEGS,
     NET_SATS,

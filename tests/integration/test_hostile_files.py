@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from chaos.world import World
-from satmachine.demo.lnbits import LnbitsServer
+from testkit.lnbits import LnbitsServer
 from tests.found.parts import PLENTY_MINOR, asked, edit_config, paid, runs, until, world_of
 from tests.hanging import hanging
 

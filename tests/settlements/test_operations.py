@@ -15,7 +15,7 @@ from satmachine.settlements.operations import By
 from satmachine.settlements.planning import Bounds
 from satmachine.store import legs, settlements, wallets
 from satmachine.store.database import atomic
-from tests.books import MACHINE, NOW, add_provider, fresh_books, give_invoice
+from testkit.books import MACHINE, NOW, add_provider, fresh_books, give_invoice
 from tests.settlements.test_planning import BOUNDS, landed, plan
 
 BY = By("ana", "looked at it", NOW)

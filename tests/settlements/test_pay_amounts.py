@@ -12,7 +12,7 @@ from satmachine.settlements.transition import Decision, Sighting, Step, View, de
 from satmachine.store import legs
 from satmachine.store.database import atomic
 from satmachine.wallet.lnbits import Invoice
-from tests.books import NOW, fresh_books, give_invoice
+from testkit.books import NOW, fresh_books, give_invoice
 from tests.settlements.test_planning import landed, plan
 
 

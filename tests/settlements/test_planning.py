@@ -19,7 +19,7 @@ from satmachine.settlements.plan import Plan, Terms, make_plan
 from satmachine.settlements.planning import Bounds, plan_settlement
 from satmachine.store import legs, settlements
 from satmachine.store.database import atomic
-from tests.books import HASH, NOW, a_claim, a_rule, add_provider, fresh_books
+from testkit.books import HASH, NOW, a_claim, a_rule, add_provider, fresh_books
 
 RULES = Rules(machine_active=True, payouts_since=0)
 BOUNDS = Bounds(Decimal("0.25"), Decimal("0.25"), None)

@@ -29,7 +29,7 @@ from satmachine.settlements.reconciling import Choice, Report, Verdict
 from satmachine.store import balances, client_legs, legs, restored, settlements, wallets
 from satmachine.store.database import atomic
 from satmachine.store.wallets import Outgoing
-from tests.books import MACHINE, NOW, add_provider, fresh_books
+from testkit.books import MACHINE, NOW, add_provider, fresh_books
 from tests.settlements.test_planning import BOUNDS, TERMS, landed, plan
 
 BY = By("ana", "restored from a copy", NOW + 1_000)

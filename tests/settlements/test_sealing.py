@@ -18,7 +18,7 @@ from satmachine.settlements.sealing import begin
 from satmachine.store import legs
 from satmachine.store.database import atomic, open_store
 from satmachine.wallet.lnbits import Lnbits
-from tests.books import MACHINE, NOW, fresh_books
+from testkit.books import MACHINE, NOW, fresh_books
 from tests.settlements.test_planning import landed, plan
 
 pytestmark = pytest.mark.anyio

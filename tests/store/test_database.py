@@ -24,7 +24,7 @@ from satmachine.store.database import (
     open_store,
     prepare,
 )
-from tests.books import fresh_books
+from testkit.books import fresh_books
 
 
 @pytest.fixture

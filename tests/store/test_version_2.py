@@ -19,7 +19,7 @@ from satmachine.audit.breaks import Kind
 from satmachine.settlements.planning import plan_settlement
 from satmachine.store import balances, client_legs, database, legs, settlements, wallets
 from satmachine.store.database import atomic, connect, prepare
-from tests.books import MACHINE, NOW
+from testkit.books import MACHINE, NOW
 from tests.clients.sales import complete
 from tests.settlements.test_planning import BOUNDS, TERMS
 
