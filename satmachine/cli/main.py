@@ -47,6 +47,7 @@ NOUNS = {
     "payouts": Noun("satmachine.cli.operations:payouts_app", "The red button: stop and resume payouts.", _RUNNING),
     "machines": Noun("satmachine.cli.machines:app", "The machines, with wallet balance and open work.", _RUNNING),
     "telemetry": Noun("satmachine.cli.telemetry:app", "What the machines tell of themselves.", _RUNNING),
+    "web": Noun("satmachine.cli.web:app", "The pages, for people to read in a browser.", _RUNNING),
     "demo": Noun("satmachine.cli.demo:demo", "Everything on this computer, with real parts.", _RUNNING),
     "settlements": Noun("satmachine.cli.sales:app", "The sales, and where every sat of them went.", _SALES),
     "payments": Noun("satmachine.cli.payments:app", "The payments that sales cause.", _SALES),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -14,6 +15,7 @@ from satmachine.cli.machine_view import balance, mode, way_out
 from satmachine.cli.output import Column, Row, emit_table, format_age, iso, print_item, print_json, print_line, to_json
 from satmachine.cli.settlement_view import sale_trouble
 from satmachine.store import reports
+from satmachine.store.database import daemon_is_running
 
 #: How many troubled sales, and how many machines in trouble, are told of one by one.
 _SHOWN = 10
@@ -60,15 +62,25 @@ def status(ctx: typer.Context, as_json: AsJson = False) -> None:
     _print_work(found)
 
 
+def needs(conn: sqlite3.Connection, scope: str | None, now: int, path: Path) -> list[tuple[str, str]]:
+    """What needs a person: each with what is wrong, and the command that helps."""
+    found = _found(conn, scope, now, path)
+    stopped = [] if found.daemon_runs else [("The daemon does not run: nothing is received or paid.", "")]
+    return [*stopped, *_machine_lines(found), *_sale_lines(found), *_count_lines(found)]
+
+
 def _read(books: Books) -> Status:
-    conn, scope = books.conn, books.scope
+    return _found(books.conn, books.scope, books.now, books.path)
+
+
+def _found(conn: sqlite3.Connection, scope: str | None, now: int, path: Path) -> Status:
     errored = reports.open_settlements(conn, scope, "errored", _SHOWN)
     held = reports.open_settlements(conn, scope, "held", _SHOWN)
     legs = reports.lone_legs(conn, scope, _SHOWN)
     return Status(
-        now=books.now,
-        daemon_runs=books.daemon_runs,
-        database=str(books.path),
+        now=now,
+        daemon_runs=daemon_is_running(path),
+        database=str(path),
         relays=reports.relays(conn),
         machines=reports.machines(conn, scope),
         counts=dict.fromkeys(("pending", "held", "errored"), 0) | reports.open_counts(conn, scope),

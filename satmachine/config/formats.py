@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from urllib.parse import SplitResult, urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import bech32
 
@@ -72,6 +73,35 @@ def host_port(text: str) -> str:
     if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
         raise ValueError('must be an address and a port, like "127.0.0.1:9477"')
     return f"{host}:{port}"
+
+
+def listen_address(text: str) -> str:
+    """Where the pages are served: an address and a port, or a Unix socket."""
+    if text.startswith("unix:/") and "\0" not in text and text.isprintable():
+        return text
+    try:
+        return host_port(text)
+    except ValueError:
+        raise ValueError(
+            'must be an address and a port, like "127.0.0.1:8021", or a socket, like "unix:/run/satmachine/web.sock"'
+        ) from None
+
+
+def origin(text: str) -> str:
+    """How browsers reach a server: scheme, host and port, and nothing else."""
+    wanted = 'the address that people type, like "https://books.example.org"'
+    parts = _split_url(text, ("https", "http"), wanted)
+    if parts.path.strip("/") or parts.query:
+        raise ValueError(f"must be {wanted}, without a path")
+    return _normalised(parts)
+
+
+def time_zone(text: str) -> str:
+    """A time zone by its IANA name."""
+    try:
+        return ZoneInfo(text).key
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError('must be the name of a time zone, like "America/Guatemala"') from None
 
 
 def lightning_address(text: str) -> str:
