@@ -14,7 +14,7 @@ from typing import Any
 
 from satmachine.audit.breaks import Break, Kind, make_break
 from satmachine.money import sats_to_minor, split_two_stage_commission
-from satmachine.store import balances, books, clients, reports
+from satmachine.store import balances, books, cash, clients, reports
 
 Record = dict[str, Any]
 
@@ -31,9 +31,16 @@ def check_books(conn: sqlite3.Connection, *, scope: str | None = None, since: in
     ):
         found += [make_break(kind, row) for row in rows if row["at"] >= since]
     found += _balances(conn)
+    found += _cash(conn, since)
     found += [make_break(Kind.CHANGED_OUTSIDE, row) for row in clients.changed_outside(conn)]
     mine = set(reports.machine_ids(conn, scope))
     return [broken for broken in found if broken.machine_id in mine]
+
+
+def _cash(conn: sqlite3.Connection, since: int) -> Iterator[Break]:
+    """The cash book: its sums and chains, and what was booked and deposited by it (SPEC section 12)."""
+    for kind in cash.BREAKS:
+        yield from (make_break(Kind(kind), row) for row in cash.breaking(conn, kind) if row["at"] >= since)
 
 
 def _first_stage(conn: sqlite3.Connection) -> Iterator[Record]:

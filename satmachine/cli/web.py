@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from satmachine.cli.common import MAX_ID, AsCsv, AsJson, Yes, confirm
-from satmachine.cli.output import Column, emit_table, print_json, print_line
+from satmachine.cli.kit.books import MAX_ID
+from satmachine.cli.kit.options import AsCsv, AsJson, Yes
+from satmachine.cli.kit.output import Column, emit_table, print_json, print_line
+from satmachine.cli.kit.requests import confirm
 from satmachine.errors import NotFound, Refused, SatmachineError
 
 if TYPE_CHECKING:
@@ -177,6 +179,7 @@ def revoke(
 
 def serve(config_path: Path | None, listen: str | None) -> None:
     """Serve until stopped. Raises ConfigError, StoreError, and Refused where the extra `web` is not installed."""
+    from satmachine.attention.items import Limits
     from satmachine.config import find_config, formats, load
     from satmachine.hardening import forbid_core_dumps
 
@@ -184,7 +187,8 @@ def serve(config_path: Path | None, listen: str | None) -> None:
     try:
         import uvicorn
 
-        from satmachine.web.app import Settings, make_app
+        from satmachine.web.app import make_app
+        from satmachine.web.settings import Settings
     except ModuleNotFoundError as error:
         raise Refused(
             f"the pages need packages that are not installed ({error.name}): python3 -m pip install 'satmachine[web]'"
@@ -196,10 +200,12 @@ def serve(config_path: Path | None, listen: str | None) -> None:
             raise typer.BadParameter(f"--listen {error}") from None
     address = listen or config.web.listen
     forbid_core_dumps()
+    known = {**dict(config.alerts), **dict(config.payouts)}
     settings = Settings(
         config.database.path,
         passes_path(config),
         config.web.model_copy(update={"listen": address}),
+        Limits(**{name: known[name] for name in Limits.__dataclass_fields__ if name in known}),
         config.database.busy_timeout_s,
     )
     _require_books(settings.books)
@@ -294,6 +300,6 @@ def _origin(config: Config) -> str:
 
 
 def _iso(at: int) -> str:
-    from satmachine.cli.output import iso
+    from satmachine.cli.kit.output import iso
 
     return iso(at)

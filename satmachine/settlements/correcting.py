@@ -14,6 +14,7 @@ from satmachine.errors import Refused
 from satmachine.models import Figures, Leg, Position, Retained, RetainedReason, Settlement
 from satmachine.settlements.correct import Command, Dispensed, draw, memo, refusal, scale
 from satmachine.store import audit, corrections, notes, positions, settlements
+from satmachine.store.database import rehearsed
 
 _ADVICE = "Lightning cannot claw back. Close the settlement, or refund what it retains"
 
@@ -64,13 +65,10 @@ def new_figures(conn: sqlite3.Connection, settlement: Settlement, dispensed: Dis
 
 def positions_once_voided(conn: sqlite3.Connection, settlement: Settlement) -> list[Position]:
     """The LPs' positions as a new revision will find them, for a preview: nothing is written in the end."""
-    conn.execute("BEGIN IMMEDIATE")
-    try:
+    with rehearsed(conn):
         for leg in corrections.unpaid_legs(conn, settlement.id):
             corrections.void(conn, leg, None)
         return positions.of_sale(conn, settlement.machine_id, occurred_at=settlement.occurred_at)
-    finally:
-        conn.execute("ROLLBACK")
 
 
 def close(conn: sqlite3.Connection, settlement_id: int, proof: Proof, author: Author, now: int) -> str:

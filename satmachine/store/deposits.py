@@ -32,13 +32,15 @@ def add(
     amount_minor: int,
     notes: str = "",
     effective_at: int | None = None,
+    cash_id: int | None = None,
     actor: str,
     now: int,
 ) -> int:
     """Record cash that an LP brought, in the machine's currency; returns the deposit's id. It is pending.
 
-    `effective_at` (Unix seconds): from when on it is to count; None: from when it is confirmed. Raises NotFound for the
-    client, Refused for one that was removed, and for a time that is to come or before a planned sale.
+    `effective_at` (Unix seconds): from when on it is to count; None: from when it is confirmed. `cash_id`: the load
+    that it came with. Raises NotFound for the client, Refused for one that was removed, and for a time that is to come
+    or before a planned sale.
     """
     client = clients.get(conn, client_id)
     if client.status is ClientStatus.REMOVED:
@@ -47,8 +49,8 @@ def add(
         _require_effective(conn, client.machine_id, effective_at, now)
     cursor = conn.execute(
         "INSERT INTO dca_deposits (client_id, machine_id, amount_minor, currency, notes, recorded_by, recorded_at, "
-        "effective_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (client.id, client.machine_id, amount_minor, client.currency, notes, actor, now, effective_at),
+        "effective_at, cash_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (client.id, client.machine_id, amount_minor, client.currency, notes, actor, now, effective_at, cash_id),
     )
     assert cursor.lastrowid is not None
     deposit = get(conn, cursor.lastrowid)

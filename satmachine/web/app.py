@@ -11,14 +11,12 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC as _UTC
 from functools import partial
 from http import HTTPStatus
 from importlib import resources
-from pathlib import Path
 from typing import Any, TypeVar
 
 import anyio
@@ -33,7 +31,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from satmachine.config.model import Web, WebPerson
 from satmachine.errors import NotFound
 from satmachine.store import passes
 from satmachine.store.database import connect
@@ -45,6 +42,7 @@ from satmachine.web.kept import Kept
 from satmachine.web.limits import Limiter
 from satmachine.web.live import Live
 from satmachine.web.places import PAGES, PROGRAMS, Place
+from satmachine.web.settings import Settings
 from satmachine.web.shape import shaped
 from satmachine.web.views.base import BadQuery, Look, Missing, View
 from satmachine.web.words import Words, iso, negotiate
@@ -53,29 +51,6 @@ _STATIC = {"style.css": "text/css", "page.js": "text/javascript", "icon.svg": "i
 _THREADS = 4
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What the pages need: the books, their own database, who may look, and the address that browsers see."""
-
-    books: Path
-    passes: Path
-    web: Web
-    busy_timeout_s: int = 30
-
-    @property
-    def people(self) -> Mapping[str, WebPerson]:
-        return {person.id: person for person in self.web.people}
-
-    @property
-    def origin(self) -> str:
-        """How browsers reach the pages; without `public_url` only from this machine."""
-        return self.web.public_url or f"http://{self.web.listen}"
-
-    @property
-    def is_secure(self) -> bool:
-        return self.origin.startswith("https://")
 
 
 def make_app(settings: Settings, *, clock: Callable[[], float] = time.time) -> Starlette:
@@ -153,7 +128,7 @@ class Desk:
         words = self._words(viewer, request)
         look = Look(
             conn,
-            self._settings.books,
+            self._settings,
             viewer,
             words,
             request.path_params,

@@ -1,4 +1,4 @@
-"""Answers that many viewers share, kept for a few seconds: of a hundred browsers, one asks the books.
+"""Answers that many viewers share, kept for a few seconds: of a hundred browsers, one asks the books."""
 
 from __future__ import annotations
 

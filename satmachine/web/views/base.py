@@ -6,11 +6,11 @@ import sqlite3
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
-from pathlib import Path
 from typing import Any, TypeVar
 
 from satmachine.web.access import Viewer
 from satmachine.web.kept import Kept
+from satmachine.web.settings import Settings
 from satmachine.web.words import Words
 
 T = TypeVar("T")
@@ -26,11 +26,11 @@ class BadQuery(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Somebody looks at an address: `params` are from its path, `query` from behind the `?`. `books` is the
-    file that `conn` reads; `now` is Unix seconds."""
+    """Somebody looks at an address: `params` are from its path, `query` from behind the `?`. `conn` reads
+    the books; `now` is Unix seconds."""
 
     conn: sqlite3.Connection
-    books: Path
+    settings: Settings
     viewer: Viewer
     words: Words
     params: Mapping[str, Any]

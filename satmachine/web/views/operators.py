@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import date, timedelta
 from typing import Any
 
-from satmachine.cli import words as reasons
-from satmachine.cli.output import as_row
+from satmachine.attention import words as reasons
 from satmachine.models import Balance
 from satmachine.settlements.explain import explain_settlement
 from satmachine.store import balances, clients, page_queries, reports, telemetry
@@ -33,7 +33,9 @@ def home(look: Look) -> View:
     bounds = [look.midnight(day) for day in (*days, today + timedelta(days=1))]
     by_day = page_queries.sales_by_span(look.conn, look.scope, bounds)
     machines = _machines(look)
-    todo = look.shared("needs", _SHARED_S, lambda: needs(look.conn, look.scope, look.now, look.books))
+    todo = look.shared(
+        "needs", _SHARED_S, lambda: needs(look.conn, look.scope, look.now, look.settings.books, look.settings.limits)
+    )
     sales = [sum(row["sales"] for row in rows) for rows in by_day]
     return View(
         "home.html",
@@ -399,4 +401,4 @@ def _leg_row(leg: dict[str, Any], names: dict[int, str]) -> dict[str, Any]:
 
 def balance_row(balance: Balance) -> dict[str, Any]:
     """What an LP has in a machine, and what of it is left."""
-    return as_row(balance) | {"left_minor": balance.available_minor}
+    return asdict(balance) | {"left_minor": balance.available_minor}
