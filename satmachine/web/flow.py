@@ -70,6 +70,8 @@ def flow_of(settlement: Record, legs: Sequence[Record], retained: Sequence[Recor
     missing = settlement["gross_sats"] - sum(place.amount_sats for place in places)
     if missing > 0:
         places.append(Place("", missing, "open", (NET, COMMISSION, UNDISPENSED)))
+    order = (NET, COMMISSION, UNDISPENSED)
+    places.sort(key=lambda place: order.index(place.drinks_from[0]))  # stable: so few bands cross
     return Flow(settlement["gross_sats"], tuple(parts), tuple(places), tuple(_bands(parts, places)))
 
 
@@ -124,7 +126,7 @@ class _Node:
 
 def draw(flow: Flow, say: Mapping[str, str], amount: Mapping[int, str] | None = None) -> str:
     """The picture as SVG, without any style of its own: classes only. `say` has the words, `amount` texts of sats."""
-    told = amount or {}
+    told = {} if amount is None else amount
     parts = [(say.get(part, part), sats) for part, sats in flow.parts]
     scale = _scale(flow)
     whole = _Node(_LEFT, 20, flow.gross_sats * scale)

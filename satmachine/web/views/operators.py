@@ -20,6 +20,7 @@ _MACHINES_SHOWN = 200
 _DAYS = 14
 _MONTHS = 13
 _DAY_ROWS = 500
+_NEEDS_SHOWN = 20
 _CLIENTS_SHOWN = 200
 _PAID_SHOWN = 200
 #: For how long viewers share an answer that takes long, in seconds; one about a past month for longer.
@@ -41,7 +42,8 @@ def home(look: Look) -> View:
         "home.html",
         look.words.say("Overview"),
         {
-            "needs": todo,
+            "needs": todo[:_NEEDS_SHOWN],
+            "more_needs": len(todo[_NEEDS_SHOWN:]),
             "today": by_day[-1],
             "machines": len(machines),
             "well": sum(_is_well(row) for row in machines),
