@@ -62,6 +62,7 @@ NOUNS = {
     "report": Noun("satmachine.cli.report:report", "What came in, who got it, what is there now.", _BOOKS),
     "export": Noun("satmachine.cli.export:app", "The ledger for beancount, hledger or a spreadsheet.", _BOOKS),
     "period": Noun("satmachine.cli.period:app", "Close a month; prove that a closed one was not altered.", _BOOKS),
+    "simulate": Noun("satmachine.cli.simulate:simulate", "Last month's sales under other rules.", _BOOKS),
     "verify": Noun("satmachine.cli.verify:verify", "Is a statement what its signer made?", _BOOKS),
 }
 
