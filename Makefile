@@ -11,7 +11,7 @@ PIP_PROGRESS = /^Collecting/ { printf "\r  %d packages fetched", ++n; fflush() }
                /^ERROR|^error|^  ERROR|HASHES/ { print } END { print "" }
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types unit test-compat test-found chaos simulate fuzz bench docs man format lock clean
+.PHONY: help install demo test lint types unit test-compat test-found day chaos simulate fuzz bench docs man format lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ test-compat: install  ## the integration tests against every LNbits that is supp
 
 test-found: install  ## everything that once went wrong with money, on real parts, every variant (half an hour)
 	@$(BIN)/pytest -m '' tests/found $(ARGS)
+
+day: install  ## a whole day of an operator, every situation, by the command line alone (five minutes)
+	@$(BIN)/pytest -m '' tests/day $(ARGS)
 
 chaos: install  ## nothing lost, nothing paid twice: RUNS=9 SEED=1 KILLS=0 FAULT=.. FRESH=1
 	@$(BIN)/python -m chaos.campaign $(foreach o,SEED RUNS KILLS FAULT,$(if $($(o)),--$(shell echo $(o) | tr A-Z a-z) $($(o)))) $(if $(FRESH),--fresh)
