@@ -39,6 +39,7 @@ CREATE TABLE intents (
     status      TEXT    NOT NULL DEFAULT 'open' CHECK (status IN ('open', 'done', 'refused')),
     result      TEXT,                                   -- a sentence for the person who asked
     done_at     INTEGER,
+    seal        TEXT,                                   -- by who has [payouts] order_key (seals.py)
     CHECK ((status = 'open') = (done_at IS NULL))
 ) STRICT;
 CREATE INDEX intents_open ON intents (id) WHERE status = 'open';
@@ -176,7 +177,8 @@ CREATE TABLE dca_wallets (
     last_sweep_at   INTEGER,
     safe_mode       TEXT,                               -- why this machine pays nothing until a person has reconciled it
     reconcile_since INTEGER,                            -- payouts are paused since: these books are a restored copy
-    reconcile_why   TEXT
+    reconcile_why   TEXT,
+    sealed_at       INTEGER                             -- since when this machine's payments are sealed (seals.py)
 ) STRICT;
 CREATE INDEX dca_wallets_wallet ON dca_wallets (wallet_id) WHERE wallet_id IS NOT NULL;
 
@@ -247,6 +249,7 @@ CREATE TABLE dca_marks (
     seen_at     INTEGER
 ) STRICT;
 CREATE INDEX dca_marks_bundle ON dca_marks (machine_id, bundle);
+CREATE INDEX dca_marks_whole ON dca_marks (machine_id, written_at) WHERE length(content) > 100;
 
 -- Genuine marks that these books did not write: of another life of them, or of another daemon.
 CREATE TABLE dca_foreign_marks (
@@ -633,6 +636,21 @@ CREATE TABLE dca_messages (
     UNIQUE (client_id, kind, subject)
 ) STRICT;
 CREATE INDEX dca_messages_open ON dca_messages (next_attempt_at) WHERE taken_at IS NULL;
+-- A payout and its receipt are one transaction: neither is there without the other.
+CREATE TRIGGER dca_messages_receipt AFTER UPDATE OF status ON dca_payments
+WHEN NEW.status = 'completed' AND NEW.leg_type IN ('dca', 'settlement') AND NEW.amount_sats > 0
+BEGIN
+    INSERT INTO dca_messages (client_id, kind, subject, created_at)
+    SELECT client_id, 'receipt', NEW.leg_key, NEW.completed_at FROM dca_client_messages
+    WHERE client_id = NEW.client_id AND receipts = 1 ON CONFLICT DO NOTHING;
+END;
+CREATE TRIGGER dca_messages_receipt_booked AFTER INSERT ON dca_payments
+WHEN NEW.status = 'completed' AND NEW.leg_type IN ('dca', 'settlement') AND NEW.amount_sats > 0
+BEGIN
+    INSERT INTO dca_messages (client_id, kind, subject, created_at)
+    SELECT client_id, 'receipt', NEW.leg_key, NEW.completed_at FROM dca_client_messages
+    WHERE client_id = NEW.client_id AND receipts = 1 ON CONFLICT DO NOTHING;
+END;
 
 -- ---------------------------------------------------------------------------------------------------------
 -- Cash: what people did with the notes (SPEC section 12)

@@ -36,6 +36,10 @@ HOLDS: dict[str, tuple[str, str]] = {
     ),
     "rate_out_of_bounds": ("the exchange rate is unusual", "satmachine settlements release {id}"),
     "daily_limit": ("the machine's daily limit is reached", "satmachine settlements release {id}"),
+    "told_twice": (
+        "it may be a sale that was told of before",
+        "satmachine settlements close {id}",
+    ),
     "unknown_payments": (
         "the wallet has paid something for this sale that the books do not know",
         _RECONCILE,

@@ -320,6 +320,7 @@ class Payouts(Table):
     proof_wait_s: Annotated[Seconds, Field(ge=1)] = 900
     attention_after_s: Annotated[Seconds, Field(ge=10)] = 600
     invoice_expiry_s: Annotated[Seconds, Field(ge=3600)] = 86_400
+    order_key: Secret | None = None
 
 
 class Reconcile(Table):

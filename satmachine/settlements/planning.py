@@ -22,6 +22,7 @@ GUARDS = frozenset(
         HoldReason.DAILY_LIMIT,
         HoldReason.UNKNOWN_PAYMENTS,
         HoldReason.NOT_A_SALE,
+        HoldReason.TOLD_TWICE,
         HoldReason.MACHINE_ERROR,
     }
 )

@@ -32,7 +32,7 @@ from satmachine.settlements.prove import NotYet, Proven, Refuted, judge
 from satmachine.store import legs, settlements, wallets
 from satmachine.store.database import Store
 from satmachine.wallet.lnbits import Lnbits
-from satmachine.wallet.rows import WalletPayment
+from satmachine.wallet.rows import require_wallet
 
 log = logging.getLogger(__name__)
 
@@ -214,7 +214,7 @@ class Worker:
             verdict: Proven | NotYet | Refuted = NotYet("the event has no payment_hash, and no payment names it")
         else:
             rows = await self._lnbits.payments(self._key(machine), payment_hash=payment_hash)
-            await self._require_own(machine, rows)
+            require_wallet(rows, await self._store.read(wallets.wallet_id, machine.id), machine.id)
             verdict = judge(settlement, rows, machine, machine.payouts_since)
         if isinstance(verdict, Proven):
             return await self._mark_proven(
@@ -238,7 +238,7 @@ class Worker:
         verdict: Proven | NotYet | Refuted = NotYet("its proof was waived, and payment proof is required now")
         if settlement.proof == "proven":
             rows = await self._lnbits.payments(self._key(machine), payment_hash=key)
-            await self._require_own(machine, rows)
+            require_wallet(rows, await self._store.read(wallets.wallet_id, machine.id), machine.id)
             verdict = judge(settlement, rows, machine, machine.payouts_since)
         if isinstance(verdict, Proven) and verdict.payment_hash == key:
             return True
@@ -267,7 +267,7 @@ class Worker:
             return False
         twin = await self._store.read(settlements.told_before, settlement, proven=proof == "proven")
         if twin is not None:
-            await self._hold(settlement, HoldReason.PAYMENT_MISMATCH, _told_before(settlement.id, twin))
+            await self._hold(settlement, HoldReason.TOLD_TWICE, _told_before(settlement.id, twin))
             return False
         proven = await self._store.write(
             settlements.mark_proven,
@@ -325,11 +325,6 @@ class Worker:
             raise WalletUnavailable("the machine's wallet key is new; nothing is believed before it was looked at")
         self._store.keyring.learn(machine.id, key)
         return key
-
-    async def _require_own(self, machine: Machine, rows: Sequence[WalletPayment]) -> None:
-        own = await self._store.read(wallets.wallet_id, machine.id)
-        if any(row.wallet_id != own for row in rows):
-            raise WalletUnavailable(f"LNbits shows rows of another wallet than machine {machine.id}'s")
 
     async def _hold(
         self, settlement: Settlement, reason: HoldReason, detail: str, *, payment_seen: bool = False

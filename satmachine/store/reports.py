@@ -29,6 +29,7 @@ _RARE_LEG_TYPES = ("settlement", "autoforward", "refund")
 _UNSETTLED = (
     "NOT EXISTS (SELECT 1 FROM dca_settlements s WHERE s.machine_id = u.machine_id AND s.payment_hash = u.payment_hash)"
 )
+_UNKNOWN_RATE = "u.exchange_rate = '0' AND u.retained_sats > 0"
 _OPEN_UNMATCHED = "u.kind = 'unknown' AND u.dismissed_at IS NULL"
 
 
@@ -387,11 +388,18 @@ def unmatched_count(conn: sqlite3.Connection, scope: str | None) -> int:
 
 def unknown_rate_count(conn: sqlite3.Connection, scope: str | None) -> int:
     """How many sales keep the LPs' part back because nobody told their exchange rate."""
-    return _count(
+    return _count(conn, f"dca_settlements u WHERE {_UNKNOWN_RATE}", scope)
+
+
+def oldest_unknown_rate(conn: sqlite3.Connection, scope: str | None) -> int | None:
+    """The first of these sales."""
+    found = _one(
         conn,
-        "dca_settlements u WHERE u.exchange_rate = '0' AND u.retained_sats > 0",
+        f"SELECT min(u.id) AS id FROM dca_settlements u WHERE {_UNKNOWN_RATE} AND (?1 IS NULL OR u.machine_id IN "
+        "(SELECT id FROM dca_machines WHERE operator_id = ?1))",
         scope,
     )
+    return None if found is None else found["id"]
 
 
 # --- helpers

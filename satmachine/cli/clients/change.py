@@ -109,6 +109,9 @@ def update(
     autoforward: Forward = None,
     autoforward_key_file: ForwardKeyFile = None,
     no_autoforward: Annotated[bool, typer.Option("--no-autoforward", help="Forward nothing any more.")] = False,
+    npub: Annotated[
+        str | None, typer.Option(metavar="NPUB", help="Tell them by Nostr message; `clients messages` says what.")
+    ] = None,
     unchecked: Unchecked = False,
 ) -> Done:
     """Change a liquidity provider: pause them, another payee, another mode. Machine and label stay.
@@ -142,12 +145,18 @@ def update(
             no_autoforward=no_autoforward,
         )
     )
-    if not wanted:
+    if not wanted and npub is None:
         raise typer.BadParameter("say what to change; --help lists the options")
     if payee is not None:
         _check_payee(act, row.label, payee, unchecked=unchecked)
-    act.ask(f"change client {row.id}, {row.label} at {row.machine_id}: {', '.join(wanted)}")
-    act.write(clients.update, row, wanted, actor=act.books.actor, now=act.books.now)
+    told = [*wanted, *(["npub"] if npub is not None else [])]
+    act.ask(f"change client {row.id}, {row.label} at {row.machine_id}: {', '.join(told)}")
+    if wanted:
+        act.write(clients.update, row, wanted, actor=act.books.actor, now=act.books.now)
+    if npub is not None:
+        from satmachine.cli.clients.wishes import tell_by
+
+        tell_by(act.books, row, npub)
     return _now(act, client)
 
 

@@ -91,6 +91,9 @@ def land(
     until: Until = None,
     rate: Annotated[str | None, typer.Option(metavar="SATS", help="Sats per major unit of fiat.")] = None,
     fiat: Annotated[str | None, typer.Option(metavar="AMOUNT", help="The cash of one sale.")] = None,
+    another_sale: Annotated[
+        bool, typer.Option("--another-sale", help="It is not the sale that was paid on the machine's word.")
+    ] = False,
 ) -> None:
     """Make sales of payments that nobody announced, split by the machine's fallback commission.
 
@@ -115,7 +118,10 @@ def land(
     currency = found[0][1].currency
     fiat_minor = None if fiat is None else usage(lambda: numbers.fiat(fiat, currency), "--fiat")
     act.ask(f"land {_sale(*found[0]) if len(found) == 1 else _total(chosen, 'sales')}")
-    _show(act, act.write(_land_all, found, act.by, exchange_rate=exchange_rate, fiat_minor=fiat_minor))
+    ids = act.write(
+        _land_all, found, act.by, exchange_rate=exchange_rate, fiat_minor=fiat_minor, another_sale=another_sale
+    )
+    _show(act, ids)
 
 
 @acting(app, "dismiss", reason=True)
@@ -201,6 +207,7 @@ def _land_all(
     *,
     exchange_rate: Decimal,
     fiat_minor: int | None,
+    another_sale: bool,
 ) -> list[int]:
     """All or none. Returns the ids of the new sales."""
     from satmachine.settlements import operations
@@ -208,7 +215,13 @@ def _land_all(
     ids = []
     for payment, machine in found:
         landing = operations.land(
-            conn, machine, payment.payment_hash, by, exchange_rate=exchange_rate, fiat_amount_minor=fiat_minor
+            conn,
+            machine,
+            payment.payment_hash,
+            by,
+            exchange_rate=exchange_rate,
+            fiat_amount_minor=fiat_minor,
+            another_sale=another_sale,
         )
         assert landing.settlement_id is not None
         ids.append(landing.settlement_id)
