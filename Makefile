@@ -89,8 +89,9 @@ fuzz: install  ## let a fuzzer loose on everything that strangers send; RUNS=100
 bench: install  ## measure it, beside others: ONLY="ingest fleet .."; the last results are in bench/RESULTS.md
 	@$(BIN)/python -m bench $(ONLY)
 
-docs: install  ## renew docs/commands.md from the commands themselves
+docs: install  ## renew docs/commands.md and docs/output.schema.json from the program itself
 	@$(BIN)/python -m satmachine.cli.manual docs/commands.md
+	@$(BIN)/python -m satmachine.cli.manual --schema docs/output.schema.json
 
 man: install  ## man pages and shell completion, into build/
 	@$(BIN)/python -m satmachine.cli.manual --man build

@@ -164,8 +164,9 @@ async def a_deposit_was_confirmed_wrongly(operator: Operator) -> None:
 async def an_lp_leaves(operator: Operator) -> None:
     """He takes some of his cash home, is paid the rest in sats, and is removed; his history stays."""
     await operator.types("deposits", "withdraw", "bruno", "5000", "--note", "at the market", "--yes")
-    machine = operator.system.machines[0]
-    await operator.system.lnbits.credit(machine.wallet.id, 3_000_000)
+    made = await operator.reads("machines", "top-up", "machine-1", "3 000 000", "--note", "for bruno's payout")
+    await pays(operator, made["bolt11"], 3_000_000)
+    await operator.types("machines", "sweep", "machine-1")
     await operator.types("clients", "settle", "bruno", "--rate", "143.797", "--dry-run")
     await operator.types("clients", "settle", "bruno", "--rate", "143.797", "--yes")
     for _ in range(60):
@@ -208,6 +209,19 @@ async def a_frozen_daemon(operator: Operator) -> None:
     finally:
         os.kill(operator.system.daemon.pid, signal.SIGCONT)
     await operator.until_quiet("daemon_frozen")
+
+
+async def pays(operator: Operator, bolt11: str, sats: int) -> None:
+    """The owner pays an invoice from a wallet of his own."""
+    import httpx
+
+    own = await operator.system.lnbits.create_wallet("owner's own")
+    await operator.system.lnbits.credit(own.id, sats)
+    async with httpx.AsyncClient(base_url=operator.system.lnbits.url, timeout=60) as http:
+        answer = await http.post(
+            "/api/v1/payments", headers={"X-Api-Key": own.admin_key}, json={"out": True, "bolt11": bolt11}
+        )
+    assert answer.is_success, answer.text
 
 
 async def invoice_of(operator: Operator, invoice_key: str, sats: int) -> str:
