@@ -41,6 +41,7 @@ class Noun:
 
 
 NOUNS = {
+    "init": Noun("satmachine.cli.setup.init:init", "Set up: asks, tests, writes the configuration.", _RUNNING),
     "status": Noun("satmachine.cli.status:status", "What is going on, and what needs you.", _RUNNING),
     "alerts": Noun("satmachine.cli.alerts:app", "What needs you, and whether alarms arrive.", _RUNNING),
     "run": Noun("satmachine.cli.run:run", "The daemon, in the foreground.", _RUNNING),
