@@ -295,7 +295,7 @@ def _checked_version(conn: sqlite3.Connection, path: Path, *, allow_empty: bool 
 
 def _pending_migrations(version: int) -> Iterator[tuple[int, str, str]]:
     if version == 0:
-        yield SCHEMA_VERSION, "schema", _schema_text()
+        yield SCHEMA_VERSION, "schema", schema_text()
         return
     for number, name, script in migrations():
         if number > version:
@@ -344,7 +344,8 @@ def _statements(script: str) -> Iterator[str]:
         raise StoreError(f"unfinished SQL statement: {pending.strip()[:80]}")
 
 
-def _schema_text() -> str:
+def schema_text() -> str:
+    """schema.sql, as it ships."""
     from importlib import resources
 
     shipped = resources.files("satmachine") / _SCHEMA
