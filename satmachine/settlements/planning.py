@@ -89,10 +89,33 @@ def _breach(conn: sqlite3.Connection, settlement: Settlement, bounds: Bounds) ->
         (HoldReason.RATE_OUT_OF_BOUNDS, _rate_breach(conn, settlement, bounds)),
         (HoldReason.DAILY_LIMIT, _daily_breach(conn, settlement, bounds)),
         (HoldReason.UNKNOWN_PAYMENTS, _dismissed(conn, settlement)),
+        (HoldReason.TOLD_TWICE, _told_twice(conn, settlement)),
         (HoldReason.MARKS_CONFLICT, _booked_elsewhere(conn, settlement)),
     ):
         if error is not None and reason not in overridden:
             return reason, error
+    return None
+
+
+def _told_twice(conn: sqlite3.Connection, settlement: Settlement) -> str | None:
+    """Where no proof is asked for, and where books that were lost had paid without proof, nothing but a person can tell
+    whether two words are of one sale."""
+    ways = (
+        f"If it is, `satmachine settlements close {settlement.id}`; if these are two sales, "
+        f"`satmachine settlements release {settlement.id}`"
+    )
+    twin = settlements.told_before(conn, settlement)
+    if twin is not None:
+        return (
+            f"settlement {twin} is of the same amount and day, and nothing tells the two apart: this may be the same "
+            f"sale, told again. {ways}"
+        )
+    key = reconciling.paid_without_sale(conn, settlement)
+    if key is not None:
+        return (
+            f"payments of a sale that these books do not have were made that day (sm1:{key}): this may be that sale, "
+            f"paid already. {ways}"
+        )
     return None
 
 
