@@ -16,12 +16,11 @@ import anyio
 
 from satmachine.config import Config
 from satmachine.errors import Refused, SatmachineError, StoreError
-from satmachine.models import HoldReason, Leg
+from satmachine.models import By, HoldReason, Leg
 from satmachine.orders import CancelPayout, DeclarePaid, DeclareUnpaid, Order, Repoint
 from satmachine.settlements import operations
 from satmachine.settlements.correcting import Author
 from satmachine.settlements.corrector import SetsAside
-from satmachine.settlements.operations import By
 from satmachine.settlements.repointing import Move, is_there, repoint, target_of
 from satmachine.settlements.unpaid import Pays, Unpaid
 from satmachine.store import intents, legs

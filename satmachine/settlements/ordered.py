@@ -12,9 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from satmachine.errors import Refused
-from satmachine.models import HoldReason, Leg, LegInvoice, LegStatus, LegType
+from satmachine.models import By, HoldReason, Leg, LegInvoice, LegStatus, LegType
 from satmachine.seals import Keyring, is_beyond
-from satmachine.settlements.operations import By
 from satmachine.store import audit, legs, seals, settlements
 
 

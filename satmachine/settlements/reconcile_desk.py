@@ -11,9 +11,8 @@ from decimal import Decimal, InvalidOperation
 from satmachine import identity
 from satmachine.config import Machine
 from satmachine.identity import BalanceLeg, PayeeKind, SaleLeg
-from satmachine.models import Leg
+from satmachine.models import By, Leg
 from satmachine.settlements.adoption import FoundPayment
-from satmachine.settlements.operations import By
 from satmachine.settlements.plan import Terms
 from satmachine.settlements.reconciling import Choice, Line, Verdict
 from satmachine.store import audit, clients, legs

@@ -16,10 +16,9 @@ from satmachine import identity
 from satmachine.config import Machine
 from satmachine.errors import Refused
 from satmachine.identity import BalanceLeg, SaleLeg
-from satmachine.models import Claim, HoldReason, Leg, LegStatus, LegType
+from satmachine.models import By, Claim, HoldReason, Leg, LegStatus, LegType
 from satmachine.settlements import adoption
 from satmachine.settlements.land import Rules, land_claim
-from satmachine.settlements.operations import By
 from satmachine.settlements.parse import claim_from_payment, derived_claim
 from satmachine.settlements.plan import Terms
 from satmachine.settlements.reconcile_desk import (

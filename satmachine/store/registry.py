@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from satmachine.config import Config, Machine
+from satmachine.money import minor_digits
 
 #: The first half is spelled as in schema.sql, so that SQLite sees that the index of open sales serves; the second makes
 #: it read along that index and never along a machine's history.
@@ -111,16 +112,17 @@ def _mirror_splits(conn: sqlite3.Connection, config: Config) -> None:
 
 #: The columns are those of `_machine_row`.
 _MACHINES = """
-SELECT id, operator_id, npub, pubkey, name, currency, fallback_commission_pct, payouts_since, active
+SELECT id, operator_id, npub, pubkey, name, currency, fallback_commission_pct, payouts_since, active, digits
 FROM dca_machines WHERE in_config = 1
 """
 _UPSERT_MACHINE = """
 INSERT INTO dca_machines (id, operator_id, npub, pubkey, name, currency, fallback_commission_pct, payouts_since,
-                          active, in_config, loaded_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?)
+                          active, digits, in_config, loaded_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?)
 ON CONFLICT (id) DO UPDATE SET operator_id = excluded.operator_id, npub = excluded.npub, pubkey = excluded.pubkey,
     name = excluded.name, fallback_commission_pct = excluded.fallback_commission_pct,
-    payouts_since = excluded.payouts_since, active = excluded.active, in_config = 1, loaded_at = excluded.loaded_at
+    payouts_since = excluded.payouts_since, active = excluded.active, digits = excluded.digits, in_config = 1,
+    loaded_at = excluded.loaded_at
 """
 
 
@@ -135,6 +137,7 @@ def _machine_row(machine: Machine) -> tuple[object, ...]:
         str(machine.fallback_commission_pct),
         machine.payouts_since,
         int(machine.active),
+        minor_digits(machine.currency),
     )
 
 

@@ -164,7 +164,7 @@ class Act:
     @property
     def by(self) -> Any:
         """Who does it, why and when, for settlements/operations.py."""
-        from satmachine.settlements.operations import By
+        from satmachine.models import By
 
         return By(self.books.actor, self.reason, self.books.now)
 

@@ -150,7 +150,7 @@ def _look(books: Books, machine_id: str, choices: dict[str, Choice]) -> Look:
 
 
 def _preview(books: Books, machine_id: str, look: Look, choices: dict[str, Choice], reason: str) -> Report:
-    from satmachine.settlements.operations import By
+    from satmachine.models import By
     from satmachine.settlements.payees import terms_for
     from satmachine.settlements.reconciliation import preview
 
@@ -162,7 +162,7 @@ def _preview(books: Books, machine_id: str, look: Look, choices: dict[str, Choic
 
 
 def _carry_out(books: Books, machine_id: str, look: Look, choices: dict[str, Choice], reason: str, digest: str) -> None:
-    from satmachine.settlements.operations import By
+    from satmachine.models import By
     from satmachine.settlements.payees import terms_for
     from satmachine.settlements.reconciliation import accept
 
