@@ -39,6 +39,7 @@ CREATE TABLE intents (
     status      TEXT    NOT NULL DEFAULT 'open' CHECK (status IN ('open', 'done', 'refused')),
     result      TEXT,                                   -- a sentence for the person who asked
     done_at     INTEGER,
+    seal        TEXT,                                   -- by who has [payouts] order_key (seals.py)
     CHECK ((status = 'open') = (done_at IS NULL))
 ) STRICT;
 CREATE INDEX intents_open ON intents (id) WHERE status = 'open';
@@ -76,6 +77,15 @@ CREATE TABLE alerts (
     changed_at   INTEGER NOT NULL,                      -- when the operator was last told
     detail       TEXT    NOT NULL DEFAULT '',
     PRIMARY KEY (subject, condition)
+) STRICT, WITHOUT ROWID;
+
+-- Items of the list of what needs a person that a person knows of: told again after `until`, NULL: never.
+CREATE TABLE silences (
+    item    TEXT PRIMARY KEY,                           -- condition:subject or condition:subject:ref, as `alerts list` shows it
+    until   INTEGER,
+    reason  TEXT    NOT NULL,
+    actor   TEXT    NOT NULL,
+    at      INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- One message per change of an alarm and way of telling; kept until it is delivered or given up.
@@ -168,7 +178,8 @@ CREATE TABLE dca_wallets (
     last_sweep_at   INTEGER,
     safe_mode       TEXT,                               -- why this machine pays nothing until a person has reconciled it
     reconcile_since INTEGER,                            -- payouts are paused since: these books are a restored copy
-    reconcile_why   TEXT
+    reconcile_why   TEXT,
+    sealed_at       INTEGER                             -- since when this machine's payments are sealed (seals.py)
 ) STRICT;
 CREATE INDEX dca_wallets_wallet ON dca_wallets (wallet_id) WHERE wallet_id IS NOT NULL;
 
@@ -239,6 +250,7 @@ CREATE TABLE dca_marks (
     seen_at     INTEGER
 ) STRICT;
 CREATE INDEX dca_marks_bundle ON dca_marks (machine_id, bundle);
+CREATE INDEX dca_marks_whole ON dca_marks (machine_id, written_at) WHERE length(content) > 100;
 
 -- Genuine marks that these books did not write: of another life of them, or of another daemon.
 CREATE TABLE dca_foreign_marks (
@@ -625,6 +637,21 @@ CREATE TABLE dca_messages (
     UNIQUE (client_id, kind, subject)
 ) STRICT;
 CREATE INDEX dca_messages_open ON dca_messages (next_attempt_at) WHERE taken_at IS NULL;
+-- A payout and its receipt are one transaction: neither is there without the other.
+CREATE TRIGGER dca_messages_receipt AFTER UPDATE OF status ON dca_payments
+WHEN NEW.status = 'completed' AND NEW.leg_type IN ('dca', 'settlement') AND NEW.amount_sats > 0
+BEGIN
+    INSERT INTO dca_messages (client_id, kind, subject, created_at)
+    SELECT client_id, 'receipt', NEW.leg_key, NEW.completed_at FROM dca_client_messages
+    WHERE client_id = NEW.client_id AND receipts = 1 ON CONFLICT DO NOTHING;
+END;
+CREATE TRIGGER dca_messages_receipt_booked AFTER INSERT ON dca_payments
+WHEN NEW.status = 'completed' AND NEW.leg_type IN ('dca', 'settlement') AND NEW.amount_sats > 0
+BEGIN
+    INSERT INTO dca_messages (client_id, kind, subject, created_at)
+    SELECT client_id, 'receipt', NEW.leg_key, NEW.completed_at FROM dca_client_messages
+    WHERE client_id = NEW.client_id AND receipts = 1 ON CONFLICT DO NOTHING;
+END;
 
 -- ---------------------------------------------------------------------------------------------------------
 -- Cash: what people did with the notes (SPEC section 12)
@@ -807,7 +834,9 @@ CREATE TABLE quarantine (
     status         TEXT    NOT NULL DEFAULT 'open' CHECK (status IN ('open', 'landed')),
     settlement_id  INTEGER REFERENCES dca_settlements (id),           -- the one it conflicts with, or became
     retried_at     INTEGER,
-    whole          INTEGER NOT NULL DEFAULT 1 CHECK (whole IN (0, 1))  -- 0: `raw` was too long, this is its beginning
+    whole          INTEGER NOT NULL DEFAULT 1 CHECK (whole IN (0, 1)), -- 0: `raw` was too long, this is its beginning
+    dismissed_at   INTEGER,                             -- a person has judged it: it needs nobody any more
+    dismissed_why  TEXT
 ) STRICT;
 CREATE INDEX quarantine_machine ON quarantine (machine_id, received_at);
 CREATE INDEX quarantine_reason ON quarantine (machine_id, reason) WHERE status = 'open';

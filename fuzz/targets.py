@@ -26,7 +26,7 @@ from satmachine.nostr.subscriptions import Shape, Subscriptions
 from satmachine.settlements.land import Rules, land_event
 from satmachine.settlements.parse import claim_from_event, claim_from_payment
 from satmachine.settlements.prove import judge
-from satmachine.settlements.read import Window, read_event
+from satmachine.settlements.read import Transport, Window, read_event
 from satmachine.store import incoming, settlements
 from satmachine.store import telemetry as telemetry_store
 from satmachine.store.settlements import EventRecord
@@ -74,7 +74,7 @@ def settlement_content(data: bytes) -> None:
     """What a stolen machine key can put into a settlement, down to its row."""
     event = fixtures.event(data.decode(errors="surrogateescape"))
     claim = read_event(event, fixtures.machine(), key=DAEMON_KEY, window=_WINDOW, now=NOW)
-    if claim is not None:
+    if not isinstance(claim, Transport):
         _land(event, claim)
 
 

@@ -31,6 +31,7 @@ from satmachine.nostr.pool import RelayPool
 from satmachine.ops.alerts.desk import AlertDesk
 from satmachine.ops.watch import Watch
 from satmachine.recorder import Recorder
+from satmachine.reports.desk import PeopleDesk
 from satmachine.seals import Keyring
 from satmachine.settlements.corrector import Corrector
 from satmachine.settlements.hints import Hints
@@ -129,24 +130,39 @@ class Daemon:
             corrector = Corrector(self._store, lnbits, payer, self.worker, self.config, self._now)
             leg_orders = LegOrders(self._store, lnbits, payer, self.worker, self.config, self._now)
             wallet_orders = WalletOrders(self._store, lnbits, self.sweeper, self.config, self._now)
+            secret = None if self._key is None else self._key.secret
+            self.people = PeopleDesk(self._store, self.config, secret, self._now)
             self.desk = IntentDesk(
                 self._store,
                 self._now,
                 read_again=self.recorder.read_again,
-                corrections={**corrector.actions, **leg_orders.actions, **wallet_orders.actions},
+                corrections={
+                    **corrector.actions,
+                    **leg_orders.actions,
+                    **wallet_orders.actions,
+                    **self.people.actions,
+                },
                 guard=self._guard_request,
+                order_key=self._order_key,
             )
             self.pool = RelayPool(
                 relays_of(config),
                 self.recorder.record,
-                secret_key=None if self._key is None else self._key.secret,
+                secret_key=secret,
                 limits=Limits(
                     max_event_bytes=config.nostr.max_event_bytes, since_overlap_s=config.nostr.since_overlap_s
                 ),
                 since=resume.get,
             )
             self.alerts = AlertDesk(self._store, self.config, self._now, self.pool.health)
-            self.watch = Watch(self._store, self.config, self._now, self.pool.health, lambda: lnbits.latency_s)
+            self.watch = Watch(
+                self._store,
+                self.config,
+                self._now,
+                self.pool.health,
+                lambda: lnbits.latency_s,
+                lambda: self.alerts.attention,
+            )
             yield
 
     async def serve(self, reload_due: Callable[[], bool]) -> None:
@@ -176,6 +192,7 @@ class Daemon:
                 self.watch.keep_heartbeat,
                 self.alerts.watch,
                 self.alerts.tell,
+                self.people.run,
             ):
                 tasks.start_soon(self._forever, task)
             await self._stopping.wait()
@@ -189,6 +206,11 @@ class Daemon:
     def config(self) -> Config:
         """The configuration in force."""
         return self._config
+
+    def _order_key(self) -> str | None:
+        """What orders are sealed with, where the operator wants that. Raises ConfigError."""
+        secret = self._config.payouts.order_key
+        return None if secret is None else secret.resolve(self._config.environ)
 
     def _is_verified(self, machine_id: str, key: str) -> bool:
         """Whether a sweep has seen this key; if not, the next sweep of the machine does not wait for its turn."""

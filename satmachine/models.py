@@ -86,6 +86,8 @@ class HoldReason(StrEnum):
     DAILY_LIMIT = "daily_limit"
     UNKNOWN_PAYMENTS = "unknown_payments"
     NOT_A_SALE = "not_a_sale"
+    TOLD_TWICE = "told_twice"
+    MACHINE_ERROR = "machine_error"
     DEBIT_WITHOUT_CREDIT = "debit_without_credit"
     PAID_BY_ANOTHER = "paid_by_another"
     WALLET_ROLLED_BACK = "wallet_rolled_back"
@@ -413,7 +415,8 @@ class Movement:
     """What moved an LP's balance: confirmed cash (`DepositKind`), or a leg that was not voided.
 
     `amount_minor` is signed: deposits add, purchases and payouts take. `sats` is what the LP got, or is to get while
-    `status` is not completed; `fee_sats` is what routing took on the way.
+    `status` is not completed; `fee_sats` is what routing took on the way. Of a leg, `planned_sats` is what its
+    `amount_minor` was computed from, and `payment_hash` the Lightning payment's.
     """
 
     at: int
@@ -426,6 +429,8 @@ class Movement:
     exchange_rate: Decimal | None
     status: str
     notes: str
+    planned_sats: int | None = None
+    payment_hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,9 @@ compares. A row that was inserted, or whose amount or payee was changed, has no 
 A seal says what was ordered, not how it stands: a row can be put back to an earlier state. So the sum is looked at too:
 a sale's seal holds what the customer paid, and no payment is made beyond it (`store/seals.py`).
 
+What people order through the command line is a row too, which everybody who may write the file can write. Where the
+operator names an `order_key`, an order is carried out only with a seal under it: who can read that key may order.
+
 The admin key itself is not kept: only what is derived from it, for as long as the process lives.
 """
 
@@ -18,9 +21,11 @@ import hashlib
 import hmac
 import json
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from satmachine.identity import PayeeKind
-from satmachine.models import LegType
+if TYPE_CHECKING:  # `satmachine status` need not load them
+    from satmachine.identity import PayeeKind
+    from satmachine.models import LegType
 
 _VERSION = 1
 #: What a person with the machine's key has approved although it is more than came in.
@@ -96,6 +101,12 @@ class Keyring:
             hmac.compare_digest(seal.encode(errors="replace"), _seal(what, key, beyond=beyond).encode())
             for key in self._keys.get(what.machine_id, ())
         )
+
+
+def order_seal(order_key: str, created_at: int, actor: str, action: str, subject: str, params: str) -> str:
+    """The seal of what a person orders, under `[payouts] order_key`. `params` as they are kept."""
+    text = json.dumps(["order", _VERSION, created_at, actor, action, subject, params], separators=(",", ":"))
+    return hmac.new(order_key.encode(), text.encode(), hashlib.sha256).hexdigest()
 
 
 def is_beyond(seal: str | None) -> bool:

@@ -187,6 +187,15 @@ def unfinished(books: Books, sales: list[Sale], payouts_since: Mapping[str, int]
     return trouble
 
 
+def undecided(books: Books) -> list[tuple[str, str]]:
+    """Payments and marks that the wallets show and nobody has decided about."""
+    found = books.conn.execute(
+        "SELECT leg_key AS name FROM dca_foreign_payments WHERE settled_by IS NULL AND status <> 'failure' "
+        "UNION ALL SELECT bundle FROM dca_foreign_marks WHERE decided_at IS NULL"
+    )
+    return [("undecided", f"{row['name']} waits to be reconciled") for row in found]
+
+
 def open_legs(books: Books) -> list[tuple[str, str]]:
     """Legs without an end: a word, and a sentence, for each."""
     found = books.conn.execute(

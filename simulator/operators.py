@@ -292,7 +292,7 @@ async def reconcile(world: World, hold: Hold, machine_id: str) -> list[str]:
         if asked.incoming or asked.outgoing:
             lnbits = Lnbits(config.lnbits.url, http=Wire(world.bank, "cli"), instance_id="reconcile")
             key = machine.wallet.admin_key.resolve(config.environ)
-            look = await reconcile_look.look(lnbits, key, wallets.wallet_id(conn, machine_id), asked)
+            look = await reconcile_look.look(lnbits, key, machine_id, wallets.wallet_id(conn, machine_id), asked)
         report = reconciliation.preview(conn, machine, terms, look, choices, _by(hold))
         if not report.waits:
             with atomic(conn):

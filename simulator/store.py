@@ -17,8 +17,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from satmachine.errors import DatabaseBusy
 from satmachine.seals import Keyring
 from satmachine.store import database
-from satmachine.store.database import Store, atomic
-from satmachine.store.seals import Connection
+from satmachine.store.database import Connection, Store, atomic
 
 P = ParamSpec("P")
 T = TypeVar("T")

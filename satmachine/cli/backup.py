@@ -38,7 +38,7 @@ def backup(
         raise Refused("a backup holds every operator's books: leave --operator (and $SATMACHINE_OPERATOR) away")
     if target.is_dir():
         target = target / f"satmachine-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.db"
-    made = make_backup(where(ctx.obj.config_path)[0], target)
+    made = make_backup(where(ctx.obj.config_path).path, target)
     if as_json:
         print_json(asdict(made))
     else:

@@ -40,7 +40,7 @@ Reason = Annotated[
 
 def database_path(config_path: Path | None) -> Path:
     """Where the books lie."""
-    return where(config_path)[0]
+    return where(config_path).path
 
 
 def more_hint(page: Page) -> str:

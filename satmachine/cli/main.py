@@ -25,6 +25,7 @@ from satmachine.errors import SatmachineError
 _RUNNING = "Running it"
 _SALES = "Sales and payments"
 _PEOPLE = "Liquidity providers"
+_BOOKS = "Reports and ledgers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Noun:
 
 NOUNS = {
     "status": Noun("satmachine.cli.status:status", "What is going on, and what needs you.", _RUNNING),
+    "alerts": Noun("satmachine.cli.alerts:app", "What needs you, and whether alarms arrive.", _RUNNING),
     "run": Noun("satmachine.cli.run:run", "The daemon, in the foreground.", _RUNNING),
     "doctor": Noun("satmachine.cli.doctor:doctor", "Is everything in order that the daemon needs?", _RUNNING),
     "backup": Noun("satmachine.cli.backup:backup", "A consistent copy of the books while it runs.", _RUNNING),
@@ -56,6 +58,10 @@ NOUNS = {
     "quarantine": Noun("satmachine.cli.quarantine:app", "Messages of machines that could not be used.", _SALES),
     "clients": Noun("satmachine.cli.clients:app", "Who brings cash and gets sats.", _PEOPLE),
     "deposits": Noun("satmachine.cli.deposits:app", "The cash that they brought.", _PEOPLE),
+    "report": Noun("satmachine.cli.report:report", "What came in, who got it, what is there now.", _BOOKS),
+    "export": Noun("satmachine.cli.export:app", "The ledger for beancount, hledger or a spreadsheet.", _BOOKS),
+    "period": Noun("satmachine.cli.period:app", "Close a month; prove that a closed one was not altered.", _BOOKS),
+    "verify": Noun("satmachine.cli.verify:verify", "Is a statement what its signer made?", _BOOKS),
 }
 
 _HELP = """Pays out the sales of Bitcoin ATMs, each exactly once.
@@ -116,7 +122,7 @@ class Nouns(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - as the class above has it
         """The nouns under their headings."""
-        for panel in (_RUNNING, _SALES, _PEOPLE):
+        for panel in (_RUNNING, _SALES, _PEOPLE, _BOOKS):
             with formatter.section(panel):
                 formatter.write_dl([(name, noun.help) for name, noun in NOUNS.items() if noun.panel == panel])
 

@@ -37,6 +37,8 @@ _FIELDS = (
     Column("created_at", "Signed"),
     Column("received_at", "Received"),
     Column("retried_at", "Retried"),
+    Column("dismissed_at", "Dismissed"),
+    Column("dismissed_why", "Because"),
     Column("relay_url", "Relay"),
     Column("kind", "Kind"),
     Column("event_id", "Event"),
@@ -48,7 +50,9 @@ def list_quarantine(
     books: Books,
     asked: Asked,
     machine: OfMachine = None,
-    everything: Annotated[bool, typer.Option("--all", help="Also those that were used after all.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also those that were used after all, or dismissed.")
+    ] = False,
 ) -> Page:
     """List messages that machines have signed and that could not be used, newest first, with the reason.
 
@@ -98,6 +102,20 @@ def retry(act: Act, message: Message) -> Done:
     act.ask(f"read message {message} again")
     answer, intent = act.order_and_intent(RetryQuarantined(message))
     return Done(asdict(intent), answer)
+
+
+@acting(app, "dismiss", reason=True)
+def dismiss(act: Act, message: Message) -> Done:
+    """Say of a message that it is of no use: it stays on record, and `status` is quiet about it.
+
+    Example:
+
+        satmachine quarantine dismiss 3 --reason "a test of the machine's maker" --yes
+    """
+    row = _find(act.books, message)
+    act.ask(f"dismiss message {message} of {row['machine_id']}: {row['detail']}")
+    act.write(quarantine.dismiss, message, reason=act.reason, actor=act.books.actor, now=act.books.now)
+    return Done(_find(act.books, message), f"Message {message} is dismissed.")
 
 
 def _find(books: Books, message_id: int) -> reports.Record:

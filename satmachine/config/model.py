@@ -264,6 +264,8 @@ class Machine(Table):
     rate_min: Rate | None = None
     rate_max: Rate | None = None
     daily_limit_sats: Annotated[int, Field(ge=1, le=_MAX_SATS)] | None = None
+    payout_delay_s: Annotated[Seconds, Field(le=86_400)] = 0
+    hold_on_error: bool = False
     encrypted: bool = False
     unannounced: Unannounced = Unannounced()
 
@@ -316,7 +318,9 @@ class Payouts(Table):
     require_payment_proof: bool = True
     routing_fees: Literal["payee", "machine"] = "payee"
     proof_wait_s: Annotated[Seconds, Field(ge=1)] = 900
+    attention_after_s: Annotated[Seconds, Field(ge=10)] = 600
     invoice_expiry_s: Annotated[Seconds, Field(ge=3600)] = 86_400
+    order_key: Secret | None = None
 
 
 class Reconcile(Table):

@@ -10,7 +10,8 @@ periods.py            closing a month: its totals, its digest, and the chain
 summary.py     pure   entries -> the report of a time: by machine, operator, payee, LP
 statement.py   pure   an LP's statement as a document that is always written the same way
 signed.py      pure   a document that its reader can prove, without us
-html.py        pure   the pages of both, for screen and paper
+html.py        pure   the pages of both, for screen and paper (chart.py draws)
+make.py               a statement out of the books, and its signature
 whatif.py             history planned again under other rules
 letters.py     pure   the words of messages to LPs
 desk.py               the daemon's part: signing what is asked for, messages to LPs

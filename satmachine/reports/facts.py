@@ -113,4 +113,17 @@ class Unassigned(NamedTuple):
     amount_sats: int
 
 
+class PaidLeg(NamedTuple):
+    """What a receipt tells an LP of; `sold_at` is the sale's time, None for a balance that was paid out."""
+
+    leg_type: str
+    sent_sats: int
+    fee_sats: int
+    fiat_amount_minor: int
+    exchange_rate: str
+    payment_hash: str
+    completed_at: int
+    sold_at: int | None
+
+
 Fact = Sale | CashChange | Paid | Kept | CashBrought | Unassigned

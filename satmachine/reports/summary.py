@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from satmachine.models import RetainedReason
@@ -54,6 +55,18 @@ class Report:
         assert dimension in _DIMENSIONS, dimension
         rows: list[Row] = getattr(self, dimension + "s")
         return rows
+
+    def at(self, rate: Decimal) -> list[Row]:
+        """What is in each wallet at the end, at a rate that a person has stated (sats per major unit of fiat)."""
+        return [
+            {
+                "machine_id": row["machine_id"],
+                "currency": row["currency"],
+                "closing_sats": row["closing_sats"],
+                "closing_minor": value_minor(row["closing_sats"], f"{rate:f}", row["currency"]) or 0,
+            }
+            for row in self.machines
+        ]
 
 
 @dataclass(slots=True)

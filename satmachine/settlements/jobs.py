@@ -86,11 +86,16 @@ class Jobs:
         """The key that pays. Raises Stuck, WalletUnavailable before it was verified, ConfigError where unreadable."""
         if job.source_key is None:
             raise Stuck(Cause.NO_PAYEE, "the client has no key to forward with any more: nothing is forwarded")
-        key = job.source_key.resolve(self._config().environ)
-        if job.leg.leg_type is not LegType.AUTOFORWARD and not self._is_verified(job.machine.id, key):
+        if job.leg.leg_type is LegType.AUTOFORWARD:
+            return job.source_key.resolve(self._config().environ)
+        return self.machine_key(job.machine)
+
+    def machine_key(self, machine: Machine) -> str:
+        """A machine's own key. Raises WalletUnavailable before it was verified, ConfigError where it is unreadable."""
+        key = machine.wallet.admin_key.resolve(self._config().environ)
+        if not self._is_verified(machine.id, key):
             raise WalletUnavailable("the machine's wallet key is new; nothing is sent before it was looked at")
-        if job.leg.leg_type is not LegType.AUTOFORWARD:
-            self._store.keyring.learn(job.machine.id, key)
+        self._store.keyring.learn(machine.id, key)
         return key
 
     def payee(self, job: Job) -> Payee:
@@ -115,6 +120,11 @@ class Jobs:
         external = job.leg.payee_kind is not identity.PayeeKind.WALLET
         bears = self._config().payouts.routing_fees == "machine" and external
         return job.leg.amount_sats if bears and job.leg.leg_type is not LegType.AUTOFORWARD else 0
+
+    async def owed_sats(self, job: Job) -> int:
+        """What the machine's wallet owes: this payment, and the others that are not on their way yet."""
+        others_sats = await self._store.read(legs.waiting_sats, job.machine.id, job.leg.id)
+        return job.leg.amount_sats + others_sats
 
     def memo(self, job: Job) -> str:
         """For the person who reads the wallet's history."""

@@ -30,8 +30,9 @@ from satmachine.settlements.correcting import Proof
 from satmachine.settlements.land import Landing, Rules, land_claim, with_rate
 from satmachine.settlements.parse import derived_claim
 from satmachine.settlements.planning import GUARDS
-from satmachine.store import audit, corrections, incoming, legs, settlements, wallets
+from satmachine.store import audit, balances, corrections, incoming, legs, settlements, wallets
 from satmachine.store.reconciling import accounted_sats
+from satmachine.store.wallets import Outgoing
 
 
 def hold(conn: sqlite3.Connection, settlement_id: int, by: By) -> None:
@@ -96,6 +97,8 @@ def cancel_payout(conn: sqlite3.Connection, *, leg_id: int, proof: Proof, by: By
     """Give up a payment that was just proven unpaid: a balance payout, whose fiat the LP has again, or one that the
     daemon has not ordered. Of that one its sale retains only what it lacks otherwise."""
     leg = proof.legs[leg_id]
+    if leg.hold_reason == HoldReason.UNORDERED and leg.client_id is not None:
+        balances.count_again(conn, leg.client_id)
     corrections.void(conn, leg, proof.evidence[leg_id])
     _audit_leg(conn, by, "leg.cancel", leg)
     if leg.settlement_id is not None and leg.leg_type is not LegType.AUTOFORWARD:
@@ -141,8 +144,11 @@ def declare_paid(conn: sqlite3.Connection, *, leg: Leg, by: By) -> str:
     return f"payment {leg.id} ({leg.leg}) is completed, on the word of {by.actor}"
 
 
-def declare_unpaid(conn: sqlite3.Connection, *, leg: Leg, by: By) -> str:
-    """A person vouches that a leg's invoice is dead, so that a new one is made."""
+def declare_unpaid(conn: sqlite3.Connection, *, leg: Leg, by: By, given_up: Outgoing | None = None) -> str:
+    """A person vouches that a leg's invoice is dead, so that a new one is made. `given_up`: what the wallet calls
+    pending still, and what is decided with it."""
+    if given_up is not None:
+        wallets.give_up(conn, leg.machine_id, given_up, actor=by.actor, reason=by.reason, now=by.now)
     if _other_payment(conn, leg) is not None:
         raise Refused(f"the wallet shows another payment for {leg.leg}, of payment {leg.id}: it is not unpaid")
     if not legs.renew(conn, leg, now=by.now):
@@ -159,10 +165,12 @@ def land(
     *,
     exchange_rate: Decimal = Decimal(0),
     fiat_amount_minor: int | None = None,
+    another_sale: bool = False,
 ) -> Landing:
     """Make a sale of an unmatched payment, split by the machine's fallback commission. The wallet proves it as ever.
 
     A rate that is not given (0) is the one that LNbits or a beacon tells of that time, as for an unannounced sale.
+    `another_sale`: the person vouches that it is not the one of the same amount that was paid on the machine's word.
     """
     payment = incoming.get(conn, machine.id, payment_hash)
     if payment is None:
@@ -176,10 +184,11 @@ def land(
     if payment.settled_at < machine.payouts_since:
         raise Refused(f"payment {payment_hash} is older than the machine's payouts_since: it is never paid out")
     waived = settlements.waived_like(conn, machine.id, payment.amount_sats, payment.settled_at)
-    if waived is not None:
+    if waived is not None and not another_sale:
         raise Refused(
             f"settlement {waived} of the same amount was paid on the machine's word, without a payment hash: this "
-            "payment may be its own, and landing it would pay the sale again"
+            "payment may be its own, and landing it would pay the sale again. If these are two sales: "
+            f"`satmachine settlements land {payment_hash} --machine {machine.id} --another-sale`"
         )
     claim = derived_claim(
         machine,
@@ -197,6 +206,8 @@ def land(
             f"payment {payment_hash} is settlement {landing.settlement_id}'s already. {landing.detail}".strip()
         )
     assert landing.settlement_id is not None
+    if another_sale:
+        settlements.override_guard(conn, landing.settlement_id, HoldReason.TOLD_TWICE)
     settlements.person_acted(conn, landing.settlement_id, by.now)
     _record(conn, by, "settlement.land", settlements.get(conn, landing.settlement_id), fresh=True)
     return landing

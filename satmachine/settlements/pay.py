@@ -39,7 +39,7 @@ from satmachine.settlements.transition import Decision, Sighting, Step, View, de
 from satmachine.store import clients, corrections, legs, payees, settlements, wallets
 from satmachine.store.database import Store
 from satmachine.wallet.lnbits import Invoice, Lnbits, PayAnswer
-from satmachine.wallet.rows import WalletPayment
+from satmachine.wallet.rows import WalletPayment, require_wallet
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ FORWARD_TRIES = 12
 PROVEN_VERSIONS = frozenset({"1.4.2", "1.5.6", "1.6.2"})
 
 #: What a person may mend outside of satmachine, so that it is tried again now and then.
-_MAY_PASS = frozenset({Cause.PAYEE_CHANGED, Cause.NO_PAYEE, Cause.PAYEE_UNREACHABLE})
+_MAY_PASS = frozenset({Cause.PAYEE_CHANGED, Cause.NO_PAYEE, Cause.PAYEE_UNREACHABLE, Cause.NO_FUNDS})
 
 _SIGHTINGS = {Answer.SUCCESS: Sighting.SUCCESS, Answer.PENDING: Sighting.PENDING, Answer.FAILURE: Sighting.FAILED}
 
@@ -127,8 +127,9 @@ class Payer:
                 continue
             try:
                 await self._require_own_source(job, self._jobs.admin_key(job))
-                await self._require_ordered(job)
                 needs_one = job.invoice is None or job.invoice.dead_at is not None
+                if needs_one:  # of what has an invoice the fate is read first; it is asked again before it is sent
+                    await self._require_ordered(job)
                 ready.append((job, await self._invoicer.ask(job) if needs_one else None))
             except (WalletUnavailable, WalletRefused, ConfigError, Stuck) as trouble:
                 await self._trouble(leg_id, trouble)
@@ -170,7 +171,10 @@ class Payer:
         log.error("%s is held: %s", leg_name(leg), found)
 
     async def learn_payees(self, machine_id: str) -> None:
-        """Before a sale is planned: which wallets its payees are, so that another key under a name shows later."""
+        """Before a sale is planned: which wallets its payees are, so that another key under a name shows later.
+
+        Raises WalletUnavailable: a payee that LNbits might tell in a moment is not left unknown.
+        """
         named = wallets_named(self._config(), machine_id)
         if not await self._store.read(payees.unknown_wallets, machine_id, named):
             return
@@ -220,19 +224,22 @@ class Payer:
         except Stuck as stuck:
             raise Refused(f"leg {job.leg.leg}: {stuck.detail}") from None
 
-    async def withdraw(self, leg_ids: Sequence[int]) -> None:
+    async def withdraw(self, leg_ids: Sequence[int], sale: tuple[str, str] | None = None) -> None:
         """No daemon pays these legs' invoices any more, as far as a mark can see to it (`Marker.withdraw`).
 
+        `sale`: the machine and the bundle of a sale that is stopped as a whole, planned or not.
         Raises WalletError, ConfigError, and Refused where the wallet shows what these books do not know.
         """
         jobs = [await self._jobs.of(leg_id) for leg_id in leg_ids]
-        named = [job for job in jobs if job.invoice is not None]
         may_be_under_way = False
         try:
-            for bundle in dict.fromkeys(job.bundle for job in named):
-                of_bundle = [job for job in named if job.bundle == bundle]
-                keys = [job.leg.leg_key for job in of_bundle]
-                may_be_under_way |= await self.marker.withdraw(self._purse(of_bundle[0]), keys)
+            stopped = {job.bundle: (self._purse(job), [job.leg.leg_key]) for job in reversed(jobs)}
+            for job in jobs:
+                stopped[job.bundle][1].append(job.leg.leg_key)
+            if sale is not None and sale[1] not in stopped:
+                stopped[sale[1]] = (await self._purse_of(*sale), [sale[1]])
+            for purse, keys in stopped.values():
+                may_be_under_way |= await self.marker.withdraw(purse, keys)
         except (Standoff, Stuck) as why:
             raise Refused(f"{why}. Nothing was changed") from None
         if may_be_under_way:
@@ -339,8 +346,8 @@ class Payer:
             destination = await self._look_at_destination(job, invoice.payment_hash, invoice.wallet_id)
         rows = await self._lnbits.payments(self._jobs.admin_key(job), payment_hash=invoice.payment_hash)
         source = next((row for row in rows if row.outgoing), None)
-        if source is not None and job.source_id not in (None, source.wallet_id):
-            raise WalletUnavailable(f"LNbits shows a row of another wallet than machine {job.machine.id}'s")
+        if source is not None and job.source_id is not None:
+            require_wallet([source], job.source_id, job.machine.id)
         return Sides(source, destination)
 
     async def _look_at_destination(self, job: Job, payment_hash: str, wallet_id: str | None) -> WalletPayment | None:
@@ -352,15 +359,19 @@ class Payer:
         # Not there: has LNbits forgotten it, or does the key lead to another wallet by now?
         found = await self._lnbits.wallet_of(key)
         moved = wallet_id is not None and found != wallet_id
-        if moved and (found is not None or await self.marker.is_there(self._purse(job))):
+        first = None if job.invoice is None else job.invoice.mark_id
+        if moved and (found is not None or await self.marker.is_there(self._purse(job), first)):
             raise Stuck(Cause.PAYEE_CHANGED, changed_payee(job.leg, "another wallet"))
         return None
 
     async def _require_memory(self, job: Job, sides: Sides) -> None:
         """Before a sent invoice is given up for dead because its payment is nowhere: an LNbits that was restored from
-        an older copy has forgotten payments too, and then it shows the sale's mark no more. Raises RolledBack."""
-        was_sent = job.invoice is not None and job.invoice.sent_at is not None
-        if was_sent and sides.source is None and not await self.marker.is_there(self._purse(job)):
+        an older copy has forgotten payments too, and then it shows the mark no more that first named the invoice (a
+        later one may have been written since). Raises RolledBack."""
+        invoice = job.invoice
+        if invoice is None or invoice.sent_at is None or sides.source is not None:
+            return
+        if not await self.marker.is_there(self._purse(job), invoice.mark_id):
             raise RolledBack
 
     def _view(self, job: Job, sides: Sides, *, last_look: bool) -> View:
@@ -457,6 +468,14 @@ class Payer:
             log.info("%s: paid %d sats to %s", leg_name(leg), leg.amount_sats, leg.payee)
         failpoint("pay.reported")
         return leg.status
+
+    async def _purse_of(self, machine_id: str, bundle: str) -> Purse:
+        machine = self._config().machine(machine_id)
+        if machine is None:
+            raise Refused(f"machine {machine_id} is no longer in the configuration: put it back first")
+        key = self._jobs.machine_key(machine)
+        wallet_id = await self._store.read(wallets.wallet_id, machine_id)
+        return Purse(machine_id, wallet_id, key, identity.tag(machine.npub), bundle)
 
     def _purse(self, job: Job) -> Purse:
         key, tag = self._jobs.admin_key(job), identity.tag(job.machine.npub)

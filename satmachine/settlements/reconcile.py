@@ -14,18 +14,19 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from satmachine.config import Config, Machine
-from satmachine.errors import WalletRefused, WalletUnavailable
+from satmachine.errors import WalletRefused
 from satmachine.failpoints import failpoint
 from satmachine.marks import Mark
 from satmachine.settlements.incoming import Arrived, Incoming
-from satmachine.settlements.marker import genuine_marks, outgoing
+from satmachine.settlements.marker import genuine_marks, outgoing, written_marks
 from satmachine.settlements.own_wallets import OwnWallets
+from satmachine.settlements.sealing import begin
 from satmachine.store import marks as mark_rows
 from satmachine.store import seals, wallets
 from satmachine.store.database import Store
 from satmachine.store.wallets import SweepMarks
 from satmachine.wallet.lnbits import Capabilities, Lnbits
-from satmachine.wallet.rows import WalletPayment
+from satmachine.wallet.rows import require_wallet
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +36,9 @@ OVERLAP_S = 600
 DEEP_OVERLAP_S = 3 * 86_400
 DEEP_EVERY_S = 86_400
 
+
+#: How long the content of marks is kept of which nothing is open any more.
+MARKS_WHOLE_S = 30 * 86_400
 
 #: Rows that are read at a time: strangers can store large ones.
 _PAGE = 200
@@ -91,6 +95,7 @@ class Reconciler:
         self._verified[machine.id] = _digest(key)
         if self._store.keyring.learn(machine.id, key):
             await self._store.write(seals.renew, machine.id)
+        await begin(self._store, self._lnbits, machine, key, self._now())
         marks = await self._store.read(wallets.marks, machine.id)
         deep = self._now() >= self._deep_at.get(machine.id, 0)
         if deep:
@@ -103,6 +108,7 @@ class Reconciler:
         failpoint("sweep.incoming")
         await self._store.write(wallets.mark_swept, machine.id, reached.marks(), self._now())
         if deep:
+            await self._store.write(mark_rows.shorten, machine.id, written_before=self._now() - MARKS_WHOLE_S)
             self._deep_at[machine.id] = self._now() + DEEP_EVERY_S
         safe_mode = await self._store.write(wallets.refresh_safe_mode, machine.id)
         return Sweep(arrived.landed, arrived.unmatched, strange, safe_mode, arrived.look_again_at)
@@ -158,10 +164,11 @@ class Reconciler:
 
     async def _sweep_outgoing(self, machine: Machine, key: str, marks: SweepMarks, reached: _Reached) -> int:
         """Learn of every payment that bears a key of ours, whoever made it, of any npub, however old."""
+        own = await self._store.read(wallets.wallet_id, machine.id)
         since = self._since(marks.known_until)
         strange = 0
         async for page in self._lnbits.iter_ours(key, incoming=False, created_since=since):
-            await self._require_own(machine, page)
+            require_wallet(page, own, machine.id)
             reached.outgoing(row.created_at for row in page)
             strange += await self._store.write(wallets.note_outgoing, machine.id, outgoing(page), self._now())
         if strange:
@@ -169,25 +176,29 @@ class Reconciler:
         return strange
 
     async def _sweep_marks(self, machine: Machine, key: str, since: SweepMarks) -> None:
-        """Learn of every genuine mark that these books did not write: what a person reconciles is then whole."""
-        async for page in self._lnbits.iter_ours(key, incoming=True, created_since=self._since(since.known_until)):
-            await self._require_own(machine, page)
-            await self._store.write(_note_marks, machine.id, genuine_marks(page, key), self._now())
+        """Learn of every genuine mark that these books did not write: what a person reconciles is then whole.
 
-    async def _require_own(self, machine: Machine, page: Sequence[WalletPayment]) -> None:
+        Books that see this wallet for the first time (they were lost, or are a copy) cannot know whether its key was
+        replaced since a person's orders were marked: they take every mark for one, and a person looks at it.
+        """
         own = await self._store.read(wallets.wallet_id, machine.id)
-        if any(row.wallet_id != own for row in page):
-            raise WalletUnavailable(f"LNbits shows rows of another wallet than machine {machine.id}'s")
+        first = not await self._store.read(wallets.was_swept, machine.id)
+        async for page in self._lnbits.iter_ours(key, incoming=True, created_since=self._since(since.known_until)):
+            require_wallet(page, own, machine.id)
+            await self._store.write(
+                _note_marks, machine.id, written_marks(page) if first else genuine_marks(page, key), self._now()
+            )
 
     def _since(self, mark: int) -> int:
         """Where to begin; a mark that lies in the future was set by a clock that was wrong, and says nothing."""
         return max(0 if mark > self._now() else mark - OVERLAP_S, 0)
 
     async def _sweep_incoming(self, machine: Machine, key: str, marks: SweepMarks, reached: _Reached) -> Arrived:
+        own = await self._store.read(wallets.wallet_id, machine.id)
         since = max(self._since(marks.swept_until), machine.payouts_since)
         arrived = Arrived()
         async for page in self._lnbits.iter_payments(key, page_size=_PAGE, incoming=True, updated_since=since):
-            await self._require_own(machine, page)
+            require_wallet(page, own, machine.id)
             reached.incoming(row.updated_at for row in page)
             arrived += await self._incoming.take_in(machine, key, page)
         if arrived.landed:
@@ -218,7 +229,7 @@ class _Reached:
 
 def _note_marks(conn: sqlite3.Connection, machine_id: str, found: Sequence[Mark], now: int) -> None:
     for mark in found:
-        if mark_rows.known(conn, machine_id, mark.bundle).get(mark.id) != mark.content:
+        if not mark.is_known(mark_rows.known(conn, machine_id, mark.bundle)):
             mark_rows.note_foreign(conn, machine_id, mark, now)
 
 

@@ -45,7 +45,7 @@ from satmachine.settlements.reconciling import (
     revisions,
     withdrawn,
 )
-from satmachine.store import audit, balances, client_legs, clients, corrections, settlements, wallets
+from satmachine.store import audit, balances, client_legs, clients, corrections, legs, settlements, wallets
 from satmachine.store import reconciling as rows
 from satmachine.store.database import rehearsed
 from satmachine.store.reconciling import Booking, Found, FoundMark
@@ -330,14 +330,20 @@ class _Round:
         for bundle in dict.fromkeys(mark.bundle for mark in found):
             key = sale_key(bundle)
             sale = None if key is None else settlements.id_of_key(self._conn, self._machine.id, key)
+            of_bundle = [mark for mark in found if mark.bundle == bundle]
             if sale is not None:
-                self._heed_marks(sale, bundle, [mark for mark in found if mark.bundle == bundle])
+                self._heed_marks(sale, bundle, of_bundle)
+            elif isinstance(identity.parse_key(bundle), BalanceLeg):
+                self._heed_payout(bundle, of_bundle)
         return [self._mark_line(mark) for mark in found]
 
     def _mark_line(self, mark: FoundMark) -> MarkLine:
         unpaid = [name for name in mark.invoices.values() if not rows.is_known_paid(self._conn, name)]
         words = "everything that it names is paid and booked"
-        if not mark.invoices:
+        if mark.stopped:
+            names = sorted(key.removeprefix(f"{mark.bundle}:") for key in mark.stopped)
+            words = f"a person's order has stopped or redirected {', '.join(names)}: what is open of it waits for you"
+        elif not mark.invoices:
             words = "it stops every payment of its bundle: a person had done that"
         elif unpaid:
             words = "another daemon may be alive and pay what it names: accept only when you know that none is"
@@ -359,7 +365,8 @@ class _Round:
             for leg in rows.open_legs(self._conn, settlement_id)
             if leg.id not in paid and not rows.is_known_paid(self._conn, str(leg.payment_hash))
         ]
-        stopped = withdrawn(open_keys, (mark.invoices for mark in everything.values()), named)
+        orders = {key for mark in found for key in mark.stopped}
+        stopped = withdrawn(open_keys, (mark.invoices for mark in everything.values()), named, orders, bundle)
         newest = max([0, *revisions(key for mark in found for key in mark.invoices)])
         if newest > sale.revision:
             rows.raise_revision(self._conn, settlement_id, newest + 1)
@@ -371,6 +378,18 @@ class _Round:
         )
         if rows.hold_sale(self._conn, settlement_id, reason=HoldReason.MARKS_CONFLICT, error=error):
             self._desk.say(settlement_id, "held: another life of these books had stopped or changed its payments")
+
+    def _heed_payout(self, bundle: str, found: Sequence[FoundMark]) -> None:
+        """A balance payout that another life of these books had given up, or sent elsewhere, waits for a person."""
+        leg = rows.leg_by_key(self._conn, self._machine.id, bundle)
+        orders = {key for mark in found for key in mark.stopped}
+        if leg is None or leg.leg_key not in orders or rows.is_known_paid(self._conn, str(leg.payment_hash)):
+            return
+        error = (
+            "another life of these books had stopped or redirected it: "
+            f"`satmachine payments resolve {leg.id} --unpaid` pays it, `satmachine payments cancel {leg.id}` does not"
+        )
+        legs.hold(self._conn, leg, reason=HoldReason.MARKS_CONFLICT, error=error, evidence={})
 
     # --- the end
 

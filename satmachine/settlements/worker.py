@@ -32,7 +32,7 @@ from satmachine.settlements.prove import NotYet, Proven, Refuted, judge
 from satmachine.store import legs, settlements, wallets
 from satmachine.store.database import Store
 from satmachine.wallet.lnbits import Lnbits
-from satmachine.wallet.rows import WalletPayment
+from satmachine.wallet.rows import require_wallet
 
 log = logging.getLogger(__name__)
 
@@ -214,7 +214,7 @@ class Worker:
             verdict: Proven | NotYet | Refuted = NotYet("the event has no payment_hash, and no payment names it")
         else:
             rows = await self._lnbits.payments(self._key(machine), payment_hash=payment_hash)
-            await self._require_own(machine, rows)
+            require_wallet(rows, await self._store.read(wallets.wallet_id, machine.id), machine.id)
             verdict = judge(settlement, rows, machine, machine.payouts_since)
         if isinstance(verdict, Proven):
             return await self._mark_proven(
@@ -238,7 +238,7 @@ class Worker:
         verdict: Proven | NotYet | Refuted = NotYet("its proof was waived, and payment proof is required now")
         if settlement.proof == "proven":
             rows = await self._lnbits.payments(self._key(machine), payment_hash=key)
-            await self._require_own(machine, rows)
+            require_wallet(rows, await self._store.read(wallets.wallet_id, machine.id), machine.id)
             verdict = judge(settlement, rows, machine, machine.payouts_since)
         if isinstance(verdict, Proven) and verdict.payment_hash == key:
             return True
@@ -267,7 +267,7 @@ class Worker:
             return False
         twin = await self._store.read(settlements.told_before, settlement, proven=proof == "proven")
         if twin is not None:
-            await self._hold(settlement, HoldReason.PAYMENT_MISMATCH, _told_before(settlement.id, twin))
+            await self._hold(settlement, HoldReason.TOLD_TWICE, _told_before(settlement.id, twin))
             return False
         proven = await self._store.write(
             settlements.mark_proven,
@@ -288,6 +288,11 @@ class Worker:
         settlement = await self._store.read(settlements.get, settlement_id)
         if settlement.status != "pending" or settlement.settlement_key is None or settlement.planned_at is not None:
             return
+        due_at = settlement.occurred_at + machine.payout_delay_s
+        if due_at > self._now():
+            waits = f"it waits for payout_delay_s = {machine.payout_delay_s}: time to hold it, should the machine jam"
+            await self._store.write(settlements.postpone, settlement_id, until=due_at, error=waits)
+            return
         bundle = identity.sale_bundle(settlement.settlement_key)
         wallet_id = await self._store.read(wallets.wallet_id, machine.id)
         purse = Purse(machine.id, wallet_id, self._key(machine), identity.tag(machine.npub), bundle)
@@ -304,6 +309,7 @@ class Worker:
             machine.daily_limit_sats,
             machine.rate_min,
             machine.rate_max,
+            machine.hold_on_error,
         )
         outcome = await self._store.write(plan_settlement, settlement_id, terms, bounds, self._now())
         failpoint("plan.committed")
@@ -319,11 +325,6 @@ class Worker:
             raise WalletUnavailable("the machine's wallet key is new; nothing is believed before it was looked at")
         self._store.keyring.learn(machine.id, key)
         return key
-
-    async def _require_own(self, machine: Machine, rows: Sequence[WalletPayment]) -> None:
-        own = await self._store.read(wallets.wallet_id, machine.id)
-        if any(row.wallet_id != own for row in rows):
-            raise WalletUnavailable(f"LNbits shows rows of another wallet than machine {machine.id}'s")
 
     async def _hold(
         self, settlement: Settlement, reason: HoldReason, detail: str, *, payment_seen: bool = False

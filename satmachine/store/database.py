@@ -19,11 +19,11 @@ from typing import IO, TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from satmachine.errors import DaemonRunning, DatabaseBusy, DatabaseNewer, StoreError
 from satmachine.failpoints import max_pages
-from satmachine.seals import Keyring
-from satmachine.store import seals
 
 if TYPE_CHECKING:
     import aiosqlite
+
+    from satmachine.seals import Keyring
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,11 +32,16 @@ T = TypeVar("T")
 APPLICATION_ID = 0x5341544D
 
 #: The version that schema.sql describes. What each has changed is a file store/migrations/NNNN_name.sql.
-SCHEMA_VERSION = 10
+SCHEMA_VERSION = 11
 
 _SCHEMA = "schema.sql"
-#: The migration since which payments are sealed.
-_SEALS = "seals"
+
+
+class Connection(sqlite3.Connection):
+    """A connection to the books. With a keyring, what is planned through it is sealed (seals.py): the daemon's, and
+    that of a person who may read the machine's key."""
+
+    keyring: Keyring | None = None
 
 
 def connect(path: Path, *, busy_timeout_s: int = 30, read_only: bool = False) -> sqlite3.Connection:
@@ -60,10 +65,9 @@ def connect(path: Path, *, busy_timeout_s: int = 30, read_only: bool = False) ->
     return conn
 
 
-def prepare(path: Path, *, busy_timeout_s: int = 30, keyring: Keyring | None = None) -> None:
+def prepare(path: Path, *, busy_timeout_s: int = 30) -> None:
     """Create the database or bring it up to date, each migration and its record in one transaction.
 
-    `keyring`: what seals the payments that an older version has left open; without it they wait for a person.
     Raises DatabaseNewer for a file of a later version, StoreError for one that cannot be used.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +78,7 @@ def prepare(path: Path, *, busy_timeout_s: int = 30, keyring: Keyring | None = N
     try:
         version = _checked_version(conn, path, allow_empty=True)
         for number, name, script in _pending_migrations(version):
-            _apply(conn, number, name, script, keyring)
+            _apply(conn, number, name, script)
     finally:
         conn.close()
 
@@ -173,8 +177,10 @@ async def open_store(path: Path, *, busy_timeout_s: int = 30, keyring: Keyring |
     """Create or upgrade the database, then hold it open until the block ends. `keyring`: what it seals with."""
     import aiosqlite
 
+    from satmachine.seals import Keyring
+
     ring = Keyring() if keyring is None else keyring
-    prepare(path, busy_timeout_s=busy_timeout_s, keyring=ring)
+    prepare(path, busy_timeout_s=busy_timeout_s)
 
     def opened(*, read_only: bool) -> sqlite3.Connection:
         conn = _open(path, busy_timeout_s=busy_timeout_s, read_only=read_only)
@@ -238,7 +244,7 @@ async def _run(connection: aiosqlite.Connection, fn: Callable[[sqlite3.Connectio
     return result
 
 
-def _open(path: Path, *, busy_timeout_s: int, read_only: bool = False) -> seals.Connection:
+def _open(path: Path, *, busy_timeout_s: int, read_only: bool = False) -> Connection:
     with _as_store_errors(path):
         target = f"{path.absolute().as_uri()}?mode=ro" if read_only else str(path)
         conn = sqlite3.connect(
@@ -247,7 +253,7 @@ def _open(path: Path, *, busy_timeout_s: int, read_only: bool = False) -> seals.
             isolation_level=None,
             check_same_thread=False,
             uri=read_only,
-            factory=seals.Connection,
+            factory=Connection,
         )
         conn.row_factory = sqlite3.Row
         conn.execute("PRAGMA foreign_keys = ON")
@@ -299,14 +305,12 @@ def migrations() -> list[tuple[int, str, str]]:
     return [(int(name[:4]), name[5:].removesuffix(".sql"), (folder / name).read_text("utf-8")) for name in found]
 
 
-def _apply(conn: sqlite3.Connection, number: int, name: str, script: str, keyring: Keyring | None = None) -> None:
+def _apply(conn: sqlite3.Connection, number: int, name: str, script: str) -> None:
     with atomic(conn), _as_store_errors():
         if _has_been_applied(conn, number):  # by another process, since it was looked at
             return
         for statement in _statements(script):
             conn.execute(statement)
-        if name == _SEALS and keyring is not None:
-            seals.take_over_open(conn, keyring)
         conn.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         conn.execute(f"PRAGMA user_version = {number}")
         now = int(time.time())

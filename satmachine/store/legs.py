@@ -198,6 +198,16 @@ def used_sats(conn: sqlite3.Connection, settlement_id: int) -> int:
     return int(row["total"])
 
 
+def waiting_sats(conn: sqlite3.Connection, machine_id: str, but: int) -> int:
+    """What a machine's wallet is still to pay, but for one payment and for what is on its way already."""
+    row = conn.execute(
+        "SELECT coalesce(sum(amount_sats), 0) AS total FROM dca_payments WHERE +machine_id = ? AND id <> ? "
+        "AND status IN ('pending', 'invoiced', 'failed') AND leg_type <> 'autoforward'",
+        (machine_id, but),
+    ).fetchone()
+    return int(row["total"])
+
+
 def completed_sats(conn: sqlite3.Connection, settlement_id: int) -> int:
     """What was paid of a sale, without routing fees that its machine pays on top."""
     row = conn.execute(
@@ -365,10 +375,12 @@ def mark_invoice_dead(conn: sqlite3.Connection, leg: Leg, *, now: int) -> None:
 
 
 def knows_payment(conn: sqlite3.Connection, payment_hash: str) -> bool:
-    """Whether a leg of this database that still stands made (or adopted) a payment; a voided one never should have."""
+    """Whether a leg of this database that still stands made (or adopted) a payment. A voided one never should have, nor
+    one that is completed by another invoice of its own."""
     found = conn.execute(
         "SELECT 1 FROM dca_invoices i JOIN dca_payments p ON p.id = i.payment_id "
-        "WHERE i.payment_hash = ? AND p.status <> 'voided'",
+        "WHERE i.payment_hash = ? AND p.status <> 'voided' AND (p.status <> 'completed' OR p.payment_hash = "
+        "i.payment_hash)",
         (payment_hash,),
     ).fetchone()
     return found is not None

@@ -14,7 +14,8 @@ from decimal import Decimal
 
 from satmachine.identity import PREFIX, PayeeIdentity, PayeeKind
 from satmachine.models import Leg, LegType, Settlement
-from satmachine.store import rows
+from satmachine.seals import Given
+from satmachine.store import rows, seals
 
 #: What `settled_by` says of a payment that a leg of these books stands for.
 ADOPTED = "adopted"
@@ -51,12 +52,14 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class FoundMark:
-    """A genuine mark that these books did not write; `invoices` is leg key -> payment hash."""
+    """A genuine mark that these books did not write; `invoices` is leg key -> payment hash, `stopped` what a person's
+    order has stopped: leg keys, or the bundle for all of it."""
 
     id: str
     bundle: str
     prev: frozenset[str]
     invoices: Mapping[str, str]
+    stopped: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +249,18 @@ def is_known_paid(conn: sqlite3.Connection, payment_hash: str) -> bool:
 def take_over(conn: sqlite3.Connection, leg: Leg, payment: Found, *, internal: bool, now: int) -> None:
     """The leg is this payment's: from now on it is looked up on both sides like one that was just sent."""
     _forget_voided(conn, payment.payment_hash)
-    _give_invoice(conn, leg.id, leg.generation + 1, payment, internal=internal, now=now)
+    taken = Given(
+        leg.machine_id,
+        leg.leg_key,
+        leg.generation + 1,
+        payment.payment_hash,
+        payment.text("bolt11"),
+        payment.amount_sats,
+        internal,
+        None,
+    )
+    seal = seals.seal_of(conn, taken)
+    _give_invoice(conn, leg.id, taken.generation, payment, internal=internal, now=now, seal=seal)
     changed = conn.execute(
         "UPDATE dca_payments SET status = 'sending', generation = generation + 1, payment_hash = ?, "
         "hold_reason = NULL, error = NULL, cause = NULL, attempts = 0, next_attempt_at = 0 WHERE id = ? "
@@ -465,16 +479,26 @@ def booked_elsewhere(conn: sqlite3.Connection, settlement: Settlement) -> str | 
 
 def _mark(row: sqlite3.Row) -> FoundMark:
     content = json.loads(row["content"])
-    return FoundMark(row["id"], row["bundle"], frozenset(content["prev"]), content["invoices"])
+    if not isinstance(content, dict):  # only its digest is kept: nothing of what it named is open
+        return FoundMark(row["id"], row["bundle"], frozenset(), {})
+    stopped = frozenset(content.get("stopped", ()))
+    return FoundMark(row["id"], row["bundle"], frozenset(content["prev"]), content["invoices"], stopped)
 
 
 def _give_invoice(
-    conn: sqlite3.Connection, payment_id: int, generation: int, payment: Found, *, internal: bool, now: int
+    conn: sqlite3.Connection,
+    payment_id: int,
+    generation: int,
+    payment: Found,
+    *,
+    internal: bool,
+    now: int,
+    seal: str | None = None,
 ) -> None:
     expires_at = payment.whole("expires_at")
     conn.execute(
         "INSERT INTO dca_invoices (payment_id, generation, amount_sats, asked_at, bolt11, payment_hash, expires_at, "
-        "internal, adopted, sent_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?)",
+        "internal, adopted, sent_at, seal) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?)",
         (
             payment_id,
             generation,
@@ -485,15 +509,17 @@ def _give_invoice(
             expires_at,
             int(internal),
             payment.made_at,
+            seal,
         ),
     )
 
 
 def _forget_voided(conn: sqlite3.Connection, payment_hash: str) -> None:
-    """A leg that was voided and had been paid nevertheless gives its invoice to the leg that stands for the payment."""
+    """A leg that was voided and had been paid nevertheless, or was completed by another invoice of its own, gives this
+    one to the leg that stands for the payment."""
     conn.execute(
         "DELETE FROM dca_invoices WHERE payment_hash = ?1 AND payment_id IN (SELECT id FROM dca_payments "
-        "WHERE status = 'voided')",
+        "WHERE status = 'voided' OR (status = 'completed' AND payment_hash IS NOT ?1))",
         (payment_hash,),
     )
     conn.execute(

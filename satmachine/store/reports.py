@@ -29,6 +29,7 @@ _RARE_LEG_TYPES = ("settlement", "autoforward", "refund")
 _UNSETTLED = (
     "NOT EXISTS (SELECT 1 FROM dca_settlements s WHERE s.machine_id = u.machine_id AND s.payment_hash = u.payment_hash)"
 )
+_UNKNOWN_RATE = "u.exchange_rate = '0' AND u.retained_sats > 0"
 _OPEN_UNMATCHED = "u.kind = 'unknown' AND u.dismissed_at IS NULL"
 
 
@@ -45,6 +46,7 @@ class Filter:
     leg_type: str | None = None
     client_id: int | None = None
     settlement_id: int | None = None
+    failing_before: int | None = None
 
 
 # --- scope
@@ -161,9 +163,15 @@ def unmatched(conn: sqlite3.Connection, scope: str | None, wanted: Filter, *, ev
 
 
 def payments(conn: sqlite3.Connection, scope: str | None, wanted: Filter) -> Page:
-    """Legs by the time they were planned."""
+    """Legs by the time they were planned. The status `failing` is: not paid, planned before `failing_before`, and an
+    attempt has failed."""
     where = Where()
-    where.given("status = ?", wanted.status)
+    is_failing = wanted.status == "failing"
+    if is_failing:
+        where.add("status IN ('pending', 'invoiced', 'sending', 'failed') AND error IS NOT NULL")
+        where.given("+planned_at < ?", wanted.failing_before)
+    else:
+        where.given("status = ?", wanted.status)
     where.given("leg_type = ?", wanted.leg_type)
     where.given("client_id = ?", wanted.client_id)
     where.given("settlement_id = ?", wanted.settlement_id)
@@ -196,6 +204,8 @@ def quarantine(conn: sqlite3.Connection, scope: str | None, wanted: Filter) -> P
     where.add("machine_id IN (SELECT id FROM dca_machines WHERE ? IS NULL OR operator_id = ?)", scope, scope)
     where.given("machine_id = ?", wanted.machine_id)
     where.given("status = ?", wanted.status)
+    if wanted.status == "open":
+        where.add("dismissed_at IS NULL")
     where.given("received_at >= ?", wanted.since)
     where.given("received_at < ?", wanted.until)
     where.given("id < ?", wanted.before_id)
@@ -333,7 +343,7 @@ def worst_leg(conn: sqlite3.Connection, settlement_id: int) -> Record | None:
     """The payment that makes a sale errored: a held one before a failed one."""
     return _one(
         conn,
-        "SELECT id AS payment_id, status, hold_reason, cause FROM dca_payments WHERE settlement_id = ? "
+        "SELECT id AS payment_id, status, hold_reason, cause, payee, error FROM dca_payments WHERE settlement_id = ? "
         "AND leg_type <> 'autoforward' AND status IN ('held', 'failed') "
         "ORDER BY status = 'failed', position LIMIT 1",
         settlement_id,
@@ -368,7 +378,7 @@ def pauses(conn: sqlite3.Connection, scope: str | None) -> list[Record]:
 
 def quarantine_count(conn: sqlite3.Connection, scope: str | None) -> int:
     """How many messages wait in quarantine."""
-    return _count(conn, "quarantine u WHERE u.status = 'open'", scope)
+    return _count(conn, "quarantine u WHERE u.status = 'open' AND u.dismissed_at IS NULL", scope)
 
 
 def unmatched_count(conn: sqlite3.Connection, scope: str | None) -> int:
@@ -378,11 +388,18 @@ def unmatched_count(conn: sqlite3.Connection, scope: str | None) -> int:
 
 def unknown_rate_count(conn: sqlite3.Connection, scope: str | None) -> int:
     """How many sales keep the LPs' part back because nobody told their exchange rate."""
-    return _count(
+    return _count(conn, f"dca_settlements u WHERE {_UNKNOWN_RATE}", scope)
+
+
+def oldest_unknown_rate(conn: sqlite3.Connection, scope: str | None) -> int | None:
+    """The first of these sales."""
+    found = _one(
         conn,
-        "dca_settlements u WHERE u.exchange_rate = '0' AND u.retained_sats > 0",
+        f"SELECT min(u.id) AS id FROM dca_settlements u WHERE {_UNKNOWN_RATE} AND (?1 IS NULL OR u.machine_id IN "
+        "(SELECT id FROM dca_machines WHERE operator_id = ?1))",
         scope,
     )
+    return None if found is None else found["id"]
 
 
 # --- helpers

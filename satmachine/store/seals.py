@@ -11,13 +11,7 @@ import sqlite3
 from satmachine.models import Leg, LegInvoice, LegType
 from satmachine.seals import Given, Keyring, Ordered, is_beyond
 from satmachine.store import rows
-
-
-class Connection(sqlite3.Connection):
-    """A connection to the books. With a keyring, what is planned through it is sealed: the daemon's, and that of a
-    person who may read the machine's key."""
-
-    keyring: Keyring | None = None
+from satmachine.store.database import Connection
 
 
 def keyring_of(conn: sqlite3.Connection) -> Keyring | None:
@@ -95,10 +89,26 @@ def write(
         )
 
 
-def take_over_open(conn: sqlite3.Connection, keyring: Keyring) -> None:
-    """Seal what an earlier version has left open; once, in the transaction that brings the database up to date."""
-    for leg, invoice in _open(conn, None):
+def take_over_open(conn: sqlite3.Connection, machine_id: str) -> int:
+    """Seal what an earlier version has left open for a machine; returns how many payments that were."""
+    keyring = keyring_of(conn)
+    if keyring is None:
+        return 0
+    found = _open(conn, machine_id)
+    for leg, invoice in found:
         write(conn, leg, invoice, keyring)
+    return len(found)
+
+
+def has_begun(conn: sqlite3.Connection, machine_id: str) -> bool:
+    """Whether these books know that a machine's payments are sealed."""
+    row = conn.execute("SELECT sealed_at FROM dca_wallets WHERE machine_id = ?", (machine_id,)).fetchone()
+    return row is not None and row["sealed_at"] is not None
+
+
+def begin(conn: sqlite3.Connection, machine_id: str, now: int) -> None:
+    """From now on nothing without a seal is paid for this machine."""
+    conn.execute("UPDATE dca_wallets SET sealed_at = coalesce(sealed_at, ?) WHERE machine_id = ?", (now, machine_id))
 
 
 def renew(conn: sqlite3.Connection, machine_id: str) -> int:
@@ -115,10 +125,9 @@ def renew(conn: sqlite3.Connection, machine_id: str) -> int:
     return count
 
 
-def _open(conn: sqlite3.Connection, machine_id: str | None) -> list[tuple[Leg, LegInvoice | None]]:
+def _open(conn: sqlite3.Connection, machine_id: str) -> list[tuple[Leg, LegInvoice | None]]:
     found = conn.execute(
-        "SELECT * FROM dca_payments WHERE status NOT IN ('completed', 'skipped', 'voided') "
-        "AND (?1 IS NULL OR machine_id = ?1)",
+        "SELECT * FROM dca_payments WHERE status NOT IN ('completed', 'skipped', 'voided') AND +machine_id = ?",
         (machine_id,),
     )
     legs = [rows.load(Leg, row) for row in found]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from satmachine.models import Claim, Retained, RetainedReason, Settlement, SettlementStatus
+from satmachine.models import Claim, HoldReason, Retained, RetainedReason, Settlement, SettlementStatus
 from satmachine.store import rows
 
 
@@ -359,20 +359,19 @@ def waived_like(conn: sqlite3.Connection, machine_id: str, gross_sats: int, sett
 
 def told_before(conn: sqlite3.Connection, settlement: Settlement, *, proven: bool) -> int | None:
     """Another sale of this amount and day that may be the same one, told again: no payment hash and no txid tells the
-    two apart. None once a person has decided about this one.
+    two apart. None once a person has let this one pass.
 
-    A derived split, an unknown rate and unknown cash contradict nothing, nor does what only the wallet told of.
+    Another split, an unknown rate and unknown cash do not make it another sale, nor does what only the wallet told of.
     `proven`: this one's payment was just seen: only a sale that was paid on the machine's word can be the same.
     """
-    if settlement.person_acted_at is not None:
+    if HoldReason.TOLD_TWICE in settlement.overrides.split():
         return None
     row = conn.execute(
         "SELECT id FROM dca_settlements WHERE machine_id = ?1 AND id <> ?2 AND gross_sats = ?3 "
         "AND occurred_at BETWEEN ?4 - 86400 AND ?4 + 86400 AND (payment_hash IS NULL OR ?5 IS NULL) "
-        "AND (txid IS NULL OR ?6 IS NULL) AND (proof = 'waived' OR (proof = 'proven' AND NOT ?10)) "
-        "AND (bitspire_event_id IS NULL OR ((net_sats = ?7 OR used_fallback_split OR ?11) "
-        "AND (exchange_rate = ?8 OR exchange_rate = '0' OR ?8 = '0') "
-        "AND (fiat_amount_minor = ?9 OR fiat_amount_minor IS NULL OR ?9 IS NULL))) ORDER BY id LIMIT 1",
+        "AND (txid IS NULL OR ?6 IS NULL) AND (proof = 'waived' OR (proof = 'proven' AND NOT ?9)) "
+        "AND (bitspire_event_id IS NULL OR ((exchange_rate = ?7 OR exchange_rate = '0' OR ?7 = '0') "
+        "AND (fiat_amount_minor = ?8 OR fiat_amount_minor IS NULL OR ?8 IS NULL))) ORDER BY id LIMIT 1",
         (
             settlement.machine_id,
             settlement.id,
@@ -380,11 +379,9 @@ def told_before(conn: sqlite3.Connection, settlement: Settlement, *, proven: boo
             settlement.occurred_at,
             settlement.payment_hash,
             settlement.txid,
-            settlement.net_sats,
             f"{settlement.exchange_rate:f}",
             settlement.fiat_amount_minor,
             proven,
-            settlement.used_fallback_split,
         ),
     ).fetchone()
     return None if row is None else int(row["id"])

@@ -49,6 +49,14 @@ def marks(conn: sqlite3.Connection, machine_id: str) -> SweepMarks:
     return SweepMarks(row["swept_until"], row["known_until"])
 
 
+def was_swept(conn: sqlite3.Connection, machine_id: str) -> bool:
+    """Whether these books have read the machine's wallet to its end before, since they were made or copied."""
+    row = conn.execute(
+        "SELECT 1 FROM dca_wallets WHERE machine_id = ? AND last_sweep_at IS NOT NULL", (machine_id,)
+    ).fetchone()
+    return row is not None
+
+
 def mark_swept(conn: sqlite3.Connection, machine_id: str, found: SweepMarks, now: int) -> None:
     """A sweep has read everything up to here. Marks only move forward, but for one that a wrong clock set ahead."""
     conn.execute(
@@ -142,6 +150,30 @@ def note_outgoing(conn: sqlite3.Connection, machine_id: str, found: Iterable[Out
             ),
         )
     return strange
+
+
+def give_up(conn: sqlite3.Connection, machine_id: str, payment: Outgoing, *, actor: str, reason: str, now: int) -> None:
+    """A person has decided about a payment of these books that stays pending: nothing waits for it any more."""
+    conn.execute(
+        "INSERT INTO dca_foreign_payments (machine_id, payment_hash, leg_key, amount_sats, fee_sats, status, extra, "
+        "made_at, first_seen_at, settled_by, decided_at, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT DO UPDATE SET settled_by = excluded.settled_by, decided_at = excluded.decided_at, "
+        "reason = excluded.reason",
+        (
+            machine_id,
+            payment.payment_hash,
+            payment.leg_key,
+            payment.amount_sats,
+            payment.fee_sats,
+            payment.status,
+            json.dumps({**payment.extra, **_of_row(payment)}, default=str),
+            payment.made_at,
+            now,
+            actor,
+            now,
+            reason,
+        ),
+    )
 
 
 def mark_adopted(conn: sqlite3.Connection, machine_id: str, payment_hash: str) -> None:

@@ -476,7 +476,8 @@ def _pay_answer(answer: HttpAnswer, bolt11: str) -> PayAnswer:
         return PayAnswer(Answer.FAILURE, permanent, detail, answer.retry_after_s, ended=True)
     own = answer.status < 500 or answer.status in _OWN_FAILURES
     ended = own and isinstance(answer.body, dict) and "detail" in answer.body
-    unknown = PayAnswer(Answer.UNKNOWN, permanent=False, detail=f"HTTP {answer.status}, {answer.detail}", ended=ended)
+    said = answer.detail or "and nothing that says how this payment ended"
+    unknown = PayAnswer(Answer.UNKNOWN, permanent=False, detail=f"HTTP {answer.status}, {said}", ended=ended)
     if answer.status != httpx.codes.CREATED:
         return unknown
     try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from typer.testing import CliRunner, Result
 
@@ -72,6 +73,11 @@ class Cli:
     def piped(self, *arguments: str) -> Result:
         """As behind a pipe."""
         return self.run(*arguments, env={"TTY_COMPATIBLE": "0"})
+
+    def typed(self, *arguments: str, answers: str) -> Result:
+        """As at a terminal where somebody answers what is asked."""
+        with mock.patch("satmachine.cli.kit.requests.at_a_terminal", return_value=True):
+            return self.run(*arguments, env={"TTY_COMPATIBLE": "1", "TERM": "dumb", "COLUMNS": "120"}, answer=answers)
 
     def run(self, *arguments: str, env: dict[str, str], answer: str | None = None) -> Result:
         """The program, with what is typed where it asks."""

@@ -18,6 +18,7 @@ EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 
 #: Optional values without a default: the example shows one.
 EXAMPLES_ONLY = {
+    "payouts.order_key",
     "machines.daily_limit_sats",
     "machines.rate_min",
     "machines.rate_max",

@@ -139,6 +139,11 @@ async def test_what_others_wrote_is_not_paid_and_what_the_daemon_ordered_is(
         assert audit.returncode == 1
         assert audit.stdout.count('"unordered"') == len(strange)
         await leads_out(world, sale)
+        # The next daemon finds a database that says that it is from before there were seals.
+        world.kill()
+        attack(world, "UPDATE dca_wallets SET sealed_at = NULL", BALANCE.replace("mallory:1", "mallory:2"))
+        await runs(world)
+        await until(lambda: is_held(world, "bal:mallory:2"), world)
         assert await received(world, mallory) == 0
 
 

@@ -12,6 +12,7 @@ from satmachine.cli.clients.lists import FIELDS, client_row, title_of
 from satmachine.cli.kit import complete, numbers
 from satmachine.cli.kit.commands import Act, Done, acting, usage
 from satmachine.cli.kit.options import Client
+from satmachine.cli.kit.requests import at_a_terminal, confirm
 from satmachine.clients.removal import remove as remove_client
 from satmachine.clients.terms import changes, check_mode
 from satmachine.store import clients
@@ -31,6 +32,9 @@ ForwardKeyFile = Annotated[
 ]
 
 
+Unchecked = Annotated[bool, typer.Option("--unchecked", help="Do not ask whether the payee answers.")]
+
+
 @acting(app, "add", asks=False)
 def add(
     act: Act,
@@ -47,8 +51,11 @@ def add(
     person: Annotated[str | None, typer.Option(metavar="NAME", help="Whose it is; the label if not given.")] = None,
     autoforward: Forward = None,
     autoforward_key_file: ForwardKeyFile = None,
+    unchecked: Unchecked = False,
 ) -> Done:
     """Add a liquidity provider to a machine. Keys are never stored, only the file in which they are.
+
+    The payee is asked whether it can be paid: does it answer, is its key of this LNbits, may the daemon read it?
 
     Examples:
 
@@ -69,6 +76,7 @@ def add(
     currency = clients.machine_currency(act.conn, machine)
     limit_minor = _fiat(daily_limit, currency)
     usage(lambda: check_mode(mode or "flow", limit_minor))
+    _check_payee(act, label, payee, unchecked=unchecked)
     act.ask(f"add {label} to {machine}, paid to {clients.describe_payee(*payee)}")
     client_id = act.write(
         clients.add,
@@ -101,6 +109,10 @@ def update(
     autoforward: Forward = None,
     autoforward_key_file: ForwardKeyFile = None,
     no_autoforward: Annotated[bool, typer.Option("--no-autoforward", help="Forward nothing any more.")] = False,
+    npub: Annotated[
+        str | None, typer.Option(metavar="NPUB", help="Tell them by Nostr message; `clients messages` says what.")
+    ] = None,
+    unchecked: Unchecked = False,
 ) -> Done:
     """Change a liquidity provider: pause them, another payee, another mode. Machine and label stay.
 
@@ -133,10 +145,18 @@ def update(
             no_autoforward=no_autoforward,
         )
     )
-    if not wanted:
+    if not wanted and npub is None:
         raise typer.BadParameter("say what to change; --help lists the options")
-    act.ask(f"change client {row.id}, {row.label} at {row.machine_id}: {', '.join(wanted)}")
-    act.write(clients.update, row, wanted, actor=act.books.actor, now=act.books.now)
+    if payee is not None:
+        _check_payee(act, row.label, payee, unchecked=unchecked)
+    told = [*wanted, *(["npub"] if npub is not None else [])]
+    act.ask(f"change client {row.id}, {row.label} at {row.machine_id}: {', '.join(told)}")
+    if wanted:
+        act.write(clients.update, row, wanted, actor=act.books.actor, now=act.books.now)
+    if npub is not None:
+        from satmachine.cli.clients.wishes import tell_by
+
+        tell_by(act.books, row, npub)
     return _now(act, client)
 
 
@@ -160,6 +180,23 @@ def remove(
     act.ask(f"remove client {row.id}, {row.label} at {row.machine_id}")
     act.write(remove_client, client, actor=act.books.actor, now=act.books.now, write_off=write_off)
     return _now(act, client)
+
+
+def _check_payee(act: Act, label: str, payee: tuple[str, str], *, unchecked: bool) -> None:
+    """Ask whether the payee can be paid; where it cannot, a person says whether to go on all the same."""
+    if unchecked or act.dry_run:
+        return
+    import anyio
+
+    from satmachine.ops import payee_check
+
+    [found] = anyio.run(payee_check.check, act.books.config, [(label, *payee)])
+    if found.verdict == "ok":
+        typer.echo(f"Checked: {found.detail}.", err=True)
+        return
+    typer.echo(f"Warning: {found.detail}. What to do: {found.fix}", err=True)
+    if at_a_terminal():
+        confirm("Enter it all the same?", yes=act.yes and found.verdict != "problem")
 
 
 def _fiat(text: str | None, currency: str) -> int | None:

@@ -46,21 +46,34 @@ def statement(
     since: Since = None,
     until: Until = None,
     limit: Limit = None,
+    html: Annotated[bool, typer.Option("--html", help="A page for screen and paper, signed by the daemon.")] = False,
+    signed: Annotated[bool, typer.Option("--signed", help="The same for programs: a signed document.")] = False,
+    unsigned: Annotated[bool, typer.Option("--unsigned", help="With --html: without a signature.")] = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
     """Show a client's deposits and purchases with the running balance, average cost and totals.
 
     Of more lines than --limit, people see the latest; the totals are those of the whole time.
+    What --html and --signed write can be handed out: `satmachine verify` proves that it was not altered.
 
     Examples:
 
         satmachine clients statement maria --since 2026-11-01 --until 2026-11-30
 
+        satmachine clients statement 3 --html > maria.html
+
         satmachine clients statement --person maria --csv
     """
     if (client is None) == (person is None):
         raise typer.BadParameter("name one client, or a --person")
+    if html or signed:
+        from satmachine.cli.clients.signed import print_statement
+
+        if client is None or html + signed + as_json + as_csv > 1:
+            raise typer.BadParameter("choose one of --html, --signed, --json and --csv, and one client")
+        print_statement(books, client, since, until, html=html, unsigned=unsigned)
+        return
     if client is not None:
         found = [clients.get(books.conn, client)]
     else:

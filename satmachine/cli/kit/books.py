@@ -17,12 +17,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from satmachine.attention.items import Attention, Limits
+from satmachine.attention.look import View, look
 from satmachine.cli.kit.root import Options, parse_tz
 from satmachine.errors import NotFound, Refused
 from satmachine.store import audit, reports
@@ -51,6 +54,7 @@ class Books:
     tz: tzinfo
     now: int
     config_path: Path | None
+    limits: Limits
 
     @cached_property
     def config(self) -> Config:
@@ -63,6 +67,13 @@ class Books:
     def daemon_runs(self) -> bool:
         """Whether a daemon works on these books right now."""
         return daemon_is_running(self.path)
+
+    @property
+    def attention(self) -> Attention:
+        """What needs a person, in the scope."""
+        runs = self.daemon_runs
+        view = View(self.limits, self.now, self.scope, listening_s=86_400 if runs else 0)
+        return look(self.conn, view, daemon_runs=runs)
 
     def when(self, text: str | None, *, end: bool = False) -> int | None:
         """What `--since` (or, with `end`, `--until`) says, as Unix seconds."""
@@ -150,47 +161,53 @@ def open_books(ctx: typer.Context, *, write: bool = False) -> Iterator[Books]:
     Raises ConfigError, StoreError, and NotFound for an unknown `--operator`.
     """
     options = ctx.obj if isinstance(ctx.obj, Options) else Options()
-    path, tz = where(options.config_path)
-    conn = connect(path, read_only=not write)
+    place = where(options.config_path)
+    conn = connect(place.path, read_only=not write)
     try:
         if options.operator is not None and not reports.operator_exists(conn, options.operator):
             raise NotFound(f"there is no operator {options.operator}; `satmachine config show` lists them")
-        yield Books(
-            conn,
-            path,
-            options.operator,
-            options.actor or login(),
-            options.tz or tz,
-            int(time.time()),
-            options.config_path,
-        )
+        actor, tz = options.actor or login(), options.tz or place.tz
+        now = int(time.time())
+        yield Books(conn, place.path, options.operator, actor, tz, now, options.config_path, place.limits)
     finally:
         conn.close()
 
 
-def where(config_path: Path | None) -> tuple[Path, tzinfo]:
-    """`[database] path` and `[display] tz` without the 0.3 s that a whole validation takes, where they are plain.
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What every command needs to know of the configuration: where the books lie, and how they are shown."""
+
+    path: Path
+    tz: tzinfo
+    limits: Limits
+
+
+def where(config_path: Path | None) -> Place:
+    """The place without the 0.3 s that a whole validation takes, where the file is plain.
 
     Only what stands before the first operator or machine is read: of these there may be thousands.
     """
     named = config_path or Path(os.environ.get("SATMACHINE_CONFIG") or _DEFAULT_CONFIG)
     try:
-        head = tomllib.loads(_LIST_OF_TABLES.split(named.read_text("utf-8"), maxsplit=1)[0])
+        head = tomllib.loads(_LIST_OF_TABLES.split(named.read_text("utf-8"), maxsplit=1)[0], parse_float=Decimal)
     except (OSError, ValueError, RecursionError):
         head = {}  # The full validation below finds the words for it.
-    path, tz = (_text(head, table, key) for table, key in (("database", "path"), ("display", "tz")))
-    if path:
-        return named.absolute().parent / path, parse_tz(tz or "UTC")
+    tables = {name: table if isinstance(table, dict) else {} for name, table in head.items()}
+    path, tz = tables.get("database", {}).get("path"), tables.get("display", {}).get("tz", "UTC")
+    if isinstance(path, str) and path.strip() and "\0" not in path and isinstance(tz, str):
+        limits = _limits({**tables.get("alerts", {}), **tables.get("payouts", {})})
+        return Place(named.absolute().parent / path, parse_tz(tz), limits)
     from satmachine.config import find_config, load
 
     config = load(find_config(config_path))
-    return config.database.path, parse_tz(config.display.tz)
+    settings = {**config.alerts.model_dump(), **config.payouts.model_dump()}
+    return Place(config.database.path, parse_tz(config.display.tz), _limits(settings))
 
 
-def _text(head: dict[str, Any], table: str, key: str) -> str | None:
-    found = head.get(table)
-    value = found.get(key) if isinstance(found, dict) else None
-    return value if isinstance(value, str) and value.strip() and "\0" not in value else None
+def _limits(settings: dict[str, Any]) -> Limits:
+    """What does not read as a number has its default: the daemon's own validation tells of it."""
+    names = [name for name in Limits.__dataclass_fields__ if type(settings.get(name)) in (int, Decimal)]
+    return Limits(**{name: settings[name] for name in names})
 
 
 def not_found(kind: str, record_id: object) -> NotFound:

@@ -34,9 +34,14 @@ def confirm(question: str, *, yes: bool) -> None:
         typer.confirm(question, abort=True, err=True)
 
 
+def at_a_terminal() -> bool:
+    """Whether somebody is there who can be asked."""
+    return sys.stdin.isatty()
+
+
 def reason_of(text: str) -> str:
     """A reason on one line, asked for on a terminal where it was not given. Raises BadParameter."""
-    if not text and sys.stdin.isatty():
+    if not text and at_a_terminal():
         text = typer.prompt("Why", err=True)
     try:
         reason = notes.cleaned(text)
@@ -61,10 +66,13 @@ _STOPS = (
 def request(books: Books, order: Order) -> Intent:
     """Order something of the daemon, and wait a while for its answer if it runs (SPEC section 6.5).
 
-    Needs books that were opened to write. The answer may still be open; raises Refused where it was refused.
+    Needs books that were opened to write. The answer may still be open; raises Refused where it was refused, and
+    ConfigError for who cannot read the orders' key, where there is one.
     """
+    secret = books.config.payouts.order_key
+    order_key = None if secret is None else secret.resolve(books.config.environ)
     with atomic(books.conn) as conn:
-        intent_id = intents.add(conn, books.now, books.actor, order)
+        intent_id = intents.add(conn, books.now, books.actor, order, order_key=order_key)
     intent = intents.get(books.conn, intent_id)
     began, told = time.monotonic(), False
     wait_s = WAIT_WITHDRAWN_S if isinstance(order, _STOPS) else WAIT_S

@@ -1,7 +1,7 @@
 """`satmachine machines ...`: the registry with live state.
 
-lists.py   list, show      reconcile.py   what a wallet shows and the books lack      stand.py   a machine in a word
-wallets.py sweep, top-up
+lists.py     list, show            reconcile.py   what a wallet shows and the books lack
+wallets.py   sweep, top-up         stand.py       a machine in a word
 """
 
 from __future__ import annotations
@@ -11,4 +11,4 @@ import typer
 app = typer.Typer(no_args_is_help=True, help="The machines, with wallet balance and open work.")
 
 #: Each adds its verbs, in this order, when the noun is used.
-MODULES = ("lists", "reconcile", "wallets")
+MODULES = ("lists", "wallets", "reconcile")

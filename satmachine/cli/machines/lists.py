@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from satmachine.attention.words import way_out
 from satmachine.cli.kit.books import Books
 from satmachine.cli.kit.commands import Asked, listing, reading
 from satmachine.cli.kit.options import AsJson, Machine
 from satmachine.cli.kit.output import Column, Row, emit_record, emit_table, format_pct, print_json, to_json
 from satmachine.cli.machines import app
-from satmachine.cli.machines.stand import balance, mode, way_out
-from satmachine.store import reports
+from satmachine.cli.machines.stand import balance, mode
+from satmachine.store import incoming, reports, transport
 
 
 def _open_work(row: Row) -> str:
@@ -59,6 +60,8 @@ _FIELDS = (
     Column("last_sale_at", "Last sale"),
     Column("last_event_at", "Last heard of"),
     Column("relays", "Relays", show=lambda row: "\n".join(row["relays"])),
+    Column("way_in", "Its sales come", show=lambda row: words_of_way_in(row)),
+    Column("top_ups", "Top-ups", show=lambda row: _top_ups(row["top_ups"])),
     Column("clients", "Providers", show=lambda row: _providers(row["clients"])),
 )
 
@@ -137,6 +140,10 @@ def _read(books: Books, machine_id: str) -> dict[str, Any]:
         "ruleset_source": rules[0]["ruleset_source"] if rules else "none",
         "splits": [rule for rule in rules if rule["label"] is not None],
         "clients": reports.clients_by_status(books.conn, machine_id),
+        "announces": incoming.announces(books.conn, machine_id),
+        "transport": transport.of_machine(books.conn, machine_id),
+        "unannounced": _unannounced(books, machine_id),
+        "top_ups": incoming.top_ups_of(books.conn, machine_id),
         "telemetry": reports.telemetry_of(books.conn, machine_id),
     }
 
@@ -147,9 +154,41 @@ def _relays(books: Books, machine_id: str) -> list[str]:
     return [] if machine is None else list(books.config.relays_of(machine))
 
 
+def _unannounced(books: Books, machine_id: str) -> str | None:
+    """What becomes of payments that it does not announce: only the configuration knows."""
+    machine = books.config.machine(machine_id)
+    return None if machine is None else machine.unannounced.sales
+
+
+def words_of_way_in(row: Row) -> str:
+    """How this machine's sales are known, and what its other messages are."""
+    lines = ["announced by its events" if row["announces"] else "from its wallet: it has never announced a sale"]
+    told = row["transport"]
+    if told is not None:
+        old = f", {told['old_nip44']} of them in the format before NIP-44 version 2" if told["old_nip44"] else ""
+        lines.append(
+            f"{told['events']} message(s) of kind 21000 to {told['addressee'][:8]}.. and not to this daemon{old}: "
+            "requests to its LNbits, no announcements"
+        )
+    if not row["announces"] and row["unannounced"] == "report":
+        lines.append('payments wait in `settlements unmatched`, because unannounced.sales is "report"')
+    return "\n".join(lines)
+
+
+def _top_ups(rows: list[dict[str, Any]]) -> str:
+    paid = [row for row in rows if row["paid_at"] is not None]
+    return f"{len(paid)} paid of the latest {len(rows)}" if rows else "none"
+
+
 def _as_json(record: dict[str, Any]) -> dict[str, Any]:
     telemetry = record["telemetry"]
-    return {**to_json(record), "telemetry": None if telemetry is None else to_json(telemetry)}
+    record = {**record, "top_ups": [to_json(row) for row in record["top_ups"]]}
+    told = record["transport"]
+    return {
+        **to_json(record),
+        "telemetry": None if telemetry is None else to_json(telemetry),
+        "transport": None if told is None else to_json(told),
+    }
 
 
 def _providers(clients: dict[str, int]) -> str:

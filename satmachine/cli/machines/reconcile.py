@@ -16,10 +16,10 @@ from satmachine.cli.kit.commands import Act, acting
 from satmachine.cli.kit.output import Column, emit_table, format_sats, print_item, print_json, print_line, to_json
 from satmachine.cli.kit.requests import confirm
 from satmachine.cli.machines import app
-from satmachine.errors import NotFound, Refused
+from satmachine.errors import ConfigError, NotFound, Refused, SatmachineError, WalletError
 from satmachine.store import reconciling as rows
 from satmachine.store import wallets
-from satmachine.store.database import atomic
+from satmachine.store.database import Connection, atomic
 
 if TYPE_CHECKING:
     from satmachine.settlements.reconcile_desk import Look
@@ -81,15 +81,28 @@ def reconcile(
     reason = act.reason if accept is not None else act.reason_given
     books = act.books
     wanted = [machine] if machine is not None else rows.stopped_machines(books.conn, books.scope)
-    told = [
-        _one(books, one, accept, choices, reason, yes=act.yes, dry_run=act.dry_run, quiet=act.as_json) for one in wanted
-    ]
+    told = []
+    for one in wanted:
+        try:
+            told.append(_one(books, one, accept, choices, reason, yes=act.yes, dry_run=act.dry_run, quiet=act.as_json))
+        except (Refused, NotFound, WalletError, ConfigError) as error:
+            if not everything:
+                raise
+            told.append(_refused(books, one, error, quiet=act.as_json))
     if act.as_json:
         print_json(told if everything else told[0])
     elif not wanted:
         print_line("No machine waits to be reconciled.", style="green")
     if everything and any(entry["safe_mode"] is not None for entry in told):
         raise typer.Exit(1)
+
+
+def _refused(books: Books, machine_id: str, error: SatmachineError, *, quiet: bool) -> dict[str, Any]:
+    """With --all, one machine that cannot be looked at does not keep the others waiting."""
+    if not quiet:
+        print_item("!", f"{machine_id}: {error}", f"satmachine machines reconcile {machine_id}")
+    stopped = rows.pause(books.conn, machine_id).safe_mode
+    return {"machine_id": machine_id, "error": str(error), "accepted": False, "safe_mode": stopped}
 
 
 def _one(
@@ -114,6 +127,7 @@ def _one(
     done = wanted is not None and not dry_run
     if wanted is not None and not dry_run:
         confirm(f"Do this, and let {machine_id} pay again?", yes=yes)
+        _seal(books, report)
         _carry_out(books, machine_id, look, choices, reason, wanted)
     after = rows.pause(books.conn, machine_id).safe_mode
     if done and not quiet:
@@ -144,7 +158,7 @@ def _look(books: Books, machine_id: str, choices: dict[str, Choice]) -> Look:
     async def ask() -> Look:
         lnbits = books.config.lnbits
         async with Lnbits(lnbits.url, timeout_s=lnbits.timeout_s, instance_id="reconcile") as client:
-            return await reconcile_look.look(client, key, wallet_id, asked)
+            return await reconcile_look.look(client, key, machine_id, wallet_id, asked)
 
     return anyio.run(ask)
 
@@ -159,6 +173,20 @@ def _preview(books: Books, machine_id: str, look: Look, choices: dict[str, Choic
         raise Refused(f"machine {machine_id} is no longer in the configuration: put it back first")
     terms = terms_for(books.config, machine_id)
     return preview(books.conn, machine, terms, look, choices, By(books.actor, reason, books.now))
+
+
+def _seal(books: Books, report: Report) -> None:
+    """What is planned here is to be paid by the daemon, so that only who may read the machine's key can do it. Raises
+    ConfigError."""
+    from satmachine.seals import Keyring
+
+    machine = books.config.machine(report.machine_id)
+    if not report.found or machine is None:
+        return
+    keyring = Keyring()
+    keyring.learn(machine.id, machine.wallet.admin_key.resolve(books.config.environ))
+    assert isinstance(books.conn, Connection)
+    books.conn.keyring = keyring
 
 
 def _carry_out(books: Books, machine_id: str, look: Look, choices: dict[str, Choice], reason: str, digest: str) -> None:

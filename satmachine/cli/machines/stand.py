@@ -16,13 +16,6 @@ def mode(row: Row) -> str:
     return "active" if row["active"] else "inactive"
 
 
-def way_out(row: Row) -> str:
-    """The command that leads out of safe mode, or shows more."""
-    if row["undecided"] or row["reconcile_since"] is not None:
-        return f"satmachine machines reconcile {row['id']}"
-    return f"satmachine settlements list --machine {row['id']} --status errored"
-
-
 def balance(row: Row) -> str:
     """What the wallet holds, as far as it answers."""
     if row["checked_at"] is None:

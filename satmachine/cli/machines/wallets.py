@@ -8,93 +8,89 @@ from typing import Annotated, Any
 
 import typer
 
-from satmachine.cli.common import AsJson, Books, answer_of, open_books, request
+from satmachine.cli.kit import complete, numbers
+from satmachine.cli.kit.books import Books
+from satmachine.cli.kit.commands import Act, acting, usage
+from satmachine.cli.kit.options import Machine
+from satmachine.cli.kit.output import format_sats, print_json, printable, to_json
+from satmachine.cli.kit.requests import answer_of, request
 from satmachine.cli.machines import app
-from satmachine.cli.output import format_sats, print_json, printable, to_json
 from satmachine.errors import Refused
 from satmachine.orders import MakeTopUp, SweepNow
 from satmachine.store import incoming, reports
 
 MAX_NOTE_CHARS = 200
-_MAX_SATS = 21_000_000 * 100_000_000
-
-_SWEEP_HELP = """Look into a machine's wallet now, or into all of them: what came in is landed or listed.
-
-It is looked anyway when LNbits says that something came, and every few minutes.
-
-Examples:
-
-    satmachine machines sweep panajachel-1
-
-    satmachine machines sweep
-"""
-
-_TOP_UP_HELP = """Make an invoice that funds a machine's wallet. What it brings is known as a top-up and never shared.
-
-On a terminal it is also shown as a QR code. It can be paid for a day.
-
-Examples:
-
-    satmachine machines top-up panajachel-1 250000
-
-    satmachine machines top-up panajachel-1 250000 --note "for refunds of the week" --json
-"""
-
-MachineId = Annotated[str, typer.Argument(metavar="MACHINE", help="The machine's id.")]
 
 
-@app.command("sweep", help=_SWEEP_HELP)
+@acting(app, "sweep", asks=False)
 def sweep(
-    ctx: typer.Context,
-    machine: Annotated[str | None, typer.Argument(metavar="[MACHINE]", help="The machine's id; else all.")] = None,
-    as_json: AsJson = False,
+    act: Act,
+    machine: Annotated[
+        str | None,
+        typer.Argument(metavar="[MACHINE]", help="The machine's id; else all.", autocompletion=complete.machines),
+    ] = None,
 ) -> None:
-    """Order it, wait, show."""
-    with open_books(ctx, write=True) as books:
-        if machine is not None:
-            books.machine(machine)
-        _require_daemon(books)
-        configured = [row["id"] for row in reports.machines(books.conn, books.scope) if row["in_config"]]
-        machines = [machine] if machine else configured
-        told: list[dict[str, Any]] = []
-        failed = False
-        for machine_id in machines:
-            try:
-                answer = answer_of(books, request(books, SweepNow(machine_id)))
-            except Refused as refused:
-                if len(machines) == 1:
-                    raise
-                answer, failed = str(refused), True
-            told.append({"machine_id": machine_id, "result": answer})
-            if not as_json:
-                typer.echo(printable(answer))
-    if as_json:
+    """Look into a machine's wallet now, or into all of them: what came in is landed or listed.
+
+    It is looked anyway when LNbits says that something came, and every few minutes.
+
+    Examples:
+
+        satmachine machines sweep panajachel-1
+
+        satmachine machines sweep
+    """
+    books = act.books
+    configured = [row["id"] for row in reports.machines(books.conn, books.scope) if row["in_config"]]
+    machines = [machine] if machine else configured
+    act.ask(f"look into the wallet of {', '.join(machines)}")
+    _require_daemon(books)
+    told: list[dict[str, Any]] = []
+    failed = False
+    for machine_id in machines:
+        try:
+            answer = answer_of(books, request(books, SweepNow(machine_id)))
+        except Refused as refused:
+            if len(machines) == 1:
+                raise
+            answer, failed = str(refused), True
+        told.append({"machine_id": machine_id, "result": answer})
+        if not act.as_json:
+            typer.echo(printable(answer))
+    if act.as_json:
         print_json(told)
     if failed:
         raise typer.Exit(1)
 
 
-@app.command("top-up", help=_TOP_UP_HELP)
+@acting(app, "top-up", asks=False)
 def top_up(
-    ctx: typer.Context,
-    machine: MachineId,
-    sats: Annotated[int, typer.Argument(metavar="SATS", min=1, max=_MAX_SATS, help="How much.")],
+    act: Act,
+    machine: Machine,
+    amount: Annotated[str, typer.Argument(metavar="SATS", help="How much.")],
     note: Annotated[str, typer.Option(metavar="TEXT", help="What for; stands in the invoice and in the books.")] = "",
-    as_json: AsJson = False,
 ) -> None:
-    """Order the invoice, show it."""
-    note = " ".join(note.split())
+    """Make an invoice that funds a machine's wallet. What it brings is known as a top-up and never shared.
+
+    On a terminal it is also shown as a QR code. It can be paid for a day.
+
+    Examples:
+
+        satmachine machines top-up panajachel-1 250000
+
+        satmachine machines top-up panajachel-1 250000 --note "for refunds of the week" --json
+    """
+    amount_sats, note = usage(lambda: numbers.sats(amount)), " ".join(note.split())
     if len(note) > MAX_NOTE_CHARS or not note.isprintable():
         raise typer.BadParameter(f"--note has at most {MAX_NOTE_CHARS} printable characters")
-    with open_books(ctx, write=True) as books:
-        books.machine(machine)
-        _require_daemon(books)
-        topup_id = secrets.token_hex(8)
-        answer = answer_of(books, request(books, MakeTopUp(machine, topup_id, sats, note)))
-        made = incoming.top_up(books.conn, machine, topup_id)
+    act.ask(f"make an invoice of {format_sats(amount_sats)} sats for the wallet of {machine}")
+    _require_daemon(act.books)
+    topup_id = secrets.token_hex(8)
+    answer = answer_of(act.books, request(act.books, MakeTopUp(machine, topup_id, amount_sats, note)))
+    made = incoming.top_up(act.conn, machine, topup_id)
     if made is None:
         raise Refused(f"{answer} `satmachine machines show {machine}` lists it when it is made")
-    if as_json:
+    if act.as_json:
         print_json(to_json({name: getattr(made, name) for name in made.__slots__}))
         return
     if sys.stdout.isatty():

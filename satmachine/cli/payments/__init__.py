@@ -1,7 +1,7 @@
 """`satmachine payments ...`: the payments that sales cause.
 
 lists.py   list      resolve.py   retry, resolve, cancel      repoint.py   repoint
-approve.py approve
+approve.py   approve
 """
 
 from __future__ import annotations

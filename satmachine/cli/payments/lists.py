@@ -26,6 +26,8 @@ _PAYMENTS = (
     Column("fee_sats", "Fee", wide=True),
     Column("payee", "Payee", wide=True, fold=True),
     Column("status", "Status"),
+    Column("attempts", "Tries", wide=True),
+    Column("next_attempt_at", "Next try", wide=True),
     Column("error", "Why", fold=True),
 )
 
@@ -35,7 +37,13 @@ def list_payments(
     books: Books,
     asked: Asked,
     leg_type: Annotated[LegType | None, typer.Option("--type", help="What the payment is for.")] = None,
-    status: Annotated[LegStatus | None, typer.Option(help="How it stands.")] = None,
+    status: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STATUS",
+            help=f"{', '.join(LegStatus)}; or failing: not paid for [payouts] attention_after_s, and tried in vain.",
+        ),
+    ] = None,
     machine: OfMachine = None,
     client: OfClient = None,
     sale: OfSale = None,
@@ -44,14 +52,21 @@ def list_payments(
 
     Examples:
 
-        satmachine payments list --status failed
+        satmachine payments list --status failing
 
         satmachine payments list --machine panajachel-1 --type dca --since 7d --csv
 
         satmachine payments list --settlement 12 --json
     """
+    if status not in (None, "failing", *LegStatus):
+        raise typer.BadParameter(f"--status {status} is none of failing, {', '.join(LegStatus)}")
     settlement_id = None if sale is None else sale["id"]
     wanted = asked.filter(
-        machine_id=machine, status=status, leg_type=leg_type, client_id=client, settlement_id=settlement_id
+        machine_id=machine,
+        status=status,
+        leg_type=leg_type,
+        client_id=client,
+        settlement_id=settlement_id,
+        failing_before=books.now - books.limits.attention_after_s,
     )
     return reports.payments(books.conn, books.scope, wanted)

@@ -68,7 +68,7 @@ def _open_payments_to(books: Books, payee: str) -> list[int]:
     NotFound."""
     if payee == "super":
         return legs.open_of_payee(books.conn, leg="super", operator=books.scope)
-    if payee.startswith("client:"):
+    if payee.startswith("client:") and payee != "client:":
         client_id = books.client(payee.removeprefix("client:"))
         return legs.open_of_payee(books.conn, client_id=client_id, operator=books.scope)
     label, at, machine_id = payee.removeprefix("split:").partition("@")

@@ -1,9 +1,9 @@
 """`satmachine settlements ...`: the sales, and where every sat of them went.
 
-lists.py     list                     sheet.py      one sale on a screen
-show.py      show, explain, note      ways_out.py   retry, hold, release, resolve
+lists.py     list                     sheet.py       one sale on a screen
+show.py      show, explain, note      ways_out.py    retry, hold, release, resolve
 correct.py   partial-dispense, close, redistribute, refund
-unmatched.py payments that are no sale yet, or never: unmatched, land, dismiss
+                                      unmatched.py   unmatched, land, dismiss
 """
 
 from __future__ import annotations

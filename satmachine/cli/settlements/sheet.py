@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import tzinfo
 from typing import Any
 
-from satmachine.cli import words
+from satmachine.attention import words
 from satmachine.cli.kit.output import Column, emit_record, emit_table, format_sats, print_json, print_line, to_json
 from satmachine.store import reports
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from satmachine.cli import words
+from satmachine.attention import words
 from satmachine.cli.kit.books import Books
 from satmachine.cli.kit.commands import Act, Done, acting, reading, usage
 from satmachine.cli.kit.options import AsJson, Sale

@@ -5,6 +5,7 @@ Each of them is one transaction with its audit row (settlements/operations.py); 
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,13 +14,12 @@ import typer
 
 from satmachine.cli.kit import numbers
 from satmachine.cli.kit.books import Books
-from satmachine.cli.kit.commands import Act, Asked, acting, listing, usage
+from satmachine.cli.kit.commands import Act, Asked, Done, acting, listing, usage
 from satmachine.cli.kit.options import OfMachine, Since, Until
-from satmachine.cli.kit.output import Column, Row, format_sats, print_json, printable, to_json
+from satmachine.cli.kit.output import Column, Row, format_sats, print_json, print_line, printable, to_json
 from satmachine.cli.settlements import app
 from satmachine.errors import NotFound, Refused
 from satmachine.store import incoming, reports
-from satmachine.store.database import atomic
 from satmachine.store.incoming import Listed
 from satmachine.store.pages import Page
 
@@ -43,21 +43,21 @@ def _why(row: Row) -> str:
     return f"{row['dismissed_by']}: {row['dismissed_reason']}"
 
 
-_COLUMNS = (
+_UNMATCHED = (
     Column("settled_at", "Paid"),
     Column("machine_id", "Machine"),
     Column("amount_sats", "Sats"),
     Column("kind", "Is", wide=True, show=_kind),
-    Column("reason", "Why", wide=True, fold=True, show=_why),
+    Column("reason", "Why", fold=True, show=_why),
     Column("memo", "Memo", wide=True, fold=True),
-    Column("payment_hash", "Payment hash", fold=True),
+    Column("payment_hash", "Hash", fold=True),
 )
 
 
 @listing(
     app,
     "unmatched",
-    _COLUMNS,
+    _UNMATCHED,
     title="Payments without a sale",
     empty="Every incoming payment belongs to a sale, or is explained.",
     span=True,
@@ -91,6 +91,9 @@ def land(
     until: Until = None,
     rate: Annotated[str | None, typer.Option(metavar="SATS", help="Sats per major unit of fiat.")] = None,
     fiat: Annotated[str | None, typer.Option(metavar="AMOUNT", help="The cash of one sale.")] = None,
+    another_sale: Annotated[
+        bool, typer.Option("--another-sale", help="It is not the sale that was paid on the machine's word.")
+    ] = False,
 ) -> None:
     """Make sales of payments that nobody announced, split by the machine's fallback commission.
 
@@ -110,10 +113,15 @@ def land(
     chosen = _chosen(act.books, payment_hashes, machine, since, until, everything=everything)
     if fiat is not None and len(chosen) != 1:
         raise typer.BadParameter("--fiat is the cash of one sale: name one payment with it")
+    exchange_rate = Decimal(0) if rate is None else usage(lambda: numbers.rate(rate), "--rate")
     found = [(payment, _configured(act.books, payment.machine_id)) for payment in chosen]
+    currency = found[0][1].currency
+    fiat_minor = None if fiat is None else usage(lambda: numbers.fiat(fiat, currency), "--fiat")
     act.ask(f"land {_sale(*found[0]) if len(found) == 1 else _total(chosen, 'sales')}")
-    ids = _land_all(act, found, rate=rate, fiat=fiat)
-    _show(act.books, ids, as_json=act.as_json)
+    ids = act.write(
+        _land_all, found, act.by, exchange_rate=exchange_rate, fiat_minor=fiat_minor, another_sale=another_sale
+    )
+    _show(act, ids)
 
 
 @acting(app, "dismiss", reason=True)
@@ -125,7 +133,7 @@ def dismiss(
     since: Since = None,
     until: Until = None,
     undo: Annotated[bool, typer.Option("--undo", help="Take the dismissal of these payments back.")] = False,
-) -> None:
+) -> Done | None:
     """Say that payments are no sales: nothing lands them any more, and no event pays them out.
 
     Examples:
@@ -136,23 +144,19 @@ def dismiss(
 
         satmachine settlements dismiss --undo 5f3c... --reason "it was a customer after all" --yes
     """
-    from satmachine.settlements import operations
-
     if undo and everything:
         raise typer.BadParameter(
             "--undo needs the payments by name; `satmachine settlements unmatched --all` lists them"
         )
     chosen = _chosen(act.books, payment_hashes, machine, since, until, everything=everything)
     what = _total(chosen, "payments")
-    act.ask(f"take back the dismissal of {what}" if undo else f"dismiss {what}")
-    by, change = act.by, operations.undo_dismissal if undo else operations.dismiss
-    with atomic(act.conn) as conn:
-        for payment in chosen:
-            change(conn, payment.machine_id, payment.payment_hash, by)
+    act.ask(f"{'take back the dismissal of' if undo else 'dismiss'} {what}")
+    act.write(_dismiss_all, chosen, act.by, undo=undo)
     if act.as_json:
         print_json([_row(act.books, payment) for payment in chosen])
     else:
-        typer.echo(f"{what} {'may be sales again' if undo else 'are dismissed'}.".capitalize())
+        print_line(f"{what} {'may be sales again' if undo else 'are dismissed'}.".capitalize())
+    return None
 
 
 # --- helpers
@@ -196,43 +200,52 @@ def _one(books: Books, payment_hash: str, machine: str | None) -> Listed:
     return found[0]
 
 
-def _land_all(act: Act, found: Sequence[tuple[Listed, Machine]], *, rate: str | None, fiat: str | None) -> list[int]:
-    """One transaction. Returns the ids of the new sales."""
+def _land_all(
+    conn: sqlite3.Connection,
+    found: Sequence[tuple[Listed, Machine]],
+    by: Any,
+    *,
+    exchange_rate: Decimal,
+    fiat_minor: int | None,
+    another_sale: bool,
+) -> list[int]:
+    """All or none. Returns the ids of the new sales."""
     from satmachine.settlements import operations
 
-    exchange_rate = Decimal(0) if rate is None else usage(lambda: numbers.rate(rate), "--rate")
-    ids, by = [], act.by
-    with atomic(act.conn) as conn:
-        for payment, machine in found:
-            landing = operations.land(
-                conn,
-                machine,
-                payment.payment_hash,
-                by,
-                exchange_rate=exchange_rate,
-                fiat_amount_minor=_cash(fiat, machine.currency),
-            )
-            assert landing.settlement_id is not None
-            ids.append(landing.settlement_id)
+    ids = []
+    for payment, machine in found:
+        landing = operations.land(
+            conn,
+            machine,
+            payment.payment_hash,
+            by,
+            exchange_rate=exchange_rate,
+            fiat_amount_minor=fiat_minor,
+            another_sale=another_sale,
+        )
+        assert landing.settlement_id is not None
+        ids.append(landing.settlement_id)
     return ids
 
 
-def _cash(fiat: str | None, currency: str) -> int | None:
-    return None if fiat is None else usage(lambda: numbers.fiat(fiat, currency), "--fiat")
+def _dismiss_all(conn: sqlite3.Connection, chosen: Sequence[Listed], by: Any, *, undo: bool) -> None:
+    from satmachine.settlements import operations
+
+    change = operations.undo_dismissal if undo else operations.dismiss
+    for payment in chosen:
+        change(conn, payment.machine_id, payment.payment_hash, by)
 
 
-def _show(books: Books, ids: Sequence[int], *, as_json: bool) -> None:
-    rows = [books.sale(str(settlement_id)) for settlement_id in ids]
-    if as_json:
+def _show(act: Act, ids: Sequence[int]) -> None:
+    rows = [act.books.sale(str(settlement_id)) for settlement_id in ids]
+    if act.as_json:
         print_json(to_json(rows[0]) if len(rows) == 1 else [to_json(row) for row in rows])
         return
     for row in rows:
-        at = (
-            "" if row["exchange_rate"] != "0" else "; its exchange rate is not known: the LPs' part stays in the wallet"
-        )
-        typer.echo(
-            f"Settlement {row['id']} of {row['machine_id']} is landed; the daemon proves and pays it "
-            f"(now {row['status']}){at}."
+        unknown = "; its exchange rate is not known: the LPs' part stays in the wallet"
+        print_line(
+            f"Sale {row['id']} of {row['machine_id']} is landed; the daemon proves and pays it "
+            f"(now {row['status']}){'' if row['exchange_rate'] != '0' else unknown}."
         )
 
 

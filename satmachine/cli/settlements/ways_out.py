@@ -1,4 +1,4 @@
-"""`settlements retry`, `hold`, `release` and `resolve`: the ways out for a sale that waits."""
+"""`settlements retry`, `hold`, `release`, and `resolve`: the ways out for a sale that waits."""
 
 from __future__ import annotations
 

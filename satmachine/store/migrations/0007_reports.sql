@@ -65,3 +65,18 @@ CREATE TABLE dca_messages (
     UNIQUE (client_id, kind, subject)
 ) STRICT;
 CREATE INDEX dca_messages_open ON dca_messages (next_attempt_at) WHERE taken_at IS NULL;
+-- A payout and its receipt are one transaction: neither is there without the other.
+CREATE TRIGGER dca_messages_receipt AFTER UPDATE OF status ON dca_payments
+WHEN NEW.status = 'completed' AND NEW.leg_type IN ('dca', 'settlement') AND NEW.amount_sats > 0
+BEGIN
+    INSERT INTO dca_messages (client_id, kind, subject, created_at)
+    SELECT client_id, 'receipt', NEW.leg_key, NEW.completed_at FROM dca_client_messages
+    WHERE client_id = NEW.client_id AND receipts = 1 ON CONFLICT DO NOTHING;
+END;
+CREATE TRIGGER dca_messages_receipt_booked AFTER INSERT ON dca_payments
+WHEN NEW.status = 'completed' AND NEW.leg_type IN ('dca', 'settlement') AND NEW.amount_sats > 0
+BEGIN
+    INSERT INTO dca_messages (client_id, kind, subject, created_at)
+    SELECT client_id, 'receipt', NEW.leg_key, NEW.completed_at FROM dca_client_messages
+    WHERE client_id = NEW.client_id AND receipts = 1 ON CONFLICT DO NOTHING;
+END;

@@ -1,10 +1,12 @@
-"""The one-word reasons of the books, as sentences for people, and what to do about each.
+"""The one-word reasons of the books, as sentences for people, and the command that leads on from each. Pure.
 
-The words are those of `models.HoldReason` and `models.RetainedReason`, which `satmachine status` need not import.
+The words are those of `models.HoldReason` and `models.RetainedReason`, which `satmachine status` need not import. A
+command runs exactly as it is printed; what it still needs to know (a reason) it asks.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 _RESOLVE = "satmachine payments resolve {payment}"
@@ -14,14 +16,17 @@ _RECONCILE = "satmachine machines reconcile {machine}"
 #: Why something is held, and the command that leads on. `{id}` is the settlement's, `{payment}` the payment's.
 HOLDS: dict[str, tuple[str, str]] = {
     "by_operator": ("held by a person", "satmachine settlements release {id}"),
-    "machine_inactive": ("the machine is not active", "set active = true, then systemctl reload satmachine"),
+    "machine_inactive": (
+        "the machine is not active",
+        "satmachine config check",
+    ),
     "payment_not_found": (
         "the customer's payment is not in the machine's wallet",
         "satmachine settlements retry {id}",
     ),
     "payment_mismatch": (
         "the wallet says something else than the machine",
-        "satmachine settlements show {id}, then satmachine settlements close {id}",
+        "satmachine settlements show {id}",
     ),
     "before_payouts_since": ("the sale is older than payouts_since", "satmachine settlements close {id}"),
     "no_payment_hash": ("no payment can be found for this sale", "satmachine settlements retry {id}"),
@@ -31,6 +36,10 @@ HOLDS: dict[str, tuple[str, str]] = {
     ),
     "rate_out_of_bounds": ("the exchange rate is unusual", "satmachine settlements release {id}"),
     "daily_limit": ("the machine's daily limit is reached", "satmachine settlements release {id}"),
+    "told_twice": (
+        "it may be a sale that was told of before",
+        "satmachine settlements close {id}",
+    ),
     "unknown_payments": (
         "the wallet has paid something for this sale that the books do not know",
         _RECONCILE,
@@ -38,6 +47,10 @@ HOLDS: dict[str, tuple[str, str]] = {
     "not_a_sale": (
         "its payment is no customer's: a top-up, or one that a person has dismissed",
         "satmachine settlements close {id}",
+    ),
+    "machine_error": (
+        "the machine has reported an error since: was all of the cash handed out",
+        "satmachine settlements show {id}",
     ),
     "debit_without_credit": (
         "sats left the machine's wallet, but did not arrive",
@@ -106,11 +119,26 @@ class Trouble:
     payment_id: int | None
 
 
+#: Why a payment is not paid yet, in words, where the error's own do not say what to do.
+CAUSES: dict[str, str] = {
+    "no_funds": "the machine's wallet has too few sats",
+    "payee_unreachable": "the payee's server does not answer; if the address is dead, name another and repoint",
+    "payee_changed": "somebody else is named as its payee now",
+    "no_payee": "nobody is named as its payee any more",
+    "key_unreadable": "the daemon cannot read the payee's key file",
+    "wallet_unreachable": "LNbits does not answer",
+    "fees_not_covered": "the routing fees are more than the payment bears",
+    "not_paid": "the payment did not get through",
+    "on_its_way": "it was sent, and its end is not known yet",
+    "invoice_dead": "the invoice can no longer be paid",
+    "marks": "another daemon has begun to pay it",
+}
+
 #: The command that leads on where a payment fails, by the cause; of the others `retry` tries at once.
 _CAUSES = {
     "payee_changed": _REPOINT,
     "marks": _RECONCILE,
-    "no_payee": "name a payee, then systemctl reload satmachine, or satmachine settlements close {id}",
+    "no_payee": "satmachine splits show --machine {machine}",
     "invoice_dead": "satmachine settlements close {id}",
 }
 
@@ -124,10 +152,18 @@ def advice(found: Trouble) -> str:
         command = _RESOLVE
     elif found.status in ("errored", "failed"):
         command = _CAUSES.get(found.cause or "", retry)
-        command = retry if "{id}" in command and not found.settlement_id else command
+        if not found.settlement_id and ("{id}" in command or found.cause == "no_payee"):
+            command = retry
     else:
         return ""
     return command.format(id=found.settlement_id, payment=found.payment_id, machine=found.machine_id)
+
+
+def way_out(row: Mapping[str, object]) -> str:
+    """The command that leads out of safe mode, or shows more; `row` is a machine's."""
+    if row["undecided"] or row["reconcile_since"] is not None:
+        return f"satmachine machines reconcile {row['id']}"
+    return f"satmachine settlements list --machine {row['id']} --status errored"
 
 
 def retained(reason: str) -> str:
