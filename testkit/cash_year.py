@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from satmachine.cash import book
-from satmachine.cash.notes import of_sale
-from satmachine.cash.values import Entry, EntryKind, NoteLine
+from satmachine.models.banknotes import of_sale
+from satmachine.models.cash import Entry, EntryKind, NoteLine
 from satmachine.money import minor_digits
 from satmachine.store.cash import Draft
 from satmachine.store.database import atomic

@@ -30,7 +30,8 @@ from satmachine.settlements.correcting import Proof
 from satmachine.settlements.land import Landing, Rules, land_claim, with_rate
 from satmachine.settlements.parse import derived_claim
 from satmachine.settlements.planning import GUARDS
-from satmachine.store import audit, balances, corrections, incoming, legs, settlements, wallets
+from satmachine.store import audit_log as audit
+from satmachine.store import balances, corrections, incoming, legs, settlements, wallets
 from satmachine.store.reconciling import accounted_sats
 from satmachine.store.wallets import Outgoing
 

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from satmachine.errors import Refused
 from satmachine.models import By, HoldReason, Leg, LegInvoice, LegStatus, LegType
 from satmachine.seals import Keyring, is_beyond
-from satmachine.store import audit, legs, seals, settlements
+from satmachine.store import audit_log as audit
+from satmachine.store import legs, seals, settlements
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,8 @@ from satmachine.settlements.reconciling import (
     revisions,
     withdrawn,
 )
-from satmachine.store import audit, balances, client_legs, clients, corrections, legs, settlements, wallets
+from satmachine.store import audit_log as audit
+from satmachine.store import balances, client_legs, clients, corrections, legs, settlements, wallets
 from satmachine.store import reconciling as rows
 from satmachine.store.database import rehearsed
 from satmachine.store.reconciling import Booking, Found, FoundMark

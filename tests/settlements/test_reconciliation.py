@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from satmachine import identity
-from satmachine.audit.books import check_books
 from satmachine.audit.breaks import Kind
+from satmachine.audit.proof import check_books
 from satmachine.config import Machine
 from satmachine.errors import Refused
 from satmachine.models import By, LegStatus, Settlement, SettlementStatus
