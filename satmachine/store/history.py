@@ -6,7 +6,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from satmachine.models import Leg, Settlement
-from satmachine.store import rows
+from satmachine.store import as_models as rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from satmachine.errors import StoreError
-from satmachine.store import rows
+from satmachine.store import as_models as rows
 
 _APPLICATION_ID = 0x736D7762
 _VERSION = 1

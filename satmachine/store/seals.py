@@ -10,7 +10,7 @@ import sqlite3
 
 from satmachine.models import Leg, LegInvoice, LegType
 from satmachine.seals import Given, Keyring, Ordered, is_beyond
-from satmachine.store import rows
+from satmachine.store import as_models as rows
 from satmachine.store.database import Connection
 
 
