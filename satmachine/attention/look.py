@@ -289,15 +289,21 @@ def from_strangers(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
         yield Item("unmatched", row["machine_id"], cause, command, row["since"])
 
 
+#: What the books do not show, or what comes and goes: the alarm stands until the daemon takes it back.
+_STANDING = ("books_broken", "relay_quiet", "wallet_unreachable")
+
+
 def _only_raised(conn: sqlite3.Connection, view: View, found: Sequence[Item]) -> Iterator[Item]:
-    """Alarms that the daemon has raised and the books do not show: they stand until it takes them back."""
+    """Alarms that the daemon has raised, and that the books do not show at this moment."""
     seen = {(item.condition, item.subject) for item in found}
     for row in rows.raised(conn, view.scope):
-        if (row["condition"], row["subject"]) in seen or row["condition"] not in CONDITIONS:
+        if row["condition"] not in _STANDING or (row["condition"], row["subject"]) in seen:
             continue
         told = CONDITIONS[row["condition"]]
         who = row["subject"] or "satmachine"
-        cause = f"{who}: {told.started}" + (f": {row['detail']}" if row["detail"] else "")
+        cause = row["detail"] or f"{who}: {told.started}"
+        if row["condition"] != "books_broken":
+            cause += "; it looks well right now, and the alarm ends if that lasts"
         yield Item(row["condition"], row["subject"], cause, told.command, row["changed_at"])
 
 

@@ -56,7 +56,7 @@ def new_figures(conn: sqlite3.Connection, settlement: Settlement, dispensed: Dis
     """The figures in force, and those after the correction. Raises Refused where a leg is paid or nothing changes."""
     paid = corrections.completed_leg(conn, settlement.id)
     if paid is not None:
-        raise Refused(f"leg {paid} of settlement {settlement.id} is paid, and {_ADVICE}")
+        raise Refused(f"payment {paid} of sale {settlement.id} is paid, and {_ADVICE}")
     old = corrections.figures_of(settlement)
     new = scale(settlement.gross_sats, corrections.original_figures(conn, settlement), dispensed)
     if new == old:
@@ -137,7 +137,7 @@ def _void_all(conn: sqlite3.Connection, settlement_id: int, proof: Proof) -> lis
     voided = []
     for leg in corrections.unpaid_legs(conn, settlement_id):
         if leg.id not in proof.legs:
-            raise Refused(f"leg {leg.leg} of settlement {settlement_id} was added meanwhile; look again, then retry")
+            raise Refused(f"payment {leg.id} of sale {settlement_id} was added meanwhile; look again, then retry")
         corrections.void(conn, proof.legs[leg.id], proof.evidence[leg.id])
         voided.append(f"r{leg.revision}:{leg.leg}")
     return voided

@@ -186,9 +186,8 @@ class Unpaid:
 
 def named(leg: Leg) -> str:
     """A leg in a sentence."""
-    if leg.settlement_id is None:
-        return f"payment {leg.id} ({leg.leg})"
-    return f"leg {leg.leg} of settlement {leg.settlement_id}"
+    of_sale = "" if leg.settlement_id is None else f" of sale {leg.settlement_id}"
+    return f"payment {leg.id}{of_sale}"
 
 
 def _may_be_paid(invoice: LegInvoice | None) -> bool:

@@ -40,14 +40,14 @@ def unpaid_legs(conn: sqlite3.Connection, settlement_id: int) -> list[Leg]:
     return [rows.load(Leg, row) for row in found]
 
 
-def completed_leg(conn: sqlite3.Connection, settlement_id: int) -> str | None:
-    """One leg of the sale that is paid; None where none is."""
+def completed_leg(conn: sqlite3.Connection, settlement_id: int) -> int | None:
+    """The id of a leg of the sale that is paid; None where none is."""
     row = conn.execute(
-        f"""SELECT leg FROM dca_payments WHERE settlement_id = ? AND {_OF_THE_SALE} AND status = 'completed'
+        f"""SELECT id FROM dca_payments WHERE settlement_id = ? AND {_OF_THE_SALE} AND status = 'completed'
         ORDER BY revision, position LIMIT 1""",  # noqa: S608
         (settlement_id,),
     ).fetchone()
-    return None if row is None else str(row["leg"])
+    return None if row is None else int(row["id"])
 
 
 def void(conn: sqlite3.Connection, leg: Leg, evidence: Mapping[str, object] | None) -> None:
@@ -58,8 +58,7 @@ def void(conn: sqlite3.Connection, leg: Leg, evidence: Mapping[str, object] | No
         (None if evidence is None else json.dumps(evidence, default=str), leg.id, leg.status, leg.generation),
     ).rowcount
     if changed != 1:
-        where = f"payment {leg.id}" if leg.settlement_id is None else f"leg {leg.leg} of settlement {leg.settlement_id}"
-        raise Refused(f"{where} was changed meanwhile; look again, then retry")
+        raise Refused(f"payment {leg.id} was changed meanwhile; look again, then retry")
 
 
 def original_figures(conn: sqlite3.Connection, settlement: Settlement) -> Figures:

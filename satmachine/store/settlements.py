@@ -430,7 +430,7 @@ def refresh_status(conn: sqlite3.Connection, settlement_id: int, now: int) -> Se
     if settlement.planned_at is None or settlement.status not in ("pending", "errored", "processed"):
         return settlement.status
     worst = conn.execute(
-        """SELECT leg, status, error FROM dca_payments WHERE settlement_id = ? AND leg_type <> 'autoforward'
+        """SELECT id, payee, status, error FROM dca_payments WHERE settlement_id = ? AND leg_type <> 'autoforward'
         AND status NOT IN ('completed', 'skipped', 'voided')
         ORDER BY CASE status WHEN 'held' THEN 0 WHEN 'failed' THEN 1 ELSE 2 END, position LIMIT 1""",
         (settlement_id,),
@@ -452,7 +452,7 @@ def _judged(worst: sqlite3.Row | None, *, refunded: bool) -> tuple[SettlementSta
     if worst is None:
         return SettlementStatus.REFUNDED if refunded else SettlementStatus.PROCESSED, None
     if worst["status"] in ("held", "failed"):
-        return SettlementStatus.ERRORED, f"leg {worst['leg']}: {worst['error']}"
+        return SettlementStatus.ERRORED, f"payment {worst['id']}, to {worst['payee']}: {worst['error']}"
     return SettlementStatus.PENDING, None
 
 

@@ -192,7 +192,7 @@ class TestRepoint:
         desk.invoice("dca:alice")
         said = await repoint(desk, "split:technician", "dca:alice", "split:owner")
         assert "goes to new@example.org" in said
-        assert "leg dca:alice of settlement 1 is not proven unpaid" in said
+        assert "of sale 1 is not proven unpaid" in said
         assert desk.leg("dca:alice").payee == "alice@example.org"
 
     @pytest.mark.parametrize(

@@ -31,12 +31,12 @@ Row = Mapping[str, Any]
 
 #: Narrow no-break space: groups digits, never breaks a line.
 _THIN = "\u202f"
-_JSON_COLUMNS = frozenset(
+JSON_COLUMNS = frozenset(
     {"bills", "cassettes", "params", "extra", "faults", "evidence", "explain", "before", "after", "origins"}
 )
 _TIMES = frozenset({"at", "since", "swept_until", "known_until"})
 #: Kept as 0 or 1 in the books.
-_FLAGS = frozenset({"active", "in_config", "quiet", "raised", "reachable", "used_fallback_split", "whole", "silenced"})
+FLAGS = frozenset({"active", "in_config", "quiet", "raised", "reachable", "used_fallback_split", "whole", "silenced"})
 
 #: How a cell begins that spreadsheets run (also in full width); a negative number is none.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -289,9 +289,9 @@ def _json_item(key: str, value: Any, row: Row) -> tuple[str, Any]:
         return key, value.hex()
     if is_time(key) and isinstance(value, int):
         return key, iso(value) if value else None  # 0 is "at once", not a moment in 1970
-    if key in _FLAGS and isinstance(value, int):
+    if key in FLAGS and isinstance(value, int):
         return key, bool(value)
-    if key in _JSON_COLUMNS and isinstance(value, str):
+    if key in JSON_COLUMNS and isinstance(value, str):
         found = json_format.loads(value)
         return key, _denominations(found, row) if key == "cassettes" else found
     return key, value
@@ -315,7 +315,7 @@ def _denomination(cassette: Any, row: Row) -> Any:
 @cache
 def _is_plain(key: str) -> bool:
     """Whether values under this key are for programs what they are in the books."""
-    return not (key.endswith("_minor") or is_time(key) or key in _JSON_COLUMNS or key in _FLAGS)
+    return not (key.endswith("_minor") or is_time(key) or key in JSON_COLUMNS or key in FLAGS)
 
 
 def is_time(key: str) -> bool:

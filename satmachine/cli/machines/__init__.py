@@ -2,6 +2,7 @@
 
 lists.py     list, show            reconcile.py   what a wallet shows and the books lack
 wallets.py   sweep, top-up         stand.py       a machine in a word
+add.py       add (what it asks is in cli/setup)
 """
 
 from __future__ import annotations
@@ -11,4 +12,4 @@ import typer
 app = typer.Typer(no_args_is_help=True, help="The machines, with wallet balance and open work.")
 
 #: Each adds its verbs, in this order, when the noun is used.
-MODULES = ("lists", "wallets", "reconcile")
+MODULES = ("lists", "add", "wallets", "reconcile")
