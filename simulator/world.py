@@ -293,10 +293,19 @@ class World:
         if row is not None and row["status"] == "removed":
             return
         client_id = row["id"] if row is not None else insert_lp(self, hold, machine_id, label)
-        known = conn.execute(
-            "SELECT count(*) AS n FROM dca_deposits WHERE client_id = ? AND (status = 'confirmed')", (client_id,)
-        ).fetchone()["n"]
-        for amount_minor, at in lp.cash[known:]:
+        known = Counter(
+            row["amount_minor"]
+            for row in conn.execute(
+                "SELECT amount_minor FROM dca_deposits WHERE client_id = ? AND status = 'confirmed'", (client_id,)
+            )
+        )
+        missing = []
+        for amount_minor, at in lp.cash:
+            known[amount_minor] -= 1
+            if known[amount_minor] < 0:
+                missing.append((amount_minor, at))
+        # What was taken home is only entered where the books do not lack payments any more.
+        for amount_minor, at in sorted(missing, key=lambda entry: entry[0] < 0):
             enter_cash(hold, client_id, amount_minor, at)
 
     async def supervise(self) -> None:

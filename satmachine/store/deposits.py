@@ -96,7 +96,7 @@ def withdraw(
 ) -> Deposit:
     """Record cash that an LP took home: a negative row that counts from now on; returns it.
 
-    Raises NotFound, and Refused where less is available.
+    Raises NotFound, and Refused where less is available, or where the machine's books wait to be reconciled.
     """
     return _take_back(
         conn,
@@ -231,6 +231,11 @@ def _take_back(
     now: int,
 ) -> Deposit:
     client = clients.get(conn, client_id)
+    if kind is DepositKind.WITHDRAWAL and wallets.is_stopped(conn, client.machine_id):
+        raise Refused(
+            f"the books of {client.machine_id} may lack payments to client {client.id} ({client.label}), so that less "
+            f"may be left than they say: `satmachine machines reconcile {client.machine_id}` first"
+        )
     available_minor = balances.of_client(conn, client_id).available_minor
     if not 0 < amount_minor <= available_minor:
         raise Refused(

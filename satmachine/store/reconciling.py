@@ -61,6 +61,7 @@ class FoundMark:
     prev: frozenset[str]
     invoices: Mapping[str, str]
     stopped: frozenset[str] = frozenset()
+    first_seen_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ def undecided(conn: sqlite3.Connection, machine_id: str, named: Sequence[str] = 
 def undecided_marks(conn: sqlite3.Connection, machine_id: str) -> list[FoundMark]:
     """Marks that nobody has decided about, by their bundle."""
     found = conn.execute(
-        """SELECT id, bundle, content FROM dca_foreign_marks WHERE machine_id = ? AND decided_at IS NULL
+        """SELECT id, bundle, content, first_seen_at FROM dca_foreign_marks WHERE machine_id = ? AND decided_at IS NULL
         ORDER BY bundle, id""",
         (machine_id,),
     )
@@ -143,8 +144,9 @@ def undecided_marks(conn: sqlite3.Connection, machine_id: str) -> list[FoundMark
 def own_marks(conn: sqlite3.Connection, machine_id: str, bundle: str) -> list[FoundMark]:
     """Marks of a bundle that these books have written, or that were decided about before."""
     found = conn.execute(
-        """SELECT id, bundle, content FROM dca_marks WHERE machine_id = ?1 AND bundle = ?2 UNION ALL SELECT id, bundle,
-        content FROM dca_foreign_marks WHERE machine_id = ?1 AND bundle = ?2 AND decided_at IS NOT NULL""",
+        """SELECT id, bundle, content, written_at AS first_seen_at FROM dca_marks WHERE machine_id = ?1 AND bundle = ?2
+        UNION ALL SELECT id, bundle, content, first_seen_at FROM dca_foreign_marks
+        WHERE machine_id = ?1 AND bundle = ?2 AND decided_at IS NOT NULL""",
         (machine_id, bundle),
     )
     return [_mark(row) for row in found]
@@ -466,6 +468,21 @@ def dismissed_before(conn: sqlite3.Connection, settlement: Settlement) -> str | 
     return None if row is None else f"{row['leg_key']} ({row['amount_sats']} sats)"
 
 
+def paid_without_sale(conn: sqlite3.Connection, settlement: Settlement) -> str | None:
+    """The settlement key of payments that a person has decided about, that no sale of these books has, and that can
+    have been this sale's: made within a day after it, and no more than it brought."""
+    row = conn.execute(
+        "SELECT substr(leg_key, 5, 64) AS sale_key FROM dca_foreign_payments f WHERE f.machine_id = ?1 "
+        "AND f.settled_by IS NOT NULL AND f.settled_by <> 'failed' AND f.leg_key GLOB ?2 "
+        "AND f.made_at BETWEEN ?3 - 600 AND ?3 + 86400 AND NOT EXISTS (SELECT 1 FROM dca_settlements s "
+        "WHERE s.machine_id = ?1 AND s.settlement_key = substr(f.leg_key, 5, 64)) "
+        "GROUP BY sale_key HAVING sum(f.amount_sats) <= ?4 "
+        "ORDER BY min(f.made_at) LIMIT 1",
+        (settlement.machine_id, f"{PREFIX}{'?' * 64}:r*", settlement.occurred_at, settlement.gross_sats),
+    ).fetchone()
+    return None if row is None else str(row["sale_key"])
+
+
 def booked_elsewhere(conn: sqlite3.Connection, settlement: Settlement) -> str | None:
     """A payment with this sale's key that a person has booked to something else, before the sale was in these books."""
     prefix = f"{PREFIX}{settlement.settlement_key}:"
@@ -482,8 +499,8 @@ def _mark(row: sqlite3.Row) -> FoundMark:
     content = json.loads(row["content"])
     if not isinstance(content, dict):  # only its digest is kept: nothing of what it named is open
         return FoundMark(row["id"], row["bundle"], frozenset(), {})
-    stopped = frozenset(content.get("stopped", ()))
-    return FoundMark(row["id"], row["bundle"], frozenset(content["prev"]), content["invoices"], stopped)
+    stopped, seen_at = frozenset(content.get("stopped", ())), row["first_seen_at"]
+    return FoundMark(row["id"], row["bundle"], frozenset(content["prev"]), content["invoices"], stopped, seen_at)
 
 
 def _give_invoice(

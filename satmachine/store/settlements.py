@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from satmachine.models import Claim, HoldReason, Retained, RetainedReason, Settlement, SettlementStatus
+from satmachine.models import Claim, Retained, RetainedReason, Settlement, SettlementStatus
 from satmachine.store import as_models as rows
 
 
@@ -221,10 +221,7 @@ def mark_proven(
     proof: str,
     now: int,
 ) -> bool:
-    """The customer's payment is there (or not asked for). False where the state has changed meanwhile, or where another
-    sale was told of before that may be this one (`told_before`)."""
-    if told_before(conn, settlement, proven=proof == "proven") is not None:
-        return False
+    """The customer's payment is there (or not asked for). False where the state has changed meanwhile."""
     return (
         conn.execute(
             """UPDATE dca_settlements SET proof = ?, payment_hash = coalesce(payment_hash, ?), settlement_key = ?,
@@ -357,19 +354,17 @@ def waived_like(conn: sqlite3.Connection, machine_id: str, gross_sats: int, sett
     return None if row is None else int(row["id"])
 
 
-def told_before(conn: sqlite3.Connection, settlement: Settlement, *, proven: bool) -> int | None:
-    """Another sale of this amount and day that may be the same one, told again: no payment hash and no txid tells the
-    two apart. None once a person has let this one pass.
+def told_before(conn: sqlite3.Connection, settlement: Settlement) -> int | None:
+    """Another planned sale of this amount and day that may be the same one, told again: no payment hash and no txid
+    tells the two apart.
 
     Another split, an unknown rate and unknown cash do not make it another sale, nor does what only the wallet told of.
-    `proven`: this one's payment was just seen: only a sale that was paid on the machine's word can be the same.
+    Of two sales whose payments were both seen each has its own.
     """
-    if HoldReason.TOLD_TWICE in settlement.overrides.split():
-        return None
     row = conn.execute(
         """SELECT id FROM dca_settlements WHERE machine_id = ?1 AND id <> ?2 AND gross_sats = ?3
         AND occurred_at BETWEEN ?4 - 86400 AND ?4 + 86400 AND (payment_hash IS NULL OR ?5 IS NULL)
-        AND (txid IS NULL OR ?6 IS NULL) AND (proof = 'waived' OR (proof = 'proven' AND NOT ?9))
+        AND (txid IS NULL OR ?6 IS NULL) AND planned_at IS NOT NULL AND 'waived' IN (proof, ?9)
         AND (bitspire_event_id IS NULL OR ((exchange_rate = ?7 OR exchange_rate = '0' OR ?7 = '0')
         AND (fiat_amount_minor = ?8 OR fiat_amount_minor IS NULL OR ?8 IS NULL))) ORDER BY id LIMIT 1""",
         (
@@ -381,7 +376,7 @@ def told_before(conn: sqlite3.Connection, settlement: Settlement, *, proven: boo
             settlement.txid,
             f"{settlement.exchange_rate:f}",
             settlement.fiat_amount_minor,
-            proven,
+            settlement.proof,
         ),
     ).fetchone()
     return None if row is None else int(row["id"])
