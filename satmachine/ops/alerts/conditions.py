@@ -9,16 +9,19 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from satmachine.audit.books import check_books
+from satmachine.cash import outlook
 from satmachine.config.model import Alerts
 from satmachine.nostr.health import RelayHealth, RelayState
 from satmachine.ops.alerts.judge import Key, Sighting
-from satmachine.store import standing
+from satmachine.store import cash, standing
 
 #: A level ends its alarm only this far above the limit that raised it, in percent of the limit.
 _MARGIN_PERCENT = 20
 _SHOWN = 5
+_DAY_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,7 @@ def from_sales_and_wallets(conn: sqlite3.Connection, limits: Limits) -> dict[Key
 
 def from_telemetry(conn: sqlite3.Connection, limits: Limits) -> dict[Key, Sighting]:
     """Looks into every machine's state: some 60 ms of the processor for ten thousand."""
-    return dict([*_silent(conn, limits), *_cassettes(conn, limits)])
+    return dict([*_silent(conn, limits), *_cassettes(conn, limits), *_cash(conn, limits)])
 
 
 def from_relays(relays: Sequence[RelayHealth], settings: Alerts) -> dict[Key, Sighting]:
@@ -85,6 +88,30 @@ def _cassettes(conn: sqlite3.Connection, limits: Limits) -> Iterator[tuple[Key, 
         low = [(number, notes) for number, notes, percent in told if notes == 0 or _level(percent, limit)]
         detail = ", ".join(f"cassette {number} has {notes} notes" for number, notes in low)
         yield (machine_id, "cassette_low"), Sighting(True if low else None, detail)
+
+
+def _cash(conn: sqlite3.Connection, limits: Limits) -> Iterator[tuple[Key, Sighting]]:
+    """By the forecasts that the daemon has written down: the early end of the range counts."""
+    days = limits.settings.cash_out_days
+    ends_at = limits.now + _recovered(days * _DAY_S)
+    fresh_since = limits.now - outlook.STALE_AFTER_S
+    for row in cash.forecasts(conn, fresh_since=fresh_since, early_before=ends_at):
+        left_s = row["first_at"] - limits.now
+        yield (row["machine_id"], "cash_out_soon"), Sighting(_level(left_s, days * _DAY_S), _cash_detail(row))
+
+
+def _cash_detail(row: cash.Record) -> str:
+    """Dates, so that the words change once a day at the most."""
+    early, likely, late = (_date(row[name]) for name in ("early_at", "likely_at", "late_at"))
+    if likely is None:
+        return f"it may be empty on {early}"
+    if early is None:
+        return f"empty about {likely}"
+    return f"empty about {likely}, between {early} and {late or 'much later'}"
+
+
+def _date(at: int | None) -> str | None:
+    return None if at is None else datetime.fromtimestamp(at, UTC).strftime("%a %Y-%m-%d")
 
 
 def _wallets(conn: sqlite3.Connection, limits: Limits) -> Iterator[tuple[Key, Sighting]]:

@@ -19,6 +19,7 @@ WORDS = {
     ),
     "machine_silent": ("silent", "heard of again", "look whether it has power and network"),
     "cassette_low": ("low on cash", "cash is refilled", "refill it: satmachine telemetry latest"),
+    "cash_out_soon": ("runs out of cash soon", "has cash for longer again", "satmachine forecast says what to load"),
     "relay_quiet": ("relay does not deliver", "relay delivers again", "satmachine doctor; name a second relay"),
     "wallet_low": ("wallet is low", "wallet is filled again", "top up the machine's wallet"),
     "wallet_unreachable": ("wallet cannot be reached", "wallet answers again", "satmachine doctor; is LNbits running?"),
