@@ -39,6 +39,7 @@ CREATE TABLE intents (
     status      TEXT    NOT NULL DEFAULT 'open' CHECK (status IN ('open', 'done', 'refused')),
     result      TEXT,                                   -- a sentence for the person who asked
     done_at     INTEGER,
+    seal        TEXT,                                   -- by who has [payouts] order_key (seals.py)
     CHECK ((status = 'open') = (done_at IS NULL))
 ) STRICT;
 CREATE INDEX intents_open ON intents (id) WHERE status = 'open';
@@ -76,6 +77,15 @@ CREATE TABLE alerts (
     changed_at   INTEGER NOT NULL,                      -- when the operator was last told
     detail       TEXT    NOT NULL DEFAULT '',
     PRIMARY KEY (subject, condition)
+) STRICT, WITHOUT ROWID;
+
+-- Items of the list of what needs a person that a person knows of: told again after `until`, NULL: never.
+CREATE TABLE silences (
+    item    TEXT PRIMARY KEY,                           -- condition:subject or condition:subject:ref, as `alerts list` shows it
+    until   INTEGER,
+    reason  TEXT    NOT NULL,
+    actor   TEXT    NOT NULL,
+    at      INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- One message per change of an alarm and way of telling; kept until it is delivered or given up.
@@ -167,7 +177,8 @@ CREATE TABLE dca_wallets (
     last_sweep_at   INTEGER,
     safe_mode       TEXT,                               -- why this machine pays nothing until a person has reconciled it
     reconcile_since INTEGER,                            -- payouts are paused since: these books are a restored copy
-    reconcile_why   TEXT
+    reconcile_why   TEXT,
+    sealed_at       INTEGER                             -- since when this machine's payments are sealed (seals.py)
 ) STRICT;
 CREATE INDEX dca_wallets_wallet ON dca_wallets (wallet_id) WHERE wallet_id IS NOT NULL;
 
@@ -181,6 +192,28 @@ CREATE TABLE dca_unmatched_payments (
     settled_at     INTEGER NOT NULL,
     first_seen_at  INTEGER NOT NULL,
     reason         TEXT    NOT NULL,
+    kind           TEXT    NOT NULL DEFAULT 'unknown'   -- what it is; 'unknown' waits for a person
+                   CHECK (kind IN ('unknown', 'top_up', 'transfer', 'credit', 'own')),
+    dismissed_at   INTEGER,                             -- a person has said that it is no sale
+    dismissed_by   TEXT,
+    dismissed_reason TEXT,
+    PRIMARY KEY (machine_id, payment_hash)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX dca_unmatched_payments_open ON dca_unmatched_payments (machine_id, settled_at)
+    WHERE kind = 'unknown' AND dismissed_at IS NULL;
+
+-- Invoices that `machines top-up` made: whoever pays one funds the wallet, and nothing is sold.
+CREATE TABLE dca_topups (
+    machine_id    TEXT    NOT NULL REFERENCES dca_machines (id),
+    payment_hash  TEXT    NOT NULL,
+    id            TEXT    NOT NULL UNIQUE,
+    amount_sats   INTEGER NOT NULL CHECK (amount_sats > 0),
+    made_at       INTEGER NOT NULL,
+    made_by       TEXT    NOT NULL,
+    note          TEXT    NOT NULL DEFAULT '',
+    expires_at    INTEGER NOT NULL,
+    bolt11        TEXT    NOT NULL,
+    paid_at       INTEGER,                              -- when the wallet showed that it was paid
     PRIMARY KEY (machine_id, payment_hash)
 ) STRICT, WITHOUT ROWID;
 
@@ -216,6 +249,7 @@ CREATE TABLE dca_marks (
     seen_at     INTEGER
 ) STRICT;
 CREATE INDEX dca_marks_bundle ON dca_marks (machine_id, bundle);
+CREATE INDEX dca_marks_whole ON dca_marks (machine_id, written_at) WHERE length(content) > 100;
 
 -- Genuine marks that these books did not write: of another life of them, or of another daemon.
 CREATE TABLE dca_foreign_marks (
@@ -277,6 +311,8 @@ CREATE TABLE dca_settlements (
     notes                    TEXT    NOT NULL DEFAULT '',              -- newest first; only ever added to
     error                    TEXT,
     person_acted_at          INTEGER,                   -- since then no event revises it (SPEC section 6.9)
+    payment_seen             INTEGER NOT NULL DEFAULT 0 CHECK (payment_seen IN (0, 1)),  -- the customer's, proven or not
+    rate_source              TEXT CHECK (rate_source IN ('lnbits', 'beacon')),  -- who told the rate; NULL: the sale itself
     CHECK (gross_sats = net_sats + commission_sats + undispensed_sats),
     CHECK (platform_fee_sats IS NULL OR platform_fee_sats + operator_fee_sats = commission_sats),
     CHECK (bitspire_event_id IS NOT NULL OR payment_hash IS NOT NULL),
@@ -292,7 +328,9 @@ CREATE INDEX dca_settlements_open ON dca_settlements (next_attempt_at) WHERE sta
 CREATE INDEX dca_settlements_machine ON dca_settlements (machine_id, occurred_at);
 CREATE INDEX dca_settlements_time ON dca_settlements (occurred_at);
 CREATE INDEX dca_settlements_status ON dca_settlements (status) WHERE status NOT IN ('processed', 'partial', 'refunded');
+CREATE INDEX dca_settlements_unknown_rate ON dca_settlements (machine_id) WHERE exchange_rate = '0' AND retained_sats > 0;
 CREATE INDEX dca_settlements_rare ON dca_settlements (status, occurred_at) WHERE status IN ('partial', 'refunded');
+CREATE INDEX dca_settlements_late ON dca_settlements (proven_at) WHERE proven_at > occurred_at + 240;
 
 CREATE TRIGGER dca_settlements_keep_notes BEFORE UPDATE OF notes ON dca_settlements
 WHEN NEW.notes IS NOT OLD.notes AND substr(NEW.notes, -length(OLD.notes)) IS NOT OLD.notes AND OLD.notes <> ''
@@ -332,6 +370,7 @@ CREATE TABLE dca_retained (
 ) STRICT;
 CREATE INDEX dca_retained_settlement ON dca_retained (settlement_id);
 CREATE INDEX dca_retained_payment ON dca_retained (payment_id);
+CREATE INDEX dca_retained_created ON dca_retained (created_at);
 CREATE TRIGGER dca_retained_sum AFTER INSERT ON dca_retained
 BEGIN UPDATE dca_settlements SET retained_sats = retained_sats + NEW.amount_sats WHERE id = NEW.settlement_id; END;
 CREATE TRIGGER dca_retained_no_update BEFORE UPDATE ON dca_retained
@@ -385,6 +424,7 @@ CREATE TABLE dca_payments (
     proof            TEXT                               -- what completed it
                      CHECK (proof IN ('both_sides', 'answer', 'preimage', 'person', 'booked')),
     vouched_by       TEXT,                              -- the person, and the reason, where a person did
+    seal             TEXT,                              -- that the daemon ordered exactly this (seals.py)
     UNIQUE (settlement_id, revision, leg),
     UNIQUE (machine_id, leg_key),
     CHECK ((status = 'completed') = (completed_at IS NOT NULL)),
@@ -399,6 +439,7 @@ CREATE INDEX dca_payments_status ON dca_payments (status) WHERE status NOT IN ('
 CREATE INDEX dca_payments_client ON dca_payments (client_id, effective_at) WHERE client_id IS NOT NULL;
 CREATE INDEX dca_payments_machine ON dca_payments (machine_id, planned_at);
 CREATE INDEX dca_payments_planned ON dca_payments (planned_at);
+CREATE INDEX dca_payments_completed ON dca_payments (completed_at) WHERE completed_at IS NOT NULL;
 CREATE INDEX dca_payments_rare_status ON dca_payments (status, planned_at) WHERE status IN ('skipped', 'voided');
 CREATE INDEX dca_payments_rare_type ON dca_payments (leg_type, planned_at)
     WHERE leg_type IN ('settlement', 'autoforward', 'refund');
@@ -435,6 +476,7 @@ CREATE TABLE dca_invoices (
     wallet_id     TEXT,                                 -- of this LNbits, that it pays into
     mark_id       TEXT,                                 -- the mark that names it first
     marked_at     INTEGER,                              -- seen under the only head mark of its bundle: only now it may be paid
+    seal          TEXT,                                 -- that the daemon was given exactly this one
     PRIMARY KEY (payment_id, generation)
 ) STRICT, WITHOUT ROWID;
 
@@ -528,6 +570,87 @@ CREATE TRIGGER dca_clients_used_update AFTER UPDATE OF status ON dca_payments
 WHEN NEW.leg_type IN ('dca', 'settlement') AND NEW.status IN ('voided', 'skipped')
  AND OLD.status NOT IN ('voided', 'skipped')
 BEGIN UPDATE dca_clients SET used_minor = used_minor - NEW.fiat_amount_minor WHERE id = NEW.client_id; END;
+
+-- ---------------------------------------------------------------------------------------------------------
+-- Books for people: closed months, signed statements, messages to LPs
+-- ---------------------------------------------------------------------------------------------------------
+
+-- A month that was closed: what every account of the ledger came to, and a digest of its entries, chained to the month
+-- before. What is landed or corrected later counts in the open month (store/ledger.py).
+CREATE TABLE dca_periods (
+    name       TEXT PRIMARY KEY,                        -- '2026-11'
+    start_at   INTEGER NOT NULL,                        -- the end of the one before; 0: everything up to then
+    end_at     INTEGER NOT NULL UNIQUE,
+    tz         TEXT    NOT NULL,                        -- the zone whose month it is
+    closed_at  INTEGER NOT NULL,                        -- what the books learnt after that counts later
+    actor      TEXT    NOT NULL,
+    reason     TEXT    NOT NULL,
+    entries    INTEGER NOT NULL,
+    totals     TEXT    NOT NULL CHECK (json_valid(totals)),           -- {account: {unit: balance}} at its end
+    digest     TEXT    NOT NULL CHECK (length(digest) = 64),          -- of its entries
+    previous   TEXT    NOT NULL DEFAULT '',             -- the hash of the one before
+    hash       TEXT    NOT NULL UNIQUE CHECK (length(hash) = 64),
+    CHECK (start_at < end_at AND end_at <= closed_at)
+) STRICT;
+CREATE TRIGGER dca_periods_no_update BEFORE UPDATE ON dca_periods
+BEGIN SELECT RAISE(ABORT, 'a closed month never changes'); END;
+CREATE TRIGGER dca_periods_no_delete BEFORE DELETE ON dca_periods
+BEGIN SELECT RAISE(ABORT, 'a closed month stays closed'); END;
+
+-- Statements as the daemon has signed them, for whoever hands them out. `event` is the Nostr event that proves `html`.
+CREATE TABLE dca_statements (
+    id         TEXT PRIMARY KEY CHECK (length(id) = 64),              -- the event's
+    client_id  INTEGER NOT NULL REFERENCES dca_clients (id),
+    since_at   INTEGER,                                 -- NULL: from the beginning
+    until_at   INTEGER,
+    made_at    INTEGER NOT NULL,
+    asked_by   TEXT    NOT NULL,
+    event      TEXT    NOT NULL CHECK (json_valid(event)),
+    html       TEXT    NOT NULL
+) STRICT;
+CREATE INDEX dca_statements_client ON dca_statements (client_id, made_at);
+
+-- How an LP wants to be told by Nostr messages (NIP-17), who has asked for it. No row: not at all.
+CREATE TABLE dca_client_messages (
+    client_id  INTEGER PRIMARY KEY REFERENCES dca_clients (id),
+    npub       TEXT    NOT NULL,
+    relays     TEXT    NOT NULL DEFAULT '[]' CHECK (json_valid(relays)),  -- where they read; [] those of the daemon
+    receipts   INTEGER NOT NULL CHECK (receipts IN (0, 1)),           -- one for each payout
+    monthly    INTEGER NOT NULL CHECK (monthly IN (0, 1)),            -- a statement after each month
+    since_at   INTEGER NOT NULL                         -- what was before is not told
+) STRICT;
+
+-- Each message once: made with the payout, sealed once, kept until a relay took it.
+CREATE TABLE dca_messages (
+    id               INTEGER PRIMARY KEY,
+    client_id        INTEGER NOT NULL REFERENCES dca_clients (id),
+    kind             TEXT    NOT NULL CHECK (kind IN ('receipt', 'monthly')),
+    subject          TEXT    NOT NULL,                  -- the leg's key, or the month
+    created_at       INTEGER NOT NULL,
+    event            TEXT CHECK (event IS NULL OR json_valid(event)), -- sealed for its reader; the same at every try
+    attempts         INTEGER NOT NULL DEFAULT 0,
+    next_attempt_at  INTEGER NOT NULL DEFAULT 0,
+    error            TEXT,
+    taken_at         INTEGER,
+    taken_by         TEXT,                              -- the relay
+    UNIQUE (client_id, kind, subject)
+) STRICT;
+CREATE INDEX dca_messages_open ON dca_messages (next_attempt_at) WHERE taken_at IS NULL;
+-- A payout and its receipt are one transaction: neither is there without the other.
+CREATE TRIGGER dca_messages_receipt AFTER UPDATE OF status ON dca_payments
+WHEN NEW.status = 'completed' AND NEW.leg_type IN ('dca', 'settlement') AND NEW.amount_sats > 0
+BEGIN
+    INSERT INTO dca_messages (client_id, kind, subject, created_at)
+    SELECT client_id, 'receipt', NEW.leg_key, NEW.completed_at FROM dca_client_messages
+    WHERE client_id = NEW.client_id AND receipts = 1 ON CONFLICT DO NOTHING;
+END;
+CREATE TRIGGER dca_messages_receipt_booked AFTER INSERT ON dca_payments
+WHEN NEW.status = 'completed' AND NEW.leg_type IN ('dca', 'settlement') AND NEW.amount_sats > 0
+BEGIN
+    INSERT INTO dca_messages (client_id, kind, subject, created_at)
+    SELECT client_id, 'receipt', NEW.leg_key, NEW.completed_at FROM dca_client_messages
+    WHERE client_id = NEW.client_id AND receipts = 1 ON CONFLICT DO NOTHING;
+END;
 
 -- ---------------------------------------------------------------------------------------------------------
 -- Cash: what people did with the notes (SPEC section 12)
@@ -672,6 +795,26 @@ CREATE TABLE dca_fleet_snapshots (
     PRIMARY KEY (machine_id, created_at, event_id)
 ) STRICT, WITHOUT ROWID;
 
+-- Kind 21000 that is not for this daemon: a machine's encrypted requests to its LNbits. Counted, never kept.
+CREATE TABLE dca_transport_events (
+    machine_id    TEXT PRIMARY KEY REFERENCES dca_machines (id),
+    events        INTEGER NOT NULL,
+    old_nip44     INTEGER NOT NULL DEFAULT 0,           -- of these, in the format before NIP-44 version 2
+    first_at      INTEGER NOT NULL,
+    last_at       INTEGER NOT NULL,
+    addressee     TEXT    NOT NULL                      -- the public key that the last one named
+) STRICT;
+
+-- Where machines say that they publish (NIP-65), for `discover_relays`; the newest list of each.
+CREATE TABLE dca_relay_lists (
+    machine_id    TEXT PRIMARY KEY REFERENCES dca_machines (id),
+    event_id      TEXT    NOT NULL,
+    created_at    INTEGER NOT NULL,
+    received_at   INTEGER NOT NULL,
+    relays        TEXT    NOT NULL CHECK (json_valid(relays)),        -- its write relays that are listened to
+    refused       TEXT    NOT NULL CHECK (json_valid(refused))        -- {url: why it is not}
+) STRICT;
+
 -- ---------------------------------------------------------------------------------------------------------
 -- Quarantine and audit
 -- ---------------------------------------------------------------------------------------------------------
@@ -691,7 +834,9 @@ CREATE TABLE quarantine (
     status         TEXT    NOT NULL DEFAULT 'open' CHECK (status IN ('open', 'landed')),
     settlement_id  INTEGER REFERENCES dca_settlements (id),           -- the one it conflicts with, or became
     retried_at     INTEGER,
-    whole          INTEGER NOT NULL DEFAULT 1 CHECK (whole IN (0, 1))  -- 0: `raw` was too long, this is its beginning
+    whole          INTEGER NOT NULL DEFAULT 1 CHECK (whole IN (0, 1)), -- 0: `raw` was too long, this is its beginning
+    dismissed_at   INTEGER,                             -- a person has judged it: it needs nobody any more
+    dismissed_why  TEXT
 ) STRICT;
 CREATE INDEX quarantine_machine ON quarantine (machine_id, received_at);
 CREATE INDEX quarantine_reason ON quarantine (machine_id, reason) WHERE status = 'open';

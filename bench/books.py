@@ -451,8 +451,10 @@ def _add_surroundings(conn: sqlite3.Connection, size: Size) -> None:
             (trouble, size.machines, span_s // trouble),
         )
         conn.execute(
-            f"{numbers} INSERT INTO dca_unmatched_payments SELECT {machine}, iif(n % 20, digest('payment', n), "
-            f"digest('top-up', n)), 50000, 'top-up', '{{}}', {at}, {at}, 'it does not say that it is a sale' "
+            f"{numbers} INSERT INTO dca_unmatched_payments (machine_id, payment_hash, "
+            f"amount_sats, memo, extra, settled_at, first_seen_at, reason) SELECT {machine}, "
+            f"iif(n % 20, digest('payment', n), digest('top-up', n)), 50000, 'top-up', '{{}}', {at}, {at}, "
+            "'it does not say that it is a sale' "
             "FROM number",
             (unmatched, size.machines, span_s // unmatched),
         )

@@ -17,9 +17,9 @@ from pathlib import Path
 import anyio
 
 from bench.report import Figure, Section, median
+from satmachine import retention
 from satmachine.store import telemetry
 from satmachine.store.database import Store, atomic, connect, open_store, prepare
-from satmachine.telemetry import retention
 from satmachine.telemetry.beacons import BeaconRecord
 from satmachine.telemetry.parse import Fields, parse_beacon
 

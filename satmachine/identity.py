@@ -4,7 +4,8 @@ A key is fixed before anything is asked of a wallet, and is the same in this dat
 nothing in it comes from a row id:
 
     sm1:<settlement key>:r<revision>:<leg>          a leg of a sale: super, split:<label>, dca:<client>, refund:<n>,
-                                                    fwd:<client> (paid from the LP's own wallet)
+                                                    fwd:<client> (paid from the LP's own wallet); with a number
+                                                    behind it where the books took in a payment whose name was taken
     sm1:bal:<machine>:<client>:<n>                  a balance paid out
     <bundle>:mark:<id>                              the mark of a bundle (marks.py)
 
@@ -15,7 +16,7 @@ the digest of the txid, else the event id.
 Who a payee is does not depend on where its key is kept, nor on which of a wallet's keys it is: a wallet by its id, a
 Lightning address or LNURL by its text, a refund by the customer's own invoice.
 
-Pure. Sources: SPEC sections 3 and 6, LNBITS.md "The protocol".
+Pure. Sources: SPEC sections 3 and 6, docs/lnbits.md "The protocol".
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _TAG: Final = "satmachine:"
 
 _SALE_LEG = re.compile(
     r"sm1:(?P<sale>[0-9a-f]{64}):r(?P<revision>[1-9][0-9]{0,8}):"
-    r"(?P<leg>super|(?:split|dca|fwd):[a-z0-9][a-z0-9-]*|refund:[1-9][0-9]{0,8})"
+    r"(?P<leg>(?:super|(?:split|dca|fwd):[a-z0-9][a-z0-9-]*|refund:[1-9][0-9]{0,8})(?::[1-9][0-9]?)?)"
 )
 _BALANCE_LEG = re.compile(
     r"sm1:bal:(?P<machine>[a-z0-9][a-z0-9-]*):(?P<client>[a-z0-9][a-z0-9-]*):(?P<number>[1-9][0-9]{0,8})"

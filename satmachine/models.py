@@ -85,6 +85,9 @@ class HoldReason(StrEnum):
     RATE_OUT_OF_BOUNDS = "rate_out_of_bounds"
     DAILY_LIMIT = "daily_limit"
     UNKNOWN_PAYMENTS = "unknown_payments"
+    NOT_A_SALE = "not_a_sale"
+    TOLD_TWICE = "told_twice"
+    MACHINE_ERROR = "machine_error"
     DEBIT_WITHOUT_CREDIT = "debit_without_credit"
     PAID_BY_ANOTHER = "paid_by_another"
     WALLET_ROLLED_BACK = "wallet_rolled_back"
@@ -94,6 +97,7 @@ class HoldReason(StrEnum):
     CREDIT_UNSEEN = "credit_unseen"
     MARKS_CONFLICT = "marks_conflict"
     PAYEE_CHANGED = "payee_changed"
+    UNORDERED = "unordered"
 
 
 class Cause(StrEnum):
@@ -124,7 +128,7 @@ class Proof(StrEnum):
 
 
 class LandingResult(StrEnum):
-    """What became of a claim. Same id with other content has a name of its own (DESIGN)."""
+    """What became of a claim. Same id with other content has a name of its own."""
 
     LANDED = "landed"
     DUPLICATE = "duplicate"
@@ -137,7 +141,8 @@ class LandingResult(StrEnum):
 class Claim:
     """What somebody says about a sale: a machine's signed event, or the `extra` of a wallet's payment.
 
-    `gross_sats == net_sats + commission_sats` always holds. `exchange_rate` 0 means unknown.
+    `gross_sats == net_sats + commission_sats` always holds. `exchange_rate` 0 means unknown; `rate_source` says who
+    told it where the sale itself did not (settlements/sale_rate.py).
     """
 
     machine_id: str
@@ -157,6 +162,7 @@ class Claim:
     bills: str | None
     cassettes: str | None
     occurred_at: int
+    rate_source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,11 +209,12 @@ class Settlement:
     overrides: str
     error: str | None
     person_acted_at: int | None
+    rate_source: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedLeg:
-    """A leg that the plan wants; `leg` is its part of the leg key (LNBITS.md)."""
+    """A leg that the plan wants; `leg` is its part of the leg key (SPEC section 6.2)."""
 
     leg_type: LegType
     leg: str
@@ -262,6 +269,7 @@ class Leg:
     payee_ref: str | None
     payee_scope: str | None
     cause: str | None
+    seal: str | None = None
 
     @property
     def identity(self) -> PayeeIdentity:
@@ -287,6 +295,7 @@ class LegInvoice:
     wallet_id: str | None
     mark_id: str | None
     marked_at: int | None
+    seal: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,7 +406,8 @@ class Movement:
     """What moved an LP's balance: confirmed cash (`DepositKind`), or a leg that was not voided.
 
     `amount_minor` is signed: deposits add, purchases and payouts take. `sats` is what the LP got, or is to get while
-    `status` is not completed; `fee_sats` is what routing took on the way.
+    `status` is not completed; `fee_sats` is what routing took on the way. Of a leg, `planned_sats` is what its
+    `amount_minor` was computed from, and `payment_hash` the Lightning payment's.
     """
 
     at: int
@@ -410,6 +420,8 @@ class Movement:
     exchange_rate: Decimal | None
     status: str
     notes: str
+    planned_sats: int | None = None
+    payment_hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

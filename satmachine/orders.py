@@ -16,11 +16,34 @@ from typing import Any, ClassVar, get_args, get_type_hints
 
 
 @dataclass(frozen=True, slots=True)
-class PartialDispense:
+class _OfSale:
+    """What is asked of one sale."""
+
+    settlement_id: int
+
+    @property
+    def subject(self) -> str:
+        """Of what."""
+        return f"settlement {self.settlement_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class _OfPayment:
+    """What is asked of one payment."""
+
+    payment_id: int
+
+    @property
+    def subject(self) -> str:
+        """Of what."""
+        return f"payment {self.payment_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class PartialDispense(_OfSale):
     """`part` of `whole` of a sale's cash was handed out."""
 
     action: ClassVar[str] = "settlement.partial_dispense"
-    settlement_id: int
     part: int
     whole: int
     reason: str
@@ -29,28 +52,17 @@ class PartialDispense:
         if not 0 <= self.part <= self.whole or self.whole == 0:
             raise ValueError(f"{self.part} of {self.whole} is no part of a sale")
 
-    @property
-    def subject(self) -> str:
-        """Of what."""
-        return f"settlement {self.settlement_id}"
-
 
 @dataclass(frozen=True, slots=True)
-class Close:
+class Close(_OfSale):
     """What is unpaid of a sale is given up and retained."""
 
     action: ClassVar[str] = "settlement.close"
-    settlement_id: int
     reason: str
-
-    @property
-    def subject(self) -> str:
-        """Of what."""
-        return f"settlement {self.settlement_id}"
 
 
 @dataclass(frozen=True, slots=True)
-class Redistribute:
+class Redistribute(_OfSale):
     """Pay out what a sale retains.
 
     `rate` takes the place of an unknown one; `as_of` (Unix seconds) says whose balances count, None: those at the time
@@ -58,7 +70,6 @@ class Redistribute:
     """
 
     action: ClassVar[str] = "settlement.redistribute"
-    settlement_id: int
     reason: str
     rate: Decimal | None = None
     as_of: int | None = None
@@ -68,14 +79,9 @@ class Redistribute:
         if self.rate is not None and self.rate <= 0:
             raise ValueError(f"the rate {self.rate} is not above 0")
 
-    @property
-    def subject(self) -> str:
-        """Of what."""
-        return f"settlement {self.settlement_id}"
-
 
 @dataclass(frozen=True, slots=True)
-class Refund:
+class Refund(_OfSale):
     """Pay `amount_sats` of what a sale retains to an invoice or a Lightning address.
 
     `draw_sats` is what the person was shown that it takes out of what is retained, with the reserve for routing fees;
@@ -83,7 +89,6 @@ class Refund:
     """
 
     action: ClassVar[str] = "settlement.refund"
-    settlement_id: int
     amount_sats: int
     to: str
     reason: str
@@ -92,11 +97,6 @@ class Refund:
     def __post_init__(self) -> None:
         if self.amount_sats <= 0 or (self.draw_sats is not None and self.draw_sats < self.amount_sats):
             raise ValueError(f"{self.amount_sats} sats out of {self.draw_sats} is no refund")
-
-    @property
-    def subject(self) -> str:
-        """Of what."""
-        return f"settlement {self.settlement_id}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,45 +148,77 @@ class Repoint:
 
 
 @dataclass(frozen=True, slots=True)
-class CancelPayout:
+class CancelPayout(_OfPayment):
     """Give up the payout of a balance."""
 
     action: ClassVar[str] = "payments.cancel"
-    payment_id: int
     reason: str
-
-    @property
-    def subject(self) -> str:
-        """Of what."""
-        return f"payment {self.payment_id}"
 
 
 @dataclass(frozen=True, slots=True)
-class DeclarePaid:
+class DeclarePaid(_OfPayment):
     """A person vouches that a payment has reached its payee, or will by hand."""
 
     action: ClassVar[str] = "payments.declare_paid"
-    payment_id: int
     reason: str
-
-    @property
-    def subject(self) -> str:
-        """Of what."""
-        return f"payment {self.payment_id}"
 
 
 @dataclass(frozen=True, slots=True)
-class DeclareUnpaid:
+class DeclareUnpaid(_OfPayment):
     """A person vouches that a payment's invoice is dead: a new one is made."""
 
     action: ClassVar[str] = "payments.declare_unpaid"
-    payment_id: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class SweepNow:
+    """Look into a machine's wallet now, out of turn."""
+
+    action: ClassVar[str] = "machines.sweep"
+    machine_id: str
 
     @property
     def subject(self) -> str:
         """Of what."""
-        return f"payment {self.payment_id}"
+        return f"machine {self.machine_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class MakeTopUp:
+    """Make an invoice that funds a machine's wallet. `topup_id` is by what the asker finds it afterwards."""
+
+    action: ClassVar[str] = "machines.top_up"
+    machine_id: str
+    topup_id: str
+    amount_sats: int
+    note: str
+
+    def __post_init__(self) -> None:
+        if self.amount_sats <= 0:
+            raise ValueError(f"{self.amount_sats} sats fund nothing")
+
+    @property
+    def subject(self) -> str:
+        """Of what."""
+        return f"machine {self.machine_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class SignStatement:
+    """Sign an LP's statement of `since` <= time < `until` (Unix seconds; None: from the beginning, up to now); its page
+    shows times in the zone `tz`."""
+
+    action: ClassVar[str] = "clients.sign_statement"
+    client_id: int
+    since: int | None = None
+    until: int | None = None
+    tz: str = "UTC"
+
+    @property
+    def subject(self) -> str:
+        """Of what."""
+        return f"client {self.client_id}"
 
 
 Order = (
@@ -200,6 +232,9 @@ Order = (
     | CancelPayout
     | DeclarePaid
     | DeclareUnpaid
+    | SweepNow
+    | MakeTopUp
+    | SignStatement
 )
 
 #: Every order by its action, the word under which it is kept.

@@ -62,6 +62,7 @@ class Bank:
     #: Addresses that this very LNbits serves -> wallet id.
     own_addresses: dict[str, str] = field(default_factory=dict)
     _wallet_of_key: dict[str, str] = field(default_factory=dict)
+    _handles: list[Handle] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.model = ModelLnbits(clock=self.now, pause=self._pause, chance=self.rng)
@@ -78,6 +79,7 @@ class Bank:
             self.own_addresses[address] = keys.id
             self.lnurl.add(address, Server(manner=Manner.SAME_LNBITS))
         self._know_keys(handle)
+        self._handles.append(handle)
         return handle
 
     def new_keys(self, handle: Handle) -> None:
@@ -122,8 +124,13 @@ class Bank:
         return self.model.snapshot()
 
     def roll_back(self, snapshot: Snapshot) -> None:
-        """LNbits is restored from a backup; it is started again by whoever watches over it."""
+        """LNbits is restored from a backup; it is started again by whoever watches over it. Keys that were made since
+        are forgotten: whoever has a wallet takes the keys that it has now."""
         self.model.restore(snapshot)
+        for handle in self._handles:
+            wallet = self.model.database.wallets.get(handle.id)
+            if wallet is not None:
+                handle.admin_key, handle.invoice_key = wallet.admin_key, wallet.invoice_key
 
     def give_up_unsent(self) -> None:
         """Whoever runs LNbits marks payments failed that its node never got: nothing else ever would."""
@@ -197,14 +204,15 @@ class Bank:
         return found
 
     def credited(self, payment_hash: str) -> bool:
-        """Whether the payee of an invoice got the sats; also where LNbits was rolled back over that since."""
+        """Whether the payee of an invoice got the sats; also where LNbits was rolled back over that since.
+
+        A credit counts that LNbits took back afterwards: its own look at pending payments writes what it has read
+        before, over whatever was committed meanwhile. Both commits of the payment are done by then, so that no payer
+        can see it coming, whatever it waits for; `satmachine audit` shows it from the payee's wallet.
+        """
         if self.model.outside.is_settled(payment_hash):
             return True
-        total = 0
-        for entry in self.model.ledger:
-            if entry.payment_hash == payment_hash:
-                total += {"credit": 1, "uncredited": -1}.get(entry.kind, 0)
-        return total > 0
+        return any(entry.payment_hash == payment_hash and entry.kind == "credit" for entry in self.model.ledger)
 
 
 class _Url:

@@ -19,6 +19,9 @@ from simulator.world import Hold, World
 
 # --- customers
 
+#: A machine announces a sale again within so long.
+_TOLD_AGAIN_S = 72_000
+
 
 def _sale(world: World, rng: Random) -> str:
     """A customer pays, the machine tells: in every order, or it never does."""
@@ -65,7 +68,8 @@ def _retell(world: World, rng: Random) -> str:
     if not world.sales:
         return "nothing"
     sale = rng.choice(world.sales[-6:])
-    if sale.top_up:
+    # Without proof, and without anything that tells two sales apart, a later word is another sale's (SPEC 6.4).
+    if sale.top_up or world.now() - sale.at > _TOLD_AGAIN_S:
         return "nothing"
     world.meet("retell", world.main, None)
     kind = rng.choice(("full", "again", "no_split", "no_hash", "other_split"))

@@ -95,9 +95,10 @@ class Judge:
                 self._under_way.remove(entry)
                 self._judge(entry)
 
-    def debited(self, leg_key: str) -> Entry | None:
-        """The debit that a leg has caused, if any."""
-        return self._debits.get(leg_key)
+    def debited(self, leg_key: str, payment_hash: str | None = None) -> Entry | None:
+        """The debit that a leg has caused, if any; one that was booked as another leg's has another key."""
+        booked = next((entry for entry in self._debits.values() if entry.payment_hash == payment_hash), None)
+        return self._debits.get(leg_key) or booked
 
     def _judge(self, entry: Entry) -> None:
         key = entry.external_id
@@ -184,6 +185,15 @@ def unfinished(books: Books, sales: list[Sale], payouts_since: Mapping[str, int]
         if listed is None and sale.at >= payouts_since[sale.machine_id] + CLOCKS_APART_S:
             trouble.append(("lost", f"sale {sale.number} is lost: no settlement, and not listed for a person"))
     return trouble
+
+
+def undecided(books: Books) -> list[tuple[str, str]]:
+    """Payments and marks that the wallets show and nobody has decided about."""
+    found = books.conn.execute(
+        "SELECT leg_key AS name FROM dca_foreign_payments WHERE settled_by IS NULL AND status <> 'failure' "
+        "UNION ALL SELECT bundle FROM dca_foreign_marks WHERE decided_at IS NULL"
+    )
+    return [("undecided", f"{row['name']} waits to be reconciled") for row in found]
 
 
 def open_legs(books: Books) -> list[tuple[str, str]]:

@@ -99,7 +99,21 @@ def _hold(_world: World, hold: Hold, _rng: Random, sale: int) -> str:
     return "held"
 
 
-def _release(_world: World, hold: Hold, _rng: Random, sale: int) -> str:
+def is_told_twice(world: World, hold: Hold, sale: int) -> bool:
+    """Whether a sale is held because it may be another one's event, and is: whoever asks at the machine knows."""
+    conn = _conn(hold)
+    row = conn.execute("SELECT error, bitspire_event_id FROM dca_settlements WHERE id = ?", (sale,)).fetchone()
+    found = re.search(r"settlement (\d+) .*this may be the same sale", str(row["error"]))
+    if found is None:
+        return False
+    twin = conn.execute("SELECT settlement_key FROM dca_settlements WHERE id = ?", (int(found[1]),)).fetchone()
+    same = world.judge.sale_of_key.get(row["bitspire_event_id"])
+    return same is not None and same is world.judge.sale_of_key.get(twin["settlement_key"])
+
+
+def _release(world: World, hold: Hold, _rng: Random, sale: int) -> str:
+    if is_told_twice(world, hold, sale):
+        return "nothing"
     with atomic(_conn(hold)) as conn:
         operations.release(conn, sale, _by(hold))
     return "released"
@@ -279,7 +293,7 @@ async def reconcile(world: World, hold: Hold, machine_id: str) -> list[str]:
         if asked.incoming or asked.outgoing:
             lnbits = Lnbits(config.lnbits.url, http=Wire(world.bank, "cli"), instance_id="reconcile")
             key = machine.wallet.admin_key.resolve(config.environ)
-            look = await reconcile_look.look(lnbits, key, wallets.wallet_id(conn, machine_id), asked)
+            look = await reconcile_look.look(lnbits, key, machine_id, wallets.wallet_id(conn, machine_id), asked)
         report = reconciliation.preview(conn, machine, terms, look, choices, _by(hold))
         if not report.waits:
             with atomic(conn):

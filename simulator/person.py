@@ -58,13 +58,12 @@ async def clear_up(world: World, number: int) -> list[str]:
 
 def _sale(world: World, hold: Hold, row: sqlite3.Row, number: int, refused: list[str]) -> None:
     sale, by = row["id"], By(hold)
-    if number in CLOSING:
+    if number in CLOSING or operators.is_told_twice(world, hold, sale):
         _try(refused, lambda: operators.ask(hold, orders.Close(sale, "it cannot go on")))
         return
     if row["status"] == "held" and row["hold_reason"] not in ("payment_not_found", "no_payment_hash"):
         _try(refused, lambda: by.do(operations.release, sale))
     _try(refused, lambda: by.do(operations.retry, sale))
-    del world
 
 
 def _payments(world: World, hold: Hold, number: int, refused: list[str]) -> None:
@@ -72,7 +71,7 @@ def _payments(world: World, hold: Hold, number: int, refused: list[str]) -> None
     open_ = "SELECT * FROM dca_payments WHERE status NOT IN ('completed', 'voided', 'skipped')"
     for leg in conn.execute(open_).fetchall():
         if leg["status"] == "held" and leg["hold_reason"] != "payee_changed":
-            paid = world.judge.debited(leg["leg_key"]) is not None
+            paid = world.judge.debited(leg["leg_key"], leg["payment_hash"]) is not None
             _try(refused, partial(operators.resolve, world, hold, leg["id"], leg["leg_key"], paid=paid))
             continue
         if leg["settlement_id"] is None:
@@ -100,7 +99,7 @@ def _as_advised(world: World, hold: Hold, refused: list[str]) -> None:
     wanted = "SELECT * FROM dca_payments WHERE id = ? AND status IN ('pending', 'invoiced', 'sending', 'failed')"
     for payment_id in sorted(advised):
         for leg in conn.execute(wanted, (payment_id,)).fetchall():
-            paid = world.judge.debited(leg["leg_key"]) is not None
+            paid = world.judge.debited(leg["leg_key"], leg["payment_hash"]) is not None
             _try(refused, partial(operators.resolve, world, hold, payment_id, leg["leg_key"], paid=paid))
 
 

@@ -178,7 +178,7 @@ async def _finish(world: World) -> None:
 def _trouble(world: World) -> list[tuple[str, str]]:
     books = world.main.process.books
     since = {machine.id: machine.payouts_since for machine in world.main.registry.machines}
-    return judge.unfinished(books, world.sales, since) + judge.open_legs(books)
+    return judge.unfinished(books, world.sales, since) + judge.open_legs(books) + judge.undecided(books)
 
 
 # --- shrinking

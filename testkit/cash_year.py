@@ -134,17 +134,17 @@ class _Life:
             middle = self._rng.randint(since + (until - since) // 4, until - (until - since) // 4)
             happenings.append((middle, 0, plan.what, plan))
         waiting: list[Plan] = []
-        for at, _, what, due in sorted(happenings, key=lambda one: one[:3]):
+        for at, _, what, planned in sorted(happenings, key=lambda one: one[:3]):
             if what == "sale":
                 self._sell(at, waiting.pop() if waiting else None)
             elif what == "beacon":
                 self._tell(at)
-            elif due is not None and what in ("jam", "double"):
-                waiting.append(due)
-            elif due is not None and what == "theft":
-                self._lose(at, due)
-            elif due is not None:
-                self._counter -= due.notes * self._machine.denominations[0]  # a reboot: it forgets some notes
+            elif planned is not None and what in ("jam", "double"):
+                waiting.append(planned)
+            elif planned is not None and what == "theft":
+                self._lose(at, planned)
+            elif planned is not None:
+                self._counter -= planned.notes * self._machine.denominations[0]  # a reboot: it forgets some notes
 
     def _due(self, since: int, until: int, kinds: tuple[str, ...]) -> list[Plan]:
         due = [plan for plan in self._plans if plan.what in kinds and START + plan.day * DAY_S < until]

@@ -303,6 +303,12 @@ class LnbitsServer:
         answer = await self._as_admin("POST", "/api/v1/wallet", {"name": name})
         return WalletKeys(id=answer["id"], admin_key=answer["adminkey"], invoice_key=answer["inkey"])
 
+    async def create_funded(self, name: str, sats: int) -> WalletKeys:
+        """A wallet that can spend so much."""
+        wallet = await self.create_wallet(name)
+        await self.credit(wallet.id, sats)
+        return wallet
+
     async def credit(self, wallet_id: str, sats: int) -> None:
         """Give the wallet sats out of nothing, at most 10,000,000 at a time."""
         await self._as_admin("PUT", "/users/api/v1/balance", {"id": wallet_id, "amount": sats})
@@ -311,11 +317,39 @@ class LnbitsServer:
         self, machine_wallet: WalletKeys, amount_sats: int, extra: Mapping[str, object], memo: str
     ) -> str:
         """A customer pays the machine: an incoming settled payment with `extra`. Returns its payment hash."""
-        customer = await self._funded_customer(amount_sats)
+        bolt11 = await self.customer_invoice(machine_wallet, amount_sats, extra, memo)
+        return await self.pay(await self._funded_customer(amount_sats), bolt11)
+
+    async def customer_invoice(
+        self, machine_wallet: WalletKeys, amount_sats: int, extra: Mapping[str, object], memo: str
+    ) -> str:
+        """What the machine shows its customer."""
         order = {"out": False, "amount": amount_sats, "memo": memo, "extra": dict(extra)}
-        invoice = await self._with_key(machine_wallet.invoice_key, order)
-        await self._with_key(customer.admin_key, {"out": True, "bolt11": invoice["bolt11"]})
-        return str(invoice["payment_hash"])
+        return str((await self._with_key(machine_wallet.invoice_key, order))["bolt11"])
+
+    async def transfer(
+        self,
+        source: WalletKeys,
+        target: WalletKeys,
+        amount_sats: int,
+        *,
+        memo: str = "",
+        extra: Mapping[str, object] | None = None,
+    ) -> str:
+        """One wallet pays another's invoice, with sats given to it for that. Returns the payment hash."""
+        await self.credit(source.id, amount_sats)
+        order = {"out": False, "amount": amount_sats, "memo": memo, "extra": dict(extra or {})}
+        invoice = await self._with_key(target.invoice_key, order)
+        return await self.pay(source, str(invoice["bolt11"]))
+
+    async def pay(self, source: WalletKeys, bolt11: str) -> str:
+        """A wallet that has the sats pays an invoice. Returns the payment hash."""
+        return str((await self._with_key(source.admin_key, {"out": True, "bolt11": bolt11}))["payment_hash"])
+
+    async def tell(self, key: str, text: str) -> None:
+        """Send a text over the websocket of a wallet's key, as anybody can who knows the key."""
+        async with self._client() as http:
+            await http.post(f"/api/v1/ws/{key}", params={"data": text})
 
     # --- the process
 

@@ -24,6 +24,7 @@ class Kind(StrEnum):
     VOIDED_UNPROVEN = "voided_unproven"
     UNPROVEN = "unproven"
     LEG_KEY = "leg_key"
+    UNORDERED = "unordered"
     STATUS = "status"
     LEG_FIAT = "leg_fiat"
     BALANCE = "balance"
@@ -108,6 +109,11 @@ _WORDS: dict[Kind, tuple[str, str]] = {
     Kind.VOIDED_UNPROVEN: ("{leg} was sent and then voided without proof that it is unpaid", _STOP),
     Kind.UNPROVEN: ("{leg} was planned although the customer's payment is not proven", _STOP),
     Kind.LEG_KEY: ("{leg_key} is not the key of {leg}: the wallets know this payment by another name", _STOP),
+    Kind.UNORDERED: (
+        "the daemon has not ordered {leg} as it stands: it was written or changed by something else than satmachine, "
+        "or the machine's wallet key was changed since",
+        'satmachine payments cancel {payment_id} --reason "not ordered"',
+    ),
     Kind.STATUS: ("it is {status}, but {why}", _STOP),
     Kind.LEG_FIAT: (
         "{leg} of {amount_sats} sats counts {found_minor} minor units, it should be {expected_minor}",

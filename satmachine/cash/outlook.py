@@ -20,9 +20,6 @@ from satmachine.cash.forecast import (
 from satmachine.cash.providers import Holding, ends
 from satmachine.store import balances, cash, clients
 
-#: A forecast that was written down so long ago is not shown or told of any more.
-STALE_AFTER_S = 6 * 3_600
-
 
 @dataclass(frozen=True, slots=True)
 class NotesOutlook:

@@ -478,12 +478,12 @@ def _named(entry: Entry) -> str:
 
 
 def _amount(text: str, currency: str, *, zero: bool = False) -> int:
-    from satmachine.clients.terms import parse_fiat
+    from satmachine.cli.kit import numbers
 
-    if zero and text.strip().strip("0").strip(".,") == "":
+    if zero and numbers.plain(text).strip("0") in ("", "."):
         return 0
     try:
-        return parse_fiat(text, currency)
+        return numbers.fiat(text, currency)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
 

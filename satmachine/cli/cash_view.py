@@ -21,6 +21,7 @@ from satmachine.cli.output import (
     format_age,
     format_fiat,
     format_time,
+    is_terminal,
     iso,
     make_console,
     print_item,
@@ -33,8 +34,6 @@ from satmachine.store import cash
 
 #: How many sales of a window are named one by one.
 _NAMED = 5
-#: Below this width times lose their year.
-_NARROW = 80
 
 _WORDS = {
     EntryKind.LOAD: "Loaded into",
@@ -191,7 +190,8 @@ def print_fleet(books: Books, limit: int, *, as_json: bool, as_csv: bool) -> Non
         Column("likely_at", "Runs out", show=lambda row: in_days(row["likely_at"], books.now)),
         Column("open_differences", "Differs", show=lambda row: str(row["open_differences"] or "")),
     )
-    shown = rows if as_json or as_csv else [row for row in rows if row["cash_minor"] is not None]
+    known = rows if as_json or as_csv else [row for row in rows if row["cash_minor"] is not None]
+    shown = known if as_json or as_csv or not is_terminal() else known[:limit]
     emit_table(
         shown,
         columns,
@@ -200,7 +200,7 @@ def print_fleet(books: Books, limit: int, *, as_json: bool, as_csv: bool) -> Non
         tz=books.tz,
         keys=_NOW_KEYS,
         empty="No machine's cash is known: it comes from beacons, or from satmachine cash count.",
-        first=limit,
+        more=f"There are {len(known) - len(shown)} more; --limit shows them." if len(shown) < len(known) else "",
     )
     if not (as_json or as_csv):
         for row in _open_differences(books, shown)[:_NAMED]:
@@ -306,9 +306,8 @@ def _print_cycles(reports: Sequence[CycleReport], unit: str, books: Books) -> No
         Column("told_minor", "It said", show=lambda row: bare(row, "told_minor"), wide=True),
         Column("counted_minor", "Counted", show=lambda row: bare(row, "counted_minor")),
         Column("difference_minor", "Off by", show=lambda row: bare(row, "difference_minor")),
+        Column("state", "Is"),
     ]
-    if make_console().width >= _NARROW:
-        columns.append(Column("state", "Is"))
     emit_table(closed, columns, title=f"Cycles, in {unit}", tz=books.tz)
 
 
@@ -409,9 +408,7 @@ def _day(at: int, books: Books) -> str:
 
 
 def _short_time(at: int, books: Books) -> str:
-    """Without its year where there is no room."""
-    text = format_time(at, books.tz)
-    return text[5:] if make_console().width < _NARROW else text
+    return format_time(at, books.tz)
 
 
 def bare(row: Row, key: str) -> str:

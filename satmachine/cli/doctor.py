@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from satmachine.cli.common import AsJson
-from satmachine.cli.output import Column, emit_table, print_item, print_json, print_line
+from satmachine.cli.kit.options import AsJson
+from satmachine.cli.kit.output import Column, emit_table, print_item, print_json, print_line
 
 if TYPE_CHECKING:
     from satmachine.ops.findings import Finding

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from satmachine.cli.output import Row, format_age, format_fiat, printable
+from satmachine.cli.kit.output import Row, format_age, format_fiat, printable
 from satmachine.money import minor_to_fiat
 from satmachine.telemetry.draw import bar, level, sparkline
 

@@ -19,7 +19,6 @@ from satmachine.cli.output import (
     emit_table,
     format_fiat,
     iso,
-    make_console,
     print_json,
     print_line,
     to_json,
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
     from satmachine.cash.forecast import Profile, RunOut
 
 _WEEKDAYS = ("Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed")  # of day numbers since 1970, a Thursday
-
-#: Below this width a table keeps its most important columns.
-_NARROW = 80
 
 _HOW_SURE = {
     Sure.GOOD: "good: in 8 of 10 cases it comes within the range",
@@ -95,8 +91,6 @@ def _print_fleet(books: Books, days: int, limit: int, *, as_json: bool, as_csv: 
         Column("per_day_minor", "A day", wide=True),
         Column("sure", "Sure"),
     ]
-    if make_console().width < _NARROW:
-        del columns[3]
     emit_table(
         rows,
         columns,

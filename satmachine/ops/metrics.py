@@ -18,6 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from satmachine import __version__
+from satmachine.attention.items import Attention
 from satmachine.nostr.health import RelayHealth, RelayState
 from satmachine.store.standing import Standing
 
@@ -59,9 +60,18 @@ class Exposition(Collector):
         """For the client library, on its own thread: one reference to values that never change."""
         return self._shown
 
-    def show(self, found: Standing, relays: Sequence[RelayHealth], latency_s: float | None, now: int) -> None:
+    def show(
+        self,
+        found: Standing,
+        relays: Sequence[RelayHealth],
+        latency_s: float | None,
+        attention: Attention,
+        now: int,
+    ) -> None:
         """Take over a new look; `now` is Unix seconds."""
+        needs = _family("attention", "What needs a person, by condition.", "condition", {}, attention.counts)
         self._shown = (
+            needs,
             *_books(found, now),
             *_wallets(found, latency_s),
             *_cash(found, now),

@@ -52,8 +52,8 @@ class GivenInvoice:
     expires_at: int
 
 
-class Corrector:
-    """Partial dispense, close, redistribute and refund."""
+class CarriesOut:
+    """What everybody needs who carries out orders: what the wallets say, the worker, and how an order ends."""
 
     def __init__(
         self,
@@ -69,7 +69,14 @@ class Corrector:
         self._worker = worker
         self._config = config
         self._now = now
-        self._unpaid = Unpaid(store, lnbits, payer, config)
+        self._unpaid = Unpaid(store, lnbits, payer, config, now)
+
+    async def _carry_out(self, asked: Asked, change: Callable[[sqlite3.Connection], str]) -> Ended:
+        return await self._store.write(intents.carry_out, asked.id, change, self._now())
+
+
+class Corrector(CarriesOut):
+    """Partial dispense, close, redistribute and refund."""
 
     @property
     def actions(self) -> Mapping[type[Order], Callable[[Asked, Any], Awaitable[Ended]]]:
@@ -142,15 +149,12 @@ class Corrector:
         )
         return await self._carry_out(asked, change)
 
-    async def _carry_out(self, asked: Asked, change: Callable[[sqlite3.Connection], str]) -> Ended:
-        return await self._store.write(intents.carry_out, asked.id, change, self._now())
-
     # --- the wallets
 
     async def _withdrawn(self, settlement: Settlement) -> Proof:
         """Nothing that is unpaid of the sale can be paid any more. Raises Refused, naming the leg that may be."""
         unpaid = await self._store.read(corrections.unpaid_legs, settlement.id)
-        return await self._unpaid.withdrawn(settlement.machine_id, _bundle(settlement), unpaid)
+        return await self._unpaid.withdrawn(settlement.machine_id, _bundle(settlement), unpaid, sale=True)
 
     async def _require_known_payments(self, settlement: Settlement) -> list[WalletPayment]:
         """Everything the wallet has paid for this sale, all of it known here, or accepted by a person."""
@@ -173,7 +177,7 @@ class Corrector:
         invoice = read_invoice(order.to, order.amount_sats, self._now())
         if await self._store.read(corrections.invoice_is_known, invoice.payment_hash, order.to):
             raise Refused("this invoice was used for a payment already; ask the customer for a new one")
-        key = self._unpaid.machine(settlement.machine_id).wallet.admin_key.resolve(self._config().environ)
+        key = self._unpaid.key(settlement.machine_id)
         if await self._lnbits.payments(key, payment_hash=invoice.payment_hash):
             raise Refused("the machine's own wallet knows this invoice; ask the customer for one of theirs")
         if self._config().payouts.routing_fees == "machine":

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from satmachine.config import Config, Payee, Secret
-from satmachine.errors import ConfigError, WalletError
+from satmachine.errors import ConfigError, WalletRefused
 from satmachine.models import Cause
 from satmachine.settlements.jobs import Job, Jobs, Stuck
 from satmachine.settlements.payees import given_invoice
@@ -47,7 +47,8 @@ class Invoicer:
         Stuck where a person must act."""
         given = given_invoice(job.leg)
         if given is not None:
-            return self._given(job, given)
+            asked = self._given(job, given)
+            return await self._require_reserve(job, asked) if self._jobs.fee_on_top_sats(job) else asked
         payee = self._jobs.payee(job)
         if payee.invoice_key is None:
             return await self._ask_external(job, payee)
@@ -65,8 +66,8 @@ class Invoicer:
 
     async def wallet_of(self, key: Secret) -> str | None:
         """The id of the wallet that a payee's key leads to, from an invoice that nobody pays: an invoice
-        key tells it in no other way. None where it cannot be learnt now. Raises nothing: the leg itself will say what
-        is wrong."""
+        key tells it in no other way. None where the key is refused or cannot be read: the leg itself will say what is
+        wrong. Raises WalletUnavailable, where asking again may help."""
         try:
             invoice = await self._lnbits.create_invoice(
                 key.resolve(self._config().environ),
@@ -76,7 +77,7 @@ class Invoicer:
                 extra={"tag": "satmachine"},
                 external_id="sm1:ask",
             )
-        except (WalletError, ConfigError) as error:
+        except (WalletRefused, ConfigError) as error:
             log.info("which wallet a payee's key leads to cannot be learnt yet: %s", error)
             return None
         return invoice.wallet_id
@@ -96,7 +97,7 @@ class Invoicer:
         """The payee gets the exact amount, or the amount less the wallet's reserve for it (SPEC section 5)."""
         leg_sats = job.leg.amount_sats
         if self._jobs.fee_on_top_sats(job):
-            return await self._fetch(payee, leg_sats, job)
+            return await self._require_reserve(job, await self._fetch(payee, leg_sats, job))
         ask_sats = leg_sats - max(MIN_RESERVE_SATS, leg_sats // 100)
         for _ in range(RESERVE_TRIES):
             if ask_sats <= 0:
@@ -111,6 +112,23 @@ class Invoicer:
             f"{leg_sats} sats do not cover the amount and the wallet's reserve for routing fees; close the sale, or "
             "name a wallet of this LNbits as payee",
         )
+
+    async def _require_reserve(self, job: Job, invoice: Invoice) -> Invoice:
+        """Where the machine bears the fees, they are to come out of what its wallet owes to nobody. Raises Stuck."""
+        key = self._jobs.admin_key(job)
+        reserve_sats = await self._lnbits.fee_reserve_sats(key, invoice.bolt11)
+        balance_sats = (await self._lnbits.wallet(key)).balance_msat // 1000
+        owed_sats = await self._jobs.owed_sats(
+            job
+        )  # after the balance: what is sent meanwhile is counted once or never
+        lacks_sats = owed_sats + reserve_sats - balance_sats
+        if lacks_sats > 0:
+            raise Stuck(
+                Cause.NO_FUNDS,
+                f"the wallet holds {balance_sats} sats and owes {owed_sats}; {reserve_sats} more are set aside for "
+                f"routing fees, which the machine bears: put {lacks_sats} sats into it",
+            )
+        return invoice
 
     async def _fetch(self, payee: Payee, amount_sats: int, job: Job) -> Invoice:
         address = payee.lightning_address or payee.lnurl

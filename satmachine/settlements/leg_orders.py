@@ -6,7 +6,6 @@ transaction changes the books and ends the order.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -14,39 +13,20 @@ from typing import Any
 
 import anyio
 
-from satmachine.config import Config
 from satmachine.errors import Refused, SatmachineError, StoreError
-from satmachine.models import Leg
+from satmachine.models import HoldReason, Leg
 from satmachine.orders import CancelPayout, DeclarePaid, DeclareUnpaid, Order, Repoint
 from satmachine.settlements import operations
 from satmachine.settlements.correcting import Author
-from satmachine.settlements.corrector import SetsAside
+from satmachine.settlements.corrector import CarriesOut
 from satmachine.settlements.operations import By
 from satmachine.settlements.repointing import Move, is_there, repoint, target_of
-from satmachine.settlements.unpaid import Pays, Unpaid
-from satmachine.store import intents, legs
-from satmachine.store.database import Store
+from satmachine.store import legs
 from satmachine.store.intents import Asked, Ended
-from satmachine.wallet.lnbits import Lnbits
 
 
-class LegOrders:
+class LegOrders(CarriesOut):
     """Repoint, cancel, declare paid and unpaid."""
-
-    def __init__(
-        self,
-        store: Store,
-        lnbits: Lnbits,
-        payer: Pays,
-        worker: SetsAside,
-        config: Callable[[], Config],
-        now: Callable[[], int],
-    ) -> None:
-        self._store = store
-        self._worker = worker
-        self._config = config
-        self._now = now
-        self._unpaid = Unpaid(store, lnbits, payer, config)
 
     @property
     def actions(self) -> Mapping[type[Order], Callable[[Asked, Any], Awaitable[Ended]]]:
@@ -94,14 +74,14 @@ class LegOrders:
         return Move(proof.legs[leg.id], target)
 
     async def cancel(self, asked: Asked, order: CancelPayout) -> Ended:
-        """Give up a balance payout that is proven unpaid."""
-        leg, _ = await self._store.read(legs.get, order.payment_id)
-        if leg.settlement_id is not None:
-            raise Refused(f"payment {leg.id} is of sale {leg.settlement_id}; see `satmachine settlements close`")
-        operations.require_unfinished(leg)
-        proof = await self._unpaid.withdrawn(leg.machine_id, leg.leg_key, [leg])
-        change = partial(operations.cancel_payout, proof=proof, leg_id=leg.id, by=self._by(asked, order.reason))
-        return await self._carry_out(asked, change)
+        """Give up a balance payout that is proven unpaid, or a payment that the daemon has not ordered."""
+        async with self._set_aside([order.payment_id]) as [leg]:
+            if leg.settlement_id is not None and leg.hold_reason != HoldReason.UNORDERED:
+                raise Refused(f"payment {leg.id} is of sale {leg.settlement_id}; see `satmachine settlements close`")
+            operations.require_unfinished(leg)
+            proof = await self._unpaid.withdrawn(leg.machine_id, leg.leg_key, [leg])
+            change = partial(operations.cancel_payout, proof=proof, leg_id=leg.id, by=self._by(asked, order.reason))
+            return await self._carry_out(asked, change)
 
     async def declare_paid(self, asked: Asked, order: DeclarePaid) -> Ended:
         """A person vouches that the payee has the sats."""
@@ -113,14 +93,15 @@ class LegOrders:
 
     async def _declare(self, asked: Asked, payment_id: int, reason: str, *, paid: bool) -> Ended:
         async with self._set_aside([payment_id]) as [leg]:
-            await self._unpaid.require_person(leg)
+            await self._unpaid.require_person(leg, paid=paid)
             if not paid:
                 await self._unpaid.require_no_debit(leg)
             await self._unpaid.withdraw([leg])
-            if not paid:
-                await self._unpaid.require_no_debit(leg)
-            declare = operations.declare_paid if paid else operations.declare_unpaid
-            return await self._carry_out(asked, partial(declare, leg=leg, by=self._by(asked, reason)))
+            by = self._by(asked, reason)
+            if paid:
+                return await self._carry_out(asked, partial(operations.declare_paid, leg=leg, by=by))
+            given_up = await self._unpaid.require_no_debit(leg)
+            return await self._carry_out(asked, partial(operations.declare_unpaid, leg=leg, given_up=given_up, by=by))
 
     # --- helpers
 
@@ -133,9 +114,6 @@ class LegOrders:
             for settlement_id in sorted({leg.settlement_id for leg in found if leg.settlement_id is not None}):
                 await aside.enter_async_context(self._worker.set_aside(settlement_id))
             yield [(await self._store.read(legs.get, leg.id))[0] for leg in found]
-
-    async def _carry_out(self, asked: Asked, change: Callable[[sqlite3.Connection], str]) -> Ended:
-        return await self._store.write(intents.carry_out, asked.id, change, self._now())
 
     def _by(self, asked: Asked, reason: str) -> By:
         return By(asked.actor, reason, self._now())

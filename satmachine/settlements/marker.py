@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -26,7 +26,7 @@ from satmachine.store import marks as mark_rows
 from satmachine.store.database import Store
 from satmachine.store.wallets import Outgoing
 from satmachine.wallet.lnbits import Lnbits
-from satmachine.wallet.rows import WalletPayment
+from satmachine.wallet.rows import WalletPayment, require_wallet
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +91,7 @@ class Marker:
         self._new_id = new_id
         self._locks: dict[str, tuple[anyio.Lock, int]] = {}
         self._looked_at: dict[str, tuple[float, int]] = {}
+        self._paid: dict[str, dict[str, int]] = {}
 
     async def establish(self, purse: Purse) -> None:
         """See to it that one mark names every live invoice of the bundle, and stands alone.
@@ -104,18 +105,18 @@ class Marker:
                 await self._put(purse, mark)
 
     async def withdraw(self, purse: Purse, leg_keys: Sequence[str]) -> bool:
-        """Before a person's order stops, reduces or redirects payments: a later mark that drops these legs' invoices.
+        """Before a person's order stops, reduces or redirects payments: a later mark that drops these legs' invoices,
+        and says that they are stopped. The bundle itself among the keys stands for everything of it.
 
-        True where they were named before: then the caller lets `under_way_s` pass, in which a request of another daemon
+        True where some were named before: then the caller lets `under_way_s` pass, in which a request of another daemon
         that saw the former mark may still be under way, and looks at both sides. Raises Standoff, WalletError.
         """
         async with self._one_at_a_time(purse.bundle):
-            if not await self._store.read(_names_any, purse, frozenset(leg_keys)):
-                return False
+            named = await self._store.read(_names_any, purse, frozenset(leg_keys))
             mark = await self._store.write(_next_mark, purse, self._new_id(), frozenset(leg_keys), self._now())
             if mark is not None:
                 await self._put(purse, mark)
-            return True
+            return named
 
     @property
     def under_way_s(self) -> float:
@@ -133,20 +134,33 @@ class Marker:
             try:
                 await self._see(purse, mark)
             except MarkNotShown:
-                if was_seen:
+                if not was_seen:
+                    raise
+                if not await self.is_there(purse, mark.id):
                     raise RolledBack from None
-                raise
+                await self._mark_again(purse)
 
-    async def is_there(self, purse: Purse) -> bool:
-        """Whether the wallet still shows the bundle's mark: then LNbits has not forgotten it. Raises WalletError."""
-        found = await self._store.read(mark_rows.current, purse.machine_id, purse.bundle)
-        rows = await self._list(purse)
-        return found is not None and found[0] in genuine_marks(rows, purse.admin_key)
+    async def _mark_again(self, purse: Purse) -> None:
+        """The wallet's key was replaced since: a mark under the former one says nothing to those who have the new."""
+        mark = await self._store.write(_next_mark, purse, self._new_id(), frozenset(), self._now(), afresh=True)
+        assert mark is not None, "it is written afresh"
+        await self._put(purse, mark)
+
+    async def is_there(self, purse: Purse, mark_id: str | None) -> bool:
+        """Whether the wallet still shows this mark of the bundle, under whatever key it was written: then LNbits has
+        not forgotten what came after it. Raises WalletError."""
+        known = await self._store.read(mark_rows.known, purse.machine_id, purse.bundle)
+        seen = written_marks(await self._list(purse))
+        return any(mark.id == mark_id and mark.is_known(known) for mark in seen)
 
     def is_fresh(self, bundle: str) -> bool:
         """Whether the bundle was looked at within FRESH_S, on every clock there is: a host may have slept."""
         at, now = self._looked_at.get(bundle, (-FRESH_S, 0))
         return anyio.current_time() - at < FRESH_S and abs(self._now() - now) < FRESH_S
+
+    def paid(self, bundle: str) -> Mapping[str, int]:
+        """What the wallet showed, at the last look, as paid or being paid for a bundle: sats without fees, by hash."""
+        return self._paid.get(bundle, {})
 
     async def look(self, purse: Purse) -> None:
         """Before anything is planned: note what the wallet has paid for this bundle. Raises Standoff, WalletError."""
@@ -175,7 +189,7 @@ class Marker:
             rows = await self._list(purse)
             if await self._require_known(purse, rows, mark):
                 await self._store.write(mark_rows.establish, mark, self._now())
-                self._remember(purse.bundle, looked_at)
+                self._remember(purse.bundle, looked_at, outgoing(rows))
                 return
             if attempt + 1 < SEE_TRIES:
                 await self._sleep(SEE_AGAIN_S)
@@ -183,8 +197,8 @@ class Marker:
 
     async def _list(self, purse: Purse) -> list[WalletPayment]:
         rows = await self._lnbits.bundle(purse.admin_key, purse.bundle)
-        if purse.wallet_id is not None and any(row.wallet_id != purse.wallet_id for row in rows):
-            raise WalletUnavailable(f"LNbits shows rows of another wallet than machine {purse.machine_id}'s")
+        if purse.wallet_id is not None:
+            require_wallet(rows, purse.wallet_id, purse.machine_id)
         return rows
 
     async def _require_known(self, purse: Purse, rows: Sequence[WalletPayment], mine: Mark | None) -> bool:
@@ -195,11 +209,13 @@ class Marker:
             raise Standoff(strange)
         return mine is not None and mine in seen
 
-    def _remember(self, bundle: str, looked_at: tuple[float, int]) -> None:
+    def _remember(self, bundle: str, looked_at: tuple[float, int], paid: Sequence[Outgoing]) -> None:
         now = anyio.current_time()
         if len(self._looked_at) > 1_000:
             self._looked_at = {name: at for name, at in self._looked_at.items() if now - at[0] < FRESH_S}
+            self._paid = {name: sums for name, sums in self._paid.items() if name in self._looked_at}
         self._looked_at[bundle] = looked_at
+        self._paid[bundle] = {row.payment_hash: row.amount_sats for row in paid}
 
     @asynccontextmanager
     async def _one_at_a_time(self, bundle: str) -> AsyncIterator[None]:
@@ -223,6 +239,12 @@ def genuine_marks(rows: Sequence[WalletPayment], admin_key: str) -> list[Mark]:
     return [mark for mark in found if mark is not None]
 
 
+def written_marks(rows: Sequence[WalletPayment]) -> list[Mark]:
+    """The marks among these rows, whoever has written them."""
+    found = [marks.written(row.extra, row.leg_key) for row in rows]
+    return [mark for mark in found if mark is not None]
+
+
 def outgoing(rows: Sequence[WalletPayment]) -> list[Outgoing]:
     """The payments of these rows that bear a key of ours, and have moved sats or still may."""
     return [
@@ -236,27 +258,34 @@ def outgoing(rows: Sequence[WalletPayment]) -> list[Outgoing]:
             extra=row.extra,
             made_at=row.created_at,
             fee_sats=-(-row.fee_msat // 1000),
+            inside=row.moved_inside,
         )
         for row in rows
         if row.outgoing and row.leg_key is not None and row.status is not Answer.FAILURE
     ]
 
 
-def _next_mark(conn: sqlite3.Connection, purse: Purse, mark_id: str, without: frozenset[str], now: int) -> Mark | None:
-    """The mark that is to be put now, written down; None where the one that was seen names all there is."""
+def _next_mark(
+    conn: sqlite3.Connection, purse: Purse, mark_id: str, without: frozenset[str], now: int, *, afresh: bool = False
+) -> Mark | None:
+    """The mark that is to be put now, written down; None where the one that was seen names all there is, unless it is
+    to be written `afresh`."""
     live = mark_rows.live_invoices(conn, purse.machine_id, purse.bundle, forwards=purse.forwards)
-    wanted = {key: name for key, name in live.items() if key not in without}
     found = mark_rows.current(conn, purse.machine_id, purse.bundle)
     current = None if found is None else found[0]
-    if current is not None and found is not None:
-        covered = not without and wanted.items() <= current.invoices.items()
+    if without and current is not None:
+        without |= set(current.stopped)  # another order's, whose legs may not be voided yet
+    wanted = {key: name for key, name in live.items() if key not in without}
+    if current is not None and found is not None and not afresh:
+        # Once for every order: what it stops stays stopped until a later mark names it.
+        covered = wanted.items() <= current.invoices.items() and without <= set(current.stopped)
         if covered and found[1]:
             mark_rows.establish(conn, current, now)
             return None
         if covered:
             return current  # its answer was lost: the same content again
     known = mark_rows.known(conn, purse.machine_id, purse.bundle)
-    mark = marks.successor(mark_id, purse.bundle, current, known, wanted)
+    mark = marks.successor(mark_id, purse.bundle, current, known, wanted, without)
     mark_rows.write_down(conn, purse.machine_id, mark, now)
     mark_rows.unmark(conn, [name for key, name in live.items() if key in without])
     return mark
@@ -280,6 +309,8 @@ def _note_strange(
     In an LP's wallet it only concerns the forward: other machines of theirs may forward from it too.
     """
     for row in paid:
+        if wallets.is_decided(conn, purse.machine_id, row.payment_hash):
+            continue
         legs.hold_paid_otherwise(conn, purse.machine_id, row.leg_key, row.payment_hash, row.amount_sats)
     known = mark_rows.known(conn, purse.machine_id, purse.bundle)
     unknown = marks.look(seen, mine=mine, known=known).unknown

@@ -1,4 +1,4 @@
-"""Pay legs, each exactly once (SPEC section 6, LNBITS.md "The protocol").
+"""Pay legs, each exactly once (SPEC section 6, docs/lnbits.md "The protocol").
 
 Two steps, both of which take a leg from wherever it stands; after a crash or in normal running it is the same code:
 
@@ -33,12 +33,13 @@ from satmachine.settlements.forwarding import foreign_source
 from satmachine.settlements.invoicing import MIN_RESERVE_SATS, ExternalPayees, Invoicer
 from satmachine.settlements.jobs import Job, Jobs, Stuck, changed_payee, leg_name
 from satmachine.settlements.marker import Marker, Purse, RolledBack, Standoff
+from satmachine.settlements.ordered import Strange, beyond, strange
 from satmachine.settlements.payees import client_payee, wallets_named
 from satmachine.settlements.transition import Decision, Sighting, Step, View, decide
 from satmachine.store import clients, corrections, legs, payees, settlements, wallets
 from satmachine.store.database import Store
 from satmachine.wallet.lnbits import Invoice, Lnbits, PayAnswer
-from satmachine.wallet.rows import WalletPayment
+from satmachine.wallet.rows import WalletPayment, require_wallet
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ FORWARD_TRIES = 12
 PROVEN_VERSIONS = frozenset({"1.4.2", "1.5.6", "1.6.2"})
 
 #: What a person may mend outside of satmachine, so that it is tried again now and then.
-_MAY_PASS = frozenset({Cause.PAYEE_CHANGED, Cause.NO_PAYEE, Cause.PAYEE_UNREACHABLE})
+_MAY_PASS = frozenset({Cause.PAYEE_CHANGED, Cause.NO_PAYEE, Cause.PAYEE_UNREACHABLE, Cause.NO_FUNDS})
 
 _SIGHTINGS = {Answer.SUCCESS: Sighting.SUCCESS, Answer.PENDING: Sighting.PENDING, Answer.FAILURE: Sighting.FAILED}
 
@@ -77,6 +78,14 @@ class Sides:
 
 class Superseded(Exception):
     """The leg's state changed while it was worked on; what it is now decides what happens next."""
+
+
+class NotOrdered(Exception):
+    """The daemon itself has not ordered this payment as it stands in the books: it is held."""
+
+    def __init__(self, found: Strange) -> None:
+        self.too_much = found.too_much
+        super().__init__(found.text)
 
 
 class Payer:
@@ -119,9 +128,13 @@ class Payer:
             try:
                 await self._require_own_source(job, self._jobs.admin_key(job))
                 needs_one = job.invoice is None or job.invoice.dead_at is not None
+                if needs_one:  # of what has an invoice the fate is read first; it is asked again before it is sent
+                    await self._require_ordered(job)
                 ready.append((job, await self._invoicer.ask(job) if needs_one else None))
             except (WalletUnavailable, WalletRefused, ConfigError, Stuck) as trouble:
                 await self._trouble(leg_id, trouble)
+            except NotOrdered as found:
+                await self._hold_strange(job.leg, found)
         if not ready:
             return
         failpoint("pay.asked")
@@ -145,8 +158,23 @@ class Payer:
             if why is not None:
                 raise Stuck(Cause.NO_PAYEE, why)
 
+    async def _require_ordered(self, job: Job) -> None:
+        """Raises NotOrdered where the daemon itself has not planned exactly this (ordered.py)."""
+        found = await self._store.read(strange, job.leg, job.invoice)
+        if found is not None:
+            raise NotOrdered(found)
+
+    async def _hold_strange(self, leg: Leg, found: NotOrdered) -> None:
+        await self._store.write(_hold_leg, leg, HoldReason.UNORDERED, str(found), {"too_much": found.too_much})
+        if leg.settlement_id is not None:
+            await self._store.write(settlements.refresh_status, leg.settlement_id, self._now())
+        log.error("%s is held: %s", leg_name(leg), found)
+
     async def learn_payees(self, machine_id: str) -> None:
-        """Before a sale is planned: which wallets its payees are, so that another key under a name shows later."""
+        """Before a sale is planned: which wallets its payees are, so that another key under a name shows later.
+
+        Raises WalletUnavailable: a payee that LNbits might tell in a moment is not left unknown.
+        """
         named = wallets_named(self._config(), machine_id)
         if not await self._store.read(payees.unknown_wallets, machine_id, named):
             return
@@ -177,6 +205,8 @@ class Payer:
             text = "LNbits has forgotten the mark of this sale: it was restored from a backup, or the row was deleted"
             await self._store.write(_hold_leg, job.leg, HoldReason.WALLET_ROLLED_BACK, text, {})
             log.error("%s is held: %s", leg_name(job.leg), text)  # noqa: TRY400 - the message says it all
+        except NotOrdered as found:
+            await self._hold_strange(job.leg, found)
         except Superseded:
             log.info("leg %d was changed by somebody else while it was worked on", leg_id)
         return await self._report(leg_id)
@@ -194,19 +224,22 @@ class Payer:
         except Stuck as stuck:
             raise Refused(f"leg {job.leg.leg}: {stuck.detail}") from None
 
-    async def withdraw(self, leg_ids: Sequence[int]) -> None:
+    async def withdraw(self, leg_ids: Sequence[int], sale: tuple[str, str] | None = None) -> None:
         """No daemon pays these legs' invoices any more, as far as a mark can see to it (`Marker.withdraw`).
 
+        `sale`: the machine and the bundle of a sale that is stopped as a whole, planned or not.
         Raises WalletError, ConfigError, and Refused where the wallet shows what these books do not know.
         """
         jobs = [await self._jobs.of(leg_id) for leg_id in leg_ids]
-        named = [job for job in jobs if job.invoice is not None]
         may_be_under_way = False
         try:
-            for bundle in dict.fromkeys(job.bundle for job in named):
-                of_bundle = [job for job in named if job.bundle == bundle]
-                keys = [job.leg.leg_key for job in of_bundle]
-                may_be_under_way |= await self.marker.withdraw(self._purse(of_bundle[0]), keys)
+            stopped = {job.bundle: (self._purse(job), [job.leg.leg_key]) for job in reversed(jobs)}
+            for job in jobs:
+                stopped[job.bundle][1].append(job.leg.leg_key)
+            if sale is not None and sale[1] not in stopped:
+                stopped[sale[1]] = (await self._purse_of(*sale), [sale[1]])
+            for purse, keys in stopped.values():
+                may_be_under_way |= await self.marker.withdraw(purse, keys)
         except (Standoff, Stuck) as why:
             raise Refused(f"{why}. Nothing was changed") from None
         if may_be_under_way:
@@ -231,6 +264,9 @@ class Payer:
         if job.leg.payee_kind is not PayeeKind.INVOICE:
             self._jobs.payee(job)  # still whom it was planned for
         await self.marker.look_unless_fresh(self._purse(job))
+        await self._require_ordered(job)
+        if (found := await self._store.read(beyond, job.leg, invoice, self.marker.paid(job.bundle))) is not None:
+            raise NotOrdered(found)
         paused = self._config().payouts.paused  # since this leg was taken up: the red button holds at once
         if paused or not await self._store.write(legs.mark_sending, job.leg, now=self._now()):
             raise Superseded
@@ -281,6 +317,7 @@ class Payer:
             assert decision.reason is not None
             await self._hold(job, sides, decision.reason)
         elif decision.step is Step.RENEW:
+            await self._require_memory(job, sides)
             await self._store.write(legs.mark_invoice_dead, leg, now=self._now())
             error = "the invoice can no longer be paid; a new one is made"
             await self._wait(leg.id, LegStatus.FAILED, Cause.INVOICE_DEAD, error)
@@ -300,7 +337,7 @@ class Payer:
     # --- looking
 
     async def _look(self, job: Job) -> Sides:
-        """The destination first: only then does "not at the source" prove anything (LNBITS.md)."""
+        """The destination first: only then does "not at the source" prove anything (docs/lnbits.md)."""
         invoice = job.invoice
         assert invoice is not None
         assert invoice.payment_hash is not None
@@ -309,8 +346,8 @@ class Payer:
             destination = await self._look_at_destination(job, invoice.payment_hash, invoice.wallet_id)
         rows = await self._lnbits.payments(self._jobs.admin_key(job), payment_hash=invoice.payment_hash)
         source = next((row for row in rows if row.outgoing), None)
-        if source is not None and job.source_id not in (None, source.wallet_id):
-            raise WalletUnavailable(f"LNbits shows a row of another wallet than machine {job.machine.id}'s")
+        if source is not None and job.source_id is not None:
+            require_wallet([source], job.source_id, job.machine.id)
         return Sides(source, destination)
 
     async def _look_at_destination(self, job: Job, payment_hash: str, wallet_id: str | None) -> WalletPayment | None:
@@ -322,9 +359,20 @@ class Payer:
         # Not there: has LNbits forgotten it, or does the key lead to another wallet by now?
         found = await self._lnbits.wallet_of(key)
         moved = wallet_id is not None and found != wallet_id
-        if moved and (found is not None or await self.marker.is_there(self._purse(job))):
+        first = None if job.invoice is None else job.invoice.mark_id
+        if moved and (found is not None or await self.marker.is_there(self._purse(job), first)):
             raise Stuck(Cause.PAYEE_CHANGED, changed_payee(job.leg, "another wallet"))
         return None
+
+    async def _require_memory(self, job: Job, sides: Sides) -> None:
+        """Before a sent invoice is given up for dead because its payment is nowhere: an LNbits that was restored from
+        an older copy has forgotten payments too, and then it shows the mark no more that first named the invoice (a
+        later one may have been written since). Raises RolledBack."""
+        invoice = job.invoice
+        if invoice is None or invoice.sent_at is None or sides.source is not None:
+            return
+        if not await self.marker.is_there(self._purse(job), invoice.mark_id):
+            raise RolledBack
 
     def _view(self, job: Job, sides: Sides, *, last_look: bool) -> View:
         invoice = job.invoice
@@ -420,6 +468,14 @@ class Payer:
             log.info("%s: paid %d sats to %s", leg_name(leg), leg.amount_sats, leg.payee)
         failpoint("pay.reported")
         return leg.status
+
+    async def _purse_of(self, machine_id: str, bundle: str) -> Purse:
+        machine = self._config().machine(machine_id)
+        if machine is None:
+            raise Refused(f"machine {machine_id} is no longer in the configuration: put it back first")
+        key = self._jobs.machine_key(machine)
+        wallet_id = await self._store.read(wallets.wallet_id, machine_id)
+        return Purse(machine_id, wallet_id, key, identity.tag(machine.npub), bundle)
 
     def _purse(self, job: Job) -> Purse:
         key, tag = self._jobs.admin_key(job), identity.tag(job.machine.npub)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 
 from satmachine import identity
 from satmachine.config import Machine
-from satmachine.identity import PayeeKind, SaleLeg
+from satmachine.identity import BalanceLeg, PayeeKind, SaleLeg
 from satmachine.models import Leg
 from satmachine.settlements.adoption import FoundPayment
 from satmachine.settlements.operations import By
 from satmachine.settlements.plan import Terms
 from satmachine.settlements.reconciling import Choice, Line, Verdict
-from satmachine.store import audit, legs
+from satmachine.store import audit, clients, legs
 from satmachine.store import reconciling as rows
 from satmachine.store.reconciling import Found
 
@@ -68,6 +69,28 @@ class Desk:
         self.sales: dict[int, list[str]] = {}
         self.waits: list[str] = []
         self.touched: set[int] = set()
+        #: What payments that are still to be decided will take off balances, in minor units, by the LP's label.
+        self.spoken_for: Counter[str] = Counter()
+
+    def speak_for(self, payments: Iterable[Found], sign: int = 1) -> None:
+        """Before a sale is planned: what other payments were given for is not there to be planned (`sign` 1). When a
+        payment is taken up itself, it is spoken for no more (-1)."""
+        for payment in payments:
+            label = self._label_of(payment)
+            if label is not None:
+                self.spoken_for[label] += sign * (payment.whole("fiat_amount_minor") or 0)
+
+    def _label_of(self, payment: Found) -> str | None:
+        """The LP whose balance a payment takes from."""
+        choice, key = self.chosen(payment), identity.parse_key(payment.leg_key)
+        if choice is not None and choice.client_id is not None:
+            return clients.get(self.conn, choice.client_id).label
+        if choice == Choice():
+            return None
+        if isinstance(key, BalanceLeg):
+            return key.client_label
+        is_share = isinstance(key, SaleLeg) and key.leg.startswith("dca:")
+        return key.leg.split(":")[1] if is_share and isinstance(key, SaleLeg) else None
 
     def incoming(self, payment_hash: str | None) -> CustomerPayment | None:
         """The customer's payment, where the wallet was asked for it and has it."""
@@ -144,12 +167,12 @@ class Desk:
 
 
 def adopt(desk: Desk, leg: Leg, payment: Found) -> None:
-    """The books plan this very payment: the leg takes it over. A wallet of this LNbits is looked at on both sides, as
-    after every payment; of an external payee nothing more can be seen than the person has."""
+    """The books plan this very payment: the leg takes it over. What LNbits moved inside itself is looked at on both
+    sides, as after every payment; of a payee elsewhere nothing more can be seen than the person has."""
     internal = leg.payee_kind is PayeeKind.WALLET
     if rows.live_invoice(desk.conn, leg) != payment.payment_hash:
         rows.take_over(desk.conn, leg, payment, internal=internal, now=desk.by.now)
-    done = not internal and payment.status == "success"
+    done = not internal and not payment.inside and payment.status == "success"
     if done:
         taken, _ = legs.get(desk.conn, leg.id)
         rows.complete_booked(desk.conn, taken, payment, by=who(desk.by), now=desk.by.now)
@@ -174,6 +197,11 @@ def as_found(payment: Found) -> FoundPayment:
         fiat_amount_minor=payment.whole("fiat_amount_minor"),
         leg_sats=payment.whole("leg_sats"),
     )
+
+
+def looked_up(payment: Found) -> str:
+    """What is said beside a payment that LNbits moved inside itself."""
+    return "; it is looked up on both sides" if payment.inside else ""
 
 
 def who(by: By) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from satmachine.errors import WalletUnavailable
 from satmachine.models import Answer
 from satmachine.settlements.reconcile_desk import CustomerPayment, Fate, Look
 from satmachine.settlements.reconciliation import Questions
 from satmachine.wallet.lnbits import Lnbits
-from satmachine.wallet.rows import WalletPayment
+from satmachine.wallet.rows import WalletPayment, require_wallet
 
 #: With more questions than this, the wallet's incoming payments are read in one go.
 _ONE_BY_ONE = 20
@@ -17,7 +15,7 @@ _ONE_BY_ONE = 20
 _WORDS = {Answer.SUCCESS: "success", Answer.PENDING: "pending", Answer.FAILURE: "failure"}
 
 
-async def look(lnbits: Lnbits, admin_key: str, wallet_id: str | None, asked: Questions) -> Look:
+async def look(lnbits: Lnbits, admin_key: str, machine_id: str, wallet_id: str | None, asked: Questions) -> Look:
     """Answer the questions. Raises WalletError, also for rows of another wallet than the machine's."""
     incoming: list[WalletPayment] = []
     if len(asked.incoming) > _ONE_BY_ONE:
@@ -25,8 +23,8 @@ async def look(lnbits: Lnbits, admin_key: str, wallet_id: str | None, asked: Que
     else:
         for payment_hash in asked.incoming:
             incoming += await lnbits.payments(admin_key, payment_hash=payment_hash)
-    fates = {name: await _fate(lnbits, admin_key, wallet_id, name) for name in asked.outgoing}
-    _require_own(incoming, wallet_id)
+    fates = {name: await _fate(lnbits, admin_key, machine_id, wallet_id, name) for name in asked.outgoing}
+    require_wallet(incoming, wallet_id, machine_id)
     wanted = frozenset(asked.incoming)
     arrived = {
         row.payment_hash: CustomerPayment(row.amount_sats, row.created_at, row.updated_at, row.extra)
@@ -36,16 +34,11 @@ async def look(lnbits: Lnbits, admin_key: str, wallet_id: str | None, asked: Que
     return Look(arrived, fates)
 
 
-async def _fate(lnbits: Lnbits, admin_key: str, wallet_id: str | None, payment_hash: str) -> Fate:
+async def _fate(lnbits: Lnbits, admin_key: str, machine_id: str, wallet_id: str | None, payment_hash: str) -> Fate:
     rows = [row for row in await lnbits.payments(admin_key, payment_hash=payment_hash) if row.outgoing]
-    _require_own(rows, wallet_id)
+    require_wallet(rows, wallet_id, machine_id)
     if not rows:
         return Fate("absent")
     if rows[0].status not in _WORDS:
         raise WalletUnavailable(f"LNbits shows a payment in a state that is not known: {rows[0].checking_id}")
     return Fate(_WORDS[rows[0].status], -(-rows[0].fee_msat // 1000))
-
-
-def _require_own(rows: Sequence[WalletPayment], wallet_id: str | None) -> None:
-    if any(row.wallet_id != wallet_id for row in rows):
-        raise WalletUnavailable("LNbits shows rows of another wallet than this machine's: is its wallet key right?")

@@ -6,6 +6,7 @@ Inside the transaction of `reconciliation`. gross = legs + retained before and a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 from satmachine import identity
@@ -14,10 +15,20 @@ from satmachine.models import Leg, LegStatus, LegType, Retained, RetainedReason,
 from satmachine.money import sats_to_minor, split_two_stage_commission
 from satmachine.settlements import adoption
 from satmachine.settlements.plan import Plan, make_plan
-from satmachine.settlements.reconcile_desk import Desk, adopt, as_found, of_key, rate_of, unknown_client, who
+from satmachine.settlements.reconcile_desk import (
+    Desk,
+    adopt,
+    as_found,
+    looked_up,
+    of_key,
+    rate_of,
+    unknown_client,
+    who,
+)
 from satmachine.settlements.reconciling import OpenLeg, Verdict, booked_sats, cover, superseded
 from satmachine.store import clients, corrections, legs, positions, settlements
 from satmachine.store import reconciling as rows
+from satmachine.store.database import tried
 from satmachine.store.reconciling import Booking, Found, OwnInvoice
 
 #: Legs whose invoices were marked or sent are voided only so long after the machine's payouts were stopped: until then
@@ -45,6 +56,7 @@ class SaleCase:
         self._payments = sorted(payments, key=lambda row: (*of_key(row), row.made_at, row.payment_hash))
 
     def run(self) -> None:
+        self._desk.speak_for(self._payments, -1)
         self._go_on()
         sale = settlements.get(self._conn, self._id)
         if sale.proof == "waiting":
@@ -91,20 +103,19 @@ class SaleCase:
             )
             self._desk.say(self._id, "older than payouts_since: only booked" if is_old else "corrected in another life")
         else:
-            lps = positions.of_sale(self._conn, sale.machine_id, occurred_at=sale.occurred_at)
+            lps = [
+                replace(lp, cap_minor=max(lp.cap_minor - self._desk.spoken_for[lp.label], 0))
+                for lp in positions.of_sale(self._conn, sale.machine_id, occurred_at=sale.occurred_at)
+            ]
             plan = self._without_misfits(sale, make_plan(sale, self._desk.terms, lps))
             self._desk.say(self._id, "planned as it is now")
         self._write(sale, plan)
 
     def _without_misfits(self, sale: Settlement, plan: Plan) -> Plan:
         """The plan without the legs that were paid otherwise: what they were to get is retained, and booked from."""
-        self._conn.execute("SAVEPOINT tried")
-        try:
+        with tried(self._conn):
             self._write(sale, plan)
             misfits = {leg.leg for leg, payment in self._with_leg() if not self._fits(leg, payment)}
-        finally:
-            self._conn.execute("ROLLBACK TO tried")
-            self._conn.execute("RELEASE tried")
         kept = tuple(leg for leg in plan.legs if leg.leg not in misfits)
         freed = tuple(
             Retained(RetainedReason.VOIDED_LEG, leg.amount_sats, leg.leg)
@@ -193,7 +204,7 @@ class SaleCase:
         by = self._desk.by
         payment_id = rows.insert_booked(self._conn, self._desk.machine.id, booking, payment, by=who(by), now=by.now)
         key = str(settlements.get(self._conn, self._id).settlement_key)
-        words = f"{booking.leg} of revision {booking.revision}, which these books did not have"
+        words = f"{booking.leg} of revision {booking.revision}, which these books did not have{looked_up(payment)}"
         self._desk.line(payment, Verdict.BOOK, words, settlement_key=key, client_id=booking.client_id)
         after = {"leg": booking.leg, "revision": booking.revision, "fiat_amount_minor": booking.fiat_amount_minor}
         self._desk.decide(payment, payment_id, "payment.book", f"settlement {self._id}", after)
@@ -203,10 +214,10 @@ class SaleCase:
         sale = settlements.get(self._conn, self._id)
         revision, leg = of_key(payment)
         leg_type = _LEG_TYPES[leg.partition(":")[0]]
-        label = leg.partition(":")[2]
+        label = "".join(leg.split(":")[1:2])
         amount_sats = booked_sats(payment.amount_sats, payment.fee_sats, payment.whole("leg_sats"))
         client_id = fiat_minor = rate = None
-        payee, who_it_is, scope = "as paid in another life of these books", PayeeIdentity(PayeeKind.WALLET, None), None
+        payee, who_it_is, scope = "as paid in another life of these books", self._named(leg_type, label), None
         if leg_type is LegType.DCA:
             client_id = rows.client_by_label(self._conn, sale.machine_id, label)
             if client_id is None:
@@ -238,6 +249,14 @@ class SaleCase:
             scope=scope,
             effective_at=sale.occurred_at,
         )
+
+    def _named(self, leg_type: LegType, label: str) -> PayeeIdentity:
+        """Who is named for such a leg now, which is where it is looked up; a wallet is not learnt from it."""
+        terms = self._desk.terms
+        rule = terms.super_payee if leg_type is LegType.SUPER_FEE else None
+        if leg_type is LegType.OPERATOR_SPLIT:
+            rule = next((rule for rule in terms.rules if rule.label == label), None)
+        return PayeeIdentity(PayeeKind.WALLET, None) if rule is None else rule.identity
 
     def _free_name(self, sale: Settlement, revision: int, leg: str) -> str:
         """The leg's own name; where a leg had it that was voided, the name with a number."""

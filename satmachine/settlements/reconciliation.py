@@ -27,6 +27,7 @@ from satmachine.settlements.reconcile_desk import (
     Look,
     adopt,
     as_found,
+    looked_up,
     rate_of,
     sale_key,
     unknown_client,
@@ -45,8 +46,9 @@ from satmachine.settlements.reconciling import (
     revisions,
     withdrawn,
 )
-from satmachine.store import audit, balances, client_legs, clients, corrections, settlements, wallets
+from satmachine.store import audit, balances, client_legs, clients, corrections, legs, settlements, wallets
 from satmachine.store import reconciling as rows
+from satmachine.store.database import rehearsed
 from satmachine.store.reconciling import Booking, Found, FoundMark
 
 
@@ -76,11 +78,8 @@ def preview(
     conn: sqlite3.Connection, machine: Machine, terms: Terms, look: Look, choices: Mapping[str, Choice], by: By
 ) -> Report:
     """What reconciling would do. Nothing is written in the end."""
-    conn.execute("BEGIN IMMEDIATE")
-    try:
+    with rehearsed(conn):
         return _Round(Desk(conn, machine, terms, look, choices, by)).run()
-    finally:
-        conn.execute("ROLLBACK")
 
 
 def accept(
@@ -123,7 +122,9 @@ class _Round:
         self._require_sweep(pause)
         of_sales: dict[int, list[Found]] = {}
         others: list[Callable[[], None]] = []
-        for payment in map(self._as_it_is_now, found):
+        found = [self._as_it_is_now(payment) for payment in found]
+        self._desk.speak_for(payment for payment in found if payment.status not in ("failure", "absent"))
+        for payment in found:
             place = self._place(payment)
             if isinstance(place, int):
                 of_sales.setdefault(place, []).append(payment)
@@ -177,12 +178,21 @@ class _Round:
             sale = self._sale(key.settlement_key)
             if sale is not None:
                 return sale
-            words = "no sale of these books has its key, and the wallet shows no customer's payment for it"
-            return lambda: self._desk.dismiss(payment, words)
+            return lambda: self._without_sale(payment, key.leg)
         if isinstance(key, BalanceLeg) and key.machine_id == self._machine.id:
             label = key.client_label
             return lambda: self._balance(payment, label)
         return lambda: self._desk.dismiss(payment, "its key names nothing that is paid from this wallet")
+
+    def _without_sale(self, payment: Found, leg: str) -> None:
+        """A sale that was paid on the machine's word has no customer's payment that the wallet could show. What an LP
+        got of it was for their cash all the same."""
+        part, *label = leg.split(":")
+        if part == "dca" and payment.whole("fiat_amount_minor"):
+            self._balance(payment, label[0])
+            return
+        words = "no sale of these books has its key, and the wallet shows no customer's payment for it"
+        self._desk.dismiss(payment, words)
 
     def _as_said(self, payment: Found) -> None:
         leg = rows.leg_by_key(self._conn, self._machine.id, payment.leg_key)
@@ -286,6 +296,7 @@ class _Round:
             self._conn, self._machine.id, booking, payment, by=who(self._by), now=self._by.now
         )
         words = f"a payout of {label}'s balance: {booking.fiat_amount_minor} minor units are taken off it"
+        words += looked_up(payment)
         self._desk.line(payment, Verdict.PAYOUT, words, client_id=booking.client_id)
         after = {"leg": booking.leg, "fiat_amount_minor": booking.fiat_amount_minor}
         self._desk.decide(payment, payment_id, "payment.book", f"client {booking.client_id}", after)
@@ -320,14 +331,20 @@ class _Round:
         for bundle in dict.fromkeys(mark.bundle for mark in found):
             key = sale_key(bundle)
             sale = None if key is None else settlements.id_of_key(self._conn, self._machine.id, key)
+            of_bundle = [mark for mark in found if mark.bundle == bundle]
             if sale is not None:
-                self._heed_marks(sale, bundle, [mark for mark in found if mark.bundle == bundle])
+                self._heed_marks(sale, bundle, of_bundle)
+            elif isinstance(identity.parse_key(bundle), BalanceLeg):
+                self._heed_payout(bundle, of_bundle)
         return [self._mark_line(mark) for mark in found]
 
     def _mark_line(self, mark: FoundMark) -> MarkLine:
         unpaid = [name for name in mark.invoices.values() if not rows.is_known_paid(self._conn, name)]
         words = "everything that it names is paid and booked"
-        if not mark.invoices:
+        if mark.stopped:
+            names = sorted(key.removeprefix(f"{mark.bundle}:") for key in mark.stopped)
+            words = f"a person's order has stopped or redirected {', '.join(names)}: what is open of it waits for you"
+        elif not mark.invoices:
             words = "it stops every payment of its bundle: a person had done that"
         elif unpaid:
             words = "another daemon may be alive and pay what it names: accept only when you know that none is"
@@ -349,7 +366,8 @@ class _Round:
             for leg in rows.open_legs(self._conn, settlement_id)
             if leg.id not in paid and not rows.is_known_paid(self._conn, str(leg.payment_hash))
         ]
-        stopped = withdrawn(open_keys, (mark.invoices for mark in everything.values()), named)
+        orders = {key for mark in found for key in mark.stopped}
+        stopped = withdrawn(open_keys, (mark.invoices for mark in everything.values()), named, orders, bundle)
         newest = max([0, *revisions(key for mark in found for key in mark.invoices)])
         if newest > sale.revision:
             rows.raise_revision(self._conn, settlement_id, newest + 1)
@@ -361,6 +379,18 @@ class _Round:
         )
         if rows.hold_sale(self._conn, settlement_id, reason=HoldReason.MARKS_CONFLICT, error=error):
             self._desk.say(settlement_id, "held: another life of these books had stopped or changed its payments")
+
+    def _heed_payout(self, bundle: str, found: Sequence[FoundMark]) -> None:
+        """A balance payout that another life of these books had given up, or sent elsewhere, waits for a person."""
+        leg = rows.leg_by_key(self._conn, self._machine.id, bundle)
+        orders = {key for mark in found for key in mark.stopped}
+        if leg is None or leg.leg_key not in orders or rows.is_known_paid(self._conn, str(leg.payment_hash)):
+            return
+        error = (
+            "another life of these books had stopped or redirected it: "
+            f"`satmachine payments resolve {leg.id} --unpaid` pays it, `satmachine payments cancel {leg.id}` does not"
+        )
+        legs.hold(self._conn, leg, reason=HoldReason.MARKS_CONFLICT, error=error, evidence={})
 
     # --- the end
 

@@ -171,10 +171,17 @@ def heads(marks: Mapping[str, frozenset[str]]) -> list[str]:
     return sorted(marks.keys() - replaced)
 
 
-def withdrawn(open_keys: Iterable[str], named: Iterable[Mapping[str, str]], head: Mapping[str, str]) -> list[str]:
-    """Open legs that some mark named and its last one does not: another life of the books had stopped them."""
+def withdrawn(
+    open_keys: Iterable[str],
+    named: Iterable[Mapping[str, str]],
+    head: Mapping[str, str],
+    stopped: Collection[str] = (),
+    bundle: str | None = None,
+) -> list[str]:
+    """Open legs that some mark named and its last one does not, or that are among what a mark says is `stopped` (the
+    bundle: all of it): another life of the books had stopped or redirected them."""
     before = {key for invoices in named for key in invoices}
-    return [key for key in open_keys if key in before and key not in head]
+    return [key for key in open_keys if (key in before and key not in head) or key in stopped or bundle in stopped]
 
 
 def revisions(keys: Iterable[str]) -> list[int]:

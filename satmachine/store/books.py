@@ -117,6 +117,8 @@ BREAKS: Mapping[str, str] = {
     "unproven": f"""
         SELECT {_LEG} FROM dca_payments p JOIN dca_settlements s ON s.id = p.settlement_id
         WHERE s.proof = 'waiting' AND p.status NOT IN ('voided', 'skipped')""",
+    "unordered": f"""
+        SELECT {_LEG} FROM dca_payments p WHERE p.status = 'held' AND p.hold_reason = 'unordered'""",
     "leg_key": f"""
         SELECT {_LEG}, p.leg_key FROM dca_payments p JOIN dca_settlements s ON s.id = p.settlement_id
         WHERE p.leg_key <> 'sm1:' || s.settlement_key || ':r' || p.revision || ':' || p.leg""",
@@ -157,7 +159,8 @@ def share_legs(conn: sqlite3.Connection) -> Iterator[Record]:
     found = conn.execute(
         f"SELECT {_LEG}, p.amount_sats, p.fiat_amount_minor, p.exchange_rate, p.currency, p.explain "
         "FROM dca_payments p WHERE p.leg_type = 'dca' AND p.status NOT IN ('voided', 'skipped') "
-        "AND p.proof IS NOT 'booked'"  # its fiat value is the one of another life of the books
+        # Of what another life of the books has paid, it is the fiat value of that life.
+        "AND p.id NOT IN (SELECT payment_id FROM dca_foreign_payments WHERE payment_id IS NOT NULL)"
     )
     return (dict(row) for row in found)
 

@@ -22,6 +22,8 @@ from satmachine.store.pages import Order, Page, Where, merged, page
 
 Record = dict[str, Any]
 
+#: A forecast that was written down so long ago is not told of any more.
+STALE_AFTER_S = 6 * 3_600
 #: A machine's clock may be this far from ours before its beacons are not found any more.
 _CLOCK_SLACK_S = 2 * 86_400
 
@@ -378,14 +380,13 @@ def forecasts_due(conn: sqlite3.Connection, before: int, limit: int) -> list[str
     return [str(row["id"]) for row in found]
 
 
-def forecasts(conn: sqlite3.Connection, *, fresh_since: int, early_before: int | None = None) -> list[Record]:
-    """Stored forecasts of active machines that are fresh and name a time; with `early_before`, those that may be empty
-    before then."""
+def forecasts(conn: sqlite3.Connection, *, fresh_since: int) -> list[Record]:
+    """Stored forecasts of active machines that are fresh; `first_at` is when the machine may be empty, or NULL."""
     found = conn.execute(
         "SELECT f.*, coalesce(f.early_at, f.likely_at) AS first_at FROM dca_cash_forecasts f "
-        "JOIN dca_machines m ON m.id = f.machine_id WHERE m.in_config = 1 AND m.active = 1 AND f.computed_at >= ?1 "
-        "AND coalesce(f.early_at, f.likely_at) < coalesce(?2, 9223372036854775807) ORDER BY f.machine_id",
-        (fresh_since, early_before),
+        "JOIN dca_machines m ON m.id = f.machine_id WHERE m.in_config = 1 AND m.active = 1 AND f.computed_at >= ? "
+        "ORDER BY f.machine_id",
+        (fresh_since,),
     )
     return [dict(row) for row in found]
 

@@ -181,6 +181,14 @@ def payee_of(conn: sqlite3.Connection, client_id: int) -> ClientPayee:
     return ClientPayee(row["id"], row["label"], row["payee_kind"], row["payee"])
 
 
+def payees_of_machine(conn: sqlite3.Connection, machine_id: str) -> list[ClientPayee]:
+    """The payees of all who are, or were, LPs at a machine, the latest first."""
+    found = conn.execute(
+        "SELECT id, label, payee_kind, payee FROM dca_clients WHERE machine_id = ? ORDER BY id DESC", (machine_id,)
+    )
+    return [ClientPayee(row["id"], row["label"], row["payee_kind"], row["payee"]) for row in found]
+
+
 def identity_of(kind: str, payee: str) -> PayeeIdentity:
     """Who a client's payee is; which wallet a key leads to is not known before LNbits was asked."""
     if kind == "invoice_key_file":

@@ -14,7 +14,8 @@ from decimal import Decimal
 from satmachine.errors import NotFound, Refused
 from satmachine.identity import PayeeKind
 from satmachine.models import Figures, Leg, LegType, Retained, RetainedReason, Settlement
-from satmachine.store import legs, rows, settlements
+from satmachine.seals import Ordered
+from satmachine.store import legs, rows, seals, settlements
 
 #: Legs that share out a sale's sats; an autoforward is paid from the LP's wallet.
 _OF_THE_SALE = "leg_type IN ('super_fee', 'operator_split', 'dca', 'refund')"
@@ -38,14 +39,14 @@ def unpaid_legs(conn: sqlite3.Connection, settlement_id: int) -> list[Leg]:
     return [rows.load(Leg, row) for row in found]
 
 
-def completed_leg(conn: sqlite3.Connection, settlement_id: int) -> str | None:
-    """One leg of the sale that is paid; None where none is."""
+def completed_leg(conn: sqlite3.Connection, settlement_id: int) -> int | None:
+    """The id of a leg of the sale that is paid; None where none is."""
     row = conn.execute(
-        f"SELECT leg FROM dca_payments WHERE settlement_id = ? AND {_OF_THE_SALE} AND status = 'completed' "  # noqa: S608
+        f"SELECT id FROM dca_payments WHERE settlement_id = ? AND {_OF_THE_SALE} AND status = 'completed' "  # noqa: S608
         "ORDER BY revision, position LIMIT 1",
         (settlement_id,),
     ).fetchone()
-    return None if row is None else str(row["leg"])
+    return None if row is None else int(row["id"])
 
 
 def void(conn: sqlite3.Connection, leg: Leg, evidence: Mapping[str, object] | None) -> None:
@@ -56,8 +57,7 @@ def void(conn: sqlite3.Connection, leg: Leg, evidence: Mapping[str, object] | No
         (None if evidence is None else json.dumps(evidence, default=str), leg.id, leg.status, leg.generation),
     ).rowcount
     if changed != 1:
-        where = f"payment {leg.id}" if leg.settlement_id is None else f"leg {leg.leg} of settlement {leg.settlement_id}"
-        raise Refused(f"{where} was changed meanwhile; look again, then retry")
+        raise Refused(f"payment {leg.id} was changed meanwhile; look again, then retry")
 
 
 def original_figures(conn: sqlite3.Connection, settlement: Settlement) -> Figures:
@@ -166,22 +166,39 @@ def insert_refund(
 ) -> str:
     """Write a refund leg, behind all others; returns its part of the leg key."""
     leg = f"refund:{number}"
+    order = Ordered(
+        machine_id=settlement.machine_id,
+        settlement_id=settlement.id,
+        leg_key=legs.leg_key(settlement, settlement.revision, leg),
+        leg=leg,
+        leg_type=LegType.REFUND,
+        label=None,
+        client_id=None,
+        amount_sats=amount_sats,
+        fiat_amount_minor=None,
+        payee=payee,
+        payee_kind=PayeeKind.LIGHTNING_ADDRESS if "@" in payee else PayeeKind.INVOICE,
+        payee_ref=payee,
+        payee_scope=None,
+        gross_sats=settlement.gross_sats,
+    )
     conn.execute(
         "INSERT INTO dca_payments (settlement_id, machine_id, revision, position, leg_type, leg, leg_key, amount_sats, "
-        "payee, effective_at, planned_at, payee_kind, payee_ref) "
+        "payee, effective_at, planned_at, payee_kind, payee_ref, seal) "
         "VALUES (?1, ?2, ?3, (SELECT coalesce(max(position), -1) + 1 FROM dca_payments "
-        "WHERE settlement_id = ?1 AND revision = ?3), ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?8)",
+        "WHERE settlement_id = ?1 AND revision = ?3), ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?8, ?11)",
         (
-            settlement.id,
-            settlement.machine_id,
+            order.settlement_id,
+            order.machine_id,
             settlement.revision,
-            LegType.REFUND,
-            leg,
-            legs.leg_key(settlement, settlement.revision, leg),
-            amount_sats,
-            payee,
+            order.leg_type,
+            order.leg,
+            order.leg_key,
+            order.amount_sats,
+            order.payee,
             now,
-            PayeeKind.LIGHTNING_ADDRESS if "@" in payee else PayeeKind.INVOICE,
+            order.payee_kind,
+            seals.seal_of(conn, order),
         ),
     )
     return leg

@@ -1,4 +1,4 @@
-"""Opening, migrating and writing the SQLite file (SPEC section 11, DESIGN "The house").
+"""Opening, migrating and writing the SQLite file (SPEC section 11).
 
 Every statement of SQL lives in this package, in plain functions that take a `sqlite3.Connection`. `atomic()` is
 the only way to write: BEGIN IMMEDIATE, then all or nothing. The daemon calls those functions through `Store`,
@@ -23,6 +23,8 @@ from satmachine.failpoints import max_pages
 if TYPE_CHECKING:
     import aiosqlite
 
+    from satmachine.seals import Keyring
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -30,9 +32,16 @@ T = TypeVar("T")
 APPLICATION_ID = 0x5341544D
 
 #: The version that schema.sql describes. What each has changed is a file store/migrations/NNNN_name.sql.
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 10
 
 _SCHEMA = "schema.sql"
+
+
+class Connection(sqlite3.Connection):
+    """A connection to the books. With a keyring, what is planned through it is sealed (seals.py): the daemon's, and
+    that of a person who may read the machine's key."""
+
+    keyring: Keyring | None = None
 
 
 def connect(path: Path, *, busy_timeout_s: int = 30, read_only: bool = False) -> sqlite3.Connection:
@@ -92,11 +101,47 @@ def atomic(conn: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         raise
 
 
+@contextmanager
+def rehearsed(conn: sqlite3.Connection) -> Iterator[None]:
+    """A write transaction that is taken back in the end, whatever happens: what would become of it."""
+    with _as_store_errors():
+        conn.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        conn.execute("ROLLBACK")
+
+
+@contextmanager
+def tried(conn: sqlite3.Connection) -> Iterator[None]:
+    """The same within a transaction: what the block writes is taken back, the rest of the transaction goes on."""
+    conn.execute("SAVEPOINT tried")
+    try:
+        yield
+    finally:
+        conn.execute("ROLLBACK TO tried")
+        conn.execute("RELEASE tried")
+
+
+@contextmanager
+def snapshot(conn: sqlite3.Connection) -> Iterator[None]:
+    """Everything that the block reads is of one moment."""
+    conn.execute("BEGIN")
+    try:
+        yield
+    finally:
+        conn.execute("ROLLBACK")
+
+
 class Store:
     """The daemon's two connections: one that writes, one that reads (each on a thread of its own)."""
 
-    def __init__(self, path: Path, writer: aiosqlite.Connection, reader: aiosqlite.Connection) -> None:
+    def __init__(
+        self, path: Path, writer: aiosqlite.Connection, reader: aiosqlite.Connection, keyring: Keyring
+    ) -> None:
         self.path = path
+        #: What is planned through this store is sealed with it.
+        self.keyring = keyring
         self._writer = writer
         self._reader = reader
         #: How many transactions have ended, well or not: the watchdog's sign of life.
@@ -120,28 +165,33 @@ class Store:
     async def read(self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `fn(connection, ...)` on one consistent snapshot."""
 
-        def snapshot(conn: sqlite3.Connection) -> T:
-            with _as_store_errors():
-                conn.execute("BEGIN")
-                try:
-                    return fn(conn, *args, **kwargs)
-                finally:
-                    conn.execute("ROLLBACK")
+        def at_one_moment(conn: sqlite3.Connection) -> T:
+            with _as_store_errors(), snapshot(conn):
+                return fn(conn, *args, **kwargs)
 
-        return await _run(self._reader, snapshot)
+        return await _run(self._reader, at_one_moment)
 
 
 @asynccontextmanager
-async def open_store(path: Path, *, busy_timeout_s: int = 30) -> AsyncIterator[Store]:
-    """Create or upgrade the database, then hold it open until the block ends."""
+async def open_store(path: Path, *, busy_timeout_s: int = 30, keyring: Keyring | None = None) -> AsyncIterator[Store]:
+    """Create or upgrade the database, then hold it open until the block ends. `keyring`: what it seals with."""
     import aiosqlite
 
+    from satmachine.seals import Keyring
+
+    ring = Keyring() if keyring is None else keyring
     prepare(path, busy_timeout_s=busy_timeout_s)
+
+    def opened(*, read_only: bool) -> sqlite3.Connection:
+        conn = _open(path, busy_timeout_s=busy_timeout_s, read_only=read_only)
+        conn.keyring = ring
+        return conn
+
     async with (
-        aiosqlite.Connection(lambda: _open(path, busy_timeout_s=busy_timeout_s), 64) as writer,
-        aiosqlite.Connection(lambda: _open(path, busy_timeout_s=busy_timeout_s, read_only=True), 64) as reader,
+        aiosqlite.Connection(lambda: opened(read_only=False), 64) as writer,
+        aiosqlite.Connection(lambda: opened(read_only=True), 64) as reader,
     ):
-        yield Store(path, writer, reader)
+        yield Store(path, writer, reader, ring)
 
 
 @contextmanager
@@ -194,11 +244,16 @@ async def _run(connection: aiosqlite.Connection, fn: Callable[[sqlite3.Connectio
     return result
 
 
-def _open(path: Path, *, busy_timeout_s: int, read_only: bool = False) -> sqlite3.Connection:
+def _open(path: Path, *, busy_timeout_s: int, read_only: bool = False) -> Connection:
     with _as_store_errors(path):
         target = f"{path.absolute().as_uri()}?mode=ro" if read_only else str(path)
         conn = sqlite3.connect(
-            target, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False, uri=read_only
+            target,
+            timeout=busy_timeout_s,
+            isolation_level=None,
+            check_same_thread=False,
+            uri=read_only,
+            factory=Connection,
         )
         conn.row_factory = sqlite3.Row
         conn.execute("PRAGMA foreign_keys = ON")
@@ -234,7 +289,7 @@ def _checked_version(conn: sqlite3.Connection, path: Path, *, allow_empty: bool 
 
 def _pending_migrations(version: int) -> Iterator[tuple[int, str, str]]:
     if version == 0:
-        yield SCHEMA_VERSION, "schema", _schema_text()
+        yield SCHEMA_VERSION, "schema", schema_text()
         return
     for number, name, script in migrations():
         if number > version:
@@ -283,7 +338,8 @@ def _statements(script: str) -> Iterator[str]:
         raise StoreError(f"unfinished SQL statement: {pending.strip()[:80]}")
 
 
-def _schema_text() -> str:
+def schema_text() -> str:
+    """schema.sql, as it ships."""
     from importlib import resources
 
     shipped = resources.files("satmachine") / _SCHEMA

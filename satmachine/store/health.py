@@ -7,6 +7,8 @@ import sqlite3
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from satmachine.store import attention
+
 
 @dataclass(frozen=True, slots=True)
 class RelayRecord:
@@ -53,6 +55,7 @@ def record_relays(conn: sqlite3.Connection, records: Iterable[RelayRecord], now:
                 now,
             ),
         )
+    attention.alive(conn, now)
     conn.execute("DELETE FROM relay_health WHERE url NOT IN (SELECT value FROM json_each(?))", (json.dumps(kept),))
 
 

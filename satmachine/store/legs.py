@@ -1,6 +1,6 @@
 """Rows of `dca_payments` (legs) and `dca_invoices` (their generations).
 
-Every step of the payer is one small transaction here, committed before the next call to a wallet (LNBITS.md).
+Every step of the payer is one small transaction here, committed before the next call to a wallet (docs/lnbits.md).
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from satmachine import identity
 from satmachine.identity import PayeeKind
@@ -23,7 +23,8 @@ from satmachine.models import (
     Proof,
     Settlement,
 )
-from satmachine.store import payees, rows
+from satmachine.seals import Given, Ordered
+from satmachine.store import payees, rows, seals
 
 #: Statuses in which a leg is still the daemon's work.
 OPEN = ("pending", "invoiced", "sending", "failed")
@@ -49,44 +50,72 @@ def of_settlement(conn: sqlite3.Connection, settlement_id: int) -> list[Leg]:
 def insert_planned(
     conn: sqlite3.Connection, settlement: Settlement, legs: Sequence[PlannedLeg], *, revision: int, now: int
 ) -> None:
-    """Write the legs of a plan; a leg of zero sats is recorded as skipped."""
-    conn.executemany(
+    """Write the legs of a plan, sealed where this connection can; a leg of zero sats is recorded as skipped."""
+    for position, leg in enumerate(legs):
+        order = Ordered(
+            machine_id=settlement.machine_id,
+            settlement_id=settlement.id,
+            leg_key=leg_key(settlement, revision, leg.leg),
+            leg=leg.leg,
+            leg_type=leg.leg_type,
+            label=leg.label,
+            client_id=leg.client_id,
+            amount_sats=leg.amount_sats,
+            fiat_amount_minor=leg.fiat_amount_minor,
+            payee=leg.payee,
+            payee_kind=leg.identity.kind,
+            payee_ref=payees.completed(conn, leg.scope, leg.identity).reference,
+            payee_scope=leg.scope,
+            gross_sats=settlement.gross_sats,
+        )
+        _insert_planned(conn, settlement, leg, order, revision=revision, position=position, now=now)
+
+
+def _insert_planned(
+    conn: sqlite3.Connection,
+    settlement: Settlement,
+    leg: PlannedLeg,
+    order: Ordered,
+    *,
+    revision: int,
+    position: int,
+    now: int,
+) -> None:
+    conn.execute(
         "INSERT INTO dca_payments (settlement_id, machine_id, revision, position, leg_type, leg, leg_key, label, "
         "client_id, pct, amount_sats, fiat_amount_minor, exchange_rate, currency, payee, effective_at, status, "
-        "explain, planned_at, payee_kind, payee_ref, payee_scope) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        [
-            (
-                settlement.id,
-                settlement.machine_id,
-                revision,
-                position,
-                leg.leg_type,
-                leg.leg,
-                leg_key(settlement, revision, leg.leg),
-                leg.label,
-                leg.client_id,
-                None if leg.pct is None else f"{leg.pct:f}",
-                leg.amount_sats,
-                leg.fiat_amount_minor,
-                f"{settlement.exchange_rate:f}" if leg.fiat_amount_minor is not None else None,
-                settlement.currency,
-                leg.payee,
-                settlement.occurred_at,
-                LegStatus.PENDING if leg.amount_sats else LegStatus.SKIPPED,
-                leg.explain,
-                now,
-                leg.identity.kind,
-                payees.completed(conn, leg.scope, leg.identity).reference,
-                leg.scope,
-            )
-            for position, leg in enumerate(legs)
-        ],
+        "explain, planned_at, payee_kind, payee_ref, payee_scope, seal) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            order.settlement_id,
+            order.machine_id,
+            revision,
+            position,
+            order.leg_type,
+            order.leg,
+            order.leg_key,
+            order.label,
+            order.client_id,
+            None if leg.pct is None else f"{leg.pct:f}",
+            order.amount_sats,
+            order.fiat_amount_minor,
+            f"{settlement.exchange_rate:f}" if leg.fiat_amount_minor is not None else None,
+            settlement.currency,
+            order.payee,
+            settlement.occurred_at,
+            LegStatus.PENDING if leg.amount_sats else LegStatus.SKIPPED,
+            leg.explain,
+            now,
+            order.payee_kind,
+            order.payee_ref,
+            order.payee_scope,
+            seals.seal_of(conn, order),
+        ),
     )
 
 
 def leg_key(settlement: Settlement, revision: int, leg: str) -> str:
-    """What LNbits knows a leg by: the same in this database's life or another's (LNBITS.md "The protocol")."""
+    """What LNbits knows a leg by: the same in this database's life or another's (docs/lnbits.md "The protocol")."""
     assert settlement.settlement_key is not None, "only proven settlements have legs"
     return identity.sale_leg_key(settlement.settlement_key, revision, leg)
 
@@ -169,6 +198,26 @@ def used_sats(conn: sqlite3.Connection, settlement_id: int) -> int:
     return int(row["total"])
 
 
+def waiting_sats(conn: sqlite3.Connection, machine_id: str, but: int) -> int:
+    """What a machine's wallet is still to pay, but for one payment and for what is on its way already."""
+    row = conn.execute(
+        "SELECT coalesce(sum(amount_sats), 0) AS total FROM dca_payments WHERE +machine_id = ? AND id <> ? "
+        "AND status IN ('pending', 'invoiced', 'failed') AND leg_type <> 'autoforward'",
+        (machine_id, but),
+    ).fetchone()
+    return int(row["total"])
+
+
+def completed_sats(conn: sqlite3.Connection, settlement_id: int) -> int:
+    """What was paid of a sale, without routing fees that its machine pays on top."""
+    row = conn.execute(
+        "SELECT coalesce(sum(min(amount_sats, sent_sats + coalesce(fee_sats, 0))), 0) AS total FROM dca_payments "
+        "WHERE settlement_id = ? AND leg_type <> 'autoforward' AND status = 'completed'",
+        (settlement_id,),
+    ).fetchone()
+    return int(row["total"])
+
+
 def add_invoice(
     conn: sqlite3.Connection,
     leg: Leg,
@@ -188,19 +237,24 @@ def add_invoice(
         (leg.generation, payment_hash, leg.id),
     ).rowcount
     if changed == 1:
+        internal = leg.payee_kind is PayeeKind.WALLET
+        invoice = Given(
+            leg.machine_id, leg.leg_key, leg.generation + 1, payment_hash, bolt11, amount_sats, internal, wallet_id
+        )
         conn.execute(
             "INSERT INTO dca_invoices (payment_id, generation, amount_sats, asked_at, bolt11, payment_hash, "
-            "expires_at, internal, wallet_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "expires_at, internal, wallet_id, seal) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 leg.id,
-                leg.generation + 1,
+                invoice.generation,
                 amount_sats,
                 now,
                 bolt11,
                 payment_hash,
                 expires_at,
-                int(leg.payee_kind is PayeeKind.WALLET),
+                int(internal),
                 wallet_id,
+                seals.seal_of(conn, invoice),
             ),
         )
     return changed == 1
@@ -213,7 +267,10 @@ def learn_payee(conn: sqlite3.Connection, leg: Leg, reference: str, now: int) ->
         if last is not None and last.differs(identity.PayeeIdentity(leg.payee_kind, reference)):
             return False
         payees.learn(conn, leg.payee_scope, identity.PayeeIdentity(leg.payee_kind, reference), now)
-    conn.execute("UPDATE dca_payments SET payee_ref = ? WHERE id = ? AND payee_ref IS NULL", (reference, leg.id))
+    seal = seals.seal_again(conn, leg, replace(leg, payee_ref=reference))
+    conn.execute(
+        "UPDATE dca_payments SET payee_ref = ?, seal = ? WHERE id = ? AND payee_ref IS NULL", (reference, seal, leg.id)
+    )
     return True
 
 
@@ -318,10 +375,12 @@ def mark_invoice_dead(conn: sqlite3.Connection, leg: Leg, *, now: int) -> None:
 
 
 def knows_payment(conn: sqlite3.Connection, payment_hash: str) -> bool:
-    """Whether a leg of this database that still stands made (or adopted) a payment; a voided one never should have."""
+    """Whether a leg of this database that still stands made (or adopted) a payment. A voided one never should have, nor
+    one that is completed by another invoice of its own."""
     found = conn.execute(
         "SELECT 1 FROM dca_invoices i JOIN dca_payments p ON p.id = i.payment_id "
-        "WHERE i.payment_hash = ? AND p.status <> 'voided'",
+        "WHERE i.payment_hash = ? AND p.status <> 'voided' AND (p.status <> 'completed' OR p.payment_hash = "
+        "i.payment_hash)",
         (payment_hash,),
     ).fetchone()
     return found is not None
@@ -368,11 +427,21 @@ def repoint(
 
     The generation moves on as well: an invoice of the former payee that is just being made finds the leg changed.
     """
+    moved = replace(leg, payee=described, payee_kind=payee.kind, payee_ref=payee.reference, payee_scope=scope)
     changed = conn.execute(
-        "UPDATE dca_payments SET payee = ?, payee_kind = ?, payee_ref = ?, payee_scope = ?, status = 'pending', "
-        "generation = generation + 1, payment_hash = NULL, cause = NULL, hold_reason = NULL, error = NULL, "
-        "next_attempt_at = 0, attempts = 0 WHERE id = ? AND status = ? AND generation = ?",
-        (described, payee.kind, payee.reference, scope, leg.id, leg.status, leg.generation),
+        "UPDATE dca_payments SET payee = ?, payee_kind = ?, payee_ref = ?, payee_scope = ?, seal = ?, "
+        "status = 'pending', generation = generation + 1, payment_hash = NULL, cause = NULL, hold_reason = NULL, "
+        "error = NULL, next_attempt_at = 0, attempts = 0 WHERE id = ? AND status = ? AND generation = ?",
+        (
+            described,
+            payee.kind,
+            payee.reference,
+            scope,
+            seals.seal_again(conn, leg, moved),
+            leg.id,
+            leg.status,
+            leg.generation,
+        ),
     ).rowcount
     if changed == 1:
         conn.execute("UPDATE dca_invoices SET dead_at = coalesce(dead_at, ?) WHERE payment_id = ?", (now, leg.id))

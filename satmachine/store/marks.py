@@ -12,18 +12,18 @@ from satmachine.marks import Mark, from_content
 def current(conn: sqlite3.Connection, machine_id: str, bundle: str) -> tuple[Mark, bool] | None:
     """The latest mark of a bundle that these books have written, and whether it was seen; None where there is none."""
     row = conn.execute(
-        "SELECT content, seen_at FROM dca_marks WHERE machine_id = ? AND bundle = ? ORDER BY rowid DESC LIMIT 1",
+        "SELECT id, content, seen_at FROM dca_marks WHERE machine_id = ? AND bundle = ? ORDER BY rowid DESC LIMIT 1",
         (machine_id, bundle),
     ).fetchone()
     if row is None:
         return None
-    mark = from_content(row["content"])
-    assert mark is not None, "marks are written by this program"
+    # What was shortened named only what is final by now.
+    mark = from_content(row["content"]) or Mark(row["id"], bundle, (), {})
     return mark, row["seen_at"] is not None
 
 
 def known(conn: sqlite3.Connection, machine_id: str, bundle: str) -> Mapping[str, str]:
-    """id -> content of every mark of the bundle that is ours, or that a person has decided about."""
+    """id -> content, or digest, of every mark of the bundle that is ours, or that a person has decided about."""
     found = conn.execute(
         "SELECT id, content FROM dca_marks WHERE machine_id = ?1 AND bundle = ?2 "
         "UNION ALL SELECT id, content FROM dca_foreign_marks WHERE machine_id = ?1 AND bundle = ?2 "
@@ -52,10 +52,10 @@ def establish(conn: sqlite3.Connection, mark: Mark, now: int) -> None:
 
 
 def unmark(conn: sqlite3.Connection, payment_hashes: list[str]) -> None:
-    """These invoices are named by no mark any more: they must not be paid before they are named again."""
+    """These invoices are named by no mark any more: they must not be paid before they are named again. Which mark named
+    them first stays: they may have been sent under it."""
     conn.execute(
-        "UPDATE dca_invoices SET mark_id = NULL, marked_at = NULL "
-        "WHERE payment_hash IN (SELECT value FROM json_each(?))",
+        "UPDATE dca_invoices SET marked_at = NULL WHERE payment_hash IN (SELECT value FROM json_each(?))",
         (json.dumps(payment_hashes),),
     )
 
@@ -67,6 +67,23 @@ def note_foreign(conn: sqlite3.Connection, machine_id: str, mark: Mark, now: int
         "ON CONFLICT DO NOTHING",
         (machine_id, mark.id, mark.bundle, mark.content, now),
     )
+
+
+def shorten(conn: sqlite3.Connection, machine_id: str, *, written_before: int, most: int = 2_000) -> int:
+    """Keep only the digests of old marks whose bundles have nothing open: they are never paid by again, only known
+    again. Returns how many; the rest has its turn another day."""
+    found = conn.execute(
+        "SELECT id, content FROM dca_marks k WHERE machine_id = ?1 AND written_at < ?2 AND length(content) > 100 "
+        "AND NOT EXISTS (SELECT 1 FROM dca_payments p WHERE p.machine_id = ?1 AND (p.leg_key = k.bundle "
+        "OR (p.leg_key >= k.bundle || ':' AND p.leg_key < k.bundle || ';')) "
+        "AND p.status NOT IN ('completed', 'voided', 'skipped')) LIMIT ?3",
+        (machine_id, written_before, most),
+    ).fetchall()
+    for row in found:
+        mark = from_content(row["content"])
+        if mark is not None:
+            conn.execute("UPDATE dca_marks SET content = ? WHERE id = ?", (mark.digest, row["id"]))
+    return len(found)
 
 
 def live_invoices(conn: sqlite3.Connection, machine_id: str, bundle: str, *, forwards: bool) -> dict[str, str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from satmachine.errors import NotFound, Refused
 from satmachine.models import Rejection
-from satmachine.store import rows
+from satmachine.store import audit, rows
 
 #: Open messages of one machine for one reason. With what a machine sells in a month, no true one is ever beyond it.
 MAX_OPEN = 200
@@ -135,4 +135,24 @@ def _count_overflow(conn: sqlite3.Connection, machine_id: str, reason: str, now:
         "INSERT INTO quarantine_overflow VALUES (?1, ?2, 1, ?3, ?3) "
         "ON CONFLICT (machine_id, reason) DO UPDATE SET events = events + 1, last_at = max(last_at, ?3)",
         (machine_id, reason, now),
+    )
+
+
+def dismiss(conn: sqlite3.Connection, quarantine_id: int, *, reason: str, actor: str, now: int) -> None:
+    """A person has judged it: it needs nobody any more, and stays on record. Raises Refused where it was used."""
+    row = conn.execute(
+        "UPDATE quarantine SET dismissed_at = ?, dismissed_why = ? WHERE id = ? AND status = 'open' "
+        "AND dismissed_at IS NULL RETURNING machine_id",
+        (now, reason, quarantine_id),
+    ).fetchone()
+    if row is None:
+        raise Refused(f"message {quarantine_id} needs nobody: it was used, or dismissed before")
+    audit.record(
+        conn,
+        now=now,
+        actor=actor,
+        action="quarantine.dismiss",
+        subject=f"message {quarantine_id}",
+        machine_id=row["machine_id"],
+        reason=reason,
     )

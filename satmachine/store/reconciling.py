@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from satmachine.identity import PREFIX, PayeeIdentity
+from satmachine.identity import PREFIX, PayeeIdentity, PayeeKind
 from satmachine.models import Leg, LegType, Settlement
-from satmachine.store import rows
+from satmachine.seals import Given
+from satmachine.store import rows, seals
 
 #: What `settled_by` says of a payment that a leg of these books stands for.
 ADOPTED = "adopted"
@@ -38,6 +39,11 @@ class Found:
         value = self.extra.get(name)
         return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62 else None
 
+    @property
+    def inside(self) -> bool:
+        """Whether LNbits moved it between its own wallets: then this wallet alone does not show that it arrived."""
+        return self.extra.get("inside") is True
+
     def text(self, name: str) -> str:
         """A text that the payment's `extra` carries; empty where there is none."""
         value = self.extra.get(name)
@@ -46,12 +52,14 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class FoundMark:
-    """A genuine mark that these books did not write; `invoices` is leg key -> payment hash."""
+    """A genuine mark that these books did not write; `invoices` is leg key -> payment hash, `stopped` what a person's
+    order has stopped: leg keys, or the bundle for all of it."""
 
     id: str
     bundle: str
     prev: frozenset[str]
     invoices: Mapping[str, str]
+    stopped: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +87,7 @@ class OwnInvoice:
 
 @dataclass(frozen=True, slots=True)
 class Booking:
-    """A payment as the completed leg that it becomes."""
+    """A payment as the leg that it becomes."""
 
     settlement_id: int | None
     revision: int
@@ -241,7 +249,18 @@ def is_known_paid(conn: sqlite3.Connection, payment_hash: str) -> bool:
 def take_over(conn: sqlite3.Connection, leg: Leg, payment: Found, *, internal: bool, now: int) -> None:
     """The leg is this payment's: from now on it is looked up on both sides like one that was just sent."""
     _forget_voided(conn, payment.payment_hash)
-    _give_invoice(conn, leg.id, leg.generation + 1, payment, internal=internal, now=now)
+    taken = Given(
+        leg.machine_id,
+        leg.leg_key,
+        leg.generation + 1,
+        payment.payment_hash,
+        payment.text("bolt11"),
+        payment.amount_sats,
+        internal,
+        None,
+    )
+    seal = seals.seal_of(conn, taken)
+    _give_invoice(conn, leg.id, taken.generation, payment, internal=internal, now=now, seal=seal)
     changed = conn.execute(
         "UPDATE dca_payments SET status = 'sending', generation = generation + 1, payment_hash = ?, "
         "hold_reason = NULL, error = NULL, cause = NULL, attempts = 0, next_attempt_at = 0 WHERE id = ? "
@@ -265,15 +284,19 @@ def complete_booked(conn: sqlite3.Connection, leg: Leg, payment: Found, *, by: s
 def insert_booked(
     conn: sqlite3.Connection, machine_id: str, booking: Booking, payment: Found, *, by: str, now: int
 ) -> int:
-    """Write a payment as a completed leg, behind the others of its revision; returns its id."""
+    """Write a payment as a completed leg, behind the others of its revision; returns its id.
+
+    One that LNbits moved inside itself is not completed yet: it is looked up on both sides, as after every payment.
+    """
     _forget_voided(conn, payment.payment_hash)
+    done = not payment.inside
     cursor = conn.execute(
         "INSERT INTO dca_payments (settlement_id, machine_id, revision, position, leg_type, leg, leg_key, label, "
         "client_id, amount_sats, fiat_amount_minor, exchange_rate, currency, payee, effective_at, status, generation, "
         "payment_hash, sent_sats, fee_sats, next_attempt_at, planned_at, completed_at, payee_kind, payee_ref, "
         "payee_scope, proof, vouched_by) VALUES (?1, ?2, ?3, (SELECT coalesce(max(position), -1) + 1 FROM dca_payments "
-        "WHERE settlement_id = ?1 AND revision = ?3), ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 'completed', 1, "
-        "?15, ?16, ?17, NULL, ?18, ?18, ?19, ?20, ?21, 'booked', ?22)",
+        "WHERE settlement_id = ?1 AND revision = ?3), ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?23, 1, "
+        "?15, ?16, ?17, ?24, ?18, ?25, ?19, ?20, ?21, ?26, ?22)",
         (
             booking.settlement_id,
             machine_id,
@@ -290,17 +313,22 @@ def insert_booked(
             booking.payee,
             booking.effective_at,
             payment.payment_hash,
-            payment.amount_sats,
-            payment.fee_sats,
+            payment.amount_sats if done else None,
+            payment.fee_sats if done else None,
             now,
             booking.identity.kind,
             booking.identity.reference,
             booking.scope,
-            by,
+            by if done else None,
+            "completed" if done else "sending",
+            None if done else 0,
+            now if done else None,
+            "booked" if done else None,
         ),
     )
     assert cursor.lastrowid is not None
-    _give_invoice(conn, cursor.lastrowid, 1, payment, internal=False, now=now)
+    internal = payment.inside and booking.identity.kind is PayeeKind.WALLET
+    _give_invoice(conn, cursor.lastrowid, 1, payment, internal=internal, now=now)
     return cursor.lastrowid
 
 
@@ -437,18 +465,40 @@ def dismissed_before(conn: sqlite3.Connection, settlement: Settlement) -> str | 
     return None if row is None else f"{row['leg_key']} ({row['amount_sats']} sats)"
 
 
+def booked_elsewhere(conn: sqlite3.Connection, settlement: Settlement) -> str | None:
+    """A payment with this sale's key that a person has booked to something else, before the sale was in these books."""
+    prefix = f"{PREFIX}{settlement.settlement_key}:"
+    row = conn.execute(
+        "SELECT f.leg_key, p.leg FROM dca_foreign_payments f JOIN dca_payments p ON p.id = f.payment_id "
+        "WHERE f.machine_id = ?1 AND f.leg_key >= ?2 AND f.leg_key < ?3 AND p.settlement_id IS NOT ?4 "
+        "AND p.status <> 'voided' LIMIT 1",
+        (settlement.machine_id, prefix, prefix[:-1] + ";", settlement.id),
+    ).fetchone()
+    return None if row is None else f"{row['leg_key']} ({row['leg']})"
+
+
 def _mark(row: sqlite3.Row) -> FoundMark:
     content = json.loads(row["content"])
-    return FoundMark(row["id"], row["bundle"], frozenset(content["prev"]), content["invoices"])
+    if not isinstance(content, dict):  # only its digest is kept: nothing of what it named is open
+        return FoundMark(row["id"], row["bundle"], frozenset(), {})
+    stopped = frozenset(content.get("stopped", ()))
+    return FoundMark(row["id"], row["bundle"], frozenset(content["prev"]), content["invoices"], stopped)
 
 
 def _give_invoice(
-    conn: sqlite3.Connection, payment_id: int, generation: int, payment: Found, *, internal: bool, now: int
+    conn: sqlite3.Connection,
+    payment_id: int,
+    generation: int,
+    payment: Found,
+    *,
+    internal: bool,
+    now: int,
+    seal: str | None = None,
 ) -> None:
     expires_at = payment.whole("expires_at")
     conn.execute(
         "INSERT INTO dca_invoices (payment_id, generation, amount_sats, asked_at, bolt11, payment_hash, expires_at, "
-        "internal, adopted, sent_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?)",
+        "internal, adopted, sent_at, seal) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?)",
         (
             payment_id,
             generation,
@@ -459,15 +509,17 @@ def _give_invoice(
             expires_at,
             int(internal),
             payment.made_at,
+            seal,
         ),
     )
 
 
 def _forget_voided(conn: sqlite3.Connection, payment_hash: str) -> None:
-    """A leg that was voided and had been paid nevertheless gives its invoice to the leg that stands for the payment."""
+    """A leg that was voided and had been paid nevertheless, or was completed by another invoice of its own, gives this
+    one to the leg that stands for the payment."""
     conn.execute(
         "DELETE FROM dca_invoices WHERE payment_hash = ?1 AND payment_id IN (SELECT id FROM dca_payments "
-        "WHERE status = 'voided')",
+        "WHERE status = 'voided' OR (status = 'completed' AND payment_hash IS NOT ?1))",
         (payment_hash,),
     )
     conn.execute(

@@ -17,7 +17,7 @@ from satmachine.store.pages import Page as Page  # of what this module answers w
 from satmachine.store.pages import Record as Record
 
 #: Tables whose rows belong to a machine.
-Table = Literal["dca_clients", "dca_payments", "dca_settlements", "quarantine"]
+Table = Literal["dca_clients", "dca_deposits", "dca_payments", "dca_settlements", "quarantine"]
 
 #: Spelled as in schema.sql, so that SQLite sees that the partial indexes serve.
 _OPEN_SALE = "status NOT IN ('processed', 'partial', 'refunded')"
@@ -29,6 +29,8 @@ _RARE_LEG_TYPES = ("settlement", "autoforward", "refund")
 _UNSETTLED = (
     "NOT EXISTS (SELECT 1 FROM dca_settlements s WHERE s.machine_id = u.machine_id AND s.payment_hash = u.payment_hash)"
 )
+_UNKNOWN_RATE = "u.exchange_rate = '0' AND u.retained_sats > 0"
+_OPEN_UNMATCHED = "u.kind = 'unknown' AND u.dismissed_at IS NULL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,7 @@ class Filter:
     leg_type: str | None = None
     client_id: int | None = None
     settlement_id: int | None = None
+    failing_before: int | None = None
 
 
 # --- scope
@@ -70,6 +73,18 @@ def machine_of(conn: sqlite3.Connection, table: Table, row_id: int) -> str | Non
     """Whose machine's row it is; None where there is no such row."""
     row = conn.execute(f"SELECT machine_id FROM {table} WHERE id = ?", (row_id,)).fetchone()
     return None if row is None else str(row["machine_id"])
+
+
+def clients_labelled(
+    conn: sqlite3.Connection, scope: str | None, label: str, machine_id: str | None
+) -> list[tuple[int, str]]:
+    """(id, machine) of the clients with this label, at one machine or at any of the scope; removed ones too."""
+    found = conn.execute(
+        "SELECT c.id, c.machine_id FROM dca_clients c JOIN dca_machines m ON m.id = c.machine_id WHERE c.label = ?1 "
+        "AND (?2 IS NULL OR c.machine_id = ?2) AND (?3 IS NULL OR m.operator_id = ?3) ORDER BY c.machine_id",
+        (label, machine_id, scope),
+    )
+    return [(int(row[0]), str(row[1])) for row in found]
 
 
 # --- settlements
@@ -132,10 +147,10 @@ def events_of(conn: sqlite3.Connection, settlement_id: int) -> list[Record]:
     )
 
 
-def unmatched(conn: sqlite3.Connection, scope: str | None, wanted: Filter) -> Page:
-    """Incoming payments that belong to no sale."""
+def unmatched(conn: sqlite3.Connection, scope: str | None, wanted: Filter, *, everything: bool = False) -> Page:
+    """Incoming payments that belong to no sale and wait for a person; `everything`: those that do not, too."""
     where = Where()
-    where.add(_UNSETTLED)
+    where.add(_UNSETTLED if everything else f"{_OPEN_UNMATCHED} AND {_UNSETTLED}")
     where.add("machine_id IN (SELECT id FROM dca_machines WHERE ? IS NULL OR operator_id = ?)", scope, scope)
     where.given("machine_id = ?", wanted.machine_id)
     where.given("settled_at >= ?", wanted.since)
@@ -148,9 +163,15 @@ def unmatched(conn: sqlite3.Connection, scope: str | None, wanted: Filter) -> Pa
 
 
 def payments(conn: sqlite3.Connection, scope: str | None, wanted: Filter) -> Page:
-    """Legs by the time they were planned."""
+    """Legs by the time they were planned. The status `failing` is: not paid, planned before `failing_before`, and an
+    attempt has failed."""
     where = Where()
-    where.given("status = ?", wanted.status)
+    is_failing = wanted.status == "failing"
+    if is_failing:
+        where.add("status IN ('pending', 'invoiced', 'sending', 'failed') AND error IS NOT NULL")
+        where.given("+planned_at < ?", wanted.failing_before)
+    else:
+        where.given("status = ?", wanted.status)
     where.given("leg_type = ?", wanted.leg_type)
     where.given("client_id = ?", wanted.client_id)
     where.given("settlement_id = ?", wanted.settlement_id)
@@ -167,6 +188,13 @@ def payments(conn: sqlite3.Connection, scope: str | None, wanted: Filter) -> Pag
     return _newest(conn, order, where, scope, wanted, rare=few or rare_type or rare_status)
 
 
+def payment(conn: sqlite3.Connection, payment_id: int) -> Record:
+    """One leg that is known to exist."""
+    found = _one(conn, "SELECT * FROM dca_payments WHERE id = ?", payment_id)
+    assert found is not None
+    return found
+
+
 # --- quarantine
 
 
@@ -176,6 +204,8 @@ def quarantine(conn: sqlite3.Connection, scope: str | None, wanted: Filter) -> P
     where.add("machine_id IN (SELECT id FROM dca_machines WHERE ? IS NULL OR operator_id = ?)", scope, scope)
     where.given("machine_id = ?", wanted.machine_id)
     where.given("status = ?", wanted.status)
+    if wanted.status == "open":
+        where.add("dismissed_at IS NULL")
     where.given("received_at >= ?", wanted.since)
     where.given("received_at < ?", wanted.until)
     where.given("id < ?", wanted.before_id)
@@ -313,7 +343,7 @@ def worst_leg(conn: sqlite3.Connection, settlement_id: int) -> Record | None:
     """The payment that makes a sale errored: a held one before a failed one."""
     return _one(
         conn,
-        "SELECT id AS payment_id, status, hold_reason, cause FROM dca_payments WHERE settlement_id = ? "
+        "SELECT id AS payment_id, status, hold_reason, cause, payee, error FROM dca_payments WHERE settlement_id = ? "
         "AND leg_type <> 'autoforward' AND status IN ('held', 'failed') "
         "ORDER BY status = 'failed', position LIMIT 1",
         settlement_id,
@@ -348,12 +378,28 @@ def pauses(conn: sqlite3.Connection, scope: str | None) -> list[Record]:
 
 def quarantine_count(conn: sqlite3.Connection, scope: str | None) -> int:
     """How many messages wait in quarantine."""
-    return _count(conn, "quarantine u WHERE u.status = 'open'", scope)
+    return _count(conn, "quarantine u WHERE u.status = 'open' AND u.dismissed_at IS NULL", scope)
 
 
 def unmatched_count(conn: sqlite3.Connection, scope: str | None) -> int:
     """How many incoming payments still belong to no sale."""
-    return _count(conn, f"dca_unmatched_payments u WHERE {_UNSETTLED}", scope)
+    return _count(conn, f"dca_unmatched_payments u WHERE {_OPEN_UNMATCHED} AND {_UNSETTLED}", scope)
+
+
+def unknown_rate_count(conn: sqlite3.Connection, scope: str | None) -> int:
+    """How many sales keep the LPs' part back because nobody told their exchange rate."""
+    return _count(conn, f"dca_settlements u WHERE {_UNKNOWN_RATE}", scope)
+
+
+def oldest_unknown_rate(conn: sqlite3.Connection, scope: str | None) -> int | None:
+    """The first of these sales."""
+    found = _one(
+        conn,
+        f"SELECT min(u.id) AS id FROM dca_settlements u WHERE {_UNKNOWN_RATE} AND (?1 IS NULL OR u.machine_id IN "
+        "(SELECT id FROM dca_machines WHERE operator_id = ?1))",
+        scope,
+    )
+    return None if found is None else found["id"]
 
 
 # --- helpers

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from satmachine.models import Claim, Retained, RetainedReason, Settlement, SettlementStatus
+from satmachine.models import Claim, HoldReason, Retained, RetainedReason, Settlement, SettlementStatus
 from satmachine.store import rows
 
 
@@ -78,8 +78,8 @@ def insert(
     cursor = conn.execute(
         "INSERT INTO dca_settlements (bitspire_event_id, payment_hash, txid, machine_id, source, status, hold_reason, "
         "gross_sats, net_sats, commission_sats, fee_pct, discount_pct, fallback_commission_pct, used_fallback_split, "
-        "exchange_rate, fiat_amount_minor, currency, bills, cassettes, proof, occurred_at, landed_at, error) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "exchange_rate, fiat_amount_minor, currency, bills, cassettes, proof, occurred_at, landed_at, error, "
+        "rate_source) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             event_id,
             claim.payment_hash,
@@ -99,6 +99,7 @@ def insert(
             claim.occurred_at,
             now,
             error,
+            claim.rate_source,
         ),
     )
     assert cursor.lastrowid is not None
@@ -141,14 +142,16 @@ def revise(conn: sqlite3.Connection, settlement: Settlement, claim: Claim) -> No
     changed = conn.execute(
         "UPDATE dca_settlements SET source = ?, net_sats = ?, commission_sats = ?, fee_pct = ?, discount_pct = ?, "
         "fallback_commission_pct = ?, used_fallback_split = ?, exchange_rate = ?, fiat_amount_minor = ?, "
-        "revision = revision + 1, planned_at = NULL, platform_fee_sats = NULL, operator_fee_sats = NULL, "
-        "super_fee_pct = NULL, ruleset_source = NULL, next_attempt_at = 0, finished_at = NULL, "
+        "rate_source = ?, revision = revision + 1, planned_at = NULL, platform_fee_sats = NULL, "
+        "operator_fee_sats = NULL, super_fee_pct = NULL, ruleset_source = NULL, next_attempt_at = 0, "
+        "finished_at = NULL, "
         "status = CASE status WHEN 'held' THEN 'held' ELSE 'pending' END WHERE id = ? AND revision = ?",
         (
             claim.source,
             claim.net_sats,
             claim.commission_sats,
             *_told(claim),
+            claim.rate_source,
             settlement.id,
             settlement.revision,
         ),
@@ -218,7 +221,10 @@ def mark_proven(
     proof: str,
     now: int,
 ) -> bool:
-    """The customer's payment is there (or not asked for). False where the state has changed meanwhile."""
+    """The customer's payment is there (or not asked for). False where the state has changed meanwhile, or where another
+    sale was told of before that may be this one (`told_before`)."""
+    if told_before(conn, settlement, proven=proof == "proven") is not None:
+        return False
     return (
         conn.execute(
             "UPDATE dca_settlements SET proof = ?, payment_hash = coalesce(payment_hash, ?), settlement_key = ?, "
@@ -239,13 +245,16 @@ def postpone(conn: sqlite3.Connection, settlement_id: int, *, until: int, error:
     )
 
 
-def hold(conn: sqlite3.Connection, settlement_id: int, *, reason: str, error: str) -> bool:
-    """Make it wait for a person. False where it is held or finished already."""
+def hold(conn: sqlite3.Connection, settlement_id: int, *, reason: str, error: str, payment_seen: bool = False) -> bool:
+    """Make it wait for a person. False where it is held or finished already.
+
+    `payment_seen`: the customer's payment is there, and does not fit.
+    """
     return (
         conn.execute(
-            "UPDATE dca_settlements SET status = 'held', hold_reason = ?, error = ? "
-            "WHERE id = ? AND status IN ('pending', 'errored')",
-            (reason, error, settlement_id),
+            "UPDATE dca_settlements SET status = 'held', hold_reason = ?, error = ?, "
+            "payment_seen = max(payment_seen, ?) WHERE id = ? AND status IN ('pending', 'errored')",
+            (reason, error, payment_seen, settlement_id),
         ).rowcount
         == 1
     )
@@ -303,9 +312,12 @@ def release_reactivated(conn: sqlite3.Connection) -> list[int]:
 
 
 def payment_arrived(conn: sqlite3.Connection, machine_id: str, payment_hash: str) -> bool:
-    """A sweep has seen this payment: whether a settlement knows it. One that waits for it is proven next."""
+    """A sweep has seen this payment: whether a settlement knows it. One that waits for it is proven next.
+
+    One that a person had closed before the payment was there is opened again, once: whoever closes it then, knows.
+    """
     row = conn.execute(
-        "SELECT id, status, hold_reason FROM dca_settlements WHERE machine_id = ? AND payment_hash = ?",
+        "SELECT id, status, payment_seen FROM dca_settlements WHERE machine_id = ? AND payment_hash = ?",
         (machine_id, payment_hash),
     ).fetchone()
     if row is None:
@@ -315,8 +327,10 @@ def payment_arrived(conn: sqlite3.Connection, machine_id: str, payment_hash: str
         "WHERE id = ? AND proof = 'waiting' AND (status = 'pending' OR hold_reason = 'payment_not_found')",
         (row["id"],),
     )
-    if row["status"] == "partial":
-        _reopen_unproven(conn, int(row["id"]))
+    if not row["payment_seen"]:
+        if row["status"] == "partial":
+            _reopen_unproven(conn, int(row["id"]))
+        conn.execute("UPDATE dca_settlements SET payment_seen = 1 WHERE id = ?", (row["id"],))
     return True
 
 
@@ -343,22 +357,31 @@ def waived_like(conn: sqlite3.Connection, machine_id: str, gross_sats: int, sett
     return None if row is None else int(row["id"])
 
 
-def proven_like(conn: sqlite3.Connection, settlement: Settlement) -> int | None:
-    """A sale of this amount and day that only the wallet told of, where this one names no payment: it may be the same.
+def told_before(conn: sqlite3.Connection, settlement: Settlement, *, proven: bool) -> int | None:
+    """Another sale of this amount and day that may be the same one, told again: no payment hash and no txid tells the
+    two apart. None once a person has let this one pass.
 
-    None once a person has decided about this one.
+    Another split, an unknown rate and unknown cash do not make it another sale, nor does what only the wallet told of.
+    `proven`: this one's payment was just seen: only a sale that was paid on the machine's word can be the same.
     """
-    if settlement.payment_hash is not None or settlement.person_acted_at is not None:
+    if HoldReason.TOLD_TWICE in settlement.overrides.split():
         return None
     row = conn.execute(
-        "SELECT id FROM dca_settlements WHERE machine_id = ? AND id <> ? AND bitspire_event_id IS NULL "
-        "AND payment_hash IS NOT NULL AND gross_sats = ? AND occurred_at BETWEEN ? AND ?",
+        "SELECT id FROM dca_settlements WHERE machine_id = ?1 AND id <> ?2 AND gross_sats = ?3 "
+        "AND occurred_at BETWEEN ?4 - 86400 AND ?4 + 86400 AND (payment_hash IS NULL OR ?5 IS NULL) "
+        "AND (txid IS NULL OR ?6 IS NULL) AND (proof = 'waived' OR (proof = 'proven' AND NOT ?9)) "
+        "AND (bitspire_event_id IS NULL OR ((exchange_rate = ?7 OR exchange_rate = '0' OR ?7 = '0') "
+        "AND (fiat_amount_minor = ?8 OR fiat_amount_minor IS NULL OR ?8 IS NULL))) ORDER BY id LIMIT 1",
         (
             settlement.machine_id,
             settlement.id,
             settlement.gross_sats,
-            settlement.occurred_at - 86_400,
-            settlement.occurred_at + 86_400,
+            settlement.occurred_at,
+            settlement.payment_hash,
+            settlement.txid,
+            f"{settlement.exchange_rate:f}",
+            settlement.fiat_amount_minor,
+            proven,
         ),
     ).fetchone()
     return None if row is None else int(row["id"])
@@ -407,7 +430,7 @@ def refresh_status(conn: sqlite3.Connection, settlement_id: int, now: int) -> Se
     if settlement.planned_at is None or settlement.status not in ("pending", "errored", "processed"):
         return settlement.status
     worst = conn.execute(
-        "SELECT leg, status, error FROM dca_payments WHERE settlement_id = ? AND leg_type <> 'autoforward' "
+        "SELECT id, payee, status, error FROM dca_payments WHERE settlement_id = ? AND leg_type <> 'autoforward' "
         "AND status NOT IN ('completed', 'skipped', 'voided') "
         "ORDER BY CASE status WHEN 'held' THEN 0 WHEN 'failed' THEN 1 ELSE 2 END, position LIMIT 1",
         (settlement_id,),
@@ -429,7 +452,7 @@ def _judged(worst: sqlite3.Row | None, *, refunded: bool) -> tuple[SettlementSta
     if worst is None:
         return SettlementStatus.REFUNDED if refunded else SettlementStatus.PROCESSED, None
     if worst["status"] in ("held", "failed"):
-        return SettlementStatus.ERRORED, f"leg {worst['leg']}: {worst['error']}"
+        return SettlementStatus.ERRORED, f"payment {worst['id']}, to {worst['payee']}: {worst['error']}"
     return SettlementStatus.PENDING, None
 
 

@@ -35,6 +35,11 @@ class Standing:
     cash: tuple[Mapping[str, Any], ...] = ()  # rows of dca_cash_forecasts, of active machines
 
 
+_QUARANTINED = """
+SELECT reason, count(*) FROM quarantine WHERE status = 'open' AND dismissed_at IS NULL GROUP BY reason
+"""
+
+
 def look(conn: sqlite3.Connection) -> Standing:
     """Everything at once. Reads every sale and leg: not for the daemon's own connection."""
     conn.execute("BEGIN")
@@ -43,7 +48,7 @@ def look(conn: sqlite3.Connection) -> Standing:
         return Standing(
             settlements=_counts(conn, "SELECT status, count(*) FROM dca_settlements GROUP BY status"),
             legs=_counts(conn, "SELECT status, count(*) FROM dca_payments GROUP BY status"),
-            quarantined=_counts(conn, "SELECT reason, count(*) FROM quarantine WHERE status = 'open' GROUP BY reason"),
+            quarantined=_counts(conn, _QUARANTINED),
             oldest_pending_at=oldest,
             wallets=wallets(conn),
             database_bytes=_scalar(conn, "PRAGMA page_count") * _scalar(conn, "PRAGMA page_size"),
@@ -58,30 +63,6 @@ def wallets(conn: sqlite3.Connection) -> tuple[Wallet, ...]:
     found = conn.execute(
         "SELECT w.machine_id, w.balance_sats, w.reachable, w.checked_at, w.error, w.safe_mode "
         "FROM dca_wallets w JOIN dca_machines m ON m.id = w.machine_id WHERE m.in_config = 1 ORDER BY m.id"
-    )
-    return tuple(Wallet(row[0], row[1], bool(row[2]), row[3], row[4], row[5]) for row in found)
-
-
-def open_sales(conn: sqlite3.Connection) -> dict[tuple[str, str], list[int]]:
-    """{(machine, 'held' or 'errored'): ids of its sales}, the oldest first; of configured machines."""
-    found: dict[tuple[str, str], list[int]] = {}
-    for row in conn.execute(
-        "SELECT s.machine_id, s.status, s.id FROM dca_settlements s JOIN dca_machines m ON m.id = s.machine_id "
-        "WHERE s.status NOT IN ('processed', 'partial', 'refunded') AND s.status IN ('held', 'errored') ORDER BY s.id"
-    ):
-        found.setdefault((row["machine_id"], row["status"]), []).append(row["id"])
-    return found
-
-
-def troubled_wallets(conn: sqlite3.Connection, below_sats: int) -> tuple[Wallet, ...]:
-    """Those wallets of configured machines that do not answer, are in safe mode, or hold less than this."""
-    # CROSS JOIN: first the wallets, of which hardly any is in trouble, then the machines of these.
-    found = conn.execute(
-        "SELECT w.machine_id, w.balance_sats, w.reachable, w.checked_at, w.error, w.safe_mode "
-        "FROM dca_wallets w CROSS JOIN dca_machines m ON m.id = w.machine_id WHERE m.in_config = 1 "
-        "AND ((w.reachable = 0 AND w.checked_at IS NOT NULL) OR w.safe_mode IS NOT NULL OR w.balance_sats < ?) "
-        "ORDER BY w.machine_id",
-        (below_sats,),
     )
     return tuple(Wallet(row[0], row[1], bool(row[2]), row[3], row[4], row[5]) for row in found)
 

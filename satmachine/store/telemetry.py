@@ -200,6 +200,24 @@ def cash_points(
     return found
 
 
+def statuses_since(conn: sqlite3.Connection, machine_id: str, since: int) -> list[tuple[int, str | None]]:
+    """(when, status) of a machine's beacons from then on, oldest first, as far as they are kept."""
+    found = conn.execute(
+        "SELECT created_at, status FROM dca_telemetry_log WHERE machine_id = ? AND created_at >= ? ORDER BY created_at",
+        (machine_id, since),
+    )
+    return [(int(row[0]), row[1]) for row in found]
+
+
+def error_since(conn: sqlite3.Connection, machine_id: str, since: int) -> str | None:
+    """The error that a machine last told of, if that was then or later (Unix seconds)."""
+    row = conn.execute(
+        "SELECT last_error FROM dca_telemetry WHERE machine_id = ? AND json_extract(origins, '$.last_error[0]') >= ?",
+        (machine_id, since),
+    ).fetchone()
+    return None if row is None else row[0]
+
+
 def snapshots(
     conn: sqlite3.Connection, scope: str | None, machine_id: str | None, *, since: int, until: int, limit: int
 ) -> list[dict[str, Any]]:

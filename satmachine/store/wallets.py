@@ -1,4 +1,4 @@
-"""What the machines' LNbits wallets are known to hold, and payments in them that the books cannot place."""
+"""What the machines' LNbits wallets are known to hold, and payments out of them that the books cannot place."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from dataclasses import dataclass
 
 from satmachine import identity
 from satmachine.models import Cause, HoldReason
-from satmachine.store import legs, rows
+from satmachine.store import legs
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
     """A tagged outgoing payment as the machine's wallet shows it; `status` is success or pending.
 
-    `accepted`: a person has looked at it, when these books did not know it.
+    `accepted`: a person has looked at it, when these books did not know it. `inside`: LNbits moved it from one of its
+    wallets to another, in two commits: that it left this one does not prove that it reached the other.
     """
 
     payment_hash: str
@@ -29,14 +30,7 @@ class Outgoing:
     made_at: int
     accepted: bool = False
     fee_sats: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Unmatched:
-    """An incoming payment without a sale; `settled_at` is when it arrived."""
-
-    amount_sats: int
-    settled_at: int
+    inside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +47,14 @@ def marks(conn: sqlite3.Connection, machine_id: str) -> SweepMarks:
         "SELECT swept_until, known_until FROM dca_wallets WHERE machine_id = ?", (machine_id,)
     ).fetchone()
     return SweepMarks(row["swept_until"], row["known_until"])
+
+
+def was_swept(conn: sqlite3.Connection, machine_id: str) -> bool:
+    """Whether these books have read the machine's wallet to its end before, since they were made or copied."""
+    row = conn.execute(
+        "SELECT 1 FROM dca_wallets WHERE machine_id = ? AND last_sweep_at IS NOT NULL", (machine_id,)
+    ).fetchone()
+    return row is not None
 
 
 def mark_swept(conn: sqlite3.Connection, machine_id: str, found: SweepMarks, now: int) -> None:
@@ -107,38 +109,6 @@ def owner_of_wallet(conn: sqlite3.Connection, wallet: str) -> str | None:
     return None if row is None else str(row["machine_id"])
 
 
-def note_unmatched(
-    conn: sqlite3.Connection,
-    machine_id: str,
-    *,
-    payment_hash: str,
-    amount_sats: int,
-    memo: str,
-    extra: Mapping[str, object],
-    settled_at: int,
-    reason: str,
-    now: int,
-) -> bool:
-    """List an incoming payment that no settlement explains; True where it is new."""
-    return (
-        conn.execute(
-            "INSERT INTO dca_unmatched_payments (machine_id, payment_hash, amount_sats, memo, extra, settled_at, "
-            "first_seen_at, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            (machine_id, payment_hash, amount_sats, memo, json.dumps(extra, default=str), settled_at, now, reason),
-        ).rowcount
-        == 1
-    )
-
-
-def unmatched(conn: sqlite3.Connection, machine_id: str, payment_hash: str) -> Unmatched | None:
-    """An incoming payment that no settlement explained when it was found."""
-    row = conn.execute(
-        "SELECT amount_sats, settled_at FROM dca_unmatched_payments WHERE machine_id = ? AND payment_hash = ?",
-        (machine_id, payment_hash),
-    ).fetchone()
-    return None if row is None else rows.load(Unmatched, row)
-
-
 def pause(conn: sqlite3.Connection, scope: str, *, actor: str, reason: str, now: int) -> bool:
     """Pay nothing for a machine, or ('*') for any; False where that is so already."""
     return (
@@ -166,7 +136,7 @@ def note_outgoing(conn: sqlite3.Connection, machine_id: str, found: Iterable[Out
         conn.execute(
             "INSERT INTO dca_foreign_payments (machine_id, payment_hash, leg_key, amount_sats, fee_sats, status, "
             "extra, made_at, first_seen_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT DO UPDATE SET status = excluded.status, fee_sats = excluded.fee_sats",
+            "ON CONFLICT DO UPDATE SET status = excluded.status, fee_sats = excluded.fee_sats, extra = excluded.extra",
             (
                 machine_id,
                 payment.payment_hash,
@@ -174,12 +144,36 @@ def note_outgoing(conn: sqlite3.Connection, machine_id: str, found: Iterable[Out
                 payment.amount_sats,
                 payment.fee_sats,
                 payment.status,
-                json.dumps({**payment.extra, "bolt11": payment.bolt11, "expires_at": payment.expires_at}, default=str),
+                json.dumps({**payment.extra, **_of_row(payment)}, default=str),
                 payment.made_at,
                 now,
             ),
         )
     return strange
+
+
+def give_up(conn: sqlite3.Connection, machine_id: str, payment: Outgoing, *, actor: str, reason: str, now: int) -> None:
+    """A person has decided about a payment of these books that stays pending: nothing waits for it any more."""
+    conn.execute(
+        "INSERT INTO dca_foreign_payments (machine_id, payment_hash, leg_key, amount_sats, fee_sats, status, extra, "
+        "made_at, first_seen_at, settled_by, decided_at, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+        "ON CONFLICT DO UPDATE SET settled_by = excluded.settled_by, decided_at = excluded.decided_at, "
+        "reason = excluded.reason",
+        (
+            machine_id,
+            payment.payment_hash,
+            payment.leg_key,
+            payment.amount_sats,
+            payment.fee_sats,
+            payment.status,
+            json.dumps({**payment.extra, **_of_row(payment)}, default=str),
+            payment.made_at,
+            now,
+            actor,
+            now,
+            reason,
+        ),
+    )
 
 
 def mark_adopted(conn: sqlite3.Connection, machine_id: str, payment_hash: str) -> None:
@@ -256,6 +250,11 @@ def foreign_of(conn: sqlite3.Connection, machine_id: str, prefix: str) -> list[O
         (machine_id, prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)),
     )
     return [_outgoing(row) for row in found]
+
+
+def _of_row(payment: Outgoing) -> dict[str, object]:
+    """What is kept beside what travels with the payment."""
+    return {"bolt11": payment.bolt11, "expires_at": payment.expires_at, "inside": payment.inside}
 
 
 def _outgoing(row: sqlite3.Row) -> Outgoing:

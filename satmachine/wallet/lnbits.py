@@ -189,6 +189,19 @@ class Lnbits:
         wallet_id = body.get("id")
         return WalletInfo(wallet_id, body["name"], balance_msat, can_pay=wallet_id is not None)
 
+    async def invoice_key(self, admin_key: str) -> str:
+        """The wallet's invoice key, which LNbits tells only when a wallet is changed: so it is changed in nothing.
+
+        Raises WalletUnavailable, WalletRefused.
+        """
+        answer = await self._http.call("PATCH", _WALLET, admin_key, timeout_s=self._timeout_s, body={})
+        if answer.status != httpx.codes.OK:
+            self._http.reject("tell the wallet's invoice key", answer)
+        key = answer.body.get("inkey") if isinstance(answer.body, dict) else None
+        if not isinstance(key, str) or not re.fullmatch(r"[0-9A-Za-z]{16,64}", key) or key == admin_key:
+            raise self._lying("PATCH", _WALLET, "inkey is missing")
+        return key
+
     # --- writing
 
     async def create_invoice(
@@ -463,7 +476,8 @@ def _pay_answer(answer: HttpAnswer, bolt11: str) -> PayAnswer:
         return PayAnswer(Answer.FAILURE, permanent, detail, answer.retry_after_s, ended=True)
     own = answer.status < 500 or answer.status in _OWN_FAILURES
     ended = own and isinstance(answer.body, dict) and "detail" in answer.body
-    unknown = PayAnswer(Answer.UNKNOWN, permanent=False, detail=f"HTTP {answer.status}, {answer.detail}", ended=ended)
+    said = answer.detail or "and nothing that says how this payment ended"
+    unknown = PayAnswer(Answer.UNKNOWN, permanent=False, detail=f"HTTP {answer.status}, {said}", ended=ended)
     if answer.status != httpx.codes.CREATED:
         return unknown
     try:

@@ -7,11 +7,12 @@ All amounts are int msats as LNbits counts them; times are int Unix seconds, rou
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, TypedDict
 
+from satmachine.errors import WalletUnavailable
 from satmachine.models import Answer
 from satmachine.wallet.bolt11 import InvoiceError, decode
 
@@ -213,3 +214,11 @@ def _time(row: Mapping[str, object], name: str) -> int:
     if moment.tzinfo is None:
         raise AnswerError(f"{name} has no time zone")
     return int(moment.timestamp())
+
+
+def require_wallet(rows: Iterable[WalletPayment], wallet_id: str | None, machine_id: str) -> None:
+    """Raises WalletUnavailable for rows of another wallet than the machine's own: nothing that they say is believed."""
+    if any(row.wallet_id != wallet_id for row in rows):
+        raise WalletUnavailable(
+            f"LNbits shows rows of another wallet than machine {machine_id}'s: is its wallet key right?"
+        )

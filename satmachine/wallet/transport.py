@@ -115,7 +115,9 @@ class LnbitsHttp:
             raise self._unavailable(request, f"failed ({type(error).__name__})") from error
         self.latency_s = anyio.current_time() - sent_at
         parsed = parse_json(content)
-        detail = _detail(parsed, content, key)
+        # What LNbits says in words matters where it says no; a good answer can be long, and is read as what it is.
+        good = response.is_success and parsed is not None
+        detail = "" if good and not _speaks(parsed) else _detail(parsed, content, key)
         return HttpAnswer(response.status_code, parsed, detail, _retry_after_s(response))
 
     async def _read(self, response: httpx.Response) -> bytes:
@@ -168,6 +170,10 @@ def parse_json(content: bytes) -> object:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+def _speaks(parsed: object) -> bool:
+    return isinstance(parsed, dict) and ("detail" in parsed or "error" in parsed)
 
 
 def _detail(parsed: object, content: bytes, key: str) -> str:

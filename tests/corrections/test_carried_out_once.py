@@ -26,7 +26,7 @@ from satmachine.store.database import Store, atomic, connect, open_store
 from satmachine.store.intents import Ended
 from satmachine.wallet.lnbits import Lnbits
 from testkit.books import NOW
-from tests.corrections.desk import Desk, SyncStore, add_provider, open_desk
+from tests.corrections.desk import Desk, SyncStore, a_keyring, add_provider, open_desk
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -168,7 +168,7 @@ async def test_a_database_that_stays_locked_leaves_an_order_open_and_whole(name:
     with closing((desk := await three_sales(tmp_path)).conn):
         before = made(desk)
         intent_id = ask(desk, ORDERS[name])
-        async with open_store(desk.config.database.path, busy_timeout_s=0) as store:
+        async with open_store(desk.config.database.path, busy_timeout_s=0, keyring=a_keyring()) as store:
             daemon = a_desk(desk, store)
             async with locked(desk.config.database.path):
                 assert await daemon.carry_out_open() == 0
@@ -231,7 +231,7 @@ async def test_a_surprise_refuses_one_order_and_goes_on_with_the_next(tmp_path: 
         surprising = ask(desk, Close(999, "there is no such sale"))
         intent_id = ask(desk, ORDERS["refund"])
 
-        async def explode(leg_ids: object) -> None:
+        async def explode(leg_ids: object, sale: object = None) -> None:
             raise RuntimeError
 
         desk.withdraw = explode  # type: ignore[method-assign]
@@ -250,7 +250,7 @@ async def test_orders_of_other_sales_go_on_meanwhile_and_those_of_the_same_one_t
         def one_more() -> None:
             next(event for event in ended if not event.is_set()).set()
 
-        async def withdraw(leg_ids: object) -> None:
+        async def withdraw(leg_ids: object, sale: object = None) -> None:
             waiting.set()
             await go_on.wait()
 

@@ -115,7 +115,7 @@ async def test_it_is_refused_while_a_legs_fate_is_not_proven(
 ) -> None:
     planned.invoice("dca:bruno")
     planned.views["dca:bruno"] = view
-    with pytest.raises(Refused, match=f"leg dca:bruno of settlement 1 is not proven unpaid: .*{words}"):
+    with pytest.raises(Refused, match=rf"payment \d+ of sale 1 is not proven unpaid: .*{words}"):
         await planned.ask(action, **(HALVE if action == "partial_dispense" else {}))
     assert planned.legs("voided") == {}
     assert planned.withdrawn == [], "what may be under way keeps its mark"

@@ -54,7 +54,7 @@ async def enter(world: World, label: str, at: int) -> None:
         await did(world, *deposit)
     for row in await asked(world, "deposits", "list"):
         if row["status"] == "pending":
-            await did(world, "deposits", "confirm", str(row["id"]))
+            await did(world, "deposits", "confirm", str(row["id"]), "--yes")
 
 
 async def balance_of(world: World, label: str) -> Decimal:

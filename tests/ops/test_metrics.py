@@ -14,6 +14,7 @@ from pathlib import Path
 import anyio
 from prometheus_client.parser import text_string_to_metric_families
 
+from satmachine.attention.items import Attention, Item
 from satmachine.config import Config
 from satmachine.nostr.event import Fault
 from satmachine.nostr.health import RelayHealth, RelayState
@@ -42,7 +43,9 @@ def shown(folder: Path, exposition: Exposition) -> None:
             "UPDATE dca_wallets SET balance_sats = 500, reachable = 1, checked_at = 1 WHERE machine_id = 'machine-1'"
         )
         found = standing.look(conn)
-        exposition.show(found, [RELAY], 0.25, now=found.oldest_pending_at + 60 if found.oldest_pending_at else 0)
+        exposition.show(
+            found, [RELAY], 0.25, Attention(), now=found.oldest_pending_at + 60 if found.oldest_pending_at else 0
+        )
 
 
 def parse(text: str) -> dict[tuple[str, str], float]:
@@ -112,10 +115,12 @@ def test_the_dashboard_asks_only_for_metrics_that_exist(tmp_path: Path) -> None:
 def test_the_status_sentence_begins_with_the_bad_news() -> None:
     away = RelayHealth("wss://two.example", state=RelayState.BACKING_OFF)
     counts = {"pending": 3, "held": 1, "errored": 1}
-    assert (
-        status_sentence([RELAY, away], 5, counts) == "2 sale(s) need you, 3 in work, 5 machine(s) on 1 of 2 relay(s)."
+    needs = Attention((Item("settlement_held", "market", "", ""), Item("unmatched", "market", "", "")))
+    assert status_sentence([RELAY, away], 5, counts, needs) == (
+        "2 thing(s) need you: market: sales are held and wait for you (and 1 more), 3 in work, "
+        "5 machine(s) on 1 of 2 relay(s)."
     )
-    assert status_sentence([away], 5, {}).startswith("No relay is reachable; 0 in work")
+    assert status_sentence([away], 5, {}, Attention()).startswith("No relay is reachable; 0 in work")
 
 
 async def test_the_heartbeat_is_asked_for_only_while_all_is_alive(tmp_path: Path) -> None:
@@ -125,13 +130,13 @@ async def test_the_heartbeat_is_asked_for_only_while_all_is_alive(tmp_path: Path
             {"nostr": {"relays": []}, "lnbits": {"url": "https://x.example"}, "metrics": {"heartbeat_url": url}}
         )
         async with open_store(tmp_path / "books.db") as store, anyio.create_task_group() as tasks:
-            watch = Watch(store, lambda: config, lambda: 0, list, lambda: None)
+            watch = Watch(store, lambda: config, lambda: 0, list, lambda: None, Attention)
             tasks.start_soon(watch.keep_heartbeat)
             await anyio.sleep(0.3)
             assert asked == [], "nothing is known to be alive yet"
             tasks.cancel_scope.cancel()
         async with open_store(tmp_path / "books.db") as store, anyio.create_task_group() as tasks:
-            watch = Watch(store, lambda: config, lambda: 0, list, lambda: None)
+            watch = Watch(store, lambda: config, lambda: 0, list, lambda: None, Attention)
             watch._on_beat()
             tasks.start_soon(watch.keep_heartbeat)
             while not asked:  # noqa: ASYNC110 - the server is on a thread

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from satmachine import retention
 from satmachine.errors import Refused
 from satmachine.models import Rejection
 from satmachine.store import quarantine
 from satmachine.store.database import atomic, open_store
-from satmachine.telemetry import retention
 from testkit.books import MACHINE, NOW, fresh_books
 
 

@@ -241,9 +241,8 @@ def fill_rest(old: Old) -> None:
         old.insert("audit_log", at=NOW, actor="ana", action=action, subject=subject)
 
 
-@pytest.fixture
-def books(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sqlite3.Connection]:
-    path = tmp_path / "old.db"
+def version_2(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database of version 2 with work in every state."""
     second = Path(__file__).with_name("schema-2.sql").read_text("utf-8")
     with monkeypatch.context() as patch:
         patch.setattr(database, "SCHEMA_VERSION", 2)
@@ -251,6 +250,12 @@ def books(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sqlite3.C
         prepare(path)
         with closing(connect(path)) as conn, atomic(conn):
             fill(Old(conn))
+
+
+@pytest.fixture
+def books(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sqlite3.Connection]:
+    path = tmp_path / "old.db"
+    version_2(path, monkeypatch)
     prepare(path)
     with closing(connect(path)) as conn:
         yield conn
