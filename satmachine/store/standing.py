@@ -5,6 +5,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from satmachine.store import cash
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,7 @@ class Standing:
     oldest_pending_at: int | None
     wallets: tuple[Wallet, ...]
     database_bytes: int
+    cash: tuple[Mapping[str, Any], ...] = ()  # rows of dca_cash_forecasts, of active machines
 
 
 _QUARANTINED = """
@@ -48,6 +52,7 @@ def look(conn: sqlite3.Connection) -> Standing:
             oldest_pending_at=oldest,
             wallets=wallets(conn),
             database_bytes=_scalar(conn, "PRAGMA page_count") * _scalar(conn, "PRAGMA page_size"),
+            cash=tuple(cash.forecasts(conn, fresh_since=0)),
         )
     finally:
         conn.execute("ROLLBACK")
