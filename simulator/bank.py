@@ -120,6 +120,10 @@ class Bank:
         if not self.model.running:
             self.model.start()
 
+    def is_paying_for_others(self, client: str) -> bool:
+        """Whether a payment that somebody else has asked for is on its way to LNbits, or in it."""
+        return any(call.pays and call.client != client for call in self.model.under_way)
+
     def snapshot(self) -> Snapshot:
         return self.model.snapshot()
 

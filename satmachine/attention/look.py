@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from satmachine.attention import words
 from satmachine.attention.items import CONDITIONS, Attention, Item, Limits, Silence, sorted_out
 from satmachine.store import attention as rows
-from satmachine.store import reports, standing
+from satmachine.store import lists as reports
+from satmachine.store import standing
 from satmachine.store.attention import Record
 from satmachine.telemetry.trouble import error_now
 

@@ -51,6 +51,7 @@ NOUNS = {
     "payouts": Noun("satmachine.cli.payouts:app", "The red button: stop and resume payouts.", _RUNNING),
     "machines": Noun("satmachine.cli.machines:app", "The machines, with wallet balance and open work.", _RUNNING),
     "telemetry": Noun("satmachine.cli.telemetry:app", "What the machines tell of themselves.", _RUNNING),
+    "web": Noun("satmachine.cli.web:app", "The pages, for people to read in a browser.", _RUNNING),
     "demo": Noun("satmachine.cli.demo:demo", "Everything on this computer, with real parts.", _RUNNING),
     "settlements": Noun("satmachine.cli.settlements:app", "The sales, and where every sat of them went.", _SALES),
     "payments": Noun("satmachine.cli.payments:app", "The payments that sales cause.", _SALES),
@@ -62,6 +63,7 @@ NOUNS = {
     "report": Noun("satmachine.cli.report:report", "What came in, who got it, what is there now.", _BOOKS),
     "export": Noun("satmachine.cli.export:app", "The ledger for beancount, hledger or a spreadsheet.", _BOOKS),
     "period": Noun("satmachine.cli.period:app", "Close a month; prove that a closed one was not altered.", _BOOKS),
+    "simulate": Noun("satmachine.cli.simulate:simulate", "Last month's sales under other rules.", _BOOKS),
     "verify": Noun("satmachine.cli.verify:verify", "Is a statement what its signer made?", _BOOKS),
 }
 

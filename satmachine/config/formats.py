@@ -86,6 +86,27 @@ def pattern(text: str) -> str:
     return text
 
 
+def listen_address(text: str) -> str:
+    """Where the pages are served: an address and a port, or a Unix socket."""
+    if text.startswith("unix:/") and "\0" not in text and text.isprintable():
+        return text
+    try:
+        return host_port(text)
+    except ValueError:
+        raise ValueError(
+            'must be an address and a port, like "127.0.0.1:8021", or a socket, like "unix:/run/satmachine/web.sock"'
+        ) from None
+
+
+def origin(text: str) -> str:
+    """How browsers reach a server: scheme, host and port, and nothing else."""
+    wanted = 'the address that people type, like "https://books.example.org"'
+    parts = _split_url(text, ("https", "http"), wanted)
+    if parts.path.strip("/") or parts.query:
+        raise ValueError(f"must be {wanted}, without a path")
+    return _normalised(parts)
+
+
 def lightning_address(text: str) -> str:
     """A Lightning address, in small letters (LUD-16)."""
     match = _LIGHTNING_ADDRESS.fullmatch(text.strip().lower())

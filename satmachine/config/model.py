@@ -123,6 +123,10 @@ def _public_key(npub: str) -> str:
     return npub_to_hex(npub)
 
 
+def _operator_or_all(text: str) -> str:
+    return text if text == "*" else formats.slug(text)
+
+
 def _unique(urls: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(urls))
 
@@ -377,6 +381,43 @@ class Alerts(Table):
     check_books_every_s: Annotated[Seconds, Field(ge=60)] = 21_600
 
 
+class WebPerson(Table):
+    """Somebody who may look at the pages: of an operator ("*": of all of them), or one of its liquidity providers.
+
+    `client` is the person that the LP was entered with (`clients add --person`).
+    """
+
+    id: Slug
+    name: Name
+    operator: Annotated[str, AfterValidator(_operator_or_all)]
+    client: Name | None = None
+    npub: Annotated[str, AfterValidator(_npub)] | None = None
+    language: Literal["en", "es"] | None = None
+    tz: Annotated[str, AfterValidator(formats.time_zone)] | None = None
+
+    @model_validator(mode="after")
+    def _of_one_operator(self) -> WebPerson:
+        if self.client is not None and self.operator == "*":
+            raise ValueError('has a "client", so its "operator" must be one operator, not "*"')
+        return self
+
+    @cached_property
+    def pubkey(self) -> str | None:
+        """The npub as 64 hex digits."""
+        return None if self.npub is None else _public_key(self.npub)
+
+
+class Web(Table):
+    """The pages (SPEC section 14). `public_url` is how browsers reach them, through the proxy that does TLS."""
+
+    listen: Annotated[str, AfterValidator(formats.listen_address)] = "127.0.0.1:8021"
+    public_url: Annotated[str, AfterValidator(formats.origin)] | None = None
+    database: FilePath | None = None
+    link_hours: Annotated[int, Field(ge=1, le=24 * 30)] = 24
+    session_days: Annotated[int, Field(ge=1, le=366)] = 30
+    people: Annotated[tuple[WebPerson, ...], Field(strict=False)] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Ruleset:
     """The effective splits of a machine, and whose they are. `none` has no splits: the sats are retained."""
@@ -400,6 +441,7 @@ class Config(Table):
     log: Log = Log()
     metrics: Metrics = Metrics()
     alerts: Alerts = Alerts()
+    web: Web = Web()
     operators: Annotated[tuple[Operator, ...], Field(strict=False)] = ()
     machines: Annotated[tuple[Machine, ...], Field(strict=False)] = ()
 
@@ -442,6 +484,9 @@ class Config(Table):
                 **{name: getattr(self, name) for name in Config.model_fields},
                 "operators": tuple(one for one in self.operators if one.id == operator_id),
                 "machines": tuple(one for one in self.machines if one.operator == operator_id),
+                "web": self.web.model_copy(
+                    update={"people": tuple(one for one in self.web.people if one.operator == operator_id)}
+                ),
             }
         )
         limited.bind(self._path, self._environ)

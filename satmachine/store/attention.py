@@ -9,7 +9,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from satmachine.store import audit
+from satmachine.store import audit_log as audit
+from satmachine.store.conditions import OPEN_LEG
 
 Record = dict[str, Any]
 
@@ -80,24 +81,21 @@ def failing(conn: sqlite3.Connection, scope: str | None, planned_before: int) ->
         FROM dca_payments p JOIN dca_machines m ON m.id = p.machine_id
         WHERE {FAILING} AND p.planned_at < ?2 AND (?1 IS NULL OR m.operator_id = ?1)
         GROUP BY m.operator_id, p.payee, p.cause ORDER BY since
-        """,  # noqa: S608 - a constant of this module
+        f""",  # noqa: S608 - a constant of this module
         scope,
         planned_before,
     )
 
 
 #: Not paid, and an attempt has failed; what waits for a person alone (held) is a matter of its own.
-FAILING = (
-    "p.status NOT IN ('completed', 'skipped', 'voided') AND p.status IN ('pending', 'invoiced', 'sending', 'failed') "
-    "AND p.error IS NOT NULL"
-)
+FAILING = f"p.status NOT IN ('completed', 'skipped', 'voided') AND p.{OPEN_LEG} AND p.error IS NOT NULL"
 
 
 # --- machines
 
 
 def pauses(conn: sqlite3.Connection, scope: str | None) -> list[Record]:
-    """Where payouts are stopped."""
+    """# noqa: S608Where payouts are stopped."""
     return _all(
         conn,
         """

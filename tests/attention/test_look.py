@@ -13,7 +13,8 @@ from satmachine.attention.items import CONDITIONS, Item, Limits, Silence, sorted
 from satmachine.attention.look import View, from_daemon, from_sales, from_telemetry, look
 from satmachine.cli.kit import requests
 from satmachine.models import Cause, HoldReason, LegStatus
-from satmachine.store import alerts, health, legs, reports, wallets
+from satmachine.store import alerts, health, legs, wallets
+from satmachine.store import lists as reports
 from satmachine.store.database import atomic, connect
 from testkit.books import fresh_books
 from tests.cli.books import ERRORED, HELD, NOW, Cli, full_books

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from satmachine.audit.books import check_books
+from satmachine.audit.proof import check_books
 from satmachine.cli.main import app
 from satmachine.clients.removal import remove
 from satmachine.config import load

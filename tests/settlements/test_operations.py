@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from satmachine.errors import Refused
-from satmachine.models import Cause, HoldReason, Leg, LegStatus, Proof, SettlementStatus
+from satmachine.models import By, Cause, HoldReason, Leg, LegStatus, Proof, SettlementStatus
 from satmachine.settlements import operations
-from satmachine.settlements.operations import By
 from satmachine.settlements.planning import Bounds
 from satmachine.store import legs, settlements, wallets
 from satmachine.store.database import atomic

@@ -16,12 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from satmachine import identity
-from satmachine.audit.books import check_books
 from satmachine.audit.breaks import Kind
+from satmachine.audit.proof import check_books
 from satmachine.config import Machine
 from satmachine.errors import Refused
-from satmachine.models import LegStatus, Settlement, SettlementStatus
-from satmachine.settlements.operations import By
+from satmachine.models import By, LegStatus, Settlement, SettlementStatus
 from satmachine.settlements.planning import plan_settlement
 from satmachine.settlements.reconcile_desk import CustomerPayment, Fate, Look
 from satmachine.settlements.reconciliation import accept, preview, questions
