@@ -157,7 +157,7 @@ def _print_relays(found: Status) -> None:
 
 
 def _print_machines(found: Status, books: Books) -> None:
-    needy = {item.subject for item in found.attention.items}
+    needy = {name for item in found.attention.items for name in (item.subject, item.machine_id)}
     columns = (
         Column("id", "Machine"),
         Column("mode", "Is", show=mode),
