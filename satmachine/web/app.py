@@ -31,9 +31,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from satmachine.errors import NotFound
+from satmachine.errors import NotFound, StoreError
 from satmachine.store import passes
-from satmachine.store.database import connect
+from satmachine.store.database import connect, instance_id
 from satmachine.store.passes import PassKind
 from satmachine.web import openapi, signin
 from satmachine.web.access import Viewer, admits
@@ -297,8 +297,8 @@ class Desk:
     async def health(self, request: Request) -> Response:  # noqa: ARG002
         """Whether the books can be read, for whoever watches the process. Tells nothing else."""
         try:
-            await run_sync(lambda: self._books().execute("SELECT 1 FROM dca_machines LIMIT 1"), limiter=self._threads)
-        except Exception:  # noqa: BLE001 - whatever it is, the answer is that it is not well
+            await run_sync(lambda: instance_id(self._books()), limiter=self._threads)
+        except (sqlite3.Error, StoreError):
             return PlainTextResponse("the books cannot be read\n", HTTPStatus.SERVICE_UNAVAILABLE)
         return PlainTextResponse("ok\n")
 

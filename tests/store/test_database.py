@@ -157,7 +157,7 @@ def made_in_version_1(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = Path(__file__).with_name("schema-1.sql").read_text("utf-8")
     with monkeypatch.context() as patch:
         patch.setattr(database, "SCHEMA_VERSION", 1)
-        patch.setattr(database, "_schema_text", lambda: first)
+        patch.setattr(database, "schema_text", lambda: first)
         prepare(path)
 
 

@@ -246,7 +246,7 @@ def version_2(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     second = Path(__file__).with_name("schema-2.sql").read_text("utf-8")
     with monkeypatch.context() as patch:
         patch.setattr(database, "SCHEMA_VERSION", 2)
-        patch.setattr(database, "_schema_text", lambda: second)
+        patch.setattr(database, "schema_text", lambda: second)
         prepare(path)
         with closing(connect(path)) as conn, atomic(conn):
             fill(Old(conn))
