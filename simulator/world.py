@@ -306,7 +306,11 @@ class World:
                 missing.append((amount_minor, at))
         # What was taken home is only entered where the books do not lack payments any more.
         for amount_minor, at in sorted(missing, key=lambda entry: entry[0] < 0):
-            enter_cash(hold, client_id, amount_minor, at)
+            try:
+                enter_cash(hold, client_id, amount_minor, at)
+            except Refused:
+                if amount_minor > 0:
+                    raise
 
     async def supervise(self) -> None:
         """systemd and its like: what has died is started again after a while."""

@@ -81,7 +81,7 @@ def failing(conn: sqlite3.Connection, scope: str | None, planned_before: int) ->
         FROM dca_payments p JOIN dca_machines m ON m.id = p.machine_id
         WHERE {FAILING} AND p.planned_at < ?2 AND (?1 IS NULL OR m.operator_id = ?1)
         GROUP BY m.operator_id, p.payee, p.cause ORDER BY since
-        f""",  # noqa: S608 - a constant of this module
+        """,  # noqa: S608 - a constant of this module
         scope,
         planned_before,
     )
@@ -95,7 +95,7 @@ FAILING = f"p.status NOT IN ('completed', 'skipped', 'voided') AND p.{OPEN_LEG} 
 
 
 def pauses(conn: sqlite3.Connection, scope: str | None) -> list[Record]:
-    """# noqa: S608Where payouts are stopped."""
+    """Where payouts are stopped."""
     return _all(
         conn,
         """

@@ -82,6 +82,12 @@ PLANTED: list[tuple[Kind, str, set[Kind]]] = [
     (Kind.VOIDED_UNPROVEN, "UPDATE dca_payments SET evidence = NULL WHERE status = 'voided'", set()),
     (Kind.UNPROVEN, "UPDATE dca_settlements SET proof = 'waiting' WHERE id = 3", set()),
     (Kind.LEG_KEY, "UPDATE dca_payments SET leg_key = 'sm1:other:r1:super' WHERE id = 1", set()),
+    (
+        Kind.UNORDERED,
+        "UPDATE dca_payments SET status = 'held', hold_reason = 'unordered' "
+        "WHERE leg = 'dca:alice' AND settlement_id = 3",
+        set(),
+    ),
     (Kind.STATUS, "UPDATE dca_settlements SET status = 'refunded' WHERE id = 1", set()),
     (Kind.STATUS, "UPDATE dca_settlements SET status = 'pending' WHERE id = 1", set()),
     (Kind.STATUS, "UPDATE dca_settlements SET status = 'processed' WHERE id = 3", set()),
