@@ -1,4 +1,4 @@
-"""What a page has on it, as programs get it (SPEC section 10); no I/O.
+"""What a page has on it, as programs get it (SPEC section 10). Pure.
 
 Keys are the tables' columns; fiat loses its `_minor` and becomes a decimal text in major units, times become ISO 8601.
 """

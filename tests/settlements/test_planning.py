@@ -14,10 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from satmachine import identity
-from satmachine.models import HoldReason, Position, Settlement, SettlementStatus
+from satmachine.models import By, HoldReason, Position, Settlement, SettlementStatus
 from satmachine.settlements import operations, planning
 from satmachine.settlements.land import Rules, land_claim
-from satmachine.settlements.operations import By
 from satmachine.settlements.plan import Plan, Terms, make_plan
 from satmachine.settlements.planning import Bounds, plan_settlement
 from satmachine.store import legs, settlements, wallets
