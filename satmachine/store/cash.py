@@ -49,9 +49,9 @@ def insert(conn: sqlite3.Connection, draft: Draft, *, actor: str, now: int) -> E
     new_id = int(conn.execute("SELECT coalesce(max(id), 0) + 1 FROM dca_cash").fetchone()[0])
     told = told_before(conn, draft.machine_id, draft.at)
     conn.execute(
-        "INSERT INTO dca_cash (id, root_id, corrects, machine_id, kind, at, amount_minor, currency, told_minor, "
-        "told_at, note, actor, recorded_at) VALUES (?1, coalesce((SELECT root_id FROM dca_cash WHERE id = ?2), ?1), "
-        "?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+        """INSERT INTO dca_cash (id, root_id, corrects, machine_id, kind, at, amount_minor, currency, told_minor,
+        told_at, note, actor, recorded_at) VALUES (?1, coalesce((SELECT root_id FROM dca_cash WHERE id = ?2), ?1),
+        ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)""",
         (
             new_id,
             draft.corrects,
@@ -68,8 +68,8 @@ def insert(conn: sqlite3.Connection, draft: Draft, *, actor: str, now: int) -> E
         ),
     )
     conn.executemany(
-        "INSERT INTO dca_cash_notes (cash_id, position, cassette, denomination_minor, notes, amount_minor) "
-        "VALUES (?, ?, ?, ?, ?, ?)",
+        """INSERT INTO dca_cash_notes (cash_id, position, cassette, denomination_minor, notes, amount_minor)
+        VALUES (?, ?, ?, ?, ?, ?)""",
         [
             (new_id, place, line.cassette, line.denomination_minor, line.notes, line.amount_minor)
             for place, line in enumerate(draft.lines)
@@ -86,8 +86,8 @@ def currency_of(conn: sqlite3.Connection, machine_id: str) -> str:
 def get(conn: sqlite3.Connection, entry_id: int, *, operator: str | None = None) -> Entry:
     """One entry, standing or not. Raises NotFound, also where it is another operator's."""
     row = conn.execute(
-        "SELECT c.* FROM dca_cash c JOIN dca_machines m ON m.id = c.machine_id "
-        "WHERE c.id = ?1 AND (?2 IS NULL OR m.operator_id = ?2)",
+        """SELECT c.* FROM dca_cash c JOIN dca_machines m ON m.id = c.machine_id
+        WHERE c.id = ?1 AND (?2 IS NULL OR m.operator_id = ?2)""",
         (entry_id, operator),
     ).fetchone()
     if row is None:
@@ -113,8 +113,8 @@ def standing(conn: sqlite3.Connection, machine_id: str, *, since: int = 0) -> li
 def closings(conn: sqlite3.Connection, machine_id: str, limit: int) -> list[Entry]:
     """The latest counts and collections that stand, the newest first."""
     found = conn.execute(
-        "SELECT * FROM cash_entries WHERE machine_id = ? AND kind IN ('count', 'collect') "
-        "ORDER BY at DESC, root_id DESC LIMIT ?",
+        """SELECT * FROM cash_entries WHERE machine_id = ? AND kind IN ('count', 'collect')
+        ORDER BY at DESC, root_id DESC LIMIT ?""",
         (machine_id, limit),
     ).fetchall()
     lines = _lines(conn, [row["id"] for row in found])
@@ -157,9 +157,9 @@ def find(
 def told_before(conn: sqlite3.Connection, machine_id: str, at: int) -> Told | None:
     """What the machine said last of its cash before a moment; its `at` is when that was received."""
     row = conn.execute(
-        "SELECT received_at, cash_left_minor FROM dca_telemetry_log WHERE machine_id = ?1 "
-        "AND cash_left_minor IS NOT NULL AND created_at <= ?2 + ?3 AND received_at <= ?2 "
-        "ORDER BY created_at DESC LIMIT 1",
+        """SELECT received_at, cash_left_minor FROM dca_telemetry_log WHERE machine_id = ?1
+        AND cash_left_minor IS NOT NULL AND created_at <= ?2 + ?3 AND received_at <= ?2
+        ORDER BY created_at DESC LIMIT 1""",
         (machine_id, at, _CLOCK_SLACK_S),
     ).fetchone()
     return None if row is None else Told(row["received_at"], row["cash_left_minor"])
@@ -168,9 +168,9 @@ def told_before(conn: sqlite3.Connection, machine_id: str, at: int) -> Told | No
 def beacons(conn: sqlite3.Connection, machine_id: str, since: int, until: int) -> list[Told]:
     """What the machine said of its cash, by the time at which it was received: its own clock may be wrong."""
     found = conn.execute(
-        "SELECT received_at, cash_left_minor FROM dca_telemetry_log WHERE machine_id = ?1 "
-        "AND cash_left_minor IS NOT NULL AND created_at >= ?2 - ?4 AND created_at < ?3 + ?4 "
-        "AND received_at >= ?2 AND received_at < ?3 ORDER BY received_at, created_at",
+        """SELECT received_at, cash_left_minor FROM dca_telemetry_log WHERE machine_id = ?1
+        AND cash_left_minor IS NOT NULL AND created_at >= ?2 - ?4 AND created_at < ?3 + ?4
+        AND received_at >= ?2 AND received_at < ?3 ORDER BY received_at, created_at""",
         (machine_id, since, until, _CLOCK_SLACK_S),
     )
     return [Told(row[0], row[1]) for row in found]
@@ -179,9 +179,9 @@ def beacons(conn: sqlite3.Connection, machine_id: str, since: int, until: int) -
 def sales(conn: sqlite3.Connection, machine_id: str, since: int, until: int) -> list[CashSale]:
     """What proven sales took out of a machine, after `since` and up to `until`, the oldest first."""
     found = conn.execute(
-        "SELECT c.settlement_id, c.at, c.sold_minor, s.bills, s.net_sats, s.exchange_rate, s.currency "
-        "FROM cash_sales c JOIN dca_settlements s ON s.id = c.settlement_id "
-        "WHERE c.machine_id = ? AND c.at > ? AND c.at <= ? ORDER BY c.at, c.settlement_id",
+        """SELECT c.settlement_id, c.at, c.sold_minor, s.bills, s.net_sats, s.exchange_rate, s.currency
+        FROM cash_sales c JOIN dca_settlements s ON s.id = c.settlement_id
+        WHERE c.machine_id = ? AND c.at > ? AND c.at <= ? ORDER BY c.at, c.settlement_id""",
         (machine_id, since, until),
     )
     return [_sale(row) for row in found]
@@ -190,8 +190,8 @@ def sales(conn: sqlite3.Connection, machine_id: str, since: int, until: int) -> 
 def unproven(conn: sqlite3.Connection, machine_id: str, since: int) -> Record:
     """How many sales since then wait for their proof, and the cash that they say they took."""
     row = conn.execute(
-        "SELECT count(*) AS sales, coalesce(sum(fiat_amount_minor), 0) AS sold_minor FROM dca_settlements "
-        "WHERE machine_id = ? AND occurred_at > ? AND proof = 'waiting'",
+        """SELECT count(*) AS sales, coalesce(sum(fiat_amount_minor), 0) AS sold_minor FROM dca_settlements
+        WHERE machine_id = ? AND occurred_at > ? AND proof = 'waiting'""",
         (machine_id, since),
     ).fetchone()
     return dict(row)
@@ -201,8 +201,8 @@ def told_notes(conn: sqlite3.Connection, machine_id: str) -> dict[int, tuple[int
     """{denomination: (notes, its cassettes)} as the machine told last; without what it did not tell."""
     found: dict[int, tuple[int, list[int]]] = {}
     for row in conn.execute(
-        "SELECT cassette, denomination_minor, notes FROM cash_by_cassette "
-        "WHERE machine_id = ? AND denomination_minor IS NOT NULL AND notes IS NOT NULL ORDER BY cassette",
+        """SELECT cassette, denomination_minor, notes FROM cash_by_cassette
+        WHERE machine_id = ? AND denomination_minor IS NOT NULL AND notes IS NOT NULL ORDER BY cassette""",
         (machine_id,),
     ):
         notes, cassettes = found.get(row["denomination_minor"], (0, []))
@@ -215,8 +215,8 @@ def known_cassettes(conn: sqlite3.Connection, machine_id: str) -> dict[int, int]
     found = {
         int(row["cassette"]): int(row["denomination_minor"])
         for row in conn.execute(
-            "SELECT cassette, denomination_minor FROM cash_by_cassette "
-            "WHERE machine_id = ? AND denomination_minor IS NOT NULL",
+            """SELECT cassette, denomination_minor FROM cash_by_cassette
+            WHERE machine_id = ? AND denomination_minor IS NOT NULL""",
             (machine_id,),
         )
     }
@@ -244,8 +244,8 @@ def book(
 ) -> int:
     """Say why a cycle's cash differed; returns the row's id."""
     cursor = conn.execute(
-        "INSERT INTO dca_cash_booked (cash_id, machine_id, amount_minor, currency, since_at, until_at, reason, actor, "
-        "recorded_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        """INSERT INTO dca_cash_booked (cash_id, machine_id, amount_minor, currency, since_at, until_at, reason, actor,
+        recorded_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (
             closing.root_id,
             closing.machine_id,
@@ -282,10 +282,10 @@ def bookings(conn: sqlite3.Connection, root_id: int) -> list[Record]:
 def now_rows(conn: sqlite3.Connection, scope: str | None, machine_id: str | None = None) -> list[Record]:
     """The view `cash_now` with the stored forecast and how many cycles have an open difference, by operator and id."""
     found = conn.execute(
-        "SELECT n.*, f.early_at, f.likely_at, f.late_at, f.sure, f.computed_at, f.open_differences FROM cash_now n "
-        "LEFT JOIN dca_cash_forecasts f ON f.machine_id = n.machine_id "
-        "WHERE (?1 IS NULL OR n.operator_id = ?1) AND (?2 IS NULL OR n.machine_id = ?2) "
-        "ORDER BY n.operator_id, n.machine_id",
+        """SELECT n.*, f.early_at, f.likely_at, f.late_at, f.sure, f.computed_at, f.open_differences FROM cash_now n
+        LEFT JOIN dca_cash_forecasts f ON f.machine_id = n.machine_id
+        WHERE (?1 IS NULL OR n.operator_id = ?1) AND (?2 IS NULL OR n.machine_id = ?2)
+        ORDER BY n.operator_id, n.machine_id""",
         (scope, machine_id),
     )
     return [dict(row) for row in found]
@@ -294,8 +294,8 @@ def now_rows(conn: sqlite3.Connection, scope: str | None, machine_id: str | None
 def cycle_rows(conn: sqlite3.Connection, scope: str | None, machine_id: str | None, limit: int) -> list[Record]:
     """The view `cash_cycles`, each machine's newest cycles first."""
     found = conn.execute(
-        "SELECT * FROM cash_cycles WHERE (?1 IS NULL OR operator_id = ?1) AND (?2 IS NULL OR machine_id = ?2) "
-        "ORDER BY operator_id, machine_id, closed_at IS NOT NULL, closed_at DESC, root_id DESC LIMIT ?3",
+        """SELECT * FROM cash_cycles WHERE (?1 IS NULL OR operator_id = ?1) AND (?2 IS NULL OR machine_id = ?2)
+        ORDER BY operator_id, machine_id, closed_at IS NOT NULL, closed_at DESC, root_id DESC LIMIT ?3""",
         (scope, machine_id, limit),
     )
     return [dict(row) for row in found]
@@ -304,8 +304,8 @@ def cycle_rows(conn: sqlite3.Connection, scope: str | None, machine_id: str | No
 def open_differences(conn: sqlite3.Connection, machine_id: str) -> list[Record]:
     """Cycles of a machine whose cash differs, with a part that nobody has given a reason for, the newest first."""
     found = conn.execute(
-        "SELECT * FROM cash_differences WHERE machine_id = ? AND state IN ('short', 'over', 'unclear') "
-        "ORDER BY closed_at DESC, closed_id DESC",
+        """SELECT * FROM cash_differences WHERE machine_id = ? AND state IN ('short', 'over', 'unclear')
+        ORDER BY closed_at DESC, closed_id DESC""",
         (machine_id,),
     )
     return [dict(row) for row in found]
@@ -324,10 +324,10 @@ def count_differing(conn: sqlite3.Connection, machine_id: str) -> int:
 def deposits_of(conn: sqlite3.Connection, root_id: int) -> list[Record]:
     """The deposits that were proposed with a load, or with what it was corrected from."""
     found = conn.execute(
-        "SELECT d.id, d.client_id, c.label, d.amount_minor, d.currency, d.status FROM dca_deposits d "
-        "JOIN dca_clients c ON c.id = d.client_id JOIN dca_cash l ON l.id = d.cash_id "
-        "WHERE l.root_id = ? AND d.status <> 'rejected' AND d.kind = 'deposit' "
-        "AND NOT EXISTS (SELECT 1 FROM dca_deposits x WHERE x.reverses = d.id) ORDER BY d.id",
+        """SELECT d.id, d.client_id, c.label, d.amount_minor, d.currency, d.status FROM dca_deposits d
+        JOIN dca_clients c ON c.id = d.client_id JOIN dca_cash l ON l.id = d.cash_id
+        WHERE l.root_id = ? AND d.status <> 'rejected' AND d.kind = 'deposit'
+        AND NOT EXISTS (SELECT 1 FROM dca_deposits x WHERE x.reverses = d.id) ORDER BY d.id""",
         (root_id,),
     )
     return [dict(row) for row in found]
@@ -360,12 +360,12 @@ def save_forecast(conn: sqlite3.Connection, row: Mapping[str, object]) -> None:
         *("open_differences", "early_at", "likely_at", "late_at"),
     )
     conn.execute(
-        "INSERT INTO dca_cash_forecasts (machine_id, computed_at, source, cash_minor, currency, days_known, sure, "
-        "horizon_days, open_differences, early_at, likely_at, late_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-        "ON CONFLICT (machine_id) DO UPDATE SET computed_at = excluded.computed_at, source = excluded.source, "
-        "cash_minor = excluded.cash_minor, currency = excluded.currency, days_known = excluded.days_known, "
-        "sure = excluded.sure, horizon_days = excluded.horizon_days, open_differences = excluded.open_differences, "
-        "early_at = excluded.early_at, likely_at = excluded.likely_at, late_at = excluded.late_at",
+        """INSERT INTO dca_cash_forecasts (machine_id, computed_at, source, cash_minor, currency, days_known, sure,
+        horizon_days, open_differences, early_at, likely_at, late_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT (machine_id) DO UPDATE SET computed_at = excluded.computed_at, source = excluded.source,
+        cash_minor = excluded.cash_minor, currency = excluded.currency, days_known = excluded.days_known,
+        sure = excluded.sure, horizon_days = excluded.horizon_days, open_differences = excluded.open_differences,
+        early_at = excluded.early_at, likely_at = excluded.likely_at, late_at = excluded.late_at""",
         [row[name] for name in names],
     )
 
@@ -373,8 +373,8 @@ def save_forecast(conn: sqlite3.Connection, row: Mapping[str, object]) -> None:
 def forecasts_due(conn: sqlite3.Connection, before: int, limit: int) -> list[str]:
     """Configured machines whose forecast was worked out before then, or never; those that wait longest first."""
     found = conn.execute(
-        "SELECT m.id FROM dca_machines m LEFT JOIN dca_cash_forecasts f ON f.machine_id = m.id "
-        "WHERE m.in_config = 1 AND coalesce(f.computed_at, 0) < ? ORDER BY coalesce(f.computed_at, 0), m.id LIMIT ?",
+        """SELECT m.id FROM dca_machines m LEFT JOIN dca_cash_forecasts f ON f.machine_id = m.id
+        WHERE m.in_config = 1 AND coalesce(f.computed_at, 0) < ? ORDER BY coalesce(f.computed_at, 0), m.id LIMIT ?""",
         (before, limit),
     )
     return [str(row["id"]) for row in found]
@@ -383,9 +383,9 @@ def forecasts_due(conn: sqlite3.Connection, before: int, limit: int) -> list[str
 def forecasts(conn: sqlite3.Connection, *, fresh_since: int) -> list[Record]:
     """Stored forecasts of active machines that are fresh; `first_at` is when the machine may be empty, or NULL."""
     found = conn.execute(
-        "SELECT f.*, coalesce(f.early_at, f.likely_at) AS first_at FROM dca_cash_forecasts f "
-        "JOIN dca_machines m ON m.id = f.machine_id WHERE m.in_config = 1 AND m.active = 1 AND f.computed_at >= ? "
-        "ORDER BY f.machine_id",
+        """SELECT f.*, coalesce(f.early_at, f.likely_at) AS first_at FROM dca_cash_forecasts f
+        JOIN dca_machines m ON m.id = f.machine_id WHERE m.in_config = 1 AND m.active = 1 AND f.computed_at >= ?
+        ORDER BY f.machine_id""",
         (fresh_since,),
     )
     return [dict(row) for row in found]
@@ -444,8 +444,8 @@ def _lines(conn: sqlite3.Connection, ids: Sequence[int]) -> dict[int, tuple[Note
     found: dict[int, tuple[NoteLine, ...]] = {}
     for entry_id in ids:
         rows = conn.execute(
-            "SELECT cassette, denomination_minor, notes, amount_minor FROM dca_cash_notes WHERE cash_id = ? "
-            "ORDER BY position",
+            """SELECT cassette, denomination_minor, notes, amount_minor FROM dca_cash_notes WHERE cash_id = ?
+            ORDER BY position""",
             (entry_id,),
         )
         found[entry_id] = tuple(NoteLine(*row) for row in rows)
