@@ -272,7 +272,7 @@ def release(conn: sqlite3.Connection, settlement_id: int, *, reason: str | None 
 def override_guard(conn: sqlite3.Connection, settlement_id: int, reason: str) -> None:
     """Remember that a person lets this sale pass a guard; planning does not ask it again."""
     conn.execute(
-        "UPDATE dca_settlements SET overrides = trim(overrides || ' ' || ?) WHERE id = ? AND status = 'held'",
+        "UPDATE dca_settlements SET overrides = trim(overrides || ' ' || ?) WHERE id = ? AND planned_at IS NULL",
         (reason, settlement_id),
     )
 
