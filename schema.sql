@@ -1,4 +1,4 @@
--- satmachine: the whole database, as a new file gets it. Version 5.
+-- satmachine: the whole database, as a new file gets it.
 --
 -- Conventions
 --   .._sats     INTEGER  satoshis
@@ -133,6 +133,7 @@ CREATE TABLE dca_machines (
     active                   INTEGER NOT NULL CHECK (active IN (0, 1)),
     in_config                INTEGER NOT NULL CHECK (in_config IN (0, 1)),  -- 0: dropped from the file, history stays
     loaded_at                INTEGER NOT NULL,
+    digits                   INTEGER NOT NULL DEFAULT 2 CHECK (digits BETWEEN 0 AND 3),  -- of the currency's minor unit
     UNIQUE (id, currency)
 ) STRICT;
 CREATE INDEX dca_machines_operator ON dca_machines (operator_id);
@@ -735,6 +736,7 @@ CREATE TABLE dca_cash_forecasts (
     days_known    INTEGER NOT NULL,                     -- how many days of sales it rests on
     sure          TEXT    NOT NULL CHECK (sure IN ('good', 'fair', 'poor', 'none')),
     horizon_days  INTEGER NOT NULL,
+    open_differences INTEGER NOT NULL DEFAULT 0, -- counts that were not as expected, and not booked
     early_at      INTEGER,                              -- with one chance in ten it is empty before
     likely_at     INTEGER,
     late_at       INTEGER                               -- with one chance in ten it is not empty yet
@@ -920,21 +922,19 @@ END;
 -- GROUP BY over it would read all of it. Fiat stands twice: exact, as .._minor, and as text in major units.
 -- ---------------------------------------------------------------------------------------------------------
 
--- Every configured machine with its currency, and the decimals that amounts in it have (ISO 4217).
+-- Every configured machine with its currency, the decimals that amounts in it have, and how many minor units one major
+-- unit has. An amount in major units is its text: sign, whole units, and, where there are digits, the rest.
 CREATE VIEW telemetry_machines AS
-SELECT id AS machine_id, operator_id, name AS machine, currency,
-       CASE WHEN currency IN ('BIF', 'CLP', 'DJF', 'GNF', 'ISK', 'JPY', 'KMF', 'KRW', 'PYG', 'RWF', 'UGX', 'UYI', 'VND',
-                              'VUV', 'XAF', 'XOF', 'XPF') THEN 0
-            WHEN currency IN ('BHD', 'IQD', 'JOD', 'KWD', 'LYD', 'OMR', 'TND') THEN 3 ELSE 2 END AS digits
+SELECT id AS machine_id, operator_id, name AS machine, currency, digits,
+       CASE digits WHEN 0 THEN 1 WHEN 1 THEN 10 WHEN 2 THEN 100 ELSE 1000 END AS unit
 FROM dca_machines WHERE in_config = 1;
 
 -- The latest known state of every configured machine; NULL: never said.
 CREATE VIEW telemetry_latest AS
 SELECT m.machine_id, m.operator_id, m.machine, t.name, t.location, t.status, t.software_version, t.uptime_s,
        t.cassettes, t.cash_left_minor,
-       CASE m.digits WHEN 2 THEN (t.cash_left_minor / 100) || printf('.%02d', t.cash_left_minor % 100)
-                     WHEN 3 THEN (t.cash_left_minor / 1000) || printf('.%03d', t.cash_left_minor % 1000)
-                     ELSE CAST(t.cash_left_minor AS TEXT) END AS cash_left,
+       iif(t.cash_left_minor < 0, '-', '') || (abs(t.cash_left_minor) / m.unit)
+       || iif(m.digits, printf('.%0*d', m.digits, abs(t.cash_left_minor) % m.unit), '') AS cash_left,
        t.cash_total_minor, m.currency, t.currency AS told_currency, t.exchange_rate, t.fee_pct, t.last_error, t.extra,
        t.beacon_at, max(0, CAST(strftime('%s', 'now') AS INTEGER) - t.beacon_at) AS age_s, t.received_at
 FROM telemetry_machines m LEFT JOIN dca_telemetry t ON t.machine_id = m.machine_id;
@@ -956,13 +956,11 @@ WITH told AS (
     SELECT *, denomination_minor * notes AS cash_minor FROM told
 )
 SELECT m.machine_id, m.operator_id, m.machine, c.cassette, c.denomination_minor,
-       CASE m.digits WHEN 2 THEN (c.denomination_minor / 100) || printf('.%02d', c.denomination_minor % 100)
-                     WHEN 3 THEN (c.denomination_minor / 1000) || printf('.%03d', c.denomination_minor % 1000)
-                     ELSE CAST(c.denomination_minor AS TEXT) END AS denomination,
+       iif(c.denomination_minor < 0, '-', '') || (abs(c.denomination_minor) / m.unit)
+       || iif(m.digits, printf('.%0*d', m.digits, abs(c.denomination_minor) % m.unit), '') AS denomination,
        c.notes, c.capacity, c.notes * 100 / nullif(c.capacity, 0) AS percent, c.cash_minor,
-       CASE m.digits WHEN 2 THEN (c.cash_minor / 100) || printf('.%02d', c.cash_minor % 100)
-                     WHEN 3 THEN (c.cash_minor / 1000) || printf('.%03d', c.cash_minor % 1000)
-                     ELSE CAST(c.cash_minor AS TEXT) END AS cash,
+       iif(c.cash_minor < 0, '-', '') || (abs(c.cash_minor) / m.unit)
+       || iif(m.digits, printf('.%0*d', m.digits, abs(c.cash_minor) % m.unit), '') AS cash,
        m.currency
 FROM telemetry_machines m JOIN c ON c.machine_id = m.machine_id;
 
@@ -974,9 +972,8 @@ SELECT * FROM cash_by_cassette WHERE notes = 0 OR percent < 20;
 CREATE VIEW cash_over_time AS
 SELECT m.machine_id, m.operator_id, m.machine, l.created_at AS at, datetime(l.created_at, 'unixepoch') AS time,
        l.cash_left_minor,
-       CASE m.digits WHEN 2 THEN (l.cash_left_minor / 100) || printf('.%02d', l.cash_left_minor % 100)
-                     WHEN 3 THEN (l.cash_left_minor / 1000) || printf('.%03d', l.cash_left_minor % 1000)
-                     ELSE CAST(l.cash_left_minor AS TEXT) END AS cash_left,
+       iif(l.cash_left_minor < 0, '-', '') || (abs(l.cash_left_minor) / m.unit)
+       || iif(m.digits, printf('.%0*d', m.digits, abs(l.cash_left_minor) % m.unit), '') AS cash_left,
        m.currency
 FROM telemetry_machines m CROSS JOIN dca_telemetry_log l ON l.machine_id = m.machine_id
 WHERE l.cash_left_minor IS NOT NULL;
@@ -999,13 +996,11 @@ WITH day AS (
 )
 SELECT d.machine_id, m.operator_id, m.machine, date(d.day_at, 'unixepoch') AS day, d.sales, d.refunded, d.gross_sats,
        d.net_sats, d.commission_sats, d.fiat_amount_minor,
-       CASE m.digits WHEN 2 THEN (d.fiat_amount_minor / 100) || printf('.%02d', d.fiat_amount_minor % 100)
-                     WHEN 3 THEN (d.fiat_amount_minor / 1000) || printf('.%03d', d.fiat_amount_minor % 1000)
-                     ELSE CAST(d.fiat_amount_minor AS TEXT) END AS fiat_amount,
+       iif(d.fiat_amount_minor < 0, '-', '') || (abs(d.fiat_amount_minor) / m.unit)
+       || iif(m.digits, printf('.%0*d', m.digits, abs(d.fiat_amount_minor) % m.unit), '') AS fiat_amount,
        d.beacons, d.cash_left_minor,
-       CASE m.digits WHEN 2 THEN (d.cash_left_minor / 100) || printf('.%02d', d.cash_left_minor % 100)
-                     WHEN 3 THEN (d.cash_left_minor / 1000) || printf('.%03d', d.cash_left_minor % 1000)
-                     ELSE CAST(d.cash_left_minor AS TEXT) END AS cash_left,
+       iif(d.cash_left_minor < 0, '-', '') || (abs(d.cash_left_minor) / m.unit)
+       || iif(m.digits, printf('.%0*d', m.digits, abs(d.cash_left_minor) % m.unit), '') AS cash_left,
        m.currency
 FROM told d JOIN telemetry_machines m ON m.machine_id = d.machine_id;
 
@@ -1032,50 +1027,46 @@ FROM dca_settlements WHERE proof <> 'waiting';
 -- From one count or collection to the next, and (closed_id NULL) what has been since the last one: opening + loaded
 -- - taken - sold = expected, beside what was counted and what the machine said. A cycle is named by the row that closed it.
 CREATE VIEW cash_cycles AS
-WITH mark AS (
-    SELECT machine_id, id, root_id, at, amount_minor, told_minor, told_at,
-           CASE kind WHEN 'count' THEN amount_minor ELSE 0 END AS after_minor
-    FROM cash_entries WHERE kind IN ('count', 'collect')
-), closed AS (
-    SELECT machine_id, id, root_id, at, amount_minor, told_minor, told_at,
-           lag(at) OVER w AS opened_at, lag(root_id) OVER w AS opened_root, lag(after_minor) OVER w AS opening_minor
-    FROM mark WINDOW w AS (PARTITION BY machine_id ORDER BY at, root_id)
-), last AS (
-    SELECT machine_id, at, root_id, after_minor,
-           row_number() OVER (PARTITION BY machine_id ORDER BY at DESC, root_id DESC) AS place FROM mark
-), span AS (
-    SELECT * FROM closed
+WITH span AS (
+    SELECT m.machine_id, m.id, m.root_id, m.at, m.amount_minor, m.told_minor, m.told_at,
+           (SELECT p.id FROM cash_entries p WHERE p.machine_id = m.machine_id AND p.kind IN ('count', 'collect')
+            AND p.at <= m.at AND (p.at < m.at OR p.root_id < m.root_id)
+            ORDER BY p.at DESC, p.root_id DESC LIMIT 1) AS before_id
+    FROM cash_entries m WHERE m.kind IN ('count', 'collect')
     UNION ALL
-    SELECT m.id, NULL, NULL, NULL, NULL, NULL, NULL, l.at, l.root_id, l.after_minor
-    FROM dca_machines m LEFT JOIN last l ON l.machine_id = m.id AND l.place = 1
-    WHERE EXISTS (SELECT 1 FROM cash_entries c WHERE c.machine_id = m.id)
+    SELECT m.id, NULL, NULL, NULL, NULL, NULL, NULL,
+           (SELECT p.id FROM cash_entries p WHERE p.machine_id = m.id AND p.kind IN ('count', 'collect')
+            ORDER BY p.at DESC, p.root_id DESC LIMIT 1)
+    FROM dca_machines m WHERE EXISTS (SELECT 1 FROM cash_entries c WHERE c.machine_id = m.id)
+), first AS (
+    SELECT s.*, CASE WHEN s.before_id IS NULL THEN (
+           SELECT min(e.at) FROM cash_entries e WHERE e.machine_id = s.machine_id AND e.kind IN ('load', 'take')
+           AND (s.at IS NULL OR e.at < s.at OR (e.at = s.at AND e.root_id < s.root_id))) END AS first_at
+    FROM span s
 ), begun AS (
     -- Before the first count the machine is taken for empty, from its first load on.
-    SELECT s.machine_id, s.id, s.root_id, s.at, s.amount_minor, s.told_minor, s.told_at,
-           coalesce(s.opened_at, s.first_at) AS opened_at, coalesce(s.opened_root, 0) AS opened_root,
-           CASE WHEN s.opened_at IS NOT NULL THEN s.opening_minor WHEN s.first_at IS NOT NULL THEN 0 END AS opening_minor
-    FROM (
-        SELECT p.*, CASE WHEN p.opened_at IS NULL THEN (
-            SELECT min(e.at) FROM cash_entries e WHERE e.machine_id = p.machine_id AND e.kind IN ('load', 'take')
-            AND (p.at IS NULL OR (e.at, e.root_id) < (p.at, p.root_id))) END AS first_at
-        FROM span p
-    ) s
+    SELECT f.machine_id, f.id, f.root_id, f.at, f.amount_minor, f.told_minor, f.told_at,
+           coalesce(o.at, f.first_at) AS opened_at, coalesce(o.root_id, 0) AS opened_root,
+           CASE WHEN o.kind = 'count' THEN o.amount_minor WHEN o.kind = 'collect' OR f.first_at IS NOT NULL THEN 0
+                END AS opening_minor
+    FROM first f LEFT JOIN dca_cash o ON o.id = f.before_id
 ), summed AS (
-    SELECT b.*,
-           (SELECT coalesce(sum(CASE e.kind WHEN 'load' THEN e.amount_minor END), 0) FROM cash_entries e
-            WHERE e.machine_id = b.machine_id AND e.kind = 'load' AND (e.at, e.root_id) > (b.opened_at, b.opened_root)
+    -- Grouped, so that each sum is made once, however often it is named below.
+    SELECT b.machine_id, b.id, b.root_id, b.at, b.amount_minor, b.told_minor, b.told_at, b.opened_at, b.opening_minor,
+           (SELECT coalesce(sum(e.amount_minor), 0) FROM cash_entries e
+            WHERE e.machine_id = b.machine_id AND e.kind = 'load' AND e.at >= b.opened_at
+              AND (e.at, e.root_id) > (b.opened_at, b.opened_root)
               AND (b.at IS NULL OR (e.at, e.root_id) < (b.at, b.root_id))) AS loaded_minor,
            (SELECT coalesce(sum(e.amount_minor), 0) FROM cash_entries e
-            WHERE e.machine_id = b.machine_id AND e.kind = 'take' AND (e.at, e.root_id) > (b.opened_at, b.opened_root)
+            WHERE e.machine_id = b.machine_id AND e.kind = 'take' AND e.at >= b.opened_at
+              AND (e.at, e.root_id) > (b.opened_at, b.opened_root)
               AND (b.at IS NULL OR (e.at, e.root_id) < (b.at, b.root_id))) AS taken_minor,
-           (SELECT coalesce(sum(s.sold_minor), 0) FROM cash_sales s WHERE s.machine_id = b.machine_id
-              AND s.at > b.opened_at AND s.at <= coalesce(b.at, 9223372036854775807)) AS sold_minor,
-           (SELECT count(*) FROM cash_sales s WHERE s.machine_id = b.machine_id
-              AND s.at > b.opened_at AND s.at <= coalesce(b.at, 9223372036854775807)) AS sales,
-           (SELECT count(*) FROM cash_sales s WHERE s.machine_id = b.machine_id AND s.sold_minor IS NULL
-              AND s.at > b.opened_at AND s.at <= coalesce(b.at, 9223372036854775807)) AS unknown_sales,
-           (SELECT coalesce(sum(k.amount_minor), 0) FROM dca_cash_booked k WHERE k.cash_id = b.root_id) AS booked_minor
-    FROM begun b
+           (SELECT coalesce(sum(k.amount_minor), 0) FROM dca_cash_booked k WHERE k.cash_id = b.root_id) AS booked_minor,
+           coalesce(sum(s.fiat_amount_minor), 0) AS sold_minor, count(s.id) AS sales,
+           count(s.id) - count(s.fiat_amount_minor) AS unknown_sales
+    FROM begun b LEFT JOIN dca_settlements s ON s.machine_id = b.machine_id AND s.proof <> 'waiting'
+     AND s.occurred_at > b.opened_at AND s.occurred_at <= coalesce(b.at, 9223372036854775807)
+    GROUP BY b.machine_id, b.id
 ), compared AS (
     SELECT s.*, opening_minor + loaded_minor - taken_minor - sold_minor AS expected_minor,
            s.amount_minor - (opening_minor + loaded_minor - taken_minor - sold_minor) AS difference_minor
@@ -1088,18 +1079,12 @@ SELECT c.machine_id, m.operator_id, m.machine, c.id AS closed_id, c.root_id, c.o
        CASE WHEN c.id IS NULL THEN 'open' WHEN c.opening_minor IS NULL THEN 'start'
             WHEN c.difference_minor = c.booked_minor THEN 'even' WHEN c.unknown_sales > 0 THEN 'unclear'
             WHEN c.difference_minor < c.booked_minor THEN 'short' ELSE 'over' END AS state,
-       CASE WHEN c.expected_minor < 0 THEN '-' ELSE '' END || CASE m.digits
-           WHEN 2 THEN (abs(c.expected_minor) / 100) || printf('.%02d', abs(c.expected_minor) % 100)
-           WHEN 3 THEN (abs(c.expected_minor) / 1000) || printf('.%03d', abs(c.expected_minor) % 1000)
-           ELSE CAST(abs(c.expected_minor) AS TEXT) END AS expected,
-       CASE WHEN c.amount_minor < 0 THEN '-' ELSE '' END || CASE m.digits
-           WHEN 2 THEN (abs(c.amount_minor) / 100) || printf('.%02d', abs(c.amount_minor) % 100)
-           WHEN 3 THEN (abs(c.amount_minor) / 1000) || printf('.%03d', abs(c.amount_minor) % 1000)
-           ELSE CAST(abs(c.amount_minor) AS TEXT) END AS counted,
-       CASE WHEN c.difference_minor < 0 THEN '-' ELSE '' END || CASE m.digits
-           WHEN 2 THEN (abs(c.difference_minor) / 100) || printf('.%02d', abs(c.difference_minor) % 100)
-           WHEN 3 THEN (abs(c.difference_minor) / 1000) || printf('.%03d', abs(c.difference_minor) % 1000)
-           ELSE CAST(abs(c.difference_minor) AS TEXT) END AS difference,
+       iif(c.expected_minor < 0, '-', '') || (abs(c.expected_minor) / m.unit)
+       || iif(m.digits, printf('.%0*d', m.digits, abs(c.expected_minor) % m.unit), '') AS expected,
+       iif(c.amount_minor < 0, '-', '') || (abs(c.amount_minor) / m.unit)
+       || iif(m.digits, printf('.%0*d', m.digits, abs(c.amount_minor) % m.unit), '') AS counted,
+       iif(c.difference_minor < 0, '-', '') || (abs(c.difference_minor) / m.unit)
+       || iif(m.digits, printf('.%0*d', m.digits, abs(c.difference_minor) % m.unit), '') AS difference,
        m.currency
 FROM compared c JOIN telemetry_machines m ON m.machine_id = c.machine_id;
 
@@ -1117,30 +1102,47 @@ SELECT c.machine_id, c.operator_id, c.machine, c.closed_id, c.state, c.opened_at
 FROM cash_cycles c WHERE c.difference_minor <> 0 OR c.booked_minor <> 0;
 
 -- The cash that should be in each machine now, beside what it says itself, and whose it is. own_minor is the operator's,
--- below 0: LPs have more on the books than there is. Sales that are not shared out yet still stand in LPs' balances.
+-- below 0: LPs have more on the books than there is. Sales that are not shared out yet still stand in LPs' balances. A
+-- book that is below 0 lacks a load; then the machine's word counts.
 CREATE VIEW cash_now AS
-WITH now AS (
-    SELECT m.machine_id, m.operator_id, m.machine, m.currency, m.digits, c.opened_at AS counted_at, c.expected_minor,
-           c.unknown_sales, t.cash_left_minor AS told_minor,
+WITH begun AS (
+    SELECT m.machine_id, m.operator_id, m.machine, m.currency, m.digits, m.unit, coalesce(o.root_id, 0) AS opened_root,
+           coalesce(o.at, (SELECT min(e.at) FROM cash_entries e WHERE e.machine_id = m.machine_id)) AS opened_at,
+           CASE WHEN o.kind = 'count' THEN o.amount_minor ELSE 0 END AS opening_minor
+    FROM telemetry_machines m LEFT JOIN dca_cash o ON o.id = (
+        SELECT p.id FROM cash_entries p WHERE p.machine_id = m.machine_id AND p.kind IN ('count', 'collect')
+        ORDER BY p.at DESC, p.root_id DESC LIMIT 1)
+), book AS (
+    SELECT b.machine_id, b.operator_id, b.machine, b.currency, b.digits, b.unit, b.opened_at,
+           CASE WHEN b.opened_at IS NOT NULL THEN b.opening_minor - coalesce(sum(s.fiat_amount_minor), 0) + (
+               SELECT coalesce(sum(CASE e.kind WHEN 'load' THEN e.amount_minor WHEN 'take' THEN -e.amount_minor END), 0)
+               FROM cash_entries e WHERE e.machine_id = b.machine_id AND e.at >= b.opened_at
+                 AND (e.at, e.root_id) > (b.opened_at, b.opened_root)) END AS expected_minor,
+           count(s.id) - count(s.fiat_amount_minor) AS unknown_sales
+    FROM begun b LEFT JOIN dca_settlements s ON s.machine_id = b.machine_id AND s.proof <> 'waiting'
+     AND s.occurred_at > b.opened_at
+    GROUP BY b.machine_id
+), now AS (
+    SELECT b.*, t.cash_left_minor AS told_minor,
            max(0, CAST(strftime('%s', 'now') AS INTEGER) - t.beacon_at) AS told_age_s,
-           coalesce(c.expected_minor, t.cash_left_minor) AS cash_minor,
+           CASE WHEN b.expected_minor >= 0 OR t.cash_left_minor IS NULL THEN b.expected_minor
+                ELSE t.cash_left_minor END AS cash_minor,
            (SELECT coalesce(sum(l.confirmed_minor - l.used_minor), 0) FROM dca_clients l
-            WHERE l.machine_id = m.machine_id) AS providers_minor,
+            WHERE l.machine_id = b.machine_id) AS providers_minor,
            (SELECT coalesce(sum(d.amount_minor), 0) FROM dca_deposits d
-            WHERE d.machine_id = m.machine_id AND d.status = 'pending') AS pending_minor,
-           (SELECT coalesce(sum(s.fiat_amount_minor), 0) FROM dca_settlements s WHERE s.machine_id = m.machine_id
+            WHERE d.machine_id = b.machine_id AND d.status = 'pending') AS pending_minor,
+           (SELECT coalesce(sum(s.fiat_amount_minor), 0) FROM dca_settlements s WHERE +s.machine_id = b.machine_id
             AND s.status NOT IN ('processed', 'partial', 'refunded') AND s.planned_at IS NULL
             AND s.proof <> 'waiting') AS unshared_minor
-    FROM telemetry_machines m LEFT JOIN cash_cycles c ON c.machine_id = m.machine_id AND c.closed_id IS NULL
-    LEFT JOIN dca_telemetry t ON t.machine_id = m.machine_id
+    FROM book b LEFT JOIN dca_telemetry t ON t.machine_id = b.machine_id
 )
 SELECT m.machine_id, m.operator_id, m.machine, m.cash_minor,
-       CASE WHEN m.cash_minor < 0 THEN '-' ELSE '' END || CASE m.digits
-           WHEN 2 THEN (abs(m.cash_minor) / 100) || printf('.%02d', abs(m.cash_minor) % 100)
-           WHEN 3 THEN (abs(m.cash_minor) / 1000) || printf('.%03d', abs(m.cash_minor) % 1000)
-           ELSE CAST(abs(m.cash_minor) AS TEXT) END AS cash,
-       CASE WHEN m.expected_minor IS NOT NULL THEN 'book' WHEN m.told_minor IS NOT NULL THEN 'beacon' END AS source,
-       m.counted_at, m.unknown_sales, m.expected_minor, m.told_minor, m.told_age_s, m.providers_minor, m.pending_minor,
+       iif(m.cash_minor < 0, '-', '') || (abs(m.cash_minor) / m.unit)
+       || iif(m.digits, printf('.%0*d', m.digits, abs(m.cash_minor) % m.unit), '') AS cash,
+       CASE WHEN m.expected_minor >= 0 THEN 'book' WHEN m.told_minor IS NOT NULL THEN 'beacon'
+            WHEN m.expected_minor IS NOT NULL THEN 'book' END AS source,
+       m.opened_at AS counted_at, m.unknown_sales, m.expected_minor, m.told_minor, m.told_age_s,
+       m.providers_minor, m.pending_minor,
        m.unshared_minor, m.cash_minor + m.unshared_minor - m.providers_minor AS own_minor, m.currency
 FROM now m;
 
@@ -1160,10 +1162,8 @@ GROUP BY m.machine_id, s.at / 86400;
 -- dca_cash_forecasts. What the daemon has not renewed for six hours is not here.
 CREATE VIEW cash_out_soon AS
 SELECT m.machine_id, m.operator_id, m.machine, f.cash_minor,
-       CASE WHEN f.cash_minor < 0 THEN '-' ELSE '' END || CASE m.digits
-           WHEN 2 THEN (abs(f.cash_minor) / 100) || printf('.%02d', abs(f.cash_minor) % 100)
-           WHEN 3 THEN (abs(f.cash_minor) / 1000) || printf('.%03d', abs(f.cash_minor) % 1000)
-           ELSE CAST(abs(f.cash_minor) AS TEXT) END AS cash,
+       iif(f.cash_minor < 0, '-', '') || (abs(f.cash_minor) / m.unit)
+       || iif(m.digits, printf('.%0*d', m.digits, abs(f.cash_minor) % m.unit), '') AS cash,
        m.currency, f.source, f.sure,
        (coalesce(f.early_at, f.likely_at) - CAST(strftime('%s', 'now') AS INTEGER)) / 86400 AS days_early,
        (f.likely_at - CAST(strftime('%s', 'now') AS INTEGER)) / 86400 AS days_likely,

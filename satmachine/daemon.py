@@ -20,6 +20,7 @@ import anyio
 
 from satmachine import retention
 from satmachine.asked import AskedPayees
+from satmachine.cash import renew
 from satmachine.config import Config, key_problems, load
 from satmachine.errors import ConfigError, DatabaseBusy, Refused, SatmachineError, StoreError
 from satmachine.intents import IntentDesk
@@ -186,6 +187,7 @@ class Daemon:
                 self._carry_out_intents,
                 self._record_health,
                 self._expire_telemetry,
+                self._renew_forecasts,
                 self.watch.keep_pulse,
                 self.watch.tell_systemd,
                 self.watch.keep_metrics,
@@ -232,6 +234,9 @@ class Daemon:
             lambda: self._config.nostr.quarantine_keep_days,
             self._now,
         )
+
+    async def _renew_forecasts(self) -> None:
+        await renew.run(self._store, self._now)
 
     # --- what the CLI asked for
 

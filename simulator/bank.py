@@ -98,6 +98,11 @@ class Bank:
         wallet = self.model.database.wallets.get(self._wallet_of_key.get(key, ""))
         return wallet is not None and not wallet.deleted and key in (wallet.admin_key, wallet.invoice_key)
 
+    def lives(self, wallet_id: str) -> bool:
+        """Whether there still is such a wallet."""
+        wallet = self.model.database.wallets.get(wallet_id)
+        return wallet is not None and not wallet.deleted
+
     def wallet_of_key(self, key: str) -> Identity | None:
         """Whose key it is, or was; None for one that nobody ever had."""
         found = self._wallet_of_key.get(key)

@@ -19,7 +19,8 @@ from satmachine.errors import ConfigError, DatabaseBusy, NotFound, Refused, Stor
 from satmachine.models import Client, Leg
 from satmachine.nostr.lane import Received
 from satmachine.settlements.payees import client_payee, configured_payee
-from satmachine.store import clients, deposits, rows
+from satmachine.store import as_models as rows
+from satmachine.store import clients, deposits
 from satmachine.store.database import atomic
 from simulator import coverage, daemon
 from simulator.bank import Bank, Chance, Identity, hash_of
@@ -305,7 +306,11 @@ class World:
                 missing.append((amount_minor, at))
         # What was taken home is only entered where the books do not lack payments any more.
         for amount_minor, at in sorted(missing, key=lambda entry: entry[0] < 0):
-            enter_cash(hold, client_id, amount_minor, at)
+            try:
+                enter_cash(hold, client_id, amount_minor, at)
+            except Refused:
+                if amount_minor > 0:
+                    raise
 
     async def supervise(self) -> None:
         """systemd and its like: what has died is started again after a while."""

@@ -17,6 +17,7 @@ class Limits:
     wallet_unreachable_after_s: int = 300
     wallet_low_sats: int | None = None
     cassette_low_pct: Decimal = Decimal("0.2")
+    cash_out_days: int = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,10 @@ CONDITIONS: dict[str, Condition] = {
     "wallet_low": Condition("wallet is low", "wallet is filled again", "satmachine machines list"),
     "machine_silent": Condition("silent", "heard of again", "satmachine telemetry fleet"),
     "cassette_low": Condition("low on cash", "cash is refilled", "satmachine telemetry fleet"),
+    "cash_out_soon": Condition("runs out of cash soon", "has cash for longer again", "satmachine forecast"),
+    "cash_differs": Condition(
+        "cash was not as expected", "every difference is booked", "satmachine cash report", is_alarm=False
+    ),
     "relay_quiet": Condition("relay does not deliver", "relay delivers again", "satmachine doctor"),
     "payouts_paused": Condition("payouts are paused", "payouts go on", "satmachine status", is_alarm=False),
     "request_waits": Condition("a request is not done", "requests are done", "satmachine status", is_alarm=False),
@@ -68,8 +73,9 @@ class Item:
     """Something that needs a person.
 
     `subject` is what it concerns at large (a machine's id, a relay's URL, a payee, '' for the daemon), `ref` what
-    exactly (a sale's number); together with the condition they name it. `since` is in Unix seconds, where it is known.
-    `sure` False: in between two limits, which raises nothing and ends nothing. `wait_s`: so long it may last first.
+    exactly (a sale's number); together with the condition they name it. `machine_id` is whose machine's it is, where
+    the subject is none. `since` is in Unix seconds, where it is known. `sure` False: in between two limits, which
+    raises nothing and ends nothing. `wait_s`: so long it may last first.
     """
 
     condition: str
@@ -80,6 +86,7 @@ class Item:
     ref: str = ""
     settlement_id: int | None = None
     payment_id: int | None = None
+    machine_id: str = ""
     sure: bool = True
     wait_s: int = 0
     silenced: str = ""

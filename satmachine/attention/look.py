@@ -9,11 +9,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from satmachine.attention import words
 from satmachine.attention.items import CONDITIONS, Attention, Item, Limits, Silence, sorted_out
 from satmachine.store import attention as rows
-from satmachine.store import reports, standing
+from satmachine.store import cash, standing
+from satmachine.store import lists as reports
 from satmachine.store.attention import Record
 from satmachine.telemetry.trouble import error_now
 
@@ -111,7 +113,9 @@ def _failing(row: Record, view: View) -> Item:
     minutes = max(0, ((row["next_attempt_at"] or view.now) - view.now) // 60)
     tries = f"tried {row['attempts']} time(s), next in {minutes} min"
     why = words.CAUSES.get(row["cause"] or "", "")
-    cause = f"{many} to {row['payee']} fail: {row['error']}" + (f" ({why})" if why else "") + f"; {tries}"
+    verb = "fail" if row["payments"] > 1 else "fails"
+    error = str(row["error"]).removeprefix(f"{row['payee']}: ").rstrip(".")
+    cause = f"{many} to {row['payee']} {verb}: {error}" + (f" ({why})" if why else "") + f"; {tries}"
     where = f" --machine {row['machine_id']}" if row["machines"] == 1 else ""
     command = f"satmachine payments list --status failing{where}"
     if row["cause"] == "payee_changed":
@@ -125,6 +129,7 @@ def _failing(row: Record, view: View) -> Item:
         command,
         row["since"],
         ref=row["cause"] or "",
+        machine_id=row["machine_id"] if row["machines"] == 1 else "",
         settlement_id=row["settlement_id"],
         payment_id=row["payment_id"],
     )
@@ -242,6 +247,38 @@ def from_telemetry(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
         text = ", ".join(f"cassette {number} has {notes} notes" for number, notes in low)
         command = f"satmachine telemetry latest {machine_id}"
         yield Item("cassette_low", machine_id, f"{machine_id} is low on cash: {text}", command, sure=bool(low))
+    yield from _cash(conn, view)
+
+
+def _cash(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
+    """By the forecasts that the daemon has written down: the early end of the range counts."""
+    limit_s = view.limits.cash_out_days * 86_400
+    for row in cash.forecasts(conn, fresh_since=view.now - cash.STALE_AFTER_S):
+        machine_id = row["machine_id"]
+        if not _sees(conn, view, machine_id):
+            continue
+        if row["first_at"] is not None and row["first_at"] < view.now + recovered(limit_s):
+            sure = row["first_at"] < view.now + limit_s
+            cause = f"{machine_id} runs out of cash soon: {_cash_end(row)}"
+            command = f"satmachine forecast {machine_id}"
+            yield Item("cash_out_soon", machine_id, cause, command, row["computed_at"], sure=sure)
+        if row["open_differences"]:
+            cause = f"{machine_id}: at {row['open_differences']} count(s) the cash was not as expected"
+            yield Item("cash_differs", machine_id, cause, f"satmachine cash report {machine_id}", row["computed_at"])
+
+
+def _cash_end(row: Record) -> str:
+    """Dates, so that the words change once a day at the most."""
+    early, likely, late = (_date(row[name]) for name in ("early_at", "likely_at", "late_at"))
+    if likely is None:
+        return f"it may be empty on {early}"
+    if early is None:
+        return f"empty about {likely}"
+    return f"empty about {likely}, between {early} and {late or 'much later'}"
+
+
+def _date(at: int | None) -> str | None:
+    return None if at is None else datetime.fromtimestamp(at, UTC).strftime("%a %Y-%m-%d")
 
 
 # --- relays, strangers

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from satmachine.cash.notes import by_denomination
-from satmachine.cash.values import CLOSING, CashSale, Cycle, Entry, EntryKind
+from satmachine.models.banknotes import by_denomination
+from satmachine.models.cash import CLOSING, CashSale, Cycle, Entry, EntryKind
 
 Notes = Mapping[int, int]
 
@@ -50,10 +50,11 @@ def _cycle(
         opened_at, opening_minor = moves[0].at, 0
     else:
         assert closing is not None, "a machine without entries has no cycles"
-        return Cycle(closing, closing.at, None, 0, 0, 0, (), (), None, booked_minor)
+        return Cycle(closing, closing.currency, closing.at, None, 0, 0, 0, (), (), None, booked_minor)
     own = [sale for sale in sales if sale.at > opened_at and (closing is None or sale.at <= closing.at)]
     return Cycle(
         closing=closing,
+        currency=next(one.currency for one in (closing, opening, *moves) if one is not None),
         opened_at=opened_at,
         opening_minor=opening_minor,
         loaded_minor=sum(move.amount_minor for move in moves if move.kind is EntryKind.LOAD),
@@ -86,20 +87,41 @@ def _expected_notes(opening: Entry | None, moves: Sequence[Entry], sales: Sequen
         total.update(moved) if move.kind is EntryKind.LOAD else total.subtract(moved)
     only = next(iter(total)) if len(total) == 1 else None
     for sale in sales:
-        given = _given(sale, only)
+        given = given_notes(sale, only)
         if given is None:
             return None
         total.subtract(given)
     return dict(total)
 
 
-def _given(sale: CashSale, only: int | None) -> Notes | None:
-    """The notes of a sale; of a machine with one denomination they follow from the money."""
+def given_notes(sale: CashSale, only: int | None) -> Notes | None:
+    """The notes of a sale; of a machine with one denomination (`only`) they follow from the money."""
     if sale.notes is not None or sale.sold_minor is None:
         return sale.notes
     if sale.sold_minor == 0:
         return {}
     return {only: sale.sold_minor // only} if only and sale.sold_minor % only == 0 else None
+
+
+def levels(entries: Sequence[Entry], sold: Sequence[tuple[int, int | None]]) -> list[tuple[int, int]]:
+    """(time, cash) after each thing that happened to a machine's cash, from its first entry on.
+
+    `sold` is (time, amount) of its sales, the oldest first; a sale that does not say it changes nothing.
+    """
+    found: list[tuple[int, int]] = []
+    steps = [(entry.at, 1, entry.root_id, entry) for entry in entries]
+    happened: list[tuple[int, int, int, Entry | int]] = [*steps, *((at, 0, 0, amount or 0) for at, amount in sold)]
+    level: int | None = None
+    for at, _, _, what in sorted(happened, key=lambda one: one[:3]):
+        if isinstance(what, int):
+            level = None if level is None else level - what
+        elif what.kind in CLOSING:
+            level = _after(what)
+        else:
+            level = (level or 0) + (what.amount_minor if what.kind is EntryKind.LOAD else -what.amount_minor)
+        if level is not None:
+            found.append((at, level))
+    return found
 
 
 def notes_difference(cycle: Cycle) -> dict[int, int] | None:

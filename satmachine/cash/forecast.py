@@ -160,8 +160,9 @@ def daily_history(
         place = at // DAY_S - first_day
         if 0 <= place < len(found):
             found[place] = (found[place] or 0) + (average if amount is None else amount)
-    for (since, level), (until, _) in zip(levels, [*levels[1:], (end_day * DAY_S, 0)], strict=True):
-        if level < empty_below:
+    ends = [*(at for at, _ in levels[1:]), end_day * DAY_S]
+    for (since, level), until in zip(levels, ends, strict=False):
+        if 0 <= level < empty_below:  # below 0 the count is wrong, and says nothing
             for place in range(max(0, since // DAY_S - first_day), min(len(found), until // DAY_S - first_day + 1)):
                 found[place] = None
     return found

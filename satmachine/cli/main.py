@@ -25,6 +25,7 @@ from satmachine.errors import SatmachineError
 _RUNNING = "Running it"
 _SALES = "Sales and payments"
 _PEOPLE = "Liquidity providers"
+_CASH = "Cash"
 _BOOKS = "Reports and ledgers"
 
 
@@ -55,6 +56,8 @@ NOUNS = {
     "demo": Noun("satmachine.cli.demo:demo", "Everything on this computer, with real parts.", _RUNNING),
     "settlements": Noun("satmachine.cli.settlements:app", "The sales, and where every sat of them went.", _SALES),
     "payments": Noun("satmachine.cli.payments:app", "The payments that sales cause.", _SALES),
+    "cash": Noun("satmachine.cli.cash:app", "The notes in the machines: loaded, counted, missing.", _CASH),
+    "forecast": Noun("satmachine.cli.forecast:forecast", "How long the cash lasts, and what to load.", _CASH),
     "splits": Noun("satmachine.cli.splits:app", "How the commission is shared.", _SALES),
     "audit": Noun("satmachine.cli.audit:app", "Prove where every sat went; who changed what.", _SALES),
     "quarantine": Noun("satmachine.cli.quarantine:app", "Messages of machines that could not be used.", _SALES),
@@ -125,7 +128,7 @@ class Nouns(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - as the class above has it
         """The nouns under their headings."""
-        for panel in (_RUNNING, _SALES, _PEOPLE, _BOOKS):
+        for panel in (_RUNNING, _SALES, _CASH, _PEOPLE, _BOOKS):
             with formatter.section(panel):
                 formatter.write_dl([(name, noun.help) for name, noun in NOUNS.items() if noun.panel == panel])
 

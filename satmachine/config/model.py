@@ -377,6 +377,7 @@ class Alerts(Table):
     wallet_unreachable_after_s: Annotated[Seconds, Field(ge=10)] = 300
     wallet_low_sats: Annotated[int, Field(ge=1, le=_MAX_SATS)] | None = None
     cassette_low_pct: Pct = Decimal("0.2")
+    cash_out_days: Annotated[int, Field(ge=1, le=60)] = 2
     clear_after_s: Annotated[Seconds, Field(ge=10)] = 900
     check_books_every_s: Annotated[Seconds, Field(ge=60)] = 21_600
 

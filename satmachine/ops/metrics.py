@@ -76,7 +76,14 @@ class Exposition(Collector):
     ) -> None:
         """Take over a new look; `now` is Unix seconds."""
         needs = _family("attention", "What needs a person, by condition.", "condition", {}, attention.counts)
-        self._shown = (needs, *_books(found, now), *_wallets(found, latency_s), *_relays(relays), _version())
+        self._shown = (
+            needs,
+            *_books(found, now),
+            *_wallets(found, latency_s),
+            *_cash(found, now),
+            *_relays(relays),
+            _version(),
+        )
 
     def write(self, path: Path) -> None:
         """Write it to a file, atomically; a folder that is missing or closed is logged."""
@@ -153,6 +160,25 @@ def _wallets(found: Standing, latency_s: float | None) -> Iterable[Metric]:
     yield from (balance, up, safe)
     if latency_s is not None:
         yield _gauge("lnbits_latency_seconds", "How long LNbits took for its last answer.", latency_s)
+
+
+def _cash(found: Standing, now: int) -> Iterable[Metric]:
+    left = GaugeMetricFamily(
+        "satmachine_cash_out_seconds",
+        "Until a machine runs out of cash: early and late are the ends of the range (8 of 10 cases).",
+        labels=["machine", "end"],
+    )
+    age = GaugeMetricFamily("satmachine_cash_forecast_age_seconds", "How old that forecast is.", labels=["machine"])
+    differences = GaugeMetricFamily(
+        "satmachine_cash_differences", "Counts whose cash was not as expected, not booked yet.", labels=["machine"]
+    )
+    for row in found.cash:
+        for end in ("early", "likely", "late"):
+            if row[f"{end}_at"] is not None:
+                left.add_metric([row["machine_id"], end], row[f"{end}_at"] - now)
+        age.add_metric([row["machine_id"]], max(0, now - row["computed_at"]))
+        differences.add_metric([row["machine_id"]], row["open_differences"])
+    yield from (left, age, differences)
 
 
 def _relays(relays: Sequence[RelayHealth]) -> Iterable[Metric]:

@@ -14,14 +14,16 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from satmachine.cash.notes import of_sale
-from satmachine.cash.values import CashSale, Entry, EntryKind, NoteLine, Told
 from satmachine.errors import NotFound
+from satmachine.models.banknotes import of_sale
+from satmachine.models.cash import CashSale, Entry, EntryKind, NoteLine, Told
 from satmachine.money import sats_to_minor
 from satmachine.store.pages import Order, Page, Where, merged, page
 
 Record = dict[str, Any]
 
+#: A forecast that was written down so long ago is not told of any more.
+STALE_AFTER_S = 6 * 3_600
 #: A machine's clock may be this far from ours before its beacons are not found any more.
 _CLOCK_SLACK_S = 2 * 86_400
 
@@ -76,6 +78,11 @@ def insert(conn: sqlite3.Connection, draft: Draft, *, actor: str, now: int) -> E
     return get(conn, new_id)
 
 
+def currency_of(conn: sqlite3.Connection, machine_id: str) -> str:
+    """The currency of a machine that exists."""
+    return str(conn.execute("SELECT currency FROM dca_machines WHERE id = ?", (machine_id,)).fetchone()["currency"])
+
+
 def get(conn: sqlite3.Connection, entry_id: int, *, operator: str | None = None) -> Entry:
     """One entry, standing or not. Raises NotFound, also where it is another operator's."""
     row = conn.execute(
@@ -112,6 +119,15 @@ def closings(conn: sqlite3.Connection, machine_id: str, limit: int) -> list[Entr
     ).fetchall()
     lines = _lines(conn, [row["id"] for row in found])
     return [_entry(row, lines[row["id"]]) for row in found]
+
+
+def last_closing_before(conn: sqlite3.Connection, machine_id: str, at: int) -> int:
+    """When the machine was last counted or emptied before a moment; 0: never."""
+    row = conn.execute(
+        "SELECT max(at) FROM cash_entries WHERE machine_id = ? AND kind IN ('count', 'collect') AND at <= ?",
+        (machine_id, at),
+    ).fetchone()
+    return int(row[0] or 0)
 
 
 def find(
@@ -179,6 +195,19 @@ def unproven(conn: sqlite3.Connection, machine_id: str, since: int) -> Record:
         (machine_id, since),
     ).fetchone()
     return dict(row)
+
+
+def told_notes(conn: sqlite3.Connection, machine_id: str) -> dict[int, tuple[int, list[int]]]:
+    """{denomination: (notes, its cassettes)} as the machine told last; without what it did not tell."""
+    found: dict[int, tuple[int, list[int]]] = {}
+    for row in conn.execute(
+        "SELECT cassette, denomination_minor, notes FROM cash_by_cassette "
+        "WHERE machine_id = ? AND denomination_minor IS NOT NULL AND notes IS NOT NULL ORDER BY cassette",
+        (machine_id,),
+    ):
+        notes, cassettes = found.get(row["denomination_minor"], (0, []))
+        found[row["denomination_minor"]] = (notes + row["notes"], [*cassettes, row["cassette"]])
+    return found
 
 
 def known_cassettes(conn: sqlite3.Connection, machine_id: str) -> dict[int, int]:
@@ -253,7 +282,7 @@ def bookings(conn: sqlite3.Connection, root_id: int) -> list[Record]:
 def now_rows(conn: sqlite3.Connection, scope: str | None, machine_id: str | None = None) -> list[Record]:
     """The view `cash_now` with the stored forecast and how many cycles have an open difference, by operator and id."""
     found = conn.execute(
-        "SELECT n.*, f.early_at, f.likely_at, f.late_at, f.sure, f.computed_at FROM cash_now n "
+        "SELECT n.*, f.early_at, f.likely_at, f.late_at, f.sure, f.computed_at, f.open_differences FROM cash_now n "
         "LEFT JOIN dca_cash_forecasts f ON f.machine_id = n.machine_id "
         "WHERE (?1 IS NULL OR n.operator_id = ?1) AND (?2 IS NULL OR n.machine_id = ?2) "
         "ORDER BY n.operator_id, n.machine_id",
@@ -272,14 +301,24 @@ def cycle_rows(conn: sqlite3.Connection, scope: str | None, machine_id: str | No
     return [dict(row) for row in found]
 
 
-def open_differences(conn: sqlite3.Connection, scope: str | None, *, since: int = 0) -> list[Record]:
-    """Cycles closed since then whose cash differs and that nobody has given a reason for, the newest first."""
+def open_differences(conn: sqlite3.Connection, machine_id: str) -> list[Record]:
+    """Cycles of a machine whose cash differs, with a part that nobody has given a reason for, the newest first."""
     found = conn.execute(
-        "SELECT * FROM cash_differences WHERE state IN ('short', 'over', 'unclear') AND closed_at >= ?2 "
-        "AND (?1 IS NULL OR operator_id = ?1) ORDER BY closed_at DESC, closed_id DESC",
-        (scope, since),
+        "SELECT * FROM cash_differences WHERE machine_id = ? AND state IN ('short', 'over', 'unclear') "
+        "ORDER BY closed_at DESC, closed_id DESC",
+        (machine_id,),
     )
     return [dict(row) for row in found]
+
+
+def count_differing(conn: sqlite3.Connection, machine_id: str) -> int:
+    """How many cycles of a configured machine differ, with a part that is not booked. Reads all its sales since the
+    first count."""
+    row = conn.execute(
+        "SELECT count(*) FROM cash_cycles WHERE machine_id = ? AND state IN ('short', 'over', 'unclear')",
+        (machine_id,),
+    ).fetchone()
+    return int(row[0])
 
 
 def deposits_of(conn: sqlite3.Connection, root_id: int) -> list[Record]:
@@ -297,15 +336,13 @@ def deposits_of(conn: sqlite3.Connection, root_id: int) -> list[Record]:
 # --- forecasts
 
 
-def daily(conn: sqlite3.Connection, machine_id: str, first_day: int, end_day: int) -> dict[int, int]:
-    """{day: cash sold} of the days `first_day` <= day < `end_day`, in UTC days since 1970; a day that is missing had no
-    sale."""
+def sold_at(conn: sqlite3.Connection, machine_id: str, since: int, until: int) -> list[tuple[int, int | None]]:
+    """(time, cash) of each proven sale of `since` <= time < `until`, the oldest first; None: it does not say it."""
     found = conn.execute(
-        "SELECT at / 86400, coalesce(sum(sold_minor), 0) FROM cash_sales "
-        "WHERE machine_id = ? AND at >= ? AND at < ? GROUP BY at / 86400",
-        (machine_id, first_day * 86_400, end_day * 86_400),
+        "SELECT at, sold_minor FROM cash_sales WHERE machine_id = ? AND at >= ? AND at < ? ORDER BY at",
+        (machine_id, since, until),
     )
-    return {int(row[0]): int(row[1]) for row in found}
+    return [(row[0], row[1]) for row in found]
 
 
 def first_sale_day(conn: sqlite3.Connection, machine_id: str) -> int | None:
@@ -320,15 +357,15 @@ def save_forecast(conn: sqlite3.Connection, row: Mapping[str, object]) -> None:
     """Write a machine's forecast over the one before."""
     names = (
         *("machine_id", "computed_at", "source", "cash_minor", "currency", "days_known", "sure", "horizon_days"),
-        *("early_at", "likely_at", "late_at"),
+        *("open_differences", "early_at", "likely_at", "late_at"),
     )
     conn.execute(
         "INSERT INTO dca_cash_forecasts (machine_id, computed_at, source, cash_minor, currency, days_known, sure, "
-        "horizon_days, early_at, likely_at, late_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+        "horizon_days, open_differences, early_at, likely_at, late_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
         "ON CONFLICT (machine_id) DO UPDATE SET computed_at = excluded.computed_at, source = excluded.source, "
         "cash_minor = excluded.cash_minor, currency = excluded.currency, days_known = excluded.days_known, "
-        "sure = excluded.sure, horizon_days = excluded.horizon_days, early_at = excluded.early_at, "
-        "likely_at = excluded.likely_at, late_at = excluded.late_at",
+        "sure = excluded.sure, horizon_days = excluded.horizon_days, open_differences = excluded.open_differences, "
+        "early_at = excluded.early_at, likely_at = excluded.likely_at, late_at = excluded.late_at",
         [row[name] for name in names],
     )
 
@@ -343,14 +380,13 @@ def forecasts_due(conn: sqlite3.Connection, before: int, limit: int) -> list[str
     return [str(row["id"]) for row in found]
 
 
-def forecasts(conn: sqlite3.Connection, *, fresh_since: int, early_before: int | None = None) -> list[Record]:
-    """Stored forecasts of active machines that are fresh and name a time; with `early_before`, those that may be empty
-    before then."""
+def forecasts(conn: sqlite3.Connection, *, fresh_since: int) -> list[Record]:
+    """Stored forecasts of active machines that are fresh; `first_at` is when the machine may be empty, or NULL."""
     found = conn.execute(
         "SELECT f.*, coalesce(f.early_at, f.likely_at) AS first_at FROM dca_cash_forecasts f "
-        "JOIN dca_machines m ON m.id = f.machine_id WHERE m.in_config = 1 AND m.active = 1 AND f.computed_at >= ?1 "
-        "AND coalesce(f.early_at, f.likely_at) < coalesce(?2, 9223372036854775807) ORDER BY f.machine_id",
-        (fresh_since, early_before),
+        "JOIN dca_machines m ON m.id = f.machine_id WHERE m.in_config = 1 AND m.active = 1 AND f.computed_at >= ? "
+        "ORDER BY f.machine_id",
+        (fresh_since,),
     )
     return [dict(row) for row in found]
 

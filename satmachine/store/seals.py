@@ -10,7 +10,7 @@ import sqlite3
 
 from satmachine.models import Leg, LegInvoice, LegType
 from satmachine.seals import Given, Keyring, Ordered, is_beyond
-from satmachine.store import rows
+from satmachine.store import as_models as rows
 from satmachine.store.database import Connection
 
 
@@ -119,8 +119,8 @@ def newest_payment(conn: sqlite3.Connection) -> int:
 def is_open_without(conn: sqlite3.Connection, machine_id: str, *, after_id: int) -> bool:
     """Whether a payment without a seal was written since, that is still to be made."""
     found = conn.execute(
-        "SELECT 1 FROM dca_payments WHERE id > ? AND machine_id = ? AND seal IS NULL "
-        "AND status NOT IN ('completed', 'skipped', 'voided')",
+        """SELECT 1 FROM dca_payments WHERE id > ? AND machine_id = ? AND seal IS NULL
+        AND status NOT IN ('completed', 'skipped', 'voided')""",
         (after_id, machine_id),
     ).fetchone()
     return found is not None

@@ -234,10 +234,12 @@ ORDER BY l.operator_id, l.machine_id
 _FLEET = """
 SELECT l.machine_id, l.operator_id, l.machine, o.state, l.status, l.age_s, l.beacon_at, l.cash_left_minor, l.currency,
        l.cassettes, l.last_error, s.last_sale_at, s.since_s AS since_sale_s,
+       c.early_at AS cash_early_at, c.likely_at AS cash_out_at, c.late_at AS cash_late_at,
        (SELECT f.created_at FROM dca_fleet_snapshots f WHERE f.machine_id = l.machine_id
         ORDER BY f.created_at DESC LIMIT 1) AS snapshot_at
 FROM telemetry_latest l JOIN telemetry_online o ON o.machine_id = l.machine_id
 JOIN last_sale s ON s.machine_id = l.machine_id
+LEFT JOIN dca_cash_forecasts c ON c.machine_id = l.machine_id
 WHERE ?1 IS NULL OR l.operator_id = ?1 ORDER BY l.operator_id, l.machine_id
 """
 

@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from satmachine.audit.books import check_books
 from satmachine.audit.breaks import Break, Kind, make_break
+from satmachine.audit.proof import check_books
 from satmachine.cash import book, look
-from satmachine.cash.values import Entry, EntryKind, NoteLine
 from satmachine.cli.main import app
-from satmachine.store import books, cash
+from satmachine.models.cash import Entry, EntryKind, NoteLine
+from satmachine.store import breaks as books
+from satmachine.store import cash
 from satmachine.store.database import atomic, connect
 from tests.corrections.desk import Desk, add_provider, open_desk
 

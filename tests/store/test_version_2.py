@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from satmachine.audit.books import check_books
 from satmachine.audit.breaks import Kind
+from satmachine.audit.proof import check_books
 from satmachine.settlements.planning import plan_settlement
 from satmachine.store import balances, client_legs, database, legs, settlements, wallets
 from satmachine.store.database import atomic, connect, prepare

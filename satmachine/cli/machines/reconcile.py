@@ -164,7 +164,7 @@ def _look(books: Books, machine_id: str, choices: dict[str, Choice]) -> Look:
 
 
 def _preview(books: Books, machine_id: str, look: Look, choices: dict[str, Choice], reason: str) -> Report:
-    from satmachine.settlements.operations import By
+    from satmachine.models import By
     from satmachine.settlements.payees import terms_for
     from satmachine.settlements.reconciliation import preview
 
@@ -191,7 +191,7 @@ def _try_to_seal(books: Books, machine: Machine) -> ConfigError | None:
 
 
 def _carry_out(books: Books, machine_id: str, look: Look, choices: dict[str, Choice], reason: str, digest: str) -> None:
-    from satmachine.settlements.operations import By
+    from satmachine.models import By
     from satmachine.settlements.payees import terms_for
     from satmachine.settlements.reconciliation import accept
     from satmachine.store import seals

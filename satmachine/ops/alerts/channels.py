@@ -15,10 +15,10 @@ import httpx
 
 from satmachine.config import Config
 from satmachine.errors import SatmachineError
+from satmachine.nostr.gift import wrap
 from satmachine.nostr.health import printable
 from satmachine.nostr.keys import npub_to_hex, parse_secret_key
 from satmachine.nostr.post import post
-from satmachine.ops.alerts.gift import wrap
 from satmachine.ops.alerts.message import Message, json_of, text_of
 from satmachine.wallet.answers import PLAIN
 

@@ -141,6 +141,7 @@ def limits_of(config: Config) -> Limits:
         wallet_unreachable_after_s=alerts.wallet_unreachable_after_s,
         wallet_low_sats=alerts.wallet_low_sats,
         cassette_low_pct=alerts.cassette_low_pct,
+        cash_out_days=alerts.cash_out_days,
     )
 
 

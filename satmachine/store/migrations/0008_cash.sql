@@ -70,6 +70,7 @@ CREATE TABLE dca_cash_forecasts (
     days_known    INTEGER NOT NULL,
     sure          TEXT    NOT NULL CHECK (sure IN ('good', 'fair', 'poor', 'none')),
     horizon_days  INTEGER NOT NULL,
+    open_differences INTEGER NOT NULL DEFAULT 0,
     early_at      INTEGER,
     likely_at     INTEGER,
     late_at       INTEGER
@@ -88,49 +89,44 @@ SELECT id AS settlement_id, machine_id, occurred_at AS at, fiat_amount_minor AS 
 FROM dca_settlements WHERE proof <> 'waiting';
 
 CREATE VIEW cash_cycles AS
-WITH mark AS (
-    SELECT machine_id, id, root_id, at, amount_minor, told_minor, told_at,
-           CASE kind WHEN 'count' THEN amount_minor ELSE 0 END AS after_minor
-    FROM cash_entries WHERE kind IN ('count', 'collect')
-), closed AS (
-    SELECT machine_id, id, root_id, at, amount_minor, told_minor, told_at,
-           lag(at) OVER w AS opened_at, lag(root_id) OVER w AS opened_root, lag(after_minor) OVER w AS opening_minor
-    FROM mark WINDOW w AS (PARTITION BY machine_id ORDER BY at, root_id)
-), last AS (
-    SELECT machine_id, at, root_id, after_minor,
-           row_number() OVER (PARTITION BY machine_id ORDER BY at DESC, root_id DESC) AS place FROM mark
-), span AS (
-    SELECT * FROM closed
+WITH span AS (
+    SELECT m.machine_id, m.id, m.root_id, m.at, m.amount_minor, m.told_minor, m.told_at,
+           (SELECT p.id FROM cash_entries p WHERE p.machine_id = m.machine_id AND p.kind IN ('count', 'collect')
+            AND p.at <= m.at AND (p.at < m.at OR p.root_id < m.root_id)
+            ORDER BY p.at DESC, p.root_id DESC LIMIT 1) AS before_id
+    FROM cash_entries m WHERE m.kind IN ('count', 'collect')
     UNION ALL
-    SELECT m.id, NULL, NULL, NULL, NULL, NULL, NULL, l.at, l.root_id, l.after_minor
-    FROM dca_machines m LEFT JOIN last l ON l.machine_id = m.id AND l.place = 1
-    WHERE EXISTS (SELECT 1 FROM cash_entries c WHERE c.machine_id = m.id)
+    SELECT m.id, NULL, NULL, NULL, NULL, NULL, NULL,
+           (SELECT p.id FROM cash_entries p WHERE p.machine_id = m.id AND p.kind IN ('count', 'collect')
+            ORDER BY p.at DESC, p.root_id DESC LIMIT 1)
+    FROM dca_machines m WHERE EXISTS (SELECT 1 FROM cash_entries c WHERE c.machine_id = m.id)
+), first AS (
+    SELECT s.*, CASE WHEN s.before_id IS NULL THEN (
+           SELECT min(e.at) FROM cash_entries e WHERE e.machine_id = s.machine_id AND e.kind IN ('load', 'take')
+           AND (s.at IS NULL OR e.at < s.at OR (e.at = s.at AND e.root_id < s.root_id))) END AS first_at
+    FROM span s
 ), begun AS (
-    SELECT s.machine_id, s.id, s.root_id, s.at, s.amount_minor, s.told_minor, s.told_at,
-           coalesce(s.opened_at, s.first_at) AS opened_at, coalesce(s.opened_root, 0) AS opened_root,
-           CASE WHEN s.opened_at IS NOT NULL THEN s.opening_minor WHEN s.first_at IS NOT NULL THEN 0 END AS opening_minor
-    FROM (
-        SELECT p.*, CASE WHEN p.opened_at IS NULL THEN (
-            SELECT min(e.at) FROM cash_entries e WHERE e.machine_id = p.machine_id AND e.kind IN ('load', 'take')
-            AND (p.at IS NULL OR (e.at, e.root_id) < (p.at, p.root_id))) END AS first_at
-        FROM span p
-    ) s
+    SELECT f.machine_id, f.id, f.root_id, f.at, f.amount_minor, f.told_minor, f.told_at,
+           coalesce(o.at, f.first_at) AS opened_at, coalesce(o.root_id, 0) AS opened_root,
+           CASE WHEN o.kind = 'count' THEN o.amount_minor WHEN o.kind = 'collect' OR f.first_at IS NOT NULL THEN 0
+                END AS opening_minor
+    FROM first f LEFT JOIN dca_cash o ON o.id = f.before_id
 ), summed AS (
-    SELECT b.*,
-           (SELECT coalesce(sum(CASE e.kind WHEN 'load' THEN e.amount_minor END), 0) FROM cash_entries e
-            WHERE e.machine_id = b.machine_id AND e.kind = 'load' AND (e.at, e.root_id) > (b.opened_at, b.opened_root)
+    SELECT b.machine_id, b.id, b.root_id, b.at, b.amount_minor, b.told_minor, b.told_at, b.opened_at, b.opening_minor,
+           (SELECT coalesce(sum(e.amount_minor), 0) FROM cash_entries e
+            WHERE e.machine_id = b.machine_id AND e.kind = 'load' AND e.at >= b.opened_at
+              AND (e.at, e.root_id) > (b.opened_at, b.opened_root)
               AND (b.at IS NULL OR (e.at, e.root_id) < (b.at, b.root_id))) AS loaded_minor,
            (SELECT coalesce(sum(e.amount_minor), 0) FROM cash_entries e
-            WHERE e.machine_id = b.machine_id AND e.kind = 'take' AND (e.at, e.root_id) > (b.opened_at, b.opened_root)
+            WHERE e.machine_id = b.machine_id AND e.kind = 'take' AND e.at >= b.opened_at
+              AND (e.at, e.root_id) > (b.opened_at, b.opened_root)
               AND (b.at IS NULL OR (e.at, e.root_id) < (b.at, b.root_id))) AS taken_minor,
-           (SELECT coalesce(sum(s.sold_minor), 0) FROM cash_sales s WHERE s.machine_id = b.machine_id
-              AND s.at > b.opened_at AND s.at <= coalesce(b.at, 9223372036854775807)) AS sold_minor,
-           (SELECT count(*) FROM cash_sales s WHERE s.machine_id = b.machine_id
-              AND s.at > b.opened_at AND s.at <= coalesce(b.at, 9223372036854775807)) AS sales,
-           (SELECT count(*) FROM cash_sales s WHERE s.machine_id = b.machine_id AND s.sold_minor IS NULL
-              AND s.at > b.opened_at AND s.at <= coalesce(b.at, 9223372036854775807)) AS unknown_sales,
-           (SELECT coalesce(sum(k.amount_minor), 0) FROM dca_cash_booked k WHERE k.cash_id = b.root_id) AS booked_minor
-    FROM begun b
+           (SELECT coalesce(sum(k.amount_minor), 0) FROM dca_cash_booked k WHERE k.cash_id = b.root_id) AS booked_minor,
+           coalesce(sum(s.fiat_amount_minor), 0) AS sold_minor, count(s.id) AS sales,
+           count(s.id) - count(s.fiat_amount_minor) AS unknown_sales
+    FROM begun b LEFT JOIN dca_settlements s ON s.machine_id = b.machine_id AND s.proof <> 'waiting'
+     AND s.occurred_at > b.opened_at AND s.occurred_at <= coalesce(b.at, 9223372036854775807)
+    GROUP BY b.machine_id, b.id
 ), compared AS (
     SELECT s.*, opening_minor + loaded_minor - taken_minor - sold_minor AS expected_minor,
            s.amount_minor - (opening_minor + loaded_minor - taken_minor - sold_minor) AS difference_minor
@@ -170,28 +166,45 @@ SELECT c.machine_id, c.operator_id, c.machine, c.closed_id, c.state, c.opened_at
 FROM cash_cycles c WHERE c.difference_minor <> 0 OR c.booked_minor <> 0;
 
 CREATE VIEW cash_now AS
-WITH now AS (
-    SELECT m.machine_id, m.operator_id, m.machine, m.currency, m.digits, c.opened_at AS counted_at, c.expected_minor,
-           c.unknown_sales, t.cash_left_minor AS told_minor,
+WITH begun AS (
+    SELECT m.machine_id, m.operator_id, m.machine, m.currency, m.digits, coalesce(o.root_id, 0) AS opened_root,
+           coalesce(o.at, (SELECT min(e.at) FROM cash_entries e WHERE e.machine_id = m.machine_id)) AS opened_at,
+           CASE WHEN o.kind = 'count' THEN o.amount_minor ELSE 0 END AS opening_minor
+    FROM telemetry_machines m LEFT JOIN dca_cash o ON o.id = (
+        SELECT p.id FROM cash_entries p WHERE p.machine_id = m.machine_id AND p.kind IN ('count', 'collect')
+        ORDER BY p.at DESC, p.root_id DESC LIMIT 1)
+), book AS (
+    SELECT b.machine_id, b.operator_id, b.machine, b.currency, b.digits, b.opened_at,
+           CASE WHEN b.opened_at IS NOT NULL THEN b.opening_minor - coalesce(sum(s.fiat_amount_minor), 0) + (
+               SELECT coalesce(sum(CASE e.kind WHEN 'load' THEN e.amount_minor WHEN 'take' THEN -e.amount_minor END), 0)
+               FROM cash_entries e WHERE e.machine_id = b.machine_id AND e.at >= b.opened_at
+                 AND (e.at, e.root_id) > (b.opened_at, b.opened_root)) END AS expected_minor,
+           count(s.id) - count(s.fiat_amount_minor) AS unknown_sales
+    FROM begun b LEFT JOIN dca_settlements s ON s.machine_id = b.machine_id AND s.proof <> 'waiting'
+     AND s.occurred_at > b.opened_at
+    GROUP BY b.machine_id
+), now AS (
+    SELECT b.*, t.cash_left_minor AS told_minor,
            max(0, CAST(strftime('%s', 'now') AS INTEGER) - t.beacon_at) AS told_age_s,
-           coalesce(c.expected_minor, t.cash_left_minor) AS cash_minor,
+           CASE WHEN b.expected_minor >= 0 OR t.cash_left_minor IS NULL THEN b.expected_minor
+                ELSE t.cash_left_minor END AS cash_minor,
            (SELECT coalesce(sum(l.confirmed_minor - l.used_minor), 0) FROM dca_clients l
-            WHERE l.machine_id = m.machine_id) AS providers_minor,
+            WHERE l.machine_id = b.machine_id) AS providers_minor,
            (SELECT coalesce(sum(d.amount_minor), 0) FROM dca_deposits d
-            WHERE d.machine_id = m.machine_id AND d.status = 'pending') AS pending_minor,
-           (SELECT coalesce(sum(s.fiat_amount_minor), 0) FROM dca_settlements s WHERE s.machine_id = m.machine_id
+            WHERE d.machine_id = b.machine_id AND d.status = 'pending') AS pending_minor,
+           (SELECT coalesce(sum(s.fiat_amount_minor), 0) FROM dca_settlements s WHERE +s.machine_id = b.machine_id
             AND s.status NOT IN ('processed', 'partial', 'refunded') AND s.planned_at IS NULL
             AND s.proof <> 'waiting') AS unshared_minor
-    FROM telemetry_machines m LEFT JOIN cash_cycles c ON c.machine_id = m.machine_id AND c.closed_id IS NULL
-    LEFT JOIN dca_telemetry t ON t.machine_id = m.machine_id
+    FROM book b LEFT JOIN dca_telemetry t ON t.machine_id = b.machine_id
 )
 SELECT m.machine_id, m.operator_id, m.machine, m.cash_minor,
        CASE WHEN m.cash_minor < 0 THEN '-' ELSE '' END || CASE m.digits
            WHEN 2 THEN (abs(m.cash_minor) / 100) || printf('.%02d', abs(m.cash_minor) % 100)
            WHEN 3 THEN (abs(m.cash_minor) / 1000) || printf('.%03d', abs(m.cash_minor) % 1000)
            ELSE CAST(abs(m.cash_minor) AS TEXT) END AS cash,
-       CASE WHEN m.expected_minor IS NOT NULL THEN 'book' WHEN m.told_minor IS NOT NULL THEN 'beacon' END AS source,
-       m.counted_at, m.unknown_sales, m.expected_minor, m.told_minor, m.told_age_s, m.providers_minor, m.pending_minor,
+       CASE WHEN m.expected_minor >= 0 THEN 'book' WHEN m.told_minor IS NOT NULL THEN 'beacon'
+            WHEN m.expected_minor IS NOT NULL THEN 'book' END AS source,
+       m.opened_at AS counted_at, m.unknown_sales, m.expected_minor, m.told_minor, m.told_age_s, m.providers_minor, m.pending_minor,
        m.unshared_minor, m.cash_minor + m.unshared_minor - m.providers_minor AS own_minor, m.currency
 FROM now m;
 

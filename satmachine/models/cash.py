@@ -87,6 +87,7 @@ class Cycle:
     """
 
     closing: Entry | None
+    currency: str
     opened_at: int
     opening_minor: int | None
     loaded_minor: int
