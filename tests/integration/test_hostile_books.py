@@ -135,7 +135,7 @@ async def test_what_others_wrote_is_not_paid_and_what_the_daemon_ordered_is(
         assert set(await paid_for(world, sale)) == {"r1:split:owner", "r1:split:technician"}
         assert await received(world, mallory) == 0
         needed = json.loads((await satmachine(world, "status", "--json")).stdout)["attention"]
-        assert any("has not ordered this payment" in row["cause"] for row in needed)
+        assert any("the daemon has not planned this payment" in row["cause"] for row in needed)
         audit = await satmachine(world, "audit", "--offline", "--json")
         assert audit.returncode == 1
         assert audit.stdout.count('"unordered"') == len(strange)
