@@ -285,7 +285,7 @@ DEFECTS: Mapping[str, Planted] = {
     "own_dead_start": Planted("a copy takes the living daemon for its own dead start", _TWO, _own_dead_start),
     "stale_look": Planted(
         "a daemon wakes between its look and its payment",
-        frozenset({"second_daemon", "reconcile", "sleep_after_look", "stop_second"}),
+        frozenset({"sleep_after_look", "wall_jump"}),
         _stale_look,
     ),
     "oldest_wins": Planted("the mark with the earlier time wins", _TWO | {"bank_clock"}, _oldest_wins),
