@@ -11,7 +11,8 @@ PIP_PROGRESS = /^Collecting/ { printf "\r  %d packages fetched", ++n; fflush() }
                /^ERROR|^error|^  ERROR|HASHES/ { print } END { print "" }
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types unit test-compat test-found chaos simulate fuzz bench docs man format lock clean
+.PHONY: help install demo test lint types unit coverage newest vulnerabilities test-compat test-found day chaos simulate fuzz bench docs \
+        man format lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,21 +30,37 @@ $(VENV)/.ready: requirements-dev.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: install  ## the whole system on this machine: a sale arrives and is shared out
-	@$(BIN)/satmachine demo
+demo: install  ## the whole system on this machine: a sale arrives and is shared out; ARGS=--keep: a fleet to play with
+	@$(BIN)/satmachine demo $(ARGS)
 
-test: install  ## style, types and every test, against a real relay and a real LNbits
+test: install  ## style, types and every test, against a real relay and a real LNbits (JOBS=2 at once)
 	@$(MAKE) --no-print-directory lint types unit
 
 lint: install
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@told=$$($(BIN)/lint-imports --no-logo --no-cache 2>&1) || { echo "$$told"; exit 1; }
 
 types: install
 	@$(BIN)/mypy
 
 unit: install
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n $(or $(JOBS),2) --dist worksteal $(if $(COVERAGE),--cov --cov-report=) $(ARGS)
+	@[ -z "$(COVERAGE)" ] || echo "covered by the tests, branches counted, without the daemons that run as processes of their own: $$($(BIN)/coverage report --format=total) %"
+
+coverage: install  ## what the tests reach, without those that start whole systems; then the lines that they do not
+	@$(BIN)/pytest -q -n $(or $(JOBS),2) --dist worksteal --cov --cov-report=term-missing --ignore=tests/integration --ignore=tests/found $(ARGS)
+
+newest: install  ## the tests once more, against the newest packages that pyproject.toml allows
+	@$(BIN)/python -m venv --clear .cache/newest
+	@.cache/newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@.cache/newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --group dev -e .
+	@.cache/newest/bin/python -m pip list --disable-pip-version-check --outdated
+	@.cache/newest/bin/python -m pytest -n $(or $(JOBS),2) --dist worksteal $(ARGS)
+
+vulnerabilities: install  ## is any pinned package known to be dangerous? asks the network
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
+	@$(BIN)/pip-audit --require-hashes --disable-pip -r requirements.txt
 
 test-compat: install  ## the integration tests against every LNbits that is supported
 	@for version in 1.4.2 1.5.6 1.6.2; do \
@@ -53,6 +70,9 @@ test-compat: install  ## the integration tests against every LNbits that is supp
 
 test-found: install  ## everything that once went wrong with money, on real parts, every variant (half an hour)
 	@$(BIN)/pytest -m '' tests/found $(ARGS)
+
+day: install  ## a whole day of an operator, every situation, by the command line alone (five minutes)
+	@$(BIN)/pytest -m '' tests/day $(ARGS)
 
 chaos: install  ## nothing lost, nothing paid twice: RUNS=9 SEED=1 KILLS=0 FAULT=.. FRESH=1
 	@$(BIN)/python -m chaos.campaign $(foreach o,SEED RUNS KILLS FAULT,$(if $($(o)),--$(shell echo $(o) | tr A-Z a-z) $($(o)))) $(if $(FRESH),--fresh)
@@ -69,8 +89,9 @@ fuzz: install  ## let a fuzzer loose on everything that strangers send; RUNS=100
 bench: install  ## measure it, beside others: ONLY="ingest fleet .."; the last results are in bench/RESULTS.md
 	@$(BIN)/python -m bench $(ONLY)
 
-docs: install  ## renew docs/commands.md from the commands themselves
+docs: install  ## renew docs/commands.md and docs/output.schema.json from the program itself
 	@$(BIN)/python -m satmachine.cli.manual docs/commands.md
+	@$(BIN)/python -m satmachine.cli.manual --schema docs/output.schema.json
 
 man: install  ## man pages and shell completion, into build/
 	@$(BIN)/python -m satmachine.cli.manual --man build
@@ -82,7 +103,8 @@ format: install  ## put the code into its standard form
 
 lock: install  ## renew the pinned versions after a change in pyproject.toml
 	@$(BIN)/python -m pip install --quiet uv
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --extra demo --group dev pyproject.toml -o requirements-dev.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --group dev pyproject.toml -o requirements-dev.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -c requirements-dev.txt --extra web pyproject.toml -o requirements.txt
 
 clean:  ## remove everything that make has installed here
-	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build .coverage .import_linter_cache

@@ -1,4 +1,4 @@
--- satmachine: the whole database, as a new file gets it. Version 4.
+-- satmachine: the whole database, as a new file gets it.
 --
 -- Conventions
 --   .._sats     INTEGER  satoshis
@@ -39,6 +39,7 @@ CREATE TABLE intents (
     status      TEXT    NOT NULL DEFAULT 'open' CHECK (status IN ('open', 'done', 'refused')),
     result      TEXT,                                   -- a sentence for the person who asked
     done_at     INTEGER,
+    seal        TEXT,                                   -- by who has [payouts] order_key (seals.py)
     CHECK ((status = 'open') = (done_at IS NULL))
 ) STRICT;
 CREATE INDEX intents_open ON intents (id) WHERE status = 'open';
@@ -76,6 +77,15 @@ CREATE TABLE alerts (
     changed_at   INTEGER NOT NULL,                      -- when the operator was last told
     detail       TEXT    NOT NULL DEFAULT '',
     PRIMARY KEY (subject, condition)
+) STRICT, WITHOUT ROWID;
+
+-- Items of the list of what needs a person that a person knows of: told again after `until`, NULL: never.
+CREATE TABLE silences (
+    item    TEXT PRIMARY KEY,                           -- condition:subject or condition:subject:ref, as `alerts list` shows it
+    until   INTEGER,
+    reason  TEXT    NOT NULL,
+    actor   TEXT    NOT NULL,
+    at      INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- One message per change of an alarm and way of telling; kept until it is delivered or given up.
@@ -123,6 +133,7 @@ CREATE TABLE dca_machines (
     active                   INTEGER NOT NULL CHECK (active IN (0, 1)),
     in_config                INTEGER NOT NULL CHECK (in_config IN (0, 1)),  -- 0: dropped from the file, history stays
     loaded_at                INTEGER NOT NULL,
+    digits                   INTEGER NOT NULL DEFAULT 2 CHECK (digits BETWEEN 0 AND 3),  -- of the currency's minor unit
     UNIQUE (id, currency)
 ) STRICT;
 CREATE INDEX dca_machines_operator ON dca_machines (operator_id);
@@ -167,7 +178,8 @@ CREATE TABLE dca_wallets (
     last_sweep_at   INTEGER,
     safe_mode       TEXT,                               -- why this machine pays nothing until a person has reconciled it
     reconcile_since INTEGER,                            -- payouts are paused since: these books are a restored copy
-    reconcile_why   TEXT
+    reconcile_why   TEXT,
+    sealed_at       INTEGER                             -- since when this machine's payments are sealed (seals.py)
 ) STRICT;
 CREATE INDEX dca_wallets_wallet ON dca_wallets (wallet_id) WHERE wallet_id IS NOT NULL;
 
@@ -181,6 +193,28 @@ CREATE TABLE dca_unmatched_payments (
     settled_at     INTEGER NOT NULL,
     first_seen_at  INTEGER NOT NULL,
     reason         TEXT    NOT NULL,
+    kind           TEXT    NOT NULL DEFAULT 'unknown'   -- what it is; 'unknown' waits for a person
+                   CHECK (kind IN ('unknown', 'top_up', 'transfer', 'credit', 'own')),
+    dismissed_at   INTEGER,                             -- a person has said that it is no sale
+    dismissed_by   TEXT,
+    dismissed_reason TEXT,
+    PRIMARY KEY (machine_id, payment_hash)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX dca_unmatched_payments_open ON dca_unmatched_payments (machine_id, settled_at)
+    WHERE kind = 'unknown' AND dismissed_at IS NULL;
+
+-- Invoices that `machines top-up` made: whoever pays one funds the wallet, and nothing is sold.
+CREATE TABLE dca_topups (
+    machine_id    TEXT    NOT NULL REFERENCES dca_machines (id),
+    payment_hash  TEXT    NOT NULL,
+    id            TEXT    NOT NULL UNIQUE,
+    amount_sats   INTEGER NOT NULL CHECK (amount_sats > 0),
+    made_at       INTEGER NOT NULL,
+    made_by       TEXT    NOT NULL,
+    note          TEXT    NOT NULL DEFAULT '',
+    expires_at    INTEGER NOT NULL,
+    bolt11        TEXT    NOT NULL,
+    paid_at       INTEGER,                              -- when the wallet showed that it was paid
     PRIMARY KEY (machine_id, payment_hash)
 ) STRICT, WITHOUT ROWID;
 
@@ -279,6 +313,7 @@ CREATE TABLE dca_settlements (
     error                    TEXT,
     person_acted_at          INTEGER,                   -- since then no event revises it (SPEC section 6.9)
     payment_seen             INTEGER NOT NULL DEFAULT 0 CHECK (payment_seen IN (0, 1)),  -- the customer's, proven or not
+    rate_source              TEXT CHECK (rate_source IN ('lnbits', 'beacon')),  -- who told the rate; NULL: the sale itself
     CHECK (gross_sats = net_sats + commission_sats + undispensed_sats),
     CHECK (platform_fee_sats IS NULL OR platform_fee_sats + operator_fee_sats = commission_sats),
     CHECK (bitspire_event_id IS NOT NULL OR payment_hash IS NOT NULL),
@@ -294,7 +329,9 @@ CREATE INDEX dca_settlements_open ON dca_settlements (next_attempt_at) WHERE sta
 CREATE INDEX dca_settlements_machine ON dca_settlements (machine_id, occurred_at);
 CREATE INDEX dca_settlements_time ON dca_settlements (occurred_at);
 CREATE INDEX dca_settlements_status ON dca_settlements (status) WHERE status NOT IN ('processed', 'partial', 'refunded');
+CREATE INDEX dca_settlements_unknown_rate ON dca_settlements (machine_id) WHERE exchange_rate = '0' AND retained_sats > 0;
 CREATE INDEX dca_settlements_rare ON dca_settlements (status, occurred_at) WHERE status IN ('partial', 'refunded');
+CREATE INDEX dca_settlements_late ON dca_settlements (proven_at) WHERE proven_at > occurred_at + 240;
 
 CREATE TRIGGER dca_settlements_keep_notes BEFORE UPDATE OF notes ON dca_settlements
 WHEN NEW.notes IS NOT OLD.notes AND substr(NEW.notes, -length(OLD.notes)) IS NOT OLD.notes AND OLD.notes <> ''
@@ -334,6 +371,7 @@ CREATE TABLE dca_retained (
 ) STRICT;
 CREATE INDEX dca_retained_settlement ON dca_retained (settlement_id);
 CREATE INDEX dca_retained_payment ON dca_retained (payment_id);
+CREATE INDEX dca_retained_created ON dca_retained (created_at);
 CREATE TRIGGER dca_retained_sum AFTER INSERT ON dca_retained
 BEGIN UPDATE dca_settlements SET retained_sats = retained_sats + NEW.amount_sats WHERE id = NEW.settlement_id; END;
 CREATE TRIGGER dca_retained_no_update BEFORE UPDATE ON dca_retained
@@ -387,6 +425,7 @@ CREATE TABLE dca_payments (
     proof            TEXT                               -- what completed it
                      CHECK (proof IN ('both_sides', 'answer', 'preimage', 'person', 'booked')),
     vouched_by       TEXT,                              -- the person, and the reason, where a person did
+    seal             TEXT,                              -- that the daemon ordered exactly this (seals.py)
     UNIQUE (settlement_id, revision, leg),
     UNIQUE (machine_id, leg_key),
     CHECK ((status = 'completed') = (completed_at IS NOT NULL)),
@@ -401,6 +440,7 @@ CREATE INDEX dca_payments_status ON dca_payments (status) WHERE status NOT IN ('
 CREATE INDEX dca_payments_client ON dca_payments (client_id, effective_at) WHERE client_id IS NOT NULL;
 CREATE INDEX dca_payments_machine ON dca_payments (machine_id, planned_at);
 CREATE INDEX dca_payments_planned ON dca_payments (planned_at);
+CREATE INDEX dca_payments_completed ON dca_payments (completed_at) WHERE completed_at IS NOT NULL;
 CREATE INDEX dca_payments_rare_status ON dca_payments (status, planned_at) WHERE status IN ('skipped', 'voided');
 CREATE INDEX dca_payments_rare_type ON dca_payments (leg_type, planned_at)
     WHERE leg_type IN ('settlement', 'autoforward', 'refund');
@@ -437,6 +477,7 @@ CREATE TABLE dca_invoices (
     wallet_id     TEXT,                                 -- of this LNbits, that it pays into
     mark_id       TEXT,                                 -- the mark that names it first
     marked_at     INTEGER,                              -- seen under the only head mark of its bundle: only now it may be paid
+    seal          TEXT,                                 -- that the daemon was given exactly this one
     PRIMARY KEY (payment_id, generation)
 ) STRICT, WITHOUT ROWID;
 
@@ -500,6 +541,7 @@ CREATE TABLE dca_deposits (
     kind          TEXT    NOT NULL DEFAULT 'deposit' CHECK (kind IN ('deposit', 'reversal', 'withdrawal')),
     effective_at  INTEGER,                        -- from when on it counts: as stated, else when it was confirmed
     reverses      INTEGER REFERENCES dca_deposits (id),   -- of a reversal
+    cash_id       INTEGER REFERENCES dca_cash (id),       -- the load that it was proposed with
     CHECK ((status = 'pending') = (decided_at IS NULL)),
     CHECK (status <> 'confirmed' OR effective_at IS NOT NULL),
     CHECK ((kind = 'deposit') = (amount_minor > 0)),
@@ -511,6 +553,7 @@ CREATE TABLE dca_deposits (
 CREATE INDEX dca_deposits_client ON dca_deposits (client_id, effective_at);
 CREATE INDEX dca_deposits_machine ON dca_deposits (machine_id, recorded_at);
 CREATE INDEX dca_deposits_time ON dca_deposits (recorded_at);
+CREATE INDEX dca_deposits_cash ON dca_deposits (cash_id) WHERE cash_id IS NOT NULL;
 CREATE UNIQUE INDEX dca_deposits_reverses ON dca_deposits (reverses) WHERE reverses IS NOT NULL;
 CREATE TRIGGER dca_deposits_no_update BEFORE UPDATE ON dca_deposits WHEN OLD.status <> 'pending'
 BEGIN SELECT RAISE(ABORT, 'a confirmed or rejected deposit is an audit record: it never changes'); END;
@@ -528,6 +571,177 @@ CREATE TRIGGER dca_clients_used_update AFTER UPDATE OF status ON dca_payments
 WHEN NEW.leg_type IN ('dca', 'settlement') AND NEW.status IN ('voided', 'skipped')
  AND OLD.status NOT IN ('voided', 'skipped')
 BEGIN UPDATE dca_clients SET used_minor = used_minor - NEW.fiat_amount_minor WHERE id = NEW.client_id; END;
+
+-- ---------------------------------------------------------------------------------------------------------
+-- Books for people: closed months, signed statements, messages to LPs
+-- ---------------------------------------------------------------------------------------------------------
+
+-- A month that was closed: what every account of the ledger came to, and a digest of its entries, chained to the month
+-- before. What is landed or corrected later counts in the open month (store/ledger.py).
+CREATE TABLE dca_periods (
+    name       TEXT PRIMARY KEY,                        -- '2026-11'
+    start_at   INTEGER NOT NULL,                        -- the end of the one before; 0: everything up to then
+    end_at     INTEGER NOT NULL UNIQUE,
+    tz         TEXT    NOT NULL,                        -- the zone whose month it is
+    closed_at  INTEGER NOT NULL,                        -- what the books learnt after that counts later
+    actor      TEXT    NOT NULL,
+    reason     TEXT    NOT NULL,
+    entries    INTEGER NOT NULL,
+    totals     TEXT    NOT NULL CHECK (json_valid(totals)),           -- {account: {unit: balance}} at its end
+    digest     TEXT    NOT NULL CHECK (length(digest) = 64),          -- of its entries
+    previous   TEXT    NOT NULL DEFAULT '',             -- the hash of the one before
+    hash       TEXT    NOT NULL UNIQUE CHECK (length(hash) = 64),
+    CHECK (start_at < end_at AND end_at <= closed_at)
+) STRICT;
+CREATE TRIGGER dca_periods_no_update BEFORE UPDATE ON dca_periods
+BEGIN SELECT RAISE(ABORT, 'a closed month never changes'); END;
+CREATE TRIGGER dca_periods_no_delete BEFORE DELETE ON dca_periods
+BEGIN SELECT RAISE(ABORT, 'a closed month stays closed'); END;
+
+-- Statements as the daemon has signed them, for whoever hands them out. `event` is the Nostr event that proves `html`.
+CREATE TABLE dca_statements (
+    id         TEXT PRIMARY KEY CHECK (length(id) = 64),              -- the event's
+    client_id  INTEGER NOT NULL REFERENCES dca_clients (id),
+    since_at   INTEGER,                                 -- NULL: from the beginning
+    until_at   INTEGER,
+    made_at    INTEGER NOT NULL,
+    asked_by   TEXT    NOT NULL,
+    event      TEXT    NOT NULL CHECK (json_valid(event)),
+    html       TEXT    NOT NULL
+) STRICT;
+CREATE INDEX dca_statements_client ON dca_statements (client_id, made_at);
+
+-- How an LP wants to be told by Nostr messages (NIP-17), who has asked for it. No row: not at all.
+CREATE TABLE dca_client_messages (
+    client_id  INTEGER PRIMARY KEY REFERENCES dca_clients (id),
+    npub       TEXT    NOT NULL,
+    relays     TEXT    NOT NULL DEFAULT '[]' CHECK (json_valid(relays)),  -- where they read; [] those of the daemon
+    receipts   INTEGER NOT NULL CHECK (receipts IN (0, 1)),           -- one for each payout
+    monthly    INTEGER NOT NULL CHECK (monthly IN (0, 1)),            -- a statement after each month
+    since_at   INTEGER NOT NULL                         -- what was before is not told
+) STRICT;
+
+-- Each message once: made with the payout, sealed once, kept until a relay took it.
+CREATE TABLE dca_messages (
+    id               INTEGER PRIMARY KEY,
+    client_id        INTEGER NOT NULL REFERENCES dca_clients (id),
+    kind             TEXT    NOT NULL CHECK (kind IN ('receipt', 'monthly')),
+    subject          TEXT    NOT NULL,                  -- the leg's key, or the month
+    created_at       INTEGER NOT NULL,
+    event            TEXT CHECK (event IS NULL OR json_valid(event)), -- sealed for its reader; the same at every try
+    attempts         INTEGER NOT NULL DEFAULT 0,
+    next_attempt_at  INTEGER NOT NULL DEFAULT 0,
+    error            TEXT,
+    taken_at         INTEGER,
+    taken_by         TEXT,                              -- the relay
+    UNIQUE (client_id, kind, subject)
+) STRICT;
+CREATE INDEX dca_messages_open ON dca_messages (next_attempt_at) WHERE taken_at IS NULL;
+-- A payout and its receipt are one transaction: neither is there without the other.
+CREATE TRIGGER dca_messages_receipt AFTER UPDATE OF status ON dca_payments
+WHEN NEW.status = 'completed' AND NEW.leg_type IN ('dca', 'settlement') AND NEW.amount_sats > 0
+BEGIN
+    INSERT INTO dca_messages (client_id, kind, subject, created_at)
+    SELECT client_id, 'receipt', NEW.leg_key, NEW.completed_at FROM dca_client_messages
+    WHERE client_id = NEW.client_id AND receipts = 1 ON CONFLICT DO NOTHING;
+END;
+CREATE TRIGGER dca_messages_receipt_booked AFTER INSERT ON dca_payments
+WHEN NEW.status = 'completed' AND NEW.leg_type IN ('dca', 'settlement') AND NEW.amount_sats > 0
+BEGIN
+    INSERT INTO dca_messages (client_id, kind, subject, created_at)
+    SELECT client_id, 'receipt', NEW.leg_key, NEW.completed_at FROM dca_client_messages
+    WHERE client_id = NEW.client_id AND receipts = 1 ON CONFLICT DO NOTHING;
+END;
+
+-- ---------------------------------------------------------------------------------------------------------
+-- Cash: what people did with the notes (SPEC section 12)
+-- ---------------------------------------------------------------------------------------------------------
+
+-- What people did with the notes of a machine: they put some in (`load`), took some out (`take`) or all of them
+-- (`collect`), or counted them (`count`). Rows are only ever added: a correction names the row that it replaces, a `void`
+-- takes one back, and `root_id` is the first row of such a chain. A count or a collection closes a cycle.
+CREATE TABLE dca_cash (
+    id            INTEGER PRIMARY KEY,
+    root_id       INTEGER NOT NULL REFERENCES dca_cash (id),
+    corrects      INTEGER REFERENCES dca_cash (id),     -- the row that this one takes the place of
+    machine_id    TEXT    NOT NULL,
+    kind          TEXT    NOT NULL CHECK (kind IN ('load', 'take', 'collect', 'count', 'void')),
+    at            INTEGER NOT NULL,                     -- when it was done, as the person says
+    amount_minor  INTEGER NOT NULL CHECK (amount_minor >= 0),           -- the sum of its notes, kept right by `audit`
+    currency      TEXT    NOT NULL,
+    told_minor    INTEGER,                              -- what the machine said last before `at`: cash left, as a beacon told
+    told_at       INTEGER,
+    note          TEXT    NOT NULL DEFAULT '',
+    actor         TEXT    NOT NULL,
+    recorded_at   INTEGER NOT NULL,
+    CHECK ((corrects IS NULL) = (root_id = id)),
+    CHECK (kind <> 'void' OR (corrects IS NOT NULL AND amount_minor = 0)),
+    FOREIGN KEY (machine_id, currency) REFERENCES dca_machines (id, currency)
+) STRICT;
+CREATE UNIQUE INDEX dca_cash_corrects ON dca_cash (corrects) WHERE corrects IS NOT NULL;
+CREATE INDEX dca_cash_machine ON dca_cash (machine_id, at);
+CREATE INDEX dca_cash_root ON dca_cash (root_id);
+CREATE INDEX dca_cash_time ON dca_cash (recorded_at);
+CREATE TRIGGER dca_cash_no_update BEFORE UPDATE ON dca_cash
+BEGIN SELECT RAISE(ABORT, 'dca_cash is append-only: correct a row with another one'); END;
+CREATE TRIGGER dca_cash_no_delete BEFORE DELETE ON dca_cash
+BEGIN SELECT RAISE(ABORT, 'dca_cash is append-only: correct a row with another one'); END;
+
+-- The notes of such a row: so many of a denomination, in a cassette where it is known; or money whose notes were not
+-- counted one by one (denomination and notes NULL).
+CREATE TABLE dca_cash_notes (
+    cash_id             INTEGER NOT NULL REFERENCES dca_cash (id),
+    position            INTEGER NOT NULL,
+    cassette            INTEGER CHECK (cassette >= 1),
+    denomination_minor  INTEGER CHECK (denomination_minor > 0),
+    notes               INTEGER CHECK (notes >= 0),
+    amount_minor        INTEGER NOT NULL CHECK (amount_minor >= 0),
+    PRIMARY KEY (cash_id, position),
+    CHECK ((denomination_minor IS NULL) = (notes IS NULL)),
+    CHECK (notes IS NULL OR amount_minor = denomination_minor * notes)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER dca_cash_notes_no_update BEFORE UPDATE ON dca_cash_notes
+BEGIN SELECT RAISE(ABORT, 'dca_cash_notes is append-only'); END;
+CREATE TRIGGER dca_cash_notes_no_delete BEFORE DELETE ON dca_cash_notes
+BEGIN SELECT RAISE(ABORT, 'dca_cash_notes is append-only'); END;
+
+-- Why cash was missing (below 0) or too much: what a person has said about a cycle's difference. `cash_id` is the first
+-- row of the count or collection that closed the cycle, so that a correction of that count keeps what was booked.
+CREATE TABLE dca_cash_booked (
+    id            INTEGER PRIMARY KEY,
+    cash_id       INTEGER NOT NULL REFERENCES dca_cash (id),
+    machine_id    TEXT    NOT NULL REFERENCES dca_machines (id),
+    amount_minor  INTEGER NOT NULL CHECK (amount_minor <> 0),
+    currency      TEXT    NOT NULL,
+    since_at      INTEGER NOT NULL,                     -- it arose after then ..
+    until_at      INTEGER NOT NULL,                     -- .. and not after then, as it looked when it was booked
+    reason        TEXT    NOT NULL CHECK (reason <> ''),
+    actor         TEXT    NOT NULL,
+    recorded_at   INTEGER NOT NULL
+) STRICT;
+CREATE INDEX dca_cash_booked_cash ON dca_cash_booked (cash_id);
+CREATE TRIGGER dca_cash_booked_no_update BEFORE UPDATE ON dca_cash_booked
+BEGIN SELECT RAISE(ABORT, 'dca_cash_booked is append-only: book the opposite amount'); END;
+CREATE TRIGGER dca_cash_booked_no_delete BEFORE DELETE ON dca_cash_booked
+BEGIN SELECT RAISE(ABORT, 'dca_cash_booked is append-only: book the opposite amount'); END;
+
+-- When each machine runs out of cash, as the daemon last worked it out (cash/forecast.py). Figures of the past weeks,
+-- no books: they are written over. NULL: not within the days that were looked at, or too little is known.
+CREATE TABLE dca_cash_forecasts (
+    machine_id    TEXT PRIMARY KEY REFERENCES dca_machines (id),
+    computed_at   INTEGER NOT NULL,
+    source        TEXT    NOT NULL CHECK (source IN ('book', 'beacon', 'none')),  -- where `cash_minor` is from
+    cash_minor    INTEGER,                              -- in the machine when it was worked out
+    currency      TEXT    NOT NULL,
+    days_known    INTEGER NOT NULL,                     -- how many days of sales it rests on
+    sure          TEXT    NOT NULL CHECK (sure IN ('good', 'fair', 'poor', 'none')),
+    horizon_days  INTEGER NOT NULL,
+    open_differences INTEGER NOT NULL DEFAULT 0, -- counts that were not as expected, and not booked
+    early_at      INTEGER,                              -- with one chance in ten it is empty before
+    likely_at     INTEGER,
+    late_at       INTEGER                               -- with one chance in ten it is not empty yet
+) STRICT;
+CREATE INDEX dca_cash_forecasts_age ON dca_cash_forecasts (computed_at);
 
 -- ---------------------------------------------------------------------------------------------------------
 -- Telemetry
@@ -582,6 +796,26 @@ CREATE TABLE dca_fleet_snapshots (
     PRIMARY KEY (machine_id, created_at, event_id)
 ) STRICT, WITHOUT ROWID;
 
+-- Kind 21000 that is not for this daemon: a machine's encrypted requests to its LNbits. Counted, never kept.
+CREATE TABLE dca_transport_events (
+    machine_id    TEXT PRIMARY KEY REFERENCES dca_machines (id),
+    events        INTEGER NOT NULL,
+    old_nip44     INTEGER NOT NULL DEFAULT 0,           -- of these, in the format before NIP-44 version 2
+    first_at      INTEGER NOT NULL,
+    last_at       INTEGER NOT NULL,
+    addressee     TEXT    NOT NULL                      -- the public key that the last one named
+) STRICT;
+
+-- Where machines say that they publish (NIP-65), for `discover_relays`; the newest list of each.
+CREATE TABLE dca_relay_lists (
+    machine_id    TEXT PRIMARY KEY REFERENCES dca_machines (id),
+    event_id      TEXT    NOT NULL,
+    created_at    INTEGER NOT NULL,
+    received_at   INTEGER NOT NULL,
+    relays        TEXT    NOT NULL CHECK (json_valid(relays)),        -- its write relays that are listened to
+    refused       TEXT    NOT NULL CHECK (json_valid(refused))        -- {url: why it is not}
+) STRICT;
+
 -- ---------------------------------------------------------------------------------------------------------
 -- Quarantine and audit
 -- ---------------------------------------------------------------------------------------------------------
@@ -601,7 +835,9 @@ CREATE TABLE quarantine (
     status         TEXT    NOT NULL DEFAULT 'open' CHECK (status IN ('open', 'landed')),
     settlement_id  INTEGER REFERENCES dca_settlements (id),           -- the one it conflicts with, or became
     retried_at     INTEGER,
-    whole          INTEGER NOT NULL DEFAULT 1 CHECK (whole IN (0, 1))  -- 0: `raw` was too long, this is its beginning
+    whole          INTEGER NOT NULL DEFAULT 1 CHECK (whole IN (0, 1)), -- 0: `raw` was too long, this is its beginning
+    dismissed_at   INTEGER,                             -- a person has judged it: it needs nobody any more
+    dismissed_why  TEXT
 ) STRICT;
 CREATE INDEX quarantine_machine ON quarantine (machine_id, received_at);
 CREATE INDEX quarantine_reason ON quarantine (machine_id, reason) WHERE status = 'open';
@@ -686,21 +922,19 @@ END;
 -- GROUP BY over it would read all of it. Fiat stands twice: exact, as .._minor, and as text in major units.
 -- ---------------------------------------------------------------------------------------------------------
 
--- Every configured machine with its currency, and the decimals that amounts in it have (ISO 4217).
+-- Every configured machine with its currency, the decimals that amounts in it have, and how many minor units one major
+-- unit has. An amount in major units is its text: sign, whole units, and, where there are digits, the rest.
 CREATE VIEW telemetry_machines AS
-SELECT id AS machine_id, operator_id, name AS machine, currency,
-       CASE WHEN currency IN ('BIF', 'CLP', 'DJF', 'GNF', 'ISK', 'JPY', 'KMF', 'KRW', 'PYG', 'RWF', 'UGX', 'UYI', 'VND',
-                              'VUV', 'XAF', 'XOF', 'XPF') THEN 0
-            WHEN currency IN ('BHD', 'IQD', 'JOD', 'KWD', 'LYD', 'OMR', 'TND') THEN 3 ELSE 2 END AS digits
+SELECT id AS machine_id, operator_id, name AS machine, currency, digits,
+       CASE digits WHEN 0 THEN 1 WHEN 1 THEN 10 WHEN 2 THEN 100 ELSE 1000 END AS unit
 FROM dca_machines WHERE in_config = 1;
 
 -- The latest known state of every configured machine; NULL: never said.
 CREATE VIEW telemetry_latest AS
 SELECT m.machine_id, m.operator_id, m.machine, t.name, t.location, t.status, t.software_version, t.uptime_s,
        t.cassettes, t.cash_left_minor,
-       CASE m.digits WHEN 2 THEN (t.cash_left_minor / 100) || printf('.%02d', t.cash_left_minor % 100)
-                     WHEN 3 THEN (t.cash_left_minor / 1000) || printf('.%03d', t.cash_left_minor % 1000)
-                     ELSE CAST(t.cash_left_minor AS TEXT) END AS cash_left,
+       iif(t.cash_left_minor < 0, '-', '') || (abs(t.cash_left_minor) / m.unit)
+       || iif(m.digits, printf('.%0*d', m.digits, abs(t.cash_left_minor) % m.unit), '') AS cash_left,
        t.cash_total_minor, m.currency, t.currency AS told_currency, t.exchange_rate, t.fee_pct, t.last_error, t.extra,
        t.beacon_at, max(0, CAST(strftime('%s', 'now') AS INTEGER) - t.beacon_at) AS age_s, t.received_at
 FROM telemetry_machines m LEFT JOIN dca_telemetry t ON t.machine_id = m.machine_id;
@@ -722,13 +956,11 @@ WITH told AS (
     SELECT *, denomination_minor * notes AS cash_minor FROM told
 )
 SELECT m.machine_id, m.operator_id, m.machine, c.cassette, c.denomination_minor,
-       CASE m.digits WHEN 2 THEN (c.denomination_minor / 100) || printf('.%02d', c.denomination_minor % 100)
-                     WHEN 3 THEN (c.denomination_minor / 1000) || printf('.%03d', c.denomination_minor % 1000)
-                     ELSE CAST(c.denomination_minor AS TEXT) END AS denomination,
+       iif(c.denomination_minor < 0, '-', '') || (abs(c.denomination_minor) / m.unit)
+       || iif(m.digits, printf('.%0*d', m.digits, abs(c.denomination_minor) % m.unit), '') AS denomination,
        c.notes, c.capacity, c.notes * 100 / nullif(c.capacity, 0) AS percent, c.cash_minor,
-       CASE m.digits WHEN 2 THEN (c.cash_minor / 100) || printf('.%02d', c.cash_minor % 100)
-                     WHEN 3 THEN (c.cash_minor / 1000) || printf('.%03d', c.cash_minor % 1000)
-                     ELSE CAST(c.cash_minor AS TEXT) END AS cash,
+       iif(c.cash_minor < 0, '-', '') || (abs(c.cash_minor) / m.unit)
+       || iif(m.digits, printf('.%0*d', m.digits, abs(c.cash_minor) % m.unit), '') AS cash,
        m.currency
 FROM telemetry_machines m JOIN c ON c.machine_id = m.machine_id;
 
@@ -740,9 +972,8 @@ SELECT * FROM cash_by_cassette WHERE notes = 0 OR percent < 20;
 CREATE VIEW cash_over_time AS
 SELECT m.machine_id, m.operator_id, m.machine, l.created_at AS at, datetime(l.created_at, 'unixepoch') AS time,
        l.cash_left_minor,
-       CASE m.digits WHEN 2 THEN (l.cash_left_minor / 100) || printf('.%02d', l.cash_left_minor % 100)
-                     WHEN 3 THEN (l.cash_left_minor / 1000) || printf('.%03d', l.cash_left_minor % 1000)
-                     ELSE CAST(l.cash_left_minor AS TEXT) END AS cash_left,
+       iif(l.cash_left_minor < 0, '-', '') || (abs(l.cash_left_minor) / m.unit)
+       || iif(m.digits, printf('.%0*d', m.digits, abs(l.cash_left_minor) % m.unit), '') AS cash_left,
        m.currency
 FROM telemetry_machines m CROSS JOIN dca_telemetry_log l ON l.machine_id = m.machine_id
 WHERE l.cash_left_minor IS NOT NULL;
@@ -765,13 +996,11 @@ WITH day AS (
 )
 SELECT d.machine_id, m.operator_id, m.machine, date(d.day_at, 'unixepoch') AS day, d.sales, d.refunded, d.gross_sats,
        d.net_sats, d.commission_sats, d.fiat_amount_minor,
-       CASE m.digits WHEN 2 THEN (d.fiat_amount_minor / 100) || printf('.%02d', d.fiat_amount_minor % 100)
-                     WHEN 3 THEN (d.fiat_amount_minor / 1000) || printf('.%03d', d.fiat_amount_minor % 1000)
-                     ELSE CAST(d.fiat_amount_minor AS TEXT) END AS fiat_amount,
+       iif(d.fiat_amount_minor < 0, '-', '') || (abs(d.fiat_amount_minor) / m.unit)
+       || iif(m.digits, printf('.%0*d', m.digits, abs(d.fiat_amount_minor) % m.unit), '') AS fiat_amount,
        d.beacons, d.cash_left_minor,
-       CASE m.digits WHEN 2 THEN (d.cash_left_minor / 100) || printf('.%02d', d.cash_left_minor % 100)
-                     WHEN 3 THEN (d.cash_left_minor / 1000) || printf('.%03d', d.cash_left_minor % 1000)
-                     ELSE CAST(d.cash_left_minor AS TEXT) END AS cash_left,
+       iif(d.cash_left_minor < 0, '-', '') || (abs(d.cash_left_minor) / m.unit)
+       || iif(m.digits, printf('.%0*d', m.digits, abs(d.cash_left_minor) % m.unit), '') AS cash_left,
        m.currency
 FROM told d JOIN telemetry_machines m ON m.machine_id = d.machine_id;
 
@@ -784,3 +1013,163 @@ FROM telemetry_machines m LEFT JOIN dca_settlements s ON s.id = (
     SELECT id FROM dca_settlements
     WHERE machine_id = m.machine_id AND proof <> 'waiting' ORDER BY occurred_at DESC, id DESC LIMIT 1
 );
+
+-- The cash book as it stands: what was corrected or taken back is not here any more.
+CREATE VIEW cash_entries AS
+SELECT c.* FROM dca_cash c
+WHERE c.kind <> 'void' AND NOT EXISTS (SELECT 1 FROM dca_cash x WHERE x.corrects = c.id);
+
+-- The cash that each proven sale took out of its machine; NULL: the sale does not say it.
+CREATE VIEW cash_sales AS
+SELECT id AS settlement_id, machine_id, occurred_at AS at, fiat_amount_minor AS sold_minor
+FROM dca_settlements WHERE proof <> 'waiting';
+
+-- From one count or collection to the next, and (closed_id NULL) what has been since the last one: opening + loaded
+-- - taken - sold = expected, beside what was counted and what the machine said. A cycle is named by the row that closed it.
+CREATE VIEW cash_cycles AS
+WITH span AS (
+    SELECT m.machine_id, m.id, m.root_id, m.at, m.amount_minor, m.told_minor, m.told_at,
+           (SELECT p.id FROM cash_entries p WHERE p.machine_id = m.machine_id AND p.kind IN ('count', 'collect')
+            AND p.at <= m.at AND (p.at < m.at OR p.root_id < m.root_id)
+            ORDER BY p.at DESC, p.root_id DESC LIMIT 1) AS before_id
+    FROM cash_entries m WHERE m.kind IN ('count', 'collect')
+    UNION ALL
+    SELECT m.id, NULL, NULL, NULL, NULL, NULL, NULL,
+           (SELECT p.id FROM cash_entries p WHERE p.machine_id = m.id AND p.kind IN ('count', 'collect')
+            ORDER BY p.at DESC, p.root_id DESC LIMIT 1)
+    FROM dca_machines m WHERE EXISTS (SELECT 1 FROM cash_entries c WHERE c.machine_id = m.id)
+), first AS (
+    SELECT s.*, CASE WHEN s.before_id IS NULL THEN (
+           SELECT min(e.at) FROM cash_entries e WHERE e.machine_id = s.machine_id AND e.kind IN ('load', 'take')
+           AND (s.at IS NULL OR e.at < s.at OR (e.at = s.at AND e.root_id < s.root_id))) END AS first_at
+    FROM span s
+), begun AS (
+    -- Before the first count the machine is taken for empty, from its first load on.
+    SELECT f.machine_id, f.id, f.root_id, f.at, f.amount_minor, f.told_minor, f.told_at,
+           coalesce(o.at, f.first_at) AS opened_at, coalesce(o.root_id, 0) AS opened_root,
+           CASE WHEN o.kind = 'count' THEN o.amount_minor WHEN o.kind = 'collect' OR f.first_at IS NOT NULL THEN 0
+                END AS opening_minor
+    FROM first f LEFT JOIN dca_cash o ON o.id = f.before_id
+), summed AS (
+    -- Grouped, so that each sum is made once, however often it is named below.
+    SELECT b.machine_id, b.id, b.root_id, b.at, b.amount_minor, b.told_minor, b.told_at, b.opened_at, b.opening_minor,
+           (SELECT coalesce(sum(e.amount_minor), 0) FROM cash_entries e
+            WHERE e.machine_id = b.machine_id AND e.kind = 'load' AND e.at >= b.opened_at
+              AND (e.at, e.root_id) > (b.opened_at, b.opened_root)
+              AND (b.at IS NULL OR (e.at, e.root_id) < (b.at, b.root_id))) AS loaded_minor,
+           (SELECT coalesce(sum(e.amount_minor), 0) FROM cash_entries e
+            WHERE e.machine_id = b.machine_id AND e.kind = 'take' AND e.at >= b.opened_at
+              AND (e.at, e.root_id) > (b.opened_at, b.opened_root)
+              AND (b.at IS NULL OR (e.at, e.root_id) < (b.at, b.root_id))) AS taken_minor,
+           (SELECT coalesce(sum(k.amount_minor), 0) FROM dca_cash_booked k WHERE k.cash_id = b.root_id) AS booked_minor,
+           coalesce(sum(s.fiat_amount_minor), 0) AS sold_minor, count(s.id) AS sales,
+           count(s.id) - count(s.fiat_amount_minor) AS unknown_sales
+    FROM begun b LEFT JOIN dca_settlements s ON s.machine_id = b.machine_id AND s.proof <> 'waiting'
+     AND s.occurred_at > b.opened_at AND s.occurred_at <= coalesce(b.at, 9223372036854775807)
+    GROUP BY b.machine_id, b.id
+), compared AS (
+    SELECT s.*, opening_minor + loaded_minor - taken_minor - sold_minor AS expected_minor,
+           s.amount_minor - (opening_minor + loaded_minor - taken_minor - sold_minor) AS difference_minor
+    FROM summed s
+)
+SELECT c.machine_id, m.operator_id, m.machine, c.id AS closed_id, c.root_id, c.opened_at, c.at AS closed_at,
+       c.opening_minor, c.loaded_minor, c.taken_minor, c.sold_minor, c.sales, c.unknown_sales, c.expected_minor,
+       c.told_minor, c.told_at, c.amount_minor AS counted_minor, c.difference_minor, c.booked_minor,
+       c.difference_minor - c.booked_minor AS open_minor,
+       CASE WHEN c.id IS NULL THEN 'open' WHEN c.opening_minor IS NULL THEN 'start'
+            WHEN c.difference_minor = c.booked_minor THEN 'even' WHEN c.unknown_sales > 0 THEN 'unclear'
+            WHEN c.difference_minor < c.booked_minor THEN 'short' ELSE 'over' END AS state,
+       iif(c.expected_minor < 0, '-', '') || (abs(c.expected_minor) / m.unit)
+       || iif(m.digits, printf('.%0*d', m.digits, abs(c.expected_minor) % m.unit), '') AS expected,
+       iif(c.amount_minor < 0, '-', '') || (abs(c.amount_minor) / m.unit)
+       || iif(m.digits, printf('.%0*d', m.digits, abs(c.amount_minor) % m.unit), '') AS counted,
+       iif(c.difference_minor < 0, '-', '') || (abs(c.difference_minor) / m.unit)
+       || iif(m.digits, printf('.%0*d', m.digits, abs(c.difference_minor) % m.unit), '') AS difference,
+       m.currency
+FROM compared c JOIN telemetry_machines m ON m.machine_id = c.machine_id;
+
+-- Cycles whose cash was not what it should have been, whether that is booked or not, with the first and the last sale
+-- in which it can have arisen; `satmachine cash report` narrows that down by what the machine told.
+CREATE VIEW cash_differences AS
+SELECT c.machine_id, c.operator_id, c.machine, c.closed_id, c.state, c.opened_at, c.closed_at, c.expected_minor,
+       c.counted_minor, c.difference_minor, c.booked_minor, c.open_minor, c.expected, c.counted, c.difference, c.currency,
+       (SELECT s.settlement_id FROM cash_sales s WHERE s.machine_id = c.machine_id AND s.at > c.opened_at
+        AND s.at <= c.closed_at ORDER BY s.at, s.settlement_id LIMIT 1) AS first_settlement_id,
+       (SELECT s.settlement_id FROM cash_sales s WHERE s.machine_id = c.machine_id AND s.at > c.opened_at
+        AND s.at <= c.closed_at ORDER BY s.at DESC, s.settlement_id DESC LIMIT 1) AS last_settlement_id,
+       c.unknown_sales,
+       (SELECT group_concat(k.reason, '; ') FROM dca_cash_booked k WHERE k.cash_id = c.root_id) AS reasons
+FROM cash_cycles c WHERE c.difference_minor <> 0 OR c.booked_minor <> 0;
+
+-- The cash that should be in each machine now, beside what it says itself, and whose it is. own_minor is the operator's,
+-- below 0: LPs have more on the books than there is. Sales that are not shared out yet still stand in LPs' balances. A
+-- book that is below 0 lacks a load; then the machine's word counts.
+CREATE VIEW cash_now AS
+WITH begun AS (
+    SELECT m.machine_id, m.operator_id, m.machine, m.currency, m.digits, m.unit, coalesce(o.root_id, 0) AS opened_root,
+           coalesce(o.at, (SELECT min(e.at) FROM cash_entries e WHERE e.machine_id = m.machine_id)) AS opened_at,
+           CASE WHEN o.kind = 'count' THEN o.amount_minor ELSE 0 END AS opening_minor
+    FROM telemetry_machines m LEFT JOIN dca_cash o ON o.id = (
+        SELECT p.id FROM cash_entries p WHERE p.machine_id = m.machine_id AND p.kind IN ('count', 'collect')
+        ORDER BY p.at DESC, p.root_id DESC LIMIT 1)
+), book AS (
+    SELECT b.machine_id, b.operator_id, b.machine, b.currency, b.digits, b.unit, b.opened_at,
+           CASE WHEN b.opened_at IS NOT NULL THEN b.opening_minor - coalesce(sum(s.fiat_amount_minor), 0) + (
+               SELECT coalesce(sum(CASE e.kind WHEN 'load' THEN e.amount_minor WHEN 'take' THEN -e.amount_minor END), 0)
+               FROM cash_entries e WHERE e.machine_id = b.machine_id AND e.at >= b.opened_at
+                 AND (e.at, e.root_id) > (b.opened_at, b.opened_root)) END AS expected_minor,
+           count(s.id) - count(s.fiat_amount_minor) AS unknown_sales
+    FROM begun b LEFT JOIN dca_settlements s ON s.machine_id = b.machine_id AND s.proof <> 'waiting'
+     AND s.occurred_at > b.opened_at
+    GROUP BY b.machine_id
+), now AS (
+    SELECT b.*, t.cash_left_minor AS told_minor,
+           max(0, CAST(strftime('%s', 'now') AS INTEGER) - t.beacon_at) AS told_age_s,
+           CASE WHEN b.expected_minor >= 0 OR t.cash_left_minor IS NULL THEN b.expected_minor
+                ELSE t.cash_left_minor END AS cash_minor,
+           (SELECT coalesce(sum(l.confirmed_minor - l.used_minor), 0) FROM dca_clients l
+            WHERE l.machine_id = b.machine_id) AS providers_minor,
+           (SELECT coalesce(sum(d.amount_minor), 0) FROM dca_deposits d
+            WHERE d.machine_id = b.machine_id AND d.status = 'pending') AS pending_minor,
+           (SELECT coalesce(sum(s.fiat_amount_minor), 0) FROM dca_settlements s WHERE +s.machine_id = b.machine_id
+            AND s.status NOT IN ('processed', 'partial', 'refunded') AND s.planned_at IS NULL
+            AND s.proof <> 'waiting') AS unshared_minor
+    FROM book b LEFT JOIN dca_telemetry t ON t.machine_id = b.machine_id
+)
+SELECT m.machine_id, m.operator_id, m.machine, m.cash_minor,
+       iif(m.cash_minor < 0, '-', '') || (abs(m.cash_minor) / m.unit)
+       || iif(m.digits, printf('.%0*d', m.digits, abs(m.cash_minor) % m.unit), '') AS cash,
+       CASE WHEN m.expected_minor >= 0 THEN 'book' WHEN m.told_minor IS NOT NULL THEN 'beacon'
+            WHEN m.expected_minor IS NOT NULL THEN 'book' END AS source,
+       m.opened_at AS counted_at, m.unknown_sales, m.expected_minor, m.told_minor, m.told_age_s,
+       m.providers_minor, m.pending_minor,
+       m.unshared_minor, m.cash_minor + m.unshared_minor - m.providers_minor AS own_minor, m.currency
+FROM now m;
+
+-- What the forecast is made from: the cash that each machine sold on each of the last 120 whole days (UTC). A day without
+-- a row had no sale. Ask for a machine: the view reads all sales of that time.
+CREATE VIEW cash_forecast_inputs AS
+SELECT m.machine_id, m.operator_id, m.machine, date(s.at, 'unixepoch') AS day,
+       CAST(strftime('%w', s.at, 'unixepoch') AS INTEGER) AS weekday, s.at / 86400 AS day_number,
+       count(*) AS sales, coalesce(sum(s.sold_minor), 0) AS sold_minor, sum(s.sold_minor IS NULL) AS unknown_sales,
+       m.currency
+FROM telemetry_machines m JOIN cash_sales s ON s.machine_id = m.machine_id
+WHERE s.at >= (CAST(strftime('%s', 'now') AS INTEGER) / 86400 - 120) * 86400
+  AND s.at < CAST(strftime('%s', 'now') AS INTEGER) / 86400 * 86400
+GROUP BY m.machine_id, s.at / 86400;
+
+-- Machines that run out of cash within two days, with one chance in ten or more; `days_early` serves other limits on
+-- dca_cash_forecasts. What the daemon has not renewed for six hours is not here.
+CREATE VIEW cash_out_soon AS
+SELECT m.machine_id, m.operator_id, m.machine, f.cash_minor,
+       iif(f.cash_minor < 0, '-', '') || (abs(f.cash_minor) / m.unit)
+       || iif(m.digits, printf('.%0*d', m.digits, abs(f.cash_minor) % m.unit), '') AS cash,
+       m.currency, f.source, f.sure,
+       (coalesce(f.early_at, f.likely_at) - CAST(strftime('%s', 'now') AS INTEGER)) / 86400 AS days_early,
+       (f.likely_at - CAST(strftime('%s', 'now') AS INTEGER)) / 86400 AS days_likely,
+       (f.late_at - CAST(strftime('%s', 'now') AS INTEGER)) / 86400 AS days_late,
+       datetime(coalesce(f.early_at, f.likely_at), 'unixepoch') AS early, datetime(f.likely_at, 'unixepoch') AS likely,
+       datetime(f.late_at, 'unixepoch') AS late, f.computed_at
+FROM dca_cash_forecasts f JOIN telemetry_machines m ON m.machine_id = f.machine_id
+WHERE coalesce(f.early_at, f.likely_at) < CAST(strftime('%s', 'now') AS INTEGER) + 172800
+  AND f.computed_at > CAST(strftime('%s', 'now') AS INTEGER) - 21600;

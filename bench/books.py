@@ -19,10 +19,10 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
-from bench.registry import machine_table
 from satmachine.money import sats_to_minor, split_two_stage_commission
 from satmachine.nostr.keys import hex_to_npub, public_key_of
 from satmachine.store.database import atomic, connect, prepare
+from testkit.config_files import machine_table
 
 Say = Callable[[str], None]
 
@@ -195,7 +195,7 @@ def _register(conn: sqlite3.Connection, size: Size) -> None:
             "INSERT INTO dca_operators VALUES (?, ?, 1)", [(f"operator-{n}", f"Operator {n}") for n in range(OPERATORS)]
         )
         conn.executemany(
-            "INSERT INTO dca_machines VALUES (?, ?, ?, ?, ?, 'GTQ', '0.05', 0, 1, 1, ?)",
+            "INSERT INTO dca_machines VALUES (?, ?, ?, ?, ?, 'GTQ', '0.05', 0, 1, 1, ?, 2)",
             [
                 (machine_id(n), f"operator-{owner_of(n)}", f"npub{n}", _digest("key", n), f"Machine {n}", START)
                 for n in range(size.machines)
@@ -451,8 +451,10 @@ def _add_surroundings(conn: sqlite3.Connection, size: Size) -> None:
             (trouble, size.machines, span_s // trouble),
         )
         conn.execute(
-            f"{numbers} INSERT INTO dca_unmatched_payments SELECT {machine}, iif(n % 20, digest('payment', n), "
-            f"digest('top-up', n)), 50000, 'top-up', '{{}}', {at}, {at}, 'it does not say that it is a sale' "
+            f"{numbers} INSERT INTO dca_unmatched_payments (machine_id, payment_hash, "
+            f"amount_sats, memo, extra, settled_at, first_seen_at, reason) SELECT {machine}, "
+            f"iif(n % 20, digest('payment', n), digest('top-up', n)), 50000, 'top-up', '{{}}', {at}, {at}, "
+            "'it does not say that it is a sale' "
             "FROM number",
             (unmatched, size.machines, span_s // unmatched),
         )

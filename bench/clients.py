@@ -29,7 +29,6 @@ from typing import Any
 import anyio
 from coincurve import PublicKeyXOnly
 
-from bench.registry import machine_table
 from satmachine.config import load
 from satmachine.daemon import relays_of
 from satmachine.nostr.keys import hex_to_npub
@@ -39,6 +38,7 @@ from satmachine.nostr.pool import RelayPool
 from satmachine.recorder import Recorder
 from satmachine.store import registry
 from satmachine.store.database import open_store
+from testkit.config_files import machine_table
 
 BATCH_SIZE = 500
 FLUSH_AFTER_S = 0.05

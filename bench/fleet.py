@@ -23,10 +23,10 @@ from pathlib import Path
 
 import httpx
 
-from bench.registry import machine_table
 from bench.report import Figure, Section, median, spread
 from satmachine.nostr.event import BEACON_KIND, sign
 from satmachine.nostr.keys import hex_to_npub, public_key_of
+from testkit.config_files import machine_table
 
 Say = Callable[[str], None]
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from bench import pieces
 from bench.report import Figure, Section, median, spread
 from satmachine.nostr.event import BEACON_KIND, SETTLEMENT_KIND, sign
-from tests.relays import Machine
+from testkit.relays import Machine
 
 EVENTS, MACHINES, ROUNDS = 30_000, 1_000, 5
 #: How often the relay sends everything again, to see what a copy costs.

@@ -23,7 +23,7 @@ from typer.testing import CliRunner, Result
 
 from bench.books import BIG, DAY_S, SALE_EVERY_S, SMALL, START, Say, Size, books, machine_id, write_config
 from bench.report import Figure, Section, median, spread
-from satmachine.cli import common
+from satmachine.cli.kit import books as common
 from satmachine.cli.main import app
 from satmachine.store import database as store
 

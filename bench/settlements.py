@@ -28,13 +28,13 @@ from websockets.asyncio.client import connect as connect_websocket
 from bench.fleet import cpu_s
 from bench.report import Figure, Section, median, spread
 from satmachine.config import load
-from satmachine.demo.lnbits import LnbitsServer, ensure_environment
-from satmachine.demo.system import DemoMachine, System
 from satmachine.errors import SatmachineError
 from satmachine.models import Answer
 from satmachine.store import registry
 from satmachine.store.database import atomic, connect, prepare
 from satmachine.wallet.lnbits import Lnbits
+from testkit.lnbits import LnbitsServer, ensure_environment
+from testkit.system import DemoMachine, System
 
 Say = Callable[[str], None]
 

@@ -26,11 +26,11 @@ import anyio
 
 from chaos.check import changed_by_restart, debits, held, violations
 from chaos.faults import FAULTS, Attack, Strike
-from chaos.paused_lnbits import PausedLnbits
 from chaos.world import World, open_world
-from satmachine.demo.lnbits import ensure_environment
 from satmachine.errors import SatmachineError
-from tests.proxy import Fault, FaultProxy
+from testkit.lnbits import ensure_environment
+from testkit.paused_lnbits import PausedLnbits
+from testkit.proxy import Fault, FaultProxy
 
 #: SIGKILLs of one run, after which the next begins with an empty LNbits (a full one is slow).
 KILLS_PER_RUN = 25

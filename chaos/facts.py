@@ -8,9 +8,9 @@ from contextlib import closing
 from pathlib import Path
 
 from chaos.check import BookedLeg, BookedSale, Facts, Movement, Sale
-from satmachine.demo.lnbits import WalletKeys
 from satmachine.models import Answer
 from satmachine.wallet.lnbits import Lnbits
+from testkit.lnbits import WalletKeys
 
 
 async def collect(

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 
 import anyio
 
-from chaos.paused_lnbits import PausedLnbits
 from chaos.world import World
-from satmachine.demo.machine import SimulatedMachine, publish
 from satmachine.failpoints import FAILPOINTS
-from tests.proxy import Fault, FaultProxy, seeded
+from testkit.machine import SimulatedMachine, publish
+from testkit.paused_lnbits import PausedLnbits
+from testkit.proxy import Fault, FaultProxy, seeded
 
 #: The proxy's rates: bad enough that every call fails now and then, good enough that work goes on.
 WEATHER: Mapping[str, Mapping[Fault, float]] = {

@@ -23,13 +23,13 @@ import nostr_sdk
 from chaos import facts
 from chaos.check import Facts, Sale, unfinished
 from satmachine.config import load
-from satmachine.demo.lnbits import LnbitsServer
-from satmachine.demo.machine import publish
-from satmachine.demo.system import DemoMachine, System
 from satmachine.errors import SatmachineError
 from satmachine.store import clients, deposits, registry
 from satmachine.store.database import atomic, connect, prepare
 from satmachine.wallet.lnbits import Lnbits
+from testkit.lnbits import LnbitsServer
+from testkit.machine import publish
+from testkit.system import DemoMachine, System
 
 #: LPs of every machine, and the cash they brought (minor units): enough for a campaign.
 LPS: Mapping[str, int] = {"alice": 5_000_000_00, "bruno": 3_000_000_00, "carla": 2_000_000_00}

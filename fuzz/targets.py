@@ -26,8 +26,8 @@ from satmachine.nostr.subscriptions import Shape, Subscriptions
 from satmachine.settlements.land import Rules, land_event
 from satmachine.settlements.parse import claim_from_event, claim_from_payment
 from satmachine.settlements.prove import judge
-from satmachine.settlements.read import Window, read_event
-from satmachine.store import settlements, wallets
+from satmachine.settlements.read import Transport, Window, read_event
+from satmachine.store import incoming, settlements
 from satmachine.store import telemetry as telemetry_store
 from satmachine.store.settlements import EventRecord
 from satmachine.telemetry import beacons
@@ -74,7 +74,7 @@ def settlement_content(data: bytes) -> None:
     """What a stolen machine key can put into a settlement, down to its row."""
     event = fixtures.event(data.decode(errors="surrogateescape"))
     claim = read_event(event, fixtures.machine(), key=DAEMON_KEY, window=_WINDOW, now=NOW)
-    if claim is not None:
+    if not isinstance(claim, Transport):
         _land(event, claim)
 
 
@@ -233,8 +233,8 @@ def _land(event: Event, claim: Claim | Rejection) -> None:
 def _keep_payment(extra: dict[str, object], claim: Claim | Rejection | None) -> None:
     """As a sweep does; and hold the payment against the sale that the machine has told of."""
     conn = fixtures.books()
-    unmatched = {"amount_sats": 266_800, "memo": "", "settled_at": NOW, "reason": "", "now": NOW}
-    wallets.note_unmatched(conn, "machine-1", payment_hash=PAYMENT_HASH, extra=extra, **unmatched)  # type: ignore[arg-type]
+    unmatched = {"amount_sats": 266_800, "memo": "", "settled_at": NOW, "reason": "", "kind": "unknown", "now": NOW}
+    incoming.note(conn, "machine-1", payment_hash=PAYMENT_HASH, extra=extra, **unmatched)  # type: ignore[arg-type]
     told = claim_from_event('{"net_sats": 258835, "fee_sats": 7965}', fixtures.machine(), NOW)
     for each in (claim, told):
         if isinstance(each, Claim):

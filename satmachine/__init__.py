@@ -4,4 +4,4 @@ The flow is one line, ``relay -> verify -> land -> prove -> plan -> pay -> repor
 `satmachine.daemon` wires it, ARCHITECTURE.md draws it.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

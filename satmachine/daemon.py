@@ -14,11 +14,13 @@ import signal
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 
+from satmachine import retention
 from satmachine.asked import AskedPayees
+from satmachine.cash import renew
 from satmachine.config import Config, key_problems, load
 from satmachine.errors import ConfigError, DatabaseBusy, Refused, SatmachineError, StoreError
 from satmachine.intents import IntentDesk
@@ -30,17 +32,21 @@ from satmachine.nostr.pool import RelayPool
 from satmachine.ops.alerts.desk import AlertDesk
 from satmachine.ops.watch import Watch
 from satmachine.recorder import Recorder
+from satmachine.reports.desk import PeopleDesk
+from satmachine.seals import Keyring
 from satmachine.settlements.corrector import Corrector
+from satmachine.settlements.hints import Hints
 from satmachine.settlements.leg_orders import LegOrders
+from satmachine.settlements.looks import Looks
 from satmachine.settlements.pay import Payer
 from satmachine.settlements.read import DaemonKey
 from satmachine.settlements.reconcile import Reconciler
 from satmachine.settlements.sweeper import Sweeper
+from satmachine.settlements.wallet_orders import WalletOrders
 from satmachine.settlements.worker import Item, Worker
-from satmachine.store import health, legs, registry, restored, settlements
+from satmachine.store import health, legs, registry, restored, seals, settlements
 from satmachine.store.database import Store, instance_id, only_daemon, open_store
 from satmachine.store.intents import Ended
-from satmachine.telemetry import retention
 from satmachine.wallet.lnbits import Lnbits
 from satmachine.wallet.lnurl import LnurlClient
 
@@ -60,8 +66,12 @@ async def run_daemon(config: Config, reload_due: Callable[[], bool] = lambda: Fa
     config_problems = key_problems(config)
     if config_problems:
         raise ConfigError(str(config.path), config_problems)
+    keyring = Keyring()
+    learn_keys(keyring, config)
     with only_daemon(config.database.path):
-        async with open_store(config.database.path, busy_timeout_s=config.database.busy_timeout_s) as store:
+        async with open_store(
+            config.database.path, busy_timeout_s=config.database.busy_timeout_s, keyring=keyring
+        ) as store:
             daemon = Daemon(store, config)
             await daemon.register()
             async with daemon.wired():
@@ -107,28 +117,53 @@ class Daemon:
             self.worker = Worker(
                 self._store, lnbits, payer, self.config, self._now, guard=self._guard, is_verified=self._is_verified
             )
-            self.sweeper = Sweeper(self.reconciler, self._store, self.config, self._now, swept=self.worker.may_pay)
+            self.looks = Looks(lambda machine_id: self.sweeper.look_now(machine_id), self._now)
+            self.sweeper = Sweeper(
+                self.reconciler,
+                self._store,
+                self.config,
+                self._now,
+                swept=self.worker.may_pay,
+                look_later=self.looks.at,
+            )
+            self.hints = Hints(self._store, lnbits, self.config, self.looks.hint)
             self.recorder = Recorder(self._store, self.config, self._key, self._now, landed=self.worker.wake)
             corrector = Corrector(self._store, lnbits, payer, self.worker, self.config, self._now)
             leg_orders = LegOrders(self._store, lnbits, payer, self.worker, self.config, self._now)
+            wallet_orders = WalletOrders(self._store, lnbits, self.sweeper, self.config, self._now)
+            secret = None if self._key is None else self._key.secret
+            self.people = PeopleDesk(self._store, self.config, secret, self._now)
             self.desk = IntentDesk(
                 self._store,
                 self._now,
                 read_again=self.recorder.read_again,
-                corrections={**corrector.actions, **leg_orders.actions},
+                corrections={
+                    **corrector.actions,
+                    **leg_orders.actions,
+                    **wallet_orders.actions,
+                    **self.people.actions,
+                },
                 guard=self._guard_request,
+                order_key=self._order_key,
             )
             self.pool = RelayPool(
                 relays_of(config),
                 self.recorder.record,
-                secret_key=None if self._key is None else self._key.secret,
+                secret_key=secret,
                 limits=Limits(
                     max_event_bytes=config.nostr.max_event_bytes, since_overlap_s=config.nostr.since_overlap_s
                 ),
                 since=resume.get,
             )
             self.alerts = AlertDesk(self._store, self.config, self._now, self.pool.health)
-            self.watch = Watch(self._store, self.config, self._now, self.pool.health, lambda: lnbits.latency_s)
+            self.watch = Watch(
+                self._store,
+                self.config,
+                self._now,
+                self.pool.health,
+                lambda: lnbits.latency_s,
+                lambda: self.alerts.attention,
+            )
             yield
 
     async def serve(self, reload_due: Callable[[], bool]) -> None:
@@ -147,15 +182,19 @@ class Daemon:
                 self.pool.run,
                 self.worker.run,
                 self.sweeper.run,
+                self.looks.run,
+                self.hints.run,
                 self._carry_out_intents,
                 self._record_health,
                 self._expire_telemetry,
+                self._renew_forecasts,
                 self.watch.keep_pulse,
                 self.watch.tell_systemd,
                 self.watch.keep_metrics,
                 self.watch.keep_heartbeat,
                 self.alerts.watch,
                 self.alerts.tell,
+                self.people.run,
             ):
                 tasks.start_soon(self._forever, task)
             await self._stopping.wait()
@@ -169,6 +208,11 @@ class Daemon:
     def config(self) -> Config:
         """The configuration in force."""
         return self._config
+
+    def _order_key(self) -> str | None:
+        """What orders are sealed with, where the operator wants that. Raises ConfigError."""
+        secret = self._config.payouts.order_key
+        return None if secret is None else secret.resolve(self._config.environ)
 
     def _is_verified(self, machine_id: str, key: str) -> bool:
         """Whether a sweep has seen this key; if not, the next sweep of the machine does not wait for its turn."""
@@ -190,6 +234,9 @@ class Daemon:
             lambda: self._config.nostr.quarantine_keep_days,
             self._now,
         )
+
+    async def _renew_forecasts(self) -> None:
+        await renew.run(self._store, self._now)
 
     # --- what the CLI asked for
 
@@ -253,6 +300,8 @@ class Daemon:
             if problems:
                 raise ConfigError(str(config.path), problems)
             await self._store.write(_register, config, self._now())
+            for machine_id in await anyio.to_thread.run_sync(learn_keys, self._store.keyring, config):
+                await self._store.write(seals.renew, machine_id)
         except SatmachineError as error:
             log.error("reload refused, the old configuration stays in force. %s", error)  # noqa: TRY400
             return
@@ -317,6 +366,17 @@ class Daemon:
             except Exception:
                 log.exception("%s ended with a surprise; it starts again", getattr(task, "__qualname__", task))
             await anyio.sleep(1)
+
+
+def learn_keys(keyring: Keyring, config: Config) -> list[str]:
+    """Read what every machine's payments are sealed with; returns those that had another key before. A key that cannot
+    be read now is learnt when the wallet is swept."""
+    changed = []
+    for machine in config.machines:
+        with suppress(ConfigError):
+            if keyring.learn(machine.id, machine.wallet.admin_key.resolve(config.environ)):
+                changed.append(machine.id)
+    return changed
 
 
 def relays_of(config: Config) -> dict[str, frozenset[str]]:

@@ -2,6 +2,7 @@
 
     SatmachineError
     ├── ConfigError            the TOML file or a secret it names is wrong (exit code 3)
+    │   └── KeyHangs           a key's file system does not answer: its machine waits, the others go on
     ├── NotFound               no such record, or not this operator's (exit code 1)
     ├── Refused                the record exists, but its state forbids the command (exit code 1)
     ├── StoreError             the database cannot be used as it is (exit code 1)
@@ -13,7 +14,7 @@
         └── WalletRefused      refused before anything happened (`status`): a person must act
 
 An *expected* rejection of somebody's input (a bad event, a failed payment) is a value, not an exception.
-Messages say what happened, to which machine, file or key, and what to do next; they never hold a secret.
+Messages say what happened, to which machine, file or key, and what to do next; they never hold a secret. Pure.
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ class ConfigError(SatmachineError):
         self.problems = tuple(problems)
         lines = "\n".join(f"  - {problem}" for problem in self.problems)
         super().__init__(f"{source}: {len(self.problems)} problem(s)\n{lines}")
+
+
+class KeyHangs(ConfigError):
+    """The file system that holds a key does not answer: the key may be right, and cannot be read now."""
 
 
 class NotFound(SatmachineError):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 
-#: Every crash point of the payer's protocol (LNBITS.md), in the order in which a sale passes them.
+#: Every crash point of the payer's protocol (docs/lnbits.md), in the order in which a sale passes them.
 FAILPOINTS = (
     "land.begin",  # an event was verified, nothing is written
     "land.committed",  # its settlement is written

@@ -16,7 +16,7 @@ the digest of the txid, else the event id.
 Who a payee is does not depend on where its key is kept, nor on which of a wallet's keys it is: a wallet by its id, a
 Lightning address or LNURL by its text, a refund by the customer's own invoice.
 
-Pure. Sources: SPEC sections 3 and 6, LNBITS.md "The protocol".
+Pure. Sources: SPEC sections 3 and 6, docs/lnbits.md "The protocol".
 """
 
 from __future__ import annotations

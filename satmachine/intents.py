@@ -17,7 +17,7 @@ from typing import Any
 import anyio
 
 from satmachine.clients import payout
-from satmachine.errors import SatmachineError, StoreError
+from satmachine.errors import Refused, SatmachineError, StoreError
 from satmachine.models import Rejection
 from satmachine.nostr.event import Event, parse_event
 from satmachine.nostr.lane import Received
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 #: How often new orders are looked for.
 EVERY_S = 0.5
+#: A sealed order that was not carried out for so long is to be given again: who copies one has no longer to use it.
+SEALED_ORDER_S = 86_400
 
 #: Carries out one kind of order (the second argument), to its end. Raises SatmachineError where it is refused before
 #: anything is written.
@@ -53,12 +55,16 @@ class IntentDesk:
         read_again: Callable[[Received], LandAgain | Rejection],
         corrections: Actions,
         guard: Callable[[Callable[[], Awaitable[Ended]]], Awaitable[Ended]],
+        order_key: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """`guard` carries out one action and turns a surprise in it into Refused (the daemon's; DESIGN)."""
+        """`guard` carries out one action and turns a surprise in it into Refused (the daemon's).
+
+        `order_key`: what orders must be sealed with; None where the operator has named none. Raises ConfigError."""
         self._store = store
         self._now = now
         self._read_again = read_again
         self._guard = guard
+        self._order_key = order_key
         self._in_hand: dict[int, Asked] = {}
         self._actions: Actions = {
             RetryQuarantined: self._retry_quarantined,
@@ -118,11 +124,26 @@ class IntentDesk:
                 intents.refuse, asked.id, f"this cannot be carried out: {order.why}", self._now()
             )
         try:
+            await self._require_right(asked)
             return await self._guard(partial(self._actions[type(order)], asked, order))
         except StoreError:
             raise
         except SatmachineError as error:
             return await self._store.write(intents.refuse, asked.id, str(error), self._now())
+
+    async def _require_right(self, asked: Asked) -> None:
+        """Where orders are sealed: raises Refused for one that somebody without the key has written, or copied."""
+        key = self._order_key()
+        if key is None:
+            return
+        if not asked.is_sealed(key):
+            raise Refused(
+                "this was not ordered by anybody who has the orders' key ([payouts] order_key). If it was you, run the "
+                "command as a user who may read that key"
+            )
+        is_old = abs(self._now() - asked.created_at) > SEALED_ORDER_S
+        if is_old or await self._store.read(intents.was_carried_out, asked):
+            raise Refused("this order is more than a day old, or was carried out before: ask again")
 
     async def _settle_balance(self, asked: Asked, order: SettleBalance) -> Ended:
         now = self._now()

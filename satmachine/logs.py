@@ -50,7 +50,7 @@ _about: ContextVar[Mapping[str, object] | None] = ContextVar("about", default=No
 def set_up(*, verbose: bool = False, log_format: LogFormat = LogFormat.TEXT, stream: TextIO | None = None) -> None:
     """Send the log to standard error; times are UTC. Under systemd each line says its level to the journal."""
     stream = stream or sys.stderr
-    journal = _is_journal(stream)
+    journal = is_journal(stream)
     handler = logging.StreamHandler(stream)
     handler.addFilter(_note_what_it_is_about)
     handler.addFilter(Fold(time.monotonic))
@@ -183,7 +183,7 @@ def _note_what_it_is_about(record: logging.LogRecord) -> bool:
     return True
 
 
-def _is_journal(stream: TextIO) -> bool:
+def is_journal(stream: TextIO) -> bool:
     """Whether this stream is the one that systemd has connected to the journal ($JOURNAL_STREAM is its inode)."""
     named = os.environ.get("JOURNAL_STREAM", "")
     if not named:

@@ -21,7 +21,7 @@ The admin key authenticates a mark (HMAC-SHA256), because with the invoice key, 
 write rows. A row with a mark's key that does not verify is no mark, and is ignored; but for books that see a wallet for
 the first time, which cannot know under which key a person's orders were marked: they show it (`written`).
 
-Source: LNBITS.md "Two payers"; ARCHITECTURE.md has the traces that it survives.
+Source: docs/lnbits.md "Two payers"; ARCHITECTURE.md has the traces that it survives.
 """
 
 from __future__ import annotations
@@ -138,7 +138,9 @@ def successor(
 
 
 def _mac(content: str, admin_key: str) -> str:
-    return hmac.new(admin_key.encode(), f"satmachine mark\n{content}".encode(), hashlib.sha256).hexdigest()
+    return hmac.new(
+        admin_key.encode(), f"satmachine mark\n{content}".encode(errors="replace"), hashlib.sha256
+    ).hexdigest()
 
 
 def _is_well_formed(mark: Mark) -> bool:

@@ -171,6 +171,56 @@ class DeclareUnpaid(_OfPayment):
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class SweepNow:
+    """Look into a machine's wallet now, out of turn."""
+
+    action: ClassVar[str] = "machines.sweep"
+    machine_id: str
+
+    @property
+    def subject(self) -> str:
+        """Of what."""
+        return f"machine {self.machine_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class MakeTopUp:
+    """Make an invoice that funds a machine's wallet. `topup_id` is by what the asker finds it afterwards."""
+
+    action: ClassVar[str] = "machines.top_up"
+    machine_id: str
+    topup_id: str
+    amount_sats: int
+    note: str
+
+    def __post_init__(self) -> None:
+        if self.amount_sats <= 0:
+            raise ValueError(f"{self.amount_sats} sats fund nothing")
+
+    @property
+    def subject(self) -> str:
+        """Of what."""
+        return f"machine {self.machine_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class SignStatement:
+    """Sign an LP's statement of `since` <= time < `until` (Unix seconds; None: from the beginning, up to now); its page
+    shows times in the zone `tz`."""
+
+    action: ClassVar[str] = "clients.sign_statement"
+    client_id: int
+    since: int | None = None
+    until: int | None = None
+    tz: str = "UTC"
+
+    @property
+    def subject(self) -> str:
+        """Of what."""
+        return f"client {self.client_id}"
+
+
 Order = (
     PartialDispense
     | Close
@@ -182,6 +232,9 @@ Order = (
     | CancelPayout
     | DeclarePaid
     | DeclareUnpaid
+    | SweepNow
+    | MakeTopUp
+    | SignStatement
 )
 
 #: Every order by its action, the word under which it is kept.

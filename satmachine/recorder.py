@@ -15,11 +15,11 @@ from satmachine.errors import StoreError
 from satmachine.failpoints import failpoint
 from satmachine.logs import about
 from satmachine.models import Claim, LandingResult, Rejection
-from satmachine.nostr.event import BEACON_KIND
+from satmachine.nostr.event import BEACON_KIND, Event
 from satmachine.nostr.lane import Received
 from satmachine.settlements.land import KIND_SETTLEMENT, Landing, Rules, land_event
-from satmachine.settlements.read import DaemonKey, Window, read_content, read_event
-from satmachine.store import quarantine
+from satmachine.settlements.read import DaemonKey, Transport, Window, read_content, read_event
+from satmachine.store import quarantine, transport
 from satmachine.store import telemetry as telemetry_store
 from satmachine.store.database import Store
 from satmachine.store.settlements import EventRecord
@@ -34,7 +34,7 @@ _SURPRISE = Rejection("internal_error", "satmachine itself failed on this event;
 MAX_EVENT_CHARS = quarantine.MAX_RAW_CHARS
 _TOO_LONG = Rejection("too_long", f"it has more than {MAX_EVENT_CHARS} characters: no sale or beacon needs so many")
 
-_Ready = tuple[Received, Machine, Claim | Rejection | None]
+_Ready = tuple[Received, Machine, Claim | Rejection | Transport]
 
 
 class Recorder:
@@ -86,7 +86,7 @@ class Recorder:
             )
 
     async def _land_alone(
-        self, item: Received, machine: Machine, claim: Claim | Rejection | None
+        self, item: Received, machine: Machine, claim: Claim | Rejection | Transport
     ) -> Landing | Rejection | None:
         try:
             return (await self._store.write(_land_all, [(item, machine, claim)], self._now()))[0]
@@ -102,12 +102,12 @@ class Recorder:
             log.info("event %s is by a machine that was dropped from the configuration", item.event.id)
         return machine
 
-    def _read(self, item: Received, machine: Machine) -> Claim | Rejection | None:
+    def _read(self, item: Received, machine: Machine) -> Claim | Rejection | Transport:
         nostr = self._config().nostr
         window = Window(nostr.max_event_age_s, nostr.max_future_s)
         try:
             claim = read_event(item.event, machine, key=self._key, window=window, now=item.received_at)
-            return claim if claim is None or not _is_too_long(item) else _TOO_LONG
+            return claim if isinstance(claim, Transport) or not _is_too_long(item) else _TOO_LONG
         except Exception:
             log.exception("event %s of %s cannot be read", item.event.id, machine.id, extra=_once(machine, "read"))
             return _SURPRISE
@@ -121,7 +121,7 @@ class Recorder:
             return Rejection("unknown_machine", "its machine is no longer in the configuration")
         window = Window(max_age_s=item.event.created_at + self._now(), max_future_s=self._config().nostr.max_future_s)
         claim = read_event(item.event, machine, key=self._key, window=window, now=self._now())
-        if claim is None:
+        if isinstance(claim, Transport):
             return Rejection("not_for_us", "its p tags do not name this daemon's key")
         now, record, rules = self._now(), _record(item), _rules(machine)
         return lambda conn: land_event(conn, machine.id, record, claim, rules, now, retry=True)
@@ -133,7 +133,7 @@ class Recorder:
         unusable: list[tuple[Received, Machine, Rejection]] = []
         for item in batch:
             machine = self._config().machine_by_pubkey(item.event.pubkey)
-            if machine is None:
+            if machine is None or not self._counts(item.event):
                 continue
             record = self._read_telemetry(item, machine)
             if isinstance(record, Rejection):
@@ -141,6 +141,12 @@ class Recorder:
             else:
                 records.append(record)
         await self._store.write(_store_telemetry, records, unusable)
+
+    def _counts(self, event: Event) -> bool:
+        """Kind 30078 is anybody's application data (NIP-78): the file may name the `d` tags that are telemetry."""
+        wanted = self._config().telemetry
+        named = wanted.beacon_d if event.kind == BEACON_KIND else wanted.fleet_d
+        return not named or beacons.d_tag(event) in named
 
     def _read_telemetry(self, item: Received, machine: Machine) -> telemetry_store.Record | Rejection:
         if item.event.kind == BEACON_KIND and _is_too_long(item):
@@ -165,11 +171,15 @@ class Recorder:
 
 
 def _land_all(conn: sqlite3.Connection, ready: Sequence[_Ready], now: int) -> list[Landing | Rejection | None]:
-    """One transaction for a batch; None for what was not for this daemon."""
-    return [
-        None if claim is None else land_event(conn, machine.id, _record(item), claim, _rules(machine), now)
-        for item, machine, claim in ready
-    ]
+    """One transaction for a batch; None for what was not for this daemon, and is only counted."""
+    outcomes: list[Landing | Rejection | None] = []
+    for item, machine, claim in ready:
+        if isinstance(claim, Transport):
+            transport.count(conn, machine.id, addressee=claim.addressee, old_nip44=claim.old_nip44, at=item.received_at)
+            outcomes.append(None)
+        else:
+            outcomes.append(land_event(conn, machine.id, _record(item), claim, _rules(machine), now))
+    return outcomes
 
 
 def _store_telemetry(

@@ -22,7 +22,7 @@ import anyio
 from satmachine import recorder
 from satmachine.config import Config
 from satmachine.config.secrets import Secret
-from satmachine.daemon import Daemon, _register
+from satmachine.daemon import Daemon, _register, learn_keys
 from satmachine.errors import DatabaseBusy, SatmachineError, StoreError
 from satmachine.intents import IntentDesk
 from satmachine.recorder import Recorder
@@ -116,6 +116,7 @@ async def build(
     daemon = SimDaemon(store, config, now=now)
     daemon.bell = asyncio.Event()
     await daemon.register()
+    learn_keys(store.keyring, config)
     lnbits = Lnbits(
         config.lnbits.url,
         http=Wire(bank, life.name),

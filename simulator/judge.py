@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from satmachine.audit.books import check_books
+from satmachine.audit.proof import check_books
 from simulator.bank import Bank, Identity
 from simulator.database import Entry
 from simulator.sales import Sale

@@ -25,13 +25,13 @@ from typing import Final
 import anyio
 import httpx
 
-from satmachine.demo.lnbits import WalletKeys
 from satmachine.wallet import bolt11 as readable
 from simulator import filters, invoices
 from simulator.database import FAILED, PENDING, SUCCESS, Database, Entry, PaymentError, Row, Snapshot, Wallet
 from simulator.faults import NO_FAULT, Call, Fault, Faults, Spoilt
 from simulator.lnurl import ModelLnurl
 from simulator.outside import Fate, Outside
+from testkit.lnbits import WalletKeys
 
 __all__ = [
     "STEPS",

@@ -18,12 +18,11 @@ from satmachine.clients.payout import propose_payout
 from satmachine.clients.removal import remove
 from satmachine.config import Machine
 from satmachine.errors import ConfigError, NotFound, Refused, WalletError
-from satmachine.models import Client
+from satmachine.models import By, Client
 from satmachine.orders import Order
 from satmachine.settlements import operations, reconcile_desk, reconcile_look, reconciliation
 from satmachine.settlements.correct import Command, Dispensed
 from satmachine.settlements.correcting import allowed
-from satmachine.settlements.operations import By
 from satmachine.settlements.payees import terms_for
 from satmachine.settlements.reconciling import Choice, Line, Verdict
 from satmachine.store import clients, deposits, intents, reconciling, wallets

@@ -15,7 +15,7 @@ import anyio
 
 from satmachine import marks
 from satmachine.models import Answer
-from satmachine.settlements import correcting, jobs, land, marker, pay, planning, reconcile, unpaid, worker
+from satmachine.settlements import correcting, incoming, jobs, land, marker, pay, planning, reconcile, unpaid, worker
 from satmachine.settlements.correcting import Proof
 from satmachine.settlements.prove import Proven
 from satmachine.settlements.transition import Decision, Sighting, Step
@@ -229,7 +229,7 @@ def _refund_for_nothing(put: Put) -> None:
 
 
 def _sweep_lands_nothing(put: Put) -> None:
-    put(reconcile, "note_incoming", lambda *_args, **_kwargs: (0, 0))
+    put(incoming, "note_incoming", lambda *_args, **_kwargs: incoming.Arrived())
 
 
 def _landed_again(put: Put) -> None:

@@ -15,8 +15,9 @@ from random import Random
 from typing import Concatenate, ParamSpec, TypeVar
 
 from satmachine.errors import DatabaseBusy
+from satmachine.seals import Keyring
 from satmachine.store import database
-from satmachine.store.database import Store, atomic
+from satmachine.store.database import Connection, Store, atomic
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,7 +32,7 @@ class Books:
 
     def __init__(self, image: bytes | None, instance: str) -> None:
         """`image` None: a new one. `instance` replaces the random name in it unless it is a copy."""
-        self.conn = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        self.conn = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False, factory=Connection)
         self.conn.row_factory = sqlite3.Row
         self.conn.deserialize(_template() if image is None else image)
         self.conn.execute("PRAGMA foreign_keys = ON")
@@ -64,6 +65,8 @@ class SimStore(Store):
 
     def __init__(self, books: Books, rng: Random, crash: Callable[[str], None]) -> None:
         self.path = Path("/books.db")
+        self.keyring = Keyring()
+        books.conn.keyring = self.keyring
         self.writes_ended = 0
         self.books = books
         self.rng = rng

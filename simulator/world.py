@@ -19,7 +19,8 @@ from satmachine.errors import ConfigError, DatabaseBusy, NotFound, Refused, Stor
 from satmachine.models import Client, Leg
 from satmachine.nostr.lane import Received
 from satmachine.settlements.payees import client_payee, configured_payee
-from satmachine.store import clients, deposits, rows
+from satmachine.store import as_models as rows
+from satmachine.store import clients, deposits
 from satmachine.store.database import atomic
 from simulator import coverage, daemon
 from simulator.bank import Bank, Chance, Identity, hash_of

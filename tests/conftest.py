@@ -8,8 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from hypothesis import HealthCheck, settings
 
-from satmachine.demo.lnbits import LnbitsServer
-from tests.lnbits import running_lnbits
+from testkit.lnbits import LnbitsServer, running_lnbits
 
 # Where a change is judged, the same examples each time; on a desk, new ones.
 # A slow machine is no failure.

@@ -33,6 +33,7 @@ def test_a_mark_that_was_written_is_read_as_it_was() -> None:
         {"mark": MARK.content, "mac": 7},
         {"mark": MARK.content, "mac": "é"},
         {"mark": 7, "mac": "00" * 32},
+        {"mark": "\ud800", "mac": "00" * 32},
         marks.extra_of(MARK, "another key"),
         {**marks.extra_of(MARK, KEY), "mark": MARK.content.replace("super", "super ")},
     ],

@@ -20,6 +20,7 @@ from satmachine.orders import (
     Repoint,
     RetryQuarantined,
     SettleBalance,
+    SignStatement,
     Unreadable,
 )
 
@@ -36,6 +37,7 @@ EVERY: list[Order] = [
     CancelPayout(31, "mistyped"),
     DeclarePaid(31, "she has them"),
     DeclareUnpaid(31, "rolled back"),
+    SignStatement(3, 1_800_000_000, None, "America/Guatemala"),
 ]
 
 #: Rows as version 2 wrote them.

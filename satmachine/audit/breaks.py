@@ -24,6 +24,7 @@ class Kind(StrEnum):
     VOIDED_UNPROVEN = "voided_unproven"
     UNPROVEN = "unproven"
     LEG_KEY = "leg_key"
+    UNORDERED = "unordered"
     STATUS = "status"
     LEG_FIAT = "leg_fiat"
     BALANCE = "balance"
@@ -35,6 +36,10 @@ class Kind(StrEnum):
     NOT_CREDITED = "not_credited"
     PAID_BUT_VOIDED = "paid_but_voided"
     WALLET_SUM = "wallet_sum"
+    CASH_SUM = "cash_sum"
+    CASH_CHAIN = "cash_chain"
+    CASH_BOOKED = "cash_booked"
+    CASH_DEPOSITS = "cash_deposits"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +109,11 @@ _WORDS: dict[Kind, tuple[str, str]] = {
     Kind.VOIDED_UNPROVEN: ("{leg} was sent and then voided without proof that it is unpaid", _STOP),
     Kind.UNPROVEN: ("{leg} was planned although the customer's payment is not proven", _STOP),
     Kind.LEG_KEY: ("{leg_key} is not the key of {leg}: the wallets know this payment by another name", _STOP),
+    Kind.UNORDERED: (
+        "the daemon has not ordered {leg} as it stands: it was written or changed by something else than satmachine, "
+        "or the machine's wallet key was changed since",
+        'satmachine payments cancel {payment_id} --reason "not ordered"',
+    ),
     Kind.STATUS: ("it is {status}, but {why}", _STOP),
     Kind.LEG_FIAT: (
         "{leg} of {amount_sats} sats counts {found_minor} minor units, it should be {expected_minor}",
@@ -139,5 +149,22 @@ _WORDS: dict[Kind, tuple[str, str]] = {
     Kind.WALLET_SUM: (
         "its wallet's sales less its payments leave {wallet_sats} sats, the books retain or owe {books_sats}",
         _RECONCILE,
+    ),
+    Kind.CASH_SUM: (
+        "it says {found_minor} minor units, its notes are worth {expected_minor}: something else than satmachine "
+        "has written it",
+        "satmachine cash void {entry_id}, then record it again",
+    ),
+    Kind.CASH_CHAIN: (
+        "it names {corrects} as what it corrects, which is of another kind or machine",
+        "satmachine cash list --machine {machine_id}",
+    ),
+    Kind.CASH_BOOKED: (
+        "{booked_minor} minor units are booked as its difference, but no count of it stands",
+        "satmachine cash list --machine {machine_id}",
+    ),
+    Kind.CASH_DEPOSITS: (
+        "{loaded_minor} minor units were loaded with it, but the clients' deposits that come from it are {parts_minor}",
+        "satmachine deposits list --machine {machine_id}",
     ),
 }

@@ -7,60 +7,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from satmachine.cli.common import (
-    DEFAULT_LIMIT,
-    AsCsv,
-    AsJson,
-    Before,
-    Books,
-    Limit,
-    Since,
-    Until,
-    more_hint,
-    not_found,
-    open_books,
-)
-from satmachine.cli.output import Column, emit_table, format_sats, print_json, print_line
-from satmachine.store import audit as audit_log
-from satmachine.store import books as audited
-from satmachine.store import reports
+from satmachine.cli.kit.books import Books, open_books
+from satmachine.cli.kit.commands import Asked, listing
+from satmachine.cli.kit.options import AsJson, OfMachine, Since
+from satmachine.cli.kit.output import Column, emit_table, format_sats, print_json, print_line
+from satmachine.store import audit_log
+from satmachine.store import breaks as audited
+from satmachine.store import lists as reports
+from satmachine.store.pages import Page
 
 if TYPE_CHECKING:
     from satmachine.audit.breaks import Break
     from satmachine.audit.wallets import Statement
     from satmachine.config import Machine
 
-_HELP = """Prove where every sat is, from the books and against the wallets; leaves with 1 where anything is not right.
-
-Only reads, also while the daemon runs. Top-ups and withdrawals are told, and are no breaks.
-
-From cron: `satmachine audit --since 2d --json || mail ...`; once a week without --since.
-
-Examples:
-
-    satmachine audit
-
-    satmachine audit --offline --since 7d
-
-    satmachine audit log --author maria --since 30d
-"""
-
-_LOG_HELP = """List who changed what, and when, newest first.
-
-Examples:
-
-    satmachine audit log --since 7d
-
-    satmachine audit log --subject "settlement 12"
-
-    satmachine audit log --author maria --action settlement.refund --csv
-"""
-
-app = typer.Typer(invoke_without_command=True, help=_HELP)
+app = typer.Typer(invoke_without_command=True)
 
 _BREAK_COLUMNS = (
     Column("subject", "Where"),
-    Column("machine_id", "Machine", wide=True),
+    Column("machine_id", "Machine"),
     Column("kind", "Break"),
     Column("detail", "What is wrong", fold=True),
     Column("remedy", "What helps", fold=True),
@@ -90,7 +55,7 @@ class _Report:
     unread: dict[str, str] = field(default_factory=dict)
 
 
-@app.callback(help=_HELP)
+@app.callback()
 def audit(
     ctx: typer.Context,
     offline: Annotated[
@@ -99,7 +64,20 @@ def audit(
     since: Since = None,
     as_json: AsJson = False,
 ) -> None:
-    """Prove, print, and leave with what was found: 1 a break, 4 a wallet that could not be read."""
+    """Prove where every sat is, from the books and against the wallets; leaves with 1 where anything is not right.
+
+    Only reads, also while the daemon runs. Top-ups and withdrawals are told, and are no breaks.
+
+    From cron: `satmachine audit --since 2d --json || mail ...`; once a week without --since.
+
+    Examples:
+
+        satmachine audit
+
+        satmachine audit --offline --since 7d
+
+        satmachine audit log --author maria --since 30d
+    """
     if ctx.invoked_subcommand is not None:
         return
     with open_books(ctx) as books:
@@ -114,59 +92,40 @@ def audit(
         raise typer.Exit(4)
 
 
-@app.command("log", help=_LOG_HELP)
+@listing(app, "log", _LOG_COLUMNS, title="Audit log", empty="Nothing was changed like that.", span=True, below="entry")
 def log(
-    ctx: typer.Context,
+    books: Books,
+    asked: Asked,
     author: Annotated[str | None, typer.Option(metavar="NAME", help="Who did it; the daemon is 'daemon'.")] = None,
     action: Annotated[str | None, typer.Option(help="What was done, like settlement.refund.")] = None,
     subject: Annotated[str | None, typer.Option(help="Of what, like 'settlement 12'.")] = None,
-    machine: Annotated[str | None, typer.Option("--machine", metavar="ID", help="Of this machine.")] = None,
-    since: Since = None,
-    until: Until = None,
-    before: Before = None,
-    limit: Limit = DEFAULT_LIMIT,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
-) -> None:
-    """Print a page of the audit log."""
-    with open_books(ctx) as books:
-        books.require_machine(machine)
-        _require_visible(books, before)
-        wanted = audit_log.Wanted(
-            actor=author,
-            action=action,
-            subject=subject,
-            machine_id=machine,
-            since=books.when(since),
-            until=books.when(until, end=True),
-            before_id=before,
-            limit=limit,
-        )
-        page = audit_log.find(books.conn, books.scope, wanted)
-    emit_table(
-        page.rows,
-        _LOG_COLUMNS,
-        json=as_json,
-        csv=as_csv,
-        title="Audit log",
-        empty="Nothing was changed like that.",
-        tz=books.tz,
-        keys=page.keys,
-        more=more_hint(page),
+    machine: OfMachine = None,
+) -> Page:
+    """List who changed what, and when, newest first.
+
+    Examples:
+
+        satmachine audit log --since 7d
+
+        satmachine audit log --subject "settlement 12"
+
+        satmachine audit log --author maria --action settlement.refund --csv
+    """
+    wanted = audit_log.Wanted(
+        actor=author,
+        action=action,
+        subject=subject,
+        machine_id=machine,
+        since=asked.since,
+        until=asked.until,
+        before_id=asked.before,
+        limit=asked.limit,
     )
-
-
-def _require_visible(books: Books, row_id: int | None) -> None:
-    """A row of nobody's machine can be named as the end of a page only where all operators are seen."""
-    if row_id is None:
-        return
-    machine_id = audit_log.machine_of(books.conn, row_id)
-    if books.scope is not None and (machine_id is None or not books.sees(machine_id)):
-        raise not_found("audit log entry", row_id)
+    return audit_log.find(books.conn, books.scope, wanted)
 
 
 def _prove(books: Books, since: int, *, offline: bool) -> _Report:
-    from satmachine.audit.books import check_books
+    from satmachine.audit.proof import check_books
 
     report = _Report()
     if not offline:

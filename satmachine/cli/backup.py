@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from satmachine.cli.common import AsJson, database_path
-from satmachine.cli.output import print_json, print_line
+from satmachine.cli.kit.books import where
+from satmachine.cli.kit.options import AsJson
+from satmachine.cli.kit.output import print_json, print_line
 from satmachine.errors import Refused
 
 
@@ -37,10 +38,10 @@ def backup(
         raise Refused("a backup holds every operator's books: leave --operator (and $SATMACHINE_OPERATOR) away")
     if target.is_dir():
         target = target / f"satmachine-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.db"
-    made = make_backup(database_path(ctx.obj.config_path), target)
+    made = make_backup(where(ctx.obj.config_path).path, target)
     if as_json:
         print_json(asdict(made))
     else:
         print_line(
-            f"{made.path}: {made.settlements} sale(s), {made.legs} payment(s), {made.size_bytes:,} bytes; verified."
+            f"{made.path}: {made.settlements} sale(s), {made.legs} payment(s), {made.size_bytes} bytes; verified."
         )

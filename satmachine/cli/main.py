@@ -18,18 +18,23 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command, get_group
 
 from satmachine import __version__
-from satmachine.cli.options import Options, parse_actor, parse_tz
+from satmachine.cli.kit.root import Options, parse_actor, parse_tz
 from satmachine.cli.quick import spare_pydantic
 from satmachine.errors import SatmachineError
 
 _RUNNING = "Running it"
 _SALES = "Sales and payments"
 _PEOPLE = "Liquidity providers"
+_CASH = "Cash"
+_BOOKS = "Reports and ledgers"
 
 
 @dataclass(frozen=True, slots=True)
 class Noun:
-    """One word after `satmachine`. `target` is "module:attribute"; the attribute is a `Typer` or a function."""
+    """One word after `satmachine`. `target` is "module:attribute"; the attribute is a `Typer` or a function.
+
+    A module that is a folder names in `MODULES` which of its files add verbs.
+    """
 
     target: str
     help: str
@@ -37,24 +42,32 @@ class Noun:
 
 
 NOUNS = {
+    "init": Noun("satmachine.cli.setup.init:init", "Set up: asks, tests, writes the configuration.", _RUNNING),
     "status": Noun("satmachine.cli.status:status", "What is going on, and what needs you.", _RUNNING),
+    "alerts": Noun("satmachine.cli.alerts:app", "What needs you, and whether alarms arrive.", _RUNNING),
     "run": Noun("satmachine.cli.run:run", "The daemon, in the foreground.", _RUNNING),
     "doctor": Noun("satmachine.cli.doctor:doctor", "Is everything in order that the daemon needs?", _RUNNING),
     "backup": Noun("satmachine.cli.backup:backup", "A consistent copy of the books while it runs.", _RUNNING),
-    "config": Noun(
-        "satmachine.cli.config_cmd:app", "Check the configuration file, or show what is in force.", _RUNNING
-    ),
-    "payouts": Noun("satmachine.cli.operations:payouts_app", "The red button: stop and resume payouts.", _RUNNING),
+    "config": Noun("satmachine.cli.config:app", "Check the configuration file, or show what is in force.", _RUNNING),
+    "payouts": Noun("satmachine.cli.payouts:app", "The red button: stop and resume payouts.", _RUNNING),
     "machines": Noun("satmachine.cli.machines:app", "The machines, with wallet balance and open work.", _RUNNING),
     "telemetry": Noun("satmachine.cli.telemetry:app", "What the machines tell of themselves.", _RUNNING),
+    "web": Noun("satmachine.cli.web:app", "The pages, for people to read in a browser.", _RUNNING),
     "demo": Noun("satmachine.cli.demo:demo", "Everything on this computer, with real parts.", _RUNNING),
-    "settlements": Noun("satmachine.cli.sales:app", "The sales, and where every sat of them went.", _SALES),
+    "settlements": Noun("satmachine.cli.settlements:app", "The sales, and where every sat of them went.", _SALES),
     "payments": Noun("satmachine.cli.payments:app", "The payments that sales cause.", _SALES),
+    "cash": Noun("satmachine.cli.cash:app", "The notes in the machines: loaded, counted, missing.", _CASH),
+    "forecast": Noun("satmachine.cli.forecast:forecast", "How long the cash lasts, and what to load.", _CASH),
     "splits": Noun("satmachine.cli.splits:app", "How the commission is shared.", _SALES),
     "audit": Noun("satmachine.cli.audit:app", "Prove where every sat went; who changed what.", _SALES),
     "quarantine": Noun("satmachine.cli.quarantine:app", "Messages of machines that could not be used.", _SALES),
     "clients": Noun("satmachine.cli.clients:app", "Who brings cash and gets sats.", _PEOPLE),
     "deposits": Noun("satmachine.cli.deposits:app", "The cash that they brought.", _PEOPLE),
+    "report": Noun("satmachine.cli.report:report", "What came in, who got it, what is there now.", _BOOKS),
+    "export": Noun("satmachine.cli.export:app", "The ledger for beancount, hledger or a spreadsheet.", _BOOKS),
+    "period": Noun("satmachine.cli.period:app", "Close a month; prove that a closed one was not altered.", _BOOKS),
+    "simulate": Noun("satmachine.cli.simulate:simulate", "Last month's sales under other rules.", _BOOKS),
+    "verify": Noun("satmachine.cli.verify:verify", "Is a statement what its signer made?", _BOOKS),
 }
 
 _HELP = """Pays out the sales of Bitcoin ATMs, each exactly once.
@@ -78,8 +91,11 @@ Examples:
 def load_noun(name: str) -> Any:
     """Import a noun's module and make its click command."""
     noun = NOUNS[name]
-    module, _, attribute = noun.target.partition(":")
-    target = getattr(importlib.import_module(module), attribute)
+    name_of_module, _, attribute = noun.target.partition(":")
+    module = importlib.import_module(name_of_module)
+    for verbs in getattr(module, "MODULES", ()):
+        importlib.import_module(f"{name_of_module}.{verbs}")
+    target = getattr(module, attribute)
     if isinstance(target, typer.Typer):
         target.rich_markup_mode = None
         target.info.cls = Verbs
@@ -112,7 +128,7 @@ class Nouns(TyperGroup):
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - as the class above has it
         """The nouns under their headings."""
-        for panel in (_RUNNING, _SALES, _PEOPLE):
+        for panel in (_RUNNING, _SALES, _CASH, _PEOPLE, _BOOKS):
             with formatter.section(panel):
                 formatter.write_dl([(name, noun.help) for name, noun in NOUNS.items() if noun.panel == panel])
 
@@ -127,7 +143,7 @@ class Nouns(TyperGroup):
             return super().invoke(ctx)
         except SatmachineError as error:
             typer.secho("Error: ", fg=typer.colors.RED, err=True, nl=False)
-            from satmachine.cli.output import printable
+            from satmachine.cli.kit.output import printable
 
             typer.echo(printable(str(error)), err=True)
             raise typer.Exit(error.exit_code) from None
@@ -172,8 +188,13 @@ def root(
         typer.Option(envvar="SATMACHINE_OPERATOR", metavar="ID", help="Limit everything to this operator's machines."),
     ] = None,
     tz: Annotated[
-        str, typer.Option(metavar="ZONE", help="Show times in this zone, like America/Guatemala. JSON stays UTC.")
-    ] = "UTC",
+        str | None,
+        typer.Option(
+            envvar="SATMACHINE_TZ",
+            metavar="ZONE",
+            help="Show times in this zone, like America/Guatemala; else as [display] tz says. JSON stays UTC.",
+        ),
+    ] = None,
     actor: Annotated[
         str | None, typer.Option(metavar="NAME", help="Who is doing this, for notes and audit log; else your login.")
     ] = None,
@@ -185,7 +206,7 @@ def root(
     ctx.obj = Options(
         config_path=Path(config) if config else None,
         operator=operator or None,
-        tz=parse_tz(tz),
+        tz=parse_tz(tz) if tz else None,
         actor=parse_actor(actor),
     )
 

@@ -2,12 +2,14 @@
 
     python -m satmachine.cli.manual docs/commands.md     the reference, as it is in the repository
     python -m satmachine.cli.manual --man build          build/man/*.1 and build/completion/*
+    python -m satmachine.cli.manual --schema FILE        docs/output.schema.json, the shapes of --json
 
 A test compares docs/commands.md with what this makes: no command and no option is undocumented. `make docs` renews it.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -57,6 +59,13 @@ def reference() -> str:
         *(_markdown(command) for command in (_root(), *commands())),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def shapes_text() -> str:
+    """docs/output.schema.json."""
+    from satmachine.cli.shapes import schema
+
+    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
 
 
 def man_pages() -> dict[str, str]:
@@ -152,6 +161,8 @@ def main(arguments: list[str]) -> None:
     if arguments[:1] == ["--man"] and len(arguments) == 2:
         _write(Path(arguments[1]) / "man", man_pages())
         _write(Path(arguments[1]) / "completion", completions())
+    elif arguments[:1] == ["--schema"] and len(arguments) == 2:
+        Path(arguments[1]).write_text(shapes_text())
     elif len(arguments) == 1:
         Path(arguments[0]).write_text(reference())
     else:

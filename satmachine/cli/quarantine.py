@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated
 
 import typer
 
-from satmachine.cli.common import (
-    DEFAULT_LIMIT,
-    MAX_ID,
-    AsCsv,
-    AsJson,
-    Before,
-    Books,
-    Limit,
-    Since,
-    Until,
-    answer_of,
-    more_hint,
-    not_found,
-    open_books,
-    request,
-)
-from satmachine.cli.output import Column, emit_record, emit_table, print_json, print_line, to_json
+from satmachine.cli.kit.books import Books
+from satmachine.cli.kit.commands import Act, Asked, Done, acting, listing, reading
+from satmachine.cli.kit.options import AsJson, Message, OfMachine
+from satmachine.cli.kit.output import Column, emit_record, print_line
 from satmachine.errors import Refused
 from satmachine.orders import RetryQuarantined
-from satmachine.store import quarantine, reports
+from satmachine.store import lists as reports
+from satmachine.store import quarantine
+from satmachine.store.pages import Page
 
 app = typer.Typer(no_args_is_help=True, help="Messages of machines that could not be used.")
 
-QuarantineId = Annotated[int, typer.Argument(metavar="ID", min=1, max=MAX_ID, help="As `quarantine list` shows it.")]
-
-_COLUMNS = (
+_MESSAGES = (
     Column("id", "Id"),
     Column("received_at", "Received"),
     Column("machine_id", "Machine"),
@@ -51,110 +38,88 @@ _FIELDS = (
     Column("created_at", "Signed"),
     Column("received_at", "Received"),
     Column("retried_at", "Retried"),
+    Column("dismissed_at", "Dismissed"),
+    Column("dismissed_why", "Because"),
     Column("relay_url", "Relay"),
     Column("kind", "Kind"),
     Column("event_id", "Event"),
 )
 
-_LIST_HELP = """List messages that machines have signed and that could not be used, newest first, with the reason.
 
-Examples:
-
-    satmachine quarantine list
-
-    satmachine quarantine list --machine panajachel-1 --all --json
-"""
-
-_SHOW_HELP = """Show one message: what is wrong with it, and the message as it came.
-
-Examples:
-
-    satmachine quarantine show 3
-
-    satmachine quarantine show 3 --json
-"""
-
-_RETRY_HELP = """Let the daemon read a message again, after what was wrong has been put right.
-
-Examples:
-
-    satmachine quarantine retry 3
-
-    satmachine quarantine retry 3 --json
-"""
-
-
-@app.command("list", help=_LIST_HELP)
+@listing(app, "list", _MESSAGES, title="Quarantine", empty="Nothing in quarantine.", span=True, below="message")
 def list_quarantine(
-    ctx: typer.Context,
-    machine: Annotated[str | None, typer.Option(metavar="ID", help="Of this machine.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Also those that were used after all.")] = False,
-    since: Since = None,
-    until: Until = None,
-    before: Before = None,
-    limit: Limit = DEFAULT_LIMIT,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
-) -> None:
-    """Print a page of messages."""
-    with open_books(ctx) as books:
-        books.require_machine(machine)
-        books.require_row("message in quarantine", "quarantine", before)
-        wanted = reports.Filter(
-            machine_id=machine,
-            status=None if everything else "open",
-            since=books.when(since),
-            until=books.when(until, end=True),
-            before_id=before,
-            limit=limit,
-        )
-        page = reports.quarantine(books.conn, books.scope, wanted)
-        beyond = quarantine.overflow(books.conn, books.scope, machine)
-    hints = [more_hint(page)]
-    if beyond:
-        hints.append(f"{beyond} more came than are kept; a key that signs so many may be stolen (docs/security.md).")
-    emit_table(
-        page.rows,
-        _COLUMNS,
-        json=as_json,
-        csv=as_csv,
-        title="Quarantine",
-        empty="Nothing in quarantine.",
-        tz=books.tz,
-        keys=page.keys,
-        more="\n".join(hint for hint in hints if hint),
-    )
+    books: Books,
+    asked: Asked,
+    machine: OfMachine = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Also those that were used after all, or dismissed.")
+    ] = False,
+) -> Page:
+    """List messages that machines have signed and that could not be used, newest first, with the reason.
+
+    Examples:
+
+        satmachine quarantine list
+
+        satmachine quarantine list --machine panajachel-1 --all --json
+    """
+    wanted = asked.filter(machine_id=machine, status=None if everything else "open")
+    page = reports.quarantine(books.conn, books.scope, wanted)
+    beyond = quarantine.overflow(books.conn, books.scope, machine)
+    hint = f"{beyond} more came than are kept; a key that signs so many may be stolen (docs/security.md)."
+    return replace(page, hints=(hint,) if beyond else ())
 
 
-@app.command("show", help=_SHOW_HELP)
-def show(ctx: typer.Context, quarantine_id: QuarantineId, as_json: AsJson = False) -> None:
-    """Print one message."""
-    with open_books(ctx) as books:
-        message = _find(books, quarantine_id)
-    emit_record(message, _FIELDS, json=as_json, title=f"Message {quarantine_id} in quarantine", tz=books.tz)
+@reading(app, "show")
+def show(books: Books, message: Message, as_json: AsJson = False) -> None:
+    """Show one message: what is wrong with it, and the message as it came.
+
+    Examples:
+
+        satmachine quarantine show 3
+
+        satmachine quarantine show 3 --json
+    """
+    row = _find(books, message)
+    emit_record(row, _FIELDS, json=as_json, title=f"Message {message} in quarantine", tz=books.tz)
     if not as_json:
-        print_line("As it came" if message["whole"] else "How it began (too long to be kept)", style="bold")
-        print_line(message["raw"])
+        print_line("As it came" if row["whole"] else "How it began (too long to be kept)", style="bold")
+        print_line(row["raw"])
 
 
-@app.command("retry", help=_RETRY_HELP)
-def retry(ctx: typer.Context, quarantine_id: QuarantineId, as_json: AsJson = False) -> None:
-    """Ask the daemon to read a message again."""
-    with open_books(ctx, write=True) as books:
-        message = _find(books, quarantine_id)
-        if message["status"] == "landed":
-            raise Refused(
-                f"message {quarantine_id} was used after all: it belongs to settlement {message['settlement_id']}"
-            )
-        intent = request(books, RetryQuarantined(quarantine_id))
-        if as_json:
-            print_json(to_json(asdict(intent)))
-        else:
-            typer.echo(answer_of(books, intent))
+@acting(app, "retry", asks=False)
+def retry(act: Act, message: Message) -> Done:
+    """Let the daemon read a message again, after what was wrong has been put right.
+
+    Examples:
+
+        satmachine quarantine retry 3
+
+        satmachine quarantine retry 3 --json
+    """
+    row = _find(act.books, message)
+    if row["status"] == "landed":
+        raise Refused(f"message {message} was used after all: it belongs to settlement {row['settlement_id']}")
+    act.ask(f"read message {message} again")
+    answer, intent = act.order_and_intent(RetryQuarantined(message))
+    return Done(asdict(intent), answer)
 
 
-def _find(books: Books, quarantine_id: int) -> reports.Record:
-    message = reports.quarantined(books.conn, quarantine_id)
-    if message is None or not books.sees(message["machine_id"]):
-        raise not_found("message in quarantine", quarantine_id)
-    return message
+@acting(app, "dismiss", reason=True)
+def dismiss(act: Act, message: Message) -> Done:
+    """Say of a message that it is of no use: it stays on record, and `status` is quiet about it.
+
+    Example:
+
+        satmachine quarantine dismiss 3 --reason "a test of the machine's maker" --yes
+    """
+    row = _find(act.books, message)
+    act.ask(f"dismiss message {message} of {row['machine_id']}: {row['detail']}")
+    act.write(quarantine.dismiss, message, reason=act.reason, actor=act.books.actor, now=act.books.now)
+    return Done(_find(act.books, message), f"Message {message} is dismissed.")
+
+
+def _find(books: Books, message_id: int) -> reports.Record:
+    row = reports.quarantined(books.conn, message_id)
+    assert row is not None  # it was just looked up
+    return row

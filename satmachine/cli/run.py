@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import signal
+import sys
 from types import FrameType
 from typing import Annotated
 
 import typer
 
 from satmachine import logs
+from satmachine.errors import SatmachineError
 from satmachine.logs import LogFormat
 
 
@@ -38,11 +40,19 @@ def run(
 
     forbid_core_dumps()
     logs.set_up(verbose=verbose, log_format=log_format or LogFormat.TEXT)
-    config = load(find_config(ctx.obj.config_path))
-    logs.set_up(verbose=verbose, log_format=log_format or LogFormat(config.log.format))
-    for warning in warnings(config):
-        logging.getLogger(__name__).warning(warning)
-    anyio.run(run_daemon, config, hangups.seen)
+    try:
+        config = load(find_config(ctx.obj.config_path))
+        logs.set_up(verbose=verbose, log_format=log_format or LogFormat(config.log.format))
+        for warning in warnings(config):
+            logging.getLogger(__name__).warning(warning)
+        anyio.run(run_daemon, config, hangups.seen)
+    except SatmachineError as error:
+        if not logs.is_journal(sys.stderr):
+            raise
+        # Under systemd each line says its level, so that `journalctl -p err` shows why it does not start.
+        for line in str(error).splitlines():
+            typer.echo(f"<3>{line}", err=True)
+        raise typer.Exit(error.exit_code) from None
 
 
 class _Hangups:

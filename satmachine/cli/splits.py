@@ -7,23 +7,13 @@ from typing import Annotated
 
 import typer
 
-from satmachine.cli.common import DEFAULT_LIMIT, AsCsv, AsJson, Shown, open_books
-from satmachine.cli.output import Column, Row, emit_table, format_pct, print_line
-from satmachine.store import reports
+from satmachine.cli.kit.books import Books
+from satmachine.cli.kit.commands import ON_A_SCREEN, reading
+from satmachine.cli.kit.options import AsCsv, AsJson, Limit, OfMachine
+from satmachine.cli.kit.output import Column, Row, emit_table, format_pct, is_terminal, print_line
+from satmachine.store import lists as reports
 
 app = typer.Typer(no_args_is_help=True, help="How the commission is shared.")
-
-_SHOW_HELP = """Show the rules by which the commission is shared, as the daemon has last loaded them.
-
-The platform takes its part first; the rest is shared by the machine's own splits, else its operator's.
-With --effective: machine by machine what is in force, as parts of the whole commission.
-
-Examples:
-
-    satmachine splits show
-
-    satmachine splits show --machine panajachel-1 --effective
-"""
 
 _SOURCES = {"machine": "its own", "operator": "default", "none": "none: stays in the wallet"}
 
@@ -57,31 +47,42 @@ _EFFECTIVE_COLUMNS = (
 )
 
 
-@app.command("show", help=_SHOW_HELP)
+@reading(app, "show")
 def show(
-    ctx: typer.Context,
-    machine: Annotated[str | None, typer.Option(metavar="ID", help="Only what concerns this machine.")] = None,
+    books: Books,
+    machine: OfMachine = None,
     effective: Annotated[bool, typer.Option("--effective", help="What is in force, machine by machine.")] = False,
-    limit: Shown = DEFAULT_LIMIT,
+    limit: Limit = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """Print rules."""
-    with open_books(ctx) as books:
-        books.require_machine(machine)
-        terms = reports.super_fee(books.conn) or {"fee_pct": "0", "payee": None}
-        read = reports.effective_splits if effective else reports.splits
-        rows = read(books.conn, books.scope, machine)
+    """Show the rules by which the commission is shared, as the daemon has last loaded them.
+
+    The platform takes its part first; the rest is shared by the machine's own splits, else its operator's.
+    With --effective: machine by machine what is in force, as parts of the whole commission.
+
+    Examples:
+
+        satmachine splits show
+
+        satmachine splits show --machine panajachel-1 --effective
+    """
+    terms = reports.super_fee(books.conn) or {"fee_pct": "0", "payee": None}
+    read = reports.effective_splits if effective else reports.splits
+    rows = read(books.conn, books.scope, machine)
+    rows = _with_platform(rows, terms) if effective else rows
+    for_people = is_terminal() and not (as_json or as_csv)
+    most = limit or (ON_A_SCREEN if for_people else len(rows))
     emit_table(
-        _with_platform(rows, terms) if effective else rows,
+        rows[:most],
         _EFFECTIVE_COLUMNS if effective else _COLUMNS,
         json=as_json,
         csv=as_csv,
         title="Who gets what of the commission" if effective else "Splits of the operator's part",
         empty="No splits: the operator's part of the commission stays in the machine's wallet.",
-        first=limit,
+        more="There are more; show them with --limit." if len(rows) > most else "",
     )
-    if not (as_json or as_csv or effective):
+    if for_people and not effective:
         payee = terms["payee"] or "nobody: it stays in the machine's wallet"
         print_line(f"The platform takes {format_pct(terms['fee_pct'])} of every commission first, paid to {payee}.")
 

@@ -14,7 +14,8 @@ from satmachine.errors import Refused
 from satmachine.models import Client, ClientStatus
 from satmachine.money import minor_to_fiat, minor_to_sats
 from satmachine.orders import SettleBalance
-from satmachine.store import audit, balances, client_legs, clients, wallets
+from satmachine.store import audit_log as audit
+from satmachine.store import balances, client_legs, clients, wallets
 
 
 @dataclass(frozen=True, slots=True)

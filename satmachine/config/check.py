@@ -13,14 +13,18 @@ from pathlib import Path
 
 from satmachine.config.formats import is_loopback
 from satmachine.config.model import Config, Machine, Payee
+from satmachine.config.patience import look
 from satmachine.config.secrets import Secret
-from satmachine.errors import ConfigError
+from satmachine.errors import ConfigError, KeyHangs
 from satmachine.nostr.keys import parse_secret_key
 
 
 def key_problems(config: Config, environ: Mapping[str, str] | None = None) -> list[str]:
-    """What `check_secrets` says, and where that is nothing, `wallet_conflicts`; reads every secret once."""
-    problems, keys = _resolved(config, config.environ if environ is None else environ)
+    """What `check_secrets` says, and where that is nothing, `wallet_conflicts`; reads every secret once.
+
+    Keys whose file system hangs are no reason not to start: their machines wait, the others go on.
+    """
+    problems, keys = _resolved(config, config.environ if environ is None else environ, pass_hanging=True)
     return problems or _conflicts(config, keys)
 
 
@@ -116,7 +120,9 @@ def _machine_warnings(config: Config) -> Iterator[str]:
             )
 
 
-def _resolved(config: Config, environ: Mapping[str, str]) -> tuple[list[str], dict[Secret, str]]:
+def _resolved(
+    config: Config, environ: Mapping[str, str], *, pass_hanging: bool = False
+) -> tuple[list[str], dict[Secret, str]]:
     """What is wrong with the secrets, and the keys of those that can be read."""
     problems: list[str] = []
     keys: dict[Secret, str] = {}
@@ -124,7 +130,7 @@ def _resolved(config: Config, environ: Mapping[str, str]) -> tuple[list[str], di
         try:
             keys[secret] = secret.resolve(environ)
         except ConfigError as error:
-            problems += error.problems
+            problems += () if pass_hanging and isinstance(error, KeyHangs) else error.problems
         else:
             problems += _open_file(secret, environ)
             if secret is config.nostr.secret_key and not _is_nostr_key(keys[secret]):
@@ -176,8 +182,8 @@ def _payees(config: Config) -> Iterator[Payee]:
 
 
 def _mode(path: Path) -> int:
-    """Permission bits; none where the file has gone meanwhile."""
+    """Permission bits; none where the file has gone meanwhile, or its file system hangs."""
     try:
-        return stat.S_IMODE(path.stat().st_mode)
+        return stat.S_IMODE(look(path.parent, path.stat).st_mode)
     except OSError:
         return 0

@@ -21,6 +21,7 @@ def cross_problems(document: Document) -> Iterator[str]:
     yield from _duplicates(document, "machines", "id")
     yield from _duplicates(document, "machines", "npub")
     yield from _unknown_operators(document)
+    yield from _web_people(document)
     yield from _undecryptable(document)
     yield from _unsendable(document)
     yield from _shared_wallets(document)
@@ -48,6 +49,26 @@ def _unknown_operators(document: Document) -> Iterator[str]:
             hint = nearest(operator, known) or "; add an [[operators]] table with this id"
             place = place_of(document, ("machines", index, "operator"))
             yield f"{place} names {quoted(operator)}, and there is no such operator{hint}"
+
+
+def _web_people(document: Document) -> Iterator[str]:
+    """Who looks at the pages: each once, each with a key of their own, each of an operator that there is."""
+    web = document.get("web")
+    if not isinstance(web, Mapping):
+        return
+    known = {id_: None for _, entry in _tables(document, "operators") if isinstance(id_ := entry.get("id"), str)}
+    seen: dict[tuple[str, str], int] = {}
+    for index, person in _tables(web, "people"):
+        operator = person.get("operator")
+        if isinstance(operator, str) and operator != "*" and operator not in known:
+            hint = nearest(operator, known) or "; add an [[operators]] table with this id"
+            place = place_of(document, ("web", "people", index, "operator"))
+            yield f"{place} names {quoted(operator)}, and there is no such operator{hint}"
+        for key in ("id", "npub"):
+            value = person.get(key)
+            if isinstance(value, str) and seen.setdefault((key, value.strip().lower()), index) != index:
+                place = place_of(document, ("web", "people", index, key))
+                yield f"{place} is the same as that of somebody before: it must be different for each"
 
 
 def _unsendable(document: Document) -> Iterator[str]:

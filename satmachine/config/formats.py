@@ -27,6 +27,7 @@ TWD TZS UAH UGX USD UYU UZS VED VES VND VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW 
 CURRENCIES = frozenset(_CURRENCY_CODES.split())
 
 MAX_SLUG = 64
+MAX_PATTERN = 200
 
 _SLUG = re.compile(rf"[a-z0-9][a-z0-9-]{{0,{MAX_SLUG - 1}}}")
 _LIGHTNING_ADDRESS = re.compile(r"[a-z0-9._+-]{1,64}@(?P<domain>[a-z0-9.-]{1,253})(:\d{1,5})?")
@@ -72,6 +73,38 @@ def host_port(text: str) -> str:
     if not host or not port.isdecimal() or not 0 < int(port) < 65_536:
         raise ValueError('must be an address and a port, like "127.0.0.1:9477"')
     return f"{host}:{port}"
+
+
+def pattern(text: str) -> str:
+    """A regular expression that is searched in memos."""
+    if not text or len(text) > MAX_PATTERN:
+        raise ValueError(f"must be a regular expression of 1 to {MAX_PATTERN} characters")
+    try:
+        re.compile(text)
+    except (re.error, RecursionError) as error:
+        raise ValueError(f"is no regular expression: {error}") from None
+    return text
+
+
+def listen_address(text: str) -> str:
+    """Where the pages are served: an address and a port, or a Unix socket."""
+    if text.startswith("unix:/") and "\0" not in text and text.isprintable():
+        return text
+    try:
+        return host_port(text)
+    except ValueError:
+        raise ValueError(
+            'must be an address and a port, like "127.0.0.1:8021", or a socket, like "unix:/run/satmachine/web.sock"'
+        ) from None
+
+
+def origin(text: str) -> str:
+    """How browsers reach a server: scheme, host and port, and nothing else."""
+    wanted = 'the address that people type, like "https://books.example.org"'
+    parts = _split_url(text, ("https", "http"), wanted)
+    if parts.path.strip("/") or parts.query:
+        raise ValueError(f"must be {wanted}, without a path")
+    return _normalised(parts)
 
 
 def lightning_address(text: str) -> str:
@@ -163,3 +196,14 @@ def _is_host(host: str) -> bool:
     except ValueError:
         return all(_HOST_LABEL.fullmatch(label) for label in host.removesuffix(".").split("."))
     return True
+
+
+def time_zone(text: str) -> str:
+    """The IANA name of a time zone, like America/Guatemala."""
+    from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{text!r} is no time zone; use a name like America/Guatemala") from None
+    return text

@@ -42,6 +42,8 @@ PayeeWay = Literal["invoice_key", "lightning_address", "lnurl"]
 
 _MAX_SATS = 21_000_000 * 100_000_000
 _YEAR_S = 366 * 24 * 3600
+#: How long a payment may wait for its event at the most: a later sweep must still read it (settlements/incoming.py).
+LONGEST_AFTER_S = 480
 #: More decimals are a slip of the pen, and would not survive arithmetic with 120 digits.
 _MAX_PCT_DECIMALS = 18
 _MAX_RATE = 10**12
@@ -121,8 +123,17 @@ def _public_key(npub: str) -> str:
     return npub_to_hex(npub)
 
 
+def _operator_or_all(text: str) -> str:
+    return text if text == "*" else formats.slug(text)
+
+
 def _unique(urls: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(urls))
+
+
+def _listed(value: object) -> object:
+    """One text may stand without brackets."""
+    return (value,) if isinstance(value, str) else value
 
 
 def _ruleset(splits: tuple[Split, ...]) -> tuple[Split, ...]:
@@ -146,6 +157,7 @@ FilePath = Annotated[Path, BeforeValidator(_absolute)]
 Time = Annotated[int, BeforeValidator(_unix_seconds), PlainSerializer(_show_time, when_used="json")]
 RelayUrl = Annotated[str, AfterValidator(formats.relay_url)]
 Relays = Annotated[tuple[RelayUrl, ...], Field(strict=False), AfterValidator(_unique)]
+DTags = Annotated[tuple[str, ...], Field(strict=False), BeforeValidator(_listed)]
 Splits = Annotated[tuple["Split", ...], Field(strict=False), AfterValidator(_ruleset)]
 
 
@@ -210,9 +222,31 @@ class Operator(Table):
 
 
 class Wallet(Table):
-    """A machine's own LNbits wallet, which the customers pay into."""
+    """A machine's own LNbits wallet, which the customers pay into. `invoice_key`: to listen for payments with."""
 
     admin_key: Secret
+    invoice_key: Secret | None = None
+
+
+class Unannounced(Table):
+    """What becomes of payments into a machine's wallet that no event and no `extra` explains (SPEC section 3).
+
+    `after_s` None: 0 for a machine that never announced a sale, else ANNOUNCED_AFTER_S.
+    """
+
+    sales: Literal["share", "report"] = "report"
+    memo: Annotated[str, AfterValidator(formats.pattern)] | None = None
+    min_sats: Annotated[int, Field(ge=1, le=_MAX_SATS)] = 1_000
+    max_sats: Annotated[int, Field(ge=1, le=_MAX_SATS)] = 5_000_000
+    after_s: Annotated[int, Field(ge=0, le=LONGEST_AFTER_S)] | None = None
+    rate_max_age_s: Annotated[int, Field(ge=0, le=86_400)] = 900
+    tags: Annotated[tuple[str, ...], Field(strict=False)] = ()
+
+    @model_validator(mode="after")
+    def _sizes_in_order(self) -> Unannounced:
+        if self.min_sats > self.max_sats:
+            raise ValueError("has a min_sats above its max_sats: no payment would ever be a sale")
+        return self
 
 
 class Machine(Table):
@@ -234,7 +268,10 @@ class Machine(Table):
     rate_min: Rate | None = None
     rate_max: Rate | None = None
     daily_limit_sats: Annotated[int, Field(ge=1, le=_MAX_SATS)] | None = None
+    payout_delay_s: Annotated[Seconds, Field(le=86_400)] = 0
+    hold_on_error: bool = False
     encrypted: bool = False
+    unannounced: Unannounced = Unannounced()
 
     @model_validator(mode="after")
     def _rates_in_order(self) -> Machine:
@@ -261,6 +298,7 @@ class Nostr(Table):
     max_future_s: Seconds = 900
     since_overlap_s: Seconds = 259_200
     quarantine_keep_days: Annotated[int, Field(ge=8, le=36_500)] = 90
+    discover_relays: bool = False
 
 
 class Lnbits(Table):
@@ -268,6 +306,8 @@ class Lnbits(Table):
     timeout_s: Annotated[Seconds, Field(ge=1)] = 30
     pay_timeout_s: Annotated[Seconds, Field(ge=60)] = 75
     max_concurrency: Annotated[int, Field(ge=1, le=64)] = 4
+    websockets: Annotated[int, Field(ge=0, le=10_000)] = 500
+    own_wallets: Annotated[tuple[Secret, ...], Field(strict=False)] = ()
 
 
 class Super(Table):
@@ -282,7 +322,9 @@ class Payouts(Table):
     require_payment_proof: bool = True
     routing_fees: Literal["payee", "machine"] = "payee"
     proof_wait_s: Annotated[Seconds, Field(ge=1)] = 900
+    attention_after_s: Annotated[Seconds, Field(ge=10)] = 600
     invoice_expiry_s: Annotated[Seconds, Field(ge=3600)] = 86_400
+    order_key: Secret | None = None
 
 
 class Reconcile(Table):
@@ -295,7 +337,17 @@ class Lnurl(Table):
 
 
 class Telemetry(Table):
+    """`beacon_d`, `fleet_d`: the `d` tags that count; empty: every one that reads as telemetry."""
+
     keep_days: Annotated[int, Field(ge=1, le=36_500)] = 90
+    beacon_d: DTags = ()
+    fleet_d: DTags = ()
+
+
+class Display(Table):
+    """How times are shown: `tz` is an IANA name."""
+
+    tz: Annotated[str, AfterValidator(formats.time_zone)] = "UTC"
 
 
 class Log(Table):
@@ -325,8 +377,46 @@ class Alerts(Table):
     wallet_unreachable_after_s: Annotated[Seconds, Field(ge=10)] = 300
     wallet_low_sats: Annotated[int, Field(ge=1, le=_MAX_SATS)] | None = None
     cassette_low_pct: Pct = Decimal("0.2")
+    cash_out_days: Annotated[int, Field(ge=1, le=60)] = 2
     clear_after_s: Annotated[Seconds, Field(ge=10)] = 900
     check_books_every_s: Annotated[Seconds, Field(ge=60)] = 21_600
+
+
+class WebPerson(Table):
+    """Somebody who may look at the pages: of an operator ("*": of all of them), or one of its liquidity providers.
+
+    `client` is the person that the LP was entered with (`clients add --person`).
+    """
+
+    id: Slug
+    name: Name
+    operator: Annotated[str, AfterValidator(_operator_or_all)]
+    client: Name | None = None
+    npub: Annotated[str, AfterValidator(_npub)] | None = None
+    language: Literal["en", "es"] | None = None
+    tz: Annotated[str, AfterValidator(formats.time_zone)] | None = None
+
+    @model_validator(mode="after")
+    def _of_one_operator(self) -> WebPerson:
+        if self.client is not None and self.operator == "*":
+            raise ValueError('has a "client", so its "operator" must be one operator, not "*"')
+        return self
+
+    @cached_property
+    def pubkey(self) -> str | None:
+        """The npub as 64 hex digits."""
+        return None if self.npub is None else _public_key(self.npub)
+
+
+class Web(Table):
+    """The pages (SPEC section 14). `public_url` is how browsers reach them, through the proxy that does TLS."""
+
+    listen: Annotated[str, AfterValidator(formats.listen_address)] = "127.0.0.1:8021"
+    public_url: Annotated[str, AfterValidator(formats.origin)] | None = None
+    database: FilePath | None = None
+    link_hours: Annotated[int, Field(ge=1, le=24 * 30)] = 24
+    session_days: Annotated[int, Field(ge=1, le=366)] = 30
+    people: Annotated[tuple[WebPerson, ...], Field(strict=False)] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,9 +438,11 @@ class Config(Table):
     reconcile: Reconcile = Reconcile()
     lnurl: Lnurl = Lnurl()
     telemetry: Telemetry = Telemetry()
+    display: Display = Display()
     log: Log = Log()
     metrics: Metrics = Metrics()
     alerts: Alerts = Alerts()
+    web: Web = Web()
     operators: Annotated[tuple[Operator, ...], Field(strict=False)] = ()
     machines: Annotated[tuple[Machine, ...], Field(strict=False)] = ()
 
@@ -393,6 +485,9 @@ class Config(Table):
                 **{name: getattr(self, name) for name in Config.model_fields},
                 "operators": tuple(one for one in self.operators if one.id == operator_id),
                 "machines": tuple(one for one in self.machines if one.operator == operator_id),
+                "web": self.web.model_copy(
+                    update={"people": tuple(one for one in self.web.people if one.operator == operator_id)}
+                ),
             }
         )
         limited.bind(self._path, self._environ)

@@ -16,7 +16,8 @@ from pydantic import GetCoreSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
 from satmachine.config.formats import nearest, quoted
-from satmachine.errors import ConfigError
+from satmachine.config.patience import Hangs, look
+from satmachine.errors import ConfigError, KeyHangs
 
 Kind = Literal["plain", "env", "file", "credential"]
 
@@ -128,7 +129,7 @@ class Secret:
 
     def _read(self, path: Path) -> str:
         try:
-            octets = _read_regular(path)
+            octets = look(path.parent, lambda: _read_regular(path))
         except FileNotFoundError:
             if self._kind == "credential":
                 raise self._error(
@@ -140,6 +141,9 @@ class Secret:
             raise self._error(
                 "which this user may not read: run as the daemon's user, or give it to that user"
             ) from None
+        except Hangs:
+            problem = "whose file system does not answer: mount it again, or keep the key on this host"
+            raise KeyHangs(self._source, [self._said(problem)]) from None
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "not a file name"
             raise self._error(f"which cannot be read: {reason}") from None
@@ -151,7 +155,10 @@ class Secret:
         return octets.decode("utf-8", errors="replace")
 
     def _error(self, problem: str) -> ConfigError:
-        return ConfigError(self._source, [f"{self._place} refers to {self.where}, {problem}"])
+        return ConfigError(self._source, [self._said(problem)])
+
+    def _said(self, problem: str) -> str:
+        return f"{self._place} refers to {self.where}, {problem}"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):

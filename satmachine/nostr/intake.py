@@ -1,7 +1,7 @@
 """What happens to every event that any relay sends: the ladder from raw JSON to a lane (no I/O of its own).
 
-The order is PERFORMANCE.md's, cheapest first: id seen; shape; author and kind; budget; id true; signature. Only
-what its author really signed is recorded as seen, or a forgery would keep the true event out.
+Cheapest first: id seen; shape; author and kind; budget; id true; signature. Only what its author really signed is
+recorded as seen, or a forgery would keep the true event out.
 
 Whose fault is it? What a known author has signed is the author's, of whatever shape: the relay only keeps it, and is
 not disconnected for it, or one stolen key would cut all machines off. Everything else is the relay's.

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from satmachine.errors import StoreError
-from satmachine.ops.host_check import check_integrity
 from satmachine.store import restored, standing
 from satmachine.store.database import connect
+from satmachine.store.integrity import damage, without_log
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ def make_backup(database: Path, target: Path) -> Backup:
         with closing(connect(database, read_only=True)) as source, closing(_plain(partial)) as copy:
             # All pages in one step: one snapshot, however much is written meanwhile.
             source.backup(copy, pages=-1)
-            copy.execute("PRAGMA journal_mode = DELETE")
+            without_log(copy)
             # In the copy alone: a daemon that opens it pays nothing before a person has reconciled.
             restored.flag(copy, int(time.time()))
         made = _verified(partial, target)
@@ -54,7 +54,7 @@ def make_backup(database: Path, target: Path) -> Backup:
 
 def _verified(partial: Path, target: Path) -> Backup:
     with closing(connect(partial, read_only=True)) as conn:
-        trouble = check_integrity(conn)
+        trouble = damage(conn)
         if trouble:
             raise StoreError(f"{target}: the copy is not whole and was thrown away: {trouble}")
         found = standing.look(conn)

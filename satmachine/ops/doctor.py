@@ -7,17 +7,22 @@ no message holds a key. Checks of the host are plain functions; those that ask o
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from email.utils import parsedate_to_datetime
 
 import anyio
 import httpx
 
 from satmachine.config import Config
-from satmachine.ops import host_check, wallet_check
+from satmachine.errors import StoreError
+from satmachine.ops import host_check, payee_check, wallet_check
 from satmachine.ops.findings import Finding, Verdict
 from satmachine.ops.relay_check import RelayReport, ask_relay
+from satmachine.store import clients, wallets
+from satmachine.store.database import connect
 from satmachine.wallet.answers import PLAIN
 
 #: How far this clock may be from others': events of machines are judged by it.
@@ -39,6 +44,8 @@ async def examine(
         *host_check.disk(config, disk_usage),
     ]
     relays = sorted({url for machine in config.machines for url in config.relays_of(machine)} | {*config.nostr.relays})
+    known_wallets, lps = _from_books(config)
+    payees = [*_external(config), *lps]
     found: dict[str, list[Finding]] = {}
     dates: dict[str, float] = {}
 
@@ -46,16 +53,48 @@ async def examine(
         found[url] = await _relay(config, url, http, clock, dates)
 
     async def check_wallets() -> None:
-        found["wallets"] = await wallet_check.wallets(config)
+        found["wallets"] = await wallet_check.wallets(config, known_wallets)
+
+    async def check_payees() -> None:
+        found["payees"] = await payee_check.check(config, payees)
 
     async with httpx.AsyncClient(timeout=_HTTP_TIMEOUT_S) as http, anyio.create_task_group() as tasks:
         for url in relays:
             tasks.start_soon(check_relay, url)
         tasks.start_soon(check_wallets)
+        tasks.start_soon(check_payees)
         tasks.start_soon(_note_date, http, config.lnbits.url, clock, dates)
     for url in relays:
         findings += found[url]
-    return [*findings, *found["wallets"], _clock(dates)]
+    payee_findings = found["payees"]
+    if any(finding.check == "lnbits" and finding.verdict is Verdict.UNREACHABLE for finding in found["wallets"]):
+        payee_findings = [one for one in payee_findings if one.detail.find(config.lnbits.url) < 0]  # said once
+    return [*findings, *found["wallets"], *payee_findings, _clock(dates)]
+
+
+def _from_books(config: Config) -> tuple[dict[str, str], list[payee_check.Named]]:
+    """The machines' wallets as the books know them, and every LP's payee; nothing where there are no books yet."""
+    machines = {machine.id for machine in config.machines}
+    try:
+        with closing(connect(config.database.path, read_only=True)) as conn:
+            lps = [one for one in clients.find(conn) if one.machine_id in machines]
+            known = {name: wallet_id for name in machines if (wallet_id := wallets.wallet_id(conn, name))}
+    except (StoreError, sqlite3.DatabaseError):
+        return {}, []  # host_check.database says so
+    return known, [(f"LP {one.label} of {one.machine_id}", one.payee_kind, one.payee) for one in lps]
+
+
+def _external(config: Config) -> Iterator[payee_check.Named]:
+    """The Lightning addresses and LNURLs that the file names."""
+    holders = [(one.id, one.splits) for one in config.operators] + [(one.id, one.splits) for one in config.machines]
+    named = [(f"payee {split.label} of {holder}", split.payee) for holder, splits in holders for split in splits]
+    if config.super_.payee is not None:
+        named.insert(0, ("payee super", config.super_.payee))
+    for subject, payee in named:
+        if payee.lightning_address is not None:
+            yield subject, "lightning_address", payee.lightning_address
+        elif payee.lnurl is not None:
+            yield subject, "lnurl", payee.lnurl
 
 
 def exit_code(findings: list[Finding]) -> int:

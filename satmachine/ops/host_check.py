@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from satmachine.config import Config, Secret, check_secrets, wallet_conflicts, w
 from satmachine.errors import StoreError
 from satmachine.ops.findings import Finding, Verdict
 from satmachine.store.database import connect, daemon_is_running
+from satmachine.store.integrity import damage
 
 #: Less free space than the first is a warning, less than the second a problem: SQLite needs room to commit a payment.
 LOW_DISK_BYTES = 1_000_000_000
@@ -57,7 +57,7 @@ def database(config: Config) -> Iterator[Finding]:
     try:
         conn = connect(path, read_only=True)
         try:
-            trouble = check_integrity(conn)
+            trouble = damage(conn)
         finally:
             conn.close()
     except StoreError as error:
@@ -73,18 +73,6 @@ def database(config: Config) -> Iterator[Finding]:
         yield Finding(
             "daemon", str(path), Verdict.WARNING, "no daemon runs: nothing is paid", "systemctl start satmachine"
         )
-
-
-def check_integrity(conn: sqlite3.Connection) -> str:
-    """What SQLite finds wrong with its file, or nothing. Reads all of it."""
-    try:
-        found = [str(row[0]) for row in conn.execute("PRAGMA integrity_check(5)")]
-        orphans = conn.execute("PRAGMA foreign_key_check").fetchone()
-    except sqlite3.DatabaseError as error:
-        return f"SQLite says: {error}"
-    if found != ["ok"]:
-        return f"the file is damaged: {'; '.join(found)}"
-    return "" if orphans is None else f"a row of {orphans[0]} refers to nothing"
 
 
 def permissions(config: Config) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from satmachine.config import Config, Payee, Secret
 from satmachine.errors import ConfigError, WalletError, WalletRefused
@@ -10,8 +10,12 @@ from satmachine.ops.findings import Finding, Verdict
 from satmachine.wallet.lnbits import Lnbits
 
 
-async def wallets(config: Config) -> list[Finding]:
-    """Every wallet whose key can be read, one after the other: LNbits limits how often it may be asked."""
+async def wallets(config: Config, known: Mapping[str, str]) -> list[Finding]:
+    """Every wallet whose key can be read, one after the other: LNbits limits how often it may be asked.
+
+    `known`: the wallet ids that the books have of machines, so that a key of another wallet is noticed. An LNbits that
+    does not answer is one finding, not one for each wallet.
+    """
     settings = config.lnbits
     findings: list[Finding] = []
     good_key = None
@@ -19,27 +23,40 @@ async def wallets(config: Config) -> list[Finding]:
         for machine in config.machines:
             key = resolved(machine.wallet.admin_key, config)
             if key is not None:
-                findings.append(await _machine_wallet(lnbits, machine.id, key))
+                findings.append(await _machine_wallet(lnbits, machine.id, key, known.get(machine.id)))
+                if findings[-1].verdict is Verdict.UNREACHABLE:
+                    return [*findings[:-1], _down(settings.url, findings[-1])]
                 good_key = key if findings[-1].verdict is Verdict.OK else good_key
         for label, payee in _invoice_payees(config):
             key = resolved(payee.invoice_key, config)
             if key is not None:
                 findings.append(await _payee_wallet(lnbits, label, key))
+                if findings[-1].verdict is Verdict.UNREACHABLE:
+                    return [*findings[:-1], _down(settings.url, findings[-1])]
         if good_key is not None:
             findings.append(await _server(lnbits, settings.url, good_key))
     return findings
 
 
-async def _machine_wallet(lnbits: Lnbits, machine_id: str, key: str) -> Finding:
+def _down(url: str, found: Finding) -> Finding:
+    return Finding("lnbits", url, Verdict.UNREACHABLE, f"{found.detail}; no wallet was looked at", found.fix)
+
+
+async def _machine_wallet(lnbits: Lnbits, machine_id: str, key: str, known: str | None) -> Finding:
     subject = f"machine {machine_id}"
     try:
         wallet = await lnbits.wallet(key)
     except WalletError as error:
         return _no_wallet(subject, error)
-    balance = f'"{wallet.name}", {wallet.balance_msat // 1000:,} sats'
+    balance = f'"{wallet.name}", {wallet.balance_msat // 1000} sats'
     if not wallet.can_pay:
         detail = f"{balance}: this is the invoice key, which cannot pay"
         return Finding("wallet", subject, Verdict.PROBLEM, detail, "put the wallet's Admin key there instead")
+    if known is not None and wallet.wallet_id not in (None, known):
+        detail = f"{balance}: this is another wallet ({wallet.wallet_id}) than the machine's own ({known})"
+        return Finding(
+            "wallet", subject, Verdict.PROBLEM, detail, "put the Admin key of the machine's own wallet there"
+        )
     return Finding("wallet", subject, Verdict.OK, f"{balance}; the key may pay")
 
 

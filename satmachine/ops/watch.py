@@ -12,6 +12,7 @@ import anyio
 import anyio.to_thread
 import httpx
 
+from satmachine.attention.items import Attention, headline
 from satmachine.config import Config
 from satmachine.errors import StoreError
 from satmachine.nostr.health import RelayHealth, RelayState
@@ -33,7 +34,8 @@ _STALE_AFTER_S = 120.0
 
 
 class Watch:
-    """`relays` shows the relays' health, `latency_s` how long LNbits took for its last answer."""
+    """`relays` shows the relays' health, `latency_s` how long LNbits took for its last answer, `attention` what
+    needs a person."""
 
     def __init__(
         self,
@@ -42,12 +44,14 @@ class Watch:
         now: Callable[[], int],
         relays: Callable[[], Sequence[RelayHealth]],
         latency_s: Callable[[], float | None],
+        attention: Callable[[], Attention],
     ) -> None:
         self._store = store
         self._config = config
         self._now = now
         self._relays = relays
         self._latency_s = latency_s
+        self._attention = attention
         self._notifier = Notifier()
         self._ready = False
         self._beat_at = 0.0
@@ -92,7 +96,7 @@ class Watch:
                 textfile = self._config().metrics.textfile
                 if settings.listen or textfile:
                     found = await anyio.to_thread.run_sync(self._look)
-                    exposition.show(found, self._relays(), self._latency_s(), self._now())
+                    exposition.show(found, self._relays(), self._latency_s(), self._attention(), self._now())
                     if textfile:
                         await anyio.to_thread.run_sync(exposition.write, textfile)
                 await anyio.sleep(METRICS_EVERY_S)
@@ -125,7 +129,7 @@ class Watch:
         except StoreError as error:
             self._notifier.status(f"The database cannot be read: {error}")
             return
-        self._notifier.status(status_sentence(self._relays(), len(self._config().machines), counts))
+        self._notifier.status(status_sentence(self._relays(), len(self._config().machines), counts, self._attention()))
 
     def _look(self) -> standing.Standing:
         """On a connection of its own: counting a million sales must not keep the payer waiting."""
@@ -136,13 +140,12 @@ class Watch:
             conn.close()
 
 
-def status_sentence(relays: Sequence[RelayHealth], machines: int, counts: dict[str, int]) -> str:
+def status_sentence(relays: Sequence[RelayHealth], machines: int, counts: dict[str, int], attention: Attention) -> str:
     """What `systemctl status` shows, the bad news first."""
     heard = sum(relay.state is RelayState.SUBSCRIBED for relay in relays)
     parts = []
-    needy = counts.get("held", 0) + counts.get("errored", 0)
-    if needy:
-        parts.append(f"{needy} sale(s) need you")
+    if attention.items:
+        parts.append(headline(attention))
     parts.append(f"{counts.get('pending', 0)} in work")
     parts.append(f"{machines} machine(s) on {heard} of {len(relays)} relay(s)")
     return ("No relay is reachable; " if relays and not heard else "") + ", ".join(parts) + "."

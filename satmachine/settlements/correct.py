@@ -74,7 +74,7 @@ def refusal(command: Command, settlement: Settlement) -> str | None:
 
 
 def why_not_unpaid(view: View, *, sent: bool) -> str | None:
-    """Why it is not proven that an invoice stays unpaid; None where it is (LNBITS.md, both sides).
+    """Why it is not proven that an invoice stays unpaid; None where it is (docs/lnbits.md, both sides).
 
     Only the daemon pays these invoices, and it has set the leg aside. `sent`: a request to pay it went out, and it is
     not known that LNbits has ended it; then "not at the source" is final only once the invoice itself is dead.

@@ -13,7 +13,9 @@ from dataclasses import asdict, dataclass, field
 from satmachine.errors import Refused
 from satmachine.models import Figures, Leg, Position, Retained, RetainedReason, Settlement
 from satmachine.settlements.correct import Command, Dispensed, draw, memo, refusal, scale
-from satmachine.store import audit, corrections, notes, positions, settlements
+from satmachine.store import audit_log as audit
+from satmachine.store import corrections, notes, positions, settlements
+from satmachine.store.database import rehearsed
 
 _ADVICE = "Lightning cannot claw back. Close the settlement, or refund what it retains"
 
@@ -54,7 +56,7 @@ def new_figures(conn: sqlite3.Connection, settlement: Settlement, dispensed: Dis
     """The figures in force, and those after the correction. Raises Refused where a leg is paid or nothing changes."""
     paid = corrections.completed_leg(conn, settlement.id)
     if paid is not None:
-        raise Refused(f"leg {paid} of settlement {settlement.id} is paid, and {_ADVICE}")
+        raise Refused(f"payment {paid} of sale {settlement.id} is paid, and {_ADVICE}")
     old = corrections.figures_of(settlement)
     new = scale(settlement.gross_sats, corrections.original_figures(conn, settlement), dispensed)
     if new == old:
@@ -64,13 +66,10 @@ def new_figures(conn: sqlite3.Connection, settlement: Settlement, dispensed: Dis
 
 def positions_once_voided(conn: sqlite3.Connection, settlement: Settlement) -> list[Position]:
     """The LPs' positions as a new revision will find them, for a preview: nothing is written in the end."""
-    conn.execute("BEGIN IMMEDIATE")
-    try:
+    with rehearsed(conn):
         for leg in corrections.unpaid_legs(conn, settlement.id):
             corrections.void(conn, leg, None)
         return positions.of_sale(conn, settlement.machine_id, occurred_at=settlement.occurred_at)
-    finally:
-        conn.execute("ROLLBACK")
 
 
 def close(conn: sqlite3.Connection, settlement_id: int, proof: Proof, author: Author, now: int) -> str:
@@ -138,7 +137,7 @@ def _void_all(conn: sqlite3.Connection, settlement_id: int, proof: Proof) -> lis
     voided = []
     for leg in corrections.unpaid_legs(conn, settlement_id):
         if leg.id not in proof.legs:
-            raise Refused(f"leg {leg.leg} of settlement {settlement_id} was added meanwhile; look again, then retry")
+            raise Refused(f"payment {leg.id} of sale {settlement_id} was added meanwhile; look again, then retry")
         corrections.void(conn, proof.legs[leg.id], proof.evidence[leg.id])
         voided.append(f"r{leg.revision}:{leg.leg}")
     return voided

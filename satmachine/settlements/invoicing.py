@@ -47,7 +47,8 @@ class Invoicer:
         Stuck where a person must act."""
         given = given_invoice(job.leg)
         if given is not None:
-            return self._given(job, given)
+            asked = self._given(job, given)
+            return await self._require_reserve(job, asked) if self._jobs.fee_on_top_sats(job) else asked
         payee = self._jobs.payee(job)
         if payee.invoice_key is None:
             return await self._ask_external(job, payee)
@@ -96,7 +97,7 @@ class Invoicer:
         """The payee gets the exact amount, or the amount less the wallet's reserve for it (SPEC section 5)."""
         leg_sats = job.leg.amount_sats
         if self._jobs.fee_on_top_sats(job):
-            return await self._fetch(payee, leg_sats, job)
+            return await self._require_reserve(job, await self._fetch(payee, leg_sats, job))
         ask_sats = leg_sats - max(MIN_RESERVE_SATS, leg_sats // 100)
         for _ in range(RESERVE_TRIES):
             if ask_sats <= 0:
@@ -111,6 +112,23 @@ class Invoicer:
             f"{leg_sats} sats do not cover the amount and the wallet's reserve for routing fees; close the sale, or "
             "name a wallet of this LNbits as payee",
         )
+
+    async def _require_reserve(self, job: Job, invoice: Invoice) -> Invoice:
+        """Where the machine bears the fees, they are to come out of what its wallet owes to nobody. Raises Stuck."""
+        key = self._jobs.admin_key(job)
+        reserve_sats = await self._lnbits.fee_reserve_sats(key, invoice.bolt11)
+        balance_sats = (await self._lnbits.wallet(key)).balance_msat // 1000
+        owed_sats = await self._jobs.owed_sats(
+            job
+        )  # after the balance: what is sent meanwhile is counted once or never
+        lacks_sats = owed_sats + reserve_sats - balance_sats
+        if lacks_sats > 0:
+            raise Stuck(
+                Cause.NO_FUNDS,
+                f"the wallet holds {balance_sats} sats and owes {owed_sats}; {reserve_sats} more are set aside for "
+                f"routing fees, which the machine bears: put {lacks_sats} sats into it",
+            )
+        return invoice
 
     async def _fetch(self, payee: Payee, amount_sats: int, job: Job) -> Invoice:
         address = payee.lightning_address or payee.lnurl

@@ -95,6 +95,7 @@ class Jobs:
         key = machine.wallet.admin_key.resolve(self._config().environ)
         if not self._is_verified(machine.id, key):
             raise WalletUnavailable("the machine's wallet key is new; nothing is sent before it was looked at")
+        self._store.keyring.learn(machine.id, key)
         return key
 
     def payee(self, job: Job) -> Payee:
@@ -120,13 +121,18 @@ class Jobs:
         bears = self._config().payouts.routing_fees == "machine" and external
         return job.leg.amount_sats if bears and job.leg.leg_type is not LegType.AUTOFORWARD else 0
 
+    async def owed_sats(self, job: Job) -> int:
+        """What the machine's wallet owes: this payment, and the others that are not on their way yet."""
+        others_sats = await self._store.read(legs.waiting_sats, job.machine.id, job.leg.id)
+        return job.leg.amount_sats + others_sats
+
     def memo(self, job: Job) -> str:
         """For the person who reads the wallet's history."""
         sale = f"sale {job.leg.settlement_id}" if job.leg.settlement_id is not None else "balance"
         return f"{job.machine.name}: {job.leg.leg_type.replace('_', ' ')} of {sale}"
 
     def extra(self, job: Job) -> Mapping[str, object]:
-        """What travels with the payment: enough to rebuild the books from the wallets (LNBITS.md)."""
+        """What travels with the payment: enough to rebuild the books from the wallets (SPEC section 6.2)."""
         leg = job.leg
         return {
             "tag": identity.tag(job.machine.npub),

@@ -7,15 +7,20 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 from satmachine.models import Claim, HoldReason, LandingResult, Rejection, Settlement
-from satmachine.store import audit, quarantine, settlements
+from satmachine.settlements import sale_rate
+from satmachine.store import audit_log as audit
+from satmachine.store import incoming, quarantine, settlements
 from satmachine.store.settlements import EventRecord
 
 log = logging.getLogger(__name__)
 
 KIND_SETTLEMENT = 21000
+#: Beacons that are asked for a rate: not each of them tells one.
+_BEACONS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +92,20 @@ def land_claim(
     return _land_new(conn, claim, rules, now, event_id)
 
 
+def with_rate(conn: sqlite3.Connection, claim: Claim, extra: Mapping[str, object], max_age_s: int) -> Claim:
+    """A claim of the wallet's with the rate that LNbits or the machine's beacons tell; as it was where nobody does.
+
+    `extra` is the payment's; a beacon of more than `max_age_s` before the sale tells nothing (SPEC section 6.3).
+    """
+    told = sale_rate.of_payment(extra, claim.currency)
+    if told is None:
+        contents = incoming.beacons_before(
+            conn, claim.machine_id, at=claim.occurred_at, max_age_s=max_age_s, limit=_BEACONS
+        )
+        told = sale_rate.of_beacons(contents, claim.currency)
+    return claim if told is None else replace(claim, exchange_rate=told.rate, rate_source=told.source)
+
+
 def contradiction(settlement: Settlement, claim: Claim) -> str | None:
     """How a claim differs from a settlement of the same sale, in words; None where both say the same."""
     for name, ours, theirs in (
@@ -116,7 +135,7 @@ def _meet(conn: sqlite3.Connection, settlement: Settlement, claim: Claim, now: i
     """A further word about a known sale: the same, better figures for derived ones, or a conflict."""
     difference = contradiction(settlement, claim)
     if difference is None:
-        settlements.fill_in(conn, settlement.id, claim)
+        _fill_in(conn, settlement, claim, now)
         return Landing(LandingResult.ATTACHED, settlement.id)
     if not _may_revise(conn, settlement, claim):
         return Landing(LandingResult.CONFLICT, settlement.id, difference)
@@ -132,10 +151,36 @@ def _meet(conn: sqlite3.Connection, settlement: Settlement, claim: Claim, now: i
         subject=f"settlement {settlement.id}",
         machine_id=settlement.machine_id,
         reason="the machine's signed figures replace derived ones",
-        before={"net_sats": settlement.net_sats, "exchange_rate": settlement.exchange_rate, "legs": legs_voided},
-        after={"net_sats": claim.net_sats, "exchange_rate": claim.exchange_rate},
+        before=_figures(settlement) | {"legs": legs_voided},
+        after=_figures(settlements.get(conn, settlement.id)),
     )
     return Landing(LandingResult.REVISED, settlement.id, difference)
+
+
+def _figures(settlement: Settlement) -> dict[str, object]:
+    return {
+        "net_sats": settlement.net_sats,
+        "exchange_rate": settlement.exchange_rate,
+        "fiat_amount_minor": settlement.fiat_amount_minor,
+    }
+
+
+def _fill_in(conn: sqlite3.Connection, settlement: Settlement, claim: Claim, now: int) -> None:
+    """What was not known. Where the sale is in the ledger already, its cash leaves a row: months may be closed."""
+    settlements.fill_in(conn, settlement.id, claim)
+    if settlement.proof == "waiting" or settlement.fiat_amount_minor is not None or claim.fiat_amount_minor is None:
+        return
+    audit.record(
+        conn,
+        now=now,
+        actor=audit.DAEMON,
+        action="settlement.fill_in",
+        subject=f"settlement {settlement.id}",
+        machine_id=settlement.machine_id,
+        reason="the machine's event tells what the wallet did not",
+        before={"fiat_amount_minor": None},
+        after={"fiat_amount_minor": claim.fiat_amount_minor},
+    )
 
 
 def _may_revise(conn: sqlite3.Connection, settlement: Settlement, claim: Claim) -> bool:
@@ -144,7 +189,8 @@ def _may_revise(conn: sqlite3.Connection, settlement: Settlement, claim: Claim) 
     if settlement.person_acted_at is not None:
         return False
     derived = settlement.source in ("wallet", "operator") and settlement.used_fallback_split
-    rate_unknown = settlement.source in ("wallet", "operator") and settlement.exchange_rate == 0
+    not_its_own = settlement.exchange_rate == 0 or settlement.rate_source is not None
+    rate_unknown = settlement.source in ("wallet", "operator") and not_its_own
     split_differs = not claim.used_fallback_split and claim.net_sats != settlement.net_sats
     same_sale = settlement.gross_sats == claim.gross_sats and settlement.payment_hash in (
         claim.payment_hash,

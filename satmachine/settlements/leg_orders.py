@@ -14,12 +14,11 @@ from typing import Any
 import anyio
 
 from satmachine.errors import Refused, SatmachineError, StoreError
-from satmachine.models import Leg
+from satmachine.models import By, HoldReason, Leg
 from satmachine.orders import CancelPayout, DeclarePaid, DeclareUnpaid, Order, Repoint
 from satmachine.settlements import operations
 from satmachine.settlements.correcting import Author
 from satmachine.settlements.corrector import CarriesOut
-from satmachine.settlements.operations import By
 from satmachine.settlements.repointing import Move, is_there, repoint, target_of
 from satmachine.store import legs
 from satmachine.store.intents import Asked, Ended
@@ -74,14 +73,14 @@ class LegOrders(CarriesOut):
         return Move(proof.legs[leg.id], target)
 
     async def cancel(self, asked: Asked, order: CancelPayout) -> Ended:
-        """Give up a balance payout that is proven unpaid."""
-        leg, _ = await self._store.read(legs.get, order.payment_id)
-        if leg.settlement_id is not None:
-            raise Refused(f"payment {leg.id} is of sale {leg.settlement_id}; see `satmachine settlements close`")
-        operations.require_unfinished(leg)
-        proof = await self._unpaid.withdrawn(leg.machine_id, leg.leg_key, [leg])
-        change = partial(operations.cancel_payout, proof=proof, leg_id=leg.id, by=self._by(asked, order.reason))
-        return await self._carry_out(asked, change)
+        """Give up a balance payout that is proven unpaid, or a payment that the daemon has not ordered."""
+        async with self._set_aside([order.payment_id]) as [leg]:
+            if leg.settlement_id is not None and leg.hold_reason != HoldReason.UNORDERED:
+                raise Refused(f"payment {leg.id} is of sale {leg.settlement_id}; see `satmachine settlements close`")
+            operations.require_unfinished(leg)
+            proof = await self._unpaid.withdrawn(leg.machine_id, leg.leg_key, [leg])
+            change = partial(operations.cancel_payout, proof=proof, leg_id=leg.id, by=self._by(asked, order.reason))
+            return await self._carry_out(asked, change)
 
     async def declare_paid(self, asked: Asked, order: DeclarePaid) -> Ended:
         """A person vouches that the payee has the sats."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import secrets
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -91,6 +91,7 @@ class Marker:
         self._new_id = new_id
         self._locks: dict[str, tuple[anyio.Lock, int]] = {}
         self._looked_at: dict[str, tuple[float, int]] = {}
+        self._paid: dict[str, dict[str, int]] = {}
 
     async def establish(self, purse: Purse) -> None:
         """See to it that one mark names every live invoice of the bundle, and stands alone.
@@ -157,6 +158,10 @@ class Marker:
         at, now = self._looked_at.get(bundle, (-FRESH_S, 0))
         return anyio.current_time() - at < FRESH_S and abs(self._now() - now) < FRESH_S
 
+    def paid(self, bundle: str) -> Mapping[str, int]:
+        """What the wallet showed, at the last look, as paid or being paid for a bundle: sats without fees, by hash."""
+        return self._paid.get(bundle, {})
+
     async def look(self, purse: Purse) -> None:
         """Before anything is planned: note what the wallet has paid for this bundle. Raises Standoff, WalletError."""
         rows = await self._list(purse)
@@ -184,7 +189,7 @@ class Marker:
             rows = await self._list(purse)
             if await self._require_known(purse, rows, mark):
                 await self._store.write(mark_rows.establish, mark, self._now())
-                self._remember(purse.bundle, looked_at)
+                self._remember(purse.bundle, looked_at, outgoing(rows))
                 return
             if attempt + 1 < SEE_TRIES:
                 await self._sleep(SEE_AGAIN_S)
@@ -204,11 +209,13 @@ class Marker:
             raise Standoff(strange)
         return mine is not None and mine in seen
 
-    def _remember(self, bundle: str, looked_at: tuple[float, int]) -> None:
+    def _remember(self, bundle: str, looked_at: tuple[float, int], paid: Sequence[Outgoing]) -> None:
         now = anyio.current_time()
         if len(self._looked_at) > 1_000:
             self._looked_at = {name: at for name, at in self._looked_at.items() if now - at[0] < FRESH_S}
+            self._paid = {name: sums for name, sums in self._paid.items() if name in self._looked_at}
         self._looked_at[bundle] = looked_at
+        self._paid[bundle] = {row.payment_hash: row.amount_sats for row in paid}
 
     @asynccontextmanager
     async def _one_at_a_time(self, bundle: str) -> AsyncIterator[None]:

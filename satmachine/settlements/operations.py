@@ -9,28 +9,31 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 
 from satmachine.config import Machine
 from satmachine.errors import NotFound, Refused
-from satmachine.models import HoldReason, LandingResult, Leg, LegStatus, Settlement, SettlementStatus
+from satmachine.models import (
+    By,
+    HoldReason,
+    LandingResult,
+    Leg,
+    LegStatus,
+    LegType,
+    Retained,
+    RetainedReason,
+    Settlement,
+    SettlementStatus,
+)
 from satmachine.settlements.completion import retain_reserve
 from satmachine.settlements.correcting import Proof
-from satmachine.settlements.land import Landing, Rules, land_claim
+from satmachine.settlements.land import Landing, Rules, land_claim, with_rate
 from satmachine.settlements.parse import derived_claim
 from satmachine.settlements.planning import GUARDS
-from satmachine.store import audit, corrections, legs, settlements, wallets
+from satmachine.store import audit_log as audit
+from satmachine.store import balances, corrections, incoming, legs, settlements, wallets
+from satmachine.store.reconciling import accounted_sats
 from satmachine.store.wallets import Outgoing
-
-
-@dataclass(frozen=True, slots=True)
-class By:
-    """Who does it, why and when."""
-
-    actor: str
-    reason: str
-    now: int
 
 
 def hold(conn: sqlite3.Connection, settlement_id: int, by: By) -> None:
@@ -92,10 +95,22 @@ def require_unfinished(leg: Leg) -> None:
 
 
 def cancel_payout(conn: sqlite3.Connection, *, leg_id: int, proof: Proof, by: By) -> str:
-    """Give up a balance payout that was just proven unpaid; the LP's balance has the fiat again."""
+    """Give up a payment that was just proven unpaid: a balance payout, whose fiat the LP has again, or one that the
+    daemon has not ordered. Of that one its sale retains only what it lacks otherwise."""
     leg = proof.legs[leg_id]
+    if leg.hold_reason == HoldReason.UNORDERED and leg.client_id is not None:
+        balances.count_again(conn, leg.client_id)
     corrections.void(conn, leg, proof.evidence[leg_id])
     _audit_leg(conn, by, "leg.cancel", leg)
+    if leg.settlement_id is not None and leg.leg_type is not LegType.AUTOFORWARD:
+        sale = settlements.get(conn, leg.settlement_id)
+        lacks_sats = sale.gross_sats - accounted_sats(conn, sale.id)
+        if lacks_sats > 0:
+            kept = [Retained(RetainedReason.VOIDED_LEG, lacks_sats, leg.leg)]
+            settlements.retain(conn, sale.id, sale.revision, kept, by.now)
+        settlements.refresh_status(conn, sale.id, by.now)
+    if leg.hold_reason == HoldReason.UNORDERED:
+        return f"payment {leg_id} is given up"
     return f"payment {leg_id} is given up; the balance is the LP's again"
 
 
@@ -155,11 +170,18 @@ def land(
 ) -> Landing:
     """Make a sale of an unmatched payment, split by the machine's fallback commission. The wallet proves it as ever.
 
+    A rate that is not given (0) is the one that LNbits or a beacon tells of that time, as for an unannounced sale.
     `another_sale`: the person vouches that it is not the one of the same amount that was paid on the machine's word.
     """
-    payment = wallets.unmatched(conn, machine.id, payment_hash)
+    payment = incoming.get(conn, machine.id, payment_hash)
     if payment is None:
         raise NotFound(f"there is no unmatched payment {payment_hash} at {machine.id}; see `settlements unmatched`")
+    why = incoming.no_sale(conn, machine.id, payment_hash)
+    if why is not None:
+        undo = (
+            f"; `satmachine settlements dismiss --undo {payment_hash}` takes that back" if payment.dismissed_at else ""
+        )
+        raise Refused(f"payment {payment_hash} is no sale: {why}{undo}")
     if payment.settled_at < machine.payouts_since:
         raise Refused(f"payment {payment_hash} is older than the machine's payouts_since: it is never paid out")
     waived = settlements.waived_like(conn, machine.id, payment.amount_sats, payment.settled_at)
@@ -177,6 +199,8 @@ def land(
         exchange_rate=exchange_rate,
         fiat_amount_minor=fiat_amount_minor,
     )
+    if exchange_rate == 0:
+        claim = with_rate(conn, claim, payment.extra, machine.unannounced.rate_max_age_s)
     landing = land_claim(conn, claim, Rules(machine.active, machine.payouts_since), by.now)
     if landing.result is not LandingResult.LANDED:
         raise Refused(
@@ -188,6 +212,26 @@ def land(
     settlements.person_acted(conn, landing.settlement_id, by.now)
     _record(conn, by, "settlement.land", settlements.get(conn, landing.settlement_id), fresh=True)
     return landing
+
+
+def dismiss(conn: sqlite3.Connection, machine_id: str, payment_hash: str, by: By) -> None:
+    """A person says that a payment into a machine's wallet is no sale: nothing lands it, and no event pays it out."""
+    payment = incoming.get(conn, machine_id, payment_hash)
+    if payment is None:
+        raise NotFound(f"there is no unmatched payment {payment_hash} at {machine_id}; see `settlements unmatched`")
+    sale = settlements.id_of_key(conn, machine_id, payment_hash)
+    if sale is not None:
+        raise Refused(f"payment {payment_hash} is settlement {sale}'s; `satmachine settlements show {sale}` shows it")
+    if not incoming.dismiss(conn, machine_id, payment_hash, actor=by.actor, reason=by.reason, now=by.now):
+        raise Refused(f"payment {payment_hash} is dismissed already")
+    _audit(conn, by, "incoming.dismiss", f"incoming {payment_hash}", machine_id, None, {"dismissed": True})
+
+
+def undo_dismissal(conn: sqlite3.Connection, machine_id: str, payment_hash: str, by: By) -> None:
+    """It may be a sale after all."""
+    if not incoming.undo_dismissal(conn, machine_id, payment_hash):
+        raise Refused(f"payment {payment_hash} is not dismissed; `satmachine settlements unmatched --all` lists those")
+    _audit(conn, by, "incoming.undo_dismissal", f"incoming {payment_hash}", machine_id, {"dismissed": True}, {})
 
 
 def pause(conn: sqlite3.Connection, machine_id: str | None, by: By) -> None:

@@ -1,7 +1,8 @@
 """A machine's words about a sale -> `Claim`, or `Rejection` with the reason in words (SPEC section 2).
 
 Pure. The same keys come in an event's content, in its member `extra`, or in the `extra` of an LNbits payment;
-one reader serves all three. Numbers are read as int or Decimal, never as binary floats.
+one reader serves all three. Numbers are read as int or Decimal, never as binary floats; a number in quotes is a number,
+and an empty text says nothing.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ MAX_SATS = 21_000_000 * 100_000_000
 #: Larger rates, percentages and fiat amounts than this are nonsense, whatever the currency.
 _MAX_NUMBER = Decimal(10) ** 15
 _HASH = re.compile(r"[0-9a-f]{64}")
+#: A decimal number in quotes. No exponents: nobody writes an amount so, and they can stand for anything.
+_NUMERIC = re.compile(r"-?[0-9]{1,20}(\.[0-9]{1,40})?")
 
 #: The keys that may stand in `extra` instead of at the top.
 _AMOUNT_KEYS = frozenset({"gross_sats", "net_sats", "fee_sats", "fee_pct", "discount_pct"})
@@ -68,7 +71,7 @@ def claim_from_payment(
     """
     try:
         fields = _one_level(dict(extra))
-        if fields.get("source") != "bitspire":
+        if not _is_bitspire(fields.get("source")):
             return None
         claimed_hash = fields.setdefault("payment_hash", payment_hash)
         if claimed_hash != payment_hash:
@@ -122,7 +125,8 @@ def names_a_sale(extra: Mapping[str, object], *, txid: str | None, event_ids: fr
     """Whether a payment's `extra` points to this sale by its txid or one of its events (SPEC section 6.4)."""
     inner = extra.get("extra")
     for fields in (extra, inner if isinstance(inner, Mapping) else {}):
-        if txid is not None and fields.get("txid") == txid:
+        named = fields.get("txid")
+        if txid is not None and named is not None and str(named) == txid:
             return True
         if event_ids & {str(fields.get(key)) for key in ("bitspire_event_id", "event_id", "nostr_event_id")}:
             return True
@@ -156,16 +160,20 @@ def _claim(fields: Mapping[str, object], machine: MachineTerms, *, source: str, 
 
 def _check_identity(fields: Mapping[str, object], machine: MachineTerms) -> None:
     source = fields.get("source")
-    if source not in (None, "bitspire"):
+    if source is not None and not _is_bitspire(source):
         raise _unusable("source", f"source is {_shown(source)}; only bitspire sales are known")
     npub = fields.get("machine_npub")
-    if npub not in (None, machine.npub):
+    if npub is not None and (not isinstance(npub, str) or npub.strip().lower() != machine.npub):
         raise _unusable("machine_npub", "machine_npub names another machine than the one that signed the event")
     currency = fields.get("currency")
-    if currency not in (None, machine.currency):
+    if currency is not None and (not isinstance(currency, str) or currency.strip().upper() != machine.currency):
         raise _unusable(
             "currency", f"the sale is in {_shown(currency)}, but {machine.id} is configured for {machine.currency}"
         )
+
+
+def _is_bitspire(source: object) -> bool:
+    return isinstance(source, str) and source.strip().lower() == "bitspire"
 
 
 def _amounts(fields: Mapping[str, object], machine: MachineTerms, discount_pct: Decimal) -> tuple[int, int, int, bool]:
@@ -196,7 +204,7 @@ def _amounts(fields: Mapping[str, object], machine: MachineTerms, discount_pct: 
 
 
 def _sats(fields: Mapping[str, object], key: str) -> int | None:
-    value = fields.get(key)
+    value = _unquoted(fields.get(key))
     if value is None:
         return None
     if isinstance(value, Decimal) and _is_whole(value):
@@ -209,7 +217,7 @@ def _sats(fields: Mapping[str, object], key: str) -> int | None:
 
 
 def _number(fields: Mapping[str, object], key: str, *, maximum: Decimal = _MAX_NUMBER) -> Decimal | None:
-    value = fields.get(key)
+    value = _unquoted(fields.get(key))
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
@@ -220,6 +228,13 @@ def _number(fields: Mapping[str, object], key: str, *, maximum: Decimal = _MAX_N
     # Eighteen decimals are more than any rate has; more would only be the noise of somebody's binary float.
     with localcontext(prec=60):
         return number.quantize(Decimal("1e-18"), rounding=ROUND_HALF_EVEN).normalize()
+
+
+def _unquoted(value: object) -> object:
+    """A number in quotes as the number."""
+    if not isinstance(value, str) or not _NUMERIC.fullmatch(value.strip()):
+        return value
+    return Decimal(value.strip())
 
 
 def _fiat_minor(fields: Mapping[str, object], currency: str) -> int | None:
@@ -284,16 +299,24 @@ def _json_object(content: str) -> dict[str, object]:
 
 
 def _one_level(fields: dict[str, object]) -> dict[str, object]:
-    """The settlement's keys, whether they stand at the top or in the member `extra` (SPEC section 2)."""
+    """The settlement's keys, whether they stand at the top or in the member `extra` (SPEC section 2).
+
+    What is null or an empty text was not said."""
     inner = fields.get("extra")
+    merged = {key: value for key, value in fields.items() if not _is_nothing(value)}
     if not isinstance(inner, dict):
-        return fields
-    merged = dict(fields)
+        return merged
     for key in _KEYS & inner.keys():
+        if _is_nothing(inner[key]):
+            continue
         if key in merged and merged[key] != inner[key]:
             raise _unusable("ambiguous", f"{key} stands at the top and in extra, with different values")
         merged[key] = inner[key]
     return merged
+
+
+def _is_nothing(value: object) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _decimal(text: str) -> Decimal:

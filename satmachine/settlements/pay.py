@@ -1,4 +1,4 @@
-"""Pay legs, each exactly once (SPEC section 6, LNBITS.md "The protocol").
+"""Pay legs, each exactly once (SPEC section 6, docs/lnbits.md "The protocol").
 
 Two steps, both of which take a leg from wherever it stands; after a crash or in normal running it is the same code:
 
@@ -33,6 +33,7 @@ from satmachine.settlements.forwarding import foreign_source
 from satmachine.settlements.invoicing import MIN_RESERVE_SATS, ExternalPayees, Invoicer
 from satmachine.settlements.jobs import Job, Jobs, Stuck, changed_payee, leg_name
 from satmachine.settlements.marker import Marker, Purse, RolledBack, Standoff
+from satmachine.settlements.ordered import Strange, beyond, strange
 from satmachine.settlements.payees import client_payee, wallets_named
 from satmachine.settlements.transition import Decision, Sighting, Step, View, decide
 from satmachine.store import clients, corrections, legs, payees, settlements, wallets
@@ -62,7 +63,7 @@ FORWARD_TRIES = 12
 PROVEN_VERSIONS = frozenset({"1.4.2", "1.5.6", "1.6.2"})
 
 #: What a person may mend outside of satmachine, so that it is tried again now and then.
-_MAY_PASS = frozenset({Cause.PAYEE_CHANGED, Cause.NO_PAYEE, Cause.PAYEE_UNREACHABLE})
+_MAY_PASS = frozenset({Cause.PAYEE_CHANGED, Cause.NO_PAYEE, Cause.PAYEE_UNREACHABLE, Cause.NO_FUNDS})
 
 _SIGHTINGS = {Answer.SUCCESS: Sighting.SUCCESS, Answer.PENDING: Sighting.PENDING, Answer.FAILURE: Sighting.FAILED}
 
@@ -77,6 +78,14 @@ class Sides:
 
 class Superseded(Exception):
     """The leg's state changed while it was worked on; what it is now decides what happens next."""
+
+
+class NotOrdered(Exception):
+    """The daemon itself has not ordered this payment as it stands in the books: it is held."""
+
+    def __init__(self, found: Strange) -> None:
+        self.too_much = found.too_much
+        super().__init__(found.text)
 
 
 class Payer:
@@ -119,9 +128,13 @@ class Payer:
             try:
                 await self._require_own_source(job, self._jobs.admin_key(job))
                 needs_one = job.invoice is None or job.invoice.dead_at is not None
+                if needs_one:  # of what has an invoice the fate is read first; it is asked again before it is sent
+                    await self._require_ordered(job)
                 ready.append((job, await self._invoicer.ask(job) if needs_one else None))
             except (WalletUnavailable, WalletRefused, ConfigError, Stuck) as trouble:
                 await self._trouble(leg_id, trouble)
+            except NotOrdered as found:
+                await self._hold_strange(job.leg, found)
         if not ready:
             return
         failpoint("pay.asked")
@@ -144,6 +157,18 @@ class Payer:
             why = await foreign_source(self._store, self._lnbits, job.leg, key)
             if why is not None:
                 raise Stuck(Cause.NO_PAYEE, why)
+
+    async def _require_ordered(self, job: Job) -> None:
+        """Raises NotOrdered where the daemon itself has not planned exactly this (ordered.py)."""
+        found = await self._store.read(strange, job.leg, job.invoice)
+        if found is not None:
+            raise NotOrdered(found)
+
+    async def _hold_strange(self, leg: Leg, found: NotOrdered) -> None:
+        await self._store.write(_hold_leg, leg, HoldReason.UNORDERED, str(found), {"too_much": found.too_much})
+        if leg.settlement_id is not None:
+            await self._store.write(settlements.refresh_status, leg.settlement_id, self._now())
+        log.error("%s is held: %s", leg_name(leg), found)
 
     async def learn_payees(self, machine_id: str) -> None:
         """Before a sale is planned: which wallets its payees are, so that another key under a name shows later.
@@ -180,6 +205,8 @@ class Payer:
             text = "LNbits has forgotten the mark of this sale: it was restored from a backup, or the row was deleted"
             await self._store.write(_hold_leg, job.leg, HoldReason.WALLET_ROLLED_BACK, text, {})
             log.error("%s is held: %s", leg_name(job.leg), text)  # noqa: TRY400 - the message says it all
+        except NotOrdered as found:
+            await self._hold_strange(job.leg, found)
         except Superseded:
             log.info("leg %d was changed by somebody else while it was worked on", leg_id)
         return await self._report(leg_id)
@@ -237,6 +264,9 @@ class Payer:
         if job.leg.payee_kind is not PayeeKind.INVOICE:
             self._jobs.payee(job)  # still whom it was planned for
         await self.marker.look_unless_fresh(self._purse(job))
+        await self._require_ordered(job)
+        if (found := await self._store.read(beyond, job.leg, invoice, self.marker.paid(job.bundle))) is not None:
+            raise NotOrdered(found)
         paused = self._config().payouts.paused  # since this leg was taken up: the red button holds at once
         if paused or not await self._store.write(legs.mark_sending, job.leg, now=self._now()):
             raise Superseded
@@ -307,7 +337,7 @@ class Payer:
     # --- looking
 
     async def _look(self, job: Job) -> Sides:
-        """The destination first: only then does "not at the source" prove anything (LNBITS.md)."""
+        """The destination first: only then does "not at the source" prove anything (docs/lnbits.md)."""
         invoice = job.invoice
         assert invoice is not None
         assert invoice.payment_hash is not None

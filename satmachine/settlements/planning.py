@@ -9,7 +9,8 @@ from decimal import Decimal
 from satmachine.models import HoldReason, Settlement
 from satmachine.settlements.guards import OLDEST_S, YOUNGEST_S, RateBounds, rate_breach, usual_rate
 from satmachine.settlements.plan import Terms, make_plan
-from satmachine.store import legs, positions, rates, reconciling, settlements, wallets
+from satmachine.store import incoming, legs, positions, rates, reconciling, settlements, telemetry, wallets
+from satmachine.telemetry.trouble import says_broken
 
 _DAY_S = 86_400
 
@@ -20,20 +21,26 @@ GUARDS = frozenset(
         HoldReason.RATE_OUT_OF_BOUNDS,
         HoldReason.DAILY_LIMIT,
         HoldReason.UNKNOWN_PAYMENTS,
+        HoldReason.NOT_A_SALE,
         HoldReason.TOLD_TWICE,
+        HoldReason.MACHINE_ERROR,
     }
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a stolen machine key must not exceed; pcts are fractions, `daily_limit_sats` None is no limit."""
+    """What a stolen machine key must not exceed, and whether an error that the machine reports holds its sales.
+
+    Pcts are fractions, `daily_limit_sats` None is no limit.
+    """
 
     max_commission_pct: Decimal
     max_rate_deviation: Decimal
     daily_limit_sats: int | None
     rate_min: Decimal | None = None
     rate_max: Decimal | None = None
+    hold_on_error: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +98,23 @@ def _breach(conn: sqlite3.Connection, settlement: Settlement, bounds: Bounds) ->
         (HoldReason.UNKNOWN_PAYMENTS, _dismissed(conn, settlement)),
         (HoldReason.TOLD_TWICE, _told_twice(conn, settlement)),
         (HoldReason.MARKS_CONFLICT, _booked_elsewhere(conn, settlement)),
+        (HoldReason.NOT_A_SALE, incoming.no_sale(conn, settlement.machine_id, settlement.payment_hash)),
+        (HoldReason.MACHINE_ERROR, _machine_error(conn, settlement) if bounds.hold_on_error else None),
     ):
         if error is not None and reason not in overridden:
             return reason, error
     return None
+
+
+def _machine_error(conn: sqlite3.Connection, settlement: Settlement) -> str | None:
+    """The machine has told of an error since the sale: the customer may have got less than he paid for."""
+    for at, status in telemetry.statuses_since(conn, settlement.machine_id, settlement.occurred_at):
+        if says_broken(status):
+            return (
+                f"{settlement.machine_id} reported {status!r}, {max(0, at - settlement.occurred_at)} s after the sale"
+            )
+    told = telemetry.error_since(conn, settlement.machine_id, settlement.occurred_at)
+    return None if told is None else f"{settlement.machine_id} reported an error after the sale: {told}"
 
 
 def _told_twice(conn: sqlite3.Connection, settlement: Settlement) -> str | None:

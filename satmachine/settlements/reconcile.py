@@ -16,18 +16,17 @@ from dataclasses import dataclass
 from satmachine.config import Config, Machine
 from satmachine.errors import WalletRefused
 from satmachine.failpoints import failpoint
-from satmachine.identity import is_mark
 from satmachine.marks import Mark
-from satmachine.models import Answer, Claim, LandingResult, Rejection
-from satmachine.settlements.land import Rules, land_claim
+from satmachine.settlements.incoming import Arrived, Incoming
 from satmachine.settlements.marker import genuine_marks, outgoing, written_marks
-from satmachine.settlements.parse import claim_from_payment
+from satmachine.settlements.own_wallets import OwnWallets
+from satmachine.settlements.sealing import begin
 from satmachine.store import marks as mark_rows
-from satmachine.store import settlements, wallets
+from satmachine.store import seals, wallets
 from satmachine.store.database import Store
 from satmachine.store.wallets import SweepMarks
 from satmachine.wallet.lnbits import Capabilities, Lnbits
-from satmachine.wallet.rows import WalletPayment, require_wallet
+from satmachine.wallet.rows import require_wallet
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +43,6 @@ MARKS_WHOLE_S = 30 * 86_400
 #: Rows that are read at a time: strangers can store large ones.
 _PAGE = 200
 
-#: A sale whose payment does not carry its split and rate is landed from the wallet only after this long: the machine
-#: announces it when the cash is out. Shorter than OVERLAP_S, so that a later sweep still reads the payment.
-ROUGH_AFTER_S = 300
-
-
 #: How often LNbits is asked which version it is.
 PROBE_EVERY_S = 3600
 
@@ -60,12 +54,16 @@ _LACKS = {
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What a sweep found; `landed` are sales that no event has told of so far."""
+    """What a sweep found; `landed` are sales that no event has told of so far.
+
+    `look_again_at`: when a payment that waits for its event is due (Unix seconds).
+    """
 
     landed: int
     unmatched: int
     strange: int
     safe_mode: str | None
+    look_again_at: int | None = None
 
 
 class Reconciler:
@@ -76,6 +74,7 @@ class Reconciler:
         self._lnbits = lnbits
         self._config = config
         self._now = now
+        self._incoming = Incoming(store, config, OwnWallets(store, lnbits, config), now)
         self._verified: dict[str, str] = {}
         self._deep_at: dict[str, int] = {}
         self._found: Capabilities | None = None
@@ -94,6 +93,9 @@ class Reconciler:
             self._verified.pop(machine.id, None)
             raise
         self._verified[machine.id] = _digest(key)
+        if self._store.keyring.learn(machine.id, key):
+            await self._store.write(seals.renew, machine.id)
+        await begin(self._store, self._lnbits, machine, key, self._now())
         marks = await self._store.read(wallets.marks, machine.id)
         deep = self._now() >= self._deep_at.get(machine.id, 0)
         if deep:
@@ -102,14 +104,23 @@ class Reconciler:
         strange = await self._sweep_outgoing(machine, key, marks, reached)
         await self._sweep_marks(machine, key, marks)
         failpoint("sweep.outgoing")
-        landed, unmatched = await self._sweep_incoming(machine, key, marks, reached)
+        arrived = await self._sweep_incoming(machine, key, marks, reached)
         failpoint("sweep.incoming")
         await self._store.write(wallets.mark_swept, machine.id, reached.marks(), self._now())
         if deep:
             await self._store.write(mark_rows.shorten, machine.id, written_before=self._now() - MARKS_WHOLE_S)
             self._deep_at[machine.id] = self._now() + DEEP_EVERY_S
         safe_mode = await self._store.write(wallets.refresh_safe_mode, machine.id)
-        return Sweep(landed, unmatched, strange, safe_mode)
+        return Sweep(arrived.landed, arrived.unmatched, strange, safe_mode, arrived.look_again_at)
+
+    async def look(self, machine: Machine) -> Arrived | None:
+        """Only what came in: something hints at a payment, or one was waited for. None where no sweep has seen yet that
+        the key is of the machine's own wallet. Raises WalletError, ConfigError, StoreError."""
+        key = machine.wallet.admin_key.resolve(self._config().environ)
+        if not self.is_verified(machine.id, key):
+            return None
+        marks = await self._store.read(wallets.marks, machine.id)
+        return await self._sweep_incoming(machine, key, marks, _Reached(self._now()))
 
     async def _check_wallet(self, machine: Machine, key: str) -> None:
         info = await self._lnbits.wallet(key)
@@ -182,29 +193,19 @@ class Reconciler:
         """Where to begin; a mark that lies in the future was set by a clock that was wrong, and says nothing."""
         return max(0 if mark > self._now() else mark - OVERLAP_S, 0)
 
-    async def _sweep_incoming(
-        self, machine: Machine, key: str, marks: SweepMarks, reached: _Reached
-    ) -> tuple[int, int]:
+    async def _sweep_incoming(self, machine: Machine, key: str, marks: SweepMarks, reached: _Reached) -> Arrived:
         own = await self._store.read(wallets.wallet_id, machine.id)
         since = max(self._since(marks.swept_until), machine.payouts_since)
-        landed = unmatched = 0
+        arrived = Arrived()
         async for page in self._lnbits.iter_payments(key, page_size=_PAGE, incoming=True, updated_since=since):
             require_wallet(page, own, machine.id)
             reached.incoming(row.updated_at for row in page)
-            wanted = [row for row in page if row.status is Answer.SUCCESS and not is_mark(row.leg_key)]
-            if not wanted:
-                continue
-            more_landed, more_unmatched = await self._store.write(
-                note_incoming,
-                machine,
-                wanted,
-                may_land=self._config().payouts.require_payment_proof,
-                now=self._now(),
+            arrived += await self._incoming.take_in(machine, key, page)
+        if arrived.landed:
+            log.warning(
+                "machine %s: landed %d sale(s) from its wallet that no event told of", machine.id, arrived.landed
             )
-            landed, unmatched = landed + more_landed, unmatched + more_unmatched
-        if landed:
-            log.warning("machine %s: landed %d sale(s) from its wallet that no event told of", machine.id, landed)
-        return landed, unmatched
+        return arrived
 
 
 class _Reached:
@@ -226,51 +227,6 @@ class _Reached:
         return SweepMarks(max(swept, 0), max(min(self._begun_at, self._outgoing_at) - OVERLAP_S, 0))
 
 
-def note_incoming(
-    conn: sqlite3.Connection, machine: Machine, found: Sequence[WalletPayment], *, may_land: bool, now: int
-) -> tuple[int, int]:
-    """Match settled incoming payments to settlements, in one transaction; returns (landed, newly unmatched).
-
-    `may_land` False (no payment proof is required): only report, so that one sale cannot be landed under two keys.
-    """
-    landed = unmatched = 0
-    rules = Rules(machine_active=machine.active, payouts_since=machine.payouts_since)
-    for row in found:
-        if settlements.payment_arrived(conn, machine.id, row.payment_hash):
-            continue
-        claim = claim_from_payment(
-            row.extra,
-            machine,
-            payment_hash=row.payment_hash,
-            amount_sats=row.amount_sats,
-            settled_at=row.updated_at,
-        )
-        if isinstance(claim, Claim) and _is_rough(claim) and now - row.updated_at < ROUGH_AFTER_S:
-            continue  # the machine's own figures may be on their way; the next sweep reads this payment again
-        reason = _why_not(claim, may_land=may_land)
-        if row.created_at < machine.payouts_since:
-            reason = "its invoice was made before the machine's payouts_since, and paid after"
-        if reason is None and isinstance(claim, Claim):
-            reason = _may_be_paid_already(conn, claim)
-        if reason is None and isinstance(claim, Claim):
-            landing = land_claim(conn, claim, rules, now)
-            landed += landing.result is LandingResult.LANDED
-            reason = landing.detail if landing.result is LandingResult.CONFLICT else None
-        if reason is not None:
-            unmatched += wallets.note_unmatched(
-                conn,
-                machine.id,
-                payment_hash=row.payment_hash,
-                amount_sats=row.amount_sats,
-                memo=row.memo,
-                extra=row.extra,
-                settled_at=row.updated_at,
-                reason=reason,
-                now=now,
-            )
-    return landed, unmatched
-
-
 def _note_marks(conn: sqlite3.Connection, machine_id: str, found: Sequence[Mark], now: int) -> None:
     for mark in found:
         if not mark.is_known(mark_rows.known(conn, machine_id, mark.bundle)):
@@ -279,28 +235,3 @@ def _note_marks(conn: sqlite3.Connection, machine_id: str, found: Sequence[Mark]
 
 def _digest(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
-
-
-def _is_rough(claim: Claim) -> bool:
-    """Whether the payment does not carry the whole split and the rate: then the event knows better."""
-    return claim.used_fallback_split or claim.exchange_rate == 0
-
-
-def _may_be_paid_already(conn: sqlite3.Connection, claim: Claim) -> str | None:
-    """A sale that was paid on the machine's word, without a payment hash, may be this payment's."""
-    if settlements.find_same_sale(conn, claim):
-        return None
-    waived = settlements.waived_like(conn, claim.machine_id, claim.gross_sats, claim.occurred_at)
-    if waived is None:
-        return None
-    return f"settlement {waived} of the same amount was paid on the machine's word that day: this may be its payment"
-
-
-def _why_not(claim: Claim | Rejection | None, *, may_land: bool) -> str | None:
-    if claim is None:
-        return "it carries nothing about a sale: a top-up, or a sale whose split is not known"
-    if isinstance(claim, Rejection):
-        return claim.detail
-    if not may_land:
-        return "require_payment_proof is false: sales are landed from events only"
-    return None

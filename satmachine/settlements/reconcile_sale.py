@@ -28,6 +28,7 @@ from satmachine.settlements.reconcile_desk import (
 from satmachine.settlements.reconciling import OpenLeg, Verdict, booked_sats, cover, superseded
 from satmachine.store import clients, corrections, legs, positions, settlements
 from satmachine.store import reconciling as rows
+from satmachine.store.database import tried
 from satmachine.store.reconciling import Booking, Found, OwnInvoice
 
 #: Legs whose invoices were marked or sent are voided only so long after the machine's payouts were stopped: until then
@@ -112,13 +113,9 @@ class SaleCase:
 
     def _without_misfits(self, sale: Settlement, plan: Plan) -> Plan:
         """The plan without the legs that were paid otherwise: what they were to get is retained, and booked from."""
-        self._conn.execute("SAVEPOINT tried")
-        try:
+        with tried(self._conn):
             self._write(sale, plan)
             misfits = {leg.leg for leg, payment in self._with_leg() if not self._fits(leg, payment)}
-        finally:
-            self._conn.execute("ROLLBACK TO tried")
-            self._conn.execute("RELEASE tried")
         kept = tuple(leg for leg in plan.legs if leg.leg not in misfits)
         freed = tuple(
             Retained(RetainedReason.VOIDED_LEG, leg.amount_sats, leg.leg)

@@ -16,10 +16,9 @@ from satmachine import identity
 from satmachine.config import Machine
 from satmachine.errors import Refused
 from satmachine.identity import BalanceLeg, SaleLeg
-from satmachine.models import Claim, HoldReason, Leg, LegStatus, LegType
+from satmachine.models import By, Claim, HoldReason, Leg, LegStatus, LegType
 from satmachine.settlements import adoption
 from satmachine.settlements.land import Rules, land_claim
-from satmachine.settlements.operations import By
 from satmachine.settlements.parse import claim_from_payment, derived_claim
 from satmachine.settlements.plan import Terms
 from satmachine.settlements.reconcile_desk import (
@@ -46,8 +45,10 @@ from satmachine.settlements.reconciling import (
     revisions,
     withdrawn,
 )
-from satmachine.store import audit, balances, client_legs, clients, corrections, legs, settlements, wallets
+from satmachine.store import audit_log as audit
+from satmachine.store import balances, client_legs, clients, corrections, legs, settlements, wallets
 from satmachine.store import reconciling as rows
+from satmachine.store.database import rehearsed
 from satmachine.store.reconciling import Booking, Found, FoundMark
 
 
@@ -77,11 +78,8 @@ def preview(
     conn: sqlite3.Connection, machine: Machine, terms: Terms, look: Look, choices: Mapping[str, Choice], by: By
 ) -> Report:
     """What reconciling would do. Nothing is written in the end."""
-    conn.execute("BEGIN IMMEDIATE")
-    try:
+    with rehearsed(conn):
         return _Round(Desk(conn, machine, terms, look, choices, by)).run()
-    finally:
-        conn.execute("ROLLBACK")
 
 
 def accept(

@@ -17,7 +17,7 @@ import anyio
 from satmachine.config import Config, Machine
 from satmachine.errors import ConfigError, StoreError, WalletError
 from satmachine.nostr.pace import TokenBucket
-from satmachine.settlements.reconcile import Reconciler
+from satmachine.settlements.reconcile import Reconciler, Sweep
 from satmachine.store import legs, wallets
 from satmachine.store.database import Store
 
@@ -56,12 +56,15 @@ class Sweeper:
         now: Callable[[], int],
         *,
         swept: Callable[[str], None],
+        look_later: Callable[[str, int], None] = lambda _machine_id, _at: None,
     ) -> None:
+        """`look_later`: a payment of this machine waits for its event until then (Unix seconds)."""
         self._reconciler = reconciler
         self._store = store
         self._config = config
         self._now = now
         self._swept = swept
+        self._look_later = look_later
         self._turns: dict[str, Turn] = {}
         #: When whose turn is, the earliest first; in `_retries` those whose last sweep failed.
         self._queue: list[tuple[float, str]] = []
@@ -151,7 +154,7 @@ class Sweeper:
     async def _sweep_one(self, machine_id: str, turn: Turn, limiter: anyio.CapacityLimiter) -> None:
         async with limiter:
             machine = self._config().machine(machine_id)
-            done = machine is not None and await self._try_sweep(machine)
+            done = machine is not None and await self._try_sweep(machine) is not None
         interval_s = float(self._config().reconcile.interval_s)
         wait_s = interval_s if done else min(FIRST_RESWEEP_S * 2 ** min(turn.failures, 16), interval_s)
         turn.failures = 0 if done else turn.failures + 1
@@ -167,27 +170,63 @@ class Sweeper:
         else:
             self._unready.add(machine_id)
 
-    async def _try_sweep(self, machine: Machine) -> bool:
+    async def sweep_now(self, machine_id: str) -> Sweep | None:
+        """Somebody asks for it: a whole sweep out of turn. None where it failed (the log and `status` say why)."""
+        machine = self._config().machine(machine_id)
+        found = None if machine is None else await self._try_sweep(machine)
+        if found is not None:
+            self._unready.discard(machine_id)
+            self._swept(machine_id)
+        return found
+
+    def is_verified(self, machine: Machine, admin_key: str) -> bool:
+        """Whether a sweep has seen this key to be of the machine's own wallet."""
+        return self._reconciler.is_verified(machine.id, admin_key)
+
+    async def look_now(self, machine_id: str) -> None:
+        """Something hints at a payment, or one was waited for: read what came in. A hint changes nothing else."""
+        machine = self._config().machine(machine_id)
+        if machine is None:
+            return
+        try:
+            arrived = await self._reconciler.look(machine)
+        except (WalletError, ConfigError, StoreError) as error:
+            log.info("machine %s: what came in is read with the next sweep: %s", machine_id, error)
+            return
+        except Exception:
+            log.exception("machine %s: a look into its wallet ended with a surprise; the next sweep looks", machine_id)
+            return
+        if arrived is None:
+            self.hurry(machine_id)
+            return
+        if arrived.look_again_at is not None:
+            self._look_later(machine_id, arrived.look_again_at)
+        # Also where nothing is new: what a sale was waiting for may have come.
+        self._swept(machine_id)
+
+    async def _try_sweep(self, machine: Machine) -> Sweep | None:
         try:
             sweep = await self._reconciler.sweep(machine)
         except (WalletError, ConfigError) as error:
-            return await self._note_failure(machine, error)
+            await self._note_failure(machine, error)
+            return None
         except StoreError as error:
             log.error("machine %s: sweep not recorded: %s", machine.id, error)  # noqa: TRY400 - the message says it all
-            return False
+            return None
         except Exception:
             log.exception("machine %s: its sweep ended with a surprise; the other machines go on", machine.id)
-            return False
+            return None
         if sweep.safe_mode is not None:
             log.critical("machine %s is in safe mode, nothing is paid: %s", machine.id, sweep.safe_mode)
-        return True
+        if sweep.look_again_at is not None:
+            self._look_later(machine.id, sweep.look_again_at)
+        return sweep
 
-    async def _note_failure(self, machine: Machine, error: Exception) -> bool:
+    async def _note_failure(self, machine: Machine, error: Exception) -> None:
         try:
             new = await self._store.write(wallets.failed, machine.id, error=str(error), now=self._now())
         except StoreError as store_error:
             log.error("machine %s: sweep not recorded: %s", machine.id, store_error)  # noqa: TRY400
-            return False
+            return
         if new:
             log.error("machine %s: its wallet cannot be used: %s", machine.id, error)
-        return False

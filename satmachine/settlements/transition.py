@@ -1,6 +1,6 @@
-"""What to do next with a leg, from what both wallets show: one pure function (LNBITS.md "The protocol").
+"""What to do next with a leg, from what both wallets show: one pure function (docs/lnbits.md "The protocol").
 
-ARCHITECTURE.md has the same rules as a table; a test compares every cell.
+ARCHITECTURE.md has the same rules as a table; a test compares every cell. Pure.
 """
 
 from __future__ import annotations

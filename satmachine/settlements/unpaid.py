@@ -1,4 +1,4 @@
-"""Proves that legs are unpaid and stay so, before a person's word takes them off the daemon's hands (LNBITS.md).
+"""Proves that legs are unpaid and stay so, before a person's word takes them off the daemon's hands (docs/lnbits.md).
 
 First their invoices are withdrawn (a mark without them, so that no other life of these books, and no other daemon, pays
 one), then both sides are read, then the machine's wallet for whatever else was paid. Only reads, but for
@@ -186,9 +186,8 @@ class Unpaid:
 
 def named(leg: Leg) -> str:
     """A leg in a sentence."""
-    if leg.settlement_id is None:
-        return f"payment {leg.id} ({leg.leg})"
-    return f"leg {leg.leg} of settlement {leg.settlement_id}"
+    of_sale = "" if leg.settlement_id is None else f" of sale {leg.settlement_id}"
+    return f"payment {leg.id}{of_sale}"
 
 
 def _may_be_paid(invoice: LegInvoice | None) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 
 from satmachine.models import Balance, Movement
-from satmachine.store import rows
+from satmachine.store import as_models as rows
 
 
 def find(
@@ -34,6 +34,16 @@ def of_client(conn: sqlite3.Connection, client_id: int, *, as_of: int | None = N
     return balance
 
 
+def count_again(conn: sqlite3.Connection, client_id: int) -> None:
+    """Make the running total of what a client has used what its rows sum to: somebody else may have written some."""
+    conn.execute(
+        """UPDATE dca_clients SET used_minor = (SELECT coalesce(sum(p.fiat_amount_minor), 0) FROM dca_payments p
+        WHERE p.client_id = dca_clients.id AND p.leg_type IN ('dca', 'settlement')
+        AND p.status NOT IN ('voided', 'skipped')) WHERE id = ?""",
+        (client_id,),
+    )
+
+
 def wrong_totals(conn: sqlite3.Connection) -> list[int]:
     """Clients whose running totals are not the sums of their rows: none, unless somebody has changed the file."""
     return [int(row["id"]) for row in conn.execute(_WRONG_TOTALS)]
@@ -47,8 +57,8 @@ def movements(conn: sqlite3.Connection, client_id: int) -> list[Movement]:
 def latest_rate(conn: sqlite3.Connection, machine_id: str) -> str | None:
     """The rate of the machine's latest sale that had one, as a decimal text."""
     row = conn.execute(
-        "SELECT exchange_rate FROM dca_settlements WHERE machine_id = ? AND exchange_rate <> '0' "
-        "AND proof <> 'waiting' ORDER BY occurred_at DESC, id DESC LIMIT 1",
+        """SELECT exchange_rate FROM dca_settlements WHERE machine_id = ? AND exchange_rate <> '0'
+        AND proof <> 'waiting' ORDER BY occurred_at DESC, id DESC LIMIT 1""",
         (machine_id,),
     ).fetchone()
     return None if row is None else str(row["exchange_rate"])
@@ -88,11 +98,12 @@ FROM moment ORDER BY machine_id, label
 
 _MOVEMENTS = """
 SELECT effective_at AS at, kind, id, NULL AS settlement_id, amount_minor, 0 AS sats, 0 AS fee_sats,
-       NULL AS exchange_rate, status, notes, 0 AS step
+       NULL AS exchange_rate, status, notes, NULL AS planned_sats, NULL AS payment_hash, 0 AS step
 FROM dca_deposits WHERE client_id = ?1 AND status = 'confirmed'
 UNION ALL
 SELECT effective_at, CASE leg_type WHEN 'dca' THEN 'purchase' ELSE 'payout' END, id, settlement_id,
-       -fiat_amount_minor, coalesce(sent_sats, amount_sats), coalesce(fee_sats, 0), exchange_rate, status, '', 1
+       -fiat_amount_minor, coalesce(sent_sats, amount_sats), coalesce(fee_sats, 0), exchange_rate, status, '',
+       amount_sats, payment_hash, 1
 FROM dca_payments WHERE client_id = ?1 AND leg_type IN ('dca', 'settlement') AND status NOT IN ('voided', 'skipped')
 ORDER BY at, step, kind, id
 """

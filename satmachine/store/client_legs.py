@@ -6,8 +6,10 @@ import sqlite3
 from decimal import Decimal
 
 from satmachine import identity
+from satmachine.errors import Refused
 from satmachine.models import Client, Leg, LegType
-from satmachine.store import payees
+from satmachine.seals import Ordered
+from satmachine.store import payees, seals
 from satmachine.store.clients import describe_payee, identity_of
 
 
@@ -18,16 +20,16 @@ def next_payout_number(conn: sqlite3.Connection, client_id: int) -> int:
     ).fetchone()
     # Payouts of another life of this database have numbers too.
     foreign = conn.execute(
-        "SELECT max(CAST(substr(f.leg_key, length(k.prefix) + 1) AS INTEGER)) AS n FROM dca_foreign_payments f "
-        "JOIN (SELECT machine_id, 'sm1:bal:' || machine_id || ':' || label || ':' AS prefix FROM dca_clients "
-        "      WHERE id = ?) k ON k.machine_id = f.machine_id AND substr(f.leg_key, 1, length(k.prefix)) = k.prefix",
+        """SELECT max(CAST(substr(f.leg_key, length(k.prefix) + 1) AS INTEGER)) AS n FROM dca_foreign_payments f
+        JOIN (SELECT machine_id, 'sm1:bal:' || machine_id || ':' || label || ':' AS prefix FROM dca_clients
+        WHERE id = ?) k ON k.machine_id = f.machine_id AND substr(f.leg_key, 1, length(k.prefix)) = k.prefix""",
         (client_id,),
     ).fetchone()
     return max(int(row["n"]), int(foreign["n"] or 0)) + 1
 
 
 def payout_key(client: Client, number: int) -> str:
-    """What LNbits knows a balance payout by (LNBITS.md "The protocol")."""
+    """What LNbits knows a balance payout by (docs/lnbits.md "The protocol")."""
     return identity.balance_leg_key(client.machine_id, client.label, number)
 
 
@@ -50,29 +52,52 @@ def insert_payout(
     exchange_rate: Decimal,
     now: int,
 ) -> int:
-    """Write the leg of a balance payout, which reserves the fiat from `now` on; returns its id."""
+    """Write the leg of a balance payout, which reserves the fiat from `now` on; returns its id. Raises Refused where
+    this connection is to seal it, and the machine's key was not readable yet."""
+    keyring = seals.keyring_of(conn)
+    if keyring is not None and not keyring.knows(client.machine_id):
+        raise Refused(
+            f"the wallet key of {client.machine_id} cannot be read: nothing of it can be paid out before that"
+        )
     scope = identity.client_scope(client.id)
     payee = payees.completed(conn, scope, identity_of(client.payee_kind, client.payee))
+    order = Ordered(
+        machine_id=client.machine_id,
+        settlement_id=None,
+        leg_key=payout_key(client, number),
+        leg=f"bal:{client.label}:{number}",
+        leg_type=LegType.SETTLEMENT,
+        label=None,
+        client_id=client.id,
+        amount_sats=amount_sats,
+        fiat_amount_minor=fiat_amount_minor,
+        payee=describe_payee(client.payee_kind, client.payee),
+        payee_kind=payee.kind,
+        payee_ref=payee.reference,
+        payee_scope=scope,
+        gross_sats=None,
+    )
     cursor = conn.execute(
-        "INSERT INTO dca_payments (machine_id, leg_type, leg, leg_key, client_id, amount_sats, fiat_amount_minor, "
-        "exchange_rate, currency, payee, effective_at, planned_at, payee_kind, payee_ref, payee_scope) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        """INSERT INTO dca_payments (machine_id, leg_type, leg, leg_key, client_id, amount_sats, fiat_amount_minor,
+        exchange_rate, currency, payee, effective_at, planned_at, payee_kind, payee_ref, payee_scope, seal)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (
-            client.machine_id,
-            LegType.SETTLEMENT,
-            f"bal:{client.label}:{number}",
-            payout_key(client, number),
-            client.id,
-            amount_sats,
-            fiat_amount_minor,
+            order.machine_id,
+            order.leg_type,
+            order.leg,
+            order.leg_key,
+            order.client_id,
+            order.amount_sats,
+            order.fiat_amount_minor,
             f"{exchange_rate:f}",
             client.currency,
-            describe_payee(client.payee_kind, client.payee),
+            order.payee,
             now,
             now,
-            payee.kind,
-            payee.reference,
-            scope,
+            order.payee_kind,
+            order.payee_ref,
+            order.payee_scope,
+            seals.seal_of(conn, order),
         ),
     )
     assert cursor.lastrowid is not None
@@ -86,27 +111,45 @@ def insert_autoforward(conn: sqlite3.Connection, dca: Leg, client: Client, *, am
     """
     assert dca.leg.startswith("dca:"), f"{dca.leg} is no dca leg"
     forward = "fwd:" + dca.leg.removeprefix("dca:")
+    assert client.autoforward is not None, "who forwards has said where to"
+    order = Ordered(
+        machine_id=dca.machine_id,
+        settlement_id=dca.settlement_id,
+        leg_key=dca.leg_key.removesuffix(dca.leg) + forward,
+        leg=forward,
+        leg_type=LegType.AUTOFORWARD,
+        label=None,
+        client_id=client.id,
+        amount_sats=amount_sats,
+        fiat_amount_minor=None,
+        payee=client.autoforward,
+        payee_kind=identity.PayeeKind.LIGHTNING_ADDRESS,
+        payee_ref=client.autoforward,
+        payee_scope=None,
+        gross_sats=None,
+    )
     return (
         conn.execute(
-            "INSERT INTO dca_payments (settlement_id, machine_id, revision, position, leg_type, leg, leg_key, "
-            "client_id, amount_sats, payee, effective_at, planned_at, payee_kind, payee_ref) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (machine_id, leg_key) DO NOTHING",
+            """INSERT INTO dca_payments (settlement_id, machine_id, revision, position, leg_type, leg, leg_key,
+            client_id, amount_sats, payee, effective_at, planned_at, payee_kind, payee_ref, seal)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            ON CONFLICT (machine_id, leg_key) DO NOTHING""",
             (
-                dca.settlement_id,
-                dca.machine_id,
+                order.settlement_id,
+                order.machine_id,
                 dca.revision,
                 dca.position,
-                LegType.AUTOFORWARD,
-                forward,
-                dca.leg_key.removesuffix(dca.leg) + forward,
-                client.id,
-                amount_sats,
-                client.autoforward,
+                order.leg_type,
+                order.leg,
+                order.leg_key,
+                order.client_id,
+                order.amount_sats,
+                order.payee,
                 dca.effective_at,
                 now,
-                identity.PayeeKind.LIGHTNING_ADDRESS,
-                client.autoforward,
+                order.payee_kind,
+                order.payee_ref,
+                seals.seal_of(conn, order),
             ),
         ).rowcount
         == 1

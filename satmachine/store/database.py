@@ -1,4 +1,4 @@
-"""Opening, migrating and writing the SQLite file (SPEC section 11, DESIGN "The house").
+"""Opening, migrating and writing the SQLite file (SPEC section 11).
 
 Every statement of SQL lives in this package, in plain functions that take a `sqlite3.Connection`. `atomic()` is
 the only way to write: BEGIN IMMEDIATE, then all or nothing. The daemon calls those functions through `Store`,
@@ -8,20 +8,25 @@ never cut it in half. The CLI calls the same functions directly on `connect()`.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import shlex
 import sqlite3
+import stat
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from satmachine.errors import DaemonRunning, DatabaseBusy, DatabaseNewer, StoreError
 from satmachine.failpoints import max_pages
 
 if TYPE_CHECKING:
     import aiosqlite
+
+    from satmachine.seals import Keyring
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -30,9 +35,16 @@ T = TypeVar("T")
 APPLICATION_ID = 0x5341544D
 
 #: The version that schema.sql describes. What each has changed is a file store/migrations/NNNN_name.sql.
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 11
 
 _SCHEMA = "schema.sql"
+
+
+class Connection(sqlite3.Connection):
+    """A connection to the books. With a keyring, what is planned through it is sealed (seals.py): the daemon's, and
+    that of a person who may read the machine's key."""
+
+    keyring: Keyring | None = None
 
 
 def connect(path: Path, *, busy_timeout_s: int = 30, read_only: bool = False) -> sqlite3.Connection:
@@ -92,11 +104,47 @@ def atomic(conn: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         raise
 
 
+@contextmanager
+def rehearsed(conn: sqlite3.Connection) -> Iterator[None]:
+    """A write transaction that is taken back in the end, whatever happens: what would become of it."""
+    with _as_store_errors():
+        conn.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        conn.execute("ROLLBACK")
+
+
+@contextmanager
+def tried(conn: sqlite3.Connection) -> Iterator[None]:
+    """The same within a transaction: what the block writes is taken back, the rest of the transaction goes on."""
+    conn.execute("SAVEPOINT tried")
+    try:
+        yield
+    finally:
+        conn.execute("ROLLBACK TO tried")
+        conn.execute("RELEASE tried")
+
+
+@contextmanager
+def snapshot(conn: sqlite3.Connection) -> Iterator[None]:
+    """Everything that the block reads is of one moment."""
+    conn.execute("BEGIN")
+    try:
+        yield
+    finally:
+        conn.execute("ROLLBACK")
+
+
 class Store:
     """The daemon's two connections: one that writes, one that reads (each on a thread of its own)."""
 
-    def __init__(self, path: Path, writer: aiosqlite.Connection, reader: aiosqlite.Connection) -> None:
+    def __init__(
+        self, path: Path, writer: aiosqlite.Connection, reader: aiosqlite.Connection, keyring: Keyring
+    ) -> None:
         self.path = path
+        #: What is planned through this store is sealed with it.
+        self.keyring = keyring
         self._writer = writer
         self._reader = reader
         #: How many transactions have ended, well or not: the watchdog's sign of life.
@@ -120,36 +168,46 @@ class Store:
     async def read(self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run `fn(connection, ...)` on one consistent snapshot."""
 
-        def snapshot(conn: sqlite3.Connection) -> T:
-            with _as_store_errors():
-                conn.execute("BEGIN")
-                try:
-                    return fn(conn, *args, **kwargs)
-                finally:
-                    conn.execute("ROLLBACK")
+        def at_one_moment(conn: sqlite3.Connection) -> T:
+            with _as_store_errors(), snapshot(conn):
+                return fn(conn, *args, **kwargs)
 
-        return await _run(self._reader, snapshot)
+        return await _run(self._reader, at_one_moment)
 
 
 @asynccontextmanager
-async def open_store(path: Path, *, busy_timeout_s: int = 30) -> AsyncIterator[Store]:
-    """Create or upgrade the database, then hold it open until the block ends."""
+async def open_store(path: Path, *, busy_timeout_s: int = 30, keyring: Keyring | None = None) -> AsyncIterator[Store]:
+    """Create or upgrade the database, then hold it open until the block ends. `keyring`: what it seals with."""
     import aiosqlite
 
+    from satmachine.seals import Keyring
+
+    ring = Keyring() if keyring is None else keyring
     prepare(path, busy_timeout_s=busy_timeout_s)
+
+    def opened(*, read_only: bool) -> sqlite3.Connection:
+        conn = _open(path, busy_timeout_s=busy_timeout_s, read_only=read_only)
+        conn.keyring = ring
+        return conn
+
     async with (
-        aiosqlite.Connection(lambda: _open(path, busy_timeout_s=busy_timeout_s), 64) as writer,
-        aiosqlite.Connection(lambda: _open(path, busy_timeout_s=busy_timeout_s, read_only=True), 64) as reader,
+        aiosqlite.Connection(lambda: opened(read_only=False), 64) as writer,
+        aiosqlite.Connection(lambda: opened(read_only=True), 64) as reader,
     ):
-        yield Store(path, writer, reader)
+        yield Store(path, writer, reader, ring)
 
 
 @contextmanager
 def only_daemon(path: Path) -> Iterator[None]:
     """Hold the lock that keeps a second payer off this database. Raises DaemonRunning where it is taken."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = path.with_name(path.name + ".lock")
-    with lock.open("a+") as handle:
+    with _lock_file(path, os.O_RDWR | os.O_CREAT) as handle:
+        if handle is None:
+            lock = _lock_of(path)
+            raise StoreError(
+                f"{lock}: this is no plain file, or has two names: satmachine did not make it: rm -r "
+                f"{shlex.quote(str(lock))}"
+            )
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -157,18 +215,16 @@ def only_daemon(path: Path) -> Iterator[None]:
                 f"{path}: another satmachine daemon{_owner(handle)} works on this database. Two would pay twice; "
                 "stop that one first, or give this one a database of its own"
             ) from None
-        handle.truncate(0)
-        handle.write(str(os.getpid()))
-        handle.flush()
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, str(os.getpid()).encode(), 0)
         yield
 
 
 def daemon_is_running(path: Path) -> bool:
     """Whether a daemon holds this database's lock right now."""
-    lock = path.with_name(path.name + ".lock")
-    if not lock.exists():
-        return False
-    with lock.open("r") as handle:
+    with _lock_file(path, os.O_RDONLY) as handle:
+        if handle is None:
+            return False
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -194,11 +250,16 @@ async def _run(connection: aiosqlite.Connection, fn: Callable[[sqlite3.Connectio
     return result
 
 
-def _open(path: Path, *, busy_timeout_s: int, read_only: bool = False) -> sqlite3.Connection:
+def _open(path: Path, *, busy_timeout_s: int, read_only: bool = False) -> Connection:
     with _as_store_errors(path):
         target = f"{path.absolute().as_uri()}?mode=ro" if read_only else str(path)
         conn = sqlite3.connect(
-            target, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False, uri=read_only
+            target,
+            timeout=busy_timeout_s,
+            isolation_level=None,
+            check_same_thread=False,
+            uri=read_only,
+            factory=Connection,
         )
         conn.row_factory = sqlite3.Row
         conn.execute("PRAGMA foreign_keys = ON")
@@ -234,7 +295,7 @@ def _checked_version(conn: sqlite3.Connection, path: Path, *, allow_empty: bool 
 
 def _pending_migrations(version: int) -> Iterator[tuple[int, str, str]]:
     if version == 0:
-        yield SCHEMA_VERSION, "schema", _schema_text()
+        yield SCHEMA_VERSION, "schema", schema_text()
         return
     for number, name, script in migrations():
         if number > version:
@@ -283,7 +344,8 @@ def _statements(script: str) -> Iterator[str]:
         raise StoreError(f"unfinished SQL statement: {pending.strip()[:80]}")
 
 
-def _schema_text() -> str:
+def schema_text() -> str:
+    """schema.sql, as it ships."""
     from importlib import resources
 
     shipped = resources.files("satmachine") / _SCHEMA
@@ -292,9 +354,30 @@ def _schema_text() -> str:
     return (Path(__file__).parents[2] / _SCHEMA).read_text("utf-8")
 
 
-def _owner(handle: IO[str]) -> str:
-    handle.seek(0)
-    pid = handle.read(20).strip()
+def _lock_of(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
+
+
+@contextmanager
+def _lock_file(path: Path, flags: int) -> Iterator[int | None]:
+    """The lock file, open; None where there is none, or something else in its place. Others may write the folder: a
+    link would have another file emptied, a pipe would keep us waiting."""
+    try:
+        handle = os.open(_lock_of(path), flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise
+        yield None
+        return
+    try:
+        found = os.fstat(handle)
+        yield handle if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 else None
+    finally:
+        os.close(handle)
+
+
+def _owner(handle: int) -> str:
+    pid = os.pread(handle, 20, 0).decode(errors="replace").strip()
     return f" (process {pid})" if pid.isdigit() else ""
 
 

@@ -15,14 +15,15 @@ from datetime import UTC, datetime
 from satmachine.errors import NotFound, Refused
 from satmachine.models import ClientStatus, Deposit, DepositKind, DepositStatus
 from satmachine.money import minor_to_fiat
-from satmachine.store import audit, balances, clients, rows, wallets
+from satmachine.store import as_models as rows
+from satmachine.store import audit_log as audit
+from satmachine.store import balances, clients, wallets
 from satmachine.store.pages import Order, Where
 
 # CROSS JOIN: a walk along the deposits, never along the clients.
-_SELECT = (
-    "SELECT dca_deposits.*, c.label, m.operator_id FROM dca_deposits CROSS JOIN dca_clients c ON c.id = client_id "
-    "CROSS JOIN dca_machines m ON m.id = dca_deposits.machine_id"
-)
+_SELECT = """SELECT dca_deposits.*, c.label, m.operator_id
+    FROM dca_deposits CROSS JOIN dca_clients c ON c.id = client_id
+    CROSS JOIN dca_machines m ON m.id = dca_deposits.machine_id"""
 
 
 def add(
@@ -32,13 +33,15 @@ def add(
     amount_minor: int,
     notes: str = "",
     effective_at: int | None = None,
+    cash_id: int | None = None,
     actor: str,
     now: int,
 ) -> int:
     """Record cash that an LP brought, in the machine's currency; returns the deposit's id. It is pending.
 
-    `effective_at` (Unix seconds): from when on it is to count; None: from when it is confirmed. Raises NotFound for the
-    client, Refused for one that was removed, and for a time that is to come or before a planned sale.
+    `effective_at` (Unix seconds): from when on it is to count; None: from when it is confirmed. `cash_id`: the load
+    that it came with. Raises NotFound for the client, Refused for one that was removed, and for a time that is to come
+    or before a planned sale.
     """
     client = clients.get(conn, client_id)
     if client.status is ClientStatus.REMOVED:
@@ -46,9 +49,9 @@ def add(
     if effective_at is not None:
         _require_effective(conn, client.machine_id, effective_at, now)
     cursor = conn.execute(
-        "INSERT INTO dca_deposits (client_id, machine_id, amount_minor, currency, notes, recorded_by, recorded_at, "
-        "effective_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (client.id, client.machine_id, amount_minor, client.currency, notes, actor, now, effective_at),
+        """INSERT INTO dca_deposits (client_id, machine_id, amount_minor, currency, notes, recorded_by, recorded_at,
+        effective_at, cash_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+        (client.id, client.machine_id, amount_minor, client.currency, notes, actor, now, effective_at, cash_id),
     )
     assert cursor.lastrowid is not None
     deposit = get(conn, cursor.lastrowid)
@@ -164,8 +167,8 @@ def edit(
     if not after:
         return deposit
     changed = conn.execute(
-        "UPDATE dca_deposits SET amount_minor = coalesce(?, amount_minor), notes = coalesce(?, notes), "
-        "effective_at = coalesce(?, effective_at) WHERE id = ? AND status = 'pending'",
+        """UPDATE dca_deposits SET amount_minor = coalesce(?, amount_minor), notes = coalesce(?, notes),
+        effective_at = coalesce(?, effective_at) WHERE id = ? AND status = 'pending'""",
         (amount_minor, notes, effective_at, deposit.id),
     ).rowcount
     assert changed == 1, f"deposit {deposit.id} changed while it was edited"
@@ -202,8 +205,8 @@ def _decide(
 ) -> Deposit:
     deposit = _pending(conn, deposit_id, status)
     changed = conn.execute(
-        "UPDATE dca_deposits SET status = ?1, decided_by = ?2, decided_at = ?3, effective_at = CASE ?1 "
-        "WHEN 'confirmed' THEN coalesce(effective_at, ?3) ELSE effective_at END WHERE id = ?4 AND status = 'pending'",
+        """UPDATE dca_deposits SET status = ?1, decided_by = ?2, decided_at = ?3, effective_at = CASE ?1
+        WHEN 'confirmed' THEN coalesce(effective_at, ?3) ELSE effective_at END WHERE id = ?4 AND status = 'pending'""",
         (status, actor, now, deposit.id),
     ).rowcount
     assert changed == 1, f"deposit {deposit.id} changed while it was {status}"
@@ -241,9 +244,9 @@ def _take_back(
             f"`satmachine clients balance {client.id}` shows what is spent and reserved"
         )
     cursor = conn.execute(
-        "INSERT INTO dca_deposits (client_id, machine_id, amount_minor, currency, status, notes, recorded_by, "
-        "recorded_at, decided_by, decided_at, kind, effective_at, reverses) "
-        "VALUES (?1, ?2, ?3, ?4, 'confirmed', ?5, ?6, ?7, ?6, ?7, ?8, ?7, ?9)",
+        """INSERT INTO dca_deposits (client_id, machine_id, amount_minor, currency, status, notes, recorded_by,
+        recorded_at, decided_by, decided_at, kind, effective_at, reverses)
+        VALUES (?1, ?2, ?3, ?4, 'confirmed', ?5, ?6, ?7, ?6, ?7, ?8, ?7, ?9)""",
         (client.id, client.machine_id, -amount_minor, client.currency, notes, actor, now, kind, reverses),
     )
     assert cursor.lastrowid is not None
@@ -262,8 +265,8 @@ def _require_effective(conn: sqlite3.Connection, machine_id: str, effective_at: 
     if wallets.is_stopped(conn, machine_id):
         return  # its books are being put right; no plan is changed by that
     row = conn.execute(
-        "SELECT id FROM dca_settlements WHERE machine_id = ? AND occurred_at >= ? AND planned_at IS NOT NULL "
-        "ORDER BY occurred_at LIMIT 1",
+        """SELECT id FROM dca_settlements WHERE machine_id = ? AND occurred_at >= ? AND planned_at IS NOT NULL
+        ORDER BY occurred_at LIMIT 1""",
         (machine_id, effective_at),
     ).fetchone()
     if row is not None:

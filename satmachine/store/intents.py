@@ -6,13 +6,14 @@ all of it is. So a crash, or a database that another program keeps locked, never
 
 from __future__ import annotations
 
+import hmac
 import json
 import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from satmachine import orders
+from satmachine import orders, seals
 from satmachine.errors import NotFound, Refused
 from satmachine.orders import Order, Unreadable
 
@@ -42,6 +43,14 @@ class Asked:
     subject: str
     order: Order | Unreadable
     touches: frozenset[str] = frozenset()
+    created_at: int = 0
+    params: str = "{}"
+    seal: str | None = None
+
+    def is_sealed(self, order_key: str) -> bool:
+        """Whether somebody who has the key has ordered exactly this."""
+        seal = seals.order_seal(order_key, self.created_at, self.actor, self.action, self.subject, self.params)
+        return self.seal is not None and hmac.compare_digest(self.seal.encode(errors="replace"), seal.encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +61,13 @@ class Ended:
     result: str
 
 
-def add(conn: sqlite3.Connection, now: int, actor: str, order: Order) -> int:
-    """Ask for something; returns the order's id."""
+def add(conn: sqlite3.Connection, now: int, actor: str, order: Order, *, order_key: str | None = None) -> int:
+    """Ask for something; returns the order's id. `order_key`: `[payouts] order_key`, where there is one."""
+    params = json.dumps(orders.to_json(order))
+    seal = None if order_key is None else seals.order_seal(order_key, now, actor, order.action, order.subject, params)
     cursor = conn.execute(
-        "INSERT INTO intents (created_at, actor, action, subject, params) VALUES (?, ?, ?, ?, ?)",
-        (now, actor, order.action, order.subject, json.dumps(orders.to_json(order))),
+        "INSERT INTO intents (created_at, actor, action, subject, params, seal) VALUES (?, ?, ?, ?, ?, ?)",
+        (now, actor, order.action, order.subject, params, seal),
     )
     assert cursor.lastrowid is not None
     return cursor.lastrowid
@@ -64,18 +75,43 @@ def add(conn: sqlite3.Connection, now: int, actor: str, order: Order) -> int:
 
 def get(conn: sqlite3.Connection, intent_id: int) -> Intent:
     """A row, which must exist."""
-    row = conn.execute("SELECT * FROM intents WHERE id = ?", (intent_id,)).fetchone()
+    row = conn.execute(
+        "SELECT id, created_at, actor, action, subject, params, status, result, done_at FROM intents WHERE id = ?",
+        (intent_id,),
+    ).fetchone()
     return Intent(**{**dict(row), "params": json.loads(row["params"])})
+
+
+def was_carried_out(conn: sqlite3.Connection, asked: Asked) -> bool:
+    """Whether another row with this order's seal has ended: then somebody has copied it."""
+    found = conn.execute(
+        "SELECT 1 FROM intents WHERE seal = ? AND id <> ? AND status <> 'open'", (asked.seal, asked.id)
+    ).fetchone()
+    return found is not None
 
 
 def open_orders(conn: sqlite3.Connection) -> list[Asked]:
     """What is still to be carried out, in the order of asking."""
-    found = conn.execute("SELECT id, actor, action, subject, params FROM intents WHERE status = 'open' ORDER BY id")
+    found = conn.execute(
+        "SELECT id, created_at, actor, action, subject, params, seal FROM intents WHERE status = 'open' ORDER BY id"
+    )
     asked = []
     for row in found.fetchall():
         order = orders.from_json(row["action"], json.loads(row["params"]))
         touches = _touches(conn, order, row["subject"])
-        asked.append(Asked(row["id"], row["actor"], row["action"], row["subject"], order, touches))
+        asked.append(
+            Asked(
+                row["id"],
+                row["actor"],
+                row["action"],
+                row["subject"],
+                order,
+                touches,
+                row["created_at"],
+                row["params"],
+                row["seal"],
+            )
+        )
     return asked
 
 
@@ -117,8 +153,8 @@ def _touches(conn: sqlite3.Connection, order: Order | Unreadable, subject: str) 
     else:
         return frozenset({subject})
     found = conn.execute(
-        "SELECT coalesce('settlement ' || settlement_id, 'payment ' || id) AS name FROM dca_payments "
-        "WHERE id IN (SELECT value FROM json_each(?))",
+        """SELECT coalesce('settlement ' || settlement_id, 'payment ' || id) AS name FROM dca_payments
+        WHERE id IN (SELECT value FROM json_each(?))""",
         (json.dumps(payment_ids),),
     )
     return frozenset(str(row["name"]) for row in found)

@@ -23,11 +23,12 @@ _HEAD = 2
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of a list; `keys` are the columns, also where there are no rows."""
+    """A part of a list; `keys` are the columns, also where there are no rows; `hints` are told below it."""
 
     rows: list[Record]
     keys: tuple[str, ...]
     more: bool
+    hints: tuple[str, ...] = ()
 
 
 class Where:

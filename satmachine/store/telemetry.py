@@ -200,6 +200,24 @@ def cash_points(
     return found
 
 
+def statuses_since(conn: sqlite3.Connection, machine_id: str, since: int) -> list[tuple[int, str | None]]:
+    """(when, status) of a machine's beacons from then on, oldest first, as far as they are kept."""
+    found = conn.execute(
+        "SELECT created_at, status FROM dca_telemetry_log WHERE machine_id = ? AND created_at >= ? ORDER BY created_at",
+        (machine_id, since),
+    )
+    return [(int(row[0]), row[1]) for row in found]
+
+
+def error_since(conn: sqlite3.Connection, machine_id: str, since: int) -> str | None:
+    """The error that a machine last told of, if that was then or later (Unix seconds)."""
+    row = conn.execute(
+        "SELECT last_error FROM dca_telemetry WHERE machine_id = ? AND json_extract(origins, '$.last_error[0]') >= ?",
+        (machine_id, since),
+    ).fetchone()
+    return None if row is None else row[0]
+
+
 def snapshots(
     conn: sqlite3.Connection, scope: str | None, machine_id: str | None, *, since: int, until: int, limit: int
 ) -> list[dict[str, Any]]:
@@ -216,10 +234,12 @@ ORDER BY l.operator_id, l.machine_id
 _FLEET = """
 SELECT l.machine_id, l.operator_id, l.machine, o.state, l.status, l.age_s, l.beacon_at, l.cash_left_minor, l.currency,
        l.cassettes, l.last_error, s.last_sale_at, s.since_s AS since_sale_s,
+       c.early_at AS cash_early_at, c.likely_at AS cash_out_at, c.late_at AS cash_late_at,
        (SELECT f.created_at FROM dca_fleet_snapshots f WHERE f.machine_id = l.machine_id
         ORDER BY f.created_at DESC LIMIT 1) AS snapshot_at
 FROM telemetry_latest l JOIN telemetry_online o ON o.machine_id = l.machine_id
 JOIN last_sale s ON s.machine_id = l.machine_id
+LEFT JOIN dca_cash_forecasts c ON c.machine_id = l.machine_id
 WHERE ?1 IS NULL OR l.operator_id = ?1 ORDER BY l.operator_id, l.machine_id
 """
 

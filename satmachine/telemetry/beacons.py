@@ -55,15 +55,15 @@ def read(
         fields = parse_beacon(content, currency)
         if isinstance(fields, Rejection):
             return fields
-        return BeaconRecord(machine_id, event.id, event.created_at, received_at, _d_tag(event), content, fields)
+        return BeaconRecord(machine_id, event.id, event.created_at, received_at, d_tag(event), content, fields)
     try:
         exact_json.loads(content)
     except ValueError as error:
         return Rejection("bad_json", f"the fleet snapshot is not valid JSON ({error})")
-    return SnapshotRecord(machine_id, event.id, event.created_at, received_at, _d_tag(event), content)
+    return SnapshotRecord(machine_id, event.id, event.created_at, received_at, d_tag(event), content)
 
 
-def _d_tag(event: Event) -> str:
+def d_tag(event: Event) -> str:
     """NIP-01: the first `d` tag; a missing one means the empty string."""
     value = next((tag[1] for tag in event.tags if tag[0] == "d" and len(tag) > 1), "")
     return value[:_MAX_D_TAG]

@@ -12,10 +12,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from satmachine.audit.books import check_books
 from satmachine.audit.breaks import Break, Kind, make_break
+from satmachine.audit.proof import check_books
+from satmachine.cash import book, look
 from satmachine.cli.main import app
-from satmachine.store import books
+from satmachine.models.cash import Entry, EntryKind, NoteLine
+from satmachine.store import breaks as books
+from satmachine.store import cash
 from satmachine.store.database import atomic, connect
 from tests.corrections.desk import Desk, add_provider, open_desk
 
@@ -79,6 +82,12 @@ PLANTED: list[tuple[Kind, str, set[Kind]]] = [
     (Kind.VOIDED_UNPROVEN, "UPDATE dca_payments SET evidence = NULL WHERE status = 'voided'", set()),
     (Kind.UNPROVEN, "UPDATE dca_settlements SET proof = 'waiting' WHERE id = 3", set()),
     (Kind.LEG_KEY, "UPDATE dca_payments SET leg_key = 'sm1:other:r1:super' WHERE id = 1", set()),
+    (
+        Kind.UNORDERED,
+        "UPDATE dca_payments SET status = 'held', hold_reason = 'unordered' "
+        "WHERE leg = 'dca:alice' AND settlement_id = 3",
+        set(),
+    ),
     (Kind.STATUS, "UPDATE dca_settlements SET status = 'refunded' WHERE id = 1", set()),
     (Kind.STATUS, "UPDATE dca_settlements SET status = 'pending' WHERE id = 1", set()),
     (Kind.STATUS, "UPDATE dca_settlements SET status = 'processed' WHERE id = 3", set()),
@@ -102,6 +111,11 @@ PLANTED: list[tuple[Kind, str, set[Kind]]] = [
         "first_seen_at) VALUES ('panajachel-1', 'ff', 'sm1:x:r1:super', 9, 'success', '{}', 1, 1)",
         set(),
     ),
+    (Kind.CASH_SUM, "UPDATE dca_cash SET amount_minor = amount_minor - 1 WHERE kind = 'load'", set()),
+    (Kind.CASH_SUM, "DELETE FROM dca_cash_notes", set()),
+    (Kind.CASH_CHAIN, "UPDATE dca_cash SET root_id = id WHERE corrects IS NOT NULL", {Kind.CASH_BOOKED}),
+    (Kind.CASH_BOOKED, "UPDATE dca_cash_booked SET cash_id = 1", set()),
+    (Kind.CASH_DEPOSITS, "UPDATE dca_deposits SET amount_minor = 100000000 WHERE cash_id IS NOT NULL", set()),
 ]
 
 
@@ -114,7 +128,26 @@ def right_books(tmp_path_factory: pytest.TempPathFactory) -> Desk:
         desk.land(number)
         desk.plan(number)
     desk.pay_all(1)
+    with atomic(desk.conn) as conn:
+        add_cash(conn)
     return desk
+
+
+def add_cash(conn: sqlite3.Connection) -> None:
+    """A load with an LP's deposit, a count that was mistyped and corrected, and its difference booked."""
+
+    def record(kind: EntryKind, amount_minor: int, corrects: int | None = None, **for_clients: int) -> Entry:
+        lines = (NoteLine(None, None, None, amount_minor),)
+        draft = cash.Draft("panajachel-1", kind, 5, "GTQ", lines, "", corrects)
+        entry, _ = book.record(conn, draft, for_clients=dict.fromkeys(for_clients.values(), 400), actor="test", now=10)
+        return entry
+
+    record(EntryKind.LOAD, 1000, alice=1)
+    mistyped = record(EntryKind.COUNT, 100)
+    record(EntryKind.COUNT, 900, mistyped.id)
+    report = look.closed_cycle(conn, "panajachel-1", mistyped.id)
+    assert report is not None
+    book.book_difference(conn, report.cycle, -100, window=(4, 5), reason="lost", actor="test", now=11)
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +198,7 @@ def test_a_leg_that_was_completed_by_reading_needs_no_moment_of_sending(copy: sq
 
 def test_every_kind_of_break_is_planted_somewhere() -> None:
     assert {kind for kind, _, _ in PLANTED} | OF_WALLETS == set(Kind)
-    assert set(books.BREAKS) <= set(Kind)
+    assert {*books.BREAKS, *cash.BREAKS} <= set(Kind)
 
 
 def test_what_is_older_than_since_is_left_out(copy: sqlite3.Connection) -> None:

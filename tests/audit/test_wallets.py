@@ -11,8 +11,8 @@ from typing import cast
 import anyio
 import pytest
 
-from satmachine.audit.books import check_books
 from satmachine.audit.breaks import Break, Kind
+from satmachine.audit.proof import check_books
 from satmachine.audit.wallets import Statement, WalletAudit
 from satmachine.identity import tag
 from satmachine.models import Answer
@@ -20,7 +20,7 @@ from satmachine.store import legs
 from satmachine.store.database import atomic
 from satmachine.wallet.lnbits import Lnbits, WalletInfo
 from satmachine.wallet.rows import WalletPayment
-from tests.books import NOW
+from testkit.books import NOW
 from tests.corrections.desk import MACHINE, Desk, add_provider, open_desk
 
 #: Keys, as the desk's environment has them.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from typer.testing import CliRunner, Result
 
@@ -16,12 +17,12 @@ from satmachine.config import load
 from satmachine.identity import PayeeIdentity, PayeeKind
 from satmachine.models import Claim, LegStatus, LegType, PlannedLeg, Proof, Rejection, Retained, RetainedReason
 from satmachine.settlements.completion import complete_leg
-from satmachine.store import clients, health, legs, quarantine, registry, settlements, wallets
+from satmachine.store import clients, health, incoming, legs, quarantine, registry, settlements, wallets
 from satmachine.store.database import atomic, connect, prepare
 from satmachine.store.health import RelayRecord
 from satmachine.store.settlements import EventRecord
-from tests.books import give_invoice
-from tests.config.files import SECOND, VALID, npub
+from testkit.books import give_invoice
+from testkit.config_files import SECOND, VALID, npub
 
 #: 2026-11-22T10:00:00Z
 NOW = 1_795_341_600
@@ -65,10 +66,26 @@ class Cli:
     database: Path
 
     def __call__(self, *arguments: str, columns: int = 200, env: dict[str, str] | None = None) -> Result:
+        """As on a terminal that is so wide, without colours."""
+        terminal = {"TTY_COMPATIBLE": "1", "TERM": "dumb", "COLUMNS": str(columns), "LINES": "50"}
+        return self.run(*arguments, env={**terminal, **(env or {})})
+
+    def piped(self, *arguments: str) -> Result:
+        """As behind a pipe."""
+        return self.run(*arguments, env={"TTY_COMPATIBLE": "0"})
+
+    def typed(self, *arguments: str, answers: str) -> Result:
+        """As at a terminal where somebody answers what is asked."""
+        with mock.patch("satmachine.cli.kit.requests.at_a_terminal", return_value=True):
+            return self.run(*arguments, env={"TTY_COMPATIBLE": "1", "TERM": "dumb", "COLUMNS": "120"}, answer=answers)
+
+    def run(self, *arguments: str, env: dict[str, str], answer: str | None = None) -> Result:
+        """The program, with what is typed where it asks."""
         return CliRunner().invoke(
             app,
             ["--config", str(self.config), *arguments],
-            env={"COLUMNS": str(columns), "SATMACHINE_OPERATOR": "", "SUDO_USER": "maria", **(env or {})},
+            input=answer,
+            env={"SATMACHINE_OPERATOR": "", "SATMACHINE_TZ": "", "SUDO_USER": "maria", **env},
         )
 
     def json(self, *arguments: str) -> Any:
@@ -227,7 +244,7 @@ def _add_surroundings(conn: Any) -> None:
 
 
 def _unmatched(conn: Any, machine_id: str, payment_hash: str) -> None:
-    wallets.note_unmatched(
+    incoming.note(
         conn,
         machine_id,
         payment_hash=payment_hash,
@@ -236,6 +253,7 @@ def _unmatched(conn: Any, machine_id: str, payment_hash: str) -> None:
         extra={"tag": "x"},
         settled_at=NOW,
         reason="it does not say that it is a sale",
+        kind="unknown",
         now=NOW,
     )
 

@@ -92,7 +92,7 @@ def test_the_daemons_answer_is_printed(status: str, exit_code: int, cli: Cli) ->
 
 
 def test_a_busy_daemon_is_not_waited_for_for_ever(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("satmachine.cli.common.WAIT_S", 0.2)
+    monkeypatch.setattr("satmachine.cli.kit.requests.WAIT_S", 0.2)
     with only_daemon(cli.database):
         result = cli("quarantine", "retry", "1")
     assert (result.exit_code, "is busy" in result.stdout) == (0, True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from satmachine.store import balances
-from tests.books import fresh_books
+from testkit.books import fresh_books
 
 
 @pytest.fixture

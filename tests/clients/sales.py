@@ -12,7 +12,7 @@ from satmachine.settlements.plan import Terms
 from satmachine.settlements.planning import Bounds, plan_settlement
 from satmachine.store import clients, deposits, legs, settlements
 from satmachine.store.database import atomic
-from tests.books import MACHINE, NOW, a_claim, a_rule, give_invoice
+from testkit.books import MACHINE, NOW, a_claim, a_rule, give_invoice
 
 RULES = Rules(machine_active=True, payouts_since=0)
 #: So wide that no guard ever holds a sale: these tests are about balances.

@@ -29,7 +29,7 @@ from satmachine.errors import Refused
 from satmachine.models import Balance, LegStatus, Retained, RetainedReason
 from satmachine.store import balances, client_legs, clients, deposits, legs, settlements
 from satmachine.store.database import atomic
-from tests.books import MACHINE, NOW, fresh_books
+from testkit.books import MACHINE, NOW, fresh_books
 from tests.clients.sales import add_client, complete, dca_legs, deposit, plan_sale
 
 DAY_S = 86_400

@@ -30,7 +30,7 @@ def maria(cli: Cli, key_file: Path) -> int:
         *("clients", "add", "--machine", "panajachel-1", "--label", "maria", "--invoice-key-file", str(key_file))
     )
     deposit = cli.json("deposits", "add", str(added["id"]), "1000", "--note", "20 x 50")
-    cli.json("deposits", "confirm", str(deposit["id"]))
+    cli.json("deposits", "confirm", str(deposit["id"]), "--yes")
     return int(added["id"])
 
 
@@ -85,7 +85,7 @@ def test_changes_of_a_client(cli: Cli, maria: int) -> None:
 def test_deposits_are_edited_rejected_and_deleted_only_while_pending(cli: Cli, maria: int) -> None:
     first = str(cli.json("deposits", "add", str(maria), "10")["id"])
     assert cli.json("deposits", "edit", first, "--amount", "12.50")["amount"] == "12.50"
-    assert cli.json("deposits", "reject", first, "--reason", "not there")["status"] == "rejected"
+    assert cli.json("deposits", "reject", first, "--reason", "not there", "--yes")["status"] == "rejected"
     refused = cli("deposits", "edit", first, "--amount", "1")
     assert refused.exit_code == 1
     assert "was rejected by maria" in refused.output
@@ -167,6 +167,6 @@ def test_cash_is_taken_home_and_a_wrong_deposit_reversed(cli: Cli, maria: int) -
     assert too_much.exit_code == 1
     assert "600.00 GTQ available" in too_much.output
     again = str(cli.json("deposits", "add", str(maria), "10", "--at", "2026-11-01T10:00")["id"])
-    assert cli.json("deposits", "confirm", again)["effective_at"] == "2026-11-01T10:00:00Z"
+    assert cli.json("deposits", "confirm", again, "--yes")["effective_at"] == "2026-11-01T10:00:00Z"
     assert "Would reverse" in cli("deposits", "reverse", again, "--reason", "x", "--dry-run").output
     assert cli.json("deposits", "reverse", again, "--reason", "entered twice", "--yes")["reverses"] == int(again)

@@ -13,7 +13,7 @@ from satmachine.errors import NotFound, Refused
 from satmachine.models import Leg
 from satmachine.store import balances, clients, deposits, legs
 from satmachine.store.database import atomic
-from tests.books import NOW, give_invoice
+from testkit.books import NOW, give_invoice
 from tests.clients.sales import add_client, complete, dca_legs, deposit, plan_sale
 
 

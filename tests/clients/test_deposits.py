@@ -15,7 +15,7 @@ from satmachine.clients.statement import make_statement
 from satmachine.errors import NotFound, Refused
 from satmachine.store import balances, clients, deposits
 from satmachine.store.database import atomic
-from tests.books import NOW
+from testkit.books import NOW
 from tests.clients.sales import add_client, deposit, plan_sale
 
 

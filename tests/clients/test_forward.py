@@ -12,7 +12,7 @@ from satmachine.models import Leg, Proof
 from satmachine.settlements.completion import complete_leg
 from satmachine.store import clients, legs, settlements
 from satmachine.store.database import atomic
-from tests.books import NOW, give_invoice
+from testkit.books import NOW, give_invoice
 from tests.clients.sales import add_client, complete, dca_legs, deposit, plan_sale
 
 

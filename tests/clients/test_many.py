@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from satmachine.store import balances, clients, deposits
 from satmachine.store.database import atomic
-from tests.books import MACHINE
+from testkit.books import MACHINE
 from tests.clients.sales import dca_legs, plan_sale
 
 LPS = 2_000

@@ -13,7 +13,7 @@ from satmachine.errors import NotFound, Refused
 from satmachine.orders import SettleBalance
 from satmachine.store import balances
 from satmachine.store.database import atomic
-from tests.books import NOW
+from testkit.books import NOW
 from tests.clients.sales import add_client, deposit, plan_sale
 
 RATE = Decimal("145.37")

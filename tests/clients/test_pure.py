@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from satmachine.clients import payees
-from satmachine.clients.explain import PlannedShare, explain_distribution
+from satmachine.clients import typed_payee as payees
+from satmachine.clients.shares import PlannedShare, explain_distribution
 from satmachine.clients.statement import average_cost_minor, make_statement
 from satmachine.clients.terms import check_mode, parse_fiat, parse_rate
 from satmachine.models import Movement

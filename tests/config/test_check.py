@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from satmachine.config import check_secrets, key_problems, wallet_conflicts, warnings
-from tests.config.files import ENVIRON, SECOND, VALID, changed, load_text
+from testkit.config_files import ENVIRON, SECOND, VALID, changed, load_text
 
 
 def test_a_good_file_has_no_warnings_and_no_conflicts(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from types import SimpleNamespace
 import pytest
 from typer.testing import CliRunner, Result
 
-from satmachine.cli.config_cmd import app
+from satmachine.cli.config import app
 from satmachine.config.show import to_text
-from tests.config.files import ENVIRON, LNURL, SECOND, VALID, changed, load_text
+from testkit.config_files import ENVIRON, LNURL, SECOND, VALID, changed, load_text
 
 EVERYTHING = (
     changed("[nostr]", '[nostr]\nsecret_key = { credential = "nostr" }', VALID)
@@ -108,11 +108,11 @@ def test_show_json_has_exact_decimals_and_iso_times(tmp_path: Path) -> None:
     shown = json.loads(run(tmp_path, EVERYTHING, "show", "--json").stdout)
     assert shown["super"]["fee_pct"] == "0.30"
     assert shown["machines"][1]["payouts_since"] == "2026-11-22T06:00:00Z"
-    assert shown["machines"][0]["wallet"] == {"admin_key": {"env": "WALLET_1"}}
+    assert shown["machines"][0]["wallet"] == {"admin_key": {"env": "WALLET_1"}, "invoice_key": None}
 
 
 def test_the_help_of_the_program_does_not_wait_for_pydantic() -> None:
-    program = "import sys, satmachine.cli.config_cmd; print('pydantic' in sys.modules, 'rich' in sys.modules)"
+    program = "import sys, satmachine.cli.config; print('pydantic' in sys.modules, 'rich' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert answer.stdout.split() == ["False", "False"]
 

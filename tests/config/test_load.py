@@ -15,7 +15,7 @@ from satmachine.config.crosscheck import cross_problems
 from satmachine.config.load import _validate
 from satmachine.config.model import Super
 from satmachine.errors import ConfigError
-from tests.config.files import LNURL, SECOND, VALID, changed, load_text, npub, problems_of
+from testkit.config_files import LNURL, SECOND, VALID, changed, load_text, npub, problems_of
 
 MACHINE = '[[machines]] "panajachel-1": key '
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from satmachine.config import Config, Payee, Secret, check_secrets, secrets
 from satmachine.config.show import to_json, to_text
 from satmachine.errors import ConfigError
-from tests.config.files import ENVIRON, VALID, changed, load_text
+from testkit.config_files import ENVIRON, VALID, changed, load_text
 
 PLANTED = "d0ab1eface" * 3
 

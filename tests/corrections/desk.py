@@ -17,6 +17,7 @@ from satmachine.config import Config, load
 from satmachine.errors import Refused, SatmachineError, WalletRefused
 from satmachine.identity import PayeeKind, belongs
 from satmachine.models import Leg, LegStatus, Proof, Settlement
+from satmachine.seals import Keyring
 from satmachine.settlements.completion import complete_leg
 from satmachine.settlements.corrector import Corrector
 from satmachine.settlements.land import Rules, land_claim
@@ -25,12 +26,12 @@ from satmachine.settlements.payees import terms_for
 from satmachine.settlements.planning import Bounds, plan_settlement
 from satmachine.settlements.transition import Sighting, View
 from satmachine.store import clients, corrections, intents, legs, registry, settlements
-from satmachine.store.database import Store, atomic, connect, prepare
+from satmachine.store.database import Connection, Store, atomic, connect, prepare
 from satmachine.store.intents import Asked
 from satmachine.wallet.lnbits import Lnbits
 from satmachine.wallet.rows import WalletPayment
-from tests.books import NOW, a_claim, give_invoice
-from tests.config.files import VALID
+from testkit.books import NOW, a_claim, give_invoice
+from testkit.config_files import VALID
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -39,11 +40,21 @@ MACHINE = "panajachel-1"
 HASH = "aa" * 32
 
 
+def a_keyring() -> Keyring:
+    """What the daemon of these books seals with."""
+    keyring = Keyring()
+    keyring.learn(MACHINE, "wallet_1")
+    return keyring
+
+
 class SyncStore:
-    """`Store` on one connection, without threads."""
+    """`Store` on one connection, without threads; what is planned through that is sealed."""
 
     def __init__(self, conn: sqlite3.Connection) -> None:
         self.conn = conn
+        self.keyring = a_keyring()
+        assert isinstance(conn, Connection)
+        conn.keyring = self.keyring
 
     async def read(self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         return fn(self.conn, *args, **kwargs)
@@ -239,6 +250,8 @@ def open_desk(folder: Path, config_text: str = VALID) -> Desk:
     config = load(path, environ={name: name.lower() for name in ("WALLET_1", "SUPER_KEY", "OWNER_KEY")})
     prepare(config.database.path)
     conn = connect(config.database.path)
+    assert isinstance(conn, Connection)
+    conn.keyring = a_keyring()
     with atomic(conn):
         registry.mirror(conn, config, NOW)
     return Desk(conn, config, path)

@@ -25,8 +25,8 @@ from satmachine.store import intents
 from satmachine.store.database import Store, atomic, connect, open_store
 from satmachine.store.intents import Ended
 from satmachine.wallet.lnbits import Lnbits
-from tests.books import NOW
-from tests.corrections.desk import Desk, SyncStore, add_provider, open_desk
+from testkit.books import NOW
+from tests.corrections.desk import Desk, SyncStore, a_keyring, add_provider, open_desk
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -168,7 +168,7 @@ async def test_a_database_that_stays_locked_leaves_an_order_open_and_whole(name:
     with closing((desk := await three_sales(tmp_path)).conn):
         before = made(desk)
         intent_id = ask(desk, ORDERS[name])
-        async with open_store(desk.config.database.path, busy_timeout_s=0) as store:
+        async with open_store(desk.config.database.path, busy_timeout_s=0, keyring=a_keyring()) as store:
             daemon = a_desk(desk, store)
             async with locked(desk.config.database.path):
                 assert await daemon.carry_out_open() == 0

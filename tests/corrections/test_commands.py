@@ -134,7 +134,12 @@ def cli(sales: Desk, tmp_path: Path) -> Iterator[Desk]:
 def run(desk: Desk, *arguments: str, operator: str = "", answer: str | None = None) -> Result:
     """Run the program as maria."""
     root = ["--config", str(desk.path), "--actor", "maria"]
-    return CliRunner().invoke(app, [*root, *arguments], input=answer, env={"SATMACHINE_OPERATOR": operator})
+    return CliRunner().invoke(
+        app,
+        [*root, *arguments],
+        input=answer,
+        env={"SATMACHINE_OPERATOR": operator, "TTY_COMPATIBLE": "1", "TERM": "dumb", "LINES": "50", "COLUMNS": "200"},
+    )
 
 
 def intents(desk: Desk) -> list[tuple[str, str, str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from satmachine.audit.books import check_books
+from satmachine.audit.proof import check_books
 from satmachine.config import load
 from satmachine.errors import Refused
 from satmachine.models import Answer, RetainedReason, SettlementStatus
@@ -17,8 +17,8 @@ from satmachine.settlements.transition import Sighting, View
 from satmachine.store import corrections, settlements
 from satmachine.store.database import atomic
 from satmachine.wallet.rows import WalletPayment
-from tests.books import NOW
-from tests.config.files import VALID
+from testkit.books import NOW
+from testkit.config_files import VALID
 from tests.corrections.desk import Desk, add_provider, open_desk
 
 LEGS = {
@@ -115,7 +115,7 @@ async def test_it_is_refused_while_a_legs_fate_is_not_proven(
 ) -> None:
     planned.invoice("dca:bruno")
     planned.views["dca:bruno"] = view
-    with pytest.raises(Refused, match=f"leg dca:bruno of settlement 1 is not proven unpaid: .*{words}"):
+    with pytest.raises(Refused, match=rf"payment \d+ of sale 1 is not proven unpaid: .*{words}"):
         await planned.ask(action, **(HALVE if action == "partial_dispense" else {}))
     assert planned.legs("voided") == {}
     assert planned.withdrawn == [], "what may be under way keeps its mark"

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from satmachine.audit.books import check_books
+from satmachine.audit.proof import check_books
 from satmachine.cli.main import app
 from satmachine.clients.removal import remove
 from satmachine.config import load
@@ -23,8 +23,8 @@ from satmachine.orders import Repoint
 from satmachine.settlements.transition import Sighting, View
 from satmachine.store import clients, intents, legs, payees, settlements, wallets
 from satmachine.store.database import atomic
-from tests.books import NOW, give_invoice
-from tests.config.files import VALID
+from testkit.books import NOW, give_invoice
+from testkit.config_files import VALID
 from tests.corrections.desk import Desk, add_provider, hash_of, open_desk, preimage_of
 from tests.corrections.test_correcting import a_payment
 
@@ -232,7 +232,7 @@ class TestRepoint:
         desk.invoice("dca:alice")
         said = await repoint(desk, "split:technician", "dca:alice", "split:owner")
         assert "goes to new@example.org" in said
-        assert "leg dca:alice of settlement 1 is not proven unpaid" in said
+        assert "of sale 1 is not proven unpaid" in said
         assert desk.leg("dca:alice").payee == "alice@example.org"
 
     @pytest.mark.parametrize(
@@ -411,7 +411,7 @@ def test_all_open_payments_of_a_payee_are_repointed_in_one_order(desk: Desk, pay
     name = {"super": "super", "client:1": "dca:alice"}.get(payee, "split:technician")
     ids = tuple(desk.leg(name, number).id for number in (1, 2))
     dry = run(desk, "payments", "repoint", "--payee", payee, "--reason", "moved", "--dry-run", "--json")
-    assert [row["payment_id"] for row in json.loads(dry.stdout)] == list(ids)
+    assert [row["payment_id"] for row in json.loads(dry.stdout)["payments"]] == list(ids)
     assert asked(desk) == []
     result = run(desk, "payments", "repoint", "--payee", payee, "--reason", "moved", "--yes")
     assert result.exit_code == 0, result.output
@@ -422,7 +422,7 @@ def test_a_dry_run_shows_from_whom_to_whom(desk: Desk) -> None:
     rename(desk, TECH, 'payee = { lightning_address = "new@example.org" }')
     leg = desk.leg("split:technician")
     dry = run(desk, "payments", "repoint", str(leg.id), "--reason", "moved", "--dry-run", "--json")
-    [row] = json.loads(dry.stdout)
+    [row] = json.loads(dry.stdout)["payments"]
     assert (row["from"], row["to"], row["amount_sats"]) == ("tech@example.org", "new@example.org", 1_673)
 
 
@@ -431,8 +431,8 @@ def test_a_command_without_its_reason_asks_for_it_on_a_terminal(desk: Desk, monk
     rename(desk, TECH, 'payee = { lightning_address = "new@example.org" }')
     leg = desk.leg("split:technician")
     assert run(desk, "payments", "repoint", str(leg.id), "--yes").exit_code == 2
-    monkeypatch.setattr("satmachine.cli.common.sys", Terminal())
-    result = run(desk, "payments", "repoint", str(leg.id), answer="moved\ny\n")
+    monkeypatch.setattr("satmachine.cli.kit.requests.sys", Terminal())
+    result = run(desk, "payments", "repoint", str(leg.id), answer="y\nmoved\n")
     assert result.exit_code == 0, result.output
     assert asked(desk) == [Repoint((leg.id,), "moved")]
     assert run(desk, "settlements", "close", "1", answer="jam\ny\n").exit_code == 0
@@ -450,9 +450,14 @@ class Terminal:
         return True
 
 
-@pytest.mark.parametrize("payee", ["client:x", "client:", "@panajachel-1", "owner@", "a:b"])
+@pytest.mark.parametrize("payee", ["client:", "@panajachel-1", "owner@", "a:b"])
 def test_a_payee_that_is_none_is_a_usage_error(desk: Desk, payee: str) -> None:
     assert run(desk, "payments", "repoint", "--payee", payee, "--reason", "x", "--yes").exit_code == 2
+
+
+def test_an_lp_that_is_none_is_not_found(desk: Desk) -> None:
+    result = run(desk, "payments", "repoint", "--payee", "client:x", "--reason", "x", "--yes")
+    assert (result.exit_code, "there is no client x" in result.stderr) == (1, True)
 
 
 def test_a_foreign_payment_is_answered_like_a_missing_one(desk: Desk) -> None:
@@ -465,7 +470,7 @@ def test_a_foreign_payment_is_answered_like_a_missing_one(desk: Desk) -> None:
 
 
 def test_resolve_asks_whether_the_payee_has_the_sats(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("satmachine.cli.common.sys", Terminal())
+    monkeypatch.setattr("satmachine.cli.kit.requests.sys", Terminal())
     leg = desk.invoice("dca:alice")
     with atomic(desk.conn):
         legs.hold(desk.conn, leg, reason=HoldReason.CREDIT_UNSEEN, error="ask the payee", evidence={"source": None})

@@ -15,7 +15,7 @@ from satmachine.settlements.transition import Sighting, View
 from satmachine.store import legs
 from satmachine.store.database import Store, atomic
 from satmachine.wallet.lnbits import Lnbits
-from tests.books import NOW
+from testkit.books import NOW
 from tests.corrections.desk import SyncStore, open_desk
 from tests.corrections.test_correcting import an_invoice
 

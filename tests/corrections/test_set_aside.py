@@ -13,7 +13,7 @@ from satmachine.settlements.pay import Payer
 from satmachine.settlements.worker import Item, Worker
 from satmachine.store.database import Store
 from satmachine.wallet.lnbits import Lnbits
-from tests.books import NOW
+from testkit.books import NOW
 from tests.corrections.desk import MACHINE, Desk, SyncStore, add_provider, open_desk
 
 

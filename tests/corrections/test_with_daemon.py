@@ -9,13 +9,13 @@ import anyio
 import pytest
 from typer.testing import CliRunner
 
-from satmachine.audit.books import check_books
+from satmachine.audit.proof import check_books
 from satmachine.cli.main import app
-from satmachine.demo.lnbits import WalletKeys
-from satmachine.demo.system import System
 from satmachine.wallet.lnbits import Lnbits
+from testkit.lnbits import WalletKeys
+from testkit.system import System
+from testkit.watch import SALE, add_providers, balances, books, legs_of, started, until_status
 from tests.integration.conftest import build_system, system
-from tests.system import SALE, add_providers, balances, books, legs_of, started, until_status
 
 __all__ = ["build_system", "system"]
 

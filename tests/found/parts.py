@@ -25,10 +25,10 @@ import httpx
 
 from chaos.world import World, open_world
 from satmachine.config import load
-from satmachine.demo.lnbits import LnbitsServer, WalletKeys
-from satmachine.demo.system import DemoMachine, System
 from satmachine.store import registry
 from satmachine.store.database import atomic, connect, prepare
+from testkit.lnbits import LnbitsServer, WalletKeys
+from testkit.system import DemoMachine, System
 
 #: The machine of a world that has one.
 MACHINE = "machine-1"
@@ -223,7 +223,7 @@ async def pause(world: World) -> None:
 
 async def resume(world: World) -> None:
     """Undo `pause`."""
-    await did(world, "payouts", "resume", "--machine", MACHINE, "--reason", "looked at")
+    await did(world, "payouts", "resume", "--machine", MACHINE, "--reason", "looked at", "--yes")
 
 
 async def backup(world: World) -> Path:

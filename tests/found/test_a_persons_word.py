@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from chaos.world import World
-from satmachine.demo.lnbits import LnbitsServer
-from satmachine.demo.machine import publish
+from testkit.lnbits import LnbitsServer
+from testkit.machine import publish
 from tests.found.parts import (
     PLENTY_MINOR,
     addresses,

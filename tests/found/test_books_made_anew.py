@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from chaos.world import World
-from satmachine.demo.lnbits import LnbitsServer
+from testkit.lnbits import LnbitsServer
 from tests.found.parts import (
     MACHINE,
     NET_SATS,
@@ -54,7 +54,7 @@ async def enter(world: World, label: str, at: int) -> None:
         await did(world, *deposit)
     for row in await asked(world, "deposits", "list"):
         if row["status"] == "pending":
-            await did(world, "deposits", "confirm", str(row["id"]))
+            await did(world, "deposits", "confirm", str(row["id"]), "--yes")
 
 
 async def balance_of(world: World, label: str) -> Decimal:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from chaos.world import World
-from satmachine.demo.lnbits import LnbitsServer
-from satmachine.demo.machine import SimulatedMachine
+from testkit.lnbits import LnbitsServer
+from testkit.machine import SimulatedMachine
 from tests.found.parts import GROSS_SATS, came_true, did, edit_config, received, reconcile_all, runs, until, world_of
 
 pytestmark = pytest.mark.anyio

@@ -11,7 +11,7 @@ import pytest
 
 from chaos.check import Sale
 from chaos.world import World
-from satmachine.demo.lnbits import LnbitsServer
+from testkit.lnbits import LnbitsServer
 from tests.found.parts import (
     PLENTY_MINOR,
     all_paid,

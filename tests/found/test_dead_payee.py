@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from chaos.world import World
-from satmachine.demo.lnbits import LnbitsServer, WalletKeys
+from testkit.lnbits import LnbitsServer, WalletKeys
 from tests.found.parts import (
     NET_SATS,
     REPOINT,

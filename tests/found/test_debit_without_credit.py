@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from chaos.world import World
-from satmachine.demo.lnbits import LnbitsServer, WalletKeys
 from satmachine.wallet.lnbits import Lnbits
+from testkit.lnbits import LnbitsServer, WalletKeys
 from tests.found.parts import (
     PLENTY_MINOR,
     addresses,

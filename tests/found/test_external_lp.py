@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from chaos.world import World
-from satmachine.demo.lnbits import LnbitsServer
 from satmachine.store.database import atomic, connect
+from testkit.lnbits import LnbitsServer
 from tests.found.parts import (
     MACHINE,
     addresses,

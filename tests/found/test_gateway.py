@@ -8,9 +8,9 @@ import httpx
 import pytest
 
 from chaos.world import World
-from satmachine.demo.lnbits import LnbitsServer
+from testkit.lnbits import LnbitsServer
+from testkit.proxy import Fault, FaultProxy, Request, _http_answer
 from tests.found.parts import PLENTY_MINOR, came_true, paid, runs, satmachine, until, world_of
-from tests.proxy import Fault, FaultProxy, Request, _http_answer
 
 pytestmark = pytest.mark.anyio
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from chaos.world import World
-from satmachine.demo.lnbits import LnbitsServer
-from satmachine.demo.system import DemoMachine
+from testkit.lnbits import LnbitsServer
+from testkit.system import DemoMachine
 from tests.found.parts import PLENTY_MINOR, asked, came_true, paid, runs, until, world_of
 
 pytestmark = pytest.mark.anyio

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from chaos.world import World
-from satmachine.demo.lnbits import LnbitsServer
-from satmachine.demo.system import System
 from satmachine.wallet.lnbits import Lnbits
+from testkit.lnbits import LnbitsServer
+from testkit.system import System
 from tests.found.parts import (
     PLENTY_MINOR,
     REPOINT,

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from chaos.world import World
-from satmachine.demo.lnbits import LnbitsServer
+from testkit.lnbits import LnbitsServer
 from tests.found.parts import PLENTY_MINOR, all_paid, came_true, paid, runs, world_of
 
 pytestmark = pytest.mark.anyio

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from chaos.world import World
-from satmachine.demo.lnbits import LnbitsServer
+from testkit.lnbits import LnbitsServer
 from tests.found.parts import NET_SATS, PLENTY_MINOR, came_true, edit_config, paid, received, runs, until, world_of
 
 pytestmark = pytest.mark.anyio

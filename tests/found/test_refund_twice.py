@@ -11,7 +11,7 @@ import anyio
 import pytest
 
 from chaos.world import World
-from satmachine.demo.lnbits import LnbitsServer
+from testkit.lnbits import LnbitsServer
 from tests.found.parts import (
     NET_SATS,
     AddressServer,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from chaos.world import World
-from satmachine.demo.lnbits import LnbitsServer
+from testkit.lnbits import LnbitsServer
 from tests.found.parts import (
     COMMISSION_LEGS,
     GROSS_SATS,

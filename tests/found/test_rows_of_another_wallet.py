@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from chaos.world import World
-from satmachine.demo.lnbits import LnbitsServer, WalletKeys
+from testkit.lnbits import LnbitsServer, WalletKeys
 from tests.found.parts import NET_SATS, PLENTY_MINOR, asked, came_true, received, rows_of, runs, until, world_of
 
 pytestmark = pytest.mark.anyio

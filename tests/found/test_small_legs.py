@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from chaos.world import World
-from satmachine.demo.lnbits import LnbitsServer
+from testkit.lnbits import LnbitsServer
 from tests.found.parts import PLENTY_MINOR, addresses, asked, came_true, edit_config, runs, satmachine, world_of
 
 pytestmark = pytest.mark.anyio

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from chaos.world import World
-from satmachine.demo.lnbits import LnbitsServer
 from satmachine.store.database import prepare
+from testkit.lnbits import LnbitsServer
 from tests.found.parts import (
     PLENTY_MINOR,
     all_paid,

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from chaos.world import World
-from satmachine.demo.lnbits import LnbitsServer
 from satmachine.wallet.lnbits import Lnbits
+from testkit.lnbits import LnbitsServer
 from tests.found.parts import (
     DIGEST,
     MACHINE,

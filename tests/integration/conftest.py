@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from satmachine.demo.lnbits import LnbitsServer
-from satmachine.demo.system import System
+from testkit.lnbits import LnbitsServer
+from testkit.system import System
 
 BuildSystem = Callable[..., Awaitable[System]]
 

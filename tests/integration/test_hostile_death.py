@@ -13,7 +13,7 @@ from satmachine.asked import AskedPayees
 from satmachine.store import asked
 from satmachine.store.database import Store, open_store, prepare
 from satmachine.wallet.lnurl import LnurlClient, LnurlUnavailable
-from tests.books import NOW
+from testkit.books import NOW
 
 ALICE, BOB = "alice@example.org", "bob@example.org"
 

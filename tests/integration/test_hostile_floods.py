@@ -23,7 +23,7 @@ from satmachine.nostr.pool import RelayPool
 from satmachine.recorder import Recorder
 from satmachine.store import quarantine
 from satmachine.store.database import Store, open_store
-from tests.relays import PATIENCE_S, Machine, Talk, eventually, scripted_relay
+from testkit.relays import PATIENCE_S, Machine, Talk, eventually, scripted_relay
 
 STOLEN, HONEST = Machine(), Machine()
 PAD = "x" * 100_000

@@ -11,14 +11,14 @@ from typing import cast
 
 import pytest
 
-from satmachine.demo.lnbits import LnbitsServer, WalletKeys
 from satmachine.models import Leg
 from satmachine.settlements.forwarding import foreign_source
 from satmachine.store import forward_source
 from satmachine.store.database import Store, open_store
 from satmachine.store.forward_source import ForwardSource
 from satmachine.wallet.lnbits import Lnbits
-from tests.books import MACHINE, fresh_books
+from testkit.books import MACHINE, fresh_books
+from testkit.lnbits import LnbitsServer, WalletKeys
 
 PREFIX = f"sm1:{'ab' * 32}:r1:"
 

@@ -13,7 +13,7 @@ from websockets.asyncio.client import connect
 from satmachine.nostr.event import BEACON_KIND, Event, event_id
 from satmachine.nostr.health import RelayHealth, RelayState
 from satmachine.nostr.pool import RelayPool
-from tests.relays import (
+from testkit.relays import (
     NOW,
     QUICK,
     Collector,

@@ -11,8 +11,8 @@ from satmachine.nostr.keys import hex_to_npub
 from satmachine.nostr.pool import RelayPool
 from satmachine.ops.alerts.channels import NotDelivered, deliver
 from satmachine.ops.relay_check import ask_relay
+from testkit.relays import QUICK, Collector, Machine, eventually, tcp_server
 from tests.ops.test_alerts import config_with, message
-from tests.relays import QUICK, Collector, Machine, eventually, tcp_server
 
 
 class Inner:

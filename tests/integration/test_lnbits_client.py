@@ -11,11 +11,10 @@ from decimal import Decimal
 import anyio
 import pytest
 
-from satmachine.demo.lnbits import LnbitsServer, WalletKeys
 from satmachine.errors import WalletRefused, WalletUnavailable
 from satmachine.models import Answer
 from satmachine.wallet.lnbits import Invoice, Lnbits, PayAnswer
-from tests.lnbits import HAS_EXTERNAL_ID, LNBITS_VERSION
+from testkit.lnbits import HAS_EXTERNAL_ID, LNBITS_VERSION, LnbitsServer, WalletKeys
 
 TAG = "satmachine:npub1machine"
 

@@ -16,14 +16,13 @@ import anyio
 import httpx
 import pytest
 
-from chaos.paused_lnbits import PausedLnbits
-from satmachine.demo.lnbits import WalletKeys, ensure_environment
 from satmachine.errors import SatmachineError
 from satmachine.models import Answer
 from satmachine.wallet import bolt11
 from satmachine.wallet.lnbits import Lnbits, PayAnswer
 from satmachine.wallet.rows import WalletPayment
-from tests.lnbits import HAS_EXTERNAL_ID, LNBITS_VERSION
+from testkit.lnbits import HAS_EXTERNAL_ID, LNBITS_VERSION, WalletKeys, ensure_environment
+from testkit.paused_lnbits import PausedLnbits
 
 #: How the invoice comes that is paid: made for a leg, from an address of the same LNbits, or given by a customer.
 KINDS = ("internal", "address", "refund")

@@ -9,12 +9,11 @@ import anyio
 import httpx
 import pytest
 
-from satmachine.demo.lnbits import LnbitsServer, WalletKeys
 from satmachine.errors import WalletRefused, WalletUnavailable
 from satmachine.models import Answer
 from satmachine.wallet.lnbits import Invoice, Lnbits
-from tests.lnbits import running_lnbits
-from tests.proxy import Fault, FaultProxy, Request, matching, scripted, seeded
+from testkit.lnbits import LnbitsServer, WalletKeys, running_lnbits
+from testkit.proxy import Fault, FaultProxy, Request, matching, scripted, seeded
 
 
 @pytest.fixture

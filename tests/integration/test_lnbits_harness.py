@@ -7,10 +7,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from satmachine.demo import lnbits as harness
-from satmachine.demo.lnbits import LnbitsServer, ensure_environment
 from satmachine.errors import SatmachineError
-from tests.lnbits import LNBITS_VERSION, running_lnbits
+from testkit import lnbits as harness
+from testkit.lnbits import LNBITS_VERSION, LnbitsServer, ensure_environment, running_lnbits
 
 
 async def balance_sats(server: LnbitsServer, key: str) -> int:

@@ -23,10 +23,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from satmachine.demo.lnbits import LnbitsServer
 from satmachine.models import Answer
 from satmachine.wallet.lnbits import Lnbits
 from satmachine.wallet.lnurl import LnurlClient, LnurlRefused, LnurlUnavailable, is_public
+from testkit.lnbits import LnbitsServer
 
 METADATA = '[["text/plain","Pay Alice"]]'
 

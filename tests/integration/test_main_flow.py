@@ -8,10 +8,9 @@ import time
 import anyio
 import pytest
 
-from satmachine.demo.machine import SimulatedMachine, publish
-from satmachine.demo.system import System
-from tests.integration.conftest import BuildSystem
-from tests.system import (
+from testkit.machine import SimulatedMachine, publish
+from testkit.system import System
+from testkit.watch import (
     LEGS,
     SALE,
     add_providers,
@@ -24,6 +23,7 @@ from tests.system import (
     until_quarantined,
     until_status,
 )
+from tests.integration.conftest import BuildSystem
 
 
 async def test_a_sale_is_shared_out_to_the_last_sat(system: System) -> None:

@@ -7,17 +7,19 @@ import re
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from satmachine.config import load
-from satmachine.demo.system import System
 from satmachine.ops.doctor import examine, exit_code
 from satmachine.ops.findings import Finding, Verdict
-from satmachine.store.database import prepare
+from satmachine.store import clients, registry, wallets
+from satmachine.store.database import atomic, connect, prepare
+from testkit.relays import local_relay
+from testkit.system import System
 from tests.integration.conftest import BuildSystem
-from tests.relays import local_relay
 
 
 @pytest.fixture
@@ -78,6 +80,49 @@ async def test_an_admin_key_where_an_invoice_key_would_do(well: System) -> None:
     assert [f.subject for f in found if f.verdict is Verdict.WARNING and f.check == "wallet"] == [
         "payee owner of atitlan"
     ]
+
+
+async def test_a_key_of_another_wallet(well: System) -> None:
+    with closing(connect(well.database_path)) as conn, atomic(conn):
+        registry.mirror(conn, load(well.config_path), 1)
+        wallets.reached(conn, "machine-1", wallet_id="another", balance_sats=1, version="1", now=1)
+    found = await findings(well)
+    assert problems(found) == [("wallet", "machine machine-1")]
+    assert "another wallet" in next(f.detail for f in found if f.subject == "machine machine-1")
+
+
+async def test_payees_of_liquidity_providers_that_cannot_be_paid(well: System, tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("0123456789abcdef" * 2)
+    key.chmod(0o600)
+    with closing(connect(well.database_path)) as conn, atomic(conn):
+        registry.mirror(conn, load(well.config_path), 1)
+        for label, kind, payee in (
+            ("maria", "lightning_address", "maria@nowhere.invalid"),
+            ("jose", "invoice_key_file", str(key)),
+            ("rosa", "invoice_key_file", str(well.key_file("owner"))),
+        ):
+            clients.add(
+                conn,
+                machine_id="machine-1",
+                label=label,
+                person=label,
+                payee_kind=kind,
+                payee=payee,
+                actor="test",
+                now=1,
+            )
+    found = await findings(well)
+    assert problems(found) == [("payee", "LP jose of machine-1"), ("payee", "LP maria of machine-1")]
+    assert "a wallet of this LNbits" in next(f.detail for f in found if f.subject == "LP rosa of machine-1")
+
+
+async def test_an_lnbits_that_is_down_is_said_once(well: System) -> None:
+    text = well.config_path.read_text()
+    well.config_path.write_text(text.replace(well.lnbits.url, "http://127.0.0.1:1"))
+    found = await findings(well)
+    assert problems(found) == [("lnbits", "http://127.0.0.1:1")]
+    assert exit_code(found) == 4
 
 
 async def test_a_relay_that_is_down(build_system: BuildSystem) -> None:

@@ -11,10 +11,10 @@ import anyio
 import httpx
 import pytest
 
-from satmachine.demo.system import System
 from satmachine.ops.backup import make_backup
-from tests.relays import free_port
-from tests.system import LEGS, SALE, add_providers, balances, books, debits, legs_of, sales, started, until_status
+from testkit.relays import free_port
+from testkit.system import System
+from testkit.watch import LEGS, SALE, add_providers, balances, books, debits, legs_of, sales, started, until_status
 
 
 async def sell(system: System, txid: str) -> None:

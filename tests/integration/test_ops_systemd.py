@@ -10,10 +10,10 @@ from pathlib import Path
 import anyio
 import pytest
 
-from satmachine.demo.machine import SimulatedMachine
-from satmachine.demo.system import DemoMachine, System
+from testkit.machine import SimulatedMachine
+from testkit.system import DemoMachine, System
+from testkit.watch import SALE, sales, until_status
 from tests.ops.notify_socket import NotifySocket
-from tests.system import SALE, sales, until_status
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from satmachine.nostr.event import Event
 from satmachine.nostr.health import RelayState
 from satmachine.nostr.limits import Limits
 from satmachine.nostr.pool import RelayPool
-from tests.relays import (
+from testkit.relays import (
     NOW,
     PATIENCE_S,
     QUICK,

@@ -13,15 +13,15 @@ import anyio
 import httpx
 import pytest
 
-from satmachine.demo.lnbits import LnbitsServer, WalletKeys
-from satmachine.demo.system import System
 from satmachine.models import Leg
 from satmachine.orders import SettleBalance
 from satmachine.store import clients, intents, legs
 from satmachine.store.database import atomic
 from satmachine.wallet.lnbits import Lnbits
+from testkit.lnbits import LnbitsServer, WalletKeys
+from testkit.system import System
+from testkit.watch import SALE, add_providers, balances, books, debits, sales, started, until_status
 from tests.integration.conftest import BuildSystem
-from tests.system import SALE, add_providers, balances, books, debits, sales, started, until_status
 
 METADATA = '[["text/plain","Pay the saver"]]'
 

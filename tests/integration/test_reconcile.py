@@ -20,13 +20,13 @@ import pytest
 from chaos.check import changed_by_restart, debits, held, violations
 from chaos.world import World, open_world
 from satmachine.config import load
-from satmachine.demo.lnbits import LnbitsServer
-from satmachine.demo.machine import publish
 from satmachine.identity import tag
 from satmachine.settlements.reconcile import Reconciler
 from satmachine.store.database import connect, open_store
 from satmachine.wallet.lnbits import Lnbits
-from tests.proxy import Fault, FaultProxy, matching
+from testkit.lnbits import LnbitsServer
+from testkit.machine import publish
+from testkit.proxy import Fault, FaultProxy, matching
 
 pytestmark = pytest.mark.anyio
 

@@ -1,4 +1,4 @@
-"""The daemon dies at every crash point of the payer's protocol (LNBITS.md), starts again, and finishes what it began.
+"""The daemon dies at every crash point of the payer's protocol (docs/lnbits.md), starts again, and goes on to the end.
 
 What happened is read from LNbits' own records: one debit per leg, whatever the books say.
 """
@@ -11,8 +11,8 @@ import pytest
 
 from chaos.check import debits, held, violations
 from chaos.world import open_world
-from satmachine.demo.lnbits import LnbitsServer
 from satmachine.failpoints import FAILPOINTS
+from testkit.lnbits import LnbitsServer
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,7 @@ from satmachine.nostr.event import AUTH_KIND, Fault, Keyring, parse_event, verif
 from satmachine.nostr.health import RelayHealth, RelayState
 from satmachine.nostr.limits import Limits
 from satmachine.nostr.pool import RelayPool
-from tests.relays import NOW, QUICK, Collector, Machine, Script, Talk, eventually, running, scripted_relay
+from testkit.relays import NOW, QUICK, Collector, Machine, Script, Talk, eventually, running, scripted_relay
 
 MACHINE = Machine()
 AUTHORS = frozenset({MACHINE.pubkey})

@@ -20,7 +20,7 @@ from websockets.frames import Frame, Opcode
 from satmachine.nostr.event import Fault, Keyring, verify
 from satmachine.nostr.health import RelayHealth, RelayState
 from satmachine.nostr.pool import RelayPool
-from tests.relays import (
+from testkit.relays import (
     QUICK,
     Collector,
     Machine,

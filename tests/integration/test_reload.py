@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import signal
 
-from satmachine.demo.machine import SimulatedMachine
-from satmachine.demo.system import DemoMachine, Relay, System
-from tests.system import SALE, add_providers, sales, started, until_status
+from testkit.machine import SimulatedMachine
+from testkit.system import DemoMachine, Relay, System
+from testkit.watch import SALE, add_providers, sales, started, until_status
 
 
 def reload(system: System) -> None:

@@ -8,10 +8,10 @@ import anyio
 import nostr_sdk
 import pytest
 
-from satmachine.demo.machine import publish
-from satmachine.demo.system import DemoMachine, System
+from testkit.machine import publish
+from testkit.system import DemoMachine, System
+from testkit.watch import SALE, add_providers, books, quarantined, sales, started, until_quarantined, until_status
 from tests.integration.conftest import BuildSystem
-from tests.system import SALE, add_providers, books, quarantined, sales, started, until_quarantined, until_status
 
 
 @pytest.fixture

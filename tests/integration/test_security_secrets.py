@@ -22,9 +22,9 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from satmachine.cli.main import NOUNS, app, load_noun
-from satmachine.demo.system import System
+from testkit.system import System
+from testkit.watch import SALE, add_providers, books, started, until_quarantined, until_status
 from tests.integration.conftest import BuildSystem
-from tests.system import SALE, add_providers, books, started, until_quarantined, until_status
 
 #: A key that opens nothing.
 WRONG_KEY = "5ec4e7" * 6

@@ -6,11 +6,10 @@ import time
 
 import anyio
 
-from satmachine.demo.system import DemoMachine, System
 from satmachine.models import Settlement
 from satmachine.store.database import atomic
-from tests.integration.conftest import BuildSystem
-from tests.system import (
+from testkit.system import DemoMachine, System
+from testkit.watch import (
     add_providers,
     books,
     debits,
@@ -20,6 +19,7 @@ from tests.system import (
     started,
     until_status,
 )
+from tests.integration.conftest import BuildSystem
 
 RATE = 143.797
 #: So many sales give a machine a median rate of its own.

@@ -6,11 +6,11 @@ import time
 
 import anyio
 
-from satmachine.demo.machine import publish
-from satmachine.demo.system import System
 from satmachine.store.database import prepare
-from tests.relays import Talk, scripted_relay
-from tests.system import SALE, books, started, until_status
+from testkit.machine import publish
+from testkit.relays import Talk, scripted_relay
+from testkit.system import System
+from testkit.watch import SALE, books, started, until_status
 
 BEACON_KIND = 30_078
 

@@ -8,7 +8,7 @@ from satmachine.nostr.event import Event, Fault
 from satmachine.nostr.intake import Dropped, Intake
 from satmachine.nostr.lane import Lane
 from satmachine.nostr.limits import Limits
-from tests.relays import NOW, Collector, Machine
+from testkit.relays import NOW, Collector, Machine
 
 MACHINE, STRANGER = Machine(), Machine()
 AUTHORS = frozenset({MACHINE.pubkey})

@@ -9,7 +9,7 @@ from dataclasses import replace
 import anyio
 
 from satmachine.nostr.lane import Lane, Received
-from tests.relays import PATIENCE_S, QUICK, Collector, Machine, eventually
+from testkit.relays import PATIENCE_S, QUICK, Collector, Machine, eventually
 
 MACHINE = Machine()
 

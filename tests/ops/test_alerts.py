@@ -11,25 +11,27 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import nostr_sdk
 import pytest
 
+from satmachine.attention.items import Item, Limits
+from satmachine.attention.look import View
 from satmachine.config import Config
-from satmachine.config.model import Alerts
+from satmachine.nostr.gift import WRAP_KIND, wrap
 from satmachine.nostr.keys import hex_to_npub, public_key_of
 from satmachine.ops.alerts import conditions
 from satmachine.ops.alerts.channels import NotDelivered, deliver
 from satmachine.ops.alerts.desk import FIRST_AUDIT_S, AlertDesk, note
-from satmachine.ops.alerts.gift import WRAP_KIND, wrap
 from satmachine.ops.alerts.judge import Alert, Key, Sighting, judge
 from satmachine.ops.alerts.message import WORDS, Message, text_of
 from satmachine.settlements.land import Rules, land_event
 from satmachine.store import alerts as store
 from satmachine.store.database import atomic, open_store
 from satmachine.store.settlements import EventRecord
-from tests.books import MACHINE, NOW, a_claim, fresh_books
-from tests.relays import local_relay
+from testkit.books import MACHINE, NOW, a_claim, fresh_books
+from testkit.relays import local_relay
 
 CLEAR_S = 900
 KEY = ("machine-1", "wallet_low")
@@ -111,8 +113,10 @@ def test_what_was_told_is_remembered_over_a_restart(tmp_path: Path) -> None:
         assert told(conn) == {"machine-1": [1]}
 
 
-def limits(**settings: object) -> conditions.Limits:
-    return conditions.Limits(Alerts(**settings), started_at=0, now=NOW)  # type: ignore[arg-type]
+def seen_in(conn: sqlite3.Connection, *, listening_s: int = 86_400, **limits: Any) -> dict[Key, Sighting]:
+    """The alarms that the books show."""
+    view = View(Limits(**limits), NOW, listening_s=listening_s)
+    return conditions.sightings([*conditions.quick(conn, view), *conditions.thorough(conn, view)], [], NOW)
 
 
 def land_and_hold(conn: sqlite3.Connection) -> None:
@@ -140,23 +144,25 @@ def test_the_books_show_held_sales_low_wallets_and_cassettes_and_silence(tmp_pat
                 "safe_mode = 'strange payments' WHERE machine_id = 'machine-1'"
             )
         add_beacon(conn, "machine-2", NOW - 7200, cassettes)
-        seen = conditions.from_books(conn, limits(wallet_low_sats=100))
+        seen = seen_in(conn, wallet_low_sats=100)
         wrong = {key: sighting.detail for key, sighting in seen.items() if sighting.holds}
         assert wrong == {
-            ("machine-1", "settlement_held"): "sale 1",
-            ("machine-1", "wallet_unreachable"): "no answer",
-            ("machine-1", "wallet_low"): "99 sats are left",
-            ("machine-1", "safe_mode"): "strange payments",
-            ("machine-2", "machine_silent"): "nothing was heard of it for 120 min",
-            ("machine-2", "cassette_low"): "cassette 1 has 3 notes",
+            ("machine-1", "settlement_held"): (
+                "machine-1: sale 1 is held: the machine is not active: the machine is not active; set active = true "
+                "to pay its sales"
+            ),
+            ("machine-1", "wallet_unreachable"): "The wallet of machine-1 does not answer: no answer",
+            ("machine-1", "wallet_low"): "The wallet of machine-1 is low: 99 sats are left",
+            ("machine-1", "safe_mode"): "machine-1 pays nothing: strange payments",
+            ("machine-2", "machine_silent"): "machine-2 is silent: no beacon and no sale for 120 min",
+            ("machine-2", "cassette_low"): "machine-2 is low on cash: cassette 1 has 3 notes",
         }
 
 
 def test_a_daemon_that_just_started_calls_nobody_silent(tmp_path: Path) -> None:
     with fresh_books(tmp_path) as conn:
         add_beacon(conn, "machine-1", 1, "[]")
-        just_now = conditions.Limits(Alerts(), started_at=NOW - 10, now=NOW)
-        assert conditions.from_books(conn, just_now)["machine-1", "machine_silent"].holds is None
+        assert seen_in(conn, listening_s=10)["machine-1", "machine_silent"].holds is None
 
 
 @pytest.mark.parametrize(("value", "holds"), [(99, True), (100, None), (119, None), (120, False)])
@@ -166,15 +172,14 @@ def test_a_level_has_to_recover_well_above_its_limit(tmp_path: Path, value: int,
             conn.execute(
                 "UPDATE dca_wallets SET balance_sats = ?, checked_at = 1 WHERE machine_id = 'machine-1'", (value,)
             )
-        seen = conditions.from_books(conn, limits(wallet_low_sats=100))
+        seen = seen_in(conn, wallet_low_sats=100)
         assert seen.get(("machine-1", "wallet_low"), NO).holds is holds
 
 
 @pytest.mark.parametrize("condition", WORDS)
 def test_every_alarm_says_what_to_do(condition: str) -> None:
     raised = Message(1, NOW, "webhook", "market", condition, raised=True, detail="for a reason", attempts=0)
-    assert text_of(raised).startswith("ALARM: market: ")
-    assert "What to do: " in text_of(raised)
+    assert text_of(raised) == f"ALARM: for a reason. What to do: {WORDS[condition].command}"
 
 
 # --- delivery
@@ -293,9 +298,9 @@ async def test_the_books_are_proven_after_a_while_and_then_seldom(
     proofs: list[int] = []
     clock = [NOW]
 
-    def broken(_conn: sqlite3.Connection) -> dict[Key, Sighting]:
+    def broken(_conn: sqlite3.Connection) -> list[Item]:
         proofs.append(clock[0] - NOW)
-        return {("", "books_broken"): Sighting(True, "1 break(s)")}
+        return [Item("books_broken", "", "1 break(s)", "satmachine audit")]
 
     monkeypatch.setattr(conditions, "from_audit", broken)
     async with open_store(tmp_path / "books.db") as opened:

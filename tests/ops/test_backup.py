@@ -18,7 +18,7 @@ from satmachine.ops.backup import make_backup
 from satmachine.settlements.land import Rules, land_event
 from satmachine.store.database import atomic, connect
 from satmachine.store.settlements import EventRecord
-from tests.books import MACHINE, NOW, a_claim, fresh_books
+from testkit.books import MACHINE, NOW, a_claim, fresh_books
 
 
 def land(conn: sqlite3.Connection, number: int) -> None:
@@ -74,7 +74,7 @@ def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path: Path, target: st
 
 
 def test_a_copy_that_is_not_whole_is_thrown_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backup_module, "check_integrity", lambda _conn: "row 3 is missing from index x")
+    monkeypatch.setattr(backup_module, "damage", lambda _conn: "row 3 is missing from index x")
     with fresh_books(tmp_path), pytest.raises(StoreError, match=r"not whole.*row 3"):
         make_backup(tmp_path / "satmachine.db", tmp_path / "copy.db")
     assert not list(tmp_path.glob("*copy*"))

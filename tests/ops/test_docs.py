@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
@@ -9,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from satmachine.attention.items import CONDITIONS
 from satmachine.cli import manual
+from satmachine.cli.main import NOUNS
 from satmachine.cli.manual import Command
-from satmachine.ops.alerts.message import WORDS
 
 ROOT = Path(__file__).parents[2]
 DOCS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -56,9 +58,9 @@ def known_name(words: list[str]) -> str | None:
 
 
 def test_every_alarm_is_explained_with_what_to_do() -> None:
-    text = (ROOT / "docs" / "operations.md").read_text()
+    text = (ROOT / "docs" / "alerts.md").read_text()
     rows = re.findall(r"(?m)^\| `(\w+)` \|(.+)\|(.+)\|$", text)
-    assert {condition for condition, _, _ in rows} == set(WORDS)
+    assert {condition for condition, _, _ in rows} == set(CONDITIONS)
     assert all(len(meaning.strip()) > 10 and len(remedy.strip()) > 5 for _, meaning, remedy in rows)
 
 
@@ -75,3 +77,31 @@ def test_the_man_pages_are_set_without_a_complaint() -> None:
 
 def test_completion_is_made_for_three_shells() -> None:
     assert set(manual.completions()) == {"satmachine.bash", "_satmachine", "satmachine.fish"}
+
+
+def messages() -> list[tuple[str, str]]:
+    """(file, `satmachine ..` as a message says it) of the whole program; what is filled in stands as 1."""
+    found = []
+    for path in sorted((ROOT / "satmachine").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            text = ""
+            if isinstance(node, ast.JoinedStr):
+                text = "".join(str(part.value) if isinstance(part, ast.Constant) else " 1" for part in node.values)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                text = node.value
+            found += [
+                (path.name, match[1]) for match in re.finditer(r"satmachine ((?:[a-z-]+ ?){1,2}[^`\n.;,:)]*)", text)
+            ]
+    whole = [(file, said) for file, said in found if len(said.split()) > 1 and said.split()[0] in NOUNS]
+    return [(file, said) for file, said in whole if said.split()[1] != "1"]  # the verb itself is filled in
+
+
+def test_every_command_in_a_message_exists_with_its_options() -> None:
+    said = messages()
+    assert len(said) > 60
+    for file, text in said:
+        name = known_name(text.split())
+        assert name is not None, f"{file}: satmachine {text}"
+        known = " ".join(parameter.usage for parameter in COMMANDS[name].parameters)
+        for option in re.findall(r"--[a-z-]+", text):
+            assert option in known or option in GLOBAL, f"{file}: satmachine {text}: {name} has no {option}"

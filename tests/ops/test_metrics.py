@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import threading
 import urllib.request
 from collections import Counter
@@ -14,6 +15,7 @@ from pathlib import Path
 import anyio
 from prometheus_client.parser import text_string_to_metric_families
 
+from satmachine.attention.items import Attention, Item
 from satmachine.config import Config
 from satmachine.nostr.event import Fault
 from satmachine.nostr.health import RelayHealth, RelayState
@@ -21,9 +23,9 @@ from satmachine.ops.metrics import Exposition
 from satmachine.ops.watch import Watch, status_sentence
 from satmachine.store import standing
 from satmachine.store.database import open_store
-from tests.books import fresh_books
+from testkit.books import fresh_books
+from testkit.relays import free_port
 from tests.ops.test_backup import land
-from tests.relays import free_port
 
 RELAY = RelayHealth(
     "wss://one.example",
@@ -42,7 +44,9 @@ def shown(folder: Path, exposition: Exposition) -> None:
             "UPDATE dca_wallets SET balance_sats = 500, reachable = 1, checked_at = 1 WHERE machine_id = 'machine-1'"
         )
         found = standing.look(conn)
-        exposition.show(found, [RELAY], 0.25, now=found.oldest_pending_at + 60 if found.oldest_pending_at else 0)
+        exposition.show(
+            found, [RELAY], 0.25, Attention(), now=found.oldest_pending_at + 60 if found.oldest_pending_at else 0
+        )
 
 
 def parse(text: str) -> dict[tuple[str, str], float]:
@@ -98,6 +102,21 @@ def test_a_folder_that_is_missing_is_no_surprise(tmp_path: Path) -> None:
         exposition.write(tmp_path / "missing" / "satmachine.prom")
 
 
+def test_who_connects_and_says_nothing_takes_a_few_threads_and_no_more() -> None:
+    """Anybody on this host may connect: threads and files are the daemon's, which needs them for wallets and relays."""
+    port = free_port()
+    before = threading.active_count()
+    with Exposition(f"127.0.0.1:{port}") as exposition:
+        assert exposition is not None
+        silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(60)]
+        # Each is either served by a thread, or was hung up on: the last one to be hung up on ends the wait.
+        silent[-1].settimeout(20)
+        assert silent[-1].recv(1) == b""
+        assert threading.active_count() - before <= 10
+        for one in silent:
+            one.close()
+
+
 def test_the_dashboard_asks_only_for_metrics_that_exist(tmp_path: Path) -> None:
     with Exposition() as exposition:
         shown(tmp_path, exposition)
@@ -112,10 +131,12 @@ def test_the_dashboard_asks_only_for_metrics_that_exist(tmp_path: Path) -> None:
 def test_the_status_sentence_begins_with_the_bad_news() -> None:
     away = RelayHealth("wss://two.example", state=RelayState.BACKING_OFF)
     counts = {"pending": 3, "held": 1, "errored": 1}
-    assert (
-        status_sentence([RELAY, away], 5, counts) == "2 sale(s) need you, 3 in work, 5 machine(s) on 1 of 2 relay(s)."
+    needs = Attention((Item("settlement_held", "market", "", ""), Item("unmatched", "market", "", "")))
+    assert status_sentence([RELAY, away], 5, counts, needs) == (
+        "2 thing(s) need you: market: sales are held and wait for you (and 1 more), 3 in work, "
+        "5 machine(s) on 1 of 2 relay(s)."
     )
-    assert status_sentence([away], 5, {}).startswith("No relay is reachable; 0 in work")
+    assert status_sentence([away], 5, {}, Attention()).startswith("No relay is reachable; 0 in work")
 
 
 async def test_the_heartbeat_is_asked_for_only_while_all_is_alive(tmp_path: Path) -> None:
@@ -125,13 +146,13 @@ async def test_the_heartbeat_is_asked_for_only_while_all_is_alive(tmp_path: Path
             {"nostr": {"relays": []}, "lnbits": {"url": "https://x.example"}, "metrics": {"heartbeat_url": url}}
         )
         async with open_store(tmp_path / "books.db") as store, anyio.create_task_group() as tasks:
-            watch = Watch(store, lambda: config, lambda: 0, list, lambda: None)
+            watch = Watch(store, lambda: config, lambda: 0, list, lambda: None, Attention)
             tasks.start_soon(watch.keep_heartbeat)
             await anyio.sleep(0.3)
             assert asked == [], "nothing is known to be alive yet"
             tasks.cancel_scope.cancel()
         async with open_store(tmp_path / "books.db") as store, anyio.create_task_group() as tasks:
-            watch = Watch(store, lambda: config, lambda: 0, list, lambda: None)
+            watch = Watch(store, lambda: config, lambda: 0, list, lambda: None, Attention)
             watch._on_beat()
             tasks.start_soon(watch.keep_heartbeat)
             while not asked:  # noqa: ASYNC110 - the server is on a thread

@@ -17,7 +17,7 @@ from satmachine.settlements.planning import Bounds, plan_settlement
 from satmachine.store import legs, settlements
 from satmachine.store.database import atomic
 from satmachine.store.settlements import EventRecord
-from tests.books import HASH, MACHINE, NOW, OTHER_HASH, a_claim, a_rule, add_provider, fresh_books, give_invoice
+from testkit.books import HASH, MACHINE, NOW, OTHER_HASH, a_claim, a_rule, add_provider, fresh_books, give_invoice
 
 RULES = Rules(machine_active=True, payouts_since=0)
 WIDE = Bounds(Decimal(1), Decimal(1), None)

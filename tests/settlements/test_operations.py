@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 
 from satmachine.errors import Refused
-from satmachine.models import Cause, HoldReason, Leg, LegStatus, Proof, SettlementStatus
+from satmachine.models import By, Cause, HoldReason, Leg, LegStatus, Proof, SettlementStatus
 from satmachine.settlements import operations
-from satmachine.settlements.operations import By
 from satmachine.settlements.planning import Bounds
-from satmachine.store import legs, settlements, wallets
+from satmachine.store import incoming, legs, settlements, wallets
 from satmachine.store.database import atomic
-from tests.books import MACHINE, NOW, add_provider, fresh_books, give_invoice
-from tests.config.files import VALID, load_text
+from testkit.books import MACHINE, NOW, add_provider, fresh_books, give_invoice
+from testkit.config_files import VALID, load_text
 from tests.settlements.test_planning import BOUNDS, landed, on_word, plan
 
 BY = By("ana", "looked at it", NOW)
@@ -211,7 +210,7 @@ def test_a_payment_that_may_be_of_a_sale_paid_on_a_word_is_landed_when_a_person_
     machine = machine.model_copy(update={"id": MACHINE, "payouts_since": 0})
     plan(books, on_word(books, 1))
     with atomic(books):
-        wallets.note_unmatched(
+        incoming.note(
             books,
             MACHINE,
             payment_hash="77" * 32,
@@ -220,6 +219,7 @@ def test_a_payment_that_may_be_of_a_sale_paid_on_a_word_is_landed_when_a_person_
             extra={},
             settled_at=NOW,
             reason="?",
+            kind="unknown",
             now=NOW,
         )
         with pytest.raises(Refused, match=f"land {'77' * 32} --machine {MACHINE} --another-sale"):

@@ -74,6 +74,46 @@ def test_the_keys_may_sit_in_extra() -> None:
     assert accepted({"memo": "x", "extra": SALE}) == accepted(SALE)
 
 
+def test_numbers_may_stand_in_quotes() -> None:
+    quoted = {key: str(value) if isinstance(value, int | float) else value for key, value in SALE.items()}
+    assert accepted(quoted) == accepted(SALE)
+
+
+def test_what_is_empty_was_not_said() -> None:
+    empty = {"txid": "", "machine_npub": "", "discount_pct": None, "bills": None}
+    assert accepted({**empty, "extra": SALE}) == accepted(SALE)
+
+
+def test_currency_and_source_are_read_in_any_case() -> None:
+    assert accepted({**SALE, "currency": "gtq", "source": "bitSpire"}).currency == "GTQ"
+
+
+@pytest.mark.parametrize("nested", [False, True], ids=["flat", "nested"])
+@pytest.mark.parametrize("quoted", [False, True], ids=["numbers", "texts"])
+def test_a_payments_extra_is_read_in_every_form(nested: bool, quoted: bool) -> None:
+    """Exactly the keys that the machine's next release writes: no gross amount, no payment hash, no fiat amount."""
+    said: dict[str, object] = {
+        "source": "bitspire",
+        "net_sats": 258_835,
+        "fee_sats": 7_965,
+        "fee_pct": Decimal("3.0"),
+        "exchange_rate": Decimal("143.797"),
+        "currency": "GTQ",
+        "txid": "tx-1",
+        "machine_npub": Terms().npub,
+        "bills": [{"denomination": 100, "count": 18}],
+        "cassettes": {"a": 1},
+    }
+    if quoted:
+        said = {key: str(value) if isinstance(value, int | Decimal) else value for key, value in said.items()}
+    extra: dict[str, object] = {"extra": said, "wallet_fiat_currency": "GTQ"} if nested else said
+    claim = claim_from_payment(extra, Terms(), payment_hash=HASH, amount_sats=266_800, settled_at=5)
+    assert isinstance(claim, Claim)
+    assert (claim.gross_sats, claim.net_sats, claim.commission_sats) == (266_800, 258_835, 7_965)
+    assert (claim.exchange_rate, claim.fiat_amount_minor, claim.txid) == (Decimal("143.797"), None, "tx-1")
+    assert (claim.payment_hash, claim.occurred_at, claim.used_fallback_split) == (HASH, 5, False)
+
+
 def test_unknown_keys_are_ignored_and_bills_are_kept_as_they_came() -> None:
     claim = accepted({**SALE, "colour": "blue", "bills": [{"denomination": 100, "count": 18}], "cassettes": {"a": 1.5}})
     assert claim.bills == '[{"denomination": 100, "count": 18}]'
@@ -87,7 +127,8 @@ def test_unknown_keys_are_ignored_and_bills_are_kept_as_they_came() -> None:
         ({"net_sats": -1}, "amounts", "between 0"),
         ({"net_sats": 12.5}, "amounts", "whole number"),
         ({"net_sats": True}, "amounts", "whole number"),
-        ({"net_sats": "258835"}, "amounts", "whole number"),
+        ({"net_sats": "many"}, "amounts", "whole number"),
+        ({"net_sats": "1e5"}, "amounts", "whole number"),
         ({"net_sats": None}, "amounts", "fee_sats came without net_sats"),
         ({"fee_sats": None}, "amounts", "net_sats came without fee_sats"),
         ({"gross_sats": None, "net_sats": None, "fee_sats": None}, "amounts", "no amount"),
@@ -100,9 +141,9 @@ def test_unknown_keys_are_ignored_and_bills_are_kept_as_they_came() -> None:
         ({"machine_npub": "npub1other"}, "machine_npub", "another machine"),
         ({"payment_hash": "zz"}, "payment_hash", "64 hexadecimal"),
         ({"payment_hash": 5}, "payment_hash", "64 hexadecimal"),
-        ({"txid": ""}, "txid", "printable"),
+        ({"txid": "a\x00"}, "txid", "printable"),
         ({"exchange_rate": -1}, "numbers", "between 0"),
-        ({"exchange_rate": "143"}, "numbers", "must be a number"),
+        ({"exchange_rate": "dear"}, "numbers", "must be a number"),
         ({"discount_pct": 101}, "numbers", "between 0 and 100"),
         ({"fiat_amount": 10**16}, "numbers", "between 0"),
         ({"extra": {"gross_sats": 5}}, "ambiguous", "at the top and in extra"),

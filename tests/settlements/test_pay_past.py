@@ -12,7 +12,7 @@ from satmachine.identity import PayeeIdentity, PayeeKind
 from satmachine.store import legs, wallets
 from satmachine.store.database import atomic
 from satmachine.store.wallets import Outgoing
-from tests.books import MACHINE, NOW, fresh_books
+from testkit.books import MACHINE, NOW, fresh_books
 from tests.settlements.test_planning import landed, plan
 
 PAYEE = "LNbits wallet (key from x)"

@@ -14,8 +14,8 @@ from satmachine.models import LegType
 from satmachine.settlements.payees import configured_payee, has_changed
 from satmachine.store import client_legs, legs, registry
 from satmachine.store.database import atomic
-from tests.books import HASH, MACHINE, NOW, add_provider, fresh_books
-from tests.config.files import VALID, load_text
+from testkit.books import HASH, MACHINE, NOW, add_provider, fresh_books
+from testkit.config_files import VALID, load_text
 from tests.settlements.test_planning import landed, plan
 
 

@@ -14,16 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from satmachine import identity
-from satmachine.models import HoldReason, Position, Settlement, SettlementStatus
+from satmachine.models import By, HoldReason, Position, Settlement, SettlementStatus
 from satmachine.settlements import operations, planning
 from satmachine.settlements.land import Rules, land_claim
-from satmachine.settlements.operations import By
 from satmachine.settlements.plan import Plan, Terms, make_plan
 from satmachine.settlements.planning import Bounds, plan_settlement
 from satmachine.store import legs, settlements, wallets
 from satmachine.store.database import atomic
 from satmachine.store.wallets import Outgoing
-from tests.books import HASH, MACHINE, NOW, a_claim, a_rule, add_provider, fresh_books
+from testkit.books import HASH, MACHINE, NOW, a_claim, a_rule, add_provider, fresh_books
 
 RULES = Rules(machine_active=True, payouts_since=0)
 BOUNDS = Bounds(Decimal("0.25"), Decimal("0.25"), None)

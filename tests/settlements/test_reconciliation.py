@@ -17,15 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from satmachine import identity
-from satmachine.audit.books import check_books
 from satmachine.audit.breaks import Kind
+from satmachine.audit.proof import check_books
 from satmachine.clients.payout import plan_balance_payout
 from satmachine.config import Machine
 from satmachine.errors import Refused
 from satmachine.identity import PayeeIdentity, PayeeKind
-from satmachine.models import LegStatus, Proof, Settlement, SettlementStatus
+from satmachine.models import By, LegStatus, Proof, Settlement, SettlementStatus
 from satmachine.settlements import operations
-from satmachine.settlements.operations import By
 from satmachine.settlements.planning import plan_settlement
 from satmachine.settlements.reconcile_desk import CustomerPayment, Fate, Look
 from satmachine.settlements.reconcile_sale import STOPPED_S
@@ -34,7 +33,7 @@ from satmachine.settlements.reconciling import Choice, Report, Verdict
 from satmachine.store import balances, client_legs, legs, restored, settlements, wallets
 from satmachine.store.database import atomic
 from satmachine.store.wallets import Outgoing
-from tests.books import MACHINE, NOW, a_rule, add_provider, fresh_books, give_invoice
+from testkit.books import MACHINE, NOW, a_rule, add_provider, fresh_books, give_invoice
 from tests.settlements.test_planning import BOUNDS, TERMS, landed, plan
 
 BY = By("ana", "restored from a copy", NOW + 1_000)

@@ -9,14 +9,17 @@ from pathlib import Path
 import pytest
 
 from satmachine.config import Machine
+from satmachine.config.model import LONGEST_AFTER_S
 from satmachine.models import Answer, HoldReason
-from satmachine.settlements.reconcile import OVERLAP_S, ROUGH_AFTER_S, _Reached, note_incoming
+from satmachine.settlements.incoming import note_incoming
+from satmachine.settlements.reconcile import OVERLAP_S, _Reached
+from satmachine.settlements.unannounced import ANNOUNCED_AFTER_S
 from satmachine.store import settlements, wallets
 from satmachine.store.database import atomic
 from satmachine.store.wallets import SweepMarks
 from satmachine.wallet.rows import WalletPayment
-from tests.books import HASH, MACHINE, NOW, fresh_books
-from tests.config.files import VALID, load_text
+from testkit.books import HASH, MACHINE, NOW, fresh_books
+from testkit.config_files import VALID, load_text
 
 WHOLE = {"source": "bitspire", "net_sats": 258_835, "fee_sats": 7_965, "exchange_rate": 143, "currency": "GTQ"}
 GROSS_ONLY = {"source": "bitspire", "exchange_rate": 143}
@@ -57,7 +60,8 @@ def paid(extra: Mapping[str, object], *, created_at: int = NOW, settled_at: int 
 
 def sweep(books: sqlite3.Connection, machine: Machine, row: WalletPayment, *, now: int) -> tuple[int, int]:
     with atomic(books):
-        return note_incoming(books, machine, [row], may_land=True, now=now)
+        arrived = note_incoming(books, machine, [row], may_land=True, now=now)
+    return arrived.landed, arrived.unmatched
 
 
 def test_a_payment_that_carries_the_whole_sale_is_landed_at_once(books: sqlite3.Connection, machine: Machine) -> None:
@@ -68,12 +72,12 @@ def test_a_payment_that_carries_the_whole_sale_is_landed_at_once(books: sqlite3.
 def test_one_that_does_not_waits_for_the_machines_own_figures(
     books: sqlite3.Connection, machine: Machine, extra: dict[str, object]
 ) -> None:
-    assert sweep(books, machine, paid(extra), now=NOW + ROUGH_AFTER_S - 1) == (0, 0)
-    assert sweep(books, machine, paid(extra), now=NOW + ROUGH_AFTER_S) == (1, 0)
+    assert sweep(books, machine, paid(extra), now=NOW + ANNOUNCED_AFTER_S - 1) == (0, 0)
+    assert sweep(books, machine, paid(extra), now=NOW + ANNOUNCED_AFTER_S) == (1, 0)
 
 
 def test_waiting_ends_before_the_sweep_stops_reading_the_payment() -> None:
-    assert ROUGH_AFTER_S < OVERLAP_S
+    assert ANNOUNCED_AFTER_S <= LONGEST_AFTER_S < OVERLAP_S
 
 
 def test_an_invoice_from_before_payouts_since_is_listed_and_never_landed(

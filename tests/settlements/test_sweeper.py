@@ -18,7 +18,7 @@ from satmachine.settlements.reconcile import Sweep
 from satmachine.settlements.sweeper import Sweeper
 from satmachine.store import registry
 from satmachine.store.database import Store, open_store
-from tests.config.files import VALID, a_machine
+from testkit.config_files import VALID, a_machine
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,7 @@ from satmachine.settlements.transition import Decision, Sighting, Step, View, de
 
 A, P, S, F = Sighting.ABSENT, Sighting.PENDING, Sighting.SUCCESS, Sighting.FAILED
 
-#: source, destination, expired -> step at the last look (LNBITS.md "Resolve by reading").
+#: source, destination, expired -> step at the last look (docs/lnbits.md "The protocol").
 INTERNAL = [
     (S, S, False, Step.COMPLETE, None),
     (S, P, False, Step.HOLD, HoldReason.DEBIT_WITHOUT_CREDIT),

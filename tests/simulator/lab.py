@@ -14,11 +14,11 @@ from contextlib import closing
 import anyio
 import httpx
 
-from chaos.paused_lnbits import PausedLnbits
-from satmachine.demo.lnbits import WalletKeys
 from satmachine.wallet import bolt11
 from simulator.faults import Fault
 from simulator.lnbits import ModelLnbits
+from testkit.lnbits import WalletKeys
+from testkit.paused_lnbits import PausedLnbits
 
 #: Whatever names a thing or a moment, in the order in which it is looked for.
 _NAMES = re.compile(

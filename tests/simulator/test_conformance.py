@@ -17,11 +17,10 @@ import anyio
 import httpx
 import pytest
 
-from chaos.paused_lnbits import PausedLnbits
-from satmachine.demo.lnbits import DEFAULT_VERSION, WalletKeys, ensure_environment
 from satmachine.wallet import bolt11
 from simulator import invoices
-from tests.lnbits import LNBITS_VERSION, running_lnbits
+from testkit.lnbits import DEFAULT_VERSION, LNBITS_VERSION, WalletKeys, ensure_environment, running_lnbits
+from testkit.paused_lnbits import PausedLnbits
 from tests.simulator.lab import Lab, ModelLab, RealLab
 
 pytestmark = pytest.mark.skipif(LNBITS_VERSION != DEFAULT_VERSION, reason="the model is of the default version")

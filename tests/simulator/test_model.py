@@ -9,7 +9,6 @@ import anyio
 import httpx
 import pytest
 
-from satmachine.demo.lnbits import WalletKeys
 from satmachine.errors import WalletUnavailable
 from satmachine.models import Answer
 from satmachine.wallet.lnbits import Lnbits
@@ -18,6 +17,7 @@ from simulator.faults import Call, Fault, Spoilt
 from simulator.lnbits import STEPS, ModelLnbits, current_call
 from simulator.lnurl import Manner, ModelLnurl, Server
 from simulator.outside import Fate
+from testkit.lnbits import WalletKeys
 
 START = 1_700_000_000.0
 

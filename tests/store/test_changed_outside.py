@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from satmachine.audit.books import check_books
 from satmachine.audit.breaks import Kind
+from satmachine.audit.proof import check_books
 from satmachine.models import Client
 from satmachine.store import clients
 from satmachine.store.database import atomic
-from tests.books import MACHINE, NOW, add_provider, fresh_books
+from testkit.books import MACHINE, NOW, add_provider, fresh_books
 
 INSERTED = (
     "INSERT INTO dca_clients (machine_id, label, person, mode, payee_kind, payee, created_at, created_by) "

@@ -13,7 +13,7 @@ from satmachine.marks import Mark
 from satmachine.models import Proof
 from satmachine.store import legs, marks
 from satmachine.store.database import atomic
-from tests.books import MACHINE, NOW, fresh_books, give_invoice
+from testkit.books import MACHINE, NOW, fresh_books, give_invoice
 from tests.settlements.test_planning import landed, plan
 
 BUNDLE = identity.sale_bundle(f"{1:064x}")

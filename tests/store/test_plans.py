@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from satmachine.store import corrections, legs, registry, settlements, wallets
-from tests.books import MACHINE, NOW, fresh_books
+from testkit.books import MACHINE, NOW, fresh_books
 
 QUESTIONS: dict[str, Callable[[sqlite3.Connection], object]] = {
     "legs that are due": lambda conn: legs.due(conn, NOW, [MACHINE], per_payee=2, limit=9),

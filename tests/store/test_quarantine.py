@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from satmachine import retention
 from satmachine.errors import Refused
 from satmachine.models import Rejection
 from satmachine.store import quarantine
 from satmachine.store.database import atomic, open_store
-from satmachine.telemetry import retention
-from tests.books import MACHINE, NOW, fresh_books
+from testkit.books import MACHINE, NOW, fresh_books
 
 
 def keep(

@@ -10,7 +10,7 @@ import pytest
 
 from satmachine.store import registry
 from satmachine.store.database import atomic, connect, prepare
-from tests.config.files import SECOND, VALID, changed, load_text, npub
+from testkit.config_files import SECOND, VALID, changed, load_text, npub
 
 BOTH = VALID + SECOND
 SWAPPED = BOTH.replace(npub(1), "KEY").replace(npub(2), npub(1)).replace("KEY", npub(2))

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from satmachine.audit.books import check_books
 from satmachine.audit.breaks import Kind
+from satmachine.audit.proof import check_books
 from satmachine.settlements.planning import plan_settlement
 from satmachine.store import balances, client_legs, database, legs, settlements, wallets
 from satmachine.store.database import atomic, connect, prepare
-from tests.books import MACHINE, NOW
+from testkit.books import MACHINE, NOW
 from tests.clients.sales import complete
 from tests.settlements.test_planning import BOUNDS, TERMS
 
@@ -241,16 +241,21 @@ def fill_rest(old: Old) -> None:
         old.insert("audit_log", at=NOW, actor="ana", action=action, subject=subject)
 
 
-@pytest.fixture
-def books(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sqlite3.Connection]:
-    path = tmp_path / "old.db"
+def version_2(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database of version 2 with work in every state."""
     second = Path(__file__).with_name("schema-2.sql").read_text("utf-8")
     with monkeypatch.context() as patch:
         patch.setattr(database, "SCHEMA_VERSION", 2)
-        patch.setattr(database, "_schema_text", lambda: second)
+        patch.setattr(database, "schema_text", lambda: second)
         prepare(path)
         with closing(connect(path)) as conn, atomic(conn):
             fill(Old(conn))
+
+
+@pytest.fixture
+def books(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[sqlite3.Connection]:
+    path = tmp_path / "old.db"
+    version_2(path, monkeypatch)
     prepare(path)
     with closing(connect(path)) as conn:
         yield conn

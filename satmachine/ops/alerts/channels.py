@@ -12,20 +12,19 @@ import subprocess
 
 import anyio
 import httpx
-from websockets.exceptions import WebSocketException
 
 from satmachine.config import Config
 from satmachine.errors import SatmachineError
-from satmachine.nostr.event import AUTH_KIND, Event, sign
+from satmachine.nostr.gift import wrap
 from satmachine.nostr.health import printable
 from satmachine.nostr.keys import npub_to_hex, parse_secret_key
-from satmachine.nostr.messages import Auth, Ok, auth, parse_message, publish
-from satmachine.nostr.wire import straight
-from satmachine.ops.alerts.gift import wrap
+from satmachine.nostr.post import post
 from satmachine.ops.alerts.message import Message, json_of, text_of
 from satmachine.wallet.answers import PLAIN
 
 TIMEOUT_S = 20.0
+#: What the alarms' command needs of the daemon's environment; the rest may be keys.
+_ENVIRON = frozenset({"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR"})
 
 
 class NotDelivered(SatmachineError):
@@ -68,9 +67,10 @@ async def _post(message: Message, config: Config, _now: int) -> None:
 
 
 async def _run(message: Message, config: Config, _now: int) -> None:
-    """The command gets the JSON on its standard input, and the text in $SATMACHINE_ALERT."""
+    """The command gets the JSON on its standard input, and the text in $SATMACHINE_ALERT; no key of the daemon's."""
     command = config.alerts.command
-    environ = {**os.environ, "SATMACHINE_ALERT": text_of(message)}
+    kept = {name: value for name, value in os.environ.items() if name in _ENVIRON or name.startswith("LC_")}
+    environ = {**kept, "SATMACHINE_ALERT": text_of(message)}
     try:
         done = await anyio.run_process(
             command, input=json.dumps(json_of(message)).encode(), check=False, env=environ, stderr=subprocess.STDOUT
@@ -92,7 +92,7 @@ async def _whisper(message: Message, config: Config, now: int) -> None:
     refusals: list[str] = []
 
     async def tell(url: str) -> None:
-        problem = await _publish(url, event, secret, now)
+        problem = await post(url, event, secret, now, timeout_s=TIMEOUT_S)
         if problem:
             refusals.append(f"{url}: {problem}")
 
@@ -102,26 +102,3 @@ async def _whisper(message: Message, config: Config, now: int) -> None:
             tasks.start_soon(tell, url)
     if len(refusals) == len(urls):
         raise NotDelivered("; ".join(refusals) or "there is no relay to send it to")
-
-
-async def _publish(url: str, event: Event, secret: bytes, now: int) -> str:
-    """Publish on one relay, logging in where it asks; what went wrong, or nothing."""
-    login = ""
-    try:
-        async with straight(url, proxy=None, open_timeout=TIMEOUT_S / 2, close_timeout=1) as socket:
-            await socket.send(publish(event))
-            while True:
-                match parse_message(await socket.recv(decode=False)):
-                    case Auth(challenge):
-                        answer = sign(AUTH_KIND, "", (("relay", url), ("challenge", challenge)), now, secret)
-                        login = answer.id
-                        await socket.send(auth(answer))
-                    case Ok(event_id, accepted, text) if event_id == event.id:
-                        if accepted or not (login and text.startswith("auth-required")):
-                            return "" if accepted else printable(text)
-                    case Ok(event_id, accepted, text) if event_id == login:
-                        if not accepted:
-                            return printable(text)
-                        await socket.send(publish(event))
-    except (OSError, WebSocketException, UnicodeError) as error:
-        return printable(f"cannot connect: {error or type(error).__name__}")

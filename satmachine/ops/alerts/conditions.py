@@ -1,117 +1,68 @@
-"""What is wrong right now: the conditions that hold, or that are in between two limits.
+"""The list of what needs a person (satmachine/attention) as the conditions that alarms are judged by.
 
-What is not named here does not hold; `judge` takes it so. Of ten thousand machines hardly any is in trouble, and only
-those are read.
+What is not named here does not hold; `judge` takes it so. What a person has silenced is neither raised nor ended.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 
-from satmachine.audit.books import check_books
-from satmachine.config.model import Alerts
+from satmachine.attention import look
+from satmachine.attention.items import Item, Silence, names_of
+from satmachine.attention.look import View
+from satmachine.audit.proof import check_books
 from satmachine.nostr.health import RelayHealth, RelayState
 from satmachine.ops.alerts.judge import Key, Sighting
-from satmachine.store import standing
 
-#: A level ends its alarm only this far above the limit that raised it, in percent of the limit.
-_MARGIN_PERCENT = 20
 _SHOWN = 5
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The limits in force, and since when this daemon has been listening (Unix seconds)."""
-
-    settings: Alerts
-    started_at: int
-    now: int
-
-
-def from_books(conn: sqlite3.Connection, limits: Limits) -> dict[Key, Sighting]:
-    """What the books tell, from one snapshot."""
-    return from_sales_and_wallets(conn, limits) | from_telemetry(conn, limits)
+def quick(conn: sqlite3.Connection, view: View) -> list[Item]:
+    """Along indexes, or from a table with a short row for each machine."""
+    return [
+        *look.from_daemon(conn, view, daemon_runs=True),
+        *look.from_sales(conn, view),
+        *look.from_wallets(conn, view),
+    ]
 
 
-def from_sales_and_wallets(conn: sqlite3.Connection, limits: Limits) -> dict[Key, Sighting]:
-    """Along indexes, or from a table with a short row for each machine: quick."""
-    return dict([*_sales(conn, limits), *_wallets(conn, limits)])
-
-
-def from_telemetry(conn: sqlite3.Connection, limits: Limits) -> dict[Key, Sighting]:
+def thorough(conn: sqlite3.Connection, view: View) -> list[Item]:
     """Looks into every machine's state: some 60 ms of the processor for ten thousand."""
-    return dict([*_silent(conn, limits), *_cassettes(conn, limits)])
+    return [*look.from_telemetry(conn, view), *look.from_strangers(conn, view)]
 
 
-def from_relays(relays: Sequence[RelayHealth], settings: Alerts) -> dict[Key, Sighting]:
-    """A relay that is away, or that misses what others bring."""
-    found = {}
+def from_relays(relays: Sequence[RelayHealth], wait_s: int) -> Iterator[Item]:
+    """Relays that are away, or that miss what others bring, as the pool sees them now."""
     for relay in relays:
         away = relay.state is not RelayState.SUBSCRIBED
-        detail = (relay.error or "not connected") if away else "others bring events that it does not"
         if away or relay.quiet:
-            found[relay.url, "relay_quiet"] = Sighting(True, detail, settings.relay_quiet_after_s)
-    return found
+            detail = (relay.error or "not connected") if away else "others bring events that it does not"
+            yield look.relay(relay.url, detail, relay.since, wait_s)
 
 
-def from_audit(conn: sqlite3.Connection) -> dict[Key, Sighting]:
+def from_audit(conn: sqlite3.Connection) -> list[Item]:
     """Whether the books add up. Reads all of them."""
     broken = check_books(conn)
     kinds = ", ".join(sorted({str(one.kind) for one in broken})[:_SHOWN])
-    return {("", "books_broken"): Sighting(bool(broken), f"{len(broken)} break(s): {kinds}")}
+    cause = f"The books do not add up: {len(broken)} break(s): {kinds}"
+    return [Item("books_broken", "", cause, "satmachine audit")] if broken else []
 
 
-def _sales(conn: sqlite3.Connection, _limits: Limits) -> Iterator[tuple[Key, Sighting]]:
-    for (machine_id, status), ids in standing.open_sales(conn).items():
-        more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
-        detail = f"sale {', '.join(map(str, ids[:_SHOWN]))}{more}"
-        yield (machine_id, f"settlement_{status}"), Sighting(holds=True, detail=detail)
+def sightings(items: Iterable[Item], silences: Iterable[Silence], now: int) -> dict[Key, Sighting]:
+    """The items that are alarms, by what they concern and what is wrong."""
+    quiet = {one.item for one in silences if one.until is None or one.until > now}
+    groups: dict[Key, list[Item]] = {}
+    for item in items:
+        if item.is_alarm:
+            groups.setdefault((item.subject, item.condition), []).append(item)
+    return {key: _sighting(found, quiet) for key, found in groups.items()}
 
 
-def _silent(conn: sqlite3.Connection, limits: Limits) -> Iterator[tuple[Key, Sighting]]:
-    """A daemon that was down has heard nobody: it listens for as long itself before it calls a machine silent."""
-    patience_s = limits.settings.machine_silent_after_s
-    listened = limits.now - limits.started_at >= patience_s
-    for machine_id, heard_at in standing.silent_since(conn, limits.now - patience_s).items():
-        detail = f"nothing was heard of it for {(limits.now - heard_at) // 60} min"
-        yield (machine_id, "machine_silent"), Sighting(True if listened else None, detail)
-
-
-def _cassettes(conn: sqlite3.Connection, limits: Limits) -> Iterator[tuple[Key, Sighting]]:
-    limit = int(limits.settings.cassette_low_pct * 100)
-    for machine_id, told in standing.low_cassettes(conn, _recovered(limit)).items():
-        low = [(number, notes) for number, notes, percent in told if notes == 0 or _level(percent, limit)]
-        detail = ", ".join(f"cassette {number} has {notes} notes" for number, notes in low)
-        yield (machine_id, "cassette_low"), Sighting(True if low else None, detail)
-
-
-def _wallets(conn: sqlite3.Connection, limits: Limits) -> Iterator[tuple[Key, Sighting]]:
-    patience_s, low_sats = limits.settings.wallet_unreachable_after_s, limits.settings.wallet_low_sats
-    for wallet in standing.troubled_wallets(conn, 0 if low_sats is None else _recovered(low_sats)):
-        name = wallet.machine_id
-        if wallet.checked_at is not None and not wallet.reachable:
-            yield (
-                (name, "wallet_unreachable"),
-                Sighting(holds=True, detail=wallet.error or "", raise_after_s=patience_s),
-            )
-        if low_sats is not None and wallet.balance_sats is not None:
-            holds = _level(wallet.balance_sats, low_sats)
-            yield (name, "wallet_low"), Sighting(holds, f"{wallet.balance_sats} sats are left")
-        if wallet.safe_mode is not None:
-            yield (name, "safe_mode"), Sighting(holds=True, detail=wallet.safe_mode)
-
-
-def _recovered(limit: int) -> int:
-    """From here on a level is well above its limit."""
-    return -(-limit * (100 + _MARGIN_PERCENT) // 100)
-
-
-def _level(value: int | None, limit: int) -> bool | None:
-    """Below the limit, well above it, or (None) in between."""
-    if value is None:
-        return False
-    if value < limit:
-        return True
-    return False if value >= _recovered(limit) else None
+def _sighting(items: list[Item], quiet: set[str]) -> Sighting:
+    loud = [item for item in items if item.sure and quiet.isdisjoint(names_of(item))]
+    if not loud:
+        return Sighting(None)
+    more = f"; and {len(loud) - _SHOWN} more" if len(loud) > _SHOWN else ""
+    detail = "; ".join(item.cause for item in loud[:_SHOWN]) + more
+    return Sighting(True, detail, min(item.wait_s for item in loud))

@@ -5,10 +5,14 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 
 import anyio
 import anyio.to_thread
 
+from satmachine.attention import look
+from satmachine.attention.items import Attention, Item, Limits, sorted_out
+from satmachine.attention.look import View
 from satmachine.config import Config
 from satmachine.errors import SatmachineError, StoreError
 from satmachine.nostr.health import RelayHealth
@@ -17,13 +21,13 @@ from satmachine.ops.alerts.channels import configured, deliver
 from satmachine.ops.alerts.judge import Alert, Key, Sighting, judge
 from satmachine.ops.alerts.message import Message, text_of
 from satmachine.store import alerts
-from satmachine.store.database import Store, connect
+from satmachine.store.database import Store, connect, snapshot
 
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 10.0
 #: What machines tell by telemetry is no matter of seconds: they tell it once a minute.
-LOOK_AT_TELEMETRY_EVERY_S = 60
+LOOK_THOROUGHLY_EVERY_S = 60
 DELIVER_EVERY_S = 2.0
 #: A message that could not be delivered for so long is given up; the alarm itself stays in the books.
 GIVE_UP_S = 86_400
@@ -47,10 +51,13 @@ class AlertDesk:
         self._now = now
         self._relays = relays
         self._started_at = now()
-        self._telemetry_at = self._started_at - LOOK_AT_TELEMETRY_EVERY_S
-        self._telemetry_says: dict[Key, Sighting] = {}
+        self._thorough_at = self._started_at - LOOK_THOROUGHLY_EVERY_S
+        self._thorough: list[Item] = []
         self._audit_due_at = self._started_at + FIRST_AUDIT_S
-        self._audit_says: dict[Key, Sighting] = {("", "books_broken"): Sighting(holds=None)}
+        #: None: not proven yet, so that an alarm of before stands.
+        self._audit: list[Item] | None = None
+        #: The list as it was last seen, for metrics and the status line.
+        self.attention = Attention()
 
     async def watch(self) -> None:
         """Look at everything again and again."""
@@ -73,11 +80,15 @@ class AlertDesk:
     async def look(self) -> None:
         """One look: judge what is seen, and note what is news."""
         config, now = self._config(), self._now()
-        limits = conditions.Limits(config.alerts, self._started_at, now)
-        seen = conditions.from_relays(self._relays(), config.alerts)
-        seen |= await anyio.to_thread.run_sync(self._beside, conditions.from_sales_and_wallets, limits)
-        seen |= await self._telemetry(limits)
-        seen |= await self._audit(config.alerts.check_books_every_s, now)
+        view = View(limits_of(config), now, listening_s=now - self._started_at)
+        items = [*conditions.from_relays(self._relays(), view.limits.relay_quiet_after_s)]
+        items += await self._beside(conditions.quick, view)
+        items += await self._look_thoroughly(view) + await self._prove(config.alerts.check_books_every_s, now)
+        silences = await self._store.read(look.silences)
+        seen = conditions.sightings(items, silences, now)
+        if self._audit is None:
+            seen["", "books_broken"] = Sighting(holds=None)
+        self.attention = sorted_out((item for item in items if item.sure), silences, now)
         await self._store.write(note, seen, configured(config), config.alerts.clear_after_s, now)
 
     async def deliver_due(self) -> None:
@@ -97,28 +108,41 @@ class AlertDesk:
         else:
             await self._store.write(alerts.delivered, message.id, self._now())
 
-    async def _telemetry(self, limits: conditions.Limits) -> dict[Key, Sighting]:
+    async def _look_thoroughly(self, view: View) -> list[Item]:
         """In between looks, what it said stays."""
-        if not 0 <= limits.now - self._telemetry_at < LOOK_AT_TELEMETRY_EVERY_S:  # a clock may be set back, too
-            self._telemetry_says = await anyio.to_thread.run_sync(self._beside, conditions.from_telemetry, limits)
-            self._telemetry_at = limits.now
-        return self._telemetry_says
+        if not 0 <= view.now - self._thorough_at < LOOK_THOROUGHLY_EVERY_S:  # a clock may be set back, too
+            self._thorough = await self._beside(conditions.thorough, view)
+            self._thorough_at = view.now
+        return self._thorough
 
-    async def _audit(self, every_s: int, now: int) -> dict[Key, Sighting]:
+    async def _prove(self, every_s: int, now: int) -> list[Item]:
         """The proof reads all the books, so that it is made seldom; in between, what it said stays."""
         if now >= self._audit_due_at:
             self._audit_due_at = now + every_s
-            self._audit_says = await anyio.to_thread.run_sync(self._beside, conditions.from_audit)
-        return self._audit_says
+            self._audit = await self._beside(conditions.from_audit)
+        return self._audit or []
 
-    def _beside(self, look: Callable[..., dict[Key, Sighting]], *arguments: object) -> dict[Key, Sighting]:
+    async def _beside(self, read: Callable[..., list[Item]], *arguments: object) -> list[Item]:
         """On a thread and a connection of its own, so that the payer never waits for it."""
-        conn = connect(self._store.path, read_only=True)
-        try:
-            conn.execute("BEGIN")
-            return look(conn, *arguments)
-        finally:
-            conn.close()
+        return await anyio.to_thread.run_sync(self._read, read, *arguments)
+
+    def _read(self, read: Callable[..., list[Item]], *arguments: object) -> list[Item]:
+        with closing(connect(self._store.path, read_only=True)) as conn, snapshot(conn):
+            return read(conn, *arguments)
+
+
+def limits_of(config: Config) -> Limits:
+    """From when on something needs a person, by the configuration."""
+    alerts = config.alerts
+    return Limits(
+        attention_after_s=config.payouts.attention_after_s,
+        machine_silent_after_s=alerts.machine_silent_after_s,
+        relay_quiet_after_s=alerts.relay_quiet_after_s,
+        wallet_unreachable_after_s=alerts.wallet_unreachable_after_s,
+        wallet_low_sats=alerts.wallet_low_sats,
+        cassette_low_pct=alerts.cassette_low_pct,
+        cash_out_days=alerts.cash_out_days,
+    )
 
 
 def note(

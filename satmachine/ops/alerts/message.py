@@ -5,26 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-#: {condition: (what has started, what has ended, what to do)}; docs/operations.md says more.
-WORDS = {
-    "settlement_errored": (
-        "payments failed",
-        "no failed payments any more",
-        "satmachine status shows them, each with its reason",
-    ),
-    "settlement_held": (
-        "sales are held and wait for you",
-        "no held sales any more",
-        "satmachine settlements list --status held",
-    ),
-    "machine_silent": ("silent", "heard of again", "look whether it has power and network"),
-    "cassette_low": ("low on cash", "cash is refilled", "refill it: satmachine telemetry latest"),
-    "relay_quiet": ("relay does not deliver", "relay delivers again", "satmachine doctor; name a second relay"),
-    "wallet_low": ("wallet is low", "wallet is filled again", "top up the machine's wallet"),
-    "wallet_unreachable": ("wallet cannot be reached", "wallet answers again", "satmachine doctor; is LNbits running?"),
-    "safe_mode": ("pays nothing (safe mode)", "has left safe mode", "satmachine audit; docs/operations.md, Safe mode"),
-    "books_broken": ("the books do not add up", "the books add up again", "satmachine audit"),
-}
+from satmachine.attention.items import CONDITIONS
+
+#: The conditions that are told as alarms; docs/alerts.md says more of each.
+WORDS = {name: condition for name, condition in CONDITIONS.items() if condition.is_alarm}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +27,12 @@ class Message:
 
 def text_of(message: Message) -> str:
     """A sentence or two, and what helps."""
-    started, ended, remedy = WORDS[message.condition]
+    words = CONDITIONS[message.condition]
     who = message.subject or "satmachine"
     if not message.raised:
-        return f"OK: {who}: {ended}."
-    detail = f": {message.detail}" if message.detail else ""
-    return f"ALARM: {who}: {started}{detail}. What to do: {remedy}."
+        return f"OK: {who}: {words.ended}."
+    detail = message.detail or f"{who}: {words.started}"
+    return f"ALARM: {detail}. What to do: {words.command}"
 
 
 def json_of(message: Message) -> dict[str, object]:
@@ -60,5 +44,6 @@ def json_of(message: Message) -> dict[str, object]:
         "condition": message.condition,
         "state": "raised" if message.raised else "cleared",
         "detail": message.detail,
+        "command": CONDITIONS[message.condition].command,
         "text": text_of(message),
     }

@@ -1,0 +1,359 @@
+"""Reads the list of what needs a person from the books. Calls nobody, decides nothing about money.
+
+`from_sales` and `from_wallets` are quick at any size; `from_telemetry` looks into every machine's state. What only the
+daemon sees (its relays as they are now, the proof of the books) it adds itself; others take what it wrote of them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from satmachine.attention import words
+from satmachine.attention.items import CONDITIONS, Attention, Item, Limits, Silence, sorted_out
+from satmachine.store import attention as rows
+from satmachine.store import cash, standing
+from satmachine.store import lists as reports
+from satmachine.store.attention import Record
+from satmachine.telemetry.trouble import error_now
+
+#: Of each machine and state so many sales are told of one by one.
+_SALES_EACH = 5
+#: A level ends its alarm only this far above the limit that raised it, in percent of the limit.
+_MARGIN_PERCENT = 20
+#: Without a sign of life for so long, the daemon is frozen: it writes one every 5 s.
+FROZEN_AFTER_S = 60
+#: A request that waits for so long is no matter of a busy moment.
+_REQUEST_AFTER_S = 300
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Whose books are looked at, when, and by which limits. `listening_s`: for how long somebody has listened."""
+
+    limits: Limits
+    now: int
+    scope: str | None = None
+    listening_s: int = 86_400
+
+
+def look(conn: sqlite3.Connection, view: View, *, daemon_runs: bool) -> Attention:
+    """Everything that the books tell: for `status`, `alerts list` and whoever else asks."""
+    found = [
+        *from_daemon(conn, view, daemon_runs=daemon_runs),
+        *from_sales(conn, view),
+        *from_wallets(conn, view),
+        *from_telemetry(conn, view),
+        *from_relays(conn, view),
+        *from_strangers(conn, view),
+    ]
+    found += _only_raised(conn, view, found)
+    return sorted_out((item for item in found if item.sure), silences(conn), view.now)
+
+
+def silences(conn: sqlite3.Connection) -> list[Silence]:
+    """What a person knows of."""
+    return [Silence(**row) for row in rows.silences(conn)]
+
+
+# --- the daemon
+
+
+def from_daemon(conn: sqlite3.Connection, view: View, *, daemon_runs: bool) -> Iterator[Item]:
+    """Does it run, is it alive, are payouts on, does it do what it was asked?"""
+    alive_at = rows.alive_at(conn)
+    if not daemon_runs:
+        cause = "The daemon does not run: nothing is received or paid."
+        yield Item("daemon_down", "", cause, "systemctl start satmachine", alive_at)
+    elif alive_at is not None and view.now - alive_at > FROZEN_AFTER_S:
+        cause = "The daemon runs and shows no life: what is below is as it was then."
+        yield Item("daemon_frozen", "", cause, "systemctl restart satmachine", alive_at)
+    for pause in rows.pauses(conn, view.scope):
+        machine_id = "" if pause["scope"] == "*" else pause["scope"]
+        where = f"of {machine_id}" if machine_id else "for all machines"
+        cause = f"Payouts {where} are paused: {pause['reason']} (by {pause['actor']})"
+        command = "satmachine payouts resume" + (f" --machine {machine_id}" if machine_id else "")
+        yield Item("payouts_paused", machine_id, cause, command, pause["paused_at"])
+    if daemon_runs and view.scope is None:
+        for asked in rows.open_requests(conn, view.now - _REQUEST_AFTER_S):
+            cause = f"Request {asked['id']} of {asked['actor']} ({asked['action']}, {asked['subject']}) is not done yet"
+            yield Item("request_waits", "", cause, "satmachine doctor", asked["created_at"], ref=str(asked["id"]))
+
+
+# --- sales and payments
+
+
+def from_sales(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
+    """What is held, errored or fails; many payments to one dead payee are one item."""
+    failing = rows.failing(conn, view.scope, view.now - view.limits.attention_after_s)
+    common = {(row["payee"], row["cause"]) for row in failing if row["payments"] > 1}
+    for row in failing:
+        if row["payments"] > 1 or row["settlement_id"] is None or not _is_errored(conn, row):
+            yield _failing(row, view)
+    for row in rows.troubled_sales(conn, view.scope, _SALES_EACH):
+        leg = reports.worst_leg(conn, row["settlement_id"]) if row["status"] == "errored" else None
+        if leg is None or leg["status"] != "failed" or (leg["payee"], leg["cause"]) not in common:
+            yield _sale(row, leg)
+        if row["place"] == _SALES_EACH and row["total"] > _SALES_EACH:
+            yield _more_sales(row)
+    for leg in reports.lone_legs(conn, view.scope, 20):
+        yield _lone_leg(leg)
+
+
+def _is_errored(conn: sqlite3.Connection, row: Record) -> bool:
+    """Whether the sale itself tells of this payment."""
+    leg = reports.worst_leg(conn, row["settlement_id"])
+    return leg is not None and leg["payment_id"] == row["payment_id"]
+
+
+def _failing(row: Record, view: View) -> Item:
+    many = f"{row['payments']} payments ({row['amount_sats']} sats)" if row["payments"] > 1 else _named(row)
+    minutes = max(0, ((row["next_attempt_at"] or view.now) - view.now) // 60)
+    tries = f"tried {row['attempts']} time(s), next in {minutes} min"
+    why = words.CAUSES.get(row["cause"] or "", "")
+    verb = "fail" if row["payments"] > 1 else "fails"
+    error = str(row["error"]).removeprefix(f"{row['payee']}: ").rstrip(".")
+    cause = f"{many} to {row['payee']} {verb}: {error}" + (f" ({why})" if why else "") + f"; {tries}"
+    where = f" --machine {row['machine_id']}" if row["machines"] == 1 else ""
+    command = f"satmachine payments list --status failing{where}"
+    if row["cause"] == "payee_changed":
+        command = f"satmachine payments repoint {row['payment_id']}"
+        if row["payments"] > 1:
+            command = f"satmachine payments repoint --payee {_whom(row)}"
+    return Item(
+        "payment_failing",
+        row["payee"],
+        cause,
+        command,
+        row["since"],
+        ref=row["cause"] or "",
+        machine_id=row["machine_id"] if row["machines"] == 1 else "",
+        settlement_id=row["settlement_id"],
+        payment_id=row["payment_id"],
+    )
+
+
+def _whom(row: Record) -> str:
+    if row["client_id"] is not None:
+        return f"client:{row['client_id']}"
+    label = str(row["leg"]).removeprefix("split:")
+    return label if row["machines"] > 1 or label == "super" else f"{label}@{row['machine_id']}"
+
+
+def _named(row: Record) -> str:
+    of_sale = f" of sale {row['settlement_id']}" if row["settlement_id"] is not None else ""
+    return f"Payment {row['payment_id']}{of_sale} ({row['amount_sats']} sats)"
+
+
+def _sale(row: Record, leg: Record | None) -> Item:
+    found = leg or {"hold_reason": row["hold_reason"], "cause": None, "payment_id": None}
+    trouble = words.Trouble(
+        row["status"],
+        found["hold_reason"],
+        found["cause"],
+        row["machine_id"],
+        row["settlement_id"],
+        found["payment_id"],
+    )
+    reason = row["error"] or ""
+    if row["status"] == "held":
+        reason = ": ".join(part for part in (words.hold(row["hold_reason"]), row["error"]) if part)
+    elif leg is not None and leg["error"]:
+        reason = f"payment {leg['payment_id']}, to {leg['payee']}: {leg['error']}"
+    return Item(
+        f"settlement_{row['status']}",
+        row["machine_id"],
+        f"{row['machine_id']}: sale {row['settlement_id']} is {row['status']}: {reason}",
+        words.advice(trouble),
+        row["landed_at"],
+        ref=str(row["settlement_id"]),
+        settlement_id=row["settlement_id"],
+        payment_id=found["payment_id"],
+    )
+
+
+def _more_sales(row: Record) -> Item:
+    command = f"satmachine settlements list --machine {row['machine_id']} --status {row['status']}"
+    more = row["total"] - _SALES_EACH
+    cause = f"{row['machine_id']}: {more} more sale(s) are {row['status']}"
+    return Item(f"settlement_{row['status']}", row["machine_id"], cause, command, ref="more")
+
+
+def _lone_leg(row: Record) -> Item:
+    trouble = words.Trouble(row["status"], row["hold_reason"], row["cause"], row["machine_id"], None, row["payment_id"])
+    what = f"{row['machine_id']}: payment {row['payment_id']} ({row['amount_sats']} sats) is {row['status']}"
+    return Item(
+        "payment_waits",
+        row["machine_id"],
+        f"{what}: {row['error'] or words.hold(row['hold_reason'] or '')}",
+        words.advice(trouble),
+        row["planned_at"],
+        ref=str(row["payment_id"]),
+        payment_id=row["payment_id"],
+    )
+
+
+# --- machines
+
+
+def from_wallets(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
+    """Wallets that do not answer, hold too little, or may pay nothing."""
+    limits = view.limits
+    low_sats = limits.wallet_low_sats
+    for row in rows.wallets(conn, view.scope, 0 if low_sats is None else recovered(low_sats)):
+        name = row["id"]
+        if row["safe_mode"] is not None:
+            cause = f"{name} pays nothing: {row['safe_mode']}"
+            yield Item("safe_mode", name, cause, words.way_out(row), row["reconcile_since"])
+        if row["checked_at"] is not None and not row["reachable"]:
+            cause = f"The wallet of {name} does not answer: {row['error']}"
+            wait_s = limits.wallet_unreachable_after_s
+            yield Item("wallet_unreachable", name, cause, "satmachine doctor", row["checked_at"], wait_s=wait_s)
+        if low_sats is not None and row["balance_sats"] is not None and row["balance_sats"] < recovered(low_sats):
+            cause = f"The wallet of {name} is low: {row['balance_sats']} sats are left"
+            sure = row["balance_sats"] < low_sats
+            yield Item("wallet_low", name, cause, f"satmachine machines show {name}", row["checked_at"], sure=sure)
+
+
+def from_telemetry(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
+    """What machines tell, and those that tell nothing."""
+    for row in rows.told_errors(conn, view.scope):
+        told = error_now(
+            row["status"],
+            row["last_error"],
+            status_at=row["status_at"],
+            error_at=row["error_at"],
+            beacon_at=row["beacon_at"],
+        )
+        if told:
+            cause = f"{row['machine_id']} reports an error: {told}"
+            command = f"satmachine telemetry latest {row['machine_id']}"
+            yield Item("machine_error", row["machine_id"], cause, command, row["beacon_at"])
+    patience_s = view.limits.machine_silent_after_s
+    for machine_id, heard_at in standing.silent_since(conn, view.now - patience_s).items():
+        if not _sees(conn, view, machine_id):
+            continue
+        cause = f"{machine_id} is silent: no beacon and no sale for {(view.now - heard_at) // 60} min"
+        sure = view.listening_s >= patience_s  # a daemon that was down has heard nobody
+        command = f"satmachine machines show {machine_id}"
+        yield Item("machine_silent", machine_id, cause, command, heard_at, sure=sure)
+    limit = int(view.limits.cassette_low_pct * 100)
+    for machine_id, told_of in standing.low_cassettes(conn, recovered(limit)).items():
+        if not _sees(conn, view, machine_id):
+            continue
+        low = [(number, notes) for number, notes, percent in told_of if notes == 0 or _below(percent, limit)]
+        text = ", ".join(f"cassette {number} has {notes} notes" for number, notes in low)
+        command = f"satmachine telemetry latest {machine_id}"
+        yield Item("cassette_low", machine_id, f"{machine_id} is low on cash: {text}", command, sure=bool(low))
+    yield from _cash(conn, view)
+
+
+def _cash(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
+    """By the forecasts that the daemon has written down: the early end of the range counts."""
+    limit_s = view.limits.cash_out_days * 86_400
+    for row in cash.forecasts(conn, fresh_since=view.now - cash.STALE_AFTER_S):
+        machine_id = row["machine_id"]
+        if not _sees(conn, view, machine_id):
+            continue
+        if row["first_at"] is not None and row["first_at"] < view.now + recovered(limit_s):
+            sure = row["first_at"] < view.now + limit_s
+            cause = f"{machine_id} runs out of cash soon: {_cash_end(row)}"
+            command = f"satmachine forecast {machine_id}"
+            yield Item("cash_out_soon", machine_id, cause, command, row["computed_at"], sure=sure)
+        if row["open_differences"]:
+            cause = f"{machine_id}: at {row['open_differences']} count(s) the cash was not as expected"
+            yield Item("cash_differs", machine_id, cause, f"satmachine cash report {machine_id}", row["computed_at"])
+
+
+def _cash_end(row: Record) -> str:
+    """Dates, so that the words change once a day at the most."""
+    early, likely, late = (_date(row[name]) for name in ("early_at", "likely_at", "late_at"))
+    if likely is None:
+        return f"it may be empty on {early}"
+    if early is None:
+        return f"empty about {likely}"
+    return f"empty about {likely}, between {early} and {late or 'much later'}"
+
+
+def _date(at: int | None) -> str | None:
+    return None if at is None else datetime.fromtimestamp(at, UTC).strftime("%a %Y-%m-%d")
+
+
+# --- relays, strangers
+
+
+def from_relays(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
+    """As the daemon last saw them. One that is away for a moment needs nobody."""
+    if view.scope is not None:
+        return
+    for row in reports.relays(conn):
+        away = row["state"] != "subscribed"
+        if not away and not row["quiet"]:
+            continue
+        lasted_s = view.now - row["state_since"]
+        if away and lasted_s < view.limits.relay_quiet_after_s:
+            continue
+        detail = (row["error"] or "not connected") if away else "others bring events that it does not"
+        yield relay(row["url"], detail, row["state_since"] if away else None)
+
+
+def relay(url: str, detail: str, since: int | None = None, wait_s: int = 0) -> Item:
+    """A relay that is away, or that misses what others bring."""
+    return Item("relay_quiet", url, f"{url} does not deliver: {detail}", "satmachine doctor", since, wait_s=wait_s)
+
+
+def from_strangers(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
+    """Messages and payments that nobody could make sense of."""
+    for row in rows.quarantined(conn, view.scope):
+        cause = f"{row['machine_id']}: {row['messages']} message(s) could not be used"
+        command = f"satmachine quarantine list --machine {row['machine_id']}"
+        if row["messages"] == 1:
+            command = f"satmachine quarantine show {row['quarantine_id']}"
+        yield Item("quarantined", row["machine_id"], cause, command, row["since"])
+    for row in rows.unknown_rates(conn, view.scope):
+        cause = (
+            f"{row['machine_id']}: {row['sales']} sale(s) keep the LPs' part, because nobody told their rate; "
+            "settlements redistribute ID --rate SATS pays it"
+        )
+        command = f"satmachine settlements explain {row['settlement_id']}"
+        yield Item("rate_unknown", row["machine_id"], cause, command, row["since"])
+    for row in rows.unmatched(conn, view.scope):
+        cause = f"{row['machine_id']}: {row['payments']} incoming payment(s), {row['amount_sats']} sats, of no sale"
+        command = f"satmachine settlements unmatched --machine {row['machine_id']}"
+        yield Item("unmatched", row["machine_id"], cause, command, row["since"])
+
+
+#: What the books do not show, or what comes and goes: the alarm stands until the daemon takes it back.
+_STANDING = ("books_broken", "relay_quiet", "wallet_unreachable")
+
+
+def _only_raised(conn: sqlite3.Connection, view: View, found: Sequence[Item]) -> Iterator[Item]:
+    """Alarms that the daemon has raised, and that the books do not show at this moment."""
+    seen = {(item.condition, item.subject) for item in found}
+    for row in rows.raised(conn, view.scope):
+        if row["condition"] not in _STANDING or (row["condition"], row["subject"]) in seen:
+            continue
+        told = CONDITIONS[row["condition"]]
+        who = row["subject"] or "satmachine"
+        cause = row["detail"] or f"{who}: {told.started}"
+        if row["condition"] != "books_broken":
+            cause += "; it looks well right now, and the alarm ends if that lasts"
+        yield Item(row["condition"], row["subject"], cause, told.command, row["changed_at"])
+
+
+# --- levels
+
+
+def recovered(limit: int) -> int:
+    """From here on a level is well above its limit."""
+    return -(-limit * (100 + _MARGIN_PERCENT) // 100)
+
+
+def _below(value: int | None, limit: int) -> bool:
+    return value is not None and value < limit
+
+
+def _sees(conn: sqlite3.Connection, view: View, machine_id: str) -> bool:
+    return view.scope is None or reports.sees(conn, view.scope, machine_id)

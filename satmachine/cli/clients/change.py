@@ -1,0 +1,208 @@
+"""`clients add`, `update` and `remove`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from satmachine.cli.clients import app
+from satmachine.cli.clients.lists import FIELDS, client_row, title_of
+from satmachine.cli.kit import complete, numbers
+from satmachine.cli.kit.commands import Act, Done, acting, usage
+from satmachine.cli.kit.options import Client
+from satmachine.cli.kit.requests import at_a_terminal, confirm
+from satmachine.clients.removal import remove as remove_client
+from satmachine.clients.terms import changes, check_mode
+from satmachine.store import clients
+
+InvoiceKeyFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="The file that holds the invoice key of their wallet in this LNbits."),
+]
+Address = Annotated[str | None, typer.Option("--lightning-address", metavar="NAME@HOST", help="Pay there instead.")]
+Lnurl = Annotated[str | None, typer.Option("--lnurl", metavar="LNURL1..", help="Or to this LNURL-pay code.")]
+Mode = Annotated[str | None, typer.Option(help="flow: a share of every sale; fixed: at most --daily-limit a day.")]
+DailyLimit = Annotated[str | None, typer.Option(metavar="AMOUNT", help="Fiat per UTC day, for --mode fixed.")]
+Forward = Annotated[str | None, typer.Option(metavar="NAME@HOST", help="Forward what arrives to this address.")]
+ForwardKeyFile = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="The file that holds the admin key of their wallet, to forward from."),
+]
+
+
+Unchecked = Annotated[bool, typer.Option("--unchecked", help="Do not ask whether the payee answers.")]
+
+
+@acting(app, "add", asks=False)
+def add(
+    act: Act,
+    machine: Annotated[
+        str,
+        typer.Option(metavar="ID", help="The machine whose cash they bring.", autocompletion=complete.machines),
+    ],
+    label: Annotated[str, typer.Option(help="A short name, part of payment keys: never used again for another.")],
+    invoice_key_file: InvoiceKeyFile = None,
+    lightning_address: Address = None,
+    lnurl: Lnurl = None,
+    mode: Mode = None,
+    daily_limit: DailyLimit = None,
+    person: Annotated[str | None, typer.Option(metavar="NAME", help="Whose it is; the label if not given.")] = None,
+    autoforward: Forward = None,
+    autoforward_key_file: ForwardKeyFile = None,
+    unchecked: Unchecked = False,
+) -> Done:
+    """Add a liquidity provider to a machine. Keys are never stored, only the file in which they are.
+
+    The payee is asked whether it can be paid: does it answer, is its key of this LNbits, may the daemon read it?
+
+    Examples:
+
+        satmachine clients add --machine panajachel-1 --label maria --invoice-key-file /etc/satmachine/keys/maria
+
+        satmachine clients add --machine panajachel-1 --label jose --lightning-address jose@example.org
+        --mode fixed --daily-limit 500
+    """
+    from satmachine.clients.typed_payee import autoforward as choose_forward
+    from satmachine.clients.typed_payee import choose
+    from satmachine.config.formats import slug
+
+    payee = usage(lambda: choose(invoice_key_file=invoice_key_file, address=lightning_address, lnurl_code=lnurl))
+    if payee is None:
+        raise typer.BadParameter("say where to pay: --invoice-key-file, --lightning-address or --lnurl")
+    forward = usage(lambda: choose_forward(autoforward, autoforward_key_file, payee[0])) or (None, None)
+    usage(lambda: slug(label), "--label")
+    currency = clients.machine_currency(act.conn, machine)
+    limit_minor = _fiat(daily_limit, currency)
+    usage(lambda: check_mode(mode or "flow", limit_minor))
+    _check_payee(act, label, payee, unchecked=unchecked)
+    act.ask(f"add {label} to {machine}, paid to {clients.describe_payee(*payee)}")
+    client_id = act.write(
+        clients.add,
+        machine_id=machine,
+        label=label,
+        person=(person or "").strip() or label,
+        payee_kind=payee[0],
+        payee=payee[1],
+        mode=mode or "flow",
+        daily_limit_minor=limit_minor,
+        autoforward=forward[0],
+        autoforward_key_file=forward[1],
+        actor=act.books.actor,
+        now=act.books.now,
+    )
+    return _now(act, client_id)
+
+
+@acting(app, "update", asks=False)
+def update(
+    act: Act,
+    client: Client,
+    status: Annotated[str | None, typer.Option(help="active, or paused: no share of sales for now.")] = None,
+    mode: Mode = None,
+    daily_limit: DailyLimit = None,
+    person: Annotated[str | None, typer.Option(metavar="NAME", help="Whose it is.")] = None,
+    invoice_key_file: InvoiceKeyFile = None,
+    lightning_address: Address = None,
+    lnurl: Lnurl = None,
+    autoforward: Forward = None,
+    autoforward_key_file: ForwardKeyFile = None,
+    no_autoforward: Annotated[bool, typer.Option("--no-autoforward", help="Forward nothing any more.")] = False,
+    npub: Annotated[
+        str | None, typer.Option(metavar="NPUB", help="Tell them by Nostr message; `clients messages` says what.")
+    ] = None,
+    unchecked: Unchecked = False,
+) -> Done:
+    """Change a liquidity provider: pause them, another payee, another mode. Machine and label stay.
+
+    Sales that are planned already keep their amounts. The payee cannot change while a payment is on its way.
+
+    Examples:
+
+        satmachine clients update 3 --status paused
+
+        satmachine clients update maria --mode fixed --daily-limit 500
+
+        satmachine clients update 3 --no-autoforward --dry-run
+    """
+    from satmachine.clients.typed_payee import autoforward as choose_forward
+    from satmachine.clients.typed_payee import choose
+
+    if status not in (None, "active", "paused"):
+        raise typer.BadParameter("--status must be active or paused; `clients remove` removes")
+    payee = usage(lambda: choose(invoice_key_file=invoice_key_file, address=lightning_address, lnurl_code=lnurl))
+    row = clients.get(act.conn, client)
+    wanted = usage(
+        lambda: changes(
+            row,
+            person=person,
+            status=status,
+            mode=mode,
+            daily_limit_minor=_fiat(daily_limit, row.currency),
+            payee=payee,
+            autoforward=choose_forward(autoforward, autoforward_key_file, payee[0] if payee else row.payee_kind),
+            no_autoforward=no_autoforward,
+        )
+    )
+    if not wanted and npub is None:
+        raise typer.BadParameter("say what to change; --help lists the options")
+    if payee is not None:
+        _check_payee(act, row.label, payee, unchecked=unchecked)
+    told = [*wanted, *(["npub"] if npub is not None else [])]
+    act.ask(f"change client {row.id}, {row.label} at {row.machine_id}: {', '.join(told)}")
+    if wanted:
+        act.write(clients.update, row, wanted, actor=act.books.actor, now=act.books.now)
+    if npub is not None:
+        from satmachine.cli.clients.wishes import tell_by
+
+        tell_by(act.books, row, npub)
+    return _now(act, client)
+
+
+@acting(app, "remove")
+def remove(
+    act: Act,
+    client: Client,
+    write_off: Annotated[
+        str, typer.Option(metavar="REASON", help="Leave a remaining balance behind, and why; for the audit log.")
+    ] = "",
+) -> Done:
+    """Remove a liquidity provider; their history stays. Refused while anything is outstanding.
+
+    Examples:
+
+        satmachine clients remove 3
+
+        satmachine clients remove maria --write-off "handed back 120 GTQ in cash"
+    """
+    row = clients.get(act.conn, client)
+    act.ask(f"remove client {row.id}, {row.label} at {row.machine_id}")
+    act.write(remove_client, client, actor=act.books.actor, now=act.books.now, write_off=write_off)
+    return _now(act, client)
+
+
+def _check_payee(act: Act, label: str, payee: tuple[str, str], *, unchecked: bool) -> None:
+    """Ask whether the payee can be paid; where it cannot, a person says whether to go on all the same."""
+    if unchecked or act.dry_run:
+        return
+    import anyio
+
+    from satmachine.ops import payee_check
+
+    [found] = anyio.run(payee_check.check, act.books.config, [(label, *payee)])
+    if found.verdict == "ok":
+        typer.echo(f"Checked: {found.detail}.", err=True)
+        return
+    typer.echo(f"Warning: {found.detail}. What to do: {found.fix}", err=True)
+    if at_a_terminal():
+        confirm("Enter it all the same?", yes=act.yes and found.verdict != "problem")
+
+
+def _fiat(text: str | None, currency: str) -> int | None:
+    return None if text is None else usage(lambda: numbers.fiat(text, currency))
+
+
+def _now(act: Act, client_id: int) -> Done:
+    row = client_row(act.books, client_id)
+    return Done(row, "", FIELDS, title_of(row))

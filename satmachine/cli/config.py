@@ -1,0 +1,114 @@
+"""`satmachine config check` and `config show` (SPEC section 10). Thin: load, ask, print."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from satmachine.cli.kit.options import AsJson
+
+# pydantic is imported inside the functions: `satmachine --help` has to be quick.
+if TYPE_CHECKING:
+    from satmachine.config import Config
+    from satmachine.errors import ConfigError
+
+app = typer.Typer(no_args_is_help=True, help="Validate the configuration file, or show what is in force.")
+
+
+@app.command("check")
+def check(
+    ctx: typer.Context,
+    secrets: Annotated[
+        bool, typer.Option("--secrets", help="Read every secret too: is it there, is it guarded?")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Say whether the configuration file is right: every problem at once, with its remedy.
+
+    Without --secrets no key is read, so that any user can check the file.
+    Leaves with 0 when all is well (there may be warnings) and with 3 when it is not.
+
+    Examples:
+
+        satmachine config check
+
+        satmachine --config ./config.toml config check --secrets
+    """
+    from satmachine.config import check_secrets, wallet_conflicts, warnings
+    from satmachine.errors import ConfigError
+
+    try:
+        config = _load(ctx)
+        problems = [*check_secrets(config), *wallet_conflicts(config)] if secrets else []
+        if problems:
+            raise ConfigError(str(config.path), problems)
+    except ConfigError as error:
+        if as_json:
+            _print_json({"path": error.source, "problems": error.problems, "warnings": []})
+        _fail(error)
+    found = warnings(config)
+    if as_json:
+        _print_json({"path": str(config.path), "problems": [], "warnings": found})
+    else:
+        typer.echo(_summary(config))
+        for warning in found:
+            typer.echo(f"warning: {warning}")
+        typer.echo("All well." if not found else f"All well, but mind the {len(found)} warning(s) above.")
+
+
+@app.command("show")
+def show(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Show the effective values with all defaults; secrets are masked.
+
+    Examples:
+
+        satmachine config show
+
+        satmachine config show --json
+    """
+    from satmachine.config.show import to_json, to_text
+    from satmachine.errors import ConfigError
+
+    try:
+        config = _load(ctx)
+    except ConfigError as error:
+        _fail(error)
+    if as_json:
+        _print_json(to_json(config))
+    else:
+        typer.echo(to_text(config))
+
+
+def _load(ctx: typer.Context) -> Config:
+    from satmachine.config import find_config, load
+
+    config = load(find_config(getattr(ctx.obj, "config_path", None)))
+    operator = getattr(ctx.obj, "operator", None)
+    return config if operator is None else config.limited_to(operator)
+
+
+def _fail(error: ConfigError) -> NoReturn:
+    typer.echo(str(error), err=True)
+    raise typer.Exit(error.exit_code)
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    from satmachine.cli.kit.output import print_json
+
+    print_json(value)
+
+
+def _summary(config: Config) -> str:
+    """A few lines by which an operator sees that it is the right file."""
+    machines = [machine.id if machine.active else f"{machine.id} (not active)" for machine in config.machines]
+    relays = {url for machine in config.machines for url in config.relays_of(machine)} | {*config.nostr.relays}
+    rows = {
+        "file": str(config.path),
+        "operators": ", ".join(operator.id for operator in config.operators) or "none",
+        "machines": ", ".join(machines) or "none",
+        "relays": ", ".join(sorted(relays)) or "none",
+        "LNbits": config.lnbits.url,
+        "database": str(config.database.path),
+    }
+    return "\n".join(f"{name + ':':<11}{value}" for name, value in rows.items())

@@ -1,0 +1,110 @@
+"""`satmachine export ledger`: double entry for other programs (SPEC section 13). Thin: parse, call, print."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from satmachine.cli.common import Books, Since, Until, open_books
+from satmachine.cli.progress import progress
+from satmachine.cli.spans import Machine, Month, span_of
+from satmachine.errors import Refused
+from satmachine.store import ledger
+
+if TYPE_CHECKING:
+    from satmachine.reports.export import Known
+    from satmachine.reports.ledger import Entry
+    from satmachine.store.ledger import Span
+
+app = typer.Typer(no_args_is_help=True, help="The books for other programs.")
+
+_HELP = """Write the ledger in double entry: sales, payments, deposits, refunds, retained sats and corrections.
+
+Amounts are in sats and in the machines' currencies; the price of sats is each sale's own rate. Every entry carries
+an id that is the same in every export. Refused while `satmachine audit --offline` finds a break.
+
+With --known: only what that file does not have yet, to be appended to it; doing it twice adds nothing.
+
+Examples:
+
+    satmachine export ledger --format beancount > books.beancount
+
+    satmachine export ledger --format beancount --known books.beancount >> books.beancount
+
+    satmachine export ledger --format csv --month 2026-11 > november.csv
+"""
+
+
+@app.callback()
+def export() -> None:
+    """The books for other programs."""
+
+
+@app.command("ledger", help=_HELP)
+def export_ledger(
+    ctx: typer.Context,
+    form: Annotated[str, typer.Option("--format", metavar="NAME", help="beancount, hledger or csv.")] = "beancount",
+    month: Month = None,
+    since: Since = None,
+    until: Until = None,
+    machine: Machine = None,
+    known: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Leave out what this earlier export has already.")
+    ] = None,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Also while the audit finds a break.")] = False,
+) -> None:
+    """Read, translate, write line by line."""
+    from satmachine.reports.export import FORMATS
+
+    if form not in FORMATS:
+        raise typer.BadParameter("--format is one of beancount, hledger and csv")
+    seen_before = _known(known)
+    with open_books(ctx) as books:
+        if not anyway:
+            _require_whole(books)
+        span = span_of(books, month, since, until, machine)
+        with progress("Exporting", ledger.count(books.conn, span)) as seen:
+            for line in FORMATS[form](_entries(books, span, seen_before), books.tz, seen_before):
+                if not line or line[0] in "0123456789":
+                    seen()
+                sys.stdout.write(line + "\n")
+
+
+def _entries(books: Books, span: Span, known: Known) -> Iterator[Entry]:
+    """The entries of a span, after one for what was before it (unless they are to follow an earlier export)."""
+    from satmachine.reports.entries import balances, entries
+    from satmachine.reports.export import opening_entry
+
+    if known.ids:
+        return entries(books.conn, span)
+    before = balances(books.conn, span.since, scope=span.scope, machine_id=span.machine_id)
+    opening = opening_entry(before, span.since)
+    return chain([] if opening is None else [opening], entries(books.conn, span))
+
+
+def _known(path: Path | None) -> Known:
+    from satmachine.reports.export import Known, known_in
+
+    if path is None or not path.exists():
+        return Known()
+    try:
+        with path.open(encoding="utf-8") as lines:
+            return known_in(lines)
+    except (OSError, UnicodeError) as error:
+        raise typer.BadParameter(f"--known {path} cannot be read: {error}") from None
+
+
+def _require_whole(books: Books) -> None:
+    from satmachine.audit.proof import check_books
+
+    breaks = check_books(books.conn, scope=books.scope)
+    if breaks:
+        raise Refused(
+            f"the audit finds {len(breaks)} break(s) in the books, the first at {breaks[0].subject}: "
+            "`satmachine audit --offline` shows them. To export all the same, add --anyway"
+        )

@@ -1,0 +1,25 @@
+"""How a machine stands, in a word."""
+
+from __future__ import annotations
+
+from satmachine.cli.kit.output import Row, format_sats
+
+
+def mode(row: Row) -> str:
+    """How a machine stands, the gravest first."""
+    if not row["in_config"]:
+        return "dropped"
+    if row["safe_mode"]:
+        return "safe mode"
+    if row["paused"]:
+        return "paused"
+    return "active" if row["active"] else "inactive"
+
+
+def balance(row: Row) -> str:
+    """What the wallet holds, as far as it answers."""
+    if row["checked_at"] is None:
+        return "not asked yet"
+    if row["balance_sats"] is None:
+        return "unreachable"
+    return format_sats(row["balance_sats"]) + ("" if row["reachable"] else " ?")

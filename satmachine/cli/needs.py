@@ -1,0 +1,53 @@
+"""The list of what needs a person on a screen, and for programs; light, for `status`."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from satmachine.attention.items import Attention, Item
+from satmachine.cli.kit.output import format_age, format_sats, print_item, print_line, to_json
+
+_SATS = re.compile(r"\b\d{4,15}(?= sats\b)")
+
+
+def print_items(found: Attention, now: int, *, named: bool = False) -> None:
+    """The list on a screen: what is wrong, since when, and the command that helps; `named`: also what `alerts silence`
+    calls it."""
+    for item in found.items:
+        if named:
+            print_line(item.id, style="bold")
+        since = "" if item.since is None else f" ({format_age(now - item.since)})"
+        print_item("!", _SATS.sub(lambda found: format_sats(int(found[0])), item.cause) + since, item.command)
+    if not found.items:
+        print_line("Nothing needs you.", style="green")
+    if found.silenced:
+        print_line(silenced_hint(found))
+
+
+def as_json(item: Item) -> dict[str, Any]:
+    """An item as programs get it."""
+    return to_json(row_of(item))
+
+
+def row_of(item: Item) -> dict[str, Any]:
+    """An item as a row."""
+    return {
+        "item": item.id,
+        "condition": item.condition,
+        "subject": item.subject,
+        "cause": item.cause,
+        "since": item.since,
+        "command": item.command,
+        "settlement_id": item.settlement_id,
+        "payment_id": item.payment_id,
+        "alarm": item.is_alarm,
+        "silenced": item.silenced or None,
+    }
+
+
+def silenced_hint(found: Attention) -> str:
+    """How much a person has silenced."""
+    if not found.silenced:
+        return ""
+    return f"{len(found.silenced)} more that you know of is silenced; satmachine alerts list --all shows it."

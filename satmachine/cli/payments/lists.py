@@ -1,0 +1,72 @@
+"""`payments list`: the legs of all sales (SPEC section 5)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from satmachine.cli.kit.books import Books
+from satmachine.cli.kit.commands import Asked, listing
+from satmachine.cli.kit.options import OfClient, OfMachine, OfSale
+from satmachine.cli.kit.output import Column
+from satmachine.cli.payments import app
+from satmachine.models import LegStatus, LegType
+from satmachine.store import lists as reports
+from satmachine.store.pages import Page
+
+_PAYMENTS = (
+    Column("id", "Id"),
+    Column("planned_at", "Planned"),
+    Column("machine_id", "Machine"),
+    Column("settlement_id", "Sale"),
+    Column("leg", "For"),
+    Column("amount_sats", "Sats"),
+    Column("fiat_amount_minor", "Fiat", wide=True),
+    Column("fee_sats", "Fee", wide=True),
+    Column("payee", "Payee", wide=True, fold=True),
+    Column("status", "Status"),
+    Column("attempts", "Tries", wide=True),
+    Column("next_attempt_at", "Next try", wide=True),
+    Column("error", "Why", fold=True),
+)
+
+
+@listing(app, "list", _PAYMENTS, title="Payments", empty="No such payments.", span=True, below="payment")
+def list_payments(
+    books: Books,
+    asked: Asked,
+    leg_type: Annotated[LegType | None, typer.Option("--type", help="What the payment is for.")] = None,
+    status: Annotated[
+        str | None,
+        typer.Option(
+            metavar="STATUS",
+            help=f"{', '.join(LegStatus)}; or failing: not paid for [payouts] attention_after_s, and tried in vain.",
+        ),
+    ] = None,
+    machine: OfMachine = None,
+    client: OfClient = None,
+    sale: OfSale = None,
+) -> Page:
+    """List payments, newest first: what was planned for whom, and what became of it.
+
+    Examples:
+
+        satmachine payments list --status failing
+
+        satmachine payments list --machine panajachel-1 --type dca --since 7d --csv
+
+        satmachine payments list --settlement 12 --json
+    """
+    if status not in (None, "failing", *LegStatus):
+        raise typer.BadParameter(f"--status {status} is none of failing, {', '.join(LegStatus)}")
+    settlement_id = None if sale is None else sale["id"]
+    wanted = asked.filter(
+        machine_id=machine,
+        status=status,
+        leg_type=leg_type,
+        client_id=client,
+        settlement_id=settlement_id,
+        failing_before=books.now - books.limits.attention_after_s,
+    )
+    return reports.payments(books.conn, books.scope, wanted)

@@ -1,0 +1,126 @@
+"""`satmachine period ..`: closing months, and proving that a closed one was not altered (SPEC section 13)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from satmachine.cli.common import AsCsv, AsJson, DryRun, Reason, Yes, confirm, open_books, reason_of
+from satmachine.cli.output import Column, emit_table, print_json, print_line, to_json
+from satmachine.cli.progress import progress
+from satmachine.errors import Refused
+from satmachine.store import audit_log as audit
+from satmachine.store import ledger, periods
+from satmachine.store.database import atomic
+from satmachine.store.ledger import Span
+from satmachine.store.periods import Period
+
+app = typer.Typer(no_args_is_help=True, help="Close months, and prove that a closed month was not altered.")
+
+_COLUMNS = (
+    Column("name", "Month"),
+    Column("entries", "Entries"),
+    Column("end_at", "Ended", wide=True),
+    Column("closed_at", "Closed"),
+    Column("actor", "By"),
+    Column("reason", "Why", fold=True),
+    Column("hash", "Hash", wide=True, fold=True),
+)
+
+
+@app.command("close")
+def close(
+    ctx: typer.Context,
+    month: Annotated[str, typer.Argument(metavar="YYYY-MM", help="A month that is over, in the zone of --tz.")],
+    reason: Reason = "",
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Close a month: its totals and a hash of its entries are kept, chained to the month before.
+
+    What the books learn later (a sale that landed late, a correction, a deposit with an old date) counts in the month
+    that is open then, and names the original. A closed month cannot be opened again.
+
+    Examples:
+
+        satmachine period close 2026-11 --reason "handed to the accountant" --dry-run
+
+        satmachine --tz America/Guatemala period close 2026-11 --reason "handed to the accountant"
+    """
+    from satmachine.reports.periods import make_period
+
+    why = reason_of(reason)
+    with open_books(ctx, write=not dry_run) as books:
+        if books.scope is not None:
+            raise Refused("a month is closed for all operators at once: leave out --operator")
+        total = ledger.count(books.conn, Span(0, books.now))
+        try:
+            with progress("Reading the books", total) as seen:
+                made = make_period(books.conn, month, books.tz, actor=books.actor, reason=why, now=books.now, seen=seen)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+        if not dry_run:
+            confirm(f"Close {month} with {made.entries} entries? It cannot be opened again.", yes=yes)
+            with atomic(books.conn) as conn:
+                periods.add(conn, made)
+                audit.record(
+                    conn,
+                    now=books.now,
+                    actor=books.actor,
+                    action="period.close",
+                    subject=f"period {month}",
+                    reason=why,
+                    after={"entries": made.entries, "hash": made.hash},
+                )
+    if as_json:
+        print_json(to_json(_row(made)) | {"dry_run": dry_run})
+        return
+    done = "would be closed" if dry_run else "is closed"
+    print_line(f"{month} {done} with {made.entries} entries. Its hash is {made.hash}: write it down elsewhere.")
+
+
+@app.command("list")
+def list_(ctx: typer.Context, as_json: AsJson = False, as_csv: AsCsv = False) -> None:
+    """List the months that are closed.
+
+    Examples:
+
+        satmachine period list
+    """
+    with open_books(ctx) as books:
+        rows = [_row(period) for period in periods.all_of(books.conn)]
+        keys = [name for name in Period.__dataclass_fields__ if name != "totals"]
+        empty = "No month was closed yet."
+        emit_table(rows, _COLUMNS, json=as_json, csv=as_csv, tz=books.tz, keys=keys, empty=empty)
+
+
+@app.command("check")
+def check(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Prove that no closed month was altered: every entry of them is read again. Leaves with 1 where one was.
+
+    `satmachine audit` does the same beside everything else.
+
+    Examples:
+
+        satmachine period check
+    """
+    from satmachine.reports.periods import altered, broken_links
+
+    with open_books(ctx) as books:
+        closed = periods.all_of(books.conn)
+        with progress("Reading closed months", sum(period.entries for period in closed)) as seen:
+            found = [*broken_links(books.conn), *altered(books.conn, seen=seen)]
+    if as_json:
+        print_json([{"name": period.name, "detail": detail} for period, detail in found])
+    for period, detail in found if not as_json else ():
+        print_line(f"{period.name}: {detail}.")
+    if not as_json and not found:
+        print_line(f"{len(closed)} closed month(s): each is what it was when it was closed.")
+    if found:
+        raise typer.Exit(1)
+
+
+def _row(period: Period) -> dict[str, Any]:
+    return {name: getattr(period, name) for name in Period.__dataclass_fields__ if name != "totals"}

@@ -1,0 +1,196 @@
+"""`satmachine report`: what came in, who got it, what is there now (SPEC section 13). Thin: parse, call, print."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from satmachine.cli.common import AsCsv, AsJson, Books, Since, Until, open_books
+from satmachine.cli.output import Column, emit_table, format_fiat, format_sats, format_time, iso, print_json, print_line
+from satmachine.cli.output import to_json as as_json_row
+from satmachine.cli.progress import progress
+from satmachine.cli.spans import Machine, Month, span_of
+from satmachine.store import ledger
+
+if TYPE_CHECKING:
+    from satmachine.reports.summary import Report
+
+#: Of the tables for people: what each row adds up, from the first moment to the last.
+_MACHINE = (
+    Column("opening_sats", "In the wallet before"),
+    Column("sales", "Sales"),
+    Column("gross_sats", "Came in"),
+    Column("gross_minor", "worth", wide=True),
+    Column("platform_sats", "Platform"),
+    Column("splits_sats", "Partners"),
+    Column("purchases_sats", "LPs"),
+    Column("payouts_sats", "Balances paid out", wide=True),
+    Column("refunds_sats", "Refunds", wide=True),
+    Column("fees_sats", "Routing", wide=True),
+    Column("other_sats", "Other", wide=True),
+    Column("closing_sats", "After"),
+)
+COLUMNS: Mapping[str, Sequence[Column]] = {
+    "machine": (Column("machine_id", "Machine"), *_MACHINE),
+    "operator": (Column("operator_id", "Operator"), Column("currency", "Currency", wide=True), *_MACHINE),
+    "payee": (
+        Column("stage", "Stage"),
+        Column("payee", "Payee"),
+        Column("machine_id", "Machine"),
+        Column("payments", "Payments"),
+        Column("sent_sats", "Got"),
+        Column("sent_minor", "worth"),
+        Column("fee_sats", "Routing", wide=True),
+    ),
+    "client": (
+        Column("client", "LP"),
+        Column("machine_id", "Machine"),
+        Column("opening_minor", "Cash before", wide=True),
+        Column("brought_minor", "Brought"),
+        Column("taken_minor", "Taken back", wide=True),
+        Column("bought_minor", "Sold"),
+        Column("bought_sats", "for sats"),
+        Column("paid_out_minor", "Paid out", wide=True),
+        Column("paid_out_sats", "in sats", wide=True),
+        Column("closing_minor", "Cash after"),
+    ),
+}
+_KEPT = (
+    Column("machine_id", "Machine"),
+    Column("reason", "Reason"),
+    Column("opening_sats", "Before", wide=True),
+    Column("more_sats", "More"),
+    Column("used_sats", "Used later"),
+    Column("closing_sats", "After"),
+)
+_TITLES = {
+    "machine": "By machine, in sats",
+    "operator": "By operator, in sats",
+    "payee": "The commission, and refunds, by payee",
+    "client": "Liquidity providers",
+}
+
+
+def report(
+    ctx: typer.Context,
+    month: Month = None,
+    since: Since = None,
+    until: Until = None,
+    by: Annotated[
+        str | None, typer.Option(metavar="WHAT", help="machine, operator, payee or client: only these rows.")
+    ] = None,
+    machine: Machine = None,
+    rate: Annotated[
+        str | None, typer.Option(metavar="SATS", help="Show what is there at this rate: sats for one unit of fiat.")
+    ] = None,
+    html: Annotated[bool, typer.Option("--html", help="One page for screen and paper, on standard output.")] = False,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """Show what came in, who got it, what it was worth at the time, and what is there now.
+
+    Sats are exact. Fiat is the value at each sale's own rate; nothing is valued anew. With --rate, what is in the
+    wallets at the end is shown at a rate of your own too.
+
+    With --csv: the rows that --by names. With --json: everything.
+
+    Examples:
+
+        satmachine report --month 2026-11
+
+        satmachine report --since 2026-11-01 --until 2026-11-15 --by payee --csv
+
+        satmachine --tz America/Guatemala report --month 2026-11 --html > november.html
+    """
+    if by is not None and by not in COLUMNS:
+        raise typer.BadParameter("--by is one of machine, operator, payee and client")
+    if html + as_json + as_csv > 1:
+        raise typer.BadParameter("choose one of --html, --json and --csv")
+    market = None if rate is None else _rate(rate)
+    with open_books(ctx) as books:
+        made = make(books, month, since, until, machine)
+        balances = ledger.wallet_balances(books.conn)
+        if html:
+            from satmachine.reports.html import report_page
+
+            typer.echo(report_page(made, books.tz, books.now, market=market), nl=False)
+        elif as_json:
+            print_json(_document(made, market))
+        else:
+            _print(books, made, by, market, as_csv=as_csv)
+            if not as_csv and by is None:
+                _print_difference(books, made, balances)
+
+
+def make(books: Books, month: str | None, since: str | None, until: str | None, machine: str | None) -> Report:
+    """The report that was asked for, with a progress bar where that takes its time."""
+    from satmachine.reports.entries import report as report_of
+
+    span = span_of(books, month, since, until, machine)
+    with progress("Reading the books", ledger.count(books.conn, span)) as seen:
+        return report_of(books.conn, span, seen=seen)
+
+
+def _rate(text: str) -> Decimal:
+    from satmachine.clients.terms import parse_rate
+
+    try:
+        return parse_rate(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"--rate: {error}") from None
+
+
+def _document(made: Report, market: Decimal | None) -> dict[str, Any]:
+    names = ("machines", "operators", "payees", "clients", "retained")
+    document: dict[str, Any] = {"since_at": iso(made.since), "until_at": iso(made.until)}
+    document |= {name: [as_json_row(row) for row in getattr(made, name)] for name in names}
+    if market is not None:
+        document["market"] = {"exchange_rate": f"{market:f}", "wallets": [as_json_row(row) for row in made.at(market)]}
+    return document
+
+
+def _print(books: Books, made: Report, by: str | None, market: Decimal | None, *, as_csv: bool) -> None:
+    chosen = [by] if by is not None else ["machine"] if as_csv else ["machine", "payee", "client"]
+    if not as_csv:
+        begin, end = format_time(made.since, books.tz), format_time(made.until, books.tz)
+        print_line(f"From {begin} up to {end}; fiat at each sale's own rate", style="bold")
+    for name in chosen:
+        rows = made.by(name)
+        keys = list(rows[0]) if rows else [column.key for column in COLUMNS[name]]
+        emit_table(rows, COLUMNS[name], csv=as_csv, title=_TITLES[name], empty=_EMPTY[name], tz=books.tz, keys=keys)
+    if by is None and not as_csv:
+        empty = "Nothing is retained."
+        emit_table(made.retained, _KEPT, title="Sats of sales that stay in the wallets, by reason", empty=empty)
+        if market is not None:
+            _print_market(made, market)
+
+
+_EMPTY = {
+    "machine": "Nothing moved.",
+    "operator": "Nothing moved.",
+    "payee": "Nobody got anything of a commission.",
+    "client": "No liquidity provider had or brought anything.",
+}
+
+
+def _print_market(made: Report, market: Decimal) -> None:
+    for row in made.at(market):
+        worth = format_fiat(row["closing_minor"], row["currency"])
+        print_line(f"{row['machine_id']}: {format_sats(row['closing_sats'])} sats at {market:f} are {worth}.")
+
+
+def _print_difference(books: Books, made: Report, balances: Mapping[str, tuple[int, int]]) -> None:
+    """Where the wallet has another balance than the books explain; only of use where the report goes up to now."""
+    if made.until <= books.now:
+        return
+    for row in made.machines:
+        balance = balances.get(row["machine_id"])
+        if balance is not None and balance[0] != row["closing_sats"]:
+            print_line(
+                f"{row['machine_id']}: its wallet had {format_sats(balance[0])} sats at "
+                f"{format_time(balance[1], books.tz)}; the books explain {format_sats(row['closing_sats'])}. What was "
+                "there before, and what you took out yourself, is not in these books."
+            )

@@ -1,0 +1,16 @@
+"""`satmachine settlements ...`: the sales, and where every sat of them went.
+
+lists.py     list                     sheet.py       one sale on a screen
+show.py      show, explain, note      ways_out.py    retry, hold, release, resolve
+correct.py   partial-dispense, close, redistribute, refund
+                                      unmatched.py   unmatched, land, dismiss
+"""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="The sales, and where every sat of them went.")
+
+#: Each adds its verbs, in this order, when the noun is used.
+MODULES = ("lists", "show", "correct", "ways_out", "unmatched")

@@ -1,0 +1,259 @@
+"""`settlements partial-dispense`, `close`, `redistribute` and `refund`: what a person changes about a sale.
+
+Each shows the sale as it is and as it would be, asks, and orders it of the daemon, which alone pays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from satmachine import orders
+from satmachine.cli.kit import numbers
+from satmachine.cli.kit.books import Books
+from satmachine.cli.kit.commands import Act, Done, acting, usage
+from satmachine.cli.kit.options import Sale
+from satmachine.cli.kit.output import Column, emit_table, format_sats, to_json
+from satmachine.cli.settlements import app
+from satmachine.errors import Refused
+from satmachine.store import corrections
+
+if TYPE_CHECKING:
+    from satmachine.models import Settlement
+    from satmachine.settlements.correct import Dispensed
+
+_SIDE_BY_SIDE = (
+    Column("what", "What"),
+    Column("old", "Now", show=lambda row: _shown(row["old"])),
+    Column("new", "Then", show=lambda row: _shown(row["new"])),
+)
+
+
+@acting(app, "partial-dispense", reason=True)
+def partial_dispense(
+    act: Act,
+    sale: Sale,
+    fraction: Annotated[str | None, typer.Option(help="The part that was dispensed: 0.5 or 50 %.")] = None,
+    sats: Annotated[str | None, typer.Option(help="What was dispensed, in the customer's sats.")] = None,
+) -> Done:
+    """Correct a sale of which the machine handed out only a part of the cash.
+
+    Only while nothing of it is paid. Net, commission and cash shrink alike, and it is paid anew; what was not dispensed
+    stays in the machine's wallet, for a refund.
+
+    Examples:
+
+        satmachine settlements partial-dispense 12 --fraction 0.5 --reason "jam after 9 of 18 notes" --dry-run
+
+        satmachine settlements partial-dispense 12 --sats 133400 --reason "jam" --yes
+    """
+    from satmachine.settlements.correct import Command
+    from satmachine.settlements.correcting import allowed
+
+    reason = act.reason
+    settlement = allowed(act.conn, Command.PARTIAL_DISPENSE, sale["id"])
+    dispensed = usage(lambda: _dispensed(settlement, fraction, sats))
+    old, new = _old_and_new(act.books, settlement, dispensed)
+    order = orders.PartialDispense(settlement.id, dispensed.part, dispensed.whole, reason)
+    return _correct(act, old, new, f"correct sale {settlement.id}", order)
+
+
+@acting(app, "close", reason=True)
+def close(act: Act, sale: Sale) -> Done:
+    """Close a sale as it stands: what is paid stays paid, the rest stays in the machine's wallet.
+
+    Only what is proven unpaid is given up. The sats can be refunded or redistributed later.
+
+    Examples:
+
+        satmachine settlements close 12 --reason "the technician has left" --dry-run
+
+        satmachine settlements close 12 --reason "older than payouts_since" --yes
+    """
+    from satmachine.settlements.correct import Command
+    from satmachine.settlements.correcting import allowed
+
+    reason = act.reason
+    settlement = allowed(act.conn, Command.CLOSE, sale["id"])
+    unpaid = corrections.unpaid_legs(act.conn, settlement.id)
+    kept_sats = sum(leg.amount_sats for leg in unpaid)
+    if settlement.planned_at is None:
+        kept_sats = settlement.net_sats + settlement.commission_sats
+    old = {"status": settlement.status, "retained_sats": settlement.retained_sats}
+    new = {"status": "partial", "retained_sats": settlement.retained_sats + kept_sats}
+    old |= {leg.leg: leg.amount_sats for leg in unpaid}
+    return _correct(act, old, new, f"close sale {settlement.id}", orders.Close(settlement.id, reason))
+
+
+@acting(app, "redistribute", reason=True)
+def redistribute(
+    act: Act,
+    sale: Sale,
+    rate: Annotated[
+        str | None, typer.Option(metavar="SATS", help="Sats per major unit of fiat, where the sale's rate is unknown.")
+    ] = None,
+    balances: Annotated[str, typer.Option(metavar="sale|now", help="Whose balances count: then, or now.")] = "sale",
+    to: Annotated[
+        str | None,
+        typer.Option(metavar="LEG", help="Who gets what was not paid to others: super, split:owner, dca:maria."),
+    ] = None,
+) -> Done:
+    """Pay out what a sale retains, now that a payee, a ruleset, a balance or a rate is there.
+
+    What was given up of somebody's payment goes back to them, or to whom `--to` names. The rest is shared by the
+    balances at the time of the sale; `--balances now` also counts what was confirmed since. What was not dispensed is
+    the customer's, and never shared out.
+
+    Examples:
+
+        satmachine settlements redistribute 12 --reason "rate from the machine's log" --rate 143.797 --dry-run
+
+        satmachine settlements redistribute 12 --reason "deposit confirmed late" --balances now --yes
+
+        satmachine settlements redistribute 12 --reason "the technician has left" --to split:owner
+    """
+    from satmachine.settlements.correct import Command
+    from satmachine.settlements.correcting import allowed
+    from satmachine.settlements.payees import terms_for
+    from satmachine.settlements.redistribute import Wish, propose
+
+    if balances not in ("sale", "now"):
+        raise typer.BadParameter("--balances is sale or now")
+    exchange_rate = None if rate is None else usage(lambda: numbers.rate(rate), "--rate")
+    reason = act.reason
+    settlement = allowed(act.conn, Command.REDISTRIBUTE, sale["id"])
+    as_of = act.books.now if balances == "now" else None
+    _require_configured(act.books, settlement)
+    terms = terms_for(act.books.config, settlement.machine_id)
+    proposal = propose(act.conn, settlement, terms, Wish(exchange_rate, as_of, to))
+    shared_sats = sum(proposal.sats_by_leg.values())
+    old = {"retained_sats": settlement.retained_sats}
+    new = {"retained_sats": settlement.retained_sats - shared_sats, **proposal.sats_by_leg}
+    question = f"pay {format_sats(shared_sats)} sats of sale {settlement.id}"
+    return _correct(act, old, new, question, orders.Redistribute(settlement.id, reason, exchange_rate, as_of, to))
+
+
+@acting(app, "refund", reason=True)
+def refund(
+    act: Act,
+    sale: Sale,
+    amount: Annotated[str, typer.Argument(metavar="SATS", help="How many sats.")],
+    to: Annotated[str, typer.Option(metavar="INVOICE|ADDRESS", help="A BOLT 11 invoice, or a Lightning address.")],
+    reserve: Annotated[
+        int | None,
+        typer.Option(
+            min=0, metavar="SATS", help="Set aside for routing fees of an invoice; 1 %, at least 2, if not said."
+        ),
+    ] = None,
+) -> Done:
+    """Pay retained sats of a sale back to the customer, to an invoice or a Lightning address.
+
+    Never more than the sale still retains. An invoice must be over exactly the amount.
+
+    Examples:
+
+        satmachine settlements refund 12 133400 --to ana@example.org --reason "jam" --dry-run
+
+        satmachine settlements refund 12 100000 --to lnbc1m... --reason "jam" --yes
+    """
+    from satmachine.settlements.correct import Command
+    from satmachine.settlements.correcting import allowed, require_retained
+
+    amount_sats, reason = usage(lambda: numbers.sats(amount)), act.reason
+    settlement = allowed(act.conn, Command.REFUND, sale["id"])
+    payee = _refund_payee(to, amount_sats, act.books.now)
+    draw_sats = amount_sats + _reserve_sats(act.books, payee, amount_sats, reserve)
+    require_retained(settlement, draw_sats)
+    old = {"retained_sats": settlement.retained_sats}
+    new = {"retained_sats": settlement.retained_sats - draw_sats, "refund": amount_sats, "payee": payee}
+    if draw_sats > amount_sats:
+        new["set aside for routing fees"] = draw_sats - amount_sats
+    question = f"refund {format_sats(amount_sats)} sats of sale {settlement.id} (Lightning cannot claw back)"
+    return _correct(act, old, new, question, orders.Refund(settlement.id, amount_sats, payee, reason, draw_sats))
+
+
+# --- what was typed
+
+
+def _dispensed(settlement: Settlement, fraction: str | None, sats: str | None) -> Dispensed:
+    from satmachine.settlements.correct import Dispensed
+
+    if (fraction is None) == (sats is None):
+        raise ValueError("say what was dispensed with one of --fraction and --sats")
+    if sats is not None:
+        return Dispensed.sats(int(numbers.plain(sats)), settlement.gross_sats)
+    return Dispensed.fraction(Decimal(numbers.fraction(fraction or "")))
+
+
+def _refund_payee(to: str, amount_sats: int, now: int) -> str:
+    """The Lightning address, or the invoice once it was read. Raises BadParameter, Refused."""
+    from satmachine.config.formats import lightning_address
+    from satmachine.settlements.corrector import read_invoice
+
+    payee = to.strip().lower().removeprefix("lightning:")
+    if "@" in payee:
+        return usage(lambda: lightning_address(payee), "--to")
+    read_invoice(payee, amount_sats, now)
+    return payee
+
+
+def _reserve_sats(books: Books, payee: str, amount_sats: int, wanted: int | None) -> int:
+    """What a refund draws beside its amount: nothing for a Lightning address, which is asked for so much less."""
+    if "@" in payee or books.config.payouts.routing_fees == "machine":
+        return 0
+    return max(2, -(-amount_sats // 100)) if wanted is None else wanted
+
+
+def _require_configured(books: Books, settlement: Settlement) -> None:
+    if books.config.machine(settlement.machine_id) is None:
+        raise Refused(f"machine {settlement.machine_id} is no longer in the configuration: put it back first")
+
+
+# --- what would change
+
+
+def _old_and_new(books: Books, settlement: Settlement, dispensed: Dispensed) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A sale before and after a partial dispense, with the legs of both."""
+    from dataclasses import asdict, replace
+
+    from satmachine.settlements.correcting import new_figures, positions_once_voided
+    from satmachine.settlements.payees import terms_for
+    from satmachine.settlements.plan import make_plan
+    from satmachine.store import legs
+
+    before, after = new_figures(books.conn, settlement, dispensed)
+    _require_configured(books, settlement)
+    corrected = replace(settlement, **asdict(after))
+    lps = positions_once_voided(books.conn, settlement)
+    plan = make_plan(corrected, terms_for(books.config, settlement.machine_id), lps)
+    old = to_json({**asdict(before), "currency": settlement.currency, "revision": settlement.revision})
+    new = to_json({**asdict(after), "currency": settlement.currency, "revision": settlement.revision + 1})
+    current = [leg for leg in legs.of_settlement(books.conn, settlement.id) if leg.status != "voided"]
+    old |= {leg.leg: leg.amount_sats for leg in current}
+    new |= {leg.leg: leg.amount_sats for leg in plan.legs}
+    return old, new | {f"retained ({row.reason})": row.amount_sats for row in plan.retained}
+
+
+def _correct(
+    act: Act,
+    old: Mapping[str, Any],
+    new: Mapping[str, Any],
+    what: str,
+    order: orders.PartialDispense | orders.Close | orders.Redistribute | orders.Refund,
+) -> Done:
+    """Show both sides, ask, order; the row as it is then."""
+    names = list(dict.fromkeys([*old, *new]))
+    rows = [{"what": name, "old": old.get(name), "new": new.get(name)} for name in names]
+    act.preview({"old": old, "new": new}, lambda: emit_table(rows, _SIDE_BY_SIDE))
+    act.ask(what)
+    answer = act.order(order)
+    return Done(act.books.sale(str(order.settlement_id)), answer)
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "-"
+    return format_sats(value) if type(value) is int else str(value)

@@ -1,0 +1,150 @@
+"""One sale on a screen: its figures, legs, what is retained and why, events and notes."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import tzinfo
+from typing import Any
+
+from satmachine.attention import words
+from satmachine.cli.kit.output import Column, emit_record, emit_table, format_sats, print_json, print_line, to_json
+from satmachine.store import lists as reports
+
+Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Sale:
+    """Everything the books have about a sale; `help` is the command that leads on, or empty."""
+
+    settlement: Record
+    help: str
+    legs: list[reports.Record]
+    retained: list[reports.Record]
+    events: list[reports.Record]
+
+
+def read_sale(conn: sqlite3.Connection, settlement: Record) -> Sale:
+    """Gather what belongs to a settlement."""
+    settlement_id = settlement["id"]
+    return Sale(
+        settlement,
+        words.advice(sale_trouble(conn, settlement_id, settlement)),
+        reports.legs_of(conn, settlement_id),
+        reports.retained_of(conn, settlement_id),
+        reports.events_of(conn, settlement_id),
+    )
+
+
+def print_sale_json(sale: Sale) -> None:
+    """The shape of SPEC section 10; a retained row also says its reason in words."""
+    print_json(
+        {
+            "settlement": to_json(sale.settlement),
+            "legs": [to_json(leg) for leg in sale.legs],
+            "notes": sale.settlement["notes"],
+            "retained": [{**to_json(row), "reason_in_words": words.retained(row["reason"])} for row in sale.retained],
+            "events": [to_json(event) for event in sale.events],
+        }
+    )
+
+
+def print_sale(sale: Sale, tz: tzinfo) -> None:
+    """The screen."""
+    emit_record({**sale.settlement, "help": sale.help}, _FIELDS, title=f"Sale {sale.settlement['id']}", tz=tz)
+    if sale.legs:
+        revisions = sale.legs[-1]["revision"] > 1
+        columns = [column for column in _LEG_COLUMNS if column.key != "revision" or revisions]
+        emit_table(sale.legs, columns, title="Payments", tz=tz)
+    if sale.retained:
+        emit_table(sale.retained, _RETAINED_COLUMNS, title="Stays in the machine's wallet", tz=tz)
+    if sale.events:
+        emit_table(sale.events, _EVENT_COLUMNS, title="Events", tz=tz)
+    if sale.settlement["notes"]:
+        print_line("Notes", style="bold")
+        print_line(sale.settlement["notes"])
+
+
+def _status(row: Record) -> str:
+    return f"{row['status']}: {words.hold(row['hold_reason'])}" if row["hold_reason"] else str(row["status"])
+
+
+def sale_trouble(conn: sqlite3.Connection, settlement_id: int, row: Record) -> words.Trouble:
+    """What keeps a sale from going on; `row` has its status, hold_reason and machine_id."""
+    leg = reports.worst_leg(conn, settlement_id) if row["status"] == "errored" else None
+    leg = leg or {"hold_reason": row["hold_reason"], "cause": None, "payment_id": None}
+    return words.Trouble(
+        row["status"], leg["hold_reason"], leg["cause"], row["machine_id"], settlement_id, leg["payment_id"]
+    )
+
+
+def _commission(row: Record) -> str:
+    commission = format_sats(row["commission_sats"])
+    if row["platform_fee_sats"] is None:
+        return f"{commission} (not planned yet)"
+    platform, operator = format_sats(row["platform_fee_sats"]), format_sats(row["operator_fee_sats"])
+    return f"{commission} = {platform} platform + {operator} operator"
+
+
+def _rate(row: Record) -> str:
+    return "unknown" if row["exchange_rate"] == "0" else f"{row['exchange_rate']} sats per {row['currency']}"
+
+
+def _split(row: Record) -> str:
+    if row["used_fallback_split"]:
+        return f"derived from fallback_commission_pct {row['fallback_commission_pct']}"
+    return "as the machine says"
+
+
+def _undispensed(row: Record) -> str:
+    return format_sats(row["undispensed_sats"]) if row["undispensed_sats"] else ""
+
+
+_FIELDS = (
+    Column("machine_id", "Machine"),
+    Column("status", "Status", show=_status),
+    Column("help", "What helps"),
+    Column("error", "Error"),
+    Column("occurred_at", "Sold"),
+    Column("landed_at", "Landed"),
+    Column("finished_at", "Finished"),
+    Column("gross_sats", "Customer paid"),
+    Column("net_sats", "For providers"),
+    Column("commission_sats", "Commission", show=_commission),
+    Column("undispensed_sats", "Not dispensed", show=_undispensed),
+    Column("retained_sats", "Retained"),
+    Column("fiat_amount_minor", "Cash"),
+    Column("exchange_rate", "Rate", show=_rate),
+    Column("used_fallback_split", "Split", show=_split),
+    Column("proof", "Proof"),
+    Column("revision", "Revision"),
+    Column("payment_hash", "Payment hash"),
+    Column("txid", "Txid"),
+)
+
+_LEG_COLUMNS = (
+    Column("id", "Id"),
+    Column("revision", "Revision"),
+    Column("leg", "For"),
+    Column("amount_sats", "Sats"),
+    Column("fiat_amount_minor", "Fiat", wide=True),
+    Column("fee_sats", "Fee", wide=True),
+    Column("payee", "Payee", fold=True),
+    Column("status", "Status"),
+    Column("completed_at", "Paid", wide=True),
+    Column("error", "Error", fold=True),
+)
+
+_RETAINED_COLUMNS = (
+    Column("amount_sats", "Sats"),
+    Column("leg", "Meant for"),
+    Column("reason", "Why", show=lambda row: words.retained(row["reason"])),
+)
+
+_EVENT_COLUMNS = (
+    Column("received_at", "Received"),
+    Column("relay_url", "Relay", fold=True),
+    Column("event_id", "Event", fold=True),
+)

@@ -1,0 +1,93 @@
+"""`settlements show`, `explain` and `note`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from satmachine.attention import words
+from satmachine.cli.kit.books import Books
+from satmachine.cli.kit.commands import Act, Done, acting, reading, usage
+from satmachine.cli.kit.options import AsJson, Sale
+from satmachine.cli.kit.output import Column, emit_record, emit_table, print_json, print_line
+from satmachine.cli.settlements import app
+from satmachine.cli.settlements.sheet import print_sale, print_sale_json, read_sale
+from satmachine.store import lists as reports
+from satmachine.store import notes
+
+if TYPE_CHECKING:
+    from satmachine.settlements.explain import Explanation
+
+_LINES = (
+    Column("what", "What"),
+    Column("amount_sats", "Sats"),
+    Column("how", "How", fold=True),
+)
+
+
+@reading(app, "show")
+def show(books: Books, sale: Sale, as_json: AsJson = False) -> None:
+    """Show one sale: its figures, its payments, what stays in the wallet and why, events and notes.
+
+    Examples:
+
+        satmachine settlements show 12
+
+        satmachine settlements show 5d2a...e1 --json
+    """
+    found = read_sale(books.conn, sale)
+    if as_json:
+        print_sale_json(found)
+    else:
+        print_sale(found, books.tz)
+
+
+@reading(app, "explain")
+def explain(books: Books, sale: Sale, as_json: AsJson = False) -> None:
+    """Show the arithmetic of every sat of a sale: rules, each rounding, each share, each retained sat.
+
+    Examples:
+
+        satmachine settlements explain 12
+
+        satmachine settlements explain 12 --json
+    """
+    from satmachine.settlements.explain import explain_settlement, to_plain
+
+    legs, retained = reports.legs_of(books.conn, sale["id"]), reports.retained_of(books.conn, sale["id"])
+    explanation = explain_settlement(sale, legs, retained, words.retained)
+    if as_json:
+        print_json(to_plain(explanation))
+    else:
+        _print(explanation)
+
+
+@acting(app, "note", asks=False)
+def note(
+    act: Act,
+    sale: Sale,
+    text: Annotated[str, typer.Argument(help=f"The note, at most {notes.MAX_CHARS} characters.")],
+) -> Done:
+    """Add a note to a sale. Notes are kept for ever, newest first, with time and author.
+
+    Examples:
+
+        satmachine settlements note 12 "Customer called, jam in cassette 2"
+
+        satmachine --actor maria settlements note 12 "Paid back in cash" --json
+    """
+    text = usage(lambda: notes.cleaned(text))
+    act.ask(f"note this on sale {sale['id']}")
+    books = act.books
+    act.write(notes.add, sale["id"], sale["machine_id"], text=text, author=books.actor, now=books.now)
+    return Done(books.sale(str(sale["id"])), f"Noted on sale {sale['id']}.")
+
+
+def _print(explanation: Explanation) -> None:
+    summary = explanation.summary
+    emit_record(summary, [Column(key, key.replace("_", " ").capitalize()) for key in summary], title="Rules in force")
+    for section in explanation.sections:
+        lines = [{"what": line.what, "amount_sats": line.amount_sats, "how": line.how} for line in section.lines]
+        emit_table(lines, _LINES, title=section.title)
+    print_line(explanation.total, style="bold")

@@ -1,0 +1,154 @@
+"""`satmachine init`: from nothing to a configuration that works."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from satmachine.cli.kit import numbers
+from satmachine.cli.kit.requests import at_a_terminal
+from satmachine.cli.setup import live, machine, writing
+from satmachine.cli.setup.asking import ask
+from satmachine.config import formats
+from satmachine.errors import Refused
+
+_DEFAULT = Path("/etc/satmachine/config.toml")
+
+
+def init(
+    ctx: typer.Context,
+    lnbits_url: Annotated[str | None, typer.Option(metavar="URL", help="Where LNbits answers.")] = None,
+    relays: Annotated[
+        list[str] | None, typer.Option("--relay", metavar="URL", help="Where machines publish; may be given twice.")
+    ] = None,
+    operator_id: Annotated[str | None, typer.Option(metavar="ID", help="Short name of who runs the machines.")] = None,
+    operator_name: Annotated[str | None, typer.Option(metavar="NAME", help="The same for people.")] = None,
+    super_fee_pct: Annotated[
+        str | None, typer.Option(metavar="PCT", help="The platform's part of commissions.")
+    ] = None,
+    database: Annotated[str | None, typer.Option(metavar="FILE", help="Where the books will lie.")] = None,
+    tz: Annotated[str | None, typer.Option("--time-zone", metavar="ZONE", help="For times on screens.")] = None,
+) -> None:
+    """Set up: asks for what it needs, tests each answer at once, and writes the configuration and the books.
+
+    Every question can be answered by a flag instead; what has neither is an error where nobody can be asked. A
+    configuration that exists is never touched. At the end it asks for the first machine, as `machines add` does.
+
+    Examples:
+
+        satmachine init
+
+        satmachine --config ./config.toml init --lnbits-url http://127.0.0.1:5000 --relay wss://relay.example
+        --operator-id atitlan --database ./satmachine.db
+    """
+    path = Path(ctx.obj.config_path or _DEFAULT).absolute()
+    if path.exists():
+        raise Refused(f"{path} is there already; to add a machine to it: satmachine machines add")
+    url = ask(
+        "Where does LNbits answer",
+        flag="--lnbits-url",
+        given=lnbits_url,
+        default="http://127.0.0.1:5000",
+        test=live.lnbits,
+    )
+    where = relays or [ask("A Nostr relay where the machines publish", flag="--relay", given=None, test=live.relay)]
+    for relay in relays or []:
+        ask("", flag="--relay", given=relay, test=live.relay)
+    operator = ask("Short name of who runs the machines", flag="--operator-id", given=operator_id, test=_slug)
+    name = ask("Its name for people", flag="--operator-name", given=operator_name, default=operator)
+    fee = ask(
+        "Part of every commission for the platform (0: none)",
+        flag="--super-fee-pct",
+        given=super_fee_pct,
+        default="0",
+        test=_fraction,
+    )
+    zone = ask("Time zone for screens", flag="--time-zone", given=tz, default="UTC", test=_zone)
+    books = ask("Where the books lie", flag="--database", given=database, default=_books(path))
+    content = _text(url, where, operator, name, f"{numbers.fraction(fee):f}", zone, books)
+    writing.write(path, content)
+    config = writing.replace_config(path, content)
+    writing.mirror(config)
+    typer.echo(f"{path} is written; the books are {config.database.path}.")
+    if at_a_terminal() and typer.confirm("Add the first machine now?", default=True, err=True):
+        add_machine(path, machine.Flags())
+        return
+    typer.echo("What to do next: satmachine machines add")
+
+
+def add_machine(path: Path, flags: machine.Flags) -> str:
+    """Ask for a machine, write it, and say what to do next; its id. Raises ConfigError."""
+    from satmachine.config import load
+    from satmachine.store.database import daemon_is_running
+
+    config = load(path)
+    if not config.operators:
+        raise Refused(f"{path} names no operator yet: add an [[operators]] table first")
+    machine_id, table = machine.table(config, flags)
+    config = writing.replace_config(path, path.read_text("utf-8").rstrip("\n") + "\n" + table)
+    writing.mirror(config)
+    runs = config.database.path.exists() and daemon_is_running(config.database.path)
+    start = "systemctl reload satmachine" if runs else "satmachine run    (or: systemctl enable --now satmachine)"
+    typer.echo(
+        f"{machine_id} is in {path}. What to do next:\n"
+        f"  satmachine doctor\n"
+        f"  {start}\n"
+        f"  satmachine clients add --machine {machine_id} --label NAME --lightning-address NAME@HOST\n"
+        f"  satmachine deposits add NAME AMOUNT"
+    )
+    return machine_id
+
+
+def _text(url: str, relays: list[str], operator: str, name: str, fee: str, zone: str, books: str) -> str:
+    quoted = ", ".join(writing.text(relay) for relay in relays)
+    return f"""# satmachine: written by `satmachine init`. Every other key, explained: config.example.toml
+#   satmachine config check            is this file right?
+#   systemctl reload satmachine        take a changed file into use; a bad one is refused, the old one stays
+
+[database]
+path = {writing.text(books)}
+
+[nostr]
+relays = [{quoted}]    # name at least two: one may be down
+
+[lnbits]
+url = {writing.text(url)}
+
+[super]
+fee_pct = {fee}
+
+[display]
+tz = {writing.text(zone)}
+
+[[operators]]
+id = {writing.text(operator)}
+name = {writing.text(name)}
+# Who shares the commission; without any it stays in the machines' wallets. The pcts sum to exactly 1.
+# [[operators.splits]]
+# label = "owner"
+# pct = 1
+# payee = {{ lightning_address = "owner@example.org" }}
+"""
+
+
+def _books(path: Path) -> str:
+    """Where a service keeps them; beside the configuration, where that is somebody's own."""
+    return "/var/lib/satmachine/satmachine.db" if path == _DEFAULT else str(path.parent / "satmachine.db")
+
+
+def _slug(text: str) -> str:
+    formats.slug(text)
+    return ""
+
+
+def _zone(text: str) -> str:
+    formats.time_zone(text)
+    return ""
+
+
+def _fraction(text: str) -> str:
+    if not 0 <= numbers.fraction(text) <= 1:
+        raise ValueError("it is a part of the whole: 0.3, or 30 %")
+    return ""

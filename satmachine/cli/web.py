@@ -1,0 +1,305 @@
+"""`satmachine web`: serve the pages, and let people in (SPEC section 14)."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from satmachine.cli.kit.books import MAX_ID
+from satmachine.cli.kit.options import AsCsv, AsJson, Yes
+from satmachine.cli.kit.output import Column, emit_table, print_json, print_line
+from satmachine.cli.kit.requests import confirm
+from satmachine.errors import NotFound, Refused, SatmachineError
+
+if TYPE_CHECKING:
+    from satmachine.config import Config
+
+app = typer.Typer()
+
+PersonId = Annotated[str, typer.Argument(metavar="PERSON", help="The id of somebody in [[web.people]].")]
+
+_COLUMNS = (
+    Column("id", "Id"),
+    Column("kind", "What"),
+    Column("person", "Person"),
+    Column("created_at", "Since"),
+    Column("used_at", "Used"),
+    Column("expires_at", "Until"),
+    Column("note", "Note", wide=True),
+)
+
+
+@app.callback(invoke_without_command=True)
+def web(
+    ctx: typer.Context,
+    listen: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Where to serve: 127.0.0.1:8021 or unix:/run/satmachine/web.sock."),
+    ] = None,
+) -> None:
+    """Serve the pages: for operators and their liquidity providers, to read in a browser. Nothing on them moves money.
+
+    A process of its own beside the daemon; the address is loopback, and TLS is the work of a proxy (docs/pages.md). Who
+    may look stands in [[web.people]]; they come in by a link (`satmachine web link`) or with their Nostr key.
+
+    Examples:
+
+        satmachine web
+
+        satmachine web --listen 127.0.0.1:8030
+    """
+    if ctx.invoked_subcommand is None:
+        serve(ctx.obj.config_path, listen)
+
+
+@app.command()
+def link(ctx: typer.Context, person: PersonId, as_json: AsJson = False) -> None:
+    """Make a link that signs somebody in, once, within a day ([web] link_hours).
+
+    Whoever opens it first is that person, so send it by a way that only they read. It is shown here and nowhere else.
+
+    Examples:
+
+        satmachine web link maria
+    """
+    from satmachine.web import signin
+
+    config = _config(ctx)
+    name = _known(config, person)
+    secret, kept = signin.new_secret()
+    lives_s = config.web.link_hours * 3600
+    _keep(config, "link", person, kept, lives_s)
+    address = f"{_origin(config)}/sign-in/link/{secret}"
+    if as_json:
+        print_json({"person": person, "link": address, "expires_at": _iso(int(time.time()) + lives_s)})
+        return
+    print_line(f"Signs in {name}, once, within {config.web.link_hours} hours:")
+    typer.echo(address)
+
+
+@app.command()
+def token(
+    ctx: typer.Context,
+    person: PersonId,
+    days: Annotated[int, typer.Option(min=1, max=3660, help="How long it counts.")] = 365,
+    note: Annotated[str, typer.Option(metavar="TEXT", help="What it is for.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Make a token with which a program reads what somebody may see, under /api/v1/dca/.
+
+    It is shown here and nowhere else. `satmachine web revoke` ends it.
+
+    Examples:
+
+        satmachine web token ana --days 90 --note "bookkeeping"
+    """
+    from satmachine.web import signin
+
+    config = _config(ctx)
+    _known(config, person)
+    secret, kept = signin.new_secret()
+    pass_id = _keep(config, "token", person, kept, days * 86_400, note)
+    if as_json:
+        print_json({"id": pass_id, "person": person, "token": secret})
+        return
+    print_line(f"Token {pass_id} reads what {person} may see, for {days} days. Send it as: Authorization: Bearer TOKEN")
+    typer.echo(secret)
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    over: Annotated[bool, typer.Option("--all", help="Also those that no longer count.")] = False,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
+) -> None:
+    """Show the links, sessions and tokens that count, never their secrets.
+
+    Examples:
+
+        satmachine web list
+
+        satmachine web list --all --json
+    """
+    from satmachine.store import passes
+
+    config = _config(ctx)
+    with passes.open_passes(passes_path(config)) as conn:
+        found = passes.listed(conn, int(time.time()), over=over)
+    rows: list[dict[str, Any]] = [
+        {name: getattr(one, name) for name in one.__dataclass_fields__}
+        for one in found
+        if ctx.obj.operator is None or _person(config, one.person) is not None
+    ]
+    emit_table(
+        rows,
+        _COLUMNS,
+        json=as_json,
+        csv=as_csv,
+        empty="Nobody can sign in yet: satmachine web link PERSON",
+        tz=ctx.obj.tz,
+        keys=[column.key for column in _COLUMNS],
+    )
+
+
+@app.command()
+def revoke(
+    ctx: typer.Context,
+    pass_id: Annotated[
+        int | None, typer.Argument(metavar="ID", min=1, max=MAX_ID, help="As `web list` shows it.")
+    ] = None,
+    person: Annotated[str | None, typer.Option(metavar="PERSON", help="Everything of this person.")] = None,
+    yes: Yes = False,
+) -> None:
+    """End a link, session or token, or all of one person, at once.
+
+    Examples:
+
+        satmachine web revoke 12
+
+        satmachine web revoke --person maria
+    """
+    from satmachine.store import passes
+
+    if (pass_id is None) == (person is None):
+        raise typer.BadParameter("name an ID, or --person and whose")
+    config = _config(ctx)
+    confirm(f"End {'everything of ' + str(person) if person else f'number {pass_id}'}?", yes=yes)
+    with passes.open_passes(passes_path(config)) as conn:
+        if ctx.obj.operator is not None:
+            _require_in_scope(config, conn, pass_id, person)
+        ended = passes.revoke(conn, int(time.time()), pass_id=pass_id, person=person)
+    if not ended:
+        raise NotFound("there is nothing of that which still counts; `satmachine web list` shows what does")
+    print_line(f"Ended: {ended}.")
+
+
+def serve(config_path: Path | None, listen: str | None) -> None:
+    """Serve until stopped. Raises ConfigError, StoreError, and Refused where the extra `web` is not installed."""
+    from satmachine.attention.items import Limits
+    from satmachine.config import find_config, formats, load
+    from satmachine.hardening import forbid_core_dumps
+
+    config = load(find_config(config_path))
+    try:
+        import uvicorn
+
+        from satmachine.web.app import make_app
+        from satmachine.web.settings import Settings
+    except ModuleNotFoundError as error:
+        raise Refused(
+            f"the pages need packages that are not installed ({error.name}): python3 -m pip install 'satmachine[web]'"
+        ) from None
+    if listen is not None:
+        try:
+            listen = formats.listen_address(listen)
+        except ValueError as error:
+            raise typer.BadParameter(f"--listen {error}") from None
+    address = listen or config.web.listen
+    forbid_core_dumps()
+    known = {**dict(config.alerts), **dict(config.payouts)}
+    settings = Settings(
+        config.database.path,
+        passes_path(config),
+        config.web.model_copy(update={"listen": address}),
+        Limits(**{name: known[name] for name in Limits.__dataclass_fields__ if name in known}),
+        config.database.busy_timeout_s,
+    )
+    _require_books(settings.books)
+    if not config.web.people:
+        typer.echo("Nobody may look yet: add [[web.people]] to the configuration.", err=True)
+    typer.echo(f"Serving the pages at {address}; people reach them at {settings.origin}", err=True)
+    where: dict[str, Any] = {}
+    if address.startswith("unix:"):
+        where["uds"] = address.removeprefix("unix:")
+    else:
+        host, _, port = address.rpartition(":")
+        where.update(host=host.strip("[]"), port=int(port))
+    uvicorn.run(
+        make_app(settings),
+        **where,
+        log_config=_LOGGING,
+        access_log=False,
+        server_header=False,
+        proxy_headers=True,
+        forwarded_allow_ips="127.0.0.1,::1",
+        limit_concurrency=1_000,
+        timeout_keep_alive=15,
+        timeout_graceful_shutdown=5,
+        h11_max_incomplete_event_size=32_768,
+    )
+
+
+_LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "%(levelname)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {"handlers": ["stderr"], "level": "INFO"},
+    "loggers": {"uvicorn": {"level": "WARNING"}},
+}
+
+
+def passes_path(config: Config) -> Path:
+    """Where links and sessions are kept: beside the books unless the configuration says otherwise."""
+    return config.web.database or config.database.path.with_name("web.db")
+
+
+def _require_books(path: Path) -> None:
+    from satmachine.store.database import connect
+
+    connect(path, read_only=True).close()
+
+
+def _config(ctx: typer.Context) -> Config:
+    from satmachine.config import find_config, load
+
+    config = load(find_config(ctx.obj.config_path))
+    return config if ctx.obj.operator is None else config.limited_to(ctx.obj.operator)
+
+
+def _person(config: Config, person: str) -> str | None:
+    return next((one.name for one in config.web.people if one.id == person), None)
+
+
+def _known(config: Config, person: str) -> str:
+    name = _person(config, person)
+    if name is None:
+        known = ", ".join(one.id for one in config.web.people) or "nobody yet"
+        raise NotFound(f"there is no {person} in [[web.people]] of the configuration (there: {known})")
+    return name
+
+
+def _require_in_scope(config: Config, conn: Any, pass_id: int | None, person: str | None) -> None:
+    from satmachine.store import passes
+
+    owner = person
+    if pass_id is not None:
+        owner = next((one.person for one in passes.listed(conn, 0, over=True) if one.id == pass_id), None)
+    if owner is None or _person(config, owner) is None:
+        raise NotFound("there is nothing of that which still counts; `satmachine web list` shows what does")
+
+
+def _keep(config: Config, kind: str, person: str, kept: str, lives_s: int, note: str = "") -> int:
+    from satmachine.store import passes
+
+    try:
+        with passes.open_passes(passes_path(config)) as conn:
+            return passes.add(
+                conn, passes.PassKind(kind), person, kept, now=int(time.time()), lives_s=lives_s, note=note[:200]
+            )
+    except SatmachineError as error:
+        raise Refused(f"{error}; run this as the user of the pages, or as root") from None
+
+
+def _origin(config: Config) -> str:
+    return config.web.public_url or f"http://{config.web.listen}"
+
+
+def _iso(at: int) -> str:
+    from satmachine.cli.kit.output import iso
+
+    return iso(at)

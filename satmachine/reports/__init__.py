@@ -1,0 +1,19 @@
+"""The books for people: reports, ledgers for accountants, LPs' statements, what would have been (SPEC section 13).
+
+Everything here reads the books and never changes what is paid. In the order in which it is built:
+
+What they begin with is models/facts.py: what happened, as small tuples that never change once they are there.
+
+ledger.py      pure   a fact -> a balanced entry; what the accounts mean
+entries.py            the entries of a span of time; what the accounts come to
+export.py      pure   entries -> beancount, hledger, CSV
+periods.py            closing a month: its totals, its digest, and the chain
+summary.py     pure   entries -> the report of a time: by machine, operator, payee, LP
+statement.py   pure   an LP's statement as a document that is always written the same way
+signed.py      pure   a document that its reader can prove, without us
+html.py        pure   the pages of both, for screen and paper (chart.py draws)
+make.py               a statement out of the books, and its signature
+whatif.py             history planned again under other rules
+letters.py     pure   the words of messages to LPs
+desk.py               the daemon's part: signing what is asked for, messages to LPs
+"""

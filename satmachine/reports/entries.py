@@ -1,0 +1,86 @@
+"""The ledger of these books: entries in order, and what the accounts come to at a moment. Reads only."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+
+from satmachine.models.facts import Fact
+from satmachine.reports.ledger import Entry, Posting, entry_of, postings_of
+from satmachine.reports.summary import Report, make_report
+from satmachine.store import ledger, periods
+from satmachine.store.ledger import Span
+
+#: What accounts come to: (account, unit) -> amount. What is zero need not be there.
+Balances = Counter[tuple[str, str]]
+
+
+def entries(conn: sqlite3.Connection, span: Span) -> Iterator[Entry]:
+    """The entries of a span, in the order in which they are posted."""
+    return map(entry_of, ledger.facts(conn, span))
+
+
+def balances(conn: sqlite3.Connection, at: int, *, scope: str | None = None, machine_id: str | None = None) -> Balances:
+    """What every account comes to right before `at` (Unix seconds), in which nothing is zero.
+
+    From the last month that was closed before on, so that years that are closed need not be added up again.
+    """
+    found: Balances = Counter()
+    since = 0
+    closed = periods.last_before(conn, at)
+    if closed is not None:
+        since = closed.end_at
+        wanted = ledger.machines(conn, scope, machine_id).keys()
+        found.update(restricted(closed.totals, wanted))
+    add(found, _postings(ledger.sums(conn, Span(since, at, scope, machine_id))))
+    return nonzero(found)
+
+
+def add(found: Balances, postings: Iterable[Posting]) -> None:
+    """Post them."""
+    for posting in postings:
+        found[posting.account, posting.unit] += posting.amount
+
+
+def nonzero(found: Balances) -> Balances:
+    """Without the accounts that are empty."""
+    return Counter({key: amount for key, amount in found.items() if amount})
+
+
+def restricted(totals: Balances, machine_ids: Iterable[str]) -> Balances:
+    """Only the accounts of these machines: the third part of an account's name is the machine's."""
+    wanted = {machine_id[:1].upper() + machine_id[1:] for machine_id in machine_ids}
+    return Counter({key: amount for key, amount in totals.items() if key[0].split(":")[2] in wanted})
+
+
+def _postings(facts: Iterable[Fact]) -> Iterator[Posting]:
+    for fact in facts:
+        yield from postings_of(fact)
+
+
+def report(
+    conn: sqlite3.Connection,
+    span: Span,
+    *,
+    seen: Callable[[], object] = lambda: None,
+) -> Report:
+    """The report of a span; `seen` is called for each entry."""
+    opening = balances(conn, span.since, scope=span.scope, machine_id=span.machine_id)
+    ends: Balances = Counter(opening)
+
+    def read() -> Iterator[Entry]:
+        for entry in entries(conn, span):
+            add(ends, entry.postings)
+            seen()
+            yield entry
+
+    return make_report(
+        read(),
+        ledger.machines(conn, span.scope, span.machine_id),
+        ledger.lps(conn, span.scope, span.machine_id),
+        opening,
+        lambda: ends,
+        since=span.since,
+        until=span.until,
+    )

@@ -1,0 +1,152 @@
+"""Closing a month: what it came to is remembered, with a digest of its entries, chained to the month before.
+
+After that nothing is posted in it any more: what the books learn later counts in the open month (store/ledger.py). So
+the digest can be made again at any time and must be the same; where it is not, a row of the past was altered.
+
+Closing reads, and then writes one row. Facts that the daemon commits meanwhile are no part of it: `closed_at` lies so
+far back that everything which the books knew by then was committed when the reading began.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta, tzinfo
+from hashlib import sha256
+
+from satmachine.errors import Refused
+from satmachine.models.facts import Fact
+from satmachine.reports.entries import Balances, add, balances, nonzero
+from satmachine.reports.ledger import postings_of
+from satmachine.store import ledger, periods
+from satmachine.store.ledger import Span
+from satmachine.store.periods import Period
+
+#: So long after its end a month can be closed: longer than any write waits for its turn, and (schema.sql,
+#: dca_settlements_late) than a sale is behind its time before it counts as late.
+GRACE_S = 300
+
+
+def month_span(name: str, tz: tzinfo) -> tuple[int, int]:
+    """The first second of a month like 2026-11, and of the one after it, in Unix seconds. Raises ValueError."""
+    try:
+        first = datetime.strptime(name, "%Y-%m").replace(tzinfo=tz)
+    except ValueError:
+        raise ValueError(f"{name!r} is no month; write it like 2026-11") from None
+    after = (first + timedelta(days=32)).replace(day=1)
+    return int(first.timestamp()), int(after.timestamp())
+
+
+def month_of(at: int, tz: tzinfo) -> str:
+    """The month of a moment, like 2026-11."""
+    return f"{datetime.fromtimestamp(at, tz):%Y-%m}"
+
+
+def make_period(
+    conn: sqlite3.Connection,
+    name: str,
+    tz: tzinfo,
+    *,
+    actor: str,
+    reason: str,
+    now: int,
+    seen: Callable[[], object] = lambda: None,
+) -> Period:
+    """What closing a month would write; `seen` is called for each fact. Raises Refused, ValueError.
+
+    The first month that is closed takes in everything before it.
+    """
+    _, end_at = month_span(name, tz)
+    before = periods.last(conn)
+    closed_at = now - GRACE_S
+    if end_at > closed_at:
+        raise Refused(f"{name} is not over yet; a month can be closed {GRACE_S // 60} minutes after its end")
+    if before is not None and end_at <= before.end_at:
+        raise Refused(f"{name} is closed: the last month that was closed is {before.name}")
+    if before is not None and str(tz) != before.tz and month_span(before.name, tz)[1] != before.end_at:
+        raise Refused(f"{before.name} was closed in the zone {before.tz}: close {name} with --tz {before.tz} too")
+    start_at = before.end_at if before else 0
+    facts = ledger.facts(conn, Span(start_at, end_at, known_by=closed_at))
+    digest, entries, totals = _digest(facts, balances(conn, start_at), seen)
+    period = Period(
+        name=name,
+        start_at=start_at,
+        end_at=end_at,
+        tz=str(tz),
+        closed_at=closed_at,
+        actor=actor,
+        reason=reason,
+        entries=entries,
+        totals=totals,
+        digest=digest,
+        previous=before.hash if before else "",
+        hash="",
+    )
+    return replace(period, hash=hash_of(period))
+
+
+def hash_of(period: Period) -> str:
+    """SHA-256 over everything that a closed month says, the hash of the month before included."""
+    said = {
+        "actor": period.actor,
+        "closed_at": period.closed_at,
+        "digest": period.digest,
+        "end_at": period.end_at,
+        "entries": period.entries,
+        "name": period.name,
+        "previous": period.previous,
+        "reason": period.reason,
+        "start_at": period.start_at,
+        "totals": periods.nested(period.totals),
+        "tz": period.tz,
+    }
+    return sha256(json.dumps(said, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def broken_links(conn: sqlite3.Connection) -> Iterator[tuple[Period, str]]:
+    """Closed months whose own row was altered, or whose neighbour is not the one that it was closed after. Quick."""
+    previous, end_at = "", 0
+    for period in periods.all_of(conn):
+        if hash_of(period) != period.hash:
+            yield period, "its own row was altered: its hash is another one"
+        if period.previous != previous or period.start_at != end_at:
+            yield period, "the month before it is not the one that it was closed after"
+        previous, end_at = period.hash, period.end_at
+
+
+def altered(
+    conn: sqlite3.Connection, *, since: int = 0, seen: Callable[[], object] = lambda: None
+) -> Iterator[tuple[Period, str]]:
+    """Closed months (that ended after `since`) whose entries are not what they were. Reads all of their entries."""
+    totals: Balances | None = None
+    for period in periods.all_of(conn):
+        if period.end_at > since:
+            begun = _totals_before(conn, period) if totals is None else totals
+            facts = ledger.facts(conn, Span(period.start_at, period.end_at))
+            digest, entries, totals = _digest(facts, begun, seen)
+            if (digest, entries) != (period.digest, period.entries):
+                yield period, f"its {period.entries} entries are {entries} now, or say something else"
+            elif totals != period.totals:
+                yield period, "what its accounts came to is not what its entries say"
+        totals = period.totals
+
+
+def _totals_before(conn: sqlite3.Connection, period: Period) -> Balances:
+    before = periods.last_before(conn, period.start_at) if period.start_at else None
+    return Balances() if before is None else before.totals
+
+
+def _digest(facts: Iterator[Fact], begun: Balances, seen: Callable[[], object]) -> tuple[str, int, Balances]:
+    """Digest and number of facts, and what the accounts come to after them. What may still change (a rate that a person
+    states later, and a sale's number in these books) is no part of the digest."""
+    hashed, entries, totals = sha256(), 0, Balances(begun)
+    for fact in facts:
+        postings = tuple(postings_of(fact))
+        moved = "".join(f" {posting.account} {posting.amount} {posting.unit}" for posting in postings)
+        hashed.update(f"{fact.posted_at} {fact.key}{moved}\n".encode())
+        add(totals, postings)
+        entries += 1
+        seen()
+    return hashed.hexdigest(), entries, nonzero(totals)

@@ -1,0 +1,43 @@
+"""Since when are a machine's payments sealed? Its wallet keeps that in mind, because the database cannot.
+
+What an earlier version has left open has no seals, and is sealed as it stands, once. If the database said whether that
+was done, whoever can write it could say that it was not, or put a database of that version in its place. So the daemon
+leaves a row in the machine's wallet: an invoice that nobody pays. Nobody without the admin key can take it away, and
+where it is, nothing is taken over any more. (With the invoice key anybody can write one: then a person approves what
+an upgrade finds open.)
+"""
+
+from __future__ import annotations
+
+import logging
+
+from satmachine import identity
+from satmachine.config import Machine
+from satmachine.store import seals
+from satmachine.store.database import Store
+from satmachine.wallet.lnbits import Lnbits
+
+log = logging.getLogger(__name__)
+
+_BUNDLE = f"{identity.PREFIX}seals"
+_MEMO = "satmachine: do not pay, says that this wallet's payments are sealed"
+_EXPIRY_S = 86_400
+
+
+async def begin(store: Store, lnbits: Lnbits, machine: Machine, key: str, now: int) -> None:
+    """Take over what is open, where nobody has yet; a call once in the life of a database. Raises WalletError."""
+    if await store.read(seals.has_begun, machine.id):
+        return
+    if not await lnbits.bundle(key, _BUNDLE):
+        count = await store.write(seals.take_over_open, machine.id)
+        if count:
+            log.warning("machine %s: %d open payment(s) of an earlier version go on as they stand", machine.id, count)
+        await lnbits.create_invoice(
+            key,
+            amount_sats=1,
+            memo=_MEMO,
+            expiry_s=_EXPIRY_S,
+            extra={"tag": identity.tag(machine.npub)},
+            external_id=identity.mark_key(_BUNDLE, "begun"),
+        )
+    await store.write(seals.begin, machine.id, now)

@@ -1,0 +1,251 @@
+"""Queries of the audit: each of `BREAKS` returns exactly the rows that break a rule of the books (SPEC section 5).
+
+Every row has `subject` (what to call it), `machine_id`, `settlement_id` (or NULL) and `at`, beside the facts.
+"""
+
+# ruff: noqa: S608 - statements are put together from this module's own words only.
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from satmachine.models import Leg
+from satmachine.store import as_models as rows
+
+Record = dict[str, Any]
+
+_OF_THE_SALE = "leg_type IN ('super_fee', 'operator_split', 'dca', 'refund')"
+_FINAL = "('completed', 'skipped', 'voided')"
+
+#: What a leg counts in its sale's sum: of a completed one what left for it, at most its amount (SPEC section 5).
+_COUNTED = (
+    "CASE WHEN status IN ('voided', 'skipped') THEN 0 "
+    "WHEN status = 'completed' THEN min(amount_sats, sent_sats + coalesce(fee_sats, 0)) ELSE amount_sats END"
+)
+
+_SALE = "'settlement ' || s.id AS subject, s.machine_id, s.id AS settlement_id, s.occurred_at AS at"
+_SUBJECT = "CASE WHEN p.settlement_id IS NULL THEN 'payment ' || p.id ELSE 'settlement ' || p.settlement_id END"
+_LEG = (
+    f"{_SUBJECT} AS subject, p.machine_id, p.settlement_id, p.planned_at AS at, "
+    "'r' || p.revision || ':' || p.leg AS leg, p.status, p.id AS payment_id"
+)
+
+_SUMS = f"""
+WITH legs AS (
+    SELECT settlement_id, sum({_COUNTED}) AS sats FROM dca_payments
+    WHERE settlement_id IS NOT NULL AND {_OF_THE_SALE} GROUP BY settlement_id
+), kept AS (SELECT settlement_id, sum(amount_sats) AS sats FROM dca_retained GROUP BY settlement_id),
+sale AS (
+    SELECT s.*, coalesce(l.sats, 0) AS legs_sats, coalesce(k.sats, 0) AS kept_sats
+    FROM dca_settlements s LEFT JOIN legs l ON l.settlement_id = s.id LEFT JOIN kept k ON k.settlement_id = s.id
+)
+"""
+
+_UNPAID = f"""EXISTS (SELECT 1 FROM dca_payments p WHERE p.settlement_id = s.id AND {_OF_THE_SALE}
+    AND p.status NOT IN {_FINAL})"""
+_REFUNDED = """EXISTS (SELECT 1 FROM dca_payments p WHERE p.settlement_id = s.id AND p.leg_type = 'refund'
+    AND p.status = 'completed')"""
+
+#: A person has vouched for a completed leg (`settlements resolve`): that is its evidence.
+_VOUCHED = "p.proof IS 'person'"
+
+#: What was read, or answered, completed the leg, whenever it was sent: from another life of these books, perhaps.
+_PROVEN = "(p.proof IS NOT NULL AND p.completed_at IS NOT NULL)"
+
+#: A person has booked a payment of the wallet as this leg (`machines reconcile`): the payment is its evidence.
+_BOOKED = (
+    "(p.proof IS 'booked' AND EXISTS (SELECT 1 FROM dca_foreign_payments f WHERE f.payment_id = p.id "
+    "AND f.amount_sats = p.sent_sats))"
+)
+
+#: By the kind of break: what violates the rule.
+BREAKS: Mapping[str, str] = {
+    # Before its plan a sale has only what was not dispensed on the books.
+    "conservation": f"""{_SUMS}
+        SELECT {_SALE}, s.legs_sats, s.kept_sats, CASE WHEN s.planned_at IS NULL AND s.status <> 'partial'
+               THEN s.undispensed_sats ELSE s.gross_sats END AS expected_sats
+        FROM sale s WHERE s.legs_sats + s.kept_sats <> expected_sats""",
+    "retained_sum": f"""{_SUMS}
+        SELECT {_SALE}, s.retained_sats AS found_sats, s.kept_sats AS expected_sats
+        FROM sale s WHERE s.retained_sats <> s.kept_sats""",
+    "figures": f"""
+        SELECT {_SALE}, s.gross_sats, s.net_sats, s.commission_sats, s.undispensed_sats FROM dca_settlements s
+        WHERE s.gross_sats <> s.net_sats + s.commission_sats + s.undispensed_sats
+           OR s.platform_fee_sats + s.operator_fee_sats <> s.commission_sats""",
+    "retained_negative": f"""
+        SELECT {_SALE}, r.reason, r.leg, sum(r.amount_sats) AS found_sats
+        FROM dca_retained r JOIN dca_settlements s ON s.id = r.settlement_id
+        GROUP BY s.id, r.reason, r.leg HAVING sum(r.amount_sats) < 0""",
+    "no_evidence": f"""
+        SELECT {_LEG}, p.sent_sats FROM dca_payments p
+        LEFT JOIN dca_invoices i ON i.payment_id = p.id AND i.payment_hash = p.payment_hash
+        WHERE p.status = 'completed' AND NOT {_VOUCHED} AND NOT {_BOOKED} AND (
+              i.payment_id IS NULL OR i.amount_sats <> p.sent_sats
+              OR (i.sent_at IS NULL AND i.adopted = 0 AND NOT {_PROVEN})
+              OR (i.internal = 1 AND p.sent_sats <> p.amount_sats))""",
+    # Either the payee bears the routing fee (amount less reserve was sent), or the machine does (the exact amount).
+    "overpaid": f"""
+        SELECT {_LEG}, p.amount_sats, p.sent_sats, coalesce(p.fee_sats, 0) AS fee_sats FROM dca_payments p
+        WHERE p.status = 'completed' AND (p.sent_sats > p.amount_sats
+              OR (p.sent_sats < p.amount_sats AND p.sent_sats + coalesce(p.fee_sats, 0) > p.amount_sats))""",
+    # A balance payout has no sale that could conserve: what was not sent of it is retained in its own name.
+    "payout_sum": f"""
+        SELECT {_LEG}, p.amount_sats, p.sent_sats, coalesce(p.fee_sats, 0) AS fee_sats,
+               (SELECT coalesce(sum(r.amount_sats), 0) FROM dca_retained r WHERE r.payment_id = p.id) AS kept_sats
+        FROM dca_payments p WHERE p.leg_type = 'settlement' AND p.status = 'completed'
+          AND p.amount_sats <> min(p.amount_sats, p.sent_sats + coalesce(p.fee_sats, 0)) + kept_sats""",
+    # The sats are gone, and nobody knows whether the payee has them.
+    "unsettled": f"""
+        SELECT {_LEG}, p.amount_sats, p.hold_reason FROM dca_payments p
+        WHERE p.status = 'held' AND p.status NOT IN {_FINAL}
+          AND p.hold_reason IN ('debit_without_credit', 'credit_unseen', 'bad_preimage', 'amount_mismatch')""",
+    "no_invoice": f"""
+        SELECT {_LEG} FROM dca_payments p
+        LEFT JOIN dca_invoices i ON i.payment_id = p.id AND i.generation = p.generation
+        WHERE p.status IN ('invoiced', 'sending') AND i.payment_hash IS NULL""",
+    "voided_unproven": f"""
+        SELECT {_LEG} FROM dca_payments p
+        WHERE p.status = 'voided' AND {_OF_THE_SALE} AND p.evidence IS NULL AND EXISTS (
+              SELECT 1 FROM dca_invoices i
+              WHERE i.payment_id = p.id AND i.sent_at IS NOT NULL AND i.dead_at IS NULL)""",
+    "unproven": f"""
+        SELECT {_LEG} FROM dca_payments p JOIN dca_settlements s ON s.id = p.settlement_id
+        WHERE s.proof = 'waiting' AND p.status NOT IN ('voided', 'skipped')""",
+    "unordered": f"""
+        SELECT {_LEG} FROM dca_payments p WHERE p.status = 'held' AND p.hold_reason = 'unordered'""",
+    "leg_key": f"""
+        SELECT {_LEG}, p.leg_key FROM dca_payments p JOIN dca_settlements s ON s.id = p.settlement_id
+        WHERE p.leg_key <> 'sm1:' || s.settlement_key || ':r' || p.revision || ':' || p.leg""",
+    "status": f"""
+        SELECT {_SALE}, s.status, CASE WHEN {_UNPAID} THEN 'some of its payments are not final'
+               WHEN s.status = 'refunded' THEN 'no refund was paid' WHEN s.status = 'processed' THEN 'a refund was paid'
+               ELSE 'every payment of it is final' END AS why
+        FROM dca_settlements s
+        WHERE (s.status IN ('processed', 'partial', 'refunded') AND {_UNPAID})
+           OR (s.status IN ('pending', 'errored') AND s.planned_at IS NOT NULL AND NOT {_UNPAID})
+           OR (s.status = 'refunded' AND NOT {_REFUNDED}) OR (s.status = 'processed' AND {_REFUNDED})""",
+    # A payment whose sale is landed but not planned yet may still find its leg.
+    "unknown_payment": """
+        SELECT 'machine ' || f.machine_id AS subject, f.machine_id, NULL AS settlement_id, f.made_at AS at, f.leg_key,
+               f.amount_sats
+        FROM dca_foreign_payments f WHERE f.settled_by IS NULL AND f.status <> 'failure' AND NOT EXISTS (
+             SELECT 1 FROM dca_settlements s WHERE s.machine_id = f.machine_id AND s.planned_at IS NULL
+             AND s.payment_hash IS NOT NULL AND f.leg_key LIKE 'sm1:' || s.payment_hash || ':%')""",
+}
+
+
+def breaking(conn: sqlite3.Connection, kind: str) -> Iterator[Record]:
+    """The rows that break one rule."""
+    return (dict(row) for row in conn.execute(BREAKS[kind]))
+
+
+def planned_sales(conn: sqlite3.Connection) -> Iterator[Record]:
+    """Every sale with a first stage, for its arithmetic."""
+    found = conn.execute(
+        f"""SELECT {_SALE}, s.commission_sats, s.super_fee_pct, s.platform_fee_sats FROM dca_settlements s
+        WHERE s.platform_fee_sats IS NOT NULL"""
+    )
+    return (dict(row) for row in found)
+
+
+def share_legs(conn: sqlite3.Connection) -> Iterator[Record]:
+    """Every dca leg that counts against a balance, for its fiat value."""
+    # Of what another life of the books has paid, it is the fiat value of that life.
+    found = conn.execute(
+        f"""SELECT {_LEG}, p.amount_sats, p.fiat_amount_minor, p.exchange_rate, p.currency, p.explain
+        FROM dca_payments p WHERE p.leg_type = 'dca' AND p.status NOT IN ('voided', 'skipped')
+        AND p.id NOT IN (SELECT payment_id FROM dca_foreign_payments WHERE payment_id IS NOT NULL)"""
+    )
+    return (dict(row) for row in found)
+
+
+def external_legs(conn: sqlite3.Connection) -> Iterator[Record]:
+    """Every completed leg of which only the preimage proves that its payee has it."""
+    found = conn.execute(
+        f"""SELECT {_LEG}, p.preimage, p.payment_hash FROM dca_payments p JOIN dca_invoices i ON i.payment_id = p.id
+        AND i.payment_hash = p.payment_hash WHERE p.status = 'completed' AND i.internal = 0 AND NOT {_VOUCHED}
+        AND coalesce(p.proof, 'preimage') IN ('preimage', 'both_sides')"""
+    )
+    return (dict(row) for row in found)
+
+
+def counts(conn: sqlite3.Connection, machine_id: str) -> Record:
+    """How much of a machine was looked at."""
+    row = conn.execute(
+        """SELECT (SELECT count(*) FROM dca_settlements WHERE machine_id = ?1) AS settlements,
+        (SELECT count(*) FROM dca_payments WHERE machine_id = ?1) AS payments""",
+        (machine_id,),
+    ).fetchone()
+    return dict(row)
+
+
+# --- what the wallets are held against
+
+
+def proven_sales(conn: sqlite3.Connection, machine_id: str, *, before: int) -> list[Record]:
+    """Sales whose payment the wallet must show (or, where the proof was waived, may show)."""
+    found = conn.execute(
+        f"""SELECT {_SALE}, s.payment_hash, s.gross_sats, s.proof FROM dca_settlements s
+        WHERE s.machine_id = ? AND s.proof <> 'waiting' AND s.proven_at < ? AND s.payment_hash IS NOT NULL""",
+        (machine_id, before),
+    )
+    return [dict(row) for row in found]
+
+
+def completed_legs(conn: sqlite3.Connection, machine_id: str, *, since: int, before: int) -> list[tuple[Leg, Record]]:
+    """Completed legs that this machine's wallet has paid, planned since a moment; each with the facts of a break."""
+    found = conn.execute(
+        f"""SELECT p.*, {_SUBJECT} AS subject, {_VOUCHED} AS vouched, i.internal FROM dca_payments p
+        LEFT JOIN dca_invoices i ON i.payment_id = p.id AND i.payment_hash = p.payment_hash
+        WHERE p.machine_id = ? AND p.status = 'completed' AND p.leg_type <> 'autoforward' AND p.planned_at >= ?
+        AND p.completed_at < ?""",
+        (machine_id, since, before),
+    )
+    return [(rows.load(Leg, row), {**dict(row), "leg": f"r{row['revision']}:{row['leg']}"}) for row in found]
+
+
+def invoices_of(conn: sqlite3.Connection, machine_id: str) -> dict[str, Record]:
+    """Every invoice that a leg of this machine ever had, and every payment that completed one, by payment hash."""
+    found = conn.execute(
+        f"""SELECT {_LEG}, i.payment_hash, p.completed_at FROM dca_invoices i JOIN dca_payments p ON p.id = i.payment_id
+        WHERE p.machine_id = ?1 AND i.payment_hash IS NOT NULL
+        UNION ALL SELECT {_LEG}, p.payment_hash, p.completed_at FROM dca_payments p
+        WHERE p.machine_id = ?1 AND p.status = 'completed'""",
+        (machine_id,),
+    )
+    return {str(row["payment_hash"]): dict(row) for row in found}
+
+
+def retained_and_owed(conn: sqlite3.Connection, machine_id: str, *, before: int) -> Record:
+    """What of the proven sales should still be in the wallet, in sats, by what it is for.
+
+    `payouts_sats` and `fees_on_top_sats` went out beside these sales' legs: balances paid out, sales whose payment is
+    not known, routing fees that the machine bears. What was completed since `before` still counts as owed.
+    """
+    row = conn.execute(_RETAINED_AND_OWED, (machine_id, before)).fetchone()
+    return dict(row)
+
+
+_RETAINED_AND_OWED = f"""
+WITH sale AS (
+    SELECT * FROM dca_settlements WHERE machine_id = ?1 AND proof <> 'waiting' AND proven_at < ?2
+      AND payment_hash IS NOT NULL
+), leg AS (SELECT * FROM dca_payments WHERE machine_id = ?1 AND leg_type <> 'autoforward'),
+paid AS (SELECT * FROM leg WHERE status = 'completed' AND completed_at < ?2),
+of_payouts AS (SELECT r.amount_sats AS sats FROM dca_retained r JOIN paid p ON p.id = r.payment_id
+               WHERE r.settlement_id IS NULL)
+SELECT (SELECT coalesce(sum(retained_sats), 0) FROM sale)
+       + (SELECT coalesce(sum(sats), 0) FROM of_payouts) AS retained_sats,
+       (SELECT coalesce(sum({_COUNTED}), 0) FROM leg WHERE {_OF_THE_SALE} AND settlement_id IN (SELECT id FROM sale)
+        AND (completed_at IS NULL OR completed_at >= ?2)) AS owed_sats,
+       (SELECT coalesce(sum(net_sats + commission_sats), 0) FROM sale WHERE planned_at IS NULL AND status <> 'partial')
+       AS unplanned_sats,
+       (SELECT coalesce(sum(max(0, sent_sats + coalesce(fee_sats, 0) - amount_sats)), 0) FROM paid
+        WHERE settlement_id IN (SELECT id FROM sale))
+       AS fees_on_top_sats,
+       (SELECT coalesce(sum(sent_sats + coalesce(fee_sats, 0)), 0) FROM paid
+        WHERE settlement_id IS NULL OR settlement_id NOT IN (SELECT id FROM sale))
+       + (SELECT coalesce(sum(sats), 0) FROM of_payouts) AS payouts_sats
+"""

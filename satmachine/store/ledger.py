@@ -1,0 +1,295 @@
+"""What the ledger is made of, read out of the tables: facts in the order in which they are posted (models/facts.py).
+
+Each source is one statement that walks along an index, so that a month among years is as quick as a month alone, and
+the memory that a reading takes does not grow with the books. `sums` answers what everything up to a moment comes to.
+
+In which month a fact counts: in that of its time, unless that month had been closed before the books knew of the fact;
+then at the moment when they did (SPEC section 13). So what was closed never changes.
+"""
+
+# ruff: noqa: S608 - statements are put together from this module's own words only.
+
+from __future__ import annotations
+
+import heapq
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from satmachine.models.facts import CashBrought, CashChange, Fact, Kept, Paid, Sale, Unassigned
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which facts: `since` <= posted < `until` (Unix seconds), of one operator's machines, or of one machine; only what
+    the books knew at the moment `known_by`."""
+
+    since: int
+    until: int
+    scope: str | None = None
+    machine_id: str | None = None
+    known_by: int = 2**62
+
+
+def facts(conn: sqlite3.Connection, span: Span) -> Iterator[Fact]:
+    """Every fact of a span, by the time at which it is posted, and then in a fixed order."""
+    named = _named(span)
+    streams = [_stream(conn, kind, sql, named) for kind, sql in _STREAMS]
+    yield from heapq.merge(*streams, key=lambda fact: (fact[0], fact[2]))
+
+
+def sums(conn: sqlite3.Connection, span: Span) -> Iterator[Fact]:
+    """The same facts, added up by kind, machine and payee; what a sum has no use for is 0 or empty."""
+    named = _named(span)
+    for kind, sql in _SUMS:
+        yield from (kind(0, 0, "", *row) for row in _rows(conn, sql, named))
+    for kind, sql in _FEW:
+        yield from (kind(*row) for row in _rows(conn, sql, named))
+
+
+def count(conn: sqlite3.Connection, span: Span) -> int:
+    """About how many facts a span has: for a progress bar."""
+    row = conn.execute(_COUNT, _named(span)).fetchone()
+    return int(row[0])
+
+
+def first_at(conn: sqlite3.Connection) -> int | None:
+    """When the first fact happened, in Unix seconds; None in empty books."""
+    row = conn.execute(_FIRST_AT).fetchone()
+    return None if row[0] is None else int(row[0])
+
+
+def machines(conn: sqlite3.Connection, scope: str | None, machine_id: str | None = None) -> dict[str, tuple[str, str]]:
+    """(operator, currency) of each machine that the books have ever known, by its id."""
+    found = conn.execute(
+        """SELECT id, operator_id, currency FROM dca_machines WHERE (?1 IS NULL OR operator_id = ?1)
+        AND (?2 IS NULL OR id = ?2) ORDER BY id""",
+        (scope, machine_id),
+    )
+    return {str(row["id"]): (str(row["operator_id"]), str(row["currency"])) for row in found}
+
+
+def lps(conn: sqlite3.Connection, scope: str | None, machine_id: str | None = None) -> list[tuple[str, str]]:
+    """(machine, label) of every LP that the books have ever known."""
+    found = conn.execute(
+        """SELECT c.machine_id, c.label FROM dca_clients c JOIN dca_machines m ON m.id = c.machine_id
+        WHERE (?1 IS NULL OR m.operator_id = ?1) AND (?2 IS NULL OR m.id = ?2) ORDER BY c.machine_id, c.label""",
+        (scope, machine_id),
+    )
+    return [(str(row["machine_id"]), str(row["label"])) for row in found]
+
+
+def wallet_balances(conn: sqlite3.Connection) -> dict[str, tuple[int, int]]:
+    """What LNbits last said of each machine's wallet: (sats, when)."""
+    found = conn.execute("SELECT machine_id, balance_sats, checked_at FROM dca_wallets WHERE balance_sats IS NOT NULL")
+    return {str(row["machine_id"]): (int(row["balance_sats"]), int(row["checked_at"] or 0)) for row in found}
+
+
+def _named(span: Span) -> dict[str, Any]:
+    return {
+        "since": span.since,
+        "until": span.until,
+        "scope": span.scope,
+        "machine": span.machine_id,
+        "known": span.known_by,
+    }
+
+
+def _stream(conn: sqlite3.Connection, kind: Any, sql: str, named: dict[str, Any]) -> Iterator[Any]:
+    return (kind(*row) for row in _rows(conn, sql, named))
+
+
+def _rows(conn: sqlite3.Connection, sql: str, named: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+    cursor = conn.cursor()
+    cursor.row_factory = None
+    return cursor.execute(sql, named)
+
+
+def _posted(happened: str, recorded: str) -> str:
+    closed = f"coalesce((SELECT max(end_at) FROM dca_periods WHERE closed_at < {recorded}), 0)"
+    return f"CASE WHEN {happened} >= {closed} THEN {happened} ELSE {recorded} END"
+
+
+_MINE = "(:scope IS NULL OR m.operator_id = :scope) AND (:machine IS NULL OR m.id = :machine)"
+
+#: How far a fact may be behind its time before it can meet a closed month: none is closed sooner (periods.py).
+#: Spelled as in schema.sql, so that the partial index serves.
+_LATE = "s.proven_at > s.occurred_at + 240"
+
+# --- what the books say about a sale's cash, changed after the sale was posted
+
+_CHANGE_MINOR = (
+    "coalesce(json_extract(a.after, '$.fiat_amount_minor'), 0) - coalesce(json_extract(a.before, "
+    "'$.fiat_amount_minor'), 0)"
+)
+_CHANGES = (
+    "audit_log a JOIN dca_settlements s ON s.id = CAST(substr(a.subject, 12) AS INTEGER) "
+    "JOIN dca_machines m ON m.id = s.machine_id WHERE a.action IN ('settlement.partial_dispense', "
+    "'settlement.revise', 'settlement.fill_in') AND json_type(a.after, '$.fiat_amount_minor') IS NOT NULL "
+    f"AND s.proof <> 'waiting' AND a.at > s.proven_at AND {_CHANGE_MINOR} <> 0"
+)
+_CASH_CHANGES = f"""
+SELECT a.at, a.at, 'corrected:' || s.settlement_key || ':' || (
+           SELECT count(*) FROM audit_log x WHERE x.subject = a.subject AND x.id <= a.id),
+       s.machine_id, m.currency, s.exchange_rate, s.id, s.settlement_key, {_CHANGE_MINOR}, substr(a.action, 12)
+FROM {_CHANGES} AND a.at >= :since AND a.at < :until AND {_MINE} ORDER BY 1, 3
+"""
+_CHANGED = f"""
+WITH changed AS MATERIALIZED (SELECT s.id, sum({_CHANGE_MINOR}) AS minor FROM {_CHANGES} GROUP BY s.id)
+"""
+_CASH_MINOR = "coalesce(s.fiat_amount_minor, 0) - coalesce((SELECT minor FROM changed c WHERE c.id = s.id), 0)"
+
+# --- sales
+
+_WAS_UNASSIGNED = """EXISTS (SELECT 1 FROM dca_unmatched_payments u WHERE u.machine_id = s.machine_id
+    AND u.payment_hash = s.payment_hash AND u.first_seen_at <= s.proven_at)"""
+_SALE = (
+    "'sale:' || s.settlement_key, s.machine_id, m.currency, s.exchange_rate, s.id, s.settlement_key, s.gross_sats, "
+    f"{_CASH_MINOR}, {_WAS_UNASSIGNED} FROM dca_settlements s CROSS JOIN dca_machines m ON m.id = s.machine_id "
+    "WHERE s.proof <> 'waiting'"
+)
+_SALE_POSTED = _posted("s.occurred_at", "s.proven_at")
+_SALES = f"""{_CHANGED}
+SELECT s.occurred_at, s.occurred_at, {_SALE} AND s.occurred_at >= :since AND s.occurred_at < :until
+  AND {_SALE_POSTED} = s.occurred_at AND s.proven_at <= :known AND {_MINE} ORDER BY 1, 3
+"""
+_LATE_SALES = f"""{_CHANGED}
+SELECT s.proven_at, s.occurred_at, {_SALE} AND {_LATE} AND s.proven_at >= :since AND s.proven_at < :until
+  AND {_SALE_POSTED} <> s.occurred_at AND {_MINE} ORDER BY 1, 3
+"""
+_SALE_SUMS = f"""{_CHANGED}
+SELECT s.machine_id, m.currency, '0', count(*), '', sum(s.gross_sats), sum({_CASH_MINOR}), {_WAS_UNASSIGNED} AS was
+FROM dca_settlements s CROSS JOIN dca_machines m ON m.id = s.machine_id WHERE s.proof <> 'waiting'
+  AND {_SALE_POSTED} >= :since AND {_SALE_POSTED} < :until AND {_MINE} GROUP BY s.machine_id, was
+"""
+
+# --- legs
+
+_WHO = (
+    "CASE p.leg_type WHEN 'operator_split' THEN coalesce(p.label, substr(p.leg, 7)) WHEN 'super_fee' THEN '' "
+    "WHEN 'refund' THEN '' ELSE c.label END"
+)
+_COUNTED = "min(p.amount_sats, p.sent_sats + coalesce(p.fee_sats, 0))"
+_CASH_OF_LEG = "CASE WHEN p.leg_type IN ('dca', 'settlement') THEN p.fiat_amount_minor ELSE 0 END"
+_OF_LEGS = f"""FROM dca_payments p CROSS JOIN dca_machines m ON m.id = p.machine_id LEFT JOIN dca_settlements s
+    ON s.id = p.settlement_id LEFT JOIN dca_clients c ON c.id = p.client_id
+    WHERE p.completed_at IS NOT NULL AND p.completed_at >= :since AND p.completed_at < :until AND {_MINE}"""
+_PAID = f"""
+SELECT p.completed_at, p.completed_at, 'leg:' || p.leg_key, p.machine_id, m.currency,
+       coalesce(p.exchange_rate, s.exchange_rate, '0'), coalesce(s.id, 0), coalesce(s.settlement_key, ''), p.leg_type,
+       {_WHO}, p.sent_sats, coalesce(p.fee_sats, 0), {_COUNTED}, {_CASH_OF_LEG}
+{_OF_LEGS} ORDER BY 1, 3
+"""
+_PAID_SUMS = f"""
+SELECT p.machine_id, m.currency, '0', max(p.settlement_id IS NOT NULL), '', p.leg_type, {_WHO} AS who,
+       sum(p.sent_sats), sum(coalesce(p.fee_sats, 0)), sum({_COUNTED}), sum({_CASH_OF_LEG})
+FROM dca_payments p CROSS JOIN dca_machines m ON m.id = p.machine_id LEFT JOIN dca_clients c ON c.id = p.client_id
+WHERE p.completed_at IS NOT NULL AND p.completed_at >= :since AND p.completed_at < :until AND {_MINE}
+GROUP BY p.machine_id, p.leg_type, who
+"""
+
+# --- what is retained
+
+_KEPT_POSTED = _posted("r.created_at", "coalesce(s.proven_at, r.created_at)")
+_KEPT_COLUMNS = """
+'kept:' || coalesce(s.settlement_key || ':r' || r.revision, p.leg_key) || ':' || r.reason || ':' || r.leg || ':' || (
+    SELECT count(*) FROM dca_retained x WHERE x.id <= r.id AND x.revision = r.revision AND x.reason = r.reason
+    AND x.leg = r.leg AND CASE WHEN r.settlement_id IS NULL THEN x.payment_id = r.payment_id
+                          ELSE x.settlement_id = r.settlement_id END),
+m.id, m.currency, coalesce(s.exchange_rate, p.exchange_rate, '0'), coalesce(s.id, 0), coalesce(s.settlement_key, ''),
+r.reason, r.leg, r.amount_sats
+"""
+_KEPT_OF_SALES = """FROM dca_retained r CROSS JOIN dca_settlements s ON s.id = r.settlement_id
+    CROSS JOIN dca_machines m ON m.id = s.machine_id LEFT JOIN dca_payments p ON 0 WHERE s.proof <> 'waiting'"""
+_KEPT = f"""
+SELECT r.created_at, r.created_at, {_KEPT_COLUMNS.replace("x.payment_id = r.payment_id", "0")} {_KEPT_OF_SALES}
+  AND r.created_at >= :since AND r.created_at < :until AND {_KEPT_POSTED} = r.created_at
+  AND max(r.created_at, s.proven_at) <= :known AND {_MINE}
+ORDER BY 1, 3
+"""
+_LATE_KEPT = f"""
+SELECT s.proven_at, r.created_at, {_KEPT_COLUMNS.replace("x.payment_id = r.payment_id", "0")}
+FROM dca_settlements s CROSS JOIN dca_retained r ON r.settlement_id = s.id
+CROSS JOIN dca_machines m ON m.id = s.machine_id LEFT JOIN dca_payments p ON 0
+WHERE s.proof <> 'waiting' AND {_LATE} AND s.proven_at >= :since AND s.proven_at < :until
+  AND r.created_at < s.proven_at AND {_KEPT_POSTED} <> r.created_at AND {_MINE} ORDER BY 1, 3
+"""
+_KEPT_OF_PAYOUTS = f"""
+SELECT r.created_at, r.created_at, {_KEPT_COLUMNS}
+FROM dca_retained r CROSS JOIN dca_payments p ON p.id = r.payment_id CROSS JOIN dca_machines m ON m.id = p.machine_id
+LEFT JOIN dca_settlements s ON 0
+WHERE r.settlement_id IS NULL AND r.created_at >= :since AND r.created_at < :until AND {_MINE}
+ORDER BY 1, 3
+"""
+_KEPT_SUMS = f"""
+SELECT s.machine_id, m.currency, '0', 1, '', r.reason, '', sum(r.amount_sats) {_KEPT_OF_SALES}
+  AND {_KEPT_POSTED} >= :since AND {_KEPT_POSTED} < :until AND {_MINE} GROUP BY s.machine_id, r.reason
+"""
+
+# --- cash, and what is no sale's
+
+_CASH_POSTED = _posted("d.effective_at", "d.decided_at")
+_CASH = f"""
+SELECT {_CASH_POSTED} AS posted, d.effective_at, 'cash:' || d.machine_id || ':' || c.label || ':' || d.id, d.machine_id,
+       d.currency, d.kind, c.label, d.amount_minor
+FROM dca_deposits d CROSS JOIN dca_clients c ON c.id = d.client_id CROSS JOIN dca_machines m ON m.id = d.machine_id
+WHERE d.status = 'confirmed' AND {_CASH_POSTED} >= :since AND {_CASH_POSTED} < :until AND d.decided_at <= :known
+  AND {_MINE}
+ORDER BY 1, 3
+"""
+
+# What came in before its sale was known; the sale then takes it from there (`was_unassigned`).
+_IN_POSTED = _posted("u.settled_at", "u.first_seen_at")
+_CAME_IN = f"""
+SELECT {_IN_POSTED} AS posted, u.settled_at, 'in:' || u.machine_id || ':' || u.payment_hash, u.machine_id, m.currency,
+       u.amount_sats
+FROM dca_unmatched_payments u CROSS JOIN dca_machines m ON m.id = u.machine_id
+WHERE {_IN_POSTED} >= :since AND {_IN_POSTED} < :until AND u.first_seen_at <= :known AND {_MINE} AND NOT EXISTS (
+      SELECT 1 FROM dca_settlements s WHERE s.machine_id = u.machine_id AND s.payment_hash = u.payment_hash
+      AND s.proof <> 'waiting' AND s.proven_at < u.first_seen_at)
+ORDER BY 1, 3
+"""
+
+_OUT_POSTED = _posted("f.made_at", "coalesce(f.decided_at, f.first_seen_at)")
+_WENT_OUT = f"""
+SELECT {_OUT_POSTED} AS posted, f.made_at, 'out:' || f.machine_id || ':' || f.payment_hash, f.machine_id, m.currency,
+       -f.amount_sats - f.fee_sats
+FROM dca_foreign_payments f CROSS JOIN dca_machines m ON m.id = f.machine_id
+WHERE f.settled_by IS NOT NULL AND f.settled_by <> 'adopted' AND f.payment_id IS NULL AND f.status <> 'failure'
+  AND {_OUT_POSTED} >= :since AND {_OUT_POSTED} < :until AND coalesce(f.decided_at, f.first_seen_at) <= :known
+  AND {_MINE} AND NOT EXISTS (
+      SELECT 1 FROM dca_payments p WHERE p.payment_hash = f.payment_hash AND p.status = 'completed')
+ORDER BY 1, 3
+"""
+
+#: Few rows beside sales and legs: they are added up one by one.
+_FEW: tuple[tuple[Any, str], ...] = (
+    (CashChange, _CASH_CHANGES),
+    (Kept, _KEPT_OF_PAYOUTS),
+    (CashBrought, _CASH),
+    (Unassigned, _CAME_IN),
+    (Unassigned, _WENT_OUT),
+)
+_STREAMS: tuple[tuple[Any, str], ...] = (
+    (Sale, _SALES),
+    (Sale, _LATE_SALES),
+    (Paid, _PAID),
+    (Kept, _KEPT),
+    (Kept, _LATE_KEPT),
+    *_FEW,
+)
+_SUMS: tuple[tuple[Any, str], ...] = ((Sale, _SALE_SUMS), (Paid, _PAID_SUMS), (Kept, _KEPT_SUMS))
+
+_COUNT = """
+SELECT (SELECT count(*) FROM dca_payments p WHERE p.completed_at IS NOT NULL AND p.completed_at >= :since
+        AND p.completed_at < :until)
+     + (SELECT count(*) FROM dca_settlements WHERE occurred_at >= :since AND occurred_at < :until)
+"""
+_FIRST_AT = """
+SELECT min(at) FROM (
+    SELECT min(occurred_at) AS at FROM dca_settlements UNION ALL SELECT min(effective_at) FROM dca_deposits
+    UNION ALL SELECT min(completed_at) FROM dca_payments WHERE completed_at IS NOT NULL
+    UNION ALL SELECT min(settled_at) FROM dca_unmatched_payments
+    UNION ALL SELECT min(made_at) FROM dca_foreign_payments)
+"""

@@ -1,0 +1,15 @@
+"""Pages for people (SPEC section 14): a process of its own that reads the books, and can change nothing in them.
+
+    app.py       wiring: routes, one road for every request
+    access.py    pure: who may see which record; the only place that decides it
+    signin.py    one-time links, signatures with a Nostr key (NIP-98), sessions, bearer tokens
+    limits.py    how often somebody may try
+    views/       a function a page: rows -> what is on it; the same for HTML and JSON
+    flow.py, charts.py   pure: pictures as SVG
+    words.py     the viewer's language, numbers and time zone
+    live.py      tells browsers that something has changed
+    openapi.py   describes the addresses for programs
+
+Installed with the extra `web` (Starlette, Jinja2, uvicorn, Babel). `store/page_queries.py` has its SQL, and
+`store/passes.py` that of the links and sessions, which are kept in a database of their own.
+"""

@@ -1,0 +1,84 @@
+"""The addresses for programs, as an OpenAPI 3.1 document; made from the table of places, so that none is forgotten."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from satmachine import __version__
+from satmachine.web.access import Who
+from satmachine.web.places import PROGRAMS, Place
+
+_PARAMETER = re.compile(r"\{(\w+)\}")
+_STRING, _INTEGER = {"type": "string"}, {"type": "integer"}
+_QUERY: dict[str, dict[str, Any]] = {
+    "machine_id": {**_STRING, "description": "only of this machine"},
+    "status": {**_STRING, "description": "only in this state"},
+    "leg_type": {**_STRING, "description": "super_fee, operator_split, dca, settlement, autoforward or refund"},
+    "client_id": {**_INTEGER, "minimum": 1, "description": "only of this position of an LP"},
+    "settlement_id": {**_INTEGER, "minimum": 1, "description": "only of this sale"},
+    "since": {**_STRING, "format": "date", "description": "from this day on, in the person's time zone"},
+    "until": {**_STRING, "format": "date", "description": "up to the end of this day"},
+    "before": {**_INTEGER, "minimum": 1, "description": "go on below this id, the last of a page"},
+    "limit": {**_INTEGER, "minimum": 1, "maximum": 1000, "description": "rows at the most; 50 unless told"},
+    "effective": {**_STRING, "enum": ["0", "1", "true", "false"], "description": "1: machine by machine, in force"},
+}
+_ASKS = {
+    "settlements": ("machine_id", "status", "since", "until", "before", "limit"),
+    "payments": ("machine_id", "status", "leg_type", "client_id", "settlement_id", "before", "limit"),
+    "deposits": ("client_id", "before", "limit"),
+    "commission-splits": ("machine_id", "effective"),
+}
+_ONE = frozenset({"machines/{machine}", "settlements/{id}", "super-config"})
+
+
+def document(origin: str) -> dict[str, Any]:
+    """The document; `origin` is where the addresses are."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "satmachine",
+            "version": __version__,
+            "description": "Reads the books of Bitcoin ATMs. Amounts in sats are integers, fiat is a decimal text in "
+            "major units, times are ISO 8601 in UTC. Nothing can be changed here.",
+        },
+        "servers": [{"url": origin}],
+        "security": [{"token": []}],
+        "paths": {place.path: {"get": _operation(place)} for place in PROGRAMS},
+        "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+    }
+
+
+def _operation(place: Place) -> dict[str, Any]:
+    name = place.path.removeprefix("/api/v1/dca/")
+    whom = "" if place.who is Who.SIGNED_IN else " For people of an operator."
+    shape: dict[str, Any] = {"type": "object"}
+    return {
+        "summary": (place.page.__doc__ or "").strip().splitlines()[0].rstrip(".") + "." + whom,
+        "operationId": re.sub(r"\W+", "_", name).strip("_"),
+        "parameters": [
+            *(
+                {"name": found, "in": "path", "required": True, "schema": _path_type(found)}
+                for found in _PARAMETER.findall(name)
+            ),
+            *({"name": asked, "in": "query", "schema": _QUERY[asked]} for asked in _ASKS.get(name, ())),
+        ],
+        "responses": {
+            "200": _answer("What was asked for", shape if name in _ONE else {"type": "array", "items": shape}),
+            "400": _answer("Something in the query cannot be read", _ERROR),
+            "401": _answer("No token that counts", _ERROR),
+            "404": _answer("No such record, or not yours", _ERROR),
+            "429": _answer("Too many at once", _ERROR),
+        },
+    }
+
+
+_ERROR = {"type": "object", "required": ["error"], "properties": {"error": _STRING}}
+
+
+def _path_type(name: str) -> dict[str, Any]:
+    return {**_INTEGER, "minimum": 1} if name == "id" else _STRING
+
+
+def _answer(what: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": what, "content": {"application/json": {"schema": schema}}}

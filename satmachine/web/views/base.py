@@ -1,0 +1,99 @@
+"""What every page gets (`Look`) and gives (`View`), and how the words of an address are read."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from typing import Any, TypeVar
+
+from satmachine.web.access import Viewer
+from satmachine.web.kept import Kept
+from satmachine.web.settings import Settings
+from satmachine.web.words import Words
+
+T = TypeVar("T")
+
+MAX_ID = 2**63 - 1
+#: Rows on a page of people's, and the most that a program gets at once.
+PAGE_ROWS, API_ROWS = 50, 1_000
+
+
+class BadQuery(Exception):
+    """Something behind the `?` cannot be read; the message says what, in words for the viewer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Somebody looks at an address: `params` are from its path, `query` from behind the `?`. `conn` reads
+    the books; `now` is Unix seconds."""
+
+    conn: sqlite3.Connection
+    settings: Settings
+    viewer: Viewer
+    words: Words
+    params: Mapping[str, Any]
+    query: Mapping[str, str]
+    now: int
+    kept: Kept
+
+    def shared(self, name: str, lives_s: float, make: Callable[[], T], *more: Hashable) -> T:
+        """An answer that everybody of the same scope gets for a while; `more` tells like ones apart."""
+        return self.kept.get((name, self.scope, *more), lives_s, make)
+
+    @property
+    def scope(self) -> str | None:
+        """The operator whose records are shown; None: of all."""
+        return self.viewer.operator
+
+    def text(self, name: str, *, known: frozenset[str] | None = None) -> str | None:
+        """A word of the query; None where it is absent or empty. Raises BadQuery for one that is not `known`."""
+        value = self.query.get(name, "").strip()[:200]
+        if value and known is not None and value not in known:
+            raise BadQuery(self.words.say("{name} cannot be {value}.", name=name, value=value))
+        return value or None
+
+    def number(self, name: str, *, least: int = 1, most: int = MAX_ID) -> int | None:
+        """A whole number of the query. Raises BadQuery."""
+        value = self.text(name)
+        if value is None:
+            return None
+        if not (value.isascii() and value.isdigit() and len(value) < 20 and least <= int(value) <= most):
+            raise BadQuery(self.words.say("{name} is a whole number, not {value}.", name=name, value=value))
+        return int(value)
+
+    def day(self, name: str, *, end: bool = False) -> int | None:
+        """The beginning (or, with `end`, the end) of a day of the query, in the viewer's zone. Raises BadQuery."""
+        value = self.text(name)
+        if value is None:
+            return None
+        try:
+            day = date.fromisoformat(value)
+            return self.midnight(day + timedelta(days=1) if end else day)
+        except (ValueError, OverflowError):
+            raise BadQuery(
+                self.words.say("{name} is a day like 2026-11-25, not {value}.", name=name, value=value)
+            ) from None
+
+    def midnight(self, day: date) -> int:
+        """When a day begins where the viewer is."""
+        return int(datetime.combine(day, time(), self.words.tz).timestamp())
+
+    def today(self) -> date:
+        return datetime.fromtimestamp(self.now, self.words.tz).date()
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A page: its template, its title, and what is on it. `data` is what programs get as JSON; `shown` is for the
+    template alone (pictures)."""
+
+    template: str
+    title: str
+    data: dict[str, Any]
+    shown: dict[str, Any] = field(default_factory=dict)
+
+
+class Missing(Exception):
+    """There is nothing at this address (or nothing that this viewer may know of)."""

@@ -1,0 +1,407 @@
+"""The pages for people of an operator: what needs them, the fleet, sales, LPs, months, search."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import date, timedelta
+from typing import Any
+
+from satmachine.attention import words as reasons
+from satmachine.models import Balance
+from satmachine.settlements.explain import explain_settlement
+from satmachine.store import balances, clients, page_queries, telemetry
+from satmachine.store import lists as reports
+from satmachine.web import charts, flow
+from satmachine.web.views.base import PAGE_ROWS, BadQuery, Look, Missing, View
+from satmachine.web.views.needs import needs
+
+SALE_STATES = frozenset({"pending", "held", "processed", "errored", "partial", "refunded"})
+_MACHINES_SHOWN = 200
+_DAYS = 14
+_MONTHS = 13
+_DAY_ROWS = 500
+_NEEDS_SHOWN = 20
+_CLIENTS_SHOWN = 200
+_PAID_SHOWN = 200
+#: For how long viewers share an answer that takes long, in seconds; one about a past month for longer.
+_SHARED_S, _PAST_S = 2.0, 300.0
+
+
+def home(look: Look) -> View:
+    """What needs somebody, today, the last days, and the machines that are not well."""
+    today = look.today()
+    days = [today - timedelta(days=back) for back in range(_DAYS - 1, -1, -1)]
+    bounds = [look.midnight(day) for day in (*days, today + timedelta(days=1))]
+    by_day = page_queries.sales_by_span(look.conn, look.scope, bounds)
+    machines = _machines(look)
+    todo = look.shared(
+        "needs", _SHARED_S, lambda: needs(look.conn, look.scope, look.now, look.settings.books, look.settings.limits)
+    )
+    sales = [sum(row["sales"] for row in rows) for rows in by_day]
+    return View(
+        "home.html",
+        look.words.say("Overview"),
+        {
+            "needs": todo[:_NEEDS_SHOWN],
+            "more_needs": len(todo[_NEEDS_SHOWN:]),
+            "today": by_day[-1],
+            "machines": len(machines),
+            "well": sum(_is_well(row) for row in machines),
+            "days": [
+                {"day": day.isoformat(), "sales": count, "by_currency": rows}
+                for day, count, rows in zip(days, sales, by_day, strict=True)
+            ],
+            "newest": reports.settlements(look.conn, look.scope, reports.Filter(limit=8)).rows,
+        },
+        {
+            "chart": charts.bars(
+                sales,
+                [f"{day.day}.{day.month}." for day in days],
+                look.words.say("Sales a day"),
+                look.words.say("{count} sales", count=look.words.number(max(sales))),
+            )
+        },
+    )
+
+
+def fleet(look: Look) -> View:
+    """Every machine: state, cash, wallet, last sale. Those that are not well come first."""
+    told_of = look.shared("fleet", _SHARED_S, lambda: telemetry.fleet(look.conn, look.scope))
+    cash = {row["machine_id"]: row for row in told_of}
+    rows = []
+    for machine in _machines(look):
+        told = cash.get(machine["id"], {})
+        rows.append(
+            {key: machine[key] for key in _MACHINE_KEYS}
+            | {key: told.get(key) for key in ("state", "status", "cash_left_minor", "last_error", "beacon_at")}
+            | {"cassettes": _cassettes(told.get("cassettes")), "well": _is_well(machine), "mode": _mode(machine)}
+        )
+    rows.sort(key=lambda row: row["well"])
+    start = look.number("from", least=0, most=100_000) or 0
+    return View(
+        "fleet.html",
+        look.words.say("Machines"),
+        {
+            "machines": rows[start : start + _MACHINES_SHOWN],
+            "count": len(rows),
+            "from_": start,
+            "shown": _MACHINES_SHOWN,
+        },
+    )
+
+
+_MACHINE_KEYS = (
+    "id", "operator_id", "name", "currency", "active", "in_config", "balance_sats", "reachable", "wallet_error",
+    "checked_at", "last_sale_at", "last_event_at", "open_settlements", "held_settlements", "errored_settlements",
+    "safe_mode", "paused",
+)  # fmt: skip
+
+
+def machine(look: Look) -> View:
+    """One machine: what it tells of itself, its wallet, its LPs, its last sales."""
+    machine_id = look.params["machine"]
+    row = _the_one(reports.machines(look.conn, look.scope, machine_id))
+    told = reports.telemetry_of(look.conn, machine_id)
+    points = telemetry.cash_points(look.conn, [machine_id], since=look.now - 7 * 86_400, until=look.now, points=84)
+    step_s = 7 * 86_400 // 84
+    known = [
+        (look.now - 7 * 86_400 + index * step_s, value)
+        for index, value in enumerate(points[machine_id])
+        if value is not None
+    ]
+    recent = reports.settlements(look.conn, look.scope, reports.Filter(machine_id=machine_id, limit=10))
+    days = [look.today() - timedelta(days=back) for back in range(6, -1, -1)]
+    data = {
+        "machine": machine_row(row),
+        "telemetry": None if told is None else {**told, "cassettes": _cassettes(told["cassettes"])},
+        "clients": [balance_row(one) for one in balances.find(look.conn, machine=machine_id, operator=look.scope)],
+        "settlements": recent.rows,
+        "days": [day.isoformat() for day in days],
+    }
+    chart = charts.steps(
+        known,
+        look.now - 7 * 86_400,
+        look.now,
+        look.words.say("Cash in the machine, 7 days"),
+        look.words.fiat(max((value for _, value in known), default=0), row["currency"]),
+        [f"{day.day}.{day.month}." for day in days],
+    )
+    return View("machine.html", row["name"], data, {"chart": chart if known else ""})
+
+
+def machine_day(look: Look) -> View:
+    """A machine's day: its sales on a line of time, and the cash as it went."""
+    machine_id = look.params["machine"]
+    try:
+        day = date.fromisoformat(look.params["day"])
+        since, until = look.midnight(day), look.midnight(day + timedelta(days=1))
+    except (ValueError, OverflowError):
+        raise Missing from None
+    row = _the_one(reports.machines(look.conn, look.scope, machine_id))
+    sales = page_queries.day_of_machine(look.conn, machine_id, since, until, _DAY_ROWS)
+    beacons = page_queries.beacons_of_day(look.conn, machine_id, since, until, 2_000)
+    hours = [0] * 24
+    for sale in sales:
+        hours[min(23, (sale["occurred_at"] - since) // 3600)] += 1
+    cash = [(told["created_at"], told["cash_left_minor"]) for told in beacons if told["cash_left_minor"] is not None]
+    data = {
+        "machine": {"id": machine_id, "name": row["name"], "currency": row["currency"]},
+        "day": day.isoformat(),
+        "before": (day - timedelta(days=1)).isoformat(),
+        "after": (day + timedelta(days=1)).isoformat(),
+        "totals": page_queries.sales_between(look.conn, look.scope, since, until, machine_id),
+        "settlements": sales,
+        "cash": [{"at": at, "cash_left_minor": left, "currency": row["currency"]} for at, left in cash],
+    }
+    busiest = look.words.say("{count} sales", count=look.words.number(max(hours)))
+    shown = {
+        "hours": charts.bars(hours, [f"{hour}" for hour in range(24)], look.words.say("Sales by the hour"), busiest)
+    }
+    if cash:
+        top = look.words.fiat(max(left for _, left in cash), row["currency"])
+        shown["cash_chart"] = charts.steps(
+            cash, since, until, look.words.say("Cash in the machine"), top, ["3", "9", "15", "21"]
+        )
+    return View("day.html", f"{row['name']}, {look.words.day(day)}", data, shown)
+
+
+def sales(look: Look) -> View:
+    """The sales, newest first, with filters."""
+    wanted = reports.Filter(
+        machine_id=look.text("machine"),
+        status=look.text("status", known=SALE_STATES),
+        since=look.day("since"),
+        until=look.day("until", end=True),
+        before_id=look.number("before"),
+        limit=PAGE_ROWS,
+    )
+    if wanted.machine_id is not None and not reports.sees(look.conn, look.scope, wanted.machine_id):
+        raise BadQuery(look.words.say("There is no machine {machine}.", machine=wanted.machine_id))
+    page = reports.settlements(look.conn, look.scope, wanted)
+    asked = {key: look.text(key) or "" for key in ("machine", "status", "since", "until")}
+    return View(
+        "sales.html",
+        look.words.say("Sales"),
+        {"settlements": [sale_row(row) for row in page.rows], "more": page.more, "asked": asked},
+        {"machines": reports.machine_ids(look.conn, look.scope), "states": sorted(SALE_STATES)},
+    )
+
+
+def sale(look: Look) -> View:
+    """One sale: the way of every sat, the arithmetic, its payments."""
+    row = _the_one(reports.find_settlements(look.conn, look.scope, str(look.params["id"])))
+    legs, retained = reports.legs_of(look.conn, row["id"]), reports.retained_of(look.conn, row["id"])
+    labels = page_queries.labels(look.conn, {leg["client_id"] for leg in legs if leg["client_id"] is not None})
+    names = {client_id: found["label"] for client_id, found in labels.items()}
+    say = look.words.say
+    picture = flow.draw(
+        flow.flow_of(row, legs, retained, names),
+        {
+            "title": say("The way of every sat"),
+            "gross": say("The customer paid"),
+            "net": say("To the liquidity providers"),
+            "commission": say("Commission"),
+            "undispensed": say("Not handed out"),
+            "retained": say("Stays in the wallet"),
+            "super_fee": say("Platform"),
+            "refund": say("Back to the customer"),
+            "": say("Not planned yet"),
+        },
+        _Amounts(look),
+    )
+    explained = explain_settlement(row, legs, retained, reasons.retained)
+    data = {
+        "settlement": sale_row(row),
+        "legs": [_leg_row(leg, names) for leg in legs],
+        "retained": [{**kept, "reason": say(reasons.retained(kept["reason"]))} for kept in retained],
+        "events": [
+            {key: event[key] for key in ("event_id", "created_at", "received_at", "relay_url")}
+            for event in reports.events_of(look.conn, row["id"])
+        ],
+        "notes": row["notes"],
+        "arithmetic": [
+            {
+                "title": part.title,
+                "lines": [{"what": x.what, "amount_sats": x.amount_sats, "how": x.how} for x in part.lines],
+            }
+            for part in explained.sections
+        ],
+        "total": explained.total,
+        "conserves": explained.conserves,
+    }
+    return View("sale.html", say("Sale {id}", id=row["id"]), data, {"picture": picture})
+
+
+def providers(look: Look) -> View:
+    """The LPs and what each has in the machines."""
+    people = {one.id: one for one in clients.find(look.conn, operator=look.scope)}
+    start = look.number("from", least=0, most=10_000_000) or 0
+    found = look.shared("balances", _SHARED_S, lambda: balances.find(look.conn, operator=look.scope))
+    rows = [
+        balance_row(balance) | {"status": people[balance.client_id].status, "mode": people[balance.client_id].mode}
+        for balance in found[start : start + _CLIENTS_SHOWN]
+        if balance.client_id in people
+    ]
+    data = {"clients": rows, "count": len(found), "from_": start, "shown": _CLIENTS_SHOWN}
+    return View("clients.html", look.words.say("Liquidity providers"), data)
+
+
+def months(look: Look) -> View:
+    """Money by month, over the last year."""
+    first = page_queries.first_sale_at(look.conn, look.scope)
+    today = look.today()
+    starts = [_month(today, back) for back in range(_MONTHS - 1, -1, -1)]
+    starts = [start for start in starts if first is None or look.midnight(_month(start, -1)) > first] or starts[-1:]
+    bounds = [look.midnight(start) for start in (*starts, _month(today, -1))]
+    by_month = look.shared(
+        "months", 30.0, lambda: page_queries.sales_by_span(look.conn, look.scope, bounds), tuple(bounds)
+    )
+    counts = [sum(row["sales"] for row in rows) for rows in by_month]
+    names = [look.words.month(start.year, start.month) for start in starts]
+    rows = [
+        {"month": f"{start.year}-{start.month:02d}", "name": name, "sales": count, "by_currency": found}
+        for start, name, count, found in zip(starts, names, counts, by_month, strict=True)
+    ]
+    chart = charts.bars(
+        counts,
+        [f"{start.month}/{start.year % 100:02d}" for start in starts],
+        look.words.say("Sales a month"),
+        look.words.say("{count} sales", count=look.words.number(max(counts))),
+    )
+    return View("months.html", look.words.say("Months"), {"months": rows[::-1]}, {"chart": chart})
+
+
+def month(look: Look) -> View:
+    """One month: sales by day, and what was paid to whom for them."""
+    try:
+        start = date.fromisoformat(look.params["month"] + "-01")
+        since, until = look.midnight(start), look.midnight(_month(start, -1))
+    except (ValueError, OverflowError):
+        raise Missing from None
+    days = (_month(start, -1) - start).days
+    bounds = [look.midnight(start + timedelta(days=day)) for day in range(days + 1)]
+    counts = [sum(row["sales"] for row in rows) for rows in page_queries.sales_by_span(look.conn, look.scope, bounds)]
+    name = look.words.month(start.year, start.month)
+    lives_s = _PAST_S if until < look.now else 30.0
+    paid = look.shared(
+        "paid", lives_s, lambda: page_queries.paid_between(look.conn, look.scope, since, until), since, until
+    )
+    data = {
+        "month": look.params["month"],
+        "before": f"{_month(start, 1):%Y-%m}",
+        "after": f"{_month(start, -1):%Y-%m}",
+        "totals": page_queries.sales_between(look.conn, look.scope, since, until),
+        "paid": paid[:_PAID_SHOWN],
+        "paid_rows": len(paid),
+    }
+    top = look.words.say("{count} sales", count=look.words.number(max(counts)))
+    chart = charts.bars(counts, [str(day + 1) for day in range(days)], look.words.say("Sales a day"), top)
+    return View("month.html", name, data, {"chart": chart})
+
+
+def search(look: Look) -> View:
+    """Sales, machines and LPs by whatever somebody has in hand: an id, a payment hash, a txid, an npub, a label."""
+    text = look.text("q") or ""
+    found: dict[str, list[dict[str, Any]]] = {"settlements": [], "machines": [], "clients": []}
+    if text:
+        found = {
+            "settlements": [sale_row(row) for row in reports.find_settlements(look.conn, look.scope, text)],
+            "machines": page_queries.search_machines(look.conn, look.scope, text),
+            "clients": page_queries.search_clients(look.conn, look.scope, text),
+        }
+    return View("search.html", look.words.say("Search"), {"q": text, **found})
+
+
+def _machines(look: Look) -> list[dict[str, Any]]:
+    return look.shared("machines", _SHARED_S, lambda: reports.machines(look.conn, look.scope))
+
+
+def _the_one(found: list[dict[str, Any]]) -> dict[str, Any]:
+    if not found:
+        raise Missing
+    return found[0]
+
+
+class _Amounts(dict[int, str]):
+    """Sats as the viewer reads them, for the picture's labels."""
+
+    def __init__(self, look: Look) -> None:
+        super().__init__()
+        self._words = look.words
+
+    def get(self, key: int, default: Any = None) -> str:  # noqa: ARG002
+        return self._words.number(key)
+
+
+def _month(day: date, back: int) -> date:
+    """The first day of the month that is so many months before that of `day` (negative: after)."""
+    number = day.year * 12 + day.month - 1 - back
+    return date(number // 12, number % 12 + 1, 1)
+
+
+def _is_well(row: dict[str, Any]) -> bool:
+    trouble = row["safe_mode"] or row["paused"] or row["held_settlements"] or row["errored_settlements"]
+    return bool(row["in_config"] and row["active"] and row["reachable"] and not trouble)
+
+
+def _mode(row: dict[str, Any]) -> str:
+    """One word for how a machine is."""
+    if not row["in_config"]:
+        return "removed"
+    if row["safe_mode"]:
+        return "waits"
+    if row["paused"]:
+        return "paused"
+    return "active" if row["active"] else "inactive"
+
+
+def machine_row(row: dict[str, Any]) -> dict[str, Any]:
+    """A machine as it is shown, without what only the command line needs."""
+    return {key: row[key] for key in (*_MACHINE_KEYS, "npub")} | {"mode": _mode(row), "well": _is_well(row)}
+
+
+def _cassettes(text: str | None) -> list[dict[str, Any]]:
+    cassettes = json.loads(text) if text else []
+    return [
+        {
+            **cassette,
+            "percent": cassette["count"] * 100 // cassette["capacity"]
+            if cassette.get("count") is not None and cassette.get("capacity")
+            else None,
+        }
+        for cassette in cassettes
+        if isinstance(cassette, dict)
+    ]
+
+
+_SALE_KEYS = (
+    "id", "machine_id", "status", "hold_reason", "error", "gross_sats", "net_sats", "commission_sats",
+    "undispensed_sats", "platform_fee_sats", "operator_fee_sats", "retained_sats", "exchange_rate",
+    "fiat_amount_minor", "currency", "used_fallback_split", "revision", "source", "occurred_at", "landed_at",
+    "bitspire_event_id", "payment_hash", "txid",
+)  # fmt: skip
+
+
+def sale_row(row: dict[str, Any]) -> dict[str, Any]:
+    shown = {key: row[key] for key in _SALE_KEYS}
+    shown["reason"] = reasons.hold(row["hold_reason"]) if row["hold_reason"] else ""
+    return shown
+
+
+_LEG_KEYS = (
+    "id", "revision", "leg_type", "leg", "label", "client_id", "amount_sats", "sent_sats", "fee_sats",
+    "fiat_amount_minor", "currency", "status", "hold_reason", "error", "payment_hash", "completed_at",
+)  # fmt: skip
+
+
+def _leg_row(leg: dict[str, Any], names: dict[int, str]) -> dict[str, Any]:
+    shown = {key: leg[key] for key in _LEG_KEYS}
+    shown["to"] = names.get(leg["client_id"]) or leg["label"] or leg["leg_type"]
+    shown["reason"] = reasons.hold(leg["hold_reason"]) if leg["hold_reason"] else ""
+    return shown
+
+
+def balance_row(balance: Balance) -> dict[str, Any]:
+    """What an LP has in a machine, and what of it is left."""
+    return asdict(balance) | {"left_minor": balance.available_minor}

@@ -1,0 +1,134 @@
+"""A fresh, migrated database with one operator and one machine; for tests of the store and the settlements."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from pathlib import Path
+
+from satmachine.identity import PayeeIdentity, PayeeKind
+from satmachine.marks import Mark
+from satmachine.models import Claim, Leg
+from satmachine.settlements.plan import Rule
+from satmachine.store import clients, legs
+from satmachine.store import marks as mark_rows
+from satmachine.store.database import atomic, connect, prepare
+
+MACHINE = "machine-1"
+NOW = 1_800_000_000
+HASH = "aa" * 32
+OTHER_HASH = "bb" * 32
+
+
+@contextmanager
+def fresh_books(folder: Path) -> Iterator[sqlite3.Connection]:
+    """An empty database with machine-1 (GTQ) and machine-2 of the operator atitlan."""
+    path = folder / "satmachine.db"
+    prepare(path)
+    conn = connect(path)
+    try:
+        with atomic(conn):
+            conn.execute("INSERT INTO dca_operators VALUES ('atitlan', 'Atitlan Cash', 1)")
+            for number in (1, 2):
+                conn.execute(
+                    "INSERT INTO dca_machines VALUES (?, 'atitlan', ?, ?, ?, 'GTQ', '0.05', 0, 1, 1, ?, 2)",
+                    (f"machine-{number}", f"npub{number}", f"{number:064x}", f"Machine {number}", NOW),
+                )
+                conn.execute("INSERT INTO dca_wallets (machine_id) VALUES (?)", (f"machine-{number}",))
+        yield conn
+    finally:
+        conn.close()
+
+
+def add_provider(conn: sqlite3.Connection, label: str, amount_minor: int, *, confirmed_at: int = 1) -> int:
+    """An LP of machine-1 (flow mode) with one confirmed deposit; returns the client's id."""
+    with atomic(conn):
+        client_id = clients.add(
+            conn,
+            machine_id=MACHINE,
+            label=label,
+            person=label,
+            payee_kind="lightning_address",
+            payee=f"{label}@example.org",
+            actor="test",
+            now=1,
+        )
+        conn.execute(
+            "INSERT INTO dca_deposits (client_id, machine_id, amount_minor, currency, status, recorded_by, "
+            "recorded_at, decided_by, decided_at, effective_at) "
+            "VALUES (?1, ?2, ?3, 'GTQ', 'confirmed', 'test', 1, 'test', ?4, ?4)",
+            (client_id, MACHINE, amount_minor, confirmed_at),
+        )
+    return client_id
+
+
+def a_rule(label: str, pct: str | Decimal = "1", payee: str = "payee@example.org") -> Rule:
+    """Who gets a part: an external payee."""
+    return Rule(label, Decimal(pct), payee, PayeeIdentity(PayeeKind.LIGHTNING_ADDRESS, payee), f"operator:op:{label}")
+
+
+def a_claim(
+    *,
+    machine_id: str = MACHINE,
+    source: str = "event",
+    payment_hash: str | None = HASH,
+    txid: str | None = None,
+    gross_sats: int = 266_800,
+    net_sats: int = 258_835,
+    derived: bool = False,
+    exchange_rate: Decimal = Decimal("143.797"),
+    fiat_amount_minor: int | None = None,
+    occurred_at: int = NOW,
+) -> Claim:
+    """What a machine says about the sale of the specification's worked example."""
+    return Claim(
+        machine_id=machine_id,
+        source=source,
+        payment_hash=payment_hash,
+        txid=txid,
+        gross_sats=gross_sats,
+        net_sats=net_sats,
+        commission_sats=gross_sats - net_sats,
+        used_fallback_split=derived,
+        fallback_commission_pct=Decimal("0.05") if derived else None,
+        fee_pct=None,
+        discount_pct=None,
+        exchange_rate=exchange_rate,
+        fiat_amount_minor=fiat_amount_minor,
+        currency="GTQ",
+        bills=None,
+        cassettes=None,
+        occurred_at=occurred_at,
+    )
+
+
+def give_invoice(
+    conn: sqlite3.Connection,
+    leg_id: int,
+    payment_hash: str,
+    *,
+    amount_sats: int | None = None,
+    expires_at: int | None = None,
+    marked: bool = True,
+    internal: bool = True,
+    now: int = NOW,
+) -> Leg:
+    """Give a leg its next invoice, inside a transaction; `marked`: a mark names it, so that it may be paid; `internal`:
+    as if its payee were a wallet of the same LNbits."""
+    leg, _ = legs.get(conn, leg_id)
+    assert legs.add_invoice(
+        conn,
+        leg,
+        bolt11="lnbc1",
+        payment_hash=payment_hash,
+        amount_sats=leg.amount_sats if amount_sats is None else amount_sats,
+        expires_at=expires_at,
+        wallet_id=None,
+        now=now,
+    )
+    conn.execute("UPDATE dca_invoices SET internal = ? WHERE payment_hash = ?", (int(internal), payment_hash))
+    if marked:
+        mark_rows.establish(conn, Mark("0" * 16, leg.leg_key, (), {leg.leg_key: payment_hash}), now)
+    return legs.get(conn, leg_id)[0]

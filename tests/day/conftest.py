@@ -1,0 +1,3 @@
+"""The real parts of a day: relay, LNbits, machines."""
+
+from tests.integration.conftest import build_system as build_system
