@@ -262,7 +262,7 @@ def _wrong_lp(put: Put) -> None:
 def _no_memory(put: Put) -> None:
     """Nobody asks whether LNbits has forgotten what it once showed."""
 
-    async def trust(_self: Any, _job: Any, _sides: Any) -> None:
+    async def trust(_self: Any, _job: Any) -> None:
         return None
 
     put(pay.Payer, "_require_memory", trust)
