@@ -34,7 +34,7 @@ from satmachine.cli.common import (
 from satmachine.cli.output import emit_table, format_fiat, print_json, to_json
 from satmachine.errors import NotFound, Refused
 from satmachine.store import cash
-from satmachine.store.database import atomic
+from satmachine.store.database import atomic, rehearsed
 
 if TYPE_CHECKING:
     from satmachine.cash.look import CycleReport
@@ -379,7 +379,7 @@ class _Desk:
         """Record it, or show what would be recorded, and what follows."""
         books, asks = self._books, False
         if dry_run or (not yes and sys.stdin.isatty()):
-            with _trial(books.conn) as conn:
+            with atomic(books.conn) as conn, rehearsed(conn):
                 entry, added = self._record(conn)
                 asks = not dry_run and (self._asked or _differs(conn, entry))
                 if dry_run or asks:
@@ -426,16 +426,6 @@ def _recording(
         if moment is None:
             moment = books.now if old is None else old.at
         yield _Desk(books, cash.Draft(machine, kind, moment, currency, (), note, corrects))
-
-
-@contextmanager
-def _trial(conn: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """A transaction that is always taken back: what would happen."""
-    conn.execute("BEGIN IMMEDIATE")
-    try:
-        yield conn
-    finally:
-        conn.execute("ROLLBACK")
 
 
 def _differs(conn: sqlite3.Connection, entry: Entry) -> bool:
