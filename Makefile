@@ -30,8 +30,8 @@ $(VENV)/.ready: requirements-dev.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: install  ## the whole system on this machine: a sale arrives and is shared out
-	@$(BIN)/satmachine demo
+demo: install  ## the whole system on this machine: a sale arrives and is shared out; ARGS=--keep: a fleet to play with
+	@$(BIN)/satmachine demo $(ARGS)
 
 test: install  ## style, types and every test, against a real relay and a real LNbits (JOBS=2 at once)
 	@$(MAKE) --no-print-directory lint types unit

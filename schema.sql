@@ -1,4 +1,4 @@
--- satmachine: the whole database, as a new file gets it. Version 5.
+-- satmachine: the whole database, as a new file gets it.
 --
 -- Conventions
 --   .._sats     INTEGER  satoshis
@@ -133,6 +133,7 @@ CREATE TABLE dca_machines (
     active                   INTEGER NOT NULL CHECK (active IN (0, 1)),
     in_config                INTEGER NOT NULL CHECK (in_config IN (0, 1)),  -- 0: dropped from the file, history stays
     loaded_at                INTEGER NOT NULL,
+    digits                   INTEGER NOT NULL DEFAULT 2 CHECK (digits BETWEEN 0 AND 3),  -- of the currency's minor unit
     UNIQUE (id, currency)
 ) STRICT;
 CREATE INDEX dca_machines_operator ON dca_machines (operator_id);
@@ -921,21 +922,19 @@ END;
 -- GROUP BY over it would read all of it. Fiat stands twice: exact, as .._minor, and as text in major units.
 -- ---------------------------------------------------------------------------------------------------------
 
--- Every configured machine with its currency, and the decimals that amounts in it have (ISO 4217).
+-- Every configured machine with its currency, the decimals that amounts in it have, and how many minor units one major
+-- unit has. An amount in major units is its text: sign, whole units, and, where there are digits, the rest.
 CREATE VIEW telemetry_machines AS
-SELECT id AS machine_id, operator_id, name AS machine, currency,
-       CASE WHEN currency IN ('BIF', 'CLP', 'DJF', 'GNF', 'ISK', 'JPY', 'KMF', 'KRW', 'PYG', 'RWF', 'UGX', 'UYI', 'VND',
-                              'VUV', 'XAF', 'XOF', 'XPF') THEN 0
-            WHEN currency IN ('BHD', 'IQD', 'JOD', 'KWD', 'LYD', 'OMR', 'TND') THEN 3 ELSE 2 END AS digits
+SELECT id AS machine_id, operator_id, name AS machine, currency, digits,
+       CASE digits WHEN 0 THEN 1 WHEN 1 THEN 10 WHEN 2 THEN 100 ELSE 1000 END AS unit
 FROM dca_machines WHERE in_config = 1;
 
 -- The latest known state of every configured machine; NULL: never said.
 CREATE VIEW telemetry_latest AS
 SELECT m.machine_id, m.operator_id, m.machine, t.name, t.location, t.status, t.software_version, t.uptime_s,
        t.cassettes, t.cash_left_minor,
-       CASE m.digits WHEN 2 THEN (t.cash_left_minor / 100) || printf('.%02d', t.cash_left_minor % 100)
-                     WHEN 3 THEN (t.cash_left_minor / 1000) || printf('.%03d', t.cash_left_minor % 1000)
-                     ELSE CAST(t.cash_left_minor AS TEXT) END AS cash_left,
+       iif(t.cash_left_minor < 0, '-', '') || (abs(t.cash_left_minor) / m.unit)
+       || iif(m.digits, printf('.%0*d', m.digits, abs(t.cash_left_minor) % m.unit), '') AS cash_left,
        t.cash_total_minor, m.currency, t.currency AS told_currency, t.exchange_rate, t.fee_pct, t.last_error, t.extra,
        t.beacon_at, max(0, CAST(strftime('%s', 'now') AS INTEGER) - t.beacon_at) AS age_s, t.received_at
 FROM telemetry_machines m LEFT JOIN dca_telemetry t ON t.machine_id = m.machine_id;
@@ -957,13 +956,11 @@ WITH told AS (
     SELECT *, denomination_minor * notes AS cash_minor FROM told
 )
 SELECT m.machine_id, m.operator_id, m.machine, c.cassette, c.denomination_minor,
-       CASE m.digits WHEN 2 THEN (c.denomination_minor / 100) || printf('.%02d', c.denomination_minor % 100)
-                     WHEN 3 THEN (c.denomination_minor / 1000) || printf('.%03d', c.denomination_minor % 1000)
-                     ELSE CAST(c.denomination_minor AS TEXT) END AS denomination,
+       iif(c.denomination_minor < 0, '-', '') || (abs(c.denomination_minor) / m.unit)
+       || iif(m.digits, printf('.%0*d', m.digits, abs(c.denomination_minor) % m.unit), '') AS denomination,
        c.notes, c.capacity, c.notes * 100 / nullif(c.capacity, 0) AS percent, c.cash_minor,
-       CASE m.digits WHEN 2 THEN (c.cash_minor / 100) || printf('.%02d', c.cash_minor % 100)
-                     WHEN 3 THEN (c.cash_minor / 1000) || printf('.%03d', c.cash_minor % 1000)
-                     ELSE CAST(c.cash_minor AS TEXT) END AS cash,
+       iif(c.cash_minor < 0, '-', '') || (abs(c.cash_minor) / m.unit)
+       || iif(m.digits, printf('.%0*d', m.digits, abs(c.cash_minor) % m.unit), '') AS cash,
        m.currency
 FROM telemetry_machines m JOIN c ON c.machine_id = m.machine_id;
 
@@ -975,9 +972,8 @@ SELECT * FROM cash_by_cassette WHERE notes = 0 OR percent < 20;
 CREATE VIEW cash_over_time AS
 SELECT m.machine_id, m.operator_id, m.machine, l.created_at AS at, datetime(l.created_at, 'unixepoch') AS time,
        l.cash_left_minor,
-       CASE m.digits WHEN 2 THEN (l.cash_left_minor / 100) || printf('.%02d', l.cash_left_minor % 100)
-                     WHEN 3 THEN (l.cash_left_minor / 1000) || printf('.%03d', l.cash_left_minor % 1000)
-                     ELSE CAST(l.cash_left_minor AS TEXT) END AS cash_left,
+       iif(l.cash_left_minor < 0, '-', '') || (abs(l.cash_left_minor) / m.unit)
+       || iif(m.digits, printf('.%0*d', m.digits, abs(l.cash_left_minor) % m.unit), '') AS cash_left,
        m.currency
 FROM telemetry_machines m CROSS JOIN dca_telemetry_log l ON l.machine_id = m.machine_id
 WHERE l.cash_left_minor IS NOT NULL;
@@ -1000,13 +996,11 @@ WITH day AS (
 )
 SELECT d.machine_id, m.operator_id, m.machine, date(d.day_at, 'unixepoch') AS day, d.sales, d.refunded, d.gross_sats,
        d.net_sats, d.commission_sats, d.fiat_amount_minor,
-       CASE m.digits WHEN 2 THEN (d.fiat_amount_minor / 100) || printf('.%02d', d.fiat_amount_minor % 100)
-                     WHEN 3 THEN (d.fiat_amount_minor / 1000) || printf('.%03d', d.fiat_amount_minor % 1000)
-                     ELSE CAST(d.fiat_amount_minor AS TEXT) END AS fiat_amount,
+       iif(d.fiat_amount_minor < 0, '-', '') || (abs(d.fiat_amount_minor) / m.unit)
+       || iif(m.digits, printf('.%0*d', m.digits, abs(d.fiat_amount_minor) % m.unit), '') AS fiat_amount,
        d.beacons, d.cash_left_minor,
-       CASE m.digits WHEN 2 THEN (d.cash_left_minor / 100) || printf('.%02d', d.cash_left_minor % 100)
-                     WHEN 3 THEN (d.cash_left_minor / 1000) || printf('.%03d', d.cash_left_minor % 1000)
-                     ELSE CAST(d.cash_left_minor AS TEXT) END AS cash_left,
+       iif(d.cash_left_minor < 0, '-', '') || (abs(d.cash_left_minor) / m.unit)
+       || iif(m.digits, printf('.%0*d', m.digits, abs(d.cash_left_minor) % m.unit), '') AS cash_left,
        m.currency
 FROM told d JOIN telemetry_machines m ON m.machine_id = d.machine_id;
 
@@ -1085,18 +1079,12 @@ SELECT c.machine_id, m.operator_id, m.machine, c.id AS closed_id, c.root_id, c.o
        CASE WHEN c.id IS NULL THEN 'open' WHEN c.opening_minor IS NULL THEN 'start'
             WHEN c.difference_minor = c.booked_minor THEN 'even' WHEN c.unknown_sales > 0 THEN 'unclear'
             WHEN c.difference_minor < c.booked_minor THEN 'short' ELSE 'over' END AS state,
-       CASE WHEN c.expected_minor < 0 THEN '-' ELSE '' END || CASE m.digits
-           WHEN 2 THEN (abs(c.expected_minor) / 100) || printf('.%02d', abs(c.expected_minor) % 100)
-           WHEN 3 THEN (abs(c.expected_minor) / 1000) || printf('.%03d', abs(c.expected_minor) % 1000)
-           ELSE CAST(abs(c.expected_minor) AS TEXT) END AS expected,
-       CASE WHEN c.amount_minor < 0 THEN '-' ELSE '' END || CASE m.digits
-           WHEN 2 THEN (abs(c.amount_minor) / 100) || printf('.%02d', abs(c.amount_minor) % 100)
-           WHEN 3 THEN (abs(c.amount_minor) / 1000) || printf('.%03d', abs(c.amount_minor) % 1000)
-           ELSE CAST(abs(c.amount_minor) AS TEXT) END AS counted,
-       CASE WHEN c.difference_minor < 0 THEN '-' ELSE '' END || CASE m.digits
-           WHEN 2 THEN (abs(c.difference_minor) / 100) || printf('.%02d', abs(c.difference_minor) % 100)
-           WHEN 3 THEN (abs(c.difference_minor) / 1000) || printf('.%03d', abs(c.difference_minor) % 1000)
-           ELSE CAST(abs(c.difference_minor) AS TEXT) END AS difference,
+       iif(c.expected_minor < 0, '-', '') || (abs(c.expected_minor) / m.unit)
+       || iif(m.digits, printf('.%0*d', m.digits, abs(c.expected_minor) % m.unit), '') AS expected,
+       iif(c.amount_minor < 0, '-', '') || (abs(c.amount_minor) / m.unit)
+       || iif(m.digits, printf('.%0*d', m.digits, abs(c.amount_minor) % m.unit), '') AS counted,
+       iif(c.difference_minor < 0, '-', '') || (abs(c.difference_minor) / m.unit)
+       || iif(m.digits, printf('.%0*d', m.digits, abs(c.difference_minor) % m.unit), '') AS difference,
        m.currency
 FROM compared c JOIN telemetry_machines m ON m.machine_id = c.machine_id;
 
@@ -1118,14 +1106,14 @@ FROM cash_cycles c WHERE c.difference_minor <> 0 OR c.booked_minor <> 0;
 -- book that is below 0 lacks a load; then the machine's word counts.
 CREATE VIEW cash_now AS
 WITH begun AS (
-    SELECT m.machine_id, m.operator_id, m.machine, m.currency, m.digits, coalesce(o.root_id, 0) AS opened_root,
+    SELECT m.machine_id, m.operator_id, m.machine, m.currency, m.digits, m.unit, coalesce(o.root_id, 0) AS opened_root,
            coalesce(o.at, (SELECT min(e.at) FROM cash_entries e WHERE e.machine_id = m.machine_id)) AS opened_at,
            CASE WHEN o.kind = 'count' THEN o.amount_minor ELSE 0 END AS opening_minor
     FROM telemetry_machines m LEFT JOIN dca_cash o ON o.id = (
         SELECT p.id FROM cash_entries p WHERE p.machine_id = m.machine_id AND p.kind IN ('count', 'collect')
         ORDER BY p.at DESC, p.root_id DESC LIMIT 1)
 ), book AS (
-    SELECT b.machine_id, b.operator_id, b.machine, b.currency, b.digits, b.opened_at,
+    SELECT b.machine_id, b.operator_id, b.machine, b.currency, b.digits, b.unit, b.opened_at,
            CASE WHEN b.opened_at IS NOT NULL THEN b.opening_minor - coalesce(sum(s.fiat_amount_minor), 0) + (
                SELECT coalesce(sum(CASE e.kind WHEN 'load' THEN e.amount_minor WHEN 'take' THEN -e.amount_minor END), 0)
                FROM cash_entries e WHERE e.machine_id = b.machine_id AND e.at >= b.opened_at
@@ -1149,13 +1137,12 @@ WITH begun AS (
     FROM book b LEFT JOIN dca_telemetry t ON t.machine_id = b.machine_id
 )
 SELECT m.machine_id, m.operator_id, m.machine, m.cash_minor,
-       CASE WHEN m.cash_minor < 0 THEN '-' ELSE '' END || CASE m.digits
-           WHEN 2 THEN (abs(m.cash_minor) / 100) || printf('.%02d', abs(m.cash_minor) % 100)
-           WHEN 3 THEN (abs(m.cash_minor) / 1000) || printf('.%03d', abs(m.cash_minor) % 1000)
-           ELSE CAST(abs(m.cash_minor) AS TEXT) END AS cash,
+       iif(m.cash_minor < 0, '-', '') || (abs(m.cash_minor) / m.unit)
+       || iif(m.digits, printf('.%0*d', m.digits, abs(m.cash_minor) % m.unit), '') AS cash,
        CASE WHEN m.expected_minor >= 0 THEN 'book' WHEN m.told_minor IS NOT NULL THEN 'beacon'
             WHEN m.expected_minor IS NOT NULL THEN 'book' END AS source,
-       m.opened_at AS counted_at, m.unknown_sales, m.expected_minor, m.told_minor, m.told_age_s, m.providers_minor, m.pending_minor,
+       m.opened_at AS counted_at, m.unknown_sales, m.expected_minor, m.told_minor, m.told_age_s,
+       m.providers_minor, m.pending_minor,
        m.unshared_minor, m.cash_minor + m.unshared_minor - m.providers_minor AS own_minor, m.currency
 FROM now m;
 
@@ -1175,10 +1162,8 @@ GROUP BY m.machine_id, s.at / 86400;
 -- dca_cash_forecasts. What the daemon has not renewed for six hours is not here.
 CREATE VIEW cash_out_soon AS
 SELECT m.machine_id, m.operator_id, m.machine, f.cash_minor,
-       CASE WHEN f.cash_minor < 0 THEN '-' ELSE '' END || CASE m.digits
-           WHEN 2 THEN (abs(f.cash_minor) / 100) || printf('.%02d', abs(f.cash_minor) % 100)
-           WHEN 3 THEN (abs(f.cash_minor) / 1000) || printf('.%03d', abs(f.cash_minor) % 1000)
-           ELSE CAST(abs(f.cash_minor) AS TEXT) END AS cash,
+       iif(f.cash_minor < 0, '-', '') || (abs(f.cash_minor) / m.unit)
+       || iif(m.digits, printf('.%0*d', m.digits, abs(f.cash_minor) % m.unit), '') AS cash,
        m.currency, f.source, f.sure,
        (coalesce(f.early_at, f.likely_at) - CAST(strftime('%s', 'now') AS INTEGER)) / 86400 AS days_early,
        (f.likely_at - CAST(strftime('%s', 'now') AS INTEGER)) / 86400 AS days_likely,

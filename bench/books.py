@@ -195,7 +195,7 @@ def _register(conn: sqlite3.Connection, size: Size) -> None:
             "INSERT INTO dca_operators VALUES (?, ?, 1)", [(f"operator-{n}", f"Operator {n}") for n in range(OPERATORS)]
         )
         conn.executemany(
-            "INSERT INTO dca_machines VALUES (?, ?, ?, ?, ?, 'GTQ', '0.05', 0, 1, 1, ?)",
+            "INSERT INTO dca_machines VALUES (?, ?, ?, ?, ?, 'GTQ', '0.05', 0, 1, 1, ?, 2)",
             [
                 (machine_id(n), f"operator-{owner_of(n)}", f"npub{n}", _digest("key", n), f"Machine {n}", START)
                 for n in range(size.machines)

@@ -282,7 +282,7 @@ def make_providers(path: Path, providers: int) -> None:
     with closing(connect(path)) as conn, atomic(conn):
         conn.execute("INSERT INTO dca_operators VALUES ('operator', 'Operator', 1)")
         conn.execute(
-            "INSERT INTO dca_machines VALUES ('machine', 'operator', 'npub', ?, 'Machine', 'GTQ', '0.05', 0, 1, 1, 0)",
+            "INSERT INTO dca_machines VALUES ('machine', 'operator', 'npub', ?, 'M', 'GTQ', '0.05', 0, 1, 1, 0, 2)",
             ("0" * 64,),
         )
         conn.execute("INSERT INTO dca_wallets (machine_id) VALUES ('machine')")

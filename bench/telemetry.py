@@ -94,7 +94,7 @@ def _create_shrinkable(path: Path) -> None:
 def register(conn: sqlite3.Connection, machines: int) -> None:
     conn.execute("INSERT INTO dca_operators VALUES ('bench', 'Bench', 1)")
     conn.executemany(
-        "INSERT INTO dca_machines VALUES (?, 'bench', ?, ?, ?, 'GTQ', '0.05', 0, 1, 1, 0)",
+        "INSERT INTO dca_machines VALUES (?, 'bench', ?, ?, ?, 'GTQ', '0.05', 0, 1, 1, 0, 2)",
         [(machine_id(n), f"npub{n}", f"{n:064x}", f"Machine {n}") for n in range(machines)],
     )
 

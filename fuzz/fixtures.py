@@ -102,7 +102,7 @@ def books() -> sqlite3.Connection:
     conn.execute("PRAGMA foreign_keys = ON")
     conn.execute("INSERT INTO dca_operators VALUES ('atitlan', 'Atitlan Cash', 1)")
     conn.execute(
-        "INSERT INTO dca_machines VALUES ('machine-1', 'atitlan', ?, ?, 'Machine 1', 'GTQ', '0.05', 0, 1, 1, ?)",
+        "INSERT INTO dca_machines VALUES ('machine-1', 'atitlan', ?, ?, 'Machine 1', 'GTQ', '0.05', 0, 1, 1, ?, 2)",
         (machine().npub, MACHINE_PUBKEY, NOW),
     )
     conn.execute("INSERT INTO dca_wallets (machine_id) VALUES ('machine-1')")

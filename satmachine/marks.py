@@ -138,7 +138,9 @@ def successor(
 
 
 def _mac(content: str, admin_key: str) -> str:
-    return hmac.new(admin_key.encode(), f"satmachine mark\n{content}".encode(), hashlib.sha256).hexdigest()
+    return hmac.new(
+        admin_key.encode(), f"satmachine mark\n{content}".encode(errors="replace"), hashlib.sha256
+    ).hexdigest()
 
 
 def _is_well_formed(mark: Mark) -> bool:

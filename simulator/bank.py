@@ -98,6 +98,11 @@ class Bank:
         wallet = self.model.database.wallets.get(self._wallet_of_key.get(key, ""))
         return wallet is not None and not wallet.deleted and key in (wallet.admin_key, wallet.invoice_key)
 
+    def lives(self, wallet_id: str) -> bool:
+        """Whether there still is such a wallet."""
+        wallet = self.model.database.wallets.get(wallet_id)
+        return wallet is not None and not wallet.deleted
+
     def wallet_of_key(self, key: str) -> Identity | None:
         """Whose key it is, or was; None for one that nobody ever had."""
         found = self._wallet_of_key.get(key)
@@ -119,6 +124,10 @@ class Bank:
     def start(self) -> None:
         if not self.model.running:
             self.model.start()
+
+    def is_paying_for_others(self, client: str) -> bool:
+        """Whether a payment that somebody else has asked for is on its way to LNbits, or in it."""
+        return any(call.pays and call.client != client for call in self.model.under_way)
 
     def snapshot(self) -> Snapshot:
         return self.model.snapshot()

@@ -23,7 +23,7 @@ from satmachine import recorder
 from satmachine.config import Config
 from satmachine.config.secrets import Secret
 from satmachine.daemon import Daemon, _register, learn_keys
-from satmachine.errors import SatmachineError, StoreError
+from satmachine.errors import DatabaseBusy, SatmachineError, StoreError
 from satmachine.intents import IntentDesk
 from satmachine.recorder import Recorder
 from satmachine.settlements import marker, pay, reconcile, sweeper, worker
@@ -183,6 +183,8 @@ class Process:
         self.writes = 0
         #: The daemon dies at the n-th step from now; None: it does not.
         self.dies_in: int | None = None
+        #: The failpoint at which the host falls asleep next, and what wakes it.
+        self.sleeps_at: tuple[str, Callable[[], None]] | None = None
         self.daemon: SimDaemon | None = None
         self.store: SimStore | None = None
         self.surprises: list[str] = []
@@ -253,6 +255,9 @@ class Process:
                 async with anyio.create_task_group() as tasks:
                     for task in tasks_of(daemon):
                         tasks.start_soon(daemon._forever, task)
+        except DatabaseBusy:  # systemd starts it again
+            if self.store is store:
+                self.kill()
         except SatmachineError as error:  # it refuses to start; somebody will start it again
             self.surprises.append(f"did not start: {error}")
             if self.store is store:
@@ -274,6 +279,12 @@ class Process:
             self.kill()
             raise Killed
 
+    def _fall_asleep(self, place: str) -> None:
+        if self.sleeps_at is not None and self.sleeps_at[0] == place:
+            wake_later, self.sleeps_at = self.sleeps_at[1], None
+            self.freeze()
+            wake_later()
+
 
 class _Surprises(logging.Handler):
     """What the daemon's own guards caught and could not explain: a bug, whatever else comes of it."""
@@ -291,6 +302,7 @@ def _failpoint(name: str) -> None:
     life = _LIFE.get(None)
     if life is not None:
         life._crash(name)
+        life._fall_asleep(name)
 
 
 def _read_key_file(secret: Secret, path: Path) -> str:

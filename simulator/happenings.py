@@ -19,8 +19,8 @@ from simulator.world import Hold, World
 
 # --- customers
 
-#: A machine announces a sale again within so long.
-_TOLD_AGAIN_S = 72_000
+#: A machine announces a sale, and announces it again, within so long.
+_TOLD_WITHIN_S = 72_000
 
 
 def _sale(world: World, rng: Random) -> str:
@@ -54,6 +54,9 @@ def _make_sale(world: World, rng: Random, extra_kind: str, event_kind: str) -> s
 
 def _tell(world: World, sale: Sale, kind: str, rng: Random) -> None:
     """The machine publishes; every daemon that listens hears it."""
+    # Without proof, and without anything that tells two sales apart, a later word is another sale's (SPEC 6.4).
+    if world.now() - sale.at > _TOLD_WITHIN_S:
+        return
     hold = world.main
     machine = hold.registry.machine(sale.machine_id)
     event = signed_event(sale, machine.pubkey, int(world.now()), kind=kind, rng=rng)
@@ -68,8 +71,7 @@ def _retell(world: World, rng: Random) -> str:
     if not world.sales:
         return "nothing"
     sale = rng.choice(world.sales[-6:])
-    # Without proof, and without anything that tells two sales apart, a later word is another sale's (SPEC 6.4).
-    if sale.top_up or world.now() - sale.at > _TOLD_AGAIN_S:
+    if sale.top_up:
         return "nothing"
     world.meet("retell", world.main, None)
     kind = rng.choice(("full", "again", "no_split", "no_hash", "other_split"))
@@ -144,6 +146,13 @@ def _freeze(world: World, hold: Hold, rng: Random) -> str:
     process = hold.process
     world.later(rng.choice((20.0, 300.0, 3600.0)), process.thaw)
     return "frozen"
+
+
+def _sleep_after_look(world: World, hold: Hold, rng: Random) -> str:
+    """The host sleeps right after the daemon has seen its mark alone, and wakes much later."""
+    process, for_s = hold.process, rng.choice((1_000.0, 4_000.0))
+    process.sleeps_at = ("mark.seen", lambda: world.later(for_s, process.thaw))
+    return f"for {for_s:.0f} s"
 
 
 def _busy(_world: World, hold: Hold, rng: Random) -> str:
@@ -353,4 +362,9 @@ FAULTS: dict[str, tuple[Act, float]] = {
     "bank_rollback": (_bank_rollback, 0.3),
     "bank_clock": (_bank_clock, 0.5),
     "wall_jump": (_wall_jump, 1),
+}
+
+#: Chances that are too small to come by themselves: only a run that is focused on one of these has it.
+RARE: dict[str, tuple[Act, float]] = {
+    "sleep_after_look": (_on_daemon("sleep_after_look", _sleep_after_look), 2),
 }

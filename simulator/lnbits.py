@@ -163,6 +163,8 @@ class ModelLnbits:
         self._without = frozenset({"external_id"}) if version.startswith("1.4") else frozenset[str]()
         self._made: dict[str, readable.DecodedInvoice] = {}
         self._life: _Life | None = _Life()
+        #: Calls that have not ended: on their way here, or worked on.
+        self.under_way: list[Call] = []
 
     # --- the process
 
@@ -293,6 +295,13 @@ class ModelLnbits:
             self.crashes.append(error)
 
     async def _serve(self, serving: _Serving) -> Answer:
+        self.under_way.append(serving.call)
+        try:
+            return await self._serve_call(serving)
+        finally:
+            self.under_way.remove(serving.call)
+
+    async def _serve_call(self, serving: _Serving) -> Answer:
         current_call.set(serving.call)
         if serving.fault.delay_s:
             await self._sleep(serving.fault.delay_s)

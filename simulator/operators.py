@@ -18,12 +18,11 @@ from satmachine.clients.payout import propose_payout
 from satmachine.clients.removal import remove
 from satmachine.config import Machine
 from satmachine.errors import ConfigError, NotFound, Refused, WalletError
-from satmachine.models import Client
+from satmachine.models import By, Client
 from satmachine.orders import Order
 from satmachine.settlements import operations, reconcile_desk, reconcile_look, reconciliation
 from satmachine.settlements.correct import Command, Dispensed
 from satmachine.settlements.correcting import allowed
-from satmachine.settlements.operations import By
 from satmachine.settlements.payees import terms_for
 from satmachine.settlements.reconciling import Choice, Line, Verdict
 from satmachine.store import clients, deposits, intents, reconciling, wallets
@@ -31,6 +30,7 @@ from satmachine.store.database import atomic
 from satmachine.wallet.lnbits import Lnbits
 from simulator.bank import Wire
 from simulator.registry import PayeeSpec, Registry, pubkey
+from simulator.sales import Sale
 from simulator.world import Hold, World, add_lp, bring_cash
 
 Act = Callable[[World, Random], str]
@@ -102,13 +102,20 @@ def _hold(_world: World, hold: Hold, _rng: Random, sale: int) -> str:
 def is_told_twice(world: World, hold: Hold, sale: int) -> bool:
     """Whether a sale is held because it may be another one's event, and is: whoever asks at the machine knows."""
     conn = _conn(hold)
-    row = conn.execute("SELECT error, bitspire_event_id FROM dca_settlements WHERE id = ?", (sale,)).fetchone()
-    found = re.search(r"settlement (\d+) .*this may be the same sale", str(row["error"]))
-    if found is None:
-        return False
-    twin = conn.execute("SELECT settlement_key FROM dca_settlements WHERE id = ?", (int(found[1]),)).fetchone()
-    same = world.judge.sale_of_key.get(row["bitspire_event_id"])
-    return same is not None and same is world.judge.sale_of_key.get(twin["settlement_key"])
+    row = conn.execute("SELECT error FROM dca_settlements WHERE id = ?", (sale,)).fetchone()
+    same = _sale_of(world, conn, sale)
+    if found := re.search(r"settlement (\d+) .*this may be the same sale", str(row["error"])):
+        return same is not None and same is _sale_of(world, conn, int(found[1]))
+    if found := re.search(r"\(sm1:(\w+)\): this may be that sale", str(row["error"])):
+        return same is not None and same is world.judge.sale_of_key.get(found[1])
+    return False
+
+
+def _sale_of(world: World, conn: sqlite3.Connection, settlement_id: int) -> Sale | None:
+    row = conn.execute(
+        "SELECT settlement_key, payment_hash, bitspire_event_id FROM dca_settlements WHERE id = ?", (settlement_id,)
+    ).fetchone()
+    return next((sale for key in row if (sale := world.judge.sale_of_key.get(str(key))) is not None), None)
 
 
 def _release(world: World, hold: Hold, _rng: Random, sale: int) -> str:
@@ -295,6 +302,10 @@ async def reconcile(world: World, hold: Hold, machine_id: str) -> list[str]:
             key = machine.wallet.admin_key.resolve(config.environ)
             look = await reconcile_look.look(lnbits, key, machine_id, wallets.wallet_id(conn, machine_id), asked)
         report = reconciliation.preview(conn, machine, terms, look, choices, _by(hold))
+        if any(line.unpaid for line in report.marks) and world.bank.is_paying_for_others(hold.process.name):
+            # Whoever accepts has seen to it that no other daemon lives, and waits for what it had begun: ARCHITECTURE
+            # names a request that is held up in between for longer than anybody waits as what remains.
+            return ["a request of another daemon is under way"]
         if not report.waits:
             with atomic(conn):
                 reconciliation.accept(conn, machine, terms, look, choices, _by(hold), digest=report.digest)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from random import Random
 
-from satmachine import orders
+from satmachine import models, orders
 from satmachine.errors import ConfigError, WalletError
 from satmachine.models import Cause
 from satmachine.settlements import operations
@@ -120,7 +120,7 @@ class By:
 
     def do(self, what: Callable[..., object], row_id: int) -> None:
         with atomic(self._hold.process.books.conn) as conn:
-            what(conn, row_id, operations.By("operator", "because", self._hold.process.now()))
+            what(conn, row_id, models.By("operator", "because", self._hold.process.now()))
 
 
 def _try(refused: list[str], what: Callable[[], object]) -> None:

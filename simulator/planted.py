@@ -284,7 +284,9 @@ DEFECTS: Mapping[str, Planted] = {
     "mark_unseen": Planted("a mark counts before it was seen", _TWO | {"late_requests"}, _mark_unseen),
     "own_dead_start": Planted("a copy takes the living daemon for its own dead start", _TWO, _own_dead_start),
     "stale_look": Planted(
-        "a daemon wakes between its look and its payment", _TWO | {"freeze", "backup", "reconcile"}, _stale_look
+        "a daemon wakes between its look and its payment",
+        frozenset({"second_daemon", "reconcile", "sleep_after_look", "stop_second"}),
+        _stale_look,
     ),
     "oldest_wins": Planted("the mark with the earlier time wins", _TWO | {"bank_clock"}, _oldest_wins),
     "payee_changed": Planted(

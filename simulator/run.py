@@ -34,6 +34,8 @@ LAST: list[World] = []
 
 TABLES = (happenings.CUSTOMERS, operators.TABLE, happenings.FAULTS)
 NAMES = tuple(name for table in TABLES for name in table)
+#: All there is, also what comes only where a run is focused on it.
+ACTS = {name: act for table in (*TABLES, happenings.RARE) for name, act in table.items()}
 
 
 @dataclass(slots=True)
@@ -58,6 +60,7 @@ def script(seed: int, focus: frozenset[str] = frozenset()) -> Iterator[Action]:
         for name, (_, weight) in table.items():
             if name != "sale" and (name in focus or (not focus and rng.random() < share)):
                 wanted[name] = weight * rng.choice((1, 1, 3))
+    wanted |= {name: weight for name, (_, weight) in happenings.RARE.items() if name in focus}
     if {"restore"} & wanted.keys():
         wanted.setdefault("backup", 2)
     if {"bank_rollback"} & wanted.keys():
@@ -70,7 +73,7 @@ def script(seed: int, focus: frozenset[str] = frozenset()) -> Iterator[Action]:
 
 
 def act_of(name: str) -> operators.Act:
-    return next(table[name][0] for table in TABLES if name in table)
+    return ACTS[name][0]
 
 
 def simulate(

@@ -19,7 +19,8 @@ from satmachine.errors import ConfigError, DatabaseBusy, NotFound, Refused, Stor
 from satmachine.models import Client, Leg
 from satmachine.nostr.lane import Received
 from satmachine.settlements.payees import client_payee, configured_payee
-from satmachine.store import clients, deposits, rows
+from satmachine.store import as_models as rows
+from satmachine.store import clients, deposits
 from satmachine.store.database import atomic
 from simulator import coverage, daemon
 from simulator.bank import Bank, Chance, Identity, hash_of
@@ -292,11 +293,24 @@ class World:
         if row is not None and row["status"] == "removed":
             return
         client_id = row["id"] if row is not None else insert_lp(self, hold, machine_id, label)
-        known = conn.execute(
-            "SELECT count(*) AS n FROM dca_deposits WHERE client_id = ? AND (status = 'confirmed')", (client_id,)
-        ).fetchone()["n"]
-        for amount_minor, at in lp.cash[known:]:
-            enter_cash(hold, client_id, amount_minor, at)
+        known = Counter(
+            row["amount_minor"]
+            for row in conn.execute(
+                "SELECT amount_minor FROM dca_deposits WHERE client_id = ? AND status = 'confirmed'", (client_id,)
+            )
+        )
+        missing = []
+        for amount_minor, at in lp.cash:
+            known[amount_minor] -= 1
+            if known[amount_minor] < 0:
+                missing.append((amount_minor, at))
+        # What was taken home is only entered where the books do not lack payments any more.
+        for amount_minor, at in sorted(missing, key=lambda entry: entry[0] < 0):
+            try:
+                enter_cash(hold, client_id, amount_minor, at)
+            except Refused:
+                if amount_minor > 0:
+                    raise
 
     async def supervise(self) -> None:
         """systemd and its like: what has died is started again after a while."""

@@ -33,7 +33,7 @@ def fresh_books(folder: Path) -> Iterator[sqlite3.Connection]:
             conn.execute("INSERT INTO dca_operators VALUES ('atitlan', 'Atitlan Cash', 1)")
             for number in (1, 2):
                 conn.execute(
-                    "INSERT INTO dca_machines VALUES (?, 'atitlan', ?, ?, ?, 'GTQ', '0.05', 0, 1, 1, ?)",
+                    "INSERT INTO dca_machines VALUES (?, 'atitlan', ?, ?, ?, 'GTQ', '0.05', 0, 1, 1, ?, 2)",
                     (f"machine-{number}", f"npub{number}", f"{number:064x}", f"Machine {number}", NOW),
                 )
                 conn.execute("INSERT INTO dca_wallets (machine_id) VALUES (?)", (f"machine-{number}",))

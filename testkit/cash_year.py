@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from satmachine.cash import book
-from satmachine.cash.notes import of_sale
-from satmachine.cash.values import Entry, EntryKind, NoteLine
+from satmachine.models.banknotes import of_sale
+from satmachine.models.cash import Entry, EntryKind, NoteLine
 from satmachine.money import minor_digits
 from satmachine.store.cash import Draft
 from satmachine.store.database import atomic
@@ -77,8 +77,15 @@ class CashYear:
 def add_machine(conn: sqlite3.Connection, machine: MadeMachine, number: int) -> None:
     """The registry's row of a made machine, of the operator atitlan."""
     conn.execute(
-        "INSERT INTO dca_machines VALUES (?, 'atitlan', ?, ?, ?, ?, '0.05', 0, 1, 1, 1)",
-        (machine.id, f"npub-{machine.id}", f"{number:064x}", machine.id.title(), machine.currency),
+        "INSERT INTO dca_machines VALUES (?, 'atitlan', ?, ?, ?, ?, '0.05', 0, 1, 1, 1, ?)",
+        (
+            machine.id,
+            f"npub-{machine.id}",
+            f"{number:064x}",
+            machine.id.title(),
+            machine.currency,
+            minor_digits(machine.currency),
+        ),
     )
 
 
@@ -130,9 +137,9 @@ class _Life:
             happenings += [
                 (at, 2, "beacon", None) for at in range(since + self._rng.randrange(every_s), until, every_s)
             ]
-        for plan in self._due(since, until, ("theft", "jam", "double", "reboot")):
+        for due in self._due(since, until, ("theft", "jam", "double", "reboot")):
             middle = self._rng.randint(since + (until - since) // 4, until - (until - since) // 4)
-            happenings.append((middle, 0, plan.what, plan))
+            happenings.append((middle, 0, due.what, due))
         waiting: list[Plan] = []
         for at, _, what, planned in sorted(happenings, key=lambda one: one[:3]):
             if what == "sale":

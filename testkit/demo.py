@@ -39,7 +39,7 @@ _TIMEOUT_S = 90
 
 async def show(console: Console) -> None:
     """Run the demo; raises SatmachineError where any part of it does not do what it should."""
-    say = _steps(console)
+    say = steps(console)
     environment = await anyio.to_thread.run_sync(lambda: ensure_environment(say=say))
     with tempfile.TemporaryDirectory(prefix="satmachine-demo-") as folder:
         lnbits = LnbitsServer(environment, Path(folder) / "lnbits")
@@ -142,7 +142,7 @@ def _print_balances(console: Console, before: dict[str, int], after: dict[str, i
     )
 
 
-def _steps(console: Console) -> Callable[[str], None]:
+def steps(console: Console) -> Callable[[str], None]:
     """Say what happens, with the time since the start."""
     begun = time.monotonic()
 

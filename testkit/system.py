@@ -249,6 +249,7 @@ class System:
             "telemetry": [],
             "lnurl": [],
             "log": [],
+            "display": [],
             "metrics": [],
             "alerts": [],
         }

@@ -33,6 +33,7 @@ def test_a_mark_that_was_written_is_read_as_it_was() -> None:
         {"mark": MARK.content, "mac": 7},
         {"mark": MARK.content, "mac": "é"},
         {"mark": 7, "mac": "00" * 32},
+        {"mark": "\ud800", "mac": "00" * 32},
         marks.extra_of(MARK, "another key"),
         {**marks.extra_of(MARK, KEY), "mark": MARK.content.replace("super", "super ")},
     ],
@@ -106,3 +107,24 @@ def test_there_is_an_interleaving_in_which_nobody_pays_and_one_in_which_somebody
     alone = [marks.look(wallet, mine=mine[0], known={mine[0].id: mine[0].content}) for wallet in ([mine[0]], mine)]
     assert [seen.mine and not seen.unknown for seen in alone] == [True, False]
     assert len(list(itertools.permutations(mine))) == 2
+
+
+def test_a_mark_says_what_a_person_has_stopped() -> None:
+    stopped = marks.successor("1" * 16, BUNDLE, MARK, [], {}, [f"{BUNDLE}:r1:super", BUNDLE])
+    assert marks.genuine(marks.extra_of(stopped, KEY), identity.mark_key(BUNDLE, stopped.id), KEY) == stopped
+    assert stopped.stopped == (BUNDLE, f"{BUNDLE}:r1:super")
+    assert marks.from_content(stopped.content.replace(f'"{BUNDLE}",', '"sm1:other",')) is None
+
+
+def test_what_stands_for_an_old_mark_is_its_digest() -> None:
+    other = Mark(MARK.id, BUNDLE, (), {})
+    assert MARK.is_known({MARK.id: MARK.digest})
+    assert not other.is_known({MARK.id: MARK.digest})
+    assert json.loads(MARK.digest).startswith("sha256:")
+
+
+def test_a_mark_under_another_key_is_only_what_somebody_wrote() -> None:
+    extra = marks.extra_of(MARK, "another key")
+    assert marks.genuine(extra, ROW, KEY) is None
+    assert marks.written(extra, ROW) == MARK
+    assert marks.written(extra, identity.mark_key(BUNDLE, "1" * 16)) is None

@@ -73,8 +73,9 @@ class Item:
     """Something that needs a person.
 
     `subject` is what it concerns at large (a machine's id, a relay's URL, a payee, '' for the daemon), `ref` what
-    exactly (a sale's number); together with the condition they name it. `since` is in Unix seconds, where it is known.
-    `sure` False: in between two limits, which raises nothing and ends nothing. `wait_s`: so long it may last first.
+    exactly (a sale's number); together with the condition they name it. `machine_id` is whose machine's it is, where
+    the subject is none. `since` is in Unix seconds, where it is known. `sure` False: in between two limits, which
+    raises nothing and ends nothing. `wait_s`: so long it may last first.
     """
 
     condition: str
@@ -85,6 +86,7 @@ class Item:
     ref: str = ""
     settlement_id: int | None = None
     payment_id: int | None = None
+    machine_id: str = ""
     sure: bool = True
     wait_s: int = 0
     silenced: str = ""

@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from satmachine.attention import words
 from satmachine.attention.items import CONDITIONS, Attention, Item, Limits, Silence, sorted_out
 from satmachine.store import attention as rows
-from satmachine.store import cash, reports, standing
+from satmachine.store import cash, standing
+from satmachine.store import lists as reports
 from satmachine.store.attention import Record
 from satmachine.telemetry.trouble import error_now
 
@@ -112,7 +113,9 @@ def _failing(row: Record, view: View) -> Item:
     minutes = max(0, ((row["next_attempt_at"] or view.now) - view.now) // 60)
     tries = f"tried {row['attempts']} time(s), next in {minutes} min"
     why = words.CAUSES.get(row["cause"] or "", "")
-    cause = f"{many} to {row['payee']} fail: {row['error']}" + (f" ({why})" if why else "") + f"; {tries}"
+    verb = "fail" if row["payments"] > 1 else "fails"
+    error = str(row["error"]).removeprefix(f"{row['payee']}: ").rstrip(".")
+    cause = f"{many} to {row['payee']} {verb}: {error}" + (f" ({why})" if why else "") + f"; {tries}"
     where = f" --machine {row['machine_id']}" if row["machines"] == 1 else ""
     command = f"satmachine payments list --status failing{where}"
     if row["cause"] == "payee_changed":
@@ -126,6 +129,7 @@ def _failing(row: Record, view: View) -> Item:
         command,
         row["since"],
         ref=row["cause"] or "",
+        machine_id=row["machine_id"] if row["machines"] == 1 else "",
         settlement_id=row["settlement_id"],
         payment_id=row["payment_id"],
     )

@@ -5,8 +5,8 @@ Three witnesses tell of the same notes, and each can be wrong: the *sales* (what
 machine's *beacons* (what it believes to hold) and *people* who count. Only people have seen the notes, so a difference
 is what they counted less what the sales leave; the beacons only help to say since when.
 
-values.py     pure   entries, sales, beacons, cycles: what the others speak in
-notes.py      pure   what a person typed, or a sale's `bills` say: notes by denomination
+What they speak in is models/cash.py and models/banknotes.py.
+
 cycles.py     pure   from one count to the next: opening + loaded - taken - sold = expected, beside counted
 narrow.py     pure   a difference, narrowed down to a window of sales by what the machine told
 forecast.py   pure   how long the cash lasts: weekdays for the middle, its own past errors for the range

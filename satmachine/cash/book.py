@@ -9,11 +9,12 @@ import sqlite3
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from satmachine.cash.notes import in_words, short
-from satmachine.cash.values import CLOSING, Cycle, Entry, EntryKind
 from satmachine.errors import Refused
+from satmachine.models.banknotes import in_words, short
+from satmachine.models.cash import CLOSING, Cycle, Entry, EntryKind
 from satmachine.money import minor_to_fiat
-from satmachine.store import audit, cash, clients, deposits
+from satmachine.store import audit_log as audit
+from satmachine.store import cash, clients, deposits
 
 
 def record(

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from satmachine.cash.notes import by_denomination
-from satmachine.cash.values import CLOSING, CashSale, Cycle, Entry, EntryKind
+from satmachine.models.banknotes import by_denomination
+from satmachine.models.cash import CLOSING, CashSale, Cycle, Entry, EntryKind
 
 Notes = Mapping[int, int]
 

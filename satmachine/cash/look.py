@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from satmachine.cash import cycles, narrow
 from satmachine.cash.narrow import Finding
-from satmachine.cash.values import Cycle, Told
+from satmachine.models.cash import Cycle, Told
 from satmachine.store import cash
 
 #: No sale is later than this.

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from satmachine.cash.values import CashSale, Cycle, EntryKind, Told
+from satmachine.models.cash import CashSale, Cycle, EntryKind, Told
 
 #: A beacon so soon after a sale may tell of the cash before it or after it: notes take their time.
 SALE_SLACK_S = 180

@@ -12,8 +12,8 @@ from satmachine.attention.look import silences
 from satmachine.cli.kit.books import open_books
 from satmachine.cli.kit.commands import Act, Done, acting
 from satmachine.cli.kit.options import AsCsv, AsJson
-from satmachine.cli.kit.output import Column, emit_table, format_age, print_json, print_line, to_json
-from satmachine.cli.needs import row_of, silenced_hint
+from satmachine.cli.kit.output import Column, emit_table, format_age, is_terminal, print_json, print_line, to_json
+from satmachine.cli.needs import print_items, row_of, silenced_hint
 from satmachine.errors import NotFound, Refused
 from satmachine.store import attention
 
@@ -51,6 +51,9 @@ def list_alerts(
     """
     with open_books(ctx) as books:
         found = books.attention
+    if is_terminal() and not (everything or as_json or as_csv):
+        print_items(found, books.now, named=True)
+        raise typer.Exit(1 if found.items else 0)
     items = [*found.items, *(found.silenced if everything else ())]
     rows = [row_of(item) for item in items]
     emit_table(

@@ -11,9 +11,9 @@ from satmachine.cli.kit.books import Books, open_books
 from satmachine.cli.kit.commands import Asked, listing
 from satmachine.cli.kit.options import AsJson, OfMachine, Since
 from satmachine.cli.kit.output import Column, emit_table, format_sats, print_json, print_line
-from satmachine.store import audit as audit_log
-from satmachine.store import books as audited
-from satmachine.store import reports
+from satmachine.store import audit_log
+from satmachine.store import breaks as audited
+from satmachine.store import lists as reports
 from satmachine.store.pages import Page
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def log(
 
 
 def _prove(books: Books, since: int, *, offline: bool) -> _Report:
-    from satmachine.audit.books import check_books
+    from satmachine.audit.proof import check_books
 
     report = _Report()
     if not offline:

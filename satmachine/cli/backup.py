@@ -43,5 +43,5 @@ def backup(
         print_json(asdict(made))
     else:
         print_line(
-            f"{made.path}: {made.settlements} sale(s), {made.legs} payment(s), {made.size_bytes:,} bytes; verified."
+            f"{made.path}: {made.settlements} sale(s), {made.legs} payment(s), {made.size_bytes} bytes; verified."
         )

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from satmachine.cash import book, look, outlook
-from satmachine.cash.notes import short, typed
-from satmachine.cash.values import CLOSING, Entry, EntryKind, NoteLine
 from satmachine.cli.common import (
     DEFAULT_LIMIT,
     AsCsv,
@@ -33,6 +31,8 @@ from satmachine.cli.common import (
 )
 from satmachine.cli.output import emit_table, format_fiat, print_json, to_json
 from satmachine.errors import NotFound, Refused
+from satmachine.models.banknotes import short, typed
+from satmachine.models.cash import CLOSING, Entry, EntryKind, NoteLine
 from satmachine.store import cash
 from satmachine.store.database import atomic, rehearsed
 
@@ -379,9 +379,9 @@ class _Desk:
         """Record it, or show what would be recorded, and what follows."""
         books, asks = self._books, False
         if dry_run or (not yes and sys.stdin.isatty()):
-            with atomic(books.conn) as conn, rehearsed(conn):
-                entry, added = self._record(conn)
-                asks = not dry_run and (self._asked or _differs(conn, entry))
+            with rehearsed(books.conn):
+                entry, added = self._record(books.conn)
+                asks = not dry_run and (self._asked or _differs(books.conn, entry))
                 if dry_run or asks:
                     _show(books, entry, added, as_json and dry_run, self.parts, planned=True)
         if dry_run:

@@ -11,8 +11,6 @@ from satmachine.cash import look
 from satmachine.cash.cycles import notes_difference
 from satmachine.cash.look import CycleReport
 from satmachine.cash.narrow import Finding
-from satmachine.cash.notes import in_words, short
-from satmachine.cash.values import Cycle, Entry, EntryKind
 from satmachine.cli.common import Books
 from satmachine.cli.output import (
     Column,
@@ -29,6 +27,8 @@ from satmachine.cli.output import (
     print_line,
     to_json,
 )
+from satmachine.models.banknotes import in_words, short
+from satmachine.models.cash import Cycle, Entry, EntryKind
 from satmachine.money import minor_to_fiat
 from satmachine.store import cash
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from satmachine.cli.kit.options import AsJson
-from satmachine.cli.kit.output import Column, emit_table, print_item, print_json, print_line
+from satmachine.cli.kit.output import Column, emit_table, is_terminal, print_item, print_json, print_line
 
 if TYPE_CHECKING:
     from satmachine.ops.findings import Finding
@@ -51,10 +51,15 @@ def doctor(ctx: typer.Context, as_json: AsJson = False) -> None:
 
 
 def _print(findings: Iterable[Finding]) -> None:
+    """On a terminal a line for each, what is wrong last and with its fix; behind a pipe a list."""
     findings = list(findings)
-    emit_table([asdict(finding) for finding in findings], _COLUMNS)
+    if not is_terminal():
+        emit_table([asdict(finding) for finding in findings], _COLUMNS)
     todo = [finding for finding in findings if finding.verdict != "ok"]
+    for finding in findings if is_terminal() else ():
+        if finding.verdict == "ok":
+            print_line(f"ok  {finding.check}: {finding.subject}: {finding.detail}")
     for finding in todo:
-        print_item("!", f"{finding.subject}: {finding.detail}", finding.fix)
+        print_item("!", f"{finding.verdict}: {finding.subject}: {finding.detail}", finding.fix)
     if not todo:
         print_line("All well.", style="green")

@@ -77,7 +77,7 @@ def export_ledger(
 
 def _entries(books: Books, span: Span, known: Known) -> Iterator[Entry]:
     """The entries of a span, after one for what was before it (unless they are to follow an earlier export)."""
-    from satmachine.reports.books import balances, entries
+    from satmachine.reports.entries import balances, entries
     from satmachine.reports.export import opening_entry
 
     if known.ids:
@@ -100,7 +100,7 @@ def _known(path: Path | None) -> Known:
 
 
 def _require_whole(books: Books) -> None:
-    from satmachine.audit.books import check_books
+    from satmachine.audit.proof import check_books
 
     breaks = check_books(books.conn, scope=books.scope)
     if breaks:

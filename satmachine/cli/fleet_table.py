@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from satmachine.cli.kit.output import Row, format_age, format_fiat, printable
 from satmachine.money import minor_to_fiat
 from satmachine.telemetry.draw import bar, level, sparkline
+from satmachine.telemetry.trouble import says_broken
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,7 +22,7 @@ SPAN_S = 86_400
 _WIDE = 120
 #: A cassette is low below this (as in the view `low_cassettes`), and worth a look below the other.
 _LOW_PERCENT, _SCARCE_PERCENT = 20, 40
-_STATE_STYLES = {"online": "green", "offline": "red", "never": "dim"}
+_STATE_STYLES = {"online": "green", "error": "red", "offline": "red", "never": "dim"}
 
 
 def fleet_points(width: int) -> int:
@@ -56,6 +57,11 @@ def fleet_table(
         table.add_column("Last error")
     for row in shown:
         table.add_row(*_cells(row, points[row["machine_id"]], wide=wide))
+    told = [
+        f"{row['machine_id']}: {row['last_error']}" for row in shown if _state(row) == "error" and row["last_error"]
+    ]
+    table.caption = printable("\n".join(told)) if told and not wide else None
+    table.caption_justify = "left"
     if len(shown) < len(rows):
         table.caption = f"There are {len(rows) - len(shown)} more; show them with --limit."
         table.caption_justify = "left"
@@ -81,7 +87,7 @@ def _cells(row: Row, points: Sequence[int | None], *, wide: bool) -> list[Text |
     cash = "" if row["cash_left_minor"] is None else format_fiat(row["cash_left_minor"], row["currency"])
     cells: list[Text | str] = [
         _one_line(row["machine_id"]),
-        Text(row["state"], style=_STATE_STYLES[row["state"]]),
+        Text(_state(row), style=_STATE_STYLES[_state(row)]),
         "" if row["age_s"] is None else format_age(row["age_s"]),
         cash,
         _cassettes(row, wide=wide),
@@ -92,6 +98,11 @@ def _cells(row: Row, points: Sequence[int | None], *, wide: bool) -> list[Text |
     if wide:
         cells += [_one_line(row["status"] or ""), _one_line(row["last_error"] or "")]
     return cells
+
+
+def _state(row: Row) -> str:
+    """Whether it is there, and works: a machine that says it is broken is not well for being online."""
+    return "error" if row["state"] == "online" and says_broken(row["status"]) else str(row["state"])
 
 
 def _one_line(text: str) -> Text:
@@ -145,6 +156,6 @@ def _denomination(cassette: dict[str, Any], currency: str) -> str:
 
 def _summary(rows: Sequence[Row]) -> str:
     """The heading: how many machines are in which state."""
-    states = [row["state"] for row in rows]
+    states = [_state(row) for row in rows]
     counts = ", ".join(f"{states.count(state)} {state}" for state in _STATE_STYLES if state in states)
     return f"{len(rows)} machine(s)" + (f": {counts}" if counts else "")

@@ -9,7 +9,6 @@ import typer
 
 from satmachine.cash import outlook
 from satmachine.cash.forecast import Sure
-from satmachine.cash.notes import short
 from satmachine.cash.outlook import NotesOutlook, Outlook
 from satmachine.cli.cash_view import bare
 from satmachine.cli.common import AsCsv, AsJson, Books, open_books
@@ -23,7 +22,8 @@ from satmachine.cli.output import (
     print_line,
     to_json,
 )
-from satmachine.store import reports
+from satmachine.models.banknotes import short
+from satmachine.store import lists as reports
 
 if TYPE_CHECKING:
     from satmachine.cash.forecast import Profile, RunOut

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from satmachine.attention.items import Attention, Item
-from satmachine.cli.kit.output import format_age, print_item, print_line, to_json
+from satmachine.cli.kit.output import format_age, format_sats, print_item, print_line, to_json
+
+_SATS = re.compile(r"\b\d{4,15}(?= sats\b)")
 
 
-def print_items(found: Attention, now: int) -> None:
-    """The list on a screen: what is wrong, since when, and the command that helps."""
+def print_items(found: Attention, now: int, *, named: bool = False) -> None:
+    """The list on a screen: what is wrong, since when, and the command that helps; `named`: also what `alerts silence`
+    calls it."""
     for item in found.items:
+        if named:
+            print_line(item.id, style="bold")
         since = "" if item.since is None else f" ({format_age(now - item.since)})"
-        print_item("!", f"{item.cause}{since}", item.command)
+        print_item("!", _SATS.sub(lambda found: format_sats(int(found[0])), item.cause) + since, item.command)
     if not found.items:
         print_line("Nothing needs you.", style="green")
     if found.silenced:

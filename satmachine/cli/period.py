@@ -10,7 +10,8 @@ from satmachine.cli.common import AsCsv, AsJson, DryRun, Reason, Yes, confirm, o
 from satmachine.cli.output import Column, emit_table, print_json, print_line, to_json
 from satmachine.cli.progress import progress
 from satmachine.errors import Refused
-from satmachine.store import audit, ledger, periods
+from satmachine.store import audit_log as audit
+from satmachine.store import ledger, periods
 from satmachine.store.database import atomic
 from satmachine.store.ledger import Span
 from satmachine.store.periods import Period

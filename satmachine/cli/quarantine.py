@@ -13,7 +13,8 @@ from satmachine.cli.kit.options import AsJson, Message, OfMachine
 from satmachine.cli.kit.output import Column, emit_record, print_line
 from satmachine.errors import Refused
 from satmachine.orders import RetryQuarantined
-from satmachine.store import quarantine, reports
+from satmachine.store import lists as reports
+from satmachine.store import quarantine
 from satmachine.store.pages import Page
 
 app = typer.Typer(no_args_is_help=True, help="Messages of machines that could not be used.")

@@ -11,7 +11,7 @@ from satmachine.cli.kit.books import Books
 from satmachine.cli.kit.commands import ON_A_SCREEN, reading
 from satmachine.cli.kit.options import AsCsv, AsJson, Limit, OfMachine
 from satmachine.cli.kit.output import Column, Row, emit_table, format_pct, is_terminal, print_line
-from satmachine.store import reports
+from satmachine.store import lists as reports
 
 app = typer.Typer(no_args_is_help=True, help="How the commission is shared.")
 

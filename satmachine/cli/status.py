@@ -28,7 +28,7 @@ from satmachine.cli.machines.stand import balance, mode
 from satmachine.cli.needs import as_json as item_as_json
 from satmachine.cli.needs import print_items
 from satmachine.store import attention as signs
-from satmachine.store import reports
+from satmachine.store import lists as reports
 
 #: How many machines are listed; of more, those that need somebody come first.
 _MACHINES = 30
@@ -158,7 +158,7 @@ def _print_relays(found: Status) -> None:
 
 
 def _print_machines(found: Status, books: Books) -> None:
-    needy = {item.subject for item in found.attention.items}
+    needy = {name for item in found.attention.items for name in (item.subject, item.machine_id)}
     columns = (
         Column("id", "Machine"),
         Column("mode", "Is", show=mode),

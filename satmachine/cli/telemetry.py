@@ -31,6 +31,7 @@ from satmachine.store.pages import Page
 from satmachine.telemetry.beacons import MAX_FUTURE_S
 from satmachine.telemetry.draw import bar, sparkline
 from satmachine.telemetry.parse import Fields, parse_beacon
+from satmachine.telemetry.trouble import says_broken
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -255,7 +256,7 @@ def _fleet_screen(books: Books, limit: int) -> Table:
 
 
 def _is_well(row: Row) -> bool:
-    return row["state"] == "online" and not row["last_error"]
+    return row["state"] == "online" and not says_broken(row["status"])
 
 
 def watch_screen(screen: Callable[[], RenderableType], every_s: int) -> None:

@@ -17,7 +17,7 @@ from satmachine.errors import NotFound, Refused, SatmachineError
 if TYPE_CHECKING:
     from satmachine.config import Config
 
-app = typer.Typer(help="The pages: serve them, and let people in.")
+app = typer.Typer()
 
 PersonId = Annotated[str, typer.Argument(metavar="PERSON", help="The id of somebody in [[web.people]].")]
 

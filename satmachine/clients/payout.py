@@ -14,7 +14,8 @@ from satmachine.errors import Refused
 from satmachine.models import Client, ClientStatus
 from satmachine.money import minor_to_fiat, minor_to_sats
 from satmachine.orders import SettleBalance
-from satmachine.store import audit, balances, client_legs, clients
+from satmachine.store import audit_log as audit
+from satmachine.store import balances, client_legs, clients, wallets
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,11 @@ def propose_payout(
     who = f"client {client.id} ({client.label} at {client.machine_id})"
     if client.status is ClientStatus.REMOVED:
         raise Refused(f"{who} was removed: there is nothing to pay out")
+    if wallets.is_stopped(conn, client.machine_id):
+        raise Refused(
+            f"the books of {client.machine_id} may lack payments to {who}, so that less may be left than they say: "
+            f"`satmachine machines reconcile {client.machine_id}` first"
+        )
     if not exchange_rate.is_finite() or exchange_rate <= 0:
         raise Refused(f"the rate must be above 0: sats for one {client.currency}")
     available_minor = balances.of_client(conn, client_id).available_minor

@@ -9,15 +9,18 @@ from satmachine.nostr.health import printable
 from satmachine.nostr.messages import Auth, Ok, auth, parse_message, publish
 from satmachine.nostr.wire import straight
 
+#: What a relay may say until it takes an event, or does not: each question who we are costs a signature.
+MESSAGES = 8
+
 
 async def post(url: str, event: Event, secret: bytes, now: int, *, timeout_s: float) -> str:
-    """Publish; what went wrong, or nothing where the relay took it. Waits for its answer without end: put it under a
+    """Publish; what went wrong, or nothing where the relay took it. Its answers may take without end: put it under a
     time limit. `secret` is what it logs in with, `now` Unix seconds."""
     login = ""
     try:
         async with straight(url, proxy=None, open_timeout=timeout_s / 2, close_timeout=1) as socket:
             await socket.send(publish(event))
-            while True:
+            for _ in range(MESSAGES):
                 match parse_message(await socket.recv(decode=False)):
                     case Auth(challenge):
                         answer = sign(AUTH_KIND, "", (("relay", url), ("challenge", challenge)), now, secret)
@@ -30,5 +33,6 @@ async def post(url: str, event: Event, secret: bytes, now: int, *, timeout_s: fl
                         if not accepted:
                             return printable(text)
                         await socket.send(publish(event))
+            return "says much, and takes nothing"
     except (OSError, WebSocketException, UnicodeError) as error:
         return printable(f"cannot connect: {error or type(error).__name__}")

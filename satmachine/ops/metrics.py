@@ -8,12 +8,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from threading import Thread
+from socket import AF_INET, AF_INET6, gethostbyname
+from socketserver import ThreadingMixIn
+from threading import BoundedSemaphore, Thread
 from types import TracebackType
-from typing import Self
-from wsgiref.simple_server import WSGIServer
+from typing import Any, Self
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import CollectorRegistry, start_http_server, write_to_textfile
+from prometheus_client import CollectorRegistry, make_wsgi_app, write_to_textfile
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -23,6 +25,10 @@ from satmachine.nostr.health import RelayHealth, RelayState
 from satmachine.store.standing import Standing
 
 log = logging.getLogger(__name__)
+
+#: How many scrapes are answered together, and how long one may take to ask.
+_AT_ONCE = 4
+_ASKS_WITHIN_S = 10
 
 SETTLEMENT_STATUSES = ("pending", "held", "processed", "errored", "partial", "refunded")
 LEG_STATUSES = ("pending", "invoiced", "sending", "completed", "failed", "held", "voided", "skipped")
@@ -42,7 +48,7 @@ class Exposition(Collector):
         if self._listen is not None:
             host, _, port = self._listen.rpartition(":")
             try:
-                self._server = start_http_server(int(port), host.strip("[]"), self._registry)
+                self._server = _serve(host.strip("[]"), int(port), self._registry)
             except OSError as error:
                 log.error("[metrics] listen = %s: nothing is served there: %s", self._listen, error)  # noqa: TRY400
         return self
@@ -85,6 +91,52 @@ class Exposition(Collector):
             write_to_textfile(str(path), self._registry)
         except OSError as error:
             log.error("[metrics] textfile %s cannot be written: %s", path, error.strerror)  # noqa: TRY400
+
+
+class _Handler(WSGIRequestHandler):
+    """Says nothing of requests, and waits for none."""
+
+    timeout = _ASKS_WITHIN_S
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Scrapes are not worth a line."""
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """A few requests at a time: anybody on this host may connect, and threads and open files are the daemon's."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], handler: type[WSGIRequestHandler]) -> None:
+        self.address_family = AF_INET6 if ":" in address[0] else AF_INET
+        self._places = BoundedSemaphore(_AT_ONCE)
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """On a thread, or not at all."""
+        if self._places.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Gives its place back."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Whoever asked has hung up, or took too long."""
+
+
+def _serve(host: str, port: int, registry: CollectorRegistry) -> tuple[WSGIServer, Thread]:
+    """Raises OSError."""
+    server = _Server((gethostbyname(host) if ":" not in host else host, port), _Handler)
+    server.set_app(make_wsgi_app(registry))
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    return server, thread
 
 
 def _books(found: Standing, now: int) -> Iterable[Metric]:

@@ -48,7 +48,7 @@ async def _machine_wallet(lnbits: Lnbits, machine_id: str, key: str, known: str 
         wallet = await lnbits.wallet(key)
     except WalletError as error:
         return _no_wallet(subject, error)
-    balance = f'"{wallet.name}", {wallet.balance_msat // 1000:,} sats'
+    balance = f'"{wallet.name}", {wallet.balance_msat // 1000} sats'
     if not wallet.can_pay:
         detail = f"{balance}: this is the invoice key, which cannot pay"
         return Finding("wallet", subject, Verdict.PROBLEM, detail, "put the wallet's Admin key there instead")

@@ -2,9 +2,10 @@
 
 Everything here reads the books and never changes what is paid. In the order in which it is built:
 
-facts.py       pure   what happened, as small tuples that never change once they are there
+What they begin with is models/facts.py: what happened, as small tuples that never change once they are there.
+
 ledger.py      pure   a fact -> a balanced entry; what the accounts mean
-books.py              the entries of a span of time; what the accounts come to
+entries.py            the entries of a span of time; what the accounts come to
 export.py      pure   entries -> beancount, hledger, CSV
 periods.py            closing a month: its totals, its digest, and the chain
 summary.py     pure   entries -> the report of a time: by machine, operator, payee, LP

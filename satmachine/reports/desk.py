@@ -20,14 +20,15 @@ from satmachine.config import Config
 from satmachine.errors import Refused, StoreError
 from satmachine.intents import Actions
 from satmachine.nostr.event import Event, parse_event
+from satmachine.nostr.gift import wrap
 from satmachine.nostr.keys import npub_to_hex
 from satmachine.nostr.post import post
-from satmachine.ops.alerts.gift import wrap
 from satmachine.orders import SignStatement
 from satmachine.reports import letters
 from satmachine.reports.make import sign_statement
 from satmachine.reports.periods import month_of, month_span
-from satmachine.store import audit, balances, clients, intents, messages, statements
+from satmachine.store import audit_log as audit
+from satmachine.store import balances, clients, intents, messages, statements
 from satmachine.store.database import Store
 from satmachine.store.intents import Asked, Ended
 from satmachine.store.messages import Message, Wishes

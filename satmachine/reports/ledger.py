@@ -33,8 +33,8 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from satmachine.models.facts import CashBrought, CashChange, Fact, Kept, Paid, Sale, Unassigned
 from satmachine.money import minor_digits
-from satmachine.reports.facts import CashBrought, CashChange, Fact, Kept, Paid, Sale, Unassigned
 
 #: The unit of sats; every other unit is a currency's ISO code, in minor units.
 SAT = "SAT"

@@ -8,8 +8,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from decimal import Decimal
 
+from satmachine.models.facts import PaidLeg
 from satmachine.money import minor_to_fiat
-from satmachine.reports.facts import PaidLeg
 from satmachine.reports.statement import Document
 
 

@@ -14,7 +14,8 @@ from satmachine.orders import SignStatement
 from satmachine.reports.html import statement_page
 from satmachine.reports.signed import canonical, sign_document
 from satmachine.reports.statement import Document, Head, make_document
-from satmachine.store import audit, balances, clients, statements
+from satmachine.store import audit_log as audit
+from satmachine.store import balances, clients, statements
 from satmachine.store.statements import SignedStatement
 
 

@@ -17,8 +17,8 @@ from datetime import datetime, timedelta, tzinfo
 from hashlib import sha256
 
 from satmachine.errors import Refused
-from satmachine.reports.books import Balances, add, balances, nonzero
-from satmachine.reports.facts import Fact
+from satmachine.models.facts import Fact
+from satmachine.reports.entries import Balances, add, balances, nonzero
 from satmachine.reports.ledger import postings_of
 from satmachine.store import ledger, periods
 from satmachine.store.ledger import Span

@@ -1,7 +1,7 @@
 """What would have been: a time's sales planned again, under other splits, fees or terms of LPs (SPEC section 13).
 
 Nothing is paid, nothing is written. Each sale is planned by the very function that the daemon plans with, and what it
-gives is compared with what *was* planned; what people did afterwards (refunds, closing, redistributing) is not repeated.
+gives is compared with what *was* planned; what people did afterwards (refunds, closing, redistributing) is left out.
 
 Who had which balance is taken from the plan itself: each share carries what weighed and what bound when it was planned.
 So under the rules that were in force, history comes out to the sat. Fees and splits never change what LPs get. Where an
@@ -87,8 +87,8 @@ def simulate(
     lp_terms: Mapping[tuple[str, str], LpTerms] | None = None,
     seen: Callable[[], object] = lambda: None,
 ) -> WhatIf:
-    """Plan the sales of `since` <= time < `until` again. `machines` gives the terms of each machine, `lp_terms` those of
-    LPs that are to be others, by machine and label."""
+    """Plan the sales of `since` <= time < `until` again. `machines` gives the terms of each machine, `lp_terms` those
+    of LPs that are to be others, by machine and label."""
     found = WhatIf()
     for machine_id, terms_of in machines.items():
         sales = history.planned_sales(conn, machine_id, since, until)

@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass, field
 from satmachine.errors import Refused
 from satmachine.models import Figures, Leg, Position, Retained, RetainedReason, Settlement
 from satmachine.settlements.correct import Command, Dispensed, draw, memo, refusal, scale
-from satmachine.store import audit, corrections, notes, positions, settlements
+from satmachine.store import audit_log as audit
+from satmachine.store import corrections, notes, positions, settlements
 from satmachine.store.database import rehearsed
 
 _ADVICE = "Lightning cannot claw back. Close the settlement, or refund what it retains"

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal, localcontext
 from typing import Any
 
-from satmachine.clients.explain import Distribution, PlannedShare, explain_distribution
+from satmachine.clients.shares import Distribution, PlannedShare, explain_distribution
 from satmachine.models import LegStatus, LegType, RetainedReason
 from satmachine.money import minor_to_fiat
 

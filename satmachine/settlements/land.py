@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 from satmachine.models import Claim, HoldReason, LandingResult, Rejection, Settlement
 from satmachine.settlements import sale_rate
-from satmachine.store import audit, incoming, quarantine, settlements
+from satmachine.store import audit_log as audit
+from satmachine.store import incoming, quarantine, settlements
 from satmachine.store.settlements import EventRecord
 
 log = logging.getLogger(__name__)

@@ -14,12 +14,11 @@ from typing import Any
 import anyio
 
 from satmachine.errors import Refused, SatmachineError, StoreError
-from satmachine.models import HoldReason, Leg
+from satmachine.models import By, HoldReason, Leg
 from satmachine.orders import CancelPayout, DeclarePaid, DeclareUnpaid, Order, Repoint
 from satmachine.settlements import operations
 from satmachine.settlements.correcting import Author
 from satmachine.settlements.corrector import CarriesOut
-from satmachine.settlements.operations import By
 from satmachine.settlements.repointing import Move, is_there, repoint, target_of
 from satmachine.store import legs
 from satmachine.store.intents import Asked, Ended

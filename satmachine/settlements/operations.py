@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 
 from satmachine.config import Machine
 from satmachine.errors import NotFound, Refused
 from satmachine.models import (
+    By,
     HoldReason,
     LandingResult,
     Leg,
@@ -30,18 +30,10 @@ from satmachine.settlements.correcting import Proof
 from satmachine.settlements.land import Landing, Rules, land_claim, with_rate
 from satmachine.settlements.parse import derived_claim
 from satmachine.settlements.planning import GUARDS
-from satmachine.store import audit, balances, corrections, incoming, legs, settlements, wallets
+from satmachine.store import audit_log as audit
+from satmachine.store import balances, corrections, incoming, legs, settlements, wallets
 from satmachine.store.reconciling import accounted_sats
 from satmachine.store.wallets import Outgoing
-
-
-@dataclass(frozen=True, slots=True)
-class By:
-    """Who does it, why and when."""
-
-    actor: str
-    reason: str
-    now: int
 
 
 def hold(conn: sqlite3.Connection, settlement_id: int, by: By) -> None:

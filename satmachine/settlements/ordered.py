@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from satmachine.errors import Refused
-from satmachine.models import HoldReason, Leg, LegInvoice, LegStatus, LegType
+from satmachine.models import By, HoldReason, Leg, LegInvoice, LegStatus, LegType
 from satmachine.seals import Keyring, is_beyond
-from satmachine.settlements.operations import By
-from satmachine.store import audit, legs, seals, settlements
+from satmachine.store import audit_log as audit
+from satmachine.store import legs, seals, settlements
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,7 @@ def _breach(conn: sqlite3.Connection, settlement: Settlement, bounds: Bounds) ->
         (HoldReason.RATE_OUT_OF_BOUNDS, _rate_breach(conn, settlement, bounds)),
         (HoldReason.DAILY_LIMIT, _daily_breach(conn, settlement, bounds)),
         (HoldReason.UNKNOWN_PAYMENTS, _dismissed(conn, settlement)),
+        (HoldReason.TOLD_TWICE, _told_twice(conn, settlement)),
         (HoldReason.MARKS_CONFLICT, _booked_elsewhere(conn, settlement)),
         (HoldReason.NOT_A_SALE, incoming.no_sale(conn, settlement.machine_id, settlement.payment_hash)),
         (HoldReason.MACHINE_ERROR, _machine_error(conn, settlement) if bounds.hold_on_error else None),
@@ -114,6 +115,28 @@ def _machine_error(conn: sqlite3.Connection, settlement: Settlement) -> str | No
             )
     told = telemetry.error_since(conn, settlement.machine_id, settlement.occurred_at)
     return None if told is None else f"{settlement.machine_id} reported an error after the sale: {told}"
+
+
+def _told_twice(conn: sqlite3.Connection, settlement: Settlement) -> str | None:
+    """Where no proof is asked for, and where books that were lost had paid without proof, nothing but a person can tell
+    whether two words are of one sale."""
+    ways = (
+        f"If it is, `satmachine settlements close {settlement.id}`; if these are two sales, "
+        f"`satmachine settlements release {settlement.id}`"
+    )
+    twin = settlements.told_before(conn, settlement)
+    if twin is not None:
+        return (
+            f"settlement {twin} is of the same amount and day, and nothing tells the two apart: this may be the same "
+            f"sale, told again. {ways}"
+        )
+    key = reconciling.paid_without_sale(conn, settlement)
+    if key is not None:
+        return (
+            f"payments of a sale that these books do not have were made that day (sm1:{key}): this may be that sale, "
+            f"paid already. {ways}"
+        )
+    return None
 
 
 def _dismissed(conn: sqlite3.Connection, settlement: Settlement) -> str | None:

@@ -11,12 +11,12 @@ from decimal import Decimal, InvalidOperation
 from satmachine import identity
 from satmachine.config import Machine
 from satmachine.identity import BalanceLeg, PayeeKind, SaleLeg
-from satmachine.models import Leg
+from satmachine.models import By, Leg
 from satmachine.settlements.adoption import FoundPayment
-from satmachine.settlements.operations import By
 from satmachine.settlements.plan import Terms
 from satmachine.settlements.reconciling import Choice, Line, Verdict
-from satmachine.store import audit, clients, legs
+from satmachine.store import audit_log as audit
+from satmachine.store import clients, legs
 from satmachine.store import reconciling as rows
 from satmachine.store.reconciling import Found
 

@@ -16,10 +16,9 @@ from satmachine import identity
 from satmachine.config import Machine
 from satmachine.errors import Refused
 from satmachine.identity import BalanceLeg, SaleLeg
-from satmachine.models import Claim, HoldReason, Leg, LegStatus, LegType
+from satmachine.models import By, Claim, HoldReason, Leg, LegStatus, LegType
 from satmachine.settlements import adoption
 from satmachine.settlements.land import Rules, land_claim
-from satmachine.settlements.operations import By
 from satmachine.settlements.parse import claim_from_payment, derived_claim
 from satmachine.settlements.plan import Terms
 from satmachine.settlements.reconcile_desk import (
@@ -33,7 +32,7 @@ from satmachine.settlements.reconcile_desk import (
     unknown_client,
     who,
 )
-from satmachine.settlements.reconcile_sale import SaleCase
+from satmachine.settlements.reconcile_sale import STOPPED_S, SaleCase
 from satmachine.settlements.reconciling import (
     Choice,
     Line,
@@ -46,7 +45,8 @@ from satmachine.settlements.reconciling import (
     revisions,
     withdrawn,
 )
-from satmachine.store import audit, balances, client_legs, clients, corrections, legs, settlements, wallets
+from satmachine.store import audit_log as audit
+from satmachine.store import balances, client_legs, clients, corrections, legs, settlements, wallets
 from satmachine.store import reconciling as rows
 from satmachine.store.database import rehearsed
 from satmachine.store.reconciling import Booking, Found, FoundMark
@@ -320,7 +320,8 @@ class _Round:
                 self._desk.waits.append(
                     f"client {client_id} ({balance.label}) would have {-balance.available_minor} minor units less than "
                     f"nothing: enter the deposit that these books lack, with its true date "
-                    f"(`satmachine deposits add {client_id} AMOUNT --at TIME`)"
+                    f"(`satmachine deposits add {client_id} AMOUNT --at TIME`). If they really got more than they "
+                    "brought, decide one of their payments with `--book HASH=not-ours`"
                 )
 
     # --- marks
@@ -348,6 +349,11 @@ class _Round:
             words = "it stops every payment of its bundle: a person had done that"
         elif unpaid:
             words = "another daemon may be alive and pay what it names: accept only when you know that none is"
+            if self._by.now - mark.first_seen_at < STOPPED_S:
+                self._desk.waits.append(
+                    f"mark {mark.id} was seen just now: a payment that its daemon has begun may be under way. See that "
+                    f"no other daemon runs, and look again in {STOPPED_S // 60} minutes"
+                )
         return MarkLine(mark.id, mark.bundle, len(mark.invoices), len(unpaid), words)
 
     def _heed_marks(self, settlement_id: int, bundle: str, found: Sequence[FoundMark]) -> None:

@@ -21,7 +21,8 @@ from satmachine.money import minor_to_sats, sats_to_minor
 from satmachine.settlements.correct import Command, draw
 from satmachine.settlements.correcting import Author, allowed
 from satmachine.settlements.plan import Terms, plan_distribution, plan_splits, plan_super
-from satmachine.store import audit, balances, clients, corrections, legs, notes, positions, settlements
+from satmachine.store import audit_log as audit
+from satmachine.store import balances, clients, corrections, legs, notes, positions, settlements
 
 #: The parts of a plan, by the beginning of their legs' names.
 _PARTS = ("super", "split", "dca")

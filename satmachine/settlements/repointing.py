@@ -16,7 +16,8 @@ from satmachine.models import HoldReason, Leg, LegStatus, LegType
 from satmachine.settlements.correcting import Author
 from satmachine.settlements.payees import terms_for
 from satmachine.settlements.plan import Rule, Terms
-from satmachine.store import audit, clients, legs, notes, payees, settlements
+from satmachine.store import audit_log as audit
+from satmachine.store import clients, legs, notes, payees, settlements
 
 
 @dataclass(frozen=True, slots=True)

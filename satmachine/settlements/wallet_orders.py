@@ -16,7 +16,8 @@ from satmachine.errors import Refused
 from satmachine.orders import MakeTopUp, Order, SweepNow
 from satmachine.settlements import topups
 from satmachine.settlements.sweeper import Sweeper
-from satmachine.store import audit, incoming, intents
+from satmachine.store import audit_log as audit
+from satmachine.store import incoming, intents
 from satmachine.store.database import Store
 from satmachine.store.incoming import TopUp
 from satmachine.store.intents import Asked, Ended

@@ -265,10 +265,6 @@ class Worker:
         if taken not in (None, settlement.id):
             await self._hold(settlement, HoldReason.PAYMENT_MISMATCH, f"this payment is already settlement {taken}'s")
             return False
-        twin = await self._store.read(settlements.told_before, settlement, proven=proof == "proven")
-        if twin is not None:
-            await self._hold(settlement, HoldReason.TOLD_TWICE, _told_before(settlement.id, twin))
-            return False
         proven = await self._store.write(
             settlements.mark_proven,
             settlement,
@@ -347,14 +343,6 @@ def _due(conn: sqlite3.Connection, now: int, may_pay: frozenset[str]) -> list[It
     payable = legs.due(conn, now, payers, per_payee=2 * PER_PAYEE, limit=_DUE) if payers else []
     items = [Item("settlement", row.id, row.machine_id, row.id) for row in waiting]
     return items + _bundled(payable)
-
-
-def _told_before(settlement_id: int, twin: int) -> str:
-    return (
-        f"settlement {twin} is of the same amount and day, and nothing tells the two apart: this may be the same sale, "
-        f"told again. If it is, `satmachine settlements close {settlement_id}`; if these are two sales, "
-        f"`satmachine settlements release {settlement_id}`"
-    )
 
 
 def _bundled(payable: Sequence[legs.DueLeg]) -> list[Item]:

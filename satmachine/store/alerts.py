@@ -27,14 +27,14 @@ def write(
     A change is (subject, condition, raised, since, changed_at, detail), news are (subject, condition, raised, detail).
     """
     conn.executemany(
-        "INSERT INTO alerts (subject, condition, raised, since, changed_at, detail) VALUES (?, ?, ?, ?, ?, ?) "
-        "ON CONFLICT (subject, condition) DO UPDATE SET raised = excluded.raised, since = excluded.since, "
-        "changed_at = excluded.changed_at, detail = excluded.detail",
+        """INSERT INTO alerts (subject, condition, raised, since, changed_at, detail) VALUES (?, ?, ?, ?, ?, ?)
+        ON CONFLICT (subject, condition) DO UPDATE SET raised = excluded.raised, since = excluded.since,
+        changed_at = excluded.changed_at, detail = excluded.detail""",
         changes,
     )
     conn.executemany(
-        "INSERT INTO alert_messages (created_at, channel, subject, condition, raised, detail) "
-        "VALUES (?, ?, ?, ?, ?, ?)",
+        """INSERT INTO alert_messages (created_at, channel, subject, condition, raised, detail)
+        VALUES (?, ?, ?, ?, ?, ?)""",
         [(now, channel, *one) for one in news for channel in channels],
     )
     conn.execute("DELETE FROM alert_messages WHERE done_at < ?", (now - KEEP_S,))
@@ -43,8 +43,8 @@ def write(
 def due(conn: sqlite3.Connection, now: int, limit: int = 20) -> list[dict[str, Any]]:
     """Messages to be delivered now, the oldest first."""
     found = conn.execute(
-        "SELECT id, created_at, channel, subject, condition, raised, detail, attempts FROM alert_messages "
-        "WHERE done_at IS NULL AND next_attempt_at <= ? ORDER BY id LIMIT ?",
+        """SELECT id, created_at, channel, subject, condition, raised, detail, attempts FROM alert_messages
+        WHERE done_at IS NULL AND next_attempt_at <= ? ORDER BY id LIMIT ?""",
         (now, limit),
     )
     return [{**dict(row), "raised": bool(row["raised"])} for row in found]
@@ -58,7 +58,7 @@ def delivered(conn: sqlite3.Connection, message_id: int, now: int) -> None:
 def postpone(conn: sqlite3.Connection, message_id: int, *, error: str, until: int | None, now: int) -> None:
     """It has not arrived; `until` None: it is given up."""
     conn.execute(
-        "UPDATE alert_messages SET attempts = attempts + 1, error = ?, next_attempt_at = coalesce(?, 0), "
-        "done_at = CASE WHEN ? IS NULL THEN ? END WHERE id = ?",
+        """UPDATE alert_messages SET attempts = attempts + 1, error = ?, next_attempt_at = coalesce(?, 0),
+        done_at = CASE WHEN ? IS NULL THEN ? END WHERE id = ?""",
         (error, until, until, now, message_id),
     )

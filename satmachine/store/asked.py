@@ -13,8 +13,8 @@ LONGEST_WAIT_S = 3_600
 def begin(conn: sqlite3.Connection, payee_digest: str, now: int) -> None:
     """Committed before the first octet is sent."""
     conn.execute(
-        "INSERT INTO dca_asked_payees (payee_digest, asked_at) VALUES (?1, ?2) "
-        "ON CONFLICT (payee_digest) DO UPDATE SET asked_at = ?2",
+        """INSERT INTO dca_asked_payees (payee_digest, asked_at) VALUES (?1, ?2)
+        ON CONFLICT (payee_digest) DO UPDATE SET asked_at = ?2""",
         (payee_digest, now),
     )
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from satmachine.store import audit
+from satmachine.store import audit_log as audit
+from satmachine.store.conditions import OPEN_LEG
 
 Record = dict[str, Any]
 
@@ -87,10 +88,7 @@ def failing(conn: sqlite3.Connection, scope: str | None, planned_before: int) ->
 
 
 #: Not paid, and an attempt has failed; what waits for a person alone (held) is a matter of its own.
-FAILING = (
-    "p.status NOT IN ('completed', 'skipped', 'voided') AND p.status IN ('pending', 'invoiced', 'sending', 'failed') "
-    "AND p.error IS NOT NULL"
-)
+FAILING = f"p.status NOT IN ('completed', 'skipped', 'voided') AND p.{OPEN_LEG} AND p.error IS NOT NULL"
 
 
 # --- machines

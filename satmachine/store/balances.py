@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 
 from satmachine.models import Balance, Movement
-from satmachine.store import rows
+from satmachine.store import as_models as rows
 
 
 def find(
@@ -37,9 +37,9 @@ def of_client(conn: sqlite3.Connection, client_id: int, *, as_of: int | None = N
 def count_again(conn: sqlite3.Connection, client_id: int) -> None:
     """Make the running total of what a client has used what its rows sum to: somebody else may have written some."""
     conn.execute(
-        "UPDATE dca_clients SET used_minor = (SELECT coalesce(sum(p.fiat_amount_minor), 0) FROM dca_payments p "
-        "WHERE p.client_id = dca_clients.id AND p.leg_type IN ('dca', 'settlement') "
-        "AND p.status NOT IN ('voided', 'skipped')) WHERE id = ?",
+        """UPDATE dca_clients SET used_minor = (SELECT coalesce(sum(p.fiat_amount_minor), 0) FROM dca_payments p
+        WHERE p.client_id = dca_clients.id AND p.leg_type IN ('dca', 'settlement')
+        AND p.status NOT IN ('voided', 'skipped')) WHERE id = ?""",
         (client_id,),
     )
 
@@ -57,8 +57,8 @@ def movements(conn: sqlite3.Connection, client_id: int) -> list[Movement]:
 def latest_rate(conn: sqlite3.Connection, machine_id: str) -> str | None:
     """The rate of the machine's latest sale that had one, as a decimal text."""
     row = conn.execute(
-        "SELECT exchange_rate FROM dca_settlements WHERE machine_id = ? AND exchange_rate <> '0' "
-        "AND proof <> 'waiting' ORDER BY occurred_at DESC, id DESC LIMIT 1",
+        """SELECT exchange_rate FROM dca_settlements WHERE machine_id = ? AND exchange_rate <> '0'
+        AND proof <> 'waiting' ORDER BY occurred_at DESC, id DESC LIMIT 1""",
         (machine_id,),
     ).fetchone()
     return None if row is None else str(row["exchange_rate"])

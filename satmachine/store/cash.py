@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from satmachine.cash.notes import of_sale
-from satmachine.cash.values import CashSale, Entry, EntryKind, NoteLine, Told
 from satmachine.errors import NotFound
+from satmachine.models.banknotes import of_sale
+from satmachine.models.cash import CashSale, Entry, EntryKind, NoteLine, Told
 from satmachine.money import sats_to_minor
 from satmachine.store.pages import Order, Page, Where, merged, page
 

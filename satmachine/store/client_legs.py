@@ -20,9 +20,9 @@ def next_payout_number(conn: sqlite3.Connection, client_id: int) -> int:
     ).fetchone()
     # Payouts of another life of this database have numbers too.
     foreign = conn.execute(
-        "SELECT max(CAST(substr(f.leg_key, length(k.prefix) + 1) AS INTEGER)) AS n FROM dca_foreign_payments f "
-        "JOIN (SELECT machine_id, 'sm1:bal:' || machine_id || ':' || label || ':' AS prefix FROM dca_clients "
-        "      WHERE id = ?) k ON k.machine_id = f.machine_id AND substr(f.leg_key, 1, length(k.prefix)) = k.prefix",
+        """SELECT max(CAST(substr(f.leg_key, length(k.prefix) + 1) AS INTEGER)) AS n FROM dca_foreign_payments f
+        JOIN (SELECT machine_id, 'sm1:bal:' || machine_id || ':' || label || ':' AS prefix FROM dca_clients
+        WHERE id = ?) k ON k.machine_id = f.machine_id AND substr(f.leg_key, 1, length(k.prefix)) = k.prefix""",
         (client_id,),
     ).fetchone()
     return max(int(row["n"]), int(foreign["n"] or 0)) + 1
@@ -78,9 +78,9 @@ def insert_payout(
         gross_sats=None,
     )
     cursor = conn.execute(
-        "INSERT INTO dca_payments (machine_id, leg_type, leg, leg_key, client_id, amount_sats, fiat_amount_minor, "
-        "exchange_rate, currency, payee, effective_at, planned_at, payee_kind, payee_ref, payee_scope, seal) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        """INSERT INTO dca_payments (machine_id, leg_type, leg, leg_key, client_id, amount_sats, fiat_amount_minor,
+        exchange_rate, currency, payee, effective_at, planned_at, payee_kind, payee_ref, payee_scope, seal)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (
             order.machine_id,
             order.leg_type,
@@ -130,10 +130,10 @@ def insert_autoforward(conn: sqlite3.Connection, dca: Leg, client: Client, *, am
     )
     return (
         conn.execute(
-            "INSERT INTO dca_payments (settlement_id, machine_id, revision, position, leg_type, leg, leg_key, "
-            "client_id, amount_sats, payee, effective_at, planned_at, payee_kind, payee_ref, seal) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (machine_id, leg_key) DO NOTHING",
+            """INSERT INTO dca_payments (settlement_id, machine_id, revision, position, leg_type, leg, leg_key,
+            client_id, amount_sats, payee, effective_at, planned_at, payee_kind, payee_ref, seal)
+            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            ON CONFLICT (machine_id, leg_key) DO NOTHING""",
             (
                 order.settlement_id,
                 order.machine_id,

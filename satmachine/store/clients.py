@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from satmachine.errors import NotFound, Refused
 from satmachine.identity import PayeeIdentity, PayeeKind
 from satmachine.models import Client, ClientStatus
-from satmachine.store import audit, rows
+from satmachine.store import as_models as rows
+from satmachine.store import audit_log as audit
 
 #: Columns that `update` may change; machine and label are part of payment keys.
 CHANGEABLE = frozenset(
@@ -80,8 +81,8 @@ def add(
     # The log first: what no row of it announces, a trigger takes for somebody else's work.
     _record(conn, "client.add", client_id, machine_id, actor, now, after=values)
     conn.execute(
-        "INSERT INTO dca_clients (id, machine_id, label, person, mode, daily_limit_minor, payee_kind, payee, "
-        "autoforward, autoforward_key_file, created_at, created_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        """INSERT INTO dca_clients (id, machine_id, label, person, mode, daily_limit_minor, payee_kind, payee,
+        autoforward, autoforward_key_file, created_at, created_by) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (client_id, *values.values(), now, actor),
     )
     return client_id
@@ -115,9 +116,10 @@ def find(
 ) -> list[Client]:
     """Clients by machine and label, at most `limit` of them; those that were removed only on request."""
     found = conn.execute(
-        _SELECT + "WHERE (?1 IS NULL OR c.machine_id = ?1) AND (?2 IS NULL OR c.person = ?2) "
-        "AND (?3 IS NULL OR c.status = ?3) AND (?4 OR ?3 = 'removed' OR c.status <> 'removed') "
-        "AND (?5 IS NULL OR m.operator_id = ?5) ORDER BY c.machine_id, c.label LIMIT ?6",
+        _SELECT
+        + """WHERE (?1 IS NULL OR c.machine_id = ?1) AND (?2 IS NULL OR c.person = ?2)
+                  AND (?3 IS NULL OR c.status = ?3) AND (?4 OR ?3 = 'removed' OR c.status <> 'removed')
+                  AND (?5 IS NULL OR m.operator_id = ?5) ORDER BY c.machine_id, c.label LIMIT ?6""",
         (machine, person, status, removed, operator, -1 if limit is None else limit),
     )
     return [rows.load(Client, row) for row in found]
@@ -168,8 +170,8 @@ def mark_removed(conn: sqlite3.Connection, client: Client, *, actor: str, now: i
 def open_legs(conn: sqlite3.Connection, client_id: int) -> list[str]:
     """The keys of the legs that still owe this client something, oldest first."""
     found = conn.execute(
-        "SELECT leg_key FROM dca_payments WHERE client_id = ? AND leg_type IN ('dca', 'settlement', 'refund') "
-        "AND status NOT IN ('completed', 'voided', 'skipped') ORDER BY id",
+        """SELECT leg_key FROM dca_payments WHERE client_id = ? AND leg_type IN ('dca', 'settlement', 'refund')
+        AND status NOT IN ('completed', 'voided', 'skipped') ORDER BY id""",
         (client_id,),
     )
     return [str(row["leg_key"]) for row in found]
@@ -223,10 +225,10 @@ def _refuse_while_invoiced(conn: sqlite3.Connection, client: Client, leg_types: 
     must stay the same one. One that was only asked for, or made, is not paid by anybody."""
     wanted = ", ".join("?" for _ in leg_types)
     row = conn.execute(
-        "SELECT p.id, p.leg_key, p.status FROM dca_payments p JOIN dca_invoices i ON i.payment_id = p.id "  # noqa: S608
-        f"AND i.generation = p.generation WHERE p.client_id = ? AND p.leg_type IN ({wanted}) "
-        "AND p.status IN ('pending', 'invoiced', 'sending', 'failed', 'held') AND i.dead_at IS NULL "
-        "AND i.payment_hash IS NOT NULL AND (i.sent_at IS NOT NULL OR i.marked_at IS NOT NULL) LIMIT 1",
+        f"""SELECT p.id, p.leg_key, p.status FROM dca_payments p JOIN dca_invoices i ON i.payment_id = p.id
+        AND i.generation = p.generation WHERE p.client_id = ? AND p.leg_type IN ({wanted})
+        AND p.status IN ('pending', 'invoiced', 'sending', 'failed', 'held') AND i.dead_at IS NULL
+        AND i.payment_hash IS NOT NULL AND (i.sent_at IS NOT NULL OR i.marked_at IS NOT NULL) LIMIT 1""",  # noqa: S608
         (client.id, *leg_types),
     ).fetchone()
     if row is not None:
@@ -246,11 +248,11 @@ def _confirm_payee(conn: sqlite3.Connection, client: Client, said: Mapping[str, 
 def changed_outside(conn: sqlite3.Connection, client_id: int | None = None) -> list[dict[str, object]]:
     """Changes of payees that no command of satmachine made, and that no person has confirmed or replaced since."""
     found = conn.execute(
-        "SELECT a.at, a.subject, a.machine_id, a.before, a.after, c.label, c.id AS client_id FROM audit_log a "
-        "JOIN dca_clients c ON a.subject = 'client ' || c.id "
-        "WHERE a.action = 'client.changed_outside' AND (?1 IS NULL OR c.id = ?1) AND NOT EXISTS ("
-        " SELECT 1 FROM audit_log b WHERE b.subject = a.subject AND b.id > a.id AND (b.action = 'client.confirm_payee' "
-        " OR (b.action = 'client.update' AND json_type(b.after, '$.payee') IS NOT NULL))) ORDER BY a.id",
+        """SELECT a.at, a.subject, a.machine_id, a.before, a.after, c.label, c.id AS client_id FROM audit_log a
+        JOIN dca_clients c ON a.subject = 'client ' || c.id
+        WHERE a.action = 'client.changed_outside' AND (?1 IS NULL OR c.id = ?1) AND NOT EXISTS (
+        SELECT 1 FROM audit_log b WHERE b.subject = a.subject AND b.id > a.id AND (b.action = 'client.confirm_payee'
+        OR (b.action = 'client.update' AND json_type(b.after, '$.payee') IS NOT NULL))) ORDER BY a.id""",
         (client_id,),
     )
     return [dict(row) for row in found]
@@ -259,8 +261,8 @@ def changed_outside(conn: sqlite3.Connection, client_id: int | None = None) -> l
 def _void_unsent_forwards(conn: sqlite3.Connection, client: Client) -> None:
     """What waits to be forwarded under the terms so far, and has no invoice yet, is not forwarded."""
     conn.execute(
-        "UPDATE dca_payments SET status = 'voided', next_attempt_at = NULL WHERE client_id = ? "
-        "AND leg_type = 'autoforward' AND generation = 0 AND status IN ('pending', 'failed')",
+        """UPDATE dca_payments SET status = 'voided', next_attempt_at = NULL WHERE client_id = ?
+        AND leg_type = 'autoforward' AND generation = 0 AND status IN ('pending', 'failed')""",
         (client.id,),
     )
 

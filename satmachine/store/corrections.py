@@ -15,7 +15,8 @@ from satmachine.errors import NotFound, Refused
 from satmachine.identity import PayeeKind
 from satmachine.models import Figures, Leg, LegType, Retained, RetainedReason, Settlement
 from satmachine.seals import Ordered
-from satmachine.store import legs, rows, seals, settlements
+from satmachine.store import as_models as rows
+from satmachine.store import legs, seals, settlements
 
 #: Legs that share out a sale's sats; an autoforward is paid from the LP's wallet.
 _OF_THE_SALE = "leg_type IN ('super_fee', 'operator_split', 'dca', 'refund')"
@@ -32,8 +33,8 @@ def find(conn: sqlite3.Connection, settlement_id: int) -> Settlement:
 def unpaid_legs(conn: sqlite3.Connection, settlement_id: int) -> list[Leg]:
     """The sale's legs that are neither final nor forwards, in order."""
     found = conn.execute(
-        f"SELECT * FROM dca_payments WHERE settlement_id = ? AND {_OF_THE_SALE} "  # noqa: S608
-        "AND status NOT IN ('completed', 'voided', 'skipped') ORDER BY revision, position, id",
+        f"""SELECT * FROM dca_payments WHERE settlement_id = ? AND {_OF_THE_SALE}
+        AND status NOT IN ('completed', 'voided', 'skipped') ORDER BY revision, position, id""",  # noqa: S608
         (settlement_id,),
     )
     return [rows.load(Leg, row) for row in found]
@@ -42,8 +43,8 @@ def unpaid_legs(conn: sqlite3.Connection, settlement_id: int) -> list[Leg]:
 def completed_leg(conn: sqlite3.Connection, settlement_id: int) -> int | None:
     """The id of a leg of the sale that is paid; None where none is."""
     row = conn.execute(
-        f"SELECT id FROM dca_payments WHERE settlement_id = ? AND {_OF_THE_SALE} AND status = 'completed' "  # noqa: S608
-        "ORDER BY revision, position LIMIT 1",
+        f"""SELECT id FROM dca_payments WHERE settlement_id = ? AND {_OF_THE_SALE} AND status = 'completed'
+        ORDER BY revision, position LIMIT 1""",  # noqa: S608
         (settlement_id,),
     ).fetchone()
     return None if row is None else int(row["id"])
@@ -52,8 +53,8 @@ def completed_leg(conn: sqlite3.Connection, settlement_id: int) -> int | None:
 def void(conn: sqlite3.Connection, leg: Leg, evidence: Mapping[str, object] | None) -> None:
     """Void a leg that was just proven unpaid; `evidence` is what both wallets showed, None where it had no invoice."""
     changed = conn.execute(
-        "UPDATE dca_payments SET status = 'voided', next_attempt_at = NULL, hold_reason = NULL, error = NULL, "
-        "cause = NULL, evidence = ? WHERE id = ? AND status = ? AND generation = ?",
+        """UPDATE dca_payments SET status = 'voided', next_attempt_at = NULL, hold_reason = NULL, error = NULL,
+        cause = NULL, evidence = ? WHERE id = ? AND status = ? AND generation = ?""",
         (None if evidence is None else json.dumps(evidence, default=str), leg.id, leg.status, leg.generation),
     ).rowcount
     if changed != 1:
@@ -66,8 +67,8 @@ def original_figures(conn: sqlite3.Connection, settlement: Settlement) -> Figure
     if current.undispensed_sats == 0:
         return current
     row = conn.execute(
-        "SELECT before FROM audit_log WHERE subject = ? AND action = 'settlement.partial_dispense' "
-        "AND json_extract(before, '$.undispensed_sats') = 0 ORDER BY id DESC LIMIT 1",
+        """SELECT before FROM audit_log WHERE subject = ? AND action = 'settlement.partial_dispense'
+        AND json_extract(before, '$.undispensed_sats') = 0 ORDER BY id DESC LIMIT 1""",
         (f"settlement {settlement.id}",),
     ).fetchone()
     assert row is not None, "every partial dispense leaves its audit row"
@@ -85,11 +86,11 @@ def figures_of(settlement: Settlement) -> Figures:
 def put_figures(conn: sqlite3.Connection, settlement: Settlement, figures: Figures) -> None:
     """New figures as a new revision, which is planned and paid again; a held settlement stays held."""
     changed = conn.execute(
-        "UPDATE dca_settlements SET net_sats = ?, commission_sats = ?, undispensed_sats = ?, fiat_amount_minor = ?, "
-        "revision = revision + 1, planned_at = NULL, platform_fee_sats = NULL, operator_fee_sats = NULL, "
-        "super_fee_pct = NULL, ruleset_source = NULL, attempts = 0, next_attempt_at = 0, finished_at = NULL, "
-        "error = CASE status WHEN 'held' THEN error END, status = CASE status WHEN 'held' THEN 'held' "
-        "ELSE 'pending' END WHERE id = ? AND revision = ? AND status = ?",
+        """UPDATE dca_settlements SET net_sats = ?, commission_sats = ?, undispensed_sats = ?, fiat_amount_minor = ?,
+        revision = revision + 1, planned_at = NULL, platform_fee_sats = NULL, operator_fee_sats = NULL,
+        super_fee_pct = NULL, ruleset_source = NULL, attempts = 0, next_attempt_at = 0, finished_at = NULL,
+        error = CASE status WHEN 'held' THEN error END, status = CASE status WHEN 'held' THEN 'held'
+        ELSE 'pending' END WHERE id = ? AND revision = ? AND status = ?""",
         (
             figures.net_sats,
             figures.commission_sats,
@@ -115,8 +116,8 @@ def retain_only_undispensed(conn: sqlite3.Connection, settlement: Settlement, un
 def ledger(conn: sqlite3.Connection, settlement_id: int) -> list[Retained]:
     """What the sale retains, one entry per reason and part of the plan; nothing for what sums to zero."""
     found = conn.execute(
-        "SELECT reason, leg, sum(amount_sats) AS amount_sats FROM dca_retained WHERE settlement_id = ? "
-        "GROUP BY reason, leg HAVING sum(amount_sats) <> 0 ORDER BY min(id)",
+        """SELECT reason, leg, sum(amount_sats) AS amount_sats FROM dca_retained WHERE settlement_id = ?
+        GROUP BY reason, leg HAVING sum(amount_sats) <> 0 ORDER BY min(id)""",
         (settlement_id,),
     )
     return [Retained(RetainedReason(row["reason"]), row["amount_sats"], row["leg"]) for row in found]
@@ -125,9 +126,9 @@ def ledger(conn: sqlite3.Connection, settlement_id: int) -> list[Retained]:
 def close(conn: sqlite3.Connection, settlement: Settlement, now: int) -> None:
     """The settlement is final as it stands. One that is proven but was never planned counts as planned for nothing."""
     changed = conn.execute(
-        "UPDATE dca_settlements SET status = 'partial', hold_reason = NULL, error = NULL, finished_at = ?1, "
-        "planned_at = CASE WHEN settlement_key IS NULL THEN planned_at ELSE coalesce(planned_at, ?1) END "
-        "WHERE id = ?2 AND status = ?3 AND revision = ?4",
+        """UPDATE dca_settlements SET status = 'partial', hold_reason = NULL, error = NULL, finished_at = ?1,
+        planned_at = CASE WHEN settlement_key IS NULL THEN planned_at ELSE coalesce(planned_at, ?1) END
+        WHERE id = ?2 AND status = ?3 AND revision = ?4""",
         (now, settlement.id, settlement.status, settlement.revision),
     ).rowcount
     assert changed == 1, f"settlement {settlement.id} changed while it was closed"
@@ -138,10 +139,10 @@ def reopen(
 ) -> None:
     """The settlement has new legs to pay; a rate only takes the place of an unknown one."""
     changed = conn.execute(
-        "UPDATE dca_settlements SET revision = ?, finished_at = NULL, "
-        "status = CASE WHEN status IN ('processed', 'partial', 'refunded') THEN 'pending' ELSE status END, "
-        "exchange_rate = CASE WHEN exchange_rate = '0' THEN coalesce(?, '0') ELSE exchange_rate END "
-        "WHERE id = ? AND revision = ? AND status = ? AND planned_at IS NOT NULL",
+        """UPDATE dca_settlements SET revision = ?, finished_at = NULL,
+        status = CASE WHEN status IN ('processed', 'partial', 'refunded') THEN 'pending' ELSE status END,
+        exchange_rate = CASE WHEN exchange_rate = '0' THEN coalesce(?, '0') ELSE exchange_rate END
+        WHERE id = ? AND revision = ? AND status = ? AND planned_at IS NOT NULL""",
         (
             revision,
             None if exchange_rate is None else f"{exchange_rate:f}",
@@ -183,10 +184,10 @@ def insert_refund(
         gross_sats=settlement.gross_sats,
     )
     conn.execute(
-        "INSERT INTO dca_payments (settlement_id, machine_id, revision, position, leg_type, leg, leg_key, amount_sats, "
-        "payee, effective_at, planned_at, payee_kind, payee_ref, seal) "
-        "VALUES (?1, ?2, ?3, (SELECT coalesce(max(position), -1) + 1 FROM dca_payments "
-        "WHERE settlement_id = ?1 AND revision = ?3), ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?8, ?11)",
+        """INSERT INTO dca_payments (settlement_id, machine_id, revision, position, leg_type, leg, leg_key, amount_sats,
+        payee, effective_at, planned_at, payee_kind, payee_ref, seal)
+        VALUES (?1, ?2, ?3, (SELECT coalesce(max(position), -1) + 1 FROM dca_payments
+        WHERE settlement_id = ?1 AND revision = ?3), ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?8, ?11)""",
         (
             order.settlement_id,
             order.machine_id,
@@ -207,8 +208,8 @@ def insert_refund(
 def invoice_is_known(conn: sqlite3.Connection, payment_hash: str, bolt11: str) -> bool:
     """Whether a leg was ever to pay this invoice: it is never planned a second time."""
     planned = conn.execute(
-        "SELECT 1 FROM dca_payments WHERE leg_type IN ('settlement', 'autoforward', 'refund') AND leg_type = 'refund' "
-        "AND payee = ?",
+        """SELECT 1 FROM dca_payments WHERE leg_type IN ('settlement', 'autoforward', 'refund') AND leg_type = 'refund'
+        AND payee = ?""",
         (bolt11,),
     ).fetchone()
     return planned is not None or legs.knows_payment(conn, payment_hash)
@@ -217,8 +218,8 @@ def invoice_is_known(conn: sqlite3.Connection, payment_hash: str, bolt11: str) -
 def accepted_payments(conn: sqlite3.Connection, machine_id: str) -> frozenset[str]:
     """Payment hashes that no leg made and that a person has decided about (`machines reconcile`)."""
     found = conn.execute(
-        "SELECT payment_hash FROM dca_foreign_payments WHERE machine_id = ? "
-        "AND (settled_by IS NOT NULL OR decided_at IS NOT NULL)",
+        """SELECT payment_hash FROM dca_foreign_payments WHERE machine_id = ?
+        AND (settled_by IS NOT NULL OR decided_at IS NOT NULL)""",
         (machine_id,),
     )
     return frozenset(str(row["payment_hash"]) for row in found)

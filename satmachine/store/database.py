@@ -8,14 +8,17 @@ never cut it in half. The CLI calls the same functions directly on `connect()`.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import shlex
 import sqlite3
+import stat
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from satmachine.errors import DaemonRunning, DatabaseBusy, DatabaseNewer, StoreError
 from satmachine.failpoints import max_pages
@@ -32,7 +35,7 @@ T = TypeVar("T")
 APPLICATION_ID = 0x5341544D
 
 #: The version that schema.sql describes. What each has changed is a file store/migrations/NNNN_name.sql.
-SCHEMA_VERSION = 10
+SCHEMA_VERSION = 11
 
 _SCHEMA = "schema.sql"
 
@@ -198,8 +201,13 @@ async def open_store(path: Path, *, busy_timeout_s: int = 30, keyring: Keyring |
 def only_daemon(path: Path) -> Iterator[None]:
     """Hold the lock that keeps a second payer off this database. Raises DaemonRunning where it is taken."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = path.with_name(path.name + ".lock")
-    with lock.open("a+") as handle:
+    with _lock_file(path, os.O_RDWR | os.O_CREAT) as handle:
+        if handle is None:
+            lock = _lock_of(path)
+            raise StoreError(
+                f"{lock}: this is no plain file, or has two names: satmachine did not make it: rm -r "
+                f"{shlex.quote(str(lock))}"
+            )
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -207,18 +215,16 @@ def only_daemon(path: Path) -> Iterator[None]:
                 f"{path}: another satmachine daemon{_owner(handle)} works on this database. Two would pay twice; "
                 "stop that one first, or give this one a database of its own"
             ) from None
-        handle.truncate(0)
-        handle.write(str(os.getpid()))
-        handle.flush()
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, str(os.getpid()).encode(), 0)
         yield
 
 
 def daemon_is_running(path: Path) -> bool:
     """Whether a daemon holds this database's lock right now."""
-    lock = path.with_name(path.name + ".lock")
-    if not lock.exists():
-        return False
-    with lock.open("r") as handle:
+    with _lock_file(path, os.O_RDONLY) as handle:
+        if handle is None:
+            return False
         try:
             fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -348,9 +354,30 @@ def schema_text() -> str:
     return (Path(__file__).parents[2] / _SCHEMA).read_text("utf-8")
 
 
-def _owner(handle: IO[str]) -> str:
-    handle.seek(0)
-    pid = handle.read(20).strip()
+def _lock_of(path: Path) -> Path:
+    return path.with_name(path.name + ".lock")
+
+
+@contextmanager
+def _lock_file(path: Path, flags: int) -> Iterator[int | None]:
+    """The lock file, open; None where there is none, or something else in its place. Others may write the folder: a
+    link would have another file emptied, a pipe would keep us waiting."""
+    try:
+        handle = os.open(_lock_of(path), flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise
+        yield None
+        return
+    try:
+        found = os.fstat(handle)
+        yield handle if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 else None
+    finally:
+        os.close(handle)
+
+
+def _owner(handle: int) -> str:
+    pid = os.pread(handle, 20, 0).decode(errors="replace").strip()
     return f" (process {pid})" if pid.isdigit() else ""
 
 

@@ -15,14 +15,15 @@ from datetime import UTC, datetime
 from satmachine.errors import NotFound, Refused
 from satmachine.models import ClientStatus, Deposit, DepositKind, DepositStatus
 from satmachine.money import minor_to_fiat
-from satmachine.store import audit, balances, clients, rows, wallets
+from satmachine.store import as_models as rows
+from satmachine.store import audit_log as audit
+from satmachine.store import balances, clients, wallets
 from satmachine.store.pages import Order, Where
 
 # CROSS JOIN: a walk along the deposits, never along the clients.
-_SELECT = (
-    "SELECT dca_deposits.*, c.label, m.operator_id FROM dca_deposits CROSS JOIN dca_clients c ON c.id = client_id "
-    "CROSS JOIN dca_machines m ON m.id = dca_deposits.machine_id"
-)
+_SELECT = """SELECT dca_deposits.*, c.label, m.operator_id
+    FROM dca_deposits CROSS JOIN dca_clients c ON c.id = client_id
+    CROSS JOIN dca_machines m ON m.id = dca_deposits.machine_id"""
 
 
 def add(
@@ -48,8 +49,8 @@ def add(
     if effective_at is not None:
         _require_effective(conn, client.machine_id, effective_at, now)
     cursor = conn.execute(
-        "INSERT INTO dca_deposits (client_id, machine_id, amount_minor, currency, notes, recorded_by, recorded_at, "
-        "effective_at, cash_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        """INSERT INTO dca_deposits (client_id, machine_id, amount_minor, currency, notes, recorded_by, recorded_at,
+        effective_at, cash_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (client.id, client.machine_id, amount_minor, client.currency, notes, actor, now, effective_at, cash_id),
     )
     assert cursor.lastrowid is not None
@@ -95,7 +96,7 @@ def withdraw(
 ) -> Deposit:
     """Record cash that an LP took home: a negative row that counts from now on; returns it.
 
-    Raises NotFound, and Refused where less is available.
+    Raises NotFound, and Refused where less is available, or where the machine's books wait to be reconciled.
     """
     return _take_back(
         conn,
@@ -166,8 +167,8 @@ def edit(
     if not after:
         return deposit
     changed = conn.execute(
-        "UPDATE dca_deposits SET amount_minor = coalesce(?, amount_minor), notes = coalesce(?, notes), "
-        "effective_at = coalesce(?, effective_at) WHERE id = ? AND status = 'pending'",
+        """UPDATE dca_deposits SET amount_minor = coalesce(?, amount_minor), notes = coalesce(?, notes),
+        effective_at = coalesce(?, effective_at) WHERE id = ? AND status = 'pending'""",
         (amount_minor, notes, effective_at, deposit.id),
     ).rowcount
     assert changed == 1, f"deposit {deposit.id} changed while it was edited"
@@ -204,8 +205,8 @@ def _decide(
 ) -> Deposit:
     deposit = _pending(conn, deposit_id, status)
     changed = conn.execute(
-        "UPDATE dca_deposits SET status = ?1, decided_by = ?2, decided_at = ?3, effective_at = CASE ?1 "
-        "WHEN 'confirmed' THEN coalesce(effective_at, ?3) ELSE effective_at END WHERE id = ?4 AND status = 'pending'",
+        """UPDATE dca_deposits SET status = ?1, decided_by = ?2, decided_at = ?3, effective_at = CASE ?1
+        WHEN 'confirmed' THEN coalesce(effective_at, ?3) ELSE effective_at END WHERE id = ?4 AND status = 'pending'""",
         (status, actor, now, deposit.id),
     ).rowcount
     assert changed == 1, f"deposit {deposit.id} changed while it was {status}"
@@ -230,6 +231,11 @@ def _take_back(
     now: int,
 ) -> Deposit:
     client = clients.get(conn, client_id)
+    if kind is DepositKind.WITHDRAWAL and wallets.is_stopped(conn, client.machine_id):
+        raise Refused(
+            f"the books of {client.machine_id} may lack payments to client {client.id} ({client.label}), so that less "
+            f"may be left than they say: `satmachine machines reconcile {client.machine_id}` first"
+        )
     available_minor = balances.of_client(conn, client_id).available_minor
     if not 0 < amount_minor <= available_minor:
         raise Refused(
@@ -238,9 +244,9 @@ def _take_back(
             f"`satmachine clients balance {client.id}` shows what is spent and reserved"
         )
     cursor = conn.execute(
-        "INSERT INTO dca_deposits (client_id, machine_id, amount_minor, currency, status, notes, recorded_by, "
-        "recorded_at, decided_by, decided_at, kind, effective_at, reverses) "
-        "VALUES (?1, ?2, ?3, ?4, 'confirmed', ?5, ?6, ?7, ?6, ?7, ?8, ?7, ?9)",
+        """INSERT INTO dca_deposits (client_id, machine_id, amount_minor, currency, status, notes, recorded_by,
+        recorded_at, decided_by, decided_at, kind, effective_at, reverses)
+        VALUES (?1, ?2, ?3, ?4, 'confirmed', ?5, ?6, ?7, ?6, ?7, ?8, ?7, ?9)""",
         (client.id, client.machine_id, -amount_minor, client.currency, notes, actor, now, kind, reverses),
     )
     assert cursor.lastrowid is not None
@@ -259,8 +265,8 @@ def _require_effective(conn: sqlite3.Connection, machine_id: str, effective_at: 
     if wallets.is_stopped(conn, machine_id):
         return  # its books are being put right; no plan is changed by that
     row = conn.execute(
-        "SELECT id FROM dca_settlements WHERE machine_id = ? AND occurred_at >= ? AND planned_at IS NOT NULL "
-        "ORDER BY occurred_at LIMIT 1",
+        """SELECT id FROM dca_settlements WHERE machine_id = ? AND occurred_at >= ? AND planned_at IS NOT NULL
+        ORDER BY occurred_at LIMIT 1""",
         (machine_id, effective_at),
     ).fetchone()
     if row is not None:

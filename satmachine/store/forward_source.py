@@ -21,8 +21,8 @@ def of_forward(conn: sqlite3.Connection, forward: Leg) -> ForwardSource:
     """The dca leg that a forward belongs to has the same key but for its last part."""
     share = forward.leg.replace("fwd:", "dca:", 1)
     row = conn.execute(
-        "SELECT payment_hash FROM dca_payments WHERE machine_id = ? AND leg_key = ? AND status = 'completed' "
-        "AND client_id IS ?",
+        """SELECT payment_hash FROM dca_payments WHERE machine_id = ? AND leg_key = ? AND status = 'completed'
+        AND client_id IS ?""",
         (forward.machine_id, forward.leg_key.removesuffix(forward.leg) + share, forward.client_id),
     ).fetchone()
     wallets = conn.execute("SELECT wallet_id, machine_id FROM dca_wallets WHERE wallet_id IS NOT NULL")

@@ -33,13 +33,13 @@ def record_relays(conn: sqlite3.Connection, records: Iterable[RelayRecord], now:
     for record in records:
         kept.append(record.url)
         conn.execute(
-            "INSERT INTO relay_health (url, state, state_since, latency_ms, last_event_at, last_created_at, events, "
-            "duplicates, faults, quiet, error, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT (url) DO UPDATE SET state = excluded.state, state_since = excluded.state_since, "
-            "latency_ms = excluded.latency_ms, last_event_at = coalesce(excluded.last_event_at, last_event_at), "
-            "last_created_at = max(coalesce(excluded.last_created_at, 0), coalesce(last_created_at, 0)), "
-            "events = excluded.events, duplicates = excluded.duplicates, faults = excluded.faults, "
-            "quiet = excluded.quiet, error = excluded.error, updated_at = excluded.updated_at",
+            """INSERT INTO relay_health (url, state, state_since, latency_ms, last_event_at, last_created_at, events,
+            duplicates, faults, quiet, error, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            ON CONFLICT (url) DO UPDATE SET state = excluded.state, state_since = excluded.state_since,
+            latency_ms = excluded.latency_ms, last_event_at = coalesce(excluded.last_event_at, last_event_at),
+            last_created_at = max(coalesce(excluded.last_created_at, 0), coalesce(last_created_at, 0)),
+            events = excluded.events, duplicates = excluded.duplicates, faults = excluded.faults,
+            quiet = excluded.quiet, error = excluded.error, updated_at = excluded.updated_at""",
             (
                 record.url,
                 record.state,

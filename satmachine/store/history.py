@@ -6,7 +6,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from satmachine.models import Leg, Settlement
-from satmachine.store import rows
+from satmachine.store import as_models as rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ class LpHistory:
 def planned_sales(conn: sqlite3.Connection, machine_id: str, since: int, until: int) -> list[PlannedSale]:
     """The machine's sales of a time that have a plan, in the order in which they were planned."""
     found = conn.execute(
-        "SELECT * FROM dca_settlements WHERE machine_id = ? AND occurred_at >= ? AND occurred_at < ? "
-        "AND planned_at IS NOT NULL AND super_fee_pct IS NOT NULL ORDER BY occurred_at, id",
+        """SELECT * FROM dca_settlements WHERE machine_id = ? AND occurred_at >= ? AND occurred_at < ?
+        AND planned_at IS NOT NULL AND super_fee_pct IS NOT NULL ORDER BY occurred_at, id""",
         (machine_id, since, until),
     )
     return sorted((_planned(conn, rows.load(Settlement, row)) for row in found), key=lambda sale: sale.order)
@@ -56,8 +56,8 @@ def count(conn: sqlite3.Connection, since: int, until: int) -> int:
 def lps_of(conn: sqlite3.Connection, machine_id: str) -> list[LpHistory]:
     """A machine's LPs, removed ones too, with everything that moved their balances."""
     found = conn.execute(
-        "SELECT id, label, mode, daily_limit_minor, payee_kind, payee FROM dca_clients WHERE machine_id = ? "
-        "ORDER BY label",
+        """SELECT id, label, mode, daily_limit_minor, payee_kind, payee FROM dca_clients WHERE machine_id = ?
+        ORDER BY label""",
         (machine_id,),
     ).fetchall()
     return [_history(conn, row) for row in found]
@@ -65,13 +65,13 @@ def lps_of(conn: sqlite3.Connection, machine_id: str) -> list[LpHistory]:
 
 def _history(conn: sqlite3.Connection, row: sqlite3.Row) -> LpHistory:
     cash = conn.execute(
-        "SELECT decided_at, effective_at, amount_minor FROM dca_deposits WHERE client_id = ? AND status = 'confirmed' "
-        "ORDER BY decided_at, id",
+        """SELECT decided_at, effective_at, amount_minor FROM dca_deposits WHERE client_id = ? AND status = 'confirmed'
+        ORDER BY decided_at, id""",
         (row["id"],),
     )
     used = conn.execute(
-        "SELECT id, effective_at, fiat_amount_minor, settlement_id FROM dca_payments WHERE client_id = ? "
-        "AND leg_type IN ('dca', 'settlement') AND status NOT IN ('voided', 'skipped') ORDER BY id",
+        """SELECT id, effective_at, fiat_amount_minor, settlement_id FROM dca_payments WHERE client_id = ?
+        AND leg_type IN ('dca', 'settlement') AND status NOT IN ('voided', 'skipped') ORDER BY id""",
         (row["id"],),
     )
     return LpHistory(
@@ -91,15 +91,15 @@ def _planned(conn: sqlite3.Connection, settlement: Settlement) -> PlannedSale:
     person added later has another revision. Without any such revision, the sale is given without a plan."""
     legs: dict[int, list[tuple[Leg, str | None]]] = {}
     for row in conn.execute(
-        "SELECT * FROM dca_payments WHERE settlement_id = ? AND planned_at = ? AND proof IS NOT 'booked' "
-        "AND leg_type IN ('super_fee', 'operator_split', 'dca') ORDER BY position, id",
+        """SELECT * FROM dca_payments WHERE settlement_id = ? AND planned_at = ? AND proof IS NOT 'booked'
+        AND leg_type IN ('super_fee', 'operator_split', 'dca') ORDER BY position, id""",
         (settlement.id, settlement.planned_at),
     ):
         legs.setdefault(row["revision"], []).append((rows.load(Leg, row), row["explain"]))
     retained: dict[int, list[tuple[str, str, int]]] = {}
     for row in conn.execute(
-        "SELECT revision, reason, leg, amount_sats FROM dca_retained WHERE settlement_id = ? AND created_at = ? "
-        "AND amount_sats > 0 AND reason IN ('no_super_payee', 'no_ruleset', 'no_lp_balance', 'unknown_rate')",
+        """SELECT revision, reason, leg, amount_sats FROM dca_retained WHERE settlement_id = ? AND created_at = ?
+        AND amount_sats > 0 AND reason IN ('no_super_payee', 'no_ruleset', 'no_lp_balance', 'unknown_rate')""",
         (settlement.id, settlement.planned_at),
     ):
         retained.setdefault(row["revision"], []).append((row["reason"], row["leg"], row["amount_sats"]))

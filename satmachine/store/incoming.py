@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from satmachine.store import rows
+from satmachine.store import as_models as rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +60,13 @@ def known(conn: sqlite3.Connection, machine_id: str, hashes: Collection[str]) ->
     """What is known of these payments of a machine."""
     asked = (machine_id, json.dumps(sorted(hashes)))
     listed = conn.execute(
-        "SELECT payment_hash, dismissed_at FROM dca_unmatched_payments "
-        "WHERE machine_id = ? AND payment_hash IN (SELECT value FROM json_each(?))",
+        """SELECT payment_hash, dismissed_at FROM dca_unmatched_payments
+        WHERE machine_id = ? AND payment_hash IN (SELECT value FROM json_each(?))""",
         asked,
     ).fetchall()
     settled = conn.execute(
-        "SELECT payment_hash FROM dca_settlements WHERE machine_id = ? AND payment_hash IS NOT NULL "
-        "AND payment_hash IN (SELECT value FROM json_each(?))",
+        """SELECT payment_hash FROM dca_settlements WHERE machine_id = ? AND payment_hash IS NOT NULL
+        AND payment_hash IN (SELECT value FROM json_each(?))""",
         asked,
     )
     top_ups = conn.execute(
@@ -112,14 +112,14 @@ def note(
             (settled_at, machine_id, payment_hash),
         )
     changed = conn.execute(
-        "INSERT INTO dca_unmatched_payments (machine_id, payment_hash, amount_sats, memo, extra, settled_at, "
-        "first_seen_at, reason, kind) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        """INSERT INTO dca_unmatched_payments (machine_id, payment_hash, amount_sats, memo, extra, settled_at,
+        first_seen_at, reason, kind) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING""",
         (machine_id, payment_hash, amount_sats, memo, json.dumps(extra, default=str), settled_at, now, reason, kind),
     ).rowcount
     if not changed:
         conn.execute(
-            "UPDATE dca_unmatched_payments SET reason = ?3, kind = ?4 WHERE machine_id = ?1 AND payment_hash = ?2 "
-            "AND (reason <> ?3 OR kind <> ?4)",
+            """UPDATE dca_unmatched_payments SET reason = ?3, kind = ?4 WHERE machine_id = ?1 AND payment_hash = ?2
+            AND (reason <> ?3 OR kind <> ?4)""",
             (machine_id, payment_hash, reason, kind),
         )
     return changed == 1 and kind == "unknown"
@@ -128,8 +128,8 @@ def note(
 def find(conn: sqlite3.Connection, payment_hash: str) -> list[Listed]:
     """The listed payments with this hash: one, or, where two machines' wallets saw it, each."""
     found = conn.execute(
-        "SELECT * FROM dca_unmatched_payments WHERE machine_id IN (SELECT id FROM dca_machines) AND payment_hash = ? "
-        "ORDER BY machine_id",
+        """SELECT * FROM dca_unmatched_payments WHERE machine_id IN (SELECT id FROM dca_machines) AND payment_hash = ?
+        ORDER BY machine_id""",
         (payment_hash,),
     )
     return [_listed(row) for row in found]
@@ -162,8 +162,8 @@ def dismiss(conn: sqlite3.Connection, machine_id: str, payment_hash: str, *, act
     """A person says that this payment is no sale; False where it is dismissed already, or not listed."""
     return (
         conn.execute(
-            "UPDATE dca_unmatched_payments SET dismissed_at = ?, dismissed_by = ?, dismissed_reason = ? "
-            "WHERE machine_id = ? AND payment_hash = ? AND dismissed_at IS NULL",
+            """UPDATE dca_unmatched_payments SET dismissed_at = ?, dismissed_by = ?, dismissed_reason = ?
+            WHERE machine_id = ? AND payment_hash = ? AND dismissed_at IS NULL""",
             (now, actor, reason, machine_id, payment_hash),
         ).rowcount
         == 1
@@ -174,8 +174,8 @@ def undo_dismissal(conn: sqlite3.Connection, machine_id: str, payment_hash: str)
     """Take a dismissal back; False where there is none."""
     return (
         conn.execute(
-            "UPDATE dca_unmatched_payments SET dismissed_at = NULL, dismissed_by = NULL, dismissed_reason = NULL "
-            "WHERE machine_id = ? AND payment_hash = ? AND dismissed_at IS NOT NULL",
+            """UPDATE dca_unmatched_payments SET dismissed_at = NULL, dismissed_by = NULL, dismissed_reason = NULL
+            WHERE machine_id = ? AND payment_hash = ? AND dismissed_at IS NOT NULL""",
             (machine_id, payment_hash),
         ).rowcount
         == 1
@@ -192,8 +192,8 @@ def no_sale(conn: sqlite3.Connection, machine_id: str, payment_hash: str | None)
     if row is not None:
         return f"its payment is a top-up, whose invoice {row['made_by']} made with `machines top-up`"
     row = conn.execute(
-        "SELECT kind, reason, dismissed_at, dismissed_by, dismissed_reason FROM dca_unmatched_payments "
-        "WHERE machine_id = ? AND payment_hash = ? AND (dismissed_at IS NOT NULL OR kind IN ('top_up', 'own'))",
+        """SELECT kind, reason, dismissed_at, dismissed_by, dismissed_reason FROM dca_unmatched_payments
+        WHERE machine_id = ? AND payment_hash = ? AND (dismissed_at IS NOT NULL OR kind IN ('top_up', 'own'))""",
         (machine_id, payment_hash),
     ).fetchone()
     if row is None:
@@ -206,8 +206,8 @@ def no_sale(conn: sqlite3.Connection, machine_id: str, payment_hash: str | None)
 def add_top_up(conn: sqlite3.Connection, top_up: TopUp) -> None:
     """Keep that this invoice is a top-up, before anybody is shown it."""
     conn.execute(
-        "INSERT INTO dca_topups (machine_id, payment_hash, id, amount_sats, made_at, made_by, note, expires_at, "
-        "bolt11) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        """INSERT INTO dca_topups (machine_id, payment_hash, id, amount_sats, made_at, made_by, note, expires_at,
+        bolt11) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (
             top_up.machine_id,
             top_up.payment_hash,
@@ -239,8 +239,8 @@ def top_ups_of(conn: sqlite3.Connection, machine_id: str, limit: int = 20) -> li
 def machines_by_last_sale(conn: sqlite3.Connection) -> list[str]:
     """Configured machines that have sold, whoever sold last first."""
     found = conn.execute(
-        "SELECT id, (SELECT max(occurred_at) FROM dca_settlements s WHERE s.machine_id = m.id) AS sold_at "
-        "FROM dca_machines m WHERE in_config = 1 AND sold_at IS NOT NULL ORDER BY sold_at DESC, id"
+        """SELECT id, (SELECT max(occurred_at) FROM dca_settlements s WHERE s.machine_id = m.id) AS sold_at
+        FROM dca_machines m WHERE in_config = 1 AND sold_at IS NOT NULL ORDER BY sold_at DESC, id"""
     )
     return [str(row["id"]) for row in found]
 
@@ -248,8 +248,8 @@ def machines_by_last_sale(conn: sqlite3.Connection) -> list[str]:
 def beacons_before(conn: sqlite3.Connection, machine_id: str, *, at: int, max_age_s: int, limit: int) -> Sequence[str]:
     """The contents of a machine's newest beacons at or before a time, newest first, none older than `max_age_s`."""
     found = conn.execute(
-        "SELECT raw FROM dca_telemetry_log WHERE machine_id = ? AND created_at <= ? AND created_at >= ? "
-        "ORDER BY created_at DESC, event_id LIMIT ?",
+        """SELECT raw FROM dca_telemetry_log WHERE machine_id = ? AND created_at <= ? AND created_at >= ?
+        ORDER BY created_at DESC, event_id LIMIT ?""",
         (machine_id, at, at - max_age_s, limit),
     )
     return [str(row["raw"]) for row in found]

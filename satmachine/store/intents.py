@@ -153,8 +153,8 @@ def _touches(conn: sqlite3.Connection, order: Order | Unreadable, subject: str) 
     else:
         return frozenset({subject})
     found = conn.execute(
-        "SELECT coalesce('settlement ' || settlement_id, 'payment ' || id) AS name FROM dca_payments "
-        "WHERE id IN (SELECT value FROM json_each(?))",
+        """SELECT coalesce('settlement ' || settlement_id, 'payment ' || id) AS name FROM dca_payments
+        WHERE id IN (SELECT value FROM json_each(?))""",
         (json.dumps(payment_ids),),
     )
     return frozenset(str(row["name"]) for row in found)

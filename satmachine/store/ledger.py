@@ -1,4 +1,4 @@
-"""What the ledger is made of, read out of the tables: facts in the order in which they are posted (reports/facts.py).
+"""What the ledger is made of, read out of the tables: facts in the order in which they are posted (models/facts.py).
 
 Each source is one statement that walks along an index, so that a month among years is as quick as a month alone, and
 the memory that a reading takes does not grow with the books. `sums` answers what everything up to a moment comes to.
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from satmachine.reports.facts import CashBrought, CashChange, Fact, Kept, Paid, Sale, Unassigned
+from satmachine.models.facts import CashBrought, CashChange, Fact, Kept, Paid, Sale, Unassigned
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,8 @@ def first_at(conn: sqlite3.Connection) -> int | None:
 def machines(conn: sqlite3.Connection, scope: str | None, machine_id: str | None = None) -> dict[str, tuple[str, str]]:
     """(operator, currency) of each machine that the books have ever known, by its id."""
     found = conn.execute(
-        "SELECT id, operator_id, currency FROM dca_machines WHERE (?1 IS NULL OR operator_id = ?1) "
-        "AND (?2 IS NULL OR id = ?2) ORDER BY id",
+        """SELECT id, operator_id, currency FROM dca_machines WHERE (?1 IS NULL OR operator_id = ?1)
+        AND (?2 IS NULL OR id = ?2) ORDER BY id""",
         (scope, machine_id),
     )
     return {str(row["id"]): (str(row["operator_id"]), str(row["currency"])) for row in found}
@@ -73,8 +73,8 @@ def machines(conn: sqlite3.Connection, scope: str | None, machine_id: str | None
 def lps(conn: sqlite3.Connection, scope: str | None, machine_id: str | None = None) -> list[tuple[str, str]]:
     """(machine, label) of every LP that the books have ever known."""
     found = conn.execute(
-        "SELECT c.machine_id, c.label FROM dca_clients c JOIN dca_machines m ON m.id = c.machine_id "
-        "WHERE (?1 IS NULL OR m.operator_id = ?1) AND (?2 IS NULL OR m.id = ?2) ORDER BY c.machine_id, c.label",
+        """SELECT c.machine_id, c.label FROM dca_clients c JOIN dca_machines m ON m.id = c.machine_id
+        WHERE (?1 IS NULL OR m.operator_id = ?1) AND (?2 IS NULL OR m.id = ?2) ORDER BY c.machine_id, c.label""",
         (scope, machine_id),
     )
     return [(str(row["machine_id"]), str(row["label"])) for row in found]
@@ -142,10 +142,8 @@ _CASH_MINOR = "coalesce(s.fiat_amount_minor, 0) - coalesce((SELECT minor FROM ch
 
 # --- sales
 
-_WAS_UNASSIGNED = (
-    "EXISTS (SELECT 1 FROM dca_unmatched_payments u WHERE u.machine_id = s.machine_id "
-    "AND u.payment_hash = s.payment_hash AND u.first_seen_at <= s.proven_at)"
-)
+_WAS_UNASSIGNED = """EXISTS (SELECT 1 FROM dca_unmatched_payments u WHERE u.machine_id = s.machine_id
+    AND u.payment_hash = s.payment_hash AND u.first_seen_at <= s.proven_at)"""
 _SALE = (
     "'sale:' || s.settlement_key, s.machine_id, m.currency, s.exchange_rate, s.id, s.settlement_key, s.gross_sats, "
     f"{_CASH_MINOR}, {_WAS_UNASSIGNED} FROM dca_settlements s CROSS JOIN dca_machines m ON m.id = s.machine_id "
@@ -174,11 +172,9 @@ _WHO = (
 )
 _COUNTED = "min(p.amount_sats, p.sent_sats + coalesce(p.fee_sats, 0))"
 _CASH_OF_LEG = "CASE WHEN p.leg_type IN ('dca', 'settlement') THEN p.fiat_amount_minor ELSE 0 END"
-_OF_LEGS = (
-    "FROM dca_payments p CROSS JOIN dca_machines m ON m.id = p.machine_id LEFT JOIN dca_settlements s "
-    "ON s.id = p.settlement_id LEFT JOIN dca_clients c ON c.id = p.client_id "
-    f"WHERE p.completed_at IS NOT NULL AND p.completed_at >= :since AND p.completed_at < :until AND {_MINE}"
-)
+_OF_LEGS = f"""FROM dca_payments p CROSS JOIN dca_machines m ON m.id = p.machine_id LEFT JOIN dca_settlements s
+    ON s.id = p.settlement_id LEFT JOIN dca_clients c ON c.id = p.client_id
+    WHERE p.completed_at IS NOT NULL AND p.completed_at >= :since AND p.completed_at < :until AND {_MINE}"""
 _PAID = f"""
 SELECT p.completed_at, p.completed_at, 'leg:' || p.leg_key, p.machine_id, m.currency,
        coalesce(p.exchange_rate, s.exchange_rate, '0'), coalesce(s.id, 0), coalesce(s.settlement_key, ''), p.leg_type,
@@ -204,10 +200,8 @@ _KEPT_COLUMNS = """
 m.id, m.currency, coalesce(s.exchange_rate, p.exchange_rate, '0'), coalesce(s.id, 0), coalesce(s.settlement_key, ''),
 r.reason, r.leg, r.amount_sats
 """
-_KEPT_OF_SALES = (
-    "FROM dca_retained r CROSS JOIN dca_settlements s ON s.id = r.settlement_id "
-    "CROSS JOIN dca_machines m ON m.id = s.machine_id LEFT JOIN dca_payments p ON 0 WHERE s.proof <> 'waiting'"
-)
+_KEPT_OF_SALES = """FROM dca_retained r CROSS JOIN dca_settlements s ON s.id = r.settlement_id
+    CROSS JOIN dca_machines m ON m.id = s.machine_id LEFT JOIN dca_payments p ON 0 WHERE s.proof <> 'waiting'"""
 _KEPT = f"""
 SELECT r.created_at, r.created_at, {_KEPT_COLUMNS.replace("x.payment_id = r.payment_id", "0")} {_KEPT_OF_SALES}
   AND r.created_at >= :since AND r.created_at < :until AND {_KEPT_POSTED} = r.created_at

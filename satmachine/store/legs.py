@@ -24,7 +24,9 @@ from satmachine.models import (
     Settlement,
 )
 from satmachine.seals import Given, Ordered
-from satmachine.store import payees, rows, seals
+from satmachine.store import as_models as rows
+from satmachine.store import payees, seals
+from satmachine.store.conditions import OPEN_LEG
 
 #: Statuses in which a leg is still the daemon's work.
 OPEN = ("pending", "invoiced", "sending", "failed")
@@ -82,10 +84,10 @@ def _insert_planned(
     now: int,
 ) -> None:
     conn.execute(
-        "INSERT INTO dca_payments (settlement_id, machine_id, revision, position, leg_type, leg, leg_key, label, "
-        "client_id, pct, amount_sats, fiat_amount_minor, exchange_rate, currency, payee, effective_at, status, "
-        "explain, planned_at, payee_kind, payee_ref, payee_scope, seal) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        """INSERT INTO dca_payments (settlement_id, machine_id, revision, position, leg_type, leg, leg_key, label,
+        client_id, pct, amount_sats, fiat_amount_minor, exchange_rate, currency, payee, effective_at, status,
+        explain, planned_at, payee_kind, payee_ref, payee_scope, seal)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (
             order.settlement_id,
             order.machine_id,
@@ -142,18 +144,18 @@ def due(conn: sqlite3.Connection, now: int, machines: Collection[str], *, per_pa
     """
     # The plus and the CROSS JOINs: along the due legs, which are few, never along a machine's history.
     found = conn.execute(
-        "SELECT *, EXISTS (SELECT 1 FROM dca_invoices i WHERE i.payment_id = q.id AND i.generation = q.generation "
-        "AND i.marked_at IS NOT NULL AND i.dead_at IS NULL) AS marked "
-        "FROM (SELECT p.*, row_number() OVER (PARTITION BY p.machine_id, p.payee "
-        "ORDER BY p.next_attempt_at, p.settlement_id, p.position) AS place "
-        "FROM dca_payments p CROSS JOIN dca_machines m ON m.id = p.machine_id "
-        "CROSS JOIN dca_wallets w ON w.machine_id = p.machine_id "
-        "LEFT JOIN dca_settlements s ON s.id = p.settlement_id "
-        "WHERE p.status IN ('pending', 'invoiced', 'sending', 'failed') AND p.next_attempt_at <= ? "
-        "AND +p.machine_id IN (SELECT value FROM json_each(?)) "
-        "AND coalesce(s.status, 'pending') NOT IN ('held') AND m.active = 1 AND m.in_config = 1 "
-        "AND w.safe_mode IS NULL AND NOT EXISTS (SELECT 1 FROM payout_pauses x WHERE x.scope IN ('*', p.machine_id))) "
-        "q WHERE place <= ? ORDER BY place, next_attempt_at, settlement_id, position LIMIT ?",
+        f"""SELECT *, EXISTS (SELECT 1 FROM dca_invoices i WHERE i.payment_id = q.id AND i.generation = q.generation
+        AND i.marked_at IS NOT NULL AND i.dead_at IS NULL) AS marked
+        FROM (SELECT p.*, row_number() OVER (PARTITION BY p.machine_id, p.payee
+        ORDER BY p.next_attempt_at, p.settlement_id, p.position) AS place
+        FROM dca_payments p CROSS JOIN dca_machines m ON m.id = p.machine_id
+        CROSS JOIN dca_wallets w ON w.machine_id = p.machine_id
+        LEFT JOIN dca_settlements s ON s.id = p.settlement_id
+        WHERE p.{OPEN_LEG} AND p.next_attempt_at <= ?
+        AND +p.machine_id IN (SELECT value FROM json_each(?))
+        AND coalesce(s.status, 'pending') NOT IN ('held') AND m.active = 1 AND m.in_config = 1
+        AND w.safe_mode IS NULL AND NOT EXISTS (SELECT 1 FROM payout_pauses x WHERE x.scope IN ('*', p.machine_id)))
+        q WHERE place <= ? ORDER BY place, next_attempt_at, settlement_id, position LIMIT ?""",  # noqa: S608
         (now, json.dumps(sorted(machines)), per_payee, limit),
     )
     return [rows.load(DueLeg, row) for row in found]
@@ -161,9 +163,7 @@ def due(conn: sqlite3.Connection, now: int, machines: Collection[str], *, per_pa
 
 def machines_with_open_legs(conn: sqlite3.Connection) -> frozenset[str]:
     """Who has something to pay, now or later."""
-    found = conn.execute(
-        "SELECT DISTINCT machine_id FROM dca_payments WHERE status IN ('pending', 'invoiced', 'sending', 'failed')"
-    )
+    found = conn.execute(f"SELECT DISTINCT machine_id FROM dca_payments WHERE {OPEN_LEG}")  # noqa: S608
     return frozenset(row["machine_id"] for row in found)
 
 
@@ -178,10 +178,10 @@ def open_of_payee(
     """Payments that are not final, oldest first: of a leg's name (`super`, `split:owner`), or an LP's shares and
     payouts."""
     found = conn.execute(
-        "SELECT p.id FROM dca_payments p JOIN dca_machines m ON m.id = p.machine_id "
-        "WHERE p.status NOT IN ('completed', 'skipped', 'voided') AND (?1 IS NULL OR p.leg = ?1) "
-        "AND (?2 IS NULL OR p.machine_id = ?2) AND (?3 IS NULL OR (p.client_id = ?3 AND p.leg_type <> 'autoforward')) "
-        "AND (?4 IS NULL OR m.operator_id = ?4) ORDER BY p.id",
+        """SELECT p.id FROM dca_payments p JOIN dca_machines m ON m.id = p.machine_id
+        WHERE p.status NOT IN ('completed', 'skipped', 'voided') AND (?1 IS NULL OR p.leg = ?1)
+        AND (?2 IS NULL OR p.machine_id = ?2) AND (?3 IS NULL OR (p.client_id = ?3 AND p.leg_type <> 'autoforward'))
+        AND (?4 IS NULL OR m.operator_id = ?4) ORDER BY p.id""",
         (leg, machine_id, client_id, operator),
     )
     return [int(row["id"]) for row in found]
@@ -190,9 +190,9 @@ def open_of_payee(
 def used_sats(conn: sqlite3.Connection, settlement_id: int) -> int:
     """What the legs of a sale, of every revision, take out of its machine's wallet: sent and fees, or the amount."""
     row = conn.execute(
-        "SELECT coalesce(sum(CASE status WHEN 'completed' THEN sent_sats + coalesce(fee_sats, 0) ELSE amount_sats "
-        "END), 0) AS total FROM dca_payments WHERE settlement_id = ? AND leg_type <> 'autoforward' "
-        "AND status NOT IN ('voided', 'skipped')",
+        """SELECT coalesce(sum(CASE status WHEN 'completed' THEN sent_sats + coalesce(fee_sats, 0) ELSE amount_sats
+        END), 0) AS total FROM dca_payments WHERE settlement_id = ? AND leg_type <> 'autoforward'
+        AND status NOT IN ('voided', 'skipped')""",
         (settlement_id,),
     ).fetchone()
     return int(row["total"])
@@ -201,8 +201,8 @@ def used_sats(conn: sqlite3.Connection, settlement_id: int) -> int:
 def waiting_sats(conn: sqlite3.Connection, machine_id: str, but: int) -> int:
     """What a machine's wallet is still to pay, but for one payment and for what is on its way already."""
     row = conn.execute(
-        "SELECT coalesce(sum(amount_sats), 0) AS total FROM dca_payments WHERE +machine_id = ? AND id <> ? "
-        "AND status IN ('pending', 'invoiced', 'failed') AND leg_type <> 'autoforward'",
+        """SELECT coalesce(sum(amount_sats), 0) AS total FROM dca_payments WHERE +machine_id = ? AND id <> ?
+        AND status IN ('pending', 'invoiced', 'failed') AND leg_type <> 'autoforward'""",
         (machine_id, but),
     ).fetchone()
     return int(row["total"])
@@ -211,8 +211,8 @@ def waiting_sats(conn: sqlite3.Connection, machine_id: str, but: int) -> int:
 def completed_sats(conn: sqlite3.Connection, settlement_id: int) -> int:
     """What was paid of a sale, without routing fees that its machine pays on top."""
     row = conn.execute(
-        "SELECT coalesce(sum(min(amount_sats, sent_sats + coalesce(fee_sats, 0))), 0) AS total FROM dca_payments "
-        "WHERE settlement_id = ? AND leg_type <> 'autoforward' AND status = 'completed'",
+        """SELECT coalesce(sum(min(amount_sats, sent_sats + coalesce(fee_sats, 0))), 0) AS total FROM dca_payments
+        WHERE settlement_id = ? AND leg_type <> 'autoforward' AND status = 'completed'""",
         (settlement_id,),
     ).fetchone()
     return int(row["total"])
@@ -232,8 +232,8 @@ def add_invoice(
     """Keep an invoice as the leg's next generation; False where the leg's state has changed. It may not be paid before
     a mark names it. `wallet_id`: the wallet of this LNbits that it pays into, None for one that is not known."""
     changed = conn.execute(
-        "UPDATE dca_payments SET generation = ?1 + 1, status = 'invoiced', payment_hash = ?2 WHERE id = ?3 "
-        "AND generation = ?1 AND status IN ('pending', 'failed', 'invoiced', 'sending')",
+        f"""UPDATE dca_payments SET generation = ?1 + 1, status = 'invoiced', payment_hash = ?2 WHERE id = ?3
+        AND generation = ?1 AND {OPEN_LEG}""",  # noqa: S608
         (leg.generation, payment_hash, leg.id),
     ).rowcount
     if changed == 1:
@@ -242,8 +242,8 @@ def add_invoice(
             leg.machine_id, leg.leg_key, leg.generation + 1, payment_hash, bolt11, amount_sats, internal, wallet_id
         )
         conn.execute(
-            "INSERT INTO dca_invoices (payment_id, generation, amount_sats, asked_at, bolt11, payment_hash, "
-            "expires_at, internal, wallet_id, seal) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            """INSERT INTO dca_invoices (payment_id, generation, amount_sats, asked_at, bolt11, payment_hash,
+            expires_at, internal, wallet_id, seal) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
             (
                 leg.id,
                 invoice.generation,
@@ -278,14 +278,14 @@ def mark_sending(conn: sqlite3.Connection, leg: Leg, *, now: int) -> bool:
     """Commit the intent to pay; False where no mark names the invoice, or where a person (hold, pause), a correction or
     safe mode came first."""
     changed = conn.execute(
-        "UPDATE dca_payments SET status = 'sending' WHERE id = ? AND generation = ? "
-        "AND status IN ('invoiced', 'sending', 'failed') AND EXISTS (SELECT 1 FROM dca_invoices i "
-        "WHERE i.payment_id = dca_payments.id AND i.generation = dca_payments.generation "
-        "AND i.marked_at IS NOT NULL AND i.dead_at IS NULL) AND (leg_type = 'autoforward' OR coalesce((SELECT status "
-        "FROM dca_settlements s WHERE s.id = settlement_id), 'pending') "
-        "IN ('pending', 'errored', 'processed', 'partial')) "
-        "AND NOT EXISTS (SELECT 1 FROM payout_pauses x WHERE x.scope IN ('*', dca_payments.machine_id)) "
-        "AND (SELECT safe_mode FROM dca_wallets w WHERE w.machine_id = dca_payments.machine_id) IS NULL",
+        """UPDATE dca_payments SET status = 'sending' WHERE id = ? AND generation = ?
+        AND status IN ('invoiced', 'sending', 'failed') AND EXISTS (SELECT 1 FROM dca_invoices i
+        WHERE i.payment_id = dca_payments.id AND i.generation = dca_payments.generation
+        AND i.marked_at IS NOT NULL AND i.dead_at IS NULL) AND (leg_type = 'autoforward' OR coalesce((SELECT status
+        FROM dca_settlements s WHERE s.id = settlement_id), 'pending')
+        IN ('pending', 'errored', 'processed', 'partial'))
+        AND NOT EXISTS (SELECT 1 FROM payout_pauses x WHERE x.scope IN ('*', dca_payments.machine_id))
+        AND (SELECT safe_mode FROM dca_wallets w WHERE w.machine_id = dca_payments.machine_id) IS NULL""",
         (leg.id, leg.generation),
     ).rowcount
     if changed == 1:
@@ -309,9 +309,9 @@ def complete(
     """Write down that a leg is paid; what follows from it is `settlements.completion`'s to do, in this transaction."""
     return (
         conn.execute(
-            "UPDATE dca_payments SET status = 'completed', sent_sats = ?, fee_sats = ?, preimage = ?, "
-            "completed_at = ?, proof = ?, next_attempt_at = NULL, hold_reason = NULL, error = NULL, cause = NULL "
-            "WHERE id = ? AND status NOT IN ('completed', 'voided', 'skipped')",
+            """UPDATE dca_payments SET status = 'completed', sent_sats = ?, fee_sats = ?, preimage = ?,
+            completed_at = ?, proof = ?, next_attempt_at = NULL, hold_reason = NULL, error = NULL, cause = NULL
+            WHERE id = ? AND status NOT IN ('completed', 'voided', 'skipped')""",
             (sent_sats, fee_sats, preimage, now, proof, leg.id),
         ).rowcount
         == 1
@@ -330,8 +330,8 @@ def postpone(
     """Record how the leg stands, why, and when to go on; `until` None waits for a person."""
     return (
         conn.execute(
-            "UPDATE dca_payments SET status = ?, attempts = attempts + 1, next_attempt_at = ?, error = ?, cause = ? "
-            "WHERE id = ? AND status IN ('pending', 'invoiced', 'sending', 'failed')",
+            f"""UPDATE dca_payments SET status = ?, attempts = attempts + 1, next_attempt_at = ?, error = ?, cause = ?
+            WHERE id = ? AND {OPEN_LEG}""",  # noqa: S608
             (status, until, error, cause, leg.id),
         ).rowcount
         == 1
@@ -342,8 +342,8 @@ def hold(conn: sqlite3.Connection, leg: Leg, *, reason: str, error: str, evidenc
     """Fate or evidence needs a person."""
     return (
         conn.execute(
-            "UPDATE dca_payments SET status = 'held', hold_reason = ?, error = ?, evidence = ?, next_attempt_at = NULL "
-            "WHERE id = ? AND status IN ('pending', 'invoiced', 'sending', 'failed')",
+            f"""UPDATE dca_payments SET status = 'held', hold_reason = ?, error = ?, evidence = ?,
+            next_attempt_at = NULL WHERE id = ? AND {OPEN_LEG}""",  # noqa: S608
             (reason, error, json.dumps(evidence, default=str), leg.id),
         ).rowcount
         == 1
@@ -353,9 +353,9 @@ def hold(conn: sqlite3.Connection, leg: Leg, *, reason: str, error: str, evidenc
 def hold_paid_otherwise(conn: sqlite3.Connection, machine_id: str, leg_key: str, paid: str, amount_sats: int) -> bool:
     """The wallet shows that an invoice of this leg was paid that had been given up: it must not be paid once more."""
     row = conn.execute(
-        "SELECT p.id FROM dca_payments p JOIN dca_invoices i ON i.payment_id = p.id AND i.payment_hash = ?1 "
-        "WHERE p.machine_id = ?2 AND p.leg_key = ?3 AND p.status IN ('pending', 'invoiced', 'sending', 'failed') "
-        "AND (i.generation < p.generation OR i.dead_at IS NOT NULL)",
+        f"""SELECT p.id FROM dca_payments p JOIN dca_invoices i ON i.payment_id = p.id AND i.payment_hash = ?1
+        WHERE p.machine_id = ?2 AND p.leg_key = ?3 AND p.{OPEN_LEG}
+        AND (i.generation < p.generation OR i.dead_at IS NOT NULL)""",  # noqa: S608
         (paid, machine_id, leg_key),
     ).fetchone()
     if row is None:
@@ -378,9 +378,9 @@ def knows_payment(conn: sqlite3.Connection, payment_hash: str) -> bool:
     """Whether a leg of this database that still stands made (or adopted) a payment. A voided one never should have, nor
     one that is completed by another invoice of its own."""
     found = conn.execute(
-        "SELECT 1 FROM dca_invoices i JOIN dca_payments p ON p.id = i.payment_id "
-        "WHERE i.payment_hash = ? AND p.status <> 'voided' AND (p.status <> 'completed' OR p.payment_hash = "
-        "i.payment_hash)",
+        """SELECT 1 FROM dca_invoices i JOIN dca_payments p ON p.id = i.payment_id
+        WHERE i.payment_hash = ? AND p.status <> 'voided' AND (p.status <> 'completed' OR p.payment_hash =
+        i.payment_hash)""",
         (payment_hash,),
     ).fetchone()
     return found is not None
@@ -402,8 +402,8 @@ def evidence(conn: sqlite3.Connection, leg_id: int) -> Mapping[str, object]:
 def retry_failed(conn: sqlite3.Connection, settlement_id: int) -> int:
     """Try a sale's failed or waiting legs at once; returns how many."""
     return conn.execute(
-        "UPDATE dca_payments SET next_attempt_at = 0, attempts = 0 WHERE settlement_id = ? "
-        "AND (status = 'failed' OR (status IN ('pending', 'invoiced', 'sending') AND attempts > 0))",
+        """UPDATE dca_payments SET next_attempt_at = 0, attempts = 0 WHERE settlement_id = ?
+        AND (status = 'failed' OR (status IN ('pending', 'invoiced', 'sending') AND attempts > 0))""",
         (settlement_id,),
     ).rowcount
 
@@ -412,8 +412,8 @@ def try_now(conn: sqlite3.Connection, leg: Leg) -> bool:
     """Try one failed or waiting leg at once."""
     return (
         conn.execute(
-            "UPDATE dca_payments SET next_attempt_at = 0, attempts = 0 WHERE id = ? AND (status = 'failed' "
-            "OR (status IN ('pending', 'invoiced', 'sending') AND attempts > 0))",
+            """UPDATE dca_payments SET next_attempt_at = 0, attempts = 0 WHERE id = ? AND (status = 'failed'
+            OR (status IN ('pending', 'invoiced', 'sending') AND attempts > 0))""",
             (leg.id,),
         ).rowcount
         == 1
@@ -429,9 +429,9 @@ def repoint(
     """
     moved = replace(leg, payee=described, payee_kind=payee.kind, payee_ref=payee.reference, payee_scope=scope)
     changed = conn.execute(
-        "UPDATE dca_payments SET payee = ?, payee_kind = ?, payee_ref = ?, payee_scope = ?, seal = ?, "
-        "status = 'pending', generation = generation + 1, payment_hash = NULL, cause = NULL, hold_reason = NULL, "
-        "error = NULL, next_attempt_at = 0, attempts = 0 WHERE id = ? AND status = ? AND generation = ?",
+        """UPDATE dca_payments SET payee = ?, payee_kind = ?, payee_ref = ?, payee_scope = ?, seal = ?,
+        status = 'pending', generation = generation + 1, payment_hash = NULL, cause = NULL, hold_reason = NULL,
+        error = NULL, next_attempt_at = 0, attempts = 0 WHERE id = ? AND status = ? AND generation = ?""",
         (
             described,
             payee.kind,
@@ -452,10 +452,10 @@ def look_again(conn: sqlite3.Connection, leg: Leg) -> bool:
     """Put a held leg back to where its own invoice is looked up on both sides; False where it has none."""
     return (
         conn.execute(
-            "UPDATE dca_payments SET status = 'sending', hold_reason = NULL, error = NULL, next_attempt_at = 0, "
-            "attempts = 0 WHERE id = ? AND status = 'held' AND EXISTS (SELECT 1 FROM dca_invoices i "
-            "WHERE i.payment_id = dca_payments.id AND i.generation = dca_payments.generation "
-            "AND i.payment_hash IS NOT NULL AND i.dead_at IS NULL)",
+            """UPDATE dca_payments SET status = 'sending', hold_reason = NULL, error = NULL, next_attempt_at = 0,
+            attempts = 0 WHERE id = ? AND status = 'held' AND EXISTS (SELECT 1 FROM dca_invoices i
+            WHERE i.payment_id = dca_payments.id AND i.generation = dca_payments.generation
+            AND i.payment_hash IS NOT NULL AND i.dead_at IS NULL)""",
             (leg.id,),
         ).rowcount
         == 1
@@ -466,8 +466,8 @@ def renew(conn: sqlite3.Connection, leg: Leg, *, now: int) -> bool:
     """A person gives up an invoice; the payer looks for a payment of the leg before it makes a new one. False where
     the leg's state has changed."""
     changed = conn.execute(
-        "UPDATE dca_payments SET status = 'failed', hold_reason = NULL, error = NULL, cause = NULL, "
-        "next_attempt_at = 0, attempts = 0 WHERE id = ? AND status = ? AND generation = ?",
+        """UPDATE dca_payments SET status = 'failed', hold_reason = NULL, error = NULL, cause = NULL,
+        next_attempt_at = 0, attempts = 0 WHERE id = ? AND status = ? AND generation = ?""",
         (leg.id, leg.status, leg.generation),
     ).rowcount
     if changed == 1:
@@ -482,9 +482,9 @@ def declare_completed(
     caller's to retain."""
     return (
         conn.execute(
-            "UPDATE dca_payments SET status = 'completed', payment_hash = ?, sent_sats = ?, fee_sats = 0, "
-            "completed_at = ?, proof = 'person', vouched_by = ?, hold_reason = NULL, next_attempt_at = NULL, "
-            "error = NULL, cause = NULL WHERE id = ? AND status = ? AND generation = ?",
+            """UPDATE dca_payments SET status = 'completed', payment_hash = ?, sent_sats = ?, fee_sats = 0,
+            completed_at = ?, proof = 'person', vouched_by = ?, hold_reason = NULL, next_attempt_at = NULL,
+            error = NULL, cause = NULL WHERE id = ? AND status = ? AND generation = ?""",
             (payment_hash, sent_sats, now, vouched_by, leg.id, leg.status, leg.generation),
         ).rowcount
         == 1

@@ -25,9 +25,9 @@ def current(conn: sqlite3.Connection, machine_id: str, bundle: str) -> tuple[Mar
 def known(conn: sqlite3.Connection, machine_id: str, bundle: str) -> Mapping[str, str]:
     """id -> content, or digest, of every mark of the bundle that is ours, or that a person has decided about."""
     found = conn.execute(
-        "SELECT id, content FROM dca_marks WHERE machine_id = ?1 AND bundle = ?2 "
-        "UNION ALL SELECT id, content FROM dca_foreign_marks WHERE machine_id = ?1 AND bundle = ?2 "
-        "AND decided_at IS NOT NULL",
+        """SELECT id, content FROM dca_marks WHERE machine_id = ?1 AND bundle = ?2
+        UNION ALL SELECT id, content FROM dca_foreign_marks WHERE machine_id = ?1 AND bundle = ?2
+        AND decided_at IS NOT NULL""",
         (machine_id, bundle),
     )
     return {str(row["id"]): str(row["content"]) for row in found}
@@ -45,8 +45,8 @@ def establish(conn: sqlite3.Connection, mark: Mark, now: int) -> None:
     """The mark was seen, and beside it only known ones: what it names may be paid."""
     conn.execute("UPDATE dca_marks SET seen_at = coalesce(seen_at, ?) WHERE id = ?", (now, mark.id))
     conn.execute(
-        "UPDATE dca_invoices SET mark_id = coalesce(mark_id, ?1), marked_at = coalesce(marked_at, ?2) "
-        "WHERE payment_hash IN (SELECT value FROM json_each(?3))",
+        """UPDATE dca_invoices SET mark_id = coalesce(mark_id, ?1), marked_at = coalesce(marked_at, ?2)
+        WHERE payment_hash IN (SELECT value FROM json_each(?3))""",
         (mark.id, now, json.dumps(list(mark.invoices.values()))),
     )
 
@@ -63,8 +63,8 @@ def unmark(conn: sqlite3.Connection, payment_hashes: list[str]) -> None:
 def note_foreign(conn: sqlite3.Connection, machine_id: str, mark: Mark, now: int) -> None:
     """Keep a genuine mark that these books did not write, until a person has decided about it."""
     conn.execute(
-        "INSERT INTO dca_foreign_marks (machine_id, id, bundle, content, first_seen_at) VALUES (?, ?, ?, ?, ?) "
-        "ON CONFLICT DO NOTHING",
+        """INSERT INTO dca_foreign_marks (machine_id, id, bundle, content, first_seen_at) VALUES (?, ?, ?, ?, ?)
+        ON CONFLICT DO NOTHING""",
         (machine_id, mark.id, mark.bundle, mark.content, now),
     )
 
@@ -73,10 +73,10 @@ def shorten(conn: sqlite3.Connection, machine_id: str, *, written_before: int, m
     """Keep only the digests of old marks whose bundles have nothing open: they are never paid by again, only known
     again. Returns how many; the rest has its turn another day."""
     found = conn.execute(
-        "SELECT id, content FROM dca_marks k WHERE machine_id = ?1 AND written_at < ?2 AND length(content) > 100 "
-        "AND NOT EXISTS (SELECT 1 FROM dca_payments p WHERE p.machine_id = ?1 AND (p.leg_key = k.bundle "
-        "OR (p.leg_key >= k.bundle || ':' AND p.leg_key < k.bundle || ';')) "
-        "AND p.status NOT IN ('completed', 'voided', 'skipped')) LIMIT ?3",
+        """SELECT id, content FROM dca_marks k WHERE machine_id = ?1 AND written_at < ?2 AND length(content) > 100
+        AND NOT EXISTS (SELECT 1 FROM dca_payments p WHERE p.machine_id = ?1 AND (p.leg_key = k.bundle
+        OR (p.leg_key >= k.bundle || ':' AND p.leg_key < k.bundle || ';'))
+        AND p.status NOT IN ('completed', 'voided', 'skipped')) LIMIT ?3""",
         (machine_id, written_before, most),
     ).fetchall()
     for row in found:
@@ -92,10 +92,10 @@ def live_invoices(conn: sqlite3.Connection, machine_id: str, bundle: str, *, for
     A sale's forwards are paid from another wallet: each is a bundle of its own (`forwards`).
     """
     found = conn.execute(
-        "SELECT p.leg_key, i.payment_hash FROM dca_payments p JOIN dca_invoices i ON i.payment_id = p.id "
-        "AND i.generation = p.generation WHERE p.machine_id = ?1 AND (p.leg_key = ?2 OR (p.leg_key >= ?2 || ':' "
-        "AND p.leg_key < ?2 || ';')) AND (p.leg_type = 'autoforward') = ?3 "
-        "AND p.status NOT IN ('completed', 'voided', 'skipped') AND i.payment_hash IS NOT NULL AND i.dead_at IS NULL",
+        """SELECT p.leg_key, i.payment_hash FROM dca_payments p JOIN dca_invoices i ON i.payment_id = p.id
+        AND i.generation = p.generation WHERE p.machine_id = ?1 AND (p.leg_key = ?2 OR (p.leg_key >= ?2 || ':'
+        AND p.leg_key < ?2 || ';')) AND (p.leg_type = 'autoforward') = ?3
+        AND p.status NOT IN ('completed', 'voided', 'skipped') AND i.payment_hash IS NOT NULL AND i.dead_at IS NULL""",
         (machine_id, bundle, forwards),
     )
     return {str(row["leg_key"]): str(row["payment_hash"]) for row in found}

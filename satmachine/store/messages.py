@@ -9,8 +9,8 @@ import json
 import sqlite3
 from dataclasses import dataclass
 
-from satmachine.reports.facts import PaidLeg
-from satmachine.store import audit
+from satmachine.models.facts import PaidLeg
+from satmachine.store import audit_log as audit
 
 #: What was taken is kept this long, for the question "was I told?".
 KEEP_S = 400 * 86_400
@@ -50,8 +50,8 @@ def wishes_of(conn: sqlite3.Connection, client_id: int) -> Wishes | None:
 def set_wishes(conn: sqlite3.Connection, wishes: Wishes, machine_id: str, *, actor: str, now: int) -> None:
     """What an LP wants from now on. What was not taken yet is sealed anew, for whom it is now."""
     conn.execute(
-        "INSERT INTO dca_client_messages VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (client_id) DO UPDATE SET "
-        "npub = excluded.npub, relays = excluded.relays, receipts = excluded.receipts, monthly = excluded.monthly",
+        """INSERT INTO dca_client_messages VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (client_id) DO UPDATE SET
+        npub = excluded.npub, relays = excluded.relays, receipts = excluded.receipts, monthly = excluded.monthly""",
         (
             wishes.client_id,
             wishes.npub,
@@ -80,8 +80,8 @@ def note_month(conn: sqlite3.Connection, month: str, ended_at: int, now: int) ->
     """Everybody who wants monthly statements gets one of this month, once; returns for how many that is new."""
     conn.execute("DELETE FROM dca_messages WHERE taken_at < ?", (now - KEEP_S,))
     return conn.execute(
-        "INSERT INTO dca_messages (client_id, kind, subject, created_at) SELECT w.client_id, 'monthly', ?1, ?3 "
-        "FROM dca_client_messages w WHERE w.monthly = 1 AND w.since_at < ?2 ON CONFLICT DO NOTHING",
+        """INSERT INTO dca_messages (client_id, kind, subject, created_at) SELECT w.client_id, 'monthly', ?1, ?3
+        FROM dca_client_messages w WHERE w.monthly = 1 AND w.since_at < ?2 ON CONFLICT DO NOTHING""",
         (month, ended_at, now),
     ).rowcount
 
@@ -89,8 +89,8 @@ def note_month(conn: sqlite3.Connection, month: str, ended_at: int, now: int) ->
 def due(conn: sqlite3.Connection, now: int, limit: int = 20) -> list[Message]:
     """Messages to be brought to a relay now, the oldest first."""
     found = conn.execute(
-        "SELECT id, client_id, kind, subject, created_at, event, attempts FROM dca_messages "
-        "WHERE taken_at IS NULL AND next_attempt_at <= ? ORDER BY next_attempt_at, id LIMIT ?",
+        """SELECT id, client_id, kind, subject, created_at, event, attempts FROM dca_messages
+        WHERE taken_at IS NULL AND next_attempt_at <= ? ORDER BY next_attempt_at, id LIMIT ?""",
         (now, limit),
     )
     return [Message(**dict(row)) for row in found]
@@ -115,8 +115,8 @@ def taken(conn: sqlite3.Connection, message_id: int, relay: str, now: int) -> No
 def postpone(conn: sqlite3.Connection, message_id: int, *, error: str, until: int) -> None:
     """No relay took it; it is kept, and tried again."""
     conn.execute(
-        "UPDATE dca_messages SET attempts = attempts + 1, error = ?, next_attempt_at = ? "
-        "WHERE id = ? AND taken_at IS NULL",
+        """UPDATE dca_messages SET attempts = attempts + 1, error = ?, next_attempt_at = ?
+        WHERE id = ? AND taken_at IS NULL""",
         (error, until, message_id),
     )
 
@@ -133,10 +133,10 @@ def waiting(conn: sqlite3.Connection, client_id: int) -> tuple[int, str | None]:
 def paid_leg(conn: sqlite3.Connection, client_id: int, leg_key: str) -> PaidLeg:
     """The completed leg that a receipt is for."""
     row = conn.execute(
-        "SELECT p.leg_type, p.sent_sats, coalesce(p.fee_sats, 0) AS fee_sats, p.fiat_amount_minor, "
-        "coalesce(p.exchange_rate, s.exchange_rate, '0') AS exchange_rate, p.payment_hash, p.completed_at, "
-        "s.occurred_at AS sold_at FROM dca_clients c JOIN dca_payments p ON p.machine_id = c.machine_id "
-        "AND p.leg_key = ? LEFT JOIN dca_settlements s ON s.id = p.settlement_id WHERE c.id = ?",
+        """SELECT p.leg_type, p.sent_sats, coalesce(p.fee_sats, 0) AS fee_sats, p.fiat_amount_minor,
+        coalesce(p.exchange_rate, s.exchange_rate, '0') AS exchange_rate, p.payment_hash, p.completed_at,
+        s.occurred_at AS sold_at FROM dca_clients c JOIN dca_payments p ON p.machine_id = c.machine_id
+        AND p.leg_key = ? LEFT JOIN dca_settlements s ON s.id = p.settlement_id WHERE c.id = ?""",
         (leg_key, client_id),
     ).fetchone()
     return PaidLeg(**dict(row))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from datetime import UTC, datetime
 
-from satmachine.store import audit
+from satmachine.store import audit_log as audit
 
 MAX_CHARS = 2000
 

@@ -11,8 +11,8 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from satmachine.store.lists import machine_ids
 from satmachine.store.pages import Record
-from satmachine.store.reports import machine_ids
 
 #: How much a search shows of each kind.
 _FOUND = 20

@@ -15,7 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from satmachine.errors import StoreError
-from satmachine.store import rows
+from satmachine.store import as_models as rows
 
 _APPLICATION_ID = 0x736D7762
 _VERSION = 1
@@ -163,8 +163,8 @@ def first_use(conn: sqlite3.Connection, event_id: str, expires_at: int) -> bool:
 def revoke(conn: sqlite3.Connection, now: int, *, pass_id: int | None = None, person: str | None = None) -> int:
     """End one pass, or all of a person; returns how many counted until now."""
     return conn.execute(
-        "UPDATE passes SET revoked_at = ?1 WHERE revoked_at IS NULL AND expires_at > ?1 AND (id = ?2 OR person = ?3) "
-        "AND NOT (kind = 'link' AND used_at IS NOT NULL)",
+        """UPDATE passes SET revoked_at = ?1 WHERE revoked_at IS NULL AND expires_at > ?1 AND (id = ?2 OR person = ?3)
+        AND NOT (kind = 'link' AND used_at IS NOT NULL)""",
         (now, pass_id, person),
     ).rowcount
 

@@ -42,8 +42,8 @@ def completed(conn: sqlite3.Connection, scope: str | None, named: PayeeIdentity)
 def learn(conn: sqlite3.Connection, scope: str, identity: PayeeIdentity, now: int) -> None:
     """Remember who is paid under this name from now on."""
     conn.execute(
-        "INSERT INTO dca_payees (scope, kind, reference, learnt_at) VALUES (?, ?, ?, ?) ON CONFLICT (scope) DO UPDATE "
-        "SET kind = excluded.kind, reference = excluded.reference, learnt_at = excluded.learnt_at",
+        """INSERT INTO dca_payees (scope, kind, reference, learnt_at) VALUES (?, ?, ?, ?) ON CONFLICT (scope) DO UPDATE
+        SET kind = excluded.kind, reference = excluded.reference, learnt_at = excluded.learnt_at""",
         (scope, identity.kind, identity.reference, now),
     )
 

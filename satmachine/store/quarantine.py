@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from satmachine.errors import NotFound, Refused
 from satmachine.models import Rejection
-from satmachine.store import audit, rows
+from satmachine.store import as_models as rows
+from satmachine.store import audit_log as audit
 
 #: Open messages of one machine for one reason. With what a machine sells in a month, no true one is ever beyond it.
 MAX_OPEN = 200
@@ -51,8 +52,8 @@ def add(
         return
     whole = len(raw) <= MAX_RAW_CHARS
     conn.execute(
-        "INSERT INTO quarantine (event_id, machine_id, kind, reason, detail, created_at, received_at, relay_url, "
-        "raw, settlement_id, whole) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (event_id) DO NOTHING",
+        """INSERT INTO quarantine (event_id, machine_id, kind, reason, detail, created_at, received_at, relay_url,
+        raw, settlement_id, whole) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (event_id) DO NOTHING""",
         (
             event_id,
             machine_id,
@@ -79,8 +80,8 @@ def expire_step(conn: sqlite3.Connection, before: int, limit: int) -> int:
 def overflow(conn: sqlite3.Connection, scope: str | None, machine_id: str | None = None) -> int:
     """How many more messages there were than are kept, of one operator's machines and of one machine (None: all)."""
     row = conn.execute(
-        "SELECT coalesce(sum(o.events), 0) FROM quarantine_overflow o JOIN dca_machines m ON m.id = o.machine_id "
-        "WHERE (?1 IS NULL OR m.operator_id = ?1) AND (?2 IS NULL OR m.id = ?2)",
+        """SELECT coalesce(sum(o.events), 0) FROM quarantine_overflow o JOIN dca_machines m ON m.id = o.machine_id
+        WHERE (?1 IS NULL OR m.operator_id = ?1) AND (?2 IS NULL OR m.id = ?2)""",
         (scope, machine_id),
     ).fetchone()
     return int(row[0])
@@ -123,8 +124,8 @@ def note_retry(conn: sqlite3.Connection, quarantine_id: int, rejection: Rejectio
 
 def _is_full(conn: sqlite3.Connection, machine_id: str, reason: str) -> bool:
     row = conn.execute(
-        "SELECT count(*) FROM (SELECT 1 FROM quarantine INDEXED BY quarantine_reason "
-        "WHERE machine_id = ? AND reason = ? AND status = 'open' LIMIT ?)",
+        """SELECT count(*) FROM (SELECT 1 FROM quarantine INDEXED BY quarantine_reason
+        WHERE machine_id = ? AND reason = ? AND status = 'open' LIMIT ?)""",
         (machine_id, reason, MAX_OPEN),
     ).fetchone()
     return int(row[0]) >= MAX_OPEN
@@ -132,8 +133,8 @@ def _is_full(conn: sqlite3.Connection, machine_id: str, reason: str) -> bool:
 
 def _count_overflow(conn: sqlite3.Connection, machine_id: str, reason: str, now: int) -> None:
     conn.execute(
-        "INSERT INTO quarantine_overflow VALUES (?1, ?2, 1, ?3, ?3) "
-        "ON CONFLICT (machine_id, reason) DO UPDATE SET events = events + 1, last_at = max(last_at, ?3)",
+        """INSERT INTO quarantine_overflow VALUES (?1, ?2, 1, ?3, ?3)
+        ON CONFLICT (machine_id, reason) DO UPDATE SET events = events + 1, last_at = max(last_at, ?3)""",
         (machine_id, reason, now),
     )
 
@@ -141,8 +142,8 @@ def _count_overflow(conn: sqlite3.Connection, machine_id: str, reason: str, now:
 def dismiss(conn: sqlite3.Connection, quarantine_id: int, *, reason: str, actor: str, now: int) -> None:
     """A person has judged it: it needs nobody any more, and stays on record. Raises Refused where it was used."""
     row = conn.execute(
-        "UPDATE quarantine SET dismissed_at = ?, dismissed_why = ? WHERE id = ? AND status = 'open' "
-        "AND dismissed_at IS NULL RETURNING machine_id",
+        """UPDATE quarantine SET dismissed_at = ?, dismissed_why = ? WHERE id = ? AND status = 'open'
+        AND dismissed_at IS NULL RETURNING machine_id""",
         (now, reason, quarantine_id),
     ).fetchone()
     if row is None:

@@ -11,9 +11,9 @@ def sold(
 ) -> list[tuple[Decimal, int, int]]:
     """(rate, net sats, sales) of a machine's proven and planned sales within these times (Unix seconds)."""
     found = conn.execute(
-        "SELECT exchange_rate, sum(net_sats) AS net_sats, count(*) AS sales FROM dca_settlements "
-        "WHERE machine_id = ? AND occurred_at BETWEEN ? AND ? AND id <> ? "
-        "AND proof <> 'waiting' AND planned_at IS NOT NULL AND exchange_rate <> '0' GROUP BY exchange_rate",
+        """SELECT exchange_rate, sum(net_sats) AS net_sats, count(*) AS sales FROM dca_settlements
+        WHERE machine_id = ? AND occurred_at BETWEEN ? AND ? AND id <> ?
+        AND proof <> 'waiting' AND planned_at IS NOT NULL AND exchange_rate <> '0' GROUP BY exchange_rate""",
         (machine_id, since, until, exclude_id),
     )
     return [(Decimal(row["exchange_rate"]), row["net_sats"], row["sales"]) for row in found]

@@ -15,7 +15,8 @@ from decimal import Decimal
 from satmachine.identity import PREFIX, PayeeIdentity, PayeeKind
 from satmachine.models import Leg, LegType, Settlement
 from satmachine.seals import Given
-from satmachine.store import rows, seals
+from satmachine.store import as_models as rows
+from satmachine.store import seals
 
 #: What `settled_by` says of a payment that a leg of these books stands for.
 ADOPTED = "adopted"
@@ -60,6 +61,7 @@ class FoundMark:
     prev: frozenset[str]
     invoices: Mapping[str, str]
     stopped: frozenset[str] = frozenset()
+    first_seen_at: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +112,8 @@ def undecided(conn: sqlite3.Connection, machine_id: str, named: Sequence[str] = 
     """Payments that nobody has decided about, in the order in which they were made; and, of those that a person has
     declared not to be satmachine's, the ones that are `named` by their payment hash."""
     found = conn.execute(
-        "SELECT * FROM dca_foreign_payments WHERE machine_id = ?1 AND (settled_by IS NULL OR (settled_by <> ?2 "
-        "AND payment_hash IN (SELECT value FROM json_each(?3)))) ORDER BY made_at, leg_key, payment_hash",
+        """SELECT * FROM dca_foreign_payments WHERE machine_id = ?1 AND (settled_by IS NULL OR (settled_by <> ?2
+        AND payment_hash IN (SELECT value FROM json_each(?3)))) ORDER BY made_at, leg_key, payment_hash""",
         (machine_id, ADOPTED, json.dumps(list(named))),
     )
     return [
@@ -132,8 +134,8 @@ def undecided(conn: sqlite3.Connection, machine_id: str, named: Sequence[str] = 
 def undecided_marks(conn: sqlite3.Connection, machine_id: str) -> list[FoundMark]:
     """Marks that nobody has decided about, by their bundle."""
     found = conn.execute(
-        "SELECT id, bundle, content FROM dca_foreign_marks WHERE machine_id = ? AND decided_at IS NULL "
-        "ORDER BY bundle, id",
+        """SELECT id, bundle, content, first_seen_at FROM dca_foreign_marks WHERE machine_id = ? AND decided_at IS NULL
+        ORDER BY bundle, id""",
         (machine_id,),
     )
     return [_mark(row) for row in found]
@@ -142,8 +144,9 @@ def undecided_marks(conn: sqlite3.Connection, machine_id: str) -> list[FoundMark
 def own_marks(conn: sqlite3.Connection, machine_id: str, bundle: str) -> list[FoundMark]:
     """Marks of a bundle that these books have written, or that were decided about before."""
     found = conn.execute(
-        "SELECT id, bundle, content FROM dca_marks WHERE machine_id = ?1 AND bundle = ?2 UNION ALL SELECT id, bundle, "
-        "content FROM dca_foreign_marks WHERE machine_id = ?1 AND bundle = ?2 AND decided_at IS NOT NULL",
+        """SELECT id, bundle, content, written_at AS first_seen_at FROM dca_marks WHERE machine_id = ?1 AND bundle = ?2
+        UNION ALL SELECT id, bundle, content, first_seen_at FROM dca_foreign_marks
+        WHERE machine_id = ?1 AND bundle = ?2 AND decided_at IS NOT NULL""",
         (machine_id, bundle),
     )
     return [_mark(row) for row in found]
@@ -152,8 +155,8 @@ def own_marks(conn: sqlite3.Connection, machine_id: str, bundle: str) -> list[Fo
 def counts(conn: sqlite3.Connection, machine_id: str) -> tuple[int, int]:
     """How many payments and marks wait for a decision."""
     row = conn.execute(
-        "SELECT (SELECT count(*) FROM dca_foreign_payments WHERE machine_id = ?1 AND settled_by IS NULL) AS payments, "
-        "(SELECT count(*) FROM dca_foreign_marks WHERE machine_id = ?1 AND decided_at IS NULL) AS marks",
+        """SELECT (SELECT count(*) FROM dca_foreign_payments WHERE machine_id = ?1 AND settled_by IS NULL) AS payments,
+        (SELECT count(*) FROM dca_foreign_marks WHERE machine_id = ?1 AND decided_at IS NULL) AS marks""",
         (machine_id,),
     ).fetchone()
     return int(row["payments"]), int(row["marks"])
@@ -162,11 +165,11 @@ def counts(conn: sqlite3.Connection, machine_id: str) -> tuple[int, int]:
 def pause(conn: sqlite3.Connection, machine_id: str) -> Pause:
     """Since when, and why, the machine pays nothing. Its wallet's row must exist."""
     row = conn.execute(
-        "SELECT reconcile_since, reconcile_why, last_sweep_at, safe_mode, min(coalesce(reconcile_since, 1 << 60), "
-        "(SELECT coalesce(min(first_seen_at), 1 << 60) FROM dca_foreign_payments f WHERE f.machine_id = w.machine_id "
-        " AND f.settled_by IS NULL), (SELECT coalesce(min(first_seen_at), 1 << 60) FROM dca_foreign_marks k "
-        " WHERE k.machine_id = w.machine_id AND k.decided_at IS NULL)) AS stopped_at "
-        "FROM dca_wallets w WHERE machine_id = ?",
+        """SELECT reconcile_since, reconcile_why, last_sweep_at, safe_mode, min(coalesce(reconcile_since, 1 << 60),
+        (SELECT coalesce(min(first_seen_at), 1 << 60) FROM dca_foreign_payments f WHERE f.machine_id = w.machine_id
+        AND f.settled_by IS NULL), (SELECT coalesce(min(first_seen_at), 1 << 60) FROM dca_foreign_marks k
+        WHERE k.machine_id = w.machine_id AND k.decided_at IS NULL)) AS stopped_at
+        FROM dca_wallets w WHERE machine_id = ?""",
         (machine_id,),
     ).fetchone()
     stopped_at = int(row["stopped_at"])
@@ -182,8 +185,8 @@ def pause(conn: sqlite3.Connection, machine_id: str) -> Pause:
 def stopped_machines(conn: sqlite3.Connection, operator: str | None) -> list[str]:
     """Machines that pay nothing before they are reconciled, of one operator or of all."""
     found = conn.execute(
-        "SELECT w.machine_id FROM dca_wallets w JOIN dca_machines m ON m.id = w.machine_id "
-        "WHERE w.safe_mode IS NOT NULL AND (?1 IS NULL OR m.operator_id = ?1) ORDER BY w.machine_id",
+        """SELECT w.machine_id FROM dca_wallets w JOIN dca_machines m ON m.id = w.machine_id
+        WHERE w.safe_mode IS NOT NULL AND (?1 IS NULL OR m.operator_id = ?1) ORDER BY w.machine_id""",
         (operator,),
     )
     return [str(row["machine_id"]) for row in found]
@@ -192,8 +195,8 @@ def stopped_machines(conn: sqlite3.Connection, operator: str | None) -> list[str
 def open_legs(conn: sqlite3.Connection, settlement_id: int) -> list[Leg]:
     """The sale's legs that are not final, in order; an autoforward is no part of its sats."""
     found = conn.execute(
-        "SELECT * FROM dca_payments WHERE settlement_id = ? AND leg_type <> 'autoforward' "
-        "AND status NOT IN ('completed', 'voided', 'skipped') ORDER BY revision, position, id",
+        """SELECT * FROM dca_payments WHERE settlement_id = ? AND leg_type <> 'autoforward'
+        AND status NOT IN ('completed', 'voided', 'skipped') ORDER BY revision, position, id""",
         (settlement_id,),
     )
     return [rows.load(Leg, row) for row in found]
@@ -220,11 +223,11 @@ def may_be_paid(conn: sqlite3.Connection, settlement_ids: Sequence[int]) -> list
     """Invoices of these sales' open legs: only the wallet knows their fate, because another life of these books may
     have marked and paid what this one has only asked for."""
     found = conn.execute(
-        "SELECT i.payment_id, i.payment_hash, (i.sent_at IS NOT NULL OR i.marked_at IS NOT NULL) AS begun "
-        "FROM dca_invoices i JOIN dca_payments p ON p.id = i.payment_id "
-        "WHERE p.settlement_id IN (SELECT value FROM json_each(?)) AND p.leg_type <> 'autoforward' "
-        "AND p.status NOT IN ('completed', 'voided', 'skipped') AND i.payment_hash IS NOT NULL AND i.adopted = 0 "
-        "ORDER BY i.payment_id, i.generation",
+        """SELECT i.payment_id, i.payment_hash, (i.sent_at IS NOT NULL OR i.marked_at IS NOT NULL) AS begun
+        FROM dca_invoices i JOIN dca_payments p ON p.id = i.payment_id
+        WHERE p.settlement_id IN (SELECT value FROM json_each(?)) AND p.leg_type <> 'autoforward'
+        AND p.status NOT IN ('completed', 'voided', 'skipped') AND i.payment_hash IS NOT NULL AND i.adopted = 0
+        ORDER BY i.payment_id, i.generation""",
         (json.dumps(list(settlement_ids)),),
     )
     return [OwnInvoice(row["payment_id"], row["payment_hash"], bool(row["begun"])) for row in found]
@@ -239,8 +242,8 @@ def client_by_label(conn: sqlite3.Connection, machine_id: str, label: str) -> in
 def is_known_paid(conn: sqlite3.Connection, payment_hash: str) -> bool:
     """Whether a leg of these books stands for this payment, completed or as its own invoice."""
     row = conn.execute(
-        "SELECT 1 FROM dca_invoices i JOIN dca_payments p ON p.id = i.payment_id WHERE i.payment_hash = ? "
-        "AND (p.status = 'completed' OR i.adopted = 1)",
+        """SELECT 1 FROM dca_invoices i JOIN dca_payments p ON p.id = i.payment_id WHERE i.payment_hash = ?
+        AND (p.status = 'completed' OR i.adopted = 1)""",
         (payment_hash,),
     ).fetchone()
     return row is not None
@@ -262,9 +265,9 @@ def take_over(conn: sqlite3.Connection, leg: Leg, payment: Found, *, internal: b
     seal = seals.seal_of(conn, taken)
     _give_invoice(conn, leg.id, taken.generation, payment, internal=internal, now=now, seal=seal)
     changed = conn.execute(
-        "UPDATE dca_payments SET status = 'sending', generation = generation + 1, payment_hash = ?, "
-        "hold_reason = NULL, error = NULL, cause = NULL, attempts = 0, next_attempt_at = 0 WHERE id = ? "
-        "AND generation = ? AND status IN ('pending', 'invoiced', 'sending', 'failed', 'held')",
+        """UPDATE dca_payments SET status = 'sending', generation = generation + 1, payment_hash = ?,
+        hold_reason = NULL, error = NULL, cause = NULL, attempts = 0, next_attempt_at = 0 WHERE id = ?
+        AND generation = ? AND status IN ('pending', 'invoiced', 'sending', 'failed', 'held')""",
         (payment.payment_hash, leg.id, leg.generation),
     ).rowcount
     assert changed == 1, f"leg {leg.id} changed while it took over a payment"
@@ -273,9 +276,9 @@ def take_over(conn: sqlite3.Connection, leg: Leg, payment: Found, *, internal: b
 def complete_booked(conn: sqlite3.Connection, leg: Leg, payment: Found, *, by: str, now: int) -> None:
     """The leg is paid by a person's decision, with what the wallet shows."""
     changed = conn.execute(
-        "UPDATE dca_payments SET status = 'completed', sent_sats = ?, fee_sats = ?, completed_at = ?, "
-        "proof = 'booked', vouched_by = ?, next_attempt_at = NULL, hold_reason = NULL, error = NULL, cause = NULL "
-        "WHERE id = ? AND status = 'sending'",
+        """UPDATE dca_payments SET status = 'completed', sent_sats = ?, fee_sats = ?, completed_at = ?,
+        proof = 'booked', vouched_by = ?, next_attempt_at = NULL, hold_reason = NULL, error = NULL, cause = NULL
+        WHERE id = ? AND status = 'sending'""",
         (payment.amount_sats, payment.fee_sats, now, by, leg.id),
     ).rowcount
     assert changed == 1, f"leg {leg.id} has just taken over this payment"
@@ -291,12 +294,12 @@ def insert_booked(
     _forget_voided(conn, payment.payment_hash)
     done = not payment.inside
     cursor = conn.execute(
-        "INSERT INTO dca_payments (settlement_id, machine_id, revision, position, leg_type, leg, leg_key, label, "
-        "client_id, amount_sats, fiat_amount_minor, exchange_rate, currency, payee, effective_at, status, generation, "
-        "payment_hash, sent_sats, fee_sats, next_attempt_at, planned_at, completed_at, payee_kind, payee_ref, "
-        "payee_scope, proof, vouched_by) VALUES (?1, ?2, ?3, (SELECT coalesce(max(position), -1) + 1 FROM dca_payments "
-        "WHERE settlement_id = ?1 AND revision = ?3), ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?23, 1, "
-        "?15, ?16, ?17, ?24, ?18, ?25, ?19, ?20, ?21, ?26, ?22)",
+        """INSERT INTO dca_payments (settlement_id, machine_id, revision, position, leg_type, leg, leg_key, label,
+        client_id, amount_sats, fiat_amount_minor, exchange_rate, currency, payee, effective_at, status, generation,
+        payment_hash, sent_sats, fee_sats, next_attempt_at, planned_at, completed_at, payee_kind, payee_ref,
+        payee_scope, proof, vouched_by) VALUES (?1, ?2, ?3, (SELECT coalesce(max(position), -1) + 1 FROM dca_payments
+        WHERE settlement_id = ?1 AND revision = ?3), ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?23, 1,
+        ?15, ?16, ?17, ?24, ?18, ?25, ?19, ?20, ?21, ?26, ?22)""",
         (
             booking.settlement_id,
             machine_id,
@@ -344,8 +347,8 @@ def void(conn: sqlite3.Connection, leg: Leg, evidence: Mapping[str, object], now
         (now, leg.id),
     )
     changed = conn.execute(
-        "UPDATE dca_payments SET status = 'voided', next_attempt_at = NULL, hold_reason = NULL, error = NULL, "
-        "cause = NULL, evidence = ? WHERE id = ? AND status = ? AND generation = ?",
+        """UPDATE dca_payments SET status = 'voided', next_attempt_at = NULL, hold_reason = NULL, error = NULL,
+        cause = NULL, evidence = ? WHERE id = ? AND status = ? AND generation = ?""",
         (json.dumps(evidence, default=str), leg.id, leg.status, leg.generation),
     ).rowcount
     assert changed == 1, f"leg {leg.id} changed while its sale was reconciled"
@@ -357,16 +360,16 @@ def begin_plan(
     """Let a sale of which payments are known go on from where it waits for a person; `prove` are the payment hash and
     the time (Unix seconds) of the customer's payment, where the wallet was just seen to have it."""
     conn.execute(
-        "UPDATE dca_settlements SET status = 'pending', hold_reason = NULL, error = NULL, attempts = 0, "
-        "next_attempt_at = 0 WHERE id = ? AND ((status = 'held' AND hold_reason IN ('unknown_payments', "
-        "'marks_conflict', 'payment_not_found', 'no_payment_hash', 'before_payouts_since')) "
-        "OR (status = 'partial' AND planned_at IS NULL))",
+        """UPDATE dca_settlements SET status = 'pending', hold_reason = NULL, error = NULL, attempts = 0,
+        next_attempt_at = 0 WHERE id = ? AND ((status = 'held' AND hold_reason IN ('unknown_payments',
+        'marks_conflict', 'payment_not_found', 'no_payment_hash', 'before_payouts_since'))
+        OR (status = 'partial' AND planned_at IS NULL))""",
         (settlement.id,),
     )
     if prove is not None:
         conn.execute(
-            "UPDATE dca_settlements SET proof = 'proven', payment_hash = ?1, settlement_key = ?1, occurred_at = ?2, "
-            "proven_at = ?3 WHERE id = ?4 AND proof = 'waiting'",
+            """UPDATE dca_settlements SET proof = 'proven', payment_hash = ?1, settlement_key = ?1, occurred_at = ?2,
+            proven_at = ?3 WHERE id = ?4 AND proof = 'waiting'""",
             (*prove, now, settlement.id),
         )
 
@@ -380,8 +383,8 @@ def hold_sale(conn: sqlite3.Connection, settlement_id: int, *, reason: str, erro
     """Make a sale wait for a person who compares; False where it is held or final already."""
     return (
         conn.execute(
-            "UPDATE dca_settlements SET status = 'held', hold_reason = ?, error = ? WHERE id = ? "
-            "AND status IN ('pending', 'errored')",
+            """UPDATE dca_settlements SET status = 'held', hold_reason = ?, error = ? WHERE id = ?
+            AND status IN ('pending', 'errored')""",
             (reason, error, settlement_id),
         ).rowcount
         == 1
@@ -400,8 +403,8 @@ def decide(
 ) -> None:
     """Write down what a person has decided about a payment."""
     changed = conn.execute(
-        "UPDATE dca_foreign_payments SET settled_by = ?, payment_id = ?, reason = ?, decided_at = ? "
-        "WHERE machine_id = ? AND payment_hash = ? AND settled_by IS NOT ?",
+        """UPDATE dca_foreign_payments SET settled_by = ?, payment_id = ?, reason = ?, decided_at = ?
+        WHERE machine_id = ? AND payment_hash = ? AND settled_by IS NOT ?""",
         (settled_by, payment_id, reason, now, machine_id, payment_hash, ADOPTED),
     ).rowcount
     assert changed == 1, f"payment {payment_hash} was decided twice"
@@ -410,8 +413,8 @@ def decide(
 def forget(conn: sqlite3.Connection, machine_id: str, payment_hash: str, now: int) -> None:
     """The wallet says that this payment, which was under way when it was found, was never made."""
     conn.execute(
-        "UPDATE dca_foreign_payments SET status = 'failure', settled_by = 'failed', decided_at = ? "
-        "WHERE machine_id = ? AND payment_hash = ?",
+        """UPDATE dca_foreign_payments SET status = 'failure', settled_by = 'failed', decided_at = ?
+        WHERE machine_id = ? AND payment_hash = ?""",
         (now, machine_id, payment_hash),
     )
 
@@ -419,8 +422,8 @@ def forget(conn: sqlite3.Connection, machine_id: str, payment_hash: str, now: in
 def decide_marks(conn: sqlite3.Connection, machine_id: str, ids: Sequence[str], *, actor: str, now: int) -> int:
     """A person has reconciled these marks: they are known from now on. Returns how many were not before."""
     return conn.execute(
-        "UPDATE dca_foreign_marks SET decided_at = ?, decided_by = ? WHERE machine_id = ? AND decided_at IS NULL "
-        "AND id IN (SELECT value FROM json_each(?))",
+        """UPDATE dca_foreign_marks SET decided_at = ?, decided_by = ? WHERE machine_id = ? AND decided_at IS NULL
+        AND id IN (SELECT value FROM json_each(?))""",
         (now, actor, machine_id, json.dumps(list(ids))),
     ).rowcount
 
@@ -435,8 +438,8 @@ def end_pause(conn: sqlite3.Connection, machine_id: str) -> None:
 def retain_rest(conn: sqlite3.Connection, leg: Leg, rest_sats: int, now: int) -> None:
     """What a payment to an external payee left of its leg, of a sale or of a balance payout, stays in the wallet."""
     conn.execute(
-        "INSERT INTO dca_retained (settlement_id, revision, reason, leg, amount_sats, created_at, payment_id) "
-        "VALUES (?, ?, 'unused_fee_reserve', ?, ?, ?, ?)",
+        """INSERT INTO dca_retained (settlement_id, revision, reason, leg, amount_sats, created_at, payment_id)
+        VALUES (?, ?, 'unused_fee_reserve', ?, ?, ?, ?)""",
         (leg.settlement_id, leg.revision, leg.leg, rest_sats, now, None if leg.settlement_id is not None else leg.id),
     )
 
@@ -444,11 +447,11 @@ def retain_rest(conn: sqlite3.Connection, leg: Leg, rest_sats: int, now: int) ->
 def accounted_sats(conn: sqlite3.Connection, settlement_id: int) -> int:
     """The sale's legs and what it retains: its gross amount, once it is planned."""
     row = conn.execute(
-        "SELECT (SELECT coalesce(sum(CASE status WHEN 'completed' THEN min(amount_sats, sent_sats + "
-        "coalesce(fee_sats, 0)) ELSE amount_sats END), 0) FROM dca_payments WHERE settlement_id = ?1 "
-        "AND leg_type <> 'autoforward' AND status NOT IN ('voided', 'skipped')) "
-        "+ (SELECT coalesce(sum(amount_sats), 0) FROM dca_retained "
-        "WHERE settlement_id = ?1) AS total",
+        """SELECT (SELECT coalesce(sum(CASE status WHEN 'completed' THEN min(amount_sats, sent_sats +
+        coalesce(fee_sats, 0)) ELSE amount_sats END), 0) FROM dca_payments WHERE settlement_id = ?1
+        AND leg_type <> 'autoforward' AND status NOT IN ('voided', 'skipped'))
+        + (SELECT coalesce(sum(amount_sats), 0) FROM dca_retained
+        WHERE settlement_id = ?1) AS total""",
         (settlement_id,),
     ).fetchone()
     return int(row["total"])
@@ -458,20 +461,35 @@ def dismissed_before(conn: sqlite3.Connection, settlement: Settlement) -> str | 
     """A payment with this sale's key that was declared not to be satmachine's before the sale was in these books."""
     prefix = f"{PREFIX}{settlement.settlement_key}:"
     row = conn.execute(
-        "SELECT leg_key, amount_sats FROM dca_foreign_payments WHERE machine_id = ?1 AND leg_key >= ?2 "
-        "AND leg_key < ?3 AND settled_by NOT IN ('adopted', 'failed') AND coalesce(decided_at, 0) <= ?4 LIMIT 1",
+        """SELECT leg_key, amount_sats FROM dca_foreign_payments WHERE machine_id = ?1 AND leg_key >= ?2
+        AND leg_key < ?3 AND settled_by NOT IN ('adopted', 'failed') AND coalesce(decided_at, 0) <= ?4 LIMIT 1""",
         (settlement.machine_id, prefix, prefix[:-1] + ";", settlement.landed_at),
     ).fetchone()
     return None if row is None else f"{row['leg_key']} ({row['amount_sats']} sats)"
+
+
+def paid_without_sale(conn: sqlite3.Connection, settlement: Settlement) -> str | None:
+    """The settlement key of payments that a person has decided about, that no sale of these books has, and that can
+    have been this sale's: made within a day after it, and no more than it brought."""
+    row = conn.execute(
+        """SELECT substr(leg_key, 5, 64) AS sale_key FROM dca_foreign_payments f WHERE f.machine_id = ?1
+        AND f.settled_by IS NOT NULL AND f.settled_by <> 'failed' AND f.leg_key GLOB ?2
+        AND f.made_at BETWEEN ?3 - 600 AND ?3 + 86400 AND NOT EXISTS (SELECT 1 FROM dca_settlements s
+        WHERE s.machine_id = ?1 AND s.settlement_key = substr(f.leg_key, 5, 64))
+        GROUP BY sale_key HAVING sum(f.amount_sats) <= ?4
+        ORDER BY min(f.made_at) LIMIT 1""",
+        (settlement.machine_id, f"{PREFIX}{'?' * 64}:r*", settlement.occurred_at, settlement.gross_sats),
+    ).fetchone()
+    return None if row is None else str(row["sale_key"])
 
 
 def booked_elsewhere(conn: sqlite3.Connection, settlement: Settlement) -> str | None:
     """A payment with this sale's key that a person has booked to something else, before the sale was in these books."""
     prefix = f"{PREFIX}{settlement.settlement_key}:"
     row = conn.execute(
-        "SELECT f.leg_key, p.leg FROM dca_foreign_payments f JOIN dca_payments p ON p.id = f.payment_id "
-        "WHERE f.machine_id = ?1 AND f.leg_key >= ?2 AND f.leg_key < ?3 AND p.settlement_id IS NOT ?4 "
-        "AND p.status <> 'voided' LIMIT 1",
+        """SELECT f.leg_key, p.leg FROM dca_foreign_payments f JOIN dca_payments p ON p.id = f.payment_id
+        WHERE f.machine_id = ?1 AND f.leg_key >= ?2 AND f.leg_key < ?3 AND p.settlement_id IS NOT ?4
+        AND p.status <> 'voided' LIMIT 1""",
         (settlement.machine_id, prefix, prefix[:-1] + ";", settlement.id),
     ).fetchone()
     return None if row is None else f"{row['leg_key']} ({row['leg']})"
@@ -481,8 +499,8 @@ def _mark(row: sqlite3.Row) -> FoundMark:
     content = json.loads(row["content"])
     if not isinstance(content, dict):  # only its digest is kept: nothing of what it named is open
         return FoundMark(row["id"], row["bundle"], frozenset(), {})
-    stopped = frozenset(content.get("stopped", ()))
-    return FoundMark(row["id"], row["bundle"], frozenset(content["prev"]), content["invoices"], stopped)
+    stopped, seen_at = frozenset(content.get("stopped", ())), row["first_seen_at"]
+    return FoundMark(row["id"], row["bundle"], frozenset(content["prev"]), content["invoices"], stopped, seen_at)
 
 
 def _give_invoice(
@@ -497,8 +515,8 @@ def _give_invoice(
 ) -> None:
     expires_at = payment.whole("expires_at")
     conn.execute(
-        "INSERT INTO dca_invoices (payment_id, generation, amount_sats, asked_at, bolt11, payment_hash, expires_at, "
-        "internal, adopted, sent_at, seal) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?)",
+        """INSERT INTO dca_invoices (payment_id, generation, amount_sats, asked_at, bolt11, payment_hash, expires_at,
+        internal, adopted, sent_at, seal) VALUES (?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?)""",
         (
             payment_id,
             generation,
@@ -518,8 +536,8 @@ def _forget_voided(conn: sqlite3.Connection, payment_hash: str) -> None:
     """A leg that was voided and had been paid nevertheless, or was completed by another invoice of its own, gives this
     one to the leg that stands for the payment."""
     conn.execute(
-        "DELETE FROM dca_invoices WHERE payment_hash = ?1 AND payment_id IN (SELECT id FROM dca_payments "
-        "WHERE status = 'voided' OR (status = 'completed' AND payment_hash IS NOT ?1))",
+        """DELETE FROM dca_invoices WHERE payment_hash = ?1 AND payment_id IN (SELECT id FROM dca_payments
+        WHERE status = 'voided' OR (status = 'completed' AND payment_hash IS NOT ?1))""",
         (payment_hash,),
     )
     conn.execute(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from satmachine.config import Config, Machine
+from satmachine.money import minor_digits
 
 #: The first half is spelled as in schema.sql, so that SQLite sees that the index of open sales serves; the second makes
 #: it read along that index and never along a machine's history.
@@ -14,14 +15,14 @@ _OPEN_SALE = "s.status NOT IN ('processed', 'partial', 'refunded') AND s.status 
 def mirror(conn: sqlite3.Connection, config: Config, now: int) -> None:
     """Make the tables say what the file says. What the file no longer names stays, as `in_config = 0`."""
     conn.execute(
-        "INSERT INTO super_config (id, fee_pct, payee, loaded_at) VALUES (1, ?, ?, ?) ON CONFLICT (id) DO UPDATE "
-        "SET fee_pct = excluded.fee_pct, payee = excluded.payee, loaded_at = excluded.loaded_at",
+        """INSERT INTO super_config (id, fee_pct, payee, loaded_at) VALUES (1, ?, ?, ?) ON CONFLICT (id) DO UPDATE
+        SET fee_pct = excluded.fee_pct, payee = excluded.payee, loaded_at = excluded.loaded_at""",
         (str(config.super_.fee_pct), config.super_.payee and config.super_.payee.describe(), now),
     )
     conn.execute("UPDATE dca_operators SET in_config = 0")
     conn.executemany(
-        "INSERT INTO dca_operators (id, name, in_config) VALUES (?, ?, 1) ON CONFLICT (id) DO UPDATE "
-        "SET name = excluded.name, in_config = 1",
+        """INSERT INTO dca_operators (id, name, in_config) VALUES (?, ?, 1) ON CONFLICT (id) DO UPDATE
+        SET name = excluded.name, in_config = 1""",
         [(operator.id, operator.name) for operator in config.operators],
     )
     _mirror_machines(conn, config, now)
@@ -43,8 +44,8 @@ def dropped_with_open_work(conn: sqlite3.Connection, config: Config) -> list[str
     """What a file that no longer names a machine would strand (SPEC section 3)."""
     named = {machine.id for machine in config.machines}
     sales = conn.execute(
-        "SELECT s.machine_id, count(*) AS n, min(s.id) AS first FROM dca_settlements s CROSS JOIN dca_machines m "  # noqa: S608
-        f"ON m.id = s.machine_id WHERE m.in_config = 1 AND {_OPEN_SALE} GROUP BY +s.machine_id"
+        f"""SELECT s.machine_id, count(*) AS n, min(s.id) AS first FROM dca_settlements s CROSS JOIN dca_machines m
+        ON m.id = s.machine_id WHERE m.in_config = 1 AND {_OPEN_SALE} GROUP BY +s.machine_id"""  # noqa: S608
     )
     problems = [
         f"[[machines]] {row['machine_id']} is missing from the file, but has {row['n']} open settlement(s), the "
@@ -53,9 +54,9 @@ def dropped_with_open_work(conn: sqlite3.Connection, config: Config) -> list[str
         if row["machine_id"] not in named
     ]
     payouts = conn.execute(
-        "SELECT p.machine_id, min(p.leg) AS leg FROM dca_payments p CROSS JOIN dca_machines m ON m.id = p.machine_id "
-        "WHERE m.in_config = 1 AND +p.settlement_id IS NULL AND p.status NOT IN ('completed', 'skipped', 'voided') "
-        "GROUP BY +p.machine_id"
+        """SELECT p.machine_id, min(p.leg) AS leg FROM dca_payments p CROSS JOIN dca_machines m ON m.id = p.machine_id
+        WHERE m.in_config = 1 AND +p.settlement_id IS NULL AND p.status NOT IN ('completed', 'skipped', 'voided')
+        GROUP BY +p.machine_id"""
     )
     return problems + [
         f"[[machines]] {row['machine_id']} is missing from the file, but its payout {row['leg']} is still open"
@@ -67,8 +68,8 @@ def dropped_with_open_work(conn: sqlite3.Connection, config: Config) -> list[str
 def changed_operator(conn: sqlite3.Connection, config: Config) -> list[str]:
     """Machines that change hands while something of theirs is unpaid: it would go to the new operator's partners."""
     rows = conn.execute(
-        "SELECT m.id, m.operator_id FROM dca_machines m WHERE m.id IN "  # noqa: S608
-        f"(SELECT s.machine_id FROM dca_settlements s WHERE {_OPEN_SALE})"
+        f"""SELECT m.id, m.operator_id FROM dca_machines m WHERE m.id IN
+        (SELECT s.machine_id FROM dca_settlements s WHERE {_OPEN_SALE})"""  # noqa: S608
     )
     former = {str(row["id"]): str(row["operator_id"]) for row in rows}
     return [
@@ -89,8 +90,8 @@ def _mirror_machines(conn: sqlite3.Connection, config: Config, now: int) -> None
     conn.executemany(_UPSERT_MACHINE, [(*row, now) for id_, row in wanted.items() if row != known.get(id_)])
     conn.execute("UPDATE dca_machines SET loaded_at = ? WHERE in_config = 1", (now,))
     conn.execute(
-        "INSERT INTO dca_wallets (machine_id) SELECT id FROM dca_machines m WHERE in_config = 1 "
-        "AND NOT EXISTS (SELECT 1 FROM dca_wallets w WHERE w.machine_id = m.id)"
+        """INSERT INTO dca_wallets (machine_id) SELECT id FROM dca_machines m WHERE in_config = 1
+        AND NOT EXISTS (SELECT 1 FROM dca_wallets w WHERE w.machine_id = m.id)"""
     )
 
 
@@ -103,24 +104,25 @@ def _mirror_splits(conn: sqlite3.Connection, config: Config) -> None:
         return
     conn.execute("DELETE FROM dca_commission_splits")
     conn.executemany(
-        "INSERT INTO dca_commission_splits (operator_id, machine_id, position, label, pct, payee) "
-        "VALUES (?, ?, ?, ?, ?, ?)",
+        """INSERT INTO dca_commission_splits (operator_id, machine_id, position, label, pct, payee)
+        VALUES (?, ?, ?, ?, ?, ?)""",
         wanted,
     )
 
 
 #: The columns are those of `_machine_row`.
 _MACHINES = """
-SELECT id, operator_id, npub, pubkey, name, currency, fallback_commission_pct, payouts_since, active
+SELECT id, operator_id, npub, pubkey, name, currency, fallback_commission_pct, payouts_since, active, digits
 FROM dca_machines WHERE in_config = 1
 """
 _UPSERT_MACHINE = """
 INSERT INTO dca_machines (id, operator_id, npub, pubkey, name, currency, fallback_commission_pct, payouts_since,
-                          active, in_config, loaded_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?)
+                          active, digits, in_config, loaded_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?)
 ON CONFLICT (id) DO UPDATE SET operator_id = excluded.operator_id, npub = excluded.npub, pubkey = excluded.pubkey,
     name = excluded.name, fallback_commission_pct = excluded.fallback_commission_pct,
-    payouts_since = excluded.payouts_since, active = excluded.active, in_config = 1, loaded_at = excluded.loaded_at
+    payouts_since = excluded.payouts_since, active = excluded.active, digits = excluded.digits, in_config = 1,
+    loaded_at = excluded.loaded_at
 """
 
 
@@ -135,6 +137,7 @@ def _machine_row(machine: Machine) -> tuple[object, ...]:
         str(machine.fallback_commission_pct),
         machine.payouts_since,
         int(machine.active),
+        minor_digits(machine.currency),
     )
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import sqlite3
 from datetime import UTC, datetime
 
-from satmachine.store import audit, wallets
+from satmachine.store import audit_log as audit
+from satmachine.store import wallets
 
 _KEY = "copied_at"
 

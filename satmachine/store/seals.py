@@ -10,7 +10,7 @@ import sqlite3
 
 from satmachine.models import Leg, LegInvoice, LegType
 from satmachine.seals import Given, Keyring, Ordered, is_beyond
-from satmachine.store import rows
+from satmachine.store import as_models as rows
 from satmachine.store.database import Connection
 
 
@@ -109,6 +109,21 @@ def has_begun(conn: sqlite3.Connection, machine_id: str) -> bool:
 def begin(conn: sqlite3.Connection, machine_id: str, now: int) -> None:
     """From now on nothing without a seal is paid for this machine."""
     conn.execute("UPDATE dca_wallets SET sealed_at = coalesce(sealed_at, ?) WHERE machine_id = ?", (now, machine_id))
+
+
+def newest_payment(conn: sqlite3.Connection) -> int:
+    """The id of the payment that was written last; 0 where there is none."""
+    return int(conn.execute("SELECT coalesce(max(id), 0) AS id FROM dca_payments").fetchone()["id"])
+
+
+def is_open_without(conn: sqlite3.Connection, machine_id: str, *, after_id: int) -> bool:
+    """Whether a payment without a seal was written since, that is still to be made."""
+    found = conn.execute(
+        """SELECT 1 FROM dca_payments WHERE id > ? AND machine_id = ? AND seal IS NULL
+        AND status NOT IN ('completed', 'skipped', 'voided')""",
+        (after_id, machine_id),
+    ).fetchone()
+    return found is not None
 
 
 def renew(conn: sqlite3.Connection, machine_id: str) -> int:

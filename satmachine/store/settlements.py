@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from satmachine.models import Claim, HoldReason, Retained, RetainedReason, Settlement, SettlementStatus
-from satmachine.store import rows
+from satmachine.models import Claim, Retained, RetainedReason, Settlement, SettlementStatus
+from satmachine.store import as_models as rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,8 @@ def get(conn: sqlite3.Connection, settlement_id: int) -> Settlement:
 def id_of_key(conn: sqlite3.Connection, machine_id: str, settlement_key: str) -> int | None:
     """The settlement of this machine that a payment belongs to, by settlement key or payment hash."""
     row = conn.execute(
-        "SELECT id FROM dca_settlements WHERE machine_id = ?1 AND (settlement_key = ?2 OR payment_hash = ?2) "
-        "ORDER BY settlement_key IS NULL LIMIT 1",
+        """SELECT id FROM dca_settlements WHERE machine_id = ?1 AND (settlement_key = ?2 OR payment_hash = ?2)
+        ORDER BY settlement_key IS NULL LIMIT 1""",
         (machine_id, settlement_key),
     ).fetchone()
     return None if row is None else int(row["id"])
@@ -46,8 +46,8 @@ def event_is_known(conn: sqlite3.Connection, event_id: str) -> bool:
     """Whether this event is already in the books, with its settlement or in quarantine."""
     return (
         conn.execute(
-            "SELECT 1 FROM dca_settlement_events WHERE event_id = ?1 "
-            "UNION ALL SELECT 1 FROM quarantine WHERE event_id = ?1",
+            """SELECT 1 FROM dca_settlement_events WHERE event_id = ?1
+            UNION ALL SELECT 1 FROM quarantine WHERE event_id = ?1""",
             (event_id,),
         ).fetchone()
         is not None
@@ -57,8 +57,8 @@ def event_is_known(conn: sqlite3.Connection, event_id: str) -> bool:
 def find_same_sale(conn: sqlite3.Connection, claim: Claim) -> list[Settlement]:
     """Settlements of this machine that share the claim's payment hash or txid: none, one, or (a conflict) two."""
     found = conn.execute(
-        "SELECT * FROM dca_settlements WHERE machine_id = ?1 AND payment_hash = ?2 "
-        "UNION SELECT * FROM dca_settlements WHERE machine_id = ?1 AND txid = ?3 ORDER BY id",
+        """SELECT * FROM dca_settlements WHERE machine_id = ?1 AND payment_hash = ?2
+        UNION SELECT * FROM dca_settlements WHERE machine_id = ?1 AND txid = ?3 ORDER BY id""",
         (claim.machine_id, claim.payment_hash, claim.txid),
     )
     return [rows.load(Settlement, row) for row in found]
@@ -76,10 +76,10 @@ def insert(
 ) -> int:
     """Land a new sale; returns its id."""
     cursor = conn.execute(
-        "INSERT INTO dca_settlements (bitspire_event_id, payment_hash, txid, machine_id, source, status, hold_reason, "
-        "gross_sats, net_sats, commission_sats, fee_pct, discount_pct, fallback_commission_pct, used_fallback_split, "
-        "exchange_rate, fiat_amount_minor, currency, bills, cassettes, proof, occurred_at, landed_at, error, "
-        "rate_source) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        """INSERT INTO dca_settlements (bitspire_event_id, payment_hash, txid, machine_id, source, status, hold_reason,
+        gross_sats, net_sats, commission_sats, fee_pct, discount_pct, fallback_commission_pct, used_fallback_split,
+        exchange_rate, fiat_amount_minor, currency, bills, cassettes, proof, occurred_at, landed_at, error,
+        rate_source) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (
             event_id,
             claim.payment_hash,
@@ -109,8 +109,8 @@ def insert(
 def attach_event(conn: sqlite3.Connection, settlement_id: int, machine_id: str, event: EventRecord) -> None:
     """Keep an event of a sale."""
     conn.execute(
-        "INSERT INTO dca_settlement_events (event_id, settlement_id, machine_id, created_at, received_at, relay_url, "
-        "raw) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        """INSERT INTO dca_settlement_events (event_id, settlement_id, machine_id, created_at, received_at, relay_url,
+        raw) VALUES (?, ?, ?, ?, ?, ?, ?)""",
         (
             event.event_id,
             settlement_id,
@@ -130,9 +130,9 @@ def attach_event(conn: sqlite3.Connection, settlement_id: int, machine_id: str, 
 def fill_in(conn: sqlite3.Connection, settlement_id: int, claim: Claim) -> None:
     """Let a further claim of the same sale add what was not known: hash, txid, fiat, bills. Never an amount."""
     conn.execute(
-        "UPDATE dca_settlements SET payment_hash = coalesce(payment_hash, ?), txid = coalesce(txid, ?), "
-        "fiat_amount_minor = coalesce(fiat_amount_minor, ?), bills = coalesce(bills, ?), "
-        "cassettes = coalesce(cassettes, ?) WHERE id = ?",
+        """UPDATE dca_settlements SET payment_hash = coalesce(payment_hash, ?), txid = coalesce(txid, ?),
+        fiat_amount_minor = coalesce(fiat_amount_minor, ?), bills = coalesce(bills, ?),
+        cassettes = coalesce(cassettes, ?) WHERE id = ?""",
         (claim.payment_hash, claim.txid, claim.fiat_amount_minor, claim.bills, claim.cassettes, settlement_id),
     )
 
@@ -140,12 +140,12 @@ def fill_in(conn: sqlite3.Connection, settlement_id: int, claim: Claim) -> None:
 def revise(conn: sqlite3.Connection, settlement: Settlement, claim: Claim) -> None:
     """Put a claim's figures in the place of the ones so far, as a new revision that is planned again."""
     changed = conn.execute(
-        "UPDATE dca_settlements SET source = ?, net_sats = ?, commission_sats = ?, fee_pct = ?, discount_pct = ?, "
-        "fallback_commission_pct = ?, used_fallback_split = ?, exchange_rate = ?, fiat_amount_minor = ?, "
-        "rate_source = ?, revision = revision + 1, planned_at = NULL, platform_fee_sats = NULL, "
-        "operator_fee_sats = NULL, super_fee_pct = NULL, ruleset_source = NULL, next_attempt_at = 0, "
-        "finished_at = NULL, "
-        "status = CASE status WHEN 'held' THEN 'held' ELSE 'pending' END WHERE id = ? AND revision = ?",
+        """UPDATE dca_settlements SET source = ?, net_sats = ?, commission_sats = ?, fee_pct = ?, discount_pct = ?,
+        fallback_commission_pct = ?, used_fallback_split = ?, exchange_rate = ?, fiat_amount_minor = ?,
+        rate_source = ?, revision = revision + 1, planned_at = NULL, platform_fee_sats = NULL,
+        operator_fee_sats = NULL, super_fee_pct = NULL, ruleset_source = NULL, next_attempt_at = 0,
+        finished_at = NULL,
+        status = CASE status WHEN 'held' THEN 'held' ELSE 'pending' END WHERE id = ? AND revision = ?""",
         (
             claim.source,
             claim.net_sats,
@@ -167,8 +167,8 @@ def person_acted(conn: sqlite3.Connection, settlement_id: int, now: int) -> None
 def nothing_sent(conn: sqlite3.Connection, settlement_id: int) -> bool:
     """Whether no leg of this sale has ever had an invoice: only then may its figures change."""
     row = conn.execute(
-        "SELECT 1 FROM dca_payments WHERE settlement_id = ? AND (generation > 0 OR status NOT IN "
-        "('pending', 'skipped', 'voided'))",
+        """SELECT 1 FROM dca_payments WHERE settlement_id = ? AND (generation > 0 OR status NOT IN
+        ('pending', 'skipped', 'voided'))""",
         (settlement_id,),
     ).fetchone()
     return row is None
@@ -177,8 +177,8 @@ def nothing_sent(conn: sqlite3.Connection, settlement_id: int) -> bool:
 def void_open_legs(conn: sqlite3.Connection, settlement_id: int) -> int:
     """Void the legs of a sale of which nothing was sent; returns how many."""
     return conn.execute(
-        "UPDATE dca_payments SET status = 'voided', next_attempt_at = NULL WHERE settlement_id = ? "
-        "AND status = 'pending' AND generation = 0",
+        """UPDATE dca_payments SET status = 'voided', next_attempt_at = NULL WHERE settlement_id = ?
+        AND status = 'pending' AND generation = 0""",
         (settlement_id,),
     ).rowcount
 
@@ -186,9 +186,9 @@ def void_open_legs(conn: sqlite3.Connection, settlement_id: int) -> int:
 def take_back_retained(conn: sqlite3.Connection, settlement: Settlement, now: int) -> None:
     """Undo what the current plan retained: it is planned again. What was not dispensed stays retained."""
     conn.execute(
-        "INSERT INTO dca_retained (settlement_id, revision, reason, leg, amount_sats, created_at) "
-        "SELECT settlement_id, ?, reason, leg, -sum(amount_sats), ? FROM dca_retained "
-        "WHERE settlement_id = ? AND reason <> ? GROUP BY reason, leg HAVING sum(amount_sats) <> 0",
+        """INSERT INTO dca_retained (settlement_id, revision, reason, leg, amount_sats, created_at)
+        SELECT settlement_id, ?, reason, leg, -sum(amount_sats), ? FROM dca_retained
+        WHERE settlement_id = ? AND reason <> ? GROUP BY reason, leg HAVING sum(amount_sats) <> 0""",
         (settlement.revision, now, settlement.id, RetainedReason.UNDISPENSED),
     )
 
@@ -196,8 +196,8 @@ def take_back_retained(conn: sqlite3.Connection, settlement: Settlement, now: in
 def retain(conn: sqlite3.Connection, settlement_id: int, revision: int, entries: Sequence[Retained], now: int) -> None:
     """Record sats that stay in the machine's wallet."""
     conn.executemany(
-        "INSERT INTO dca_retained (settlement_id, revision, reason, leg, amount_sats, created_at) "
-        "VALUES (?, ?, ?, ?, ?, ?)",
+        """INSERT INTO dca_retained (settlement_id, revision, reason, leg, amount_sats, created_at)
+        VALUES (?, ?, ?, ?, ?, ?)""",
         [(settlement_id, revision, row.reason, row.leg, row.amount_sats, now) for row in entries],
     )
 
@@ -205,8 +205,8 @@ def retain(conn: sqlite3.Connection, settlement_id: int, revision: int, entries:
 def retain_of_payout(conn: sqlite3.Connection, payment_id: int, entry: Retained, now: int) -> None:
     """Record sats of a balance payout, which has no sale, that stay in the machine's wallet."""
     conn.execute(
-        "INSERT INTO dca_retained (revision, reason, leg, amount_sats, created_at, payment_id) "
-        "VALUES (1, ?, ?, ?, ?, ?)",
+        """INSERT INTO dca_retained (revision, reason, leg, amount_sats, created_at, payment_id)
+        VALUES (1, ?, ?, ?, ?, ?)""",
         (entry.reason, entry.leg, entry.amount_sats, now, payment_id),
     )
 
@@ -221,15 +221,12 @@ def mark_proven(
     proof: str,
     now: int,
 ) -> bool:
-    """The customer's payment is there (or not asked for). False where the state has changed meanwhile, or where another
-    sale was told of before that may be this one (`told_before`)."""
-    if told_before(conn, settlement, proven=proof == "proven") is not None:
-        return False
+    """The customer's payment is there (or not asked for). False where the state has changed meanwhile."""
     return (
         conn.execute(
-            "UPDATE dca_settlements SET proof = ?, payment_hash = coalesce(payment_hash, ?), settlement_key = ?, "
-            "occurred_at = ?, proven_at = ?, attempts = 0, next_attempt_at = 0, error = NULL "
-            "WHERE id = ? AND status = 'pending' AND proof = 'waiting'",
+            """UPDATE dca_settlements SET proof = ?, payment_hash = coalesce(payment_hash, ?), settlement_key = ?,
+            occurred_at = ?, proven_at = ?, attempts = 0, next_attempt_at = 0, error = NULL
+            WHERE id = ? AND status = 'pending' AND proof = 'waiting'""",
             (proof, payment_hash, settlement_key, occurred_at, now, settlement.id),
         ).rowcount
         == 1
@@ -239,8 +236,8 @@ def mark_proven(
 def postpone(conn: sqlite3.Connection, settlement_id: int, *, until: int, error: str | None) -> None:
     """Try again later to prove or plan it."""
     conn.execute(
-        "UPDATE dca_settlements SET attempts = attempts + 1, next_attempt_at = ?, error = ? "
-        "WHERE id = ? AND status = 'pending'",
+        """UPDATE dca_settlements SET attempts = attempts + 1, next_attempt_at = ?, error = ?
+        WHERE id = ? AND status = 'pending'""",
         (until, error, settlement_id),
     )
 
@@ -252,8 +249,8 @@ def hold(conn: sqlite3.Connection, settlement_id: int, *, reason: str, error: st
     """
     return (
         conn.execute(
-            "UPDATE dca_settlements SET status = 'held', hold_reason = ?, error = ?, "
-            "payment_seen = max(payment_seen, ?) WHERE id = ? AND status IN ('pending', 'errored')",
+            """UPDATE dca_settlements SET status = 'held', hold_reason = ?, error = ?,
+            payment_seen = max(payment_seen, ?) WHERE id = ? AND status IN ('pending', 'errored')""",
             (reason, error, payment_seen, settlement_id),
         ).rowcount
         == 1
@@ -264,8 +261,8 @@ def release(conn: sqlite3.Connection, settlement_id: int, *, reason: str | None 
     """Let a held settlement go on; with `reason`, only if that is why it was held."""
     return (
         conn.execute(
-            "UPDATE dca_settlements SET status = 'pending', hold_reason = NULL, error = NULL, attempts = 0, "
-            "next_attempt_at = 0 WHERE id = ?1 AND status = 'held' AND (?2 IS NULL OR hold_reason = ?2)",
+            """UPDATE dca_settlements SET status = 'pending', hold_reason = NULL, error = NULL, attempts = 0,
+            next_attempt_at = 0 WHERE id = ?1 AND status = 'held' AND (?2 IS NULL OR hold_reason = ?2)""",
             (settlement_id, reason),
         ).rowcount
         == 1
@@ -275,7 +272,7 @@ def release(conn: sqlite3.Connection, settlement_id: int, *, reason: str | None 
 def override_guard(conn: sqlite3.Connection, settlement_id: int, reason: str) -> None:
     """Remember that a person lets this sale pass a guard; planning does not ask it again."""
     conn.execute(
-        "UPDATE dca_settlements SET overrides = trim(overrides || ' ' || ?) WHERE id = ? AND status = 'held'",
+        "UPDATE dca_settlements SET overrides = trim(overrides || ' ' || ?) WHERE id = ? AND planned_at IS NULL",
         (reason, settlement_id),
     )
 
@@ -291,10 +288,10 @@ def prove_now(conn: sqlite3.Connection, settlement_id: int) -> int:
 def with_trouble(conn: sqlite3.Connection, operator: str | None) -> list[int]:
     """Sales that are errored, or wait for their proof, of one operator or of all."""
     found = conn.execute(
-        "SELECT s.id FROM dca_settlements s CROSS JOIN dca_machines m ON m.id = s.machine_id "
-        "WHERE s.status NOT IN ('processed', 'partial', 'refunded') AND s.status IN ('errored', 'pending') "
-        "AND (s.status = 'errored' OR s.attempts > 0 OR EXISTS (SELECT 1 FROM dca_payments p "
-        "WHERE p.settlement_id = s.id AND p.status = 'failed')) AND (?1 IS NULL OR m.operator_id = ?1) ORDER BY +s.id",
+        """SELECT s.id FROM dca_settlements s CROSS JOIN dca_machines m ON m.id = s.machine_id
+        WHERE s.status NOT IN ('processed', 'partial', 'refunded') AND s.status IN ('errored', 'pending')
+        AND (s.status = 'errored' OR s.attempts > 0 OR EXISTS (SELECT 1 FROM dca_payments p
+        WHERE p.settlement_id = s.id AND p.status = 'failed')) AND (?1 IS NULL OR m.operator_id = ?1) ORDER BY +s.id""",
         (operator,),
     )
     return [int(row["id"]) for row in found]
@@ -303,10 +300,10 @@ def with_trouble(conn: sqlite3.Connection, operator: str | None) -> list[int]:
 def release_reactivated(conn: sqlite3.Connection) -> list[int]:
     """Let the sales go on that were held because their machine was inactive and now is not."""
     found = conn.execute(
-        "UPDATE dca_settlements SET status = 'pending', hold_reason = NULL, error = NULL, next_attempt_at = 0 "
-        "WHERE status NOT IN ('processed', 'partial', 'refunded') AND status = 'held' "
-        "AND hold_reason = 'machine_inactive' AND +machine_id IN "
-        "(SELECT id FROM dca_machines WHERE active = 1 AND in_config = 1) RETURNING id"
+        """UPDATE dca_settlements SET status = 'pending', hold_reason = NULL, error = NULL, next_attempt_at = 0
+        WHERE status NOT IN ('processed', 'partial', 'refunded') AND status = 'held'
+        AND hold_reason = 'machine_inactive' AND +machine_id IN
+        (SELECT id FROM dca_machines WHERE active = 1 AND in_config = 1) RETURNING id"""
     )
     return [int(row["id"]) for row in found]
 
@@ -323,8 +320,8 @@ def payment_arrived(conn: sqlite3.Connection, machine_id: str, payment_hash: str
     if row is None:
         return False
     conn.execute(
-        "UPDATE dca_settlements SET status = 'pending', hold_reason = NULL, error = NULL, next_attempt_at = 0 "
-        "WHERE id = ? AND proof = 'waiting' AND (status = 'pending' OR hold_reason = 'payment_not_found')",
+        """UPDATE dca_settlements SET status = 'pending', hold_reason = NULL, error = NULL, next_attempt_at = 0
+        WHERE id = ? AND proof = 'waiting' AND (status = 'pending' OR hold_reason = 'payment_not_found')""",
         (row["id"],),
     )
     if not row["payment_seen"]:
@@ -341,8 +338,8 @@ def _reopen_unproven(conn: sqlite3.Connection, settlement_id: int) -> None:
         return
     take_back_retained(conn, settlement, settlement.landed_at)
     conn.execute(
-        "UPDATE dca_settlements SET status = 'held', hold_reason = 'by_operator', finished_at = NULL, "
-        "error = 'the customer paid after this sale was closed; release it to pay it out' WHERE id = ?",
+        """UPDATE dca_settlements SET status = 'held', hold_reason = 'by_operator', finished_at = NULL,
+        error = 'the customer paid after this sale was closed; release it to pay it out' WHERE id = ?""",
         (settlement_id,),
     )
 
@@ -350,28 +347,26 @@ def _reopen_unproven(conn: sqlite3.Connection, settlement_id: int) -> None:
 def waived_like(conn: sqlite3.Connection, machine_id: str, gross_sats: int, settled_at: int) -> int | None:
     """A sale of this amount and day that was paid without proof and names no payment: it may be this payment's."""
     row = conn.execute(
-        "SELECT id FROM dca_settlements WHERE machine_id = ? AND proof = 'waived' AND payment_hash IS NULL "
-        "AND gross_sats = ? AND occurred_at BETWEEN ? AND ?",
+        """SELECT id FROM dca_settlements WHERE machine_id = ? AND proof = 'waived' AND payment_hash IS NULL
+        AND gross_sats = ? AND occurred_at BETWEEN ? AND ?""",
         (machine_id, gross_sats, settled_at - 86_400, settled_at + 86_400),
     ).fetchone()
     return None if row is None else int(row["id"])
 
 
-def told_before(conn: sqlite3.Connection, settlement: Settlement, *, proven: bool) -> int | None:
-    """Another sale of this amount and day that may be the same one, told again: no payment hash and no txid tells the
-    two apart. None once a person has let this one pass.
+def told_before(conn: sqlite3.Connection, settlement: Settlement) -> int | None:
+    """Another planned sale of this amount and day that may be the same one, told again: no payment hash and no txid
+    tells the two apart.
 
     Another split, an unknown rate and unknown cash do not make it another sale, nor does what only the wallet told of.
-    `proven`: this one's payment was just seen: only a sale that was paid on the machine's word can be the same.
+    Of two sales whose payments were both seen each has its own.
     """
-    if HoldReason.TOLD_TWICE in settlement.overrides.split():
-        return None
     row = conn.execute(
-        "SELECT id FROM dca_settlements WHERE machine_id = ?1 AND id <> ?2 AND gross_sats = ?3 "
-        "AND occurred_at BETWEEN ?4 - 86400 AND ?4 + 86400 AND (payment_hash IS NULL OR ?5 IS NULL) "
-        "AND (txid IS NULL OR ?6 IS NULL) AND (proof = 'waived' OR (proof = 'proven' AND NOT ?9)) "
-        "AND (bitspire_event_id IS NULL OR ((exchange_rate = ?7 OR exchange_rate = '0' OR ?7 = '0') "
-        "AND (fiat_amount_minor = ?8 OR fiat_amount_minor IS NULL OR ?8 IS NULL))) ORDER BY id LIMIT 1",
+        """SELECT id FROM dca_settlements WHERE machine_id = ?1 AND id <> ?2 AND gross_sats = ?3
+        AND occurred_at BETWEEN ?4 - 86400 AND ?4 + 86400 AND (payment_hash IS NULL OR ?5 IS NULL)
+        AND (txid IS NULL OR ?6 IS NULL) AND planned_at IS NOT NULL AND 'waived' IN (proof, ?9)
+        AND (bitspire_event_id IS NULL OR ((exchange_rate = ?7 OR exchange_rate = '0' OR ?7 = '0')
+        AND (fiat_amount_minor = ?8 OR fiat_amount_minor IS NULL OR ?8 IS NULL))) ORDER BY id LIMIT 1""",
         (
             settlement.machine_id,
             settlement.id,
@@ -381,7 +376,7 @@ def told_before(conn: sqlite3.Connection, settlement: Settlement, *, proven: boo
             settlement.txid,
             f"{settlement.exchange_rate:f}",
             settlement.fiat_amount_minor,
-            proven,
+            settlement.proof,
         ),
     ).fetchone()
     return None if row is None else int(row["id"])
@@ -390,8 +385,8 @@ def told_before(conn: sqlite3.Connection, settlement: Settlement, *, proven: boo
 def planned_sats_of_day(conn: sqlite3.Connection, machine_id: str, *, day_start: int, exclude_id: int) -> int:
     """Gross sats of a machine's planned sales of one UTC day."""
     row = conn.execute(
-        "SELECT coalesce(sum(gross_sats), 0) AS total FROM dca_settlements WHERE machine_id = ? "
-        "AND occurred_at >= ? AND occurred_at < ? AND planned_at IS NOT NULL AND id <> ?",
+        """SELECT coalesce(sum(gross_sats), 0) AS total FROM dca_settlements WHERE machine_id = ?
+        AND occurred_at >= ? AND occurred_at < ? AND planned_at IS NOT NULL AND id <> ?""",
         (machine_id, day_start, day_start + 86_400, exclude_id),
     ).fetchone()
     return int(row["total"])
@@ -409,8 +404,8 @@ def mark_planned(
 ) -> None:
     """Record the plan's first stage; its legs are written in the same transaction."""
     changed = conn.execute(
-        "UPDATE dca_settlements SET platform_fee_sats = ?, operator_fee_sats = ?, super_fee_pct = ?, "
-        "ruleset_source = ?, planned_at = ?, error = NULL WHERE id = ? AND revision = ? AND planned_at IS NULL",
+        """UPDATE dca_settlements SET platform_fee_sats = ?, operator_fee_sats = ?, super_fee_pct = ?,
+        ruleset_source = ?, planned_at = ?, error = NULL WHERE id = ? AND revision = ? AND planned_at IS NULL""",
         (
             platform_fee_sats,
             operator_fee_sats,
@@ -430,9 +425,9 @@ def refresh_status(conn: sqlite3.Connection, settlement_id: int, now: int) -> Se
     if settlement.planned_at is None or settlement.status not in ("pending", "errored", "processed"):
         return settlement.status
     worst = conn.execute(
-        "SELECT id, payee, status, error FROM dca_payments WHERE settlement_id = ? AND leg_type <> 'autoforward' "
-        "AND status NOT IN ('completed', 'skipped', 'voided') "
-        "ORDER BY CASE status WHEN 'held' THEN 0 WHEN 'failed' THEN 1 ELSE 2 END, position LIMIT 1",
+        """SELECT id, payee, status, error FROM dca_payments WHERE settlement_id = ? AND leg_type <> 'autoforward'
+        AND status NOT IN ('completed', 'skipped', 'voided')
+        ORDER BY CASE status WHEN 'held' THEN 0 WHEN 'failed' THEN 1 ELSE 2 END, position LIMIT 1""",
         (settlement_id,),
     ).fetchone()
     refunded = conn.execute(
@@ -441,8 +436,8 @@ def refresh_status(conn: sqlite3.Connection, settlement_id: int, now: int) -> Se
     ).fetchone()
     status, error = _judged(worst, refunded=refunded is not None)
     conn.execute(
-        "UPDATE dca_settlements SET status = ?1, error = ?2, "
-        "finished_at = CASE WHEN ?1 IN ('processed', 'refunded') THEN coalesce(finished_at, ?3) END WHERE id = ?4",
+        """UPDATE dca_settlements SET status = ?1, error = ?2,
+        finished_at = CASE WHEN ?1 IN ('processed', 'refunded') THEN coalesce(finished_at, ?3) END WHERE id = ?4""",
         (status, error, now, settlement_id),
     )
     return status
@@ -463,12 +458,12 @@ def due_to_prove(conn: sqlite3.Connection, now: int, *, per_machine: int, limit:
     machine that is to be reconciled, sales are proven but not planned: the balances may be old.
     """
     found = conn.execute(
-        "SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY machine_id "
-        "ORDER BY next_attempt_at, occurred_at, id) AS place "
-        "FROM dca_settlements WHERE status = 'pending' AND planned_at IS NULL AND next_attempt_at <= ? "
-        "AND (proof = 'waiting' OR NOT EXISTS (SELECT 1 FROM dca_wallets w "
-        "WHERE w.machine_id = dca_settlements.machine_id AND w.safe_mode IS NOT NULL))) "
-        "WHERE place <= ? ORDER BY place, next_attempt_at, occurred_at, id LIMIT ?",
+        """SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY machine_id
+        ORDER BY next_attempt_at, occurred_at, id) AS place
+        FROM dca_settlements WHERE status = 'pending' AND planned_at IS NULL AND next_attempt_at <= ?
+        AND (proof = 'waiting' OR NOT EXISTS (SELECT 1 FROM dca_wallets w
+        WHERE w.machine_id = dca_settlements.machine_id AND w.safe_mode IS NOT NULL)))
+        WHERE place <= ? ORDER BY place, next_attempt_at, occurred_at, id LIMIT ?""",
         (now, per_machine, limit),
     )
     return [rows.load(Settlement, row) for row in found]

@@ -61,8 +61,8 @@ def look(conn: sqlite3.Connection) -> Standing:
 def wallets(conn: sqlite3.Connection) -> tuple[Wallet, ...]:
     """The wallets of all configured machines."""
     found = conn.execute(
-        "SELECT w.machine_id, w.balance_sats, w.reachable, w.checked_at, w.error, w.safe_mode "
-        "FROM dca_wallets w JOIN dca_machines m ON m.id = w.machine_id WHERE m.in_config = 1 ORDER BY m.id"
+        """SELECT w.machine_id, w.balance_sats, w.reachable, w.checked_at, w.error, w.safe_mode
+        FROM dca_wallets w JOIN dca_machines m ON m.id = w.machine_id WHERE m.in_config = 1 ORDER BY m.id"""
     )
     return tuple(Wallet(row[0], row[1], bool(row[2]), row[3], row[4], row[5]) for row in found)
 
@@ -71,10 +71,10 @@ def silent_since(conn: sqlite3.Connection, before: int) -> dict[str, int]:
     """When each active machine was last heard of, by beacon or sale, of those where that was before this (Unix
     seconds); without those that never spoke."""
     found = conn.execute(
-        "SELECT m.id, max(coalesce(t.received_at, 0), coalesce((SELECT s.landed_at FROM dca_settlements s "
-        "WHERE s.machine_id = m.id ORDER BY s.occurred_at DESC LIMIT 1), 0)) AS at "
-        "FROM dca_machines m LEFT JOIN dca_telemetry t ON t.machine_id = m.id WHERE m.in_config = 1 AND m.active = 1 "
-        "AND coalesce(t.received_at, 0) < ?",
+        """SELECT m.id, max(coalesce(t.received_at, 0), coalesce((SELECT s.landed_at FROM dca_settlements s
+        WHERE s.machine_id = m.id ORDER BY s.occurred_at DESC LIMIT 1), 0)) AS at
+        FROM dca_machines m LEFT JOIN dca_telemetry t ON t.machine_id = m.id WHERE m.in_config = 1 AND m.active = 1
+        AND coalesce(t.received_at, 0) < ?""",
         (before,),
     )
     return {row["id"]: row["at"] for row in found if 0 < row["at"] < before}
@@ -85,8 +85,8 @@ def low_cassettes(conn: sqlite3.Connection, below_percent: int) -> dict[str, lis
     empty, or less full than this."""
     found: dict[str, list[tuple[int, int, int | None]]] = {}
     for row in conn.execute(
-        "SELECT c.machine_id, c.cassette, c.notes, c.percent FROM cash_by_cassette c JOIN dca_machines m "
-        "ON m.id = c.machine_id WHERE m.active = 1 AND (c.notes = 0 OR c.percent < ?) ORDER BY 1, 2",
+        """SELECT c.machine_id, c.cassette, c.notes, c.percent FROM cash_by_cassette c JOIN dca_machines m
+        ON m.id = c.machine_id WHERE m.active = 1 AND (c.notes = 0 OR c.percent < ?) ORDER BY 1, 2""",
         (below_percent,),
     ):
         found.setdefault(row["machine_id"], []).append((row["cassette"], row["notes"], row["percent"]))
@@ -97,8 +97,8 @@ def open_counts(conn: sqlite3.Connection) -> dict[str, int]:
     """How many sales are pending, held and errored; along an index, quick at any size."""
     return _counts(
         conn,
-        "SELECT status, count(*) FROM dca_settlements WHERE status NOT IN ('processed', 'partial', 'refunded') "
-        "GROUP BY status",
+        """SELECT status, count(*) FROM dca_settlements WHERE status NOT IN ('processed', 'partial', 'refunded')
+        GROUP BY status""",
     )
 
 

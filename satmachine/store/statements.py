@@ -23,8 +23,8 @@ class SignedStatement:
 def names_of(conn: sqlite3.Connection, machine_id: str) -> tuple[str, str]:
     """The operator's name and the machine's."""
     row = conn.execute(
-        "SELECT o.name AS operator, m.name AS machine FROM dca_machines m JOIN dca_operators o ON o.id = m.operator_id "
-        "WHERE m.id = ?",
+        """SELECT o.name AS operator, m.name AS machine FROM dca_machines m JOIN dca_operators o ON o.id = m.operator_id
+        WHERE m.id = ?""",
         (machine_id,),
     ).fetchone()
     return str(row["operator"]), str(row["machine"])
@@ -43,8 +43,8 @@ def newest(
 ) -> SignedStatement | None:
     """The newest of this time that was made since a moment."""
     row = conn.execute(
-        "SELECT * FROM dca_statements WHERE client_id = ? AND made_at >= ? AND since_at IS ? AND until_at IS ? "
-        "ORDER BY made_at DESC LIMIT 1",
+        """SELECT * FROM dca_statements WHERE client_id = ? AND made_at >= ? AND since_at IS ? AND until_at IS ?
+        ORDER BY made_at DESC LIMIT 1""",
         (client_id, made_since, since, until),
     ).fetchone()
     return None if row is None else SignedStatement(**dict(row))

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from satmachine import identity
 from satmachine.models import Cause, HoldReason
 from satmachine.store import legs
+from satmachine.store.conditions import OPEN_LEG
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +61,10 @@ def was_swept(conn: sqlite3.Connection, machine_id: str) -> bool:
 def mark_swept(conn: sqlite3.Connection, machine_id: str, found: SweepMarks, now: int) -> None:
     """A sweep has read everything up to here. Marks only move forward, but for one that a wrong clock set ahead."""
     conn.execute(
-        "UPDATE dca_wallets SET "
-        "swept_until = CASE WHEN swept_until > ?3 THEN ?1 ELSE max(swept_until, ?1) END, "
-        "known_until = CASE WHEN known_until > ?3 THEN ?2 ELSE max(known_until, ?2) END, "
-        "last_sweep_at = ?3 WHERE machine_id = ?4",
+        """UPDATE dca_wallets SET
+        swept_until = CASE WHEN swept_until > ?3 THEN ?1 ELSE max(swept_until, ?1) END,
+        known_until = CASE WHEN known_until > ?3 THEN ?2 ELSE max(known_until, ?2) END,
+        last_sweep_at = ?3 WHERE machine_id = ?4""",
         (found.swept_until, found.known_until, now, machine_id),
     )
 
@@ -73,14 +74,14 @@ def reached(
 ) -> None:
     """The wallet has answered. If it was funded since, what waits for that is tried at once."""
     conn.execute(
-        "UPDATE dca_payments SET next_attempt_at = ?1 WHERE +machine_id = ?2 AND status = 'failed' "
-        "AND status IN ('pending', 'invoiced', 'sending', 'failed') AND next_attempt_at > ?1 "
-        "AND cause = 'no_funds' AND (SELECT balance_sats FROM dca_wallets w WHERE w.machine_id = ?2) < ?3",
+        f"""UPDATE dca_payments SET next_attempt_at = ?1 WHERE +machine_id = ?2 AND status = 'failed'
+        AND {OPEN_LEG} AND next_attempt_at > ?1
+        AND cause = 'no_funds' AND (SELECT balance_sats FROM dca_wallets w WHERE w.machine_id = ?2) < ?3""",  # noqa: S608
         (now, machine_id, balance_sats),
     )
     conn.execute(
-        "UPDATE dca_wallets SET wallet_id = coalesce(wallet_id, ?), balance_sats = ?, lnbits_version = ?, "
-        "reachable = 1, error = NULL, checked_at = ? WHERE machine_id = ?",
+        """UPDATE dca_wallets SET wallet_id = coalesce(wallet_id, ?), balance_sats = ?, lnbits_version = ?,
+        reachable = 1, error = NULL, checked_at = ? WHERE machine_id = ?""",
         (wallet_id, balance_sats, version, now, machine_id),
     )
 
@@ -134,9 +135,9 @@ def note_outgoing(conn: sqlite3.Connection, machine_id: str, found: Iterable[Out
             continue
         strange += not is_decided(conn, machine_id, payment.payment_hash)
         conn.execute(
-            "INSERT INTO dca_foreign_payments (machine_id, payment_hash, leg_key, amount_sats, fee_sats, status, "
-            "extra, made_at, first_seen_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) "
-            "ON CONFLICT DO UPDATE SET status = excluded.status, fee_sats = excluded.fee_sats, extra = excluded.extra",
+            """INSERT INTO dca_foreign_payments (machine_id, payment_hash, leg_key, amount_sats, fee_sats, status,
+            extra, made_at, first_seen_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+            ON CONFLICT DO UPDATE SET status = excluded.status, fee_sats = excluded.fee_sats, extra = excluded.extra""",
             (
                 machine_id,
                 payment.payment_hash,
@@ -155,10 +156,10 @@ def note_outgoing(conn: sqlite3.Connection, machine_id: str, found: Iterable[Out
 def give_up(conn: sqlite3.Connection, machine_id: str, payment: Outgoing, *, actor: str, reason: str, now: int) -> None:
     """A person has decided about a payment of these books that stays pending: nothing waits for it any more."""
     conn.execute(
-        "INSERT INTO dca_foreign_payments (machine_id, payment_hash, leg_key, amount_sats, fee_sats, status, extra, "
-        "made_at, first_seen_at, settled_by, decided_at, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
-        "ON CONFLICT DO UPDATE SET settled_by = excluded.settled_by, decided_at = excluded.decided_at, "
-        "reason = excluded.reason",
+        """INSERT INTO dca_foreign_payments (machine_id, payment_hash, leg_key, amount_sats, fee_sats, status, extra,
+        made_at, first_seen_at, settled_by, decided_at, reason) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT DO UPDATE SET settled_by = excluded.settled_by, decided_at = excluded.decided_at,
+        reason = excluded.reason""",
         (
             machine_id,
             payment.payment_hash,
@@ -191,8 +192,8 @@ def refresh_safe_mode(conn: sqlite3.Connection, machine_id: str) -> str | None:
         "SELECT count(*) AS n FROM dca_foreign_marks WHERE machine_id = ? AND decided_at IS NULL", (machine_id,)
     ).fetchone()["n"]
     forgotten = conn.execute(
-        "SELECT leg_key FROM dca_payments WHERE +machine_id = ? AND status = 'held' AND hold_reason = ? "
-        "AND status NOT IN ('completed', 'skipped', 'voided') LIMIT 1",
+        """SELECT leg_key FROM dca_payments WHERE +machine_id = ? AND status = 'held' AND hold_reason = ?
+        AND status NOT IN ('completed', 'skipped', 'voided') LIMIT 1""",
         (machine_id, HoldReason.WALLET_ROLLED_BACK),
     ).fetchone()
     why = None
@@ -211,8 +212,8 @@ def refresh_safe_mode(conn: sqlite3.Connection, machine_id: str) -> str | None:
     if was_stopped and why is None:
         # What waited for this goes on at once.
         conn.execute(
-            "UPDATE dca_payments SET next_attempt_at = 0 WHERE +machine_id = ? AND cause = ? "
-            "AND status IN ('pending', 'invoiced', 'sending', 'failed')",
+            f"""UPDATE dca_payments SET next_attempt_at = 0 WHERE +machine_id = ? AND cause = ?
+            AND {OPEN_LEG}""",  # noqa: S608
             (machine_id, Cause.MARKS),
         )
     return why
@@ -245,8 +246,8 @@ def is_decided(conn: sqlite3.Connection, machine_id: str, payment_hash: str) -> 
 def foreign_of(conn: sqlite3.Connection, machine_id: str, prefix: str) -> list[Outgoing]:
     """Foreign payments that no leg has adopted, accepted by a person or not, by the start of their leg key."""
     found = conn.execute(
-        "SELECT * FROM dca_foreign_payments WHERE machine_id = ? AND settled_by IS NOT 'adopted' "
-        "AND leg_key >= ? AND leg_key < ? ORDER BY made_at, leg_key",
+        """SELECT * FROM dca_foreign_payments WHERE machine_id = ? AND settled_by IS NOT 'adopted'
+        AND leg_key >= ? AND leg_key < ? ORDER BY made_at, leg_key""",
         (machine_id, prefix, prefix[:-1] + chr(ord(prefix[-1]) + 1)),
     )
     return [_outgoing(row) for row in found]

@@ -31,8 +31,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from satmachine.errors import NotFound
-from satmachine.store import passes
+from satmachine.errors import NotFound, StoreError
+from satmachine.store import page_queries, passes
 from satmachine.store.database import connect
 from satmachine.store.passes import PassKind
 from satmachine.web import openapi, signin
@@ -43,9 +43,9 @@ from satmachine.web.limits import Limiter
 from satmachine.web.live import Live
 from satmachine.web.places import PAGES, PROGRAMS, Place
 from satmachine.web.settings import Settings
-from satmachine.web.shape import shaped
+from satmachine.web.shape import iso, shaped
 from satmachine.web.views.base import BadQuery, Look, Missing, View
-from satmachine.web.words import Words, iso, negotiate
+from satmachine.web.words import Words, negotiate
 
 _STATIC = {"style.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
 _THREADS = 4
@@ -297,8 +297,8 @@ class Desk:
     async def health(self, request: Request) -> Response:  # noqa: ARG002
         """Whether the books can be read, for whoever watches the process. Tells nothing else."""
         try:
-            await run_sync(lambda: self._books().execute("SELECT 1 FROM dca_machines LIMIT 1"), limiter=self._threads)
-        except Exception:  # noqa: BLE001 - whatever it is, the answer is that it is not well
+            await run_sync(lambda: page_queries.version(self._books()), limiter=self._threads)
+        except (sqlite3.Error, StoreError):
             return PlainTextResponse("the books cannot be read\n", HTTPStatus.SERVICE_UNAVAILABLE)
         return PlainTextResponse("ok\n")
 

@@ -6,10 +6,10 @@ Keys are the tables' columns; fiat loses its `_minor` and becomes a decimal text
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from satmachine.money import minor_to_fiat
-from satmachine.web.words import iso
 
 
 def shaped(value: Any, currency: str | None = None) -> Any:
@@ -30,3 +30,8 @@ def _item(key: str, value: Any, currency: str | None) -> tuple[str, Any]:
     if key in ("active", "in_config", "reachable", "used_fallback_split") and type(value) is int:
         return key, bool(value)
     return key, shaped(value, currency)
+
+
+def iso(at: int) -> str:
+    """Unix seconds for programs, and for `<time datetime>`: 2026-11-22T10:00:00Z."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -87,11 +87,6 @@ class Words:
         return str(getattr(self.tz, "key", "UTC"))
 
 
-def iso(at: int) -> str:
-    """For programs, and for `<time datetime>`."""
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def _grouped(plain: str, language: str) -> str:
     """A number with "," between thousands and "." before decimals, as the language writes it."""
     return plain.translate(_separators(language))

@@ -13,7 +13,8 @@ from satmachine.attention.items import CONDITIONS, Item, Limits, Silence, sorted
 from satmachine.attention.look import View, from_daemon, from_sales, from_telemetry, look
 from satmachine.cli.kit import requests
 from satmachine.models import Cause, HoldReason, LegStatus
-from satmachine.store import alerts, health, legs, reports, wallets
+from satmachine.store import alerts, health, legs, wallets
+from satmachine.store import lists as reports
 from satmachine.store.database import atomic, connect
 from testkit.books import fresh_books
 from tests.cli.books import ERRORED, HELD, NOW, Cli, full_books
@@ -77,7 +78,7 @@ def test_a_payee_that_is_dead_for_a_while_is_on_the_list_and_in_the_list_of_paym
         assert not [item for item in from_sales(conn, early) if item.condition == "payment_failing"]
         [item] = [item for item in from_sales(conn, late) if item.condition == "payment_failing"]
     assert "Payment 4 of sale 3" in item.cause
-    assert "to tech@example.org fail: no answer" in item.cause
+    assert "to tech@example.org fails: no answer" in item.cause
     assert "split:" not in item.cause
     assert item.command == "satmachine payments list --status failing --machine panajachel-1"
     assert [row["id"] for row in cli.json("payments", "list", "--status", "failing")] == [4]

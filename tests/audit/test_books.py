@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from satmachine.audit.books import check_books
 from satmachine.audit.breaks import Break, Kind, make_break
+from satmachine.audit.proof import check_books
 from satmachine.cash import book, look
-from satmachine.cash.values import Entry, EntryKind, NoteLine
 from satmachine.cli.main import app
-from satmachine.store import books, cash
+from satmachine.models.cash import Entry, EntryKind, NoteLine
+from satmachine.store import breaks as books
+from satmachine.store import cash
 from satmachine.store.database import atomic, connect
 from tests.corrections.desk import Desk, add_provider, open_desk
 
@@ -81,6 +82,12 @@ PLANTED: list[tuple[Kind, str, set[Kind]]] = [
     (Kind.VOIDED_UNPROVEN, "UPDATE dca_payments SET evidence = NULL WHERE status = 'voided'", set()),
     (Kind.UNPROVEN, "UPDATE dca_settlements SET proof = 'waiting' WHERE id = 3", set()),
     (Kind.LEG_KEY, "UPDATE dca_payments SET leg_key = 'sm1:other:r1:super' WHERE id = 1", set()),
+    (
+        Kind.UNORDERED,
+        "UPDATE dca_payments SET status = 'held', hold_reason = 'unordered' "
+        "WHERE leg = 'dca:alice' AND settlement_id = 3",
+        set(),
+    ),
     (Kind.STATUS, "UPDATE dca_settlements SET status = 'refunded' WHERE id = 1", set()),
     (Kind.STATUS, "UPDATE dca_settlements SET status = 'pending' WHERE id = 1", set()),
     (Kind.STATUS, "UPDATE dca_settlements SET status = 'processed' WHERE id = 3", set()),

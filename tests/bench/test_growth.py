@@ -9,7 +9,7 @@ import pytest
 
 from bench import books, growth
 from bench.books import Size, build
-from satmachine.audit.books import check_books
+from satmachine.audit.proof import check_books
 from satmachine.store import legs, settlements
 from satmachine.store.database import connect
 

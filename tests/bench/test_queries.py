@@ -9,7 +9,7 @@ import pytest
 
 from bench import queries
 from bench.books import SMALL, Size, build, write_config
-from satmachine.audit.books import check_books
+from satmachine.audit.proof import check_books
 from satmachine.store.database import connect
 
 SIZES = {"small": SMALL, "larger": Size(SMALL.machines, 4 * SMALL.sales, SMALL.beacons)}

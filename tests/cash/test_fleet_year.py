@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from satmachine.audit.books import check_books
+from satmachine.audit.proof import check_books
 from satmachine.cash import look
 from satmachine.cash.narrow import Finding
 from satmachine.store import cash

@@ -11,9 +11,10 @@ import pytest
 import typer
 
 from satmachine.cli.kit.books import parse_when
-from satmachine.store import reports, settlements
+from satmachine.store import lists as reports
+from satmachine.store import settlements
 from satmachine.store.database import atomic, connect
-from satmachine.store.reports import Filter
+from satmachine.store.lists import Filter
 from tests.cli.books import NOW, Cli, claim
 
 DAY = 86_400

@@ -36,7 +36,7 @@ def screen(cli: Cli, columns: int = 80) -> str:
         "satmachine settlements retry 3",
         "panajachel-1: 1 message(s) could not be used",
         "satmachine quarantine show 1",
-        "panajachel-1: 1 incoming payment(s), 50000 sats, of no sale",
+        "panajachel-1: 1 incoming payment(s), 50 000 sats, of no sale",
         "satmachine settlements unmatched --machine panajachel-1",
     ],
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from satmachine.clients.explain import Distribution, PlannedShare, explain_distribution
+from satmachine.clients.shares import Distribution, PlannedShare, explain_distribution
 from satmachine.models import Settlement
 from satmachine.money import fiat_to_minor, minor_to_fiat
 from satmachine.store import clients

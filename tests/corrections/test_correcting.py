@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from satmachine.audit.books import check_books
+from satmachine.audit.proof import check_books
 from satmachine.config import load
 from satmachine.errors import Refused
 from satmachine.models import Answer, RetainedReason, SettlementStatus

@@ -9,7 +9,7 @@ import anyio
 import pytest
 from typer.testing import CliRunner
 
-from satmachine.audit.books import check_books
+from satmachine.audit.proof import check_books
 from satmachine.cli.main import app
 from satmachine.wallet.lnbits import Lnbits
 from testkit.lnbits import WalletKeys

@@ -19,11 +19,11 @@ import pytest
 from satmachine.attention.items import Item, Limits
 from satmachine.attention.look import View
 from satmachine.config import Config
+from satmachine.nostr.gift import WRAP_KIND, wrap
 from satmachine.nostr.keys import hex_to_npub, public_key_of
 from satmachine.ops.alerts import conditions
 from satmachine.ops.alerts.channels import NotDelivered, deliver
 from satmachine.ops.alerts.desk import FIRST_AUDIT_S, AlertDesk, note
-from satmachine.ops.alerts.gift import WRAP_KIND, wrap
 from satmachine.ops.alerts.judge import Alert, Key, Sighting, judge
 from satmachine.ops.alerts.message import WORDS, Message, text_of
 from satmachine.settlements.land import Rules, land_event

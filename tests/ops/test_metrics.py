@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import threading
 import urllib.request
 from collections import Counter
@@ -99,6 +100,21 @@ def test_a_port_that_is_taken_is_logged_and_the_daemon_goes_on(tmp_path: Path, c
 def test_a_folder_that_is_missing_is_no_surprise(tmp_path: Path) -> None:
     with Exposition() as exposition:
         exposition.write(tmp_path / "missing" / "satmachine.prom")
+
+
+def test_who_connects_and_says_nothing_takes_a_few_threads_and_no_more() -> None:
+    """Anybody on this host may connect: threads and files are the daemon's, which needs them for wallets and relays."""
+    port = free_port()
+    before = threading.active_count()
+    with Exposition(f"127.0.0.1:{port}") as exposition:
+        assert exposition is not None
+        silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(60)]
+        # Each is either served by a thread, or was hung up on: the last one to be hung up on ends the wait.
+        silent[-1].settimeout(20)
+        assert silent[-1].recv(1) == b""
+        assert threading.active_count() - before <= 10
+        for one in silent:
+            one.close()
 
 
 def test_the_dashboard_asks_only_for_metrics_that_exist(tmp_path: Path) -> None:

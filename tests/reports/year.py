@@ -25,10 +25,10 @@ from satmachine.settlements.land import Rules, land_claim
 from satmachine.settlements.payees import terms_for
 from satmachine.settlements.planning import Bounds, plan_settlement
 from satmachine.settlements.redistribute import Wish, redistribute
-from satmachine.store import clients, corrections, deposits, legs, registry, settlements, wallets
+from satmachine.store import clients, corrections, deposits, incoming, legs, registry, settlements
 from satmachine.store.database import atomic, connect, prepare
-from tests.books import a_claim, give_invoice
-from tests.config.files import SECOND, VALID
+from testkit.books import a_claim, give_invoice
+from testkit.config_files import SECOND, VALID
 
 #: 2026-01-01T00:00:00Z
 START = 1_767_225_600
@@ -99,7 +99,7 @@ class Year:
                 proof="proven",
                 now=self.now,
             )
-        if wallets.unmatched(self.conn, sale.machine_id, str(sale.payment_hash)) is None:
+        if incoming.get(self.conn, sale.machine_id, str(sale.payment_hash)) is None:
             self.wallets[sale.machine_id] += sale.gross_sats
 
     def plan(self, settlement_id: int) -> None:
@@ -180,7 +180,7 @@ class Year:
         """Sats that belong to no sale, as far as is known; returns their payment hash."""
         payment_hash = self.a_hash()
         with atomic(self.conn):
-            assert wallets.note_unmatched(
+            assert incoming.note(
                 self.conn,
                 machine,
                 payment_hash=payment_hash,
@@ -189,6 +189,7 @@ class Year:
                 extra={},
                 settled_at=self.now - 60,
                 reason="it does not say that it is a sale",
+                kind="unknown",
                 now=self.now,
             )
         self.wallets[machine] += sats

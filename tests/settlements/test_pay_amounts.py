@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from satmachine.models import HoldReason
+from satmachine.models import Cause, HoldReason
+from satmachine.settlements.pay import _unwelcome
 from satmachine.settlements.transition import Decision, Sighting, Step, View, decide
+from satmachine.store import legs
+from satmachine.store.database import atomic
+from satmachine.wallet.lnbits import Invoice
+from testkit.books import NOW, fresh_books, give_invoice
+from tests.settlements.test_planning import landed, plan
 
 
 @pytest.mark.parametrize("destination", [Sighting.SUCCESS, None])
@@ -17,3 +25,16 @@ def test_other_amounts_are_looked_at_again_and_then_held(destination: Sighting |
 
     assert decide(view(last_look=False)) == Decision(Step.LOOK_AGAIN)
     assert decide(view(last_look=True)) == Decision(Step.HOLD, HoldReason.AMOUNT_MISMATCH)
+
+
+def test_an_invoice_that_another_leg_has_had_is_not_taken(tmp_path: Path) -> None:
+    with fresh_books(tmp_path) as conn:
+        plan(conn, landed(conn, 1))
+        first, second = legs.of_settlement(conn, 1)[:2]
+        with atomic(conn):
+            give_invoice(conn, first.id, "cc" * 32)
+        given = Invoice("cc" * 32, "lnbc1", second.amount_sats, NOW + 600)
+        again = _unwelcome(conn, second, given, NOW)
+        assert again is not None
+        assert again.cause is Cause.PAYEE_UNREACHABLE
+        assert _unwelcome(conn, second, Invoice("dd" * 32, "lnbc1", second.amount_sats, NOW + 600), NOW) is None

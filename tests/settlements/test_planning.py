@@ -7,19 +7,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satmachine.models import HoldReason, Position, Settlement, SettlementStatus
-from satmachine.settlements import planning
+from satmachine import identity
+from satmachine.models import By, HoldReason, Position, Settlement, SettlementStatus
+from satmachine.settlements import operations, planning
 from satmachine.settlements.land import Rules, land_claim
 from satmachine.settlements.plan import Plan, Terms, make_plan
 from satmachine.settlements.planning import Bounds, plan_settlement
-from satmachine.store import legs, settlements
+from satmachine.store import legs, settlements, wallets
 from satmachine.store.database import atomic
-from testkit.books import HASH, NOW, a_claim, a_rule, add_provider, fresh_books
+from satmachine.store.wallets import Outgoing
+from testkit.books import HASH, MACHINE, NOW, a_claim, a_rule, add_provider, fresh_books
 
 RULES = Rules(machine_active=True, payouts_since=0)
 BOUNDS = Bounds(Decimal("0.25"), Decimal("0.25"), None)
@@ -337,3 +340,100 @@ def test_a_plan_that_would_use_more_than_came_in_fails_whole(
         plan(books, settlement_id)
     assert legs.of_settlement(books, settlement_id) == []
     assert settlements.get(books, settlement_id).planned_at is None
+
+
+# --- a sale that was told of before
+
+
+def on_word(books: sqlite3.Connection, number: int, **changes: object) -> int:
+    """A sale that is paid on the machine's word; by its event's id, where nothing else names it."""
+    said: dict[str, Any] = {"payment_hash": None, **changes}
+    with atomic(books):
+        landing = land_claim(books, replace(a_claim(), **said), RULES, NOW, event_id=f"{number + 900:064x}")
+        assert landing.settlement_id is not None
+        settlement = settlements.get(books, landing.settlement_id)
+        settlements.mark_proven(
+            books,
+            settlement,
+            payment_hash=None,
+            settlement_key=f"{number + 900:064x}",
+            occurred_at=settlement.occurred_at,
+            proof="waived",
+            now=NOW,
+        )
+    return landing.settlement_id
+
+
+def held_as(books: sqlite3.Connection, settlement_id: int) -> str | None:
+    return plan(books, settlement_id).hold_reason
+
+
+ANOTHER_SPLIT = {"net_sats": 258_834, "commission_sats": 7_966}
+UNKNOWN = {"exchange_rate": Decimal(0)}
+
+
+@pytest.mark.parametrize("second", [{}, ANOTHER_SPLIT, UNKNOWN, {"txid": "tx-1"}], ids=str)
+def test_a_sale_that_nothing_tells_from_another_one_waits_for_a_person(
+    books: sqlite3.Connection, second: dict[str, Any]
+) -> None:
+    assert held_as(books, on_word(books, 1)) is None
+    again = on_word(books, 2, **second)
+    assert held_as(books, again) == HoldReason.TOLD_TWICE
+    assert f"settlements close {again}" in str(settlements.get(books, again).error)
+    with atomic(books):
+        operations.release(books, again, By("ana", "two customers", NOW))
+    assert held_as(books, again) is None
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        {"gross_sats": 266_801, "commission_sats": 7_966},
+        {"exchange_rate": Decimal("143.8")},
+        {"fiat_amount_minor": 180_001},
+        {"occurred_at": NOW + 90_000},
+    ],
+    ids=str,
+)
+def test_what_is_certainly_another_sale_goes_on(books: sqlite3.Connection, second: dict[str, Any]) -> None:
+    first = {"fiat_amount_minor": 180_000}
+    assert held_as(books, on_word(books, 1, **first)) is None
+    assert held_as(books, on_word(books, 2, **{**first, **second})) is None
+
+
+@pytest.mark.parametrize("name", ["txid", "payment_hash"])
+def test_two_names_of_one_kind_are_two_sales(books: sqlite3.Connection, name: str) -> None:
+    assert held_as(books, on_word(books, 1, **{name: "11" * 32})) is None
+    assert held_as(books, on_word(books, 2, **{name: "22" * 32})) is None
+
+
+def test_a_proven_sale_is_only_held_beside_one_that_was_paid_on_a_word(books: sqlite3.Connection) -> None:
+    assert plan(books, landed(books, 1)).hold_reason is None
+    assert plan(books, landed(books, 2)).hold_reason is None
+    assert held_as(books, on_word(books, 3)) == HoldReason.TOLD_TWICE
+
+
+def paid_elsewhere(books: sqlite3.Connection, sats: int, made_at: int) -> None:
+    """The wallet shows a payment of a sale that these books do not have, and a person has said that it is not ours."""
+    key = identity.sale_leg_key("77" * 32, 1, "super")
+    with atomic(books):
+        wallets.note_outgoing(
+            books, MACHINE, [Outgoing("66" * 32, key, "lnbc1", sats, "success", None, {}, made_at)], NOW
+        )
+        books.execute("UPDATE dca_foreign_payments SET settled_by = 'ana', decided_at = ?", (NOW,))
+
+
+@pytest.mark.parametrize(
+    ("sats", "made_at", "hold"),
+    [
+        (2_390, NOW + 5, HoldReason.TOLD_TWICE),
+        (300_000, NOW + 5, None),
+        (2_390, NOW + 90_000, None),
+        (2_390, NOW - 3_600, None),
+    ],
+)
+def test_a_sale_that_books_before_these_may_have_paid_waits_for_a_person(
+    books: sqlite3.Connection, sats: int, made_at: int, hold: HoldReason | None
+) -> None:
+    paid_elsewhere(books, sats, made_at)
+    assert plan(books, landed(books)).hold_reason == hold

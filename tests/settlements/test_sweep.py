@@ -10,7 +10,7 @@ import pytest
 
 from satmachine.config import Machine
 from satmachine.config.model import LONGEST_AFTER_S
-from satmachine.models import Answer
+from satmachine.models import Answer, HoldReason
 from satmachine.settlements.incoming import note_incoming
 from satmachine.settlements.reconcile import OVERLAP_S, _Reached
 from satmachine.settlements.unannounced import ANNOUNCED_AFTER_S
@@ -97,6 +97,29 @@ def test_a_payment_for_a_sale_that_was_closed_unpaid_comes_back_to_a_person(
     settlement = settlements.get(books, 1)
     assert (settlement.status, settlement.hold_reason) == ("held", "by_operator")
     assert "after this sale was closed" in str(settlement.error)
+
+
+def test_a_sale_that_a_person_closed_although_it_was_paid_stays_closed(
+    books: sqlite3.Connection, machine: Machine
+) -> None:
+    sweep(books, machine, paid(WHOLE), now=NOW)
+    sweep(books, machine, paid(WHOLE), now=NOW + 5)  # the wallet has shown it: it is held, and the person closes it
+    with atomic(books):
+        settlements.hold(books, 1, reason=HoldReason.PAYMENT_MISMATCH, error="other figures", payment_seen=True)
+        books.execute("UPDATE dca_settlements SET status = 'partial', hold_reason = NULL, finished_at = ?", (NOW,))
+    sweep(books, machine, paid(WHOLE), now=NOW + 60)
+    assert settlements.get(books, 1).status == "partial"
+
+
+def test_a_sale_that_was_closed_again_after_the_payment_came_stays_closed(
+    books: sqlite3.Connection, machine: Machine
+) -> None:
+    sweep(books, machine, paid(WHOLE), now=NOW)
+    for _ in range(2):
+        with atomic(books):
+            books.execute("UPDATE dca_settlements SET status = 'partial', hold_reason = NULL, finished_at = ?", (NOW,))
+        sweep(books, machine, paid(WHOLE), now=NOW + 60)
+    assert settlements.get(books, 1).status == "partial"
 
 
 def marks_after(books: sqlite3.Connection, reached: _Reached, now: int) -> SweepMarks:

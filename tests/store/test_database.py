@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -155,7 +157,7 @@ def made_in_version_1(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = Path(__file__).with_name("schema-1.sql").read_text("utf-8")
     with monkeypatch.context() as patch:
         patch.setattr(database, "SCHEMA_VERSION", 1)
-        patch.setattr(database, "_schema_text", lambda: first)
+        patch.setattr(database, "schema_text", lambda: first)
         prepare(path)
 
 
@@ -189,3 +191,26 @@ def test_a_database_of_the_first_version_becomes_what_a_new_one_is(
 
 def test_migrations_are_numbered_without_a_gap_up_to_this_version() -> None:
     assert [number for number, _, _ in database.migrations()] == list(range(2, SCHEMA_VERSION + 1))
+
+
+@pytest.mark.parametrize("plant", ["a symbolic link", "a hard link", "a pipe", "a folder"])
+def test_what_somebody_has_put_in_place_of_the_lock_is_neither_followed_nor_waited_for(path: Path, plant: str) -> None:
+    """Members of the group may write the folder. The daemon empties its lock file, and every command opens it."""
+    lock, victim = path.with_name(path.name + ".lock"), path.with_name("victim")
+    victim.write_text("precious")
+    if plant == "a symbolic link":
+        lock.symlink_to(victim)
+    elif plant == "a hard link":
+        lock.hardlink_to(victim)
+    elif plant == "a pipe":
+        os.mkfifo(lock)
+    else:
+        lock.mkdir()
+    answers: list[bool] = []
+    asking = threading.Thread(target=lambda: answers.append(daemon_is_running(path)), daemon=True)
+    asking.start()
+    asking.join(20)
+    assert answers == [False]
+    with pytest.raises(StoreError, match=r"satmachine did not make it: rm -r"), only_daemon(path):
+        pass
+    assert victim.read_text() == "precious"

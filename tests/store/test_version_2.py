@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from satmachine.audit.books import check_books
 from satmachine.audit.breaks import Kind
+from satmachine.audit.proof import check_books
 from satmachine.settlements.planning import plan_settlement
 from satmachine.store import balances, client_legs, database, legs, settlements, wallets
 from satmachine.store.database import atomic, connect, prepare
@@ -246,7 +246,7 @@ def version_2(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     second = Path(__file__).with_name("schema-2.sql").read_text("utf-8")
     with monkeypatch.context() as patch:
         patch.setattr(database, "SCHEMA_VERSION", 2)
-        patch.setattr(database, "_schema_text", lambda: second)
+        patch.setattr(database, "schema_text", lambda: second)
         prepare(path)
         with closing(connect(path)) as conn, atomic(conn):
             fill(Old(conn))

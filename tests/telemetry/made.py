@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from satmachine.money import minor_digits
 from satmachine.nostr.event import BEACON_KIND, Event
 from satmachine.store.database import atomic, connect, prepare
 from satmachine.telemetry import beacons
@@ -76,7 +77,7 @@ def database(folder: Path, *, machines: tuple[str, ...] = (MACHINE,), currency: 
         conn.execute("INSERT INTO dca_operators VALUES ('atitlan', 'Atitlan', 1)")
         for number, machine_id in enumerate(machines):
             conn.execute(
-                "INSERT INTO dca_machines VALUES (?, 'atitlan', ?, ?, ?, ?, '0.05', 0, 1, 1, 0)",
-                (machine_id, f"npub{number}", f"{number:064x}", f"Machine {number}", currency),
+                "INSERT INTO dca_machines VALUES (?, 'atitlan', ?, ?, ?, ?, '0.05', 0, 1, 1, 0, ?)",
+                (machine_id, f"npub{number}", f"{number:064x}", f"Machine {number}", currency, minor_digits(currency)),
             )
     return conn

@@ -64,8 +64,8 @@ def add(
         satmachine clients add --machine panajachel-1 --label jose --lightning-address jose@example.org
         --mode fixed --daily-limit 500
     """
-    from satmachine.clients.payees import autoforward as choose_forward
-    from satmachine.clients.payees import choose
+    from satmachine.clients.typed_payee import autoforward as choose_forward
+    from satmachine.clients.typed_payee import choose
     from satmachine.config.formats import slug
 
     payee = usage(lambda: choose(invoice_key_file=invoice_key_file, address=lightning_address, lnurl_code=lnurl))
@@ -126,8 +126,8 @@ def update(
 
         satmachine clients update 3 --no-autoforward --dry-run
     """
-    from satmachine.clients.payees import autoforward as choose_forward
-    from satmachine.clients.payees import choose
+    from satmachine.clients.typed_payee import autoforward as choose_forward
+    from satmachine.clients.typed_payee import choose
 
     if status not in (None, "active", "paused"):
         raise typer.BadParameter("--status must be active or paused; `clients remove` removes")

@@ -28,7 +28,8 @@ from satmachine.attention.items import Attention, Limits
 from satmachine.attention.look import View, look
 from satmachine.cli.kit.root import Options, parse_tz
 from satmachine.errors import NotFound, Refused
-from satmachine.store import audit, reports
+from satmachine.store import audit_log as audit
+from satmachine.store import lists as reports
 from satmachine.store.database import connect, daemon_is_running
 
 if TYPE_CHECKING:

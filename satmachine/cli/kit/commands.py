@@ -32,8 +32,8 @@ from satmachine.cli.kit.requests import answer_of, confirm, reason_of, request
 from satmachine.orders import Order
 from satmachine.store.database import atomic
 from satmachine.store.intents import Intent
+from satmachine.store.lists import Filter
 from satmachine.store.pages import Page
-from satmachine.store.reports import Filter
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -164,7 +164,7 @@ class Act:
     @property
     def by(self) -> Any:
         """Who does it, why and when, for settlements/operations.py."""
-        from satmachine.settlements.operations import By
+        from satmachine.models import By
 
         return By(self.books.actor, self.reason, self.books.now)
 

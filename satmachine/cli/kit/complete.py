@@ -31,7 +31,7 @@ def _from_books(read: Callable[[Any, str], Found]) -> Callable[..., Found]:
 
 
 def _machines(books: Any, begun: str) -> Found:
-    from satmachine.store import reports
+    from satmachine.store import lists as reports
 
     return [(name, "") for name in reports.machine_ids(books.conn, books.scope) if name.startswith(begun)][:_MOST]
 
@@ -49,14 +49,14 @@ def _clients(books: Any, begun: str) -> Found:
 
 
 def _sales(books: Any, begun: str) -> Found:
-    from satmachine.store import reports
+    from satmachine.store import lists as reports
 
     page = reports.settlements(books.conn, books.scope, reports.Filter(limit=_MOST))
     return [(str(row["id"]), f"{row['machine_id']}, {row['status']}") for row in page.rows if _is(row, begun)]
 
 
 def _payments(books: Any, begun: str) -> Found:
-    from satmachine.store import reports
+    from satmachine.store import lists as reports
 
     page = reports.payments(books.conn, books.scope, reports.Filter(limit=_MOST))
     return [(str(row["id"]), f"{row['leg']}, {row['status']}") for row in page.rows if _is(row, begun)]
@@ -70,7 +70,7 @@ def _deposits(books: Any, begun: str) -> Found:
 
 
 def _messages(books: Any, begun: str) -> Found:
-    from satmachine.store import reports
+    from satmachine.store import lists as reports
 
     page = reports.quarantine(books.conn, books.scope, reports.Filter(limit=_MOST, status="open"))
     return [(str(row["id"]), f"{row['machine_id']}, {row['reason']}") for row in page.rows if _is(row, begun)]

@@ -31,6 +31,7 @@ _STYLES = {
 #: A column that folds is not made narrower than this by the others.
 _LEAST = 26
 _GAP = 2
+_INDENT = " " * 4
 
 
 def table(rows: Sequence[Row], columns: Sequence[Column], title: str, tz: tzinfo) -> None:
@@ -45,7 +46,7 @@ def table(rows: Sequence[Row], columns: Sequence[Column], title: str, tz: tzinfo
         return
     short = [column for column in shown if not column.fold]
     if short and _width(short, cells, tz) <= console.width:
-        show(console, title, _with_lines_below(shown, cells, rows, tz))
+        show(console, title, _with_lines_below(console, shown, cells, rows, tz))
     else:
         show(console, title, _stacked(shown, cells, tz, console.width))
 
@@ -132,7 +133,7 @@ def _drawn(columns: Sequence[Column], cells: dict[Column, list[Text]], rows: Seq
 
 
 def _with_lines_below(
-    columns: Sequence[Column], cells: dict[Column, list[Text]], rows: Sequence[Row], tz: tzinfo
+    console: Console, columns: Sequence[Column], cells: dict[Column, list[Text]], rows: Sequence[Row], tz: tzinfo
 ) -> Text:
     """A table of what is short; long texts stand below their row."""
     short = [column for column in columns if not column.fold]
@@ -151,11 +152,10 @@ def _with_lines_below(
     out.append(Text("─" * (sum(widths.values()) + _GAP * (len(short) - 1))))
     for number in range(len(rows)):
         out.append(line([cells[column][number] for column in short]))
-        out += [
-            Text.assemble("    ", (f"{_heading(column, tz)}: ", "dim"), cells[column][number])
-            for column in columns
-            if column.fold and cells[column][number].plain
-        ]
+        for column in columns:
+            if column.fold and cells[column][number].plain:
+                long = Text.assemble((f"{_heading(column, tz)}: ", "dim"), cells[column][number])
+                out += [Text.assemble(_INDENT, part) for part in long.wrap(console, console.width - len(_INDENT))]
     return Text("\n").join(out)
 
 

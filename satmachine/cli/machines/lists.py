@@ -11,7 +11,8 @@ from satmachine.cli.kit.options import AsJson, Machine
 from satmachine.cli.kit.output import Column, Row, emit_record, emit_table, format_pct, print_json, to_json
 from satmachine.cli.machines import app
 from satmachine.cli.machines.stand import balance, mode
-from satmachine.store import incoming, reports, transport
+from satmachine.store import incoming, transport
+from satmachine.store import lists as reports
 
 
 def _open_work(row: Row) -> str:

@@ -22,6 +22,7 @@ from satmachine.store import wallets
 from satmachine.store.database import Connection, atomic
 
 if TYPE_CHECKING:
+    from satmachine.config import Machine
     from satmachine.settlements.reconcile_desk import Look
     from satmachine.settlements.reconciling import Choice, Report
 
@@ -127,7 +128,6 @@ def _one(
     done = wanted is not None and not dry_run
     if wanted is not None and not dry_run:
         confirm(f"Do this, and let {machine_id} pay again?", yes=yes)
-        _seal(books, report)
         _carry_out(books, machine_id, look, choices, reason, wanted)
     after = rows.pause(books.conn, machine_id).safe_mode
     if done and not quiet:
@@ -164,7 +164,7 @@ def _look(books: Books, machine_id: str, choices: dict[str, Choice]) -> Look:
 
 
 def _preview(books: Books, machine_id: str, look: Look, choices: dict[str, Choice], reason: str) -> Report:
-    from satmachine.settlements.operations import By
+    from satmachine.models import By
     from satmachine.settlements.payees import terms_for
     from satmachine.settlements.reconciliation import preview
 
@@ -175,31 +175,37 @@ def _preview(books: Books, machine_id: str, look: Look, choices: dict[str, Choic
     return preview(books.conn, machine, terms, look, choices, By(books.actor, reason, books.now))
 
 
-def _seal(books: Books, report: Report) -> None:
-    """What is planned here is to be paid by the daemon, so that only who may read the machine's key can do it. Raises
-    ConfigError."""
+def _try_to_seal(books: Books, machine: Machine) -> ConfigError | None:
+    """What is planned here is to be paid by the daemon, so that only who may read the machine's key can do it. Returns
+    why this user may not."""
     from satmachine.seals import Keyring
 
-    machine = books.config.machine(report.machine_id)
-    if not report.found or machine is None:
-        return
     keyring = Keyring()
-    keyring.learn(machine.id, machine.wallet.admin_key.resolve(books.config.environ))
+    try:
+        keyring.learn(machine.id, machine.wallet.admin_key.resolve(books.config.environ))
+    except ConfigError as error:
+        return error
     assert isinstance(books.conn, Connection)
     books.conn.keyring = keyring
+    return None
 
 
 def _carry_out(books: Books, machine_id: str, look: Look, choices: dict[str, Choice], reason: str, digest: str) -> None:
-    from satmachine.settlements.operations import By
+    from satmachine.models import By
     from satmachine.settlements.payees import terms_for
     from satmachine.settlements.reconciliation import accept
+    from satmachine.store import seals
 
     machine = books.config.machine(machine_id)
     if machine is None:
         raise NotFound(f"machine {machine_id} is no longer in the configuration")
     by = By(books.actor, reason, books.now)
+    unreadable = _try_to_seal(books, machine)
     with atomic(books.conn) as conn:
+        newest_id = seals.newest_payment(conn)
         accept(conn, machine, terms_for(books.config, machine_id), look, choices, by, digest=digest)
+        if unreadable is not None and seals.is_open_without(conn, machine_id, after_id=newest_id):
+            raise unreadable
 
 
 def _choices(texts: list[str]) -> dict[str, Choice]:

@@ -17,7 +17,8 @@ from satmachine.cli.kit.requests import answer_of, request
 from satmachine.cli.machines import app
 from satmachine.errors import Refused
 from satmachine.orders import MakeTopUp, SweepNow
-from satmachine.store import incoming, reports
+from satmachine.store import incoming
+from satmachine.store import lists as reports
 
 MAX_NOTE_CHARS = 200
 

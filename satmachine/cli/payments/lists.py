@@ -12,7 +12,7 @@ from satmachine.cli.kit.options import OfClient, OfMachine, OfSale
 from satmachine.cli.kit.output import Column
 from satmachine.cli.payments import app
 from satmachine.models import LegStatus, LegType
-from satmachine.store import reports
+from satmachine.store import lists as reports
 from satmachine.store.pages import Page
 
 _PAYMENTS = (

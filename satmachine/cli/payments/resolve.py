@@ -7,7 +7,7 @@ from satmachine.cli.kit.options import Payment
 from satmachine.cli.payments import app
 from satmachine.cli.payments.evidence import Paid, Unpaid, resolve
 from satmachine.orders import CancelPayout
-from satmachine.store import reports
+from satmachine.store import lists as reports
 
 
 @acting(app, "retry", reason="tried again", asks=False)

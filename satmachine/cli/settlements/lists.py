@@ -12,7 +12,7 @@ from satmachine.cli.kit.options import OfMachine
 from satmachine.cli.kit.output import Column
 from satmachine.cli.settlements import app
 from satmachine.models import SettlementStatus
-from satmachine.store import reports
+from satmachine.store import lists as reports
 from satmachine.store.pages import Page
 
 _SALES = (

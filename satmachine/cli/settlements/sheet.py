@@ -10,7 +10,7 @@ from typing import Any
 
 from satmachine.attention import words
 from satmachine.cli.kit.output import Column, emit_record, emit_table, format_sats, print_json, print_line, to_json
-from satmachine.store import reports
+from satmachine.store import lists as reports
 
 Record = Mapping[str, Any]
 

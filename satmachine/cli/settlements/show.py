@@ -13,7 +13,8 @@ from satmachine.cli.kit.options import AsJson, Sale
 from satmachine.cli.kit.output import Column, emit_record, emit_table, print_json, print_line
 from satmachine.cli.settlements import app
 from satmachine.cli.settlements.sheet import print_sale, print_sale_json, read_sale
-from satmachine.store import notes, reports
+from satmachine.store import lists as reports
+from satmachine.store import notes
 
 if TYPE_CHECKING:
     from satmachine.settlements.explain import Explanation

@@ -19,7 +19,8 @@ from satmachine.cli.kit.options import OfMachine, Since, Until
 from satmachine.cli.kit.output import Column, Row, format_sats, print_json, print_line, printable, to_json
 from satmachine.cli.settlements import app
 from satmachine.errors import NotFound, Refused
-from satmachine.store import incoming, reports
+from satmachine.store import incoming
+from satmachine.store import lists as reports
 from satmachine.store.incoming import Listed
 from satmachine.store.pages import Page
 

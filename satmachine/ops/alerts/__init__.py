@@ -4,6 +4,5 @@ conditions.py   what is wrong right now, from the books and the relays
 judge.py        pure   what of it is news (delays, hysteresis)
 message.py      pure   the words
 channels.py     how it is told: webhook, command, Nostr direct message
-gift.py         pure   NIP-17: a direct message that only its receiver can read
 desk.py         the task: look, judge, write down, deliver
 """

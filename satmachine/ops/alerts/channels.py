@@ -15,14 +15,16 @@ import httpx
 
 from satmachine.config import Config
 from satmachine.errors import SatmachineError
+from satmachine.nostr.gift import wrap
 from satmachine.nostr.health import printable
 from satmachine.nostr.keys import npub_to_hex, parse_secret_key
 from satmachine.nostr.post import post
-from satmachine.ops.alerts.gift import wrap
 from satmachine.ops.alerts.message import Message, json_of, text_of
 from satmachine.wallet.answers import PLAIN
 
 TIMEOUT_S = 20.0
+#: What the alarms' command needs of the daemon's environment; the rest may be keys.
+_ENVIRON = frozenset({"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR"})
 
 
 class NotDelivered(SatmachineError):
@@ -65,9 +67,10 @@ async def _post(message: Message, config: Config, _now: int) -> None:
 
 
 async def _run(message: Message, config: Config, _now: int) -> None:
-    """The command gets the JSON on its standard input, and the text in $SATMACHINE_ALERT."""
+    """The command gets the JSON on its standard input, and the text in $SATMACHINE_ALERT; no key of the daemon's."""
     command = config.alerts.command
-    environ = {**os.environ, "SATMACHINE_ALERT": text_of(message)}
+    kept = {name: value for name, value in os.environ.items() if name in _ENVIRON or name.startswith("LC_")}
+    environ = {**kept, "SATMACHINE_ALERT": text_of(message)}
     try:
         done = await anyio.run_process(
             command, input=json.dumps(json_of(message)).encode(), check=False, env=environ, stderr=subprocess.STDOUT

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from satmachine.attention import look
 from satmachine.attention.items import Item, Silence, names_of
 from satmachine.attention.look import View
-from satmachine.audit.books import check_books
+from satmachine.audit.proof import check_books
 from satmachine.nostr.health import RelayHealth, RelayState
 from satmachine.ops.alerts.judge import Key, Sighting
 

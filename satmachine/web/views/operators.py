@@ -10,7 +10,8 @@ from typing import Any
 from satmachine.attention import words as reasons
 from satmachine.models import Balance
 from satmachine.settlements.explain import explain_settlement
-from satmachine.store import balances, clients, page_queries, reports, telemetry
+from satmachine.store import balances, clients, page_queries, telemetry
+from satmachine.store import lists as reports
 from satmachine.web import charts, flow
 from satmachine.web.views.base import PAGE_ROWS, BadQuery, Look, Missing, View
 from satmachine.web.views.needs import needs

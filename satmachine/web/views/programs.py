@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from satmachine.store import balances, clients, deposits, reports
+from satmachine.store import balances, clients, deposits
+from satmachine.store import lists as reports
 from satmachine.web import owners
 from satmachine.web.access import owns
 from satmachine.web.views import operators

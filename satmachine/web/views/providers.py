@@ -11,8 +11,8 @@ from satmachine.models import Balance
 from satmachine.money import minor_to_fiat
 from satmachine.store import balances, clients
 from satmachine.web import charts
+from satmachine.web.shape import iso
 from satmachine.web.views.base import PAGE_ROWS, Look, View
-from satmachine.web.words import iso
 
 _CHART_POINTS = 400
 

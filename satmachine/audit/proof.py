@@ -14,7 +14,9 @@ from typing import Any
 
 from satmachine.audit.breaks import Break, Kind, make_break
 from satmachine.money import sats_to_minor, split_two_stage_commission
-from satmachine.store import balances, books, cash, clients, reports
+from satmachine.store import balances, cash, clients
+from satmachine.store import breaks as books
+from satmachine.store import lists as reports
 
 Record = dict[str, Any]
 

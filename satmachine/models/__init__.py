@@ -138,6 +138,15 @@ class LandingResult(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class By:
+    """The person who does something, why, and when (Unix seconds)."""
+
+    actor: str
+    reason: str
+    now: int
+
+
+@dataclass(frozen=True, slots=True)
 class Claim:
     """What somebody says about a sale: a machine's signed event, or the `extra` of a wallet's payment.
 

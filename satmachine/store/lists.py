@@ -12,6 +12,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Literal
 
+from satmachine.store.conditions import OPEN_LEG
 from satmachine.store.pages import Order, Where, merged, page, page_of
 from satmachine.store.pages import Page as Page  # of what this module answers with
 from satmachine.store.pages import Record as Record
@@ -80,8 +81,8 @@ def clients_labelled(
 ) -> list[tuple[int, str]]:
     """(id, machine) of the clients with this label, at one machine or at any of the scope; removed ones too."""
     found = conn.execute(
-        "SELECT c.id, c.machine_id FROM dca_clients c JOIN dca_machines m ON m.id = c.machine_id WHERE c.label = ?1 "
-        "AND (?2 IS NULL OR c.machine_id = ?2) AND (?3 IS NULL OR m.operator_id = ?3) ORDER BY c.machine_id",
+        """SELECT c.id, c.machine_id FROM dca_clients c JOIN dca_machines m ON m.id = c.machine_id WHERE c.label = ?1
+        AND (?2 IS NULL OR c.machine_id = ?2) AND (?3 IS NULL OR m.operator_id = ?3) ORDER BY c.machine_id""",
         (label, machine_id, scope),
     )
     return [(int(row[0]), str(row[1])) for row in found]
@@ -141,8 +142,8 @@ def events_of(conn: sqlite3.Connection, settlement_id: int) -> list[Record]:
     """The machine's signed events about a sale, first come first."""
     return _all(
         conn,
-        "SELECT event_id, created_at, received_at, relay_url, raw FROM dca_settlement_events "
-        "WHERE settlement_id = ? ORDER BY received_at, event_id",
+        """SELECT event_id, created_at, received_at, relay_url, raw FROM dca_settlement_events
+        WHERE settlement_id = ? ORDER BY received_at, event_id""",
         settlement_id,
     )
 
@@ -168,7 +169,7 @@ def payments(conn: sqlite3.Connection, scope: str | None, wanted: Filter) -> Pag
     where = Where()
     is_failing = wanted.status == "failing"
     if is_failing:
-        where.add("status IN ('pending', 'invoiced', 'sending', 'failed') AND error IS NOT NULL")
+        where.add(f"{OPEN_LEG} AND error IS NOT NULL")
         where.given("+planned_at < ?", wanted.failing_before)
     else:
         where.given("status = ?", wanted.status)
@@ -268,9 +269,9 @@ def telemetry_of(conn: sqlite3.Connection, machine_id: str) -> Record | None:
     """What a machine last told of itself, without the raw beacon."""
     return _one(
         conn,
-        "SELECT name, location, status, software_version, uptime_s, cassettes, cash_left_minor, "
-        "(SELECT currency FROM dca_machines m WHERE m.id = t.machine_id) AS currency, "
-        "exchange_rate, fee_pct, last_error, beacon_at FROM dca_telemetry t WHERE machine_id = ?",
+        """SELECT name, location, status, software_version, uptime_s, cassettes, cash_left_minor,
+        (SELECT currency FROM dca_machines m WHERE m.id = t.machine_id) AS currency,
+        exchange_rate, fee_pct, last_error, beacon_at FROM dca_telemetry t WHERE machine_id = ?""",
         machine_id,
     )
 
@@ -321,8 +322,8 @@ def relays(conn: sqlite3.Connection) -> list[Record]:
 def open_counts(conn: sqlite3.Connection, scope: str | None) -> dict[str, int]:
     """How many sales are pending, held and errored."""
     found = conn.execute(
-        f"SELECT status, count(*) FROM dca_settlements WHERE {_OPEN_SALE} AND (?1 IS NULL OR machine_id IN "
-        "(SELECT id FROM dca_machines WHERE operator_id = ?1)) GROUP BY status",
+        f"""SELECT status, count(*) FROM dca_settlements WHERE {_OPEN_SALE} AND (?1 IS NULL OR machine_id IN
+        (SELECT id FROM dca_machines WHERE operator_id = ?1)) GROUP BY status""",
         (scope,),
     )
     return {str(status): int(number) for status, number in found}
@@ -332,9 +333,9 @@ def open_settlements(conn: sqlite3.Connection, scope: str | None, status: str, l
     """The oldest sales in one open state."""
     return _all(
         conn,
-        "SELECT id AS settlement_id, machine_id, status, hold_reason, error, gross_sats, occurred_at, landed_at "
-        f"FROM dca_settlements WHERE {_OPEN_SALE} AND status = ?2 AND (?1 IS NULL OR machine_id IN "
-        "(SELECT id FROM dca_machines WHERE operator_id = ?1)) ORDER BY +occurred_at, id LIMIT ?3",
+        f"""SELECT id AS settlement_id, machine_id, status, hold_reason, error, gross_sats, occurred_at, landed_at
+        FROM dca_settlements WHERE {_OPEN_SALE} AND status = ?2 AND (?1 IS NULL OR machine_id IN
+        (SELECT id FROM dca_machines WHERE operator_id = ?1)) ORDER BY +occurred_at, id LIMIT ?3""",
         scope,
         status,
         limit,
@@ -345,9 +346,9 @@ def worst_leg(conn: sqlite3.Connection, settlement_id: int) -> Record | None:
     """The payment that makes a sale errored: a held one before a failed one."""
     return _one(
         conn,
-        "SELECT id AS payment_id, status, hold_reason, cause, payee, error FROM dca_payments WHERE settlement_id = ? "
-        "AND leg_type <> 'autoforward' AND status IN ('held', 'failed') "
-        "ORDER BY status = 'failed', position LIMIT 1",
+        """SELECT id AS payment_id, status, hold_reason, cause, payee, error FROM dca_payments WHERE settlement_id = ?
+        AND leg_type <> 'autoforward' AND status IN ('held', 'failed')
+        ORDER BY status = 'failed', position LIMIT 1""",
         settlement_id,
     )
 
@@ -357,12 +358,12 @@ def lone_legs(conn: sqlite3.Connection, scope: str | None, limit: int) -> list[R
     sent to a payee who cannot be asked any more."""
     return _all(
         conn,
-        "SELECT id AS payment_id, settlement_id, machine_id, leg_type, leg, status, hold_reason, cause, error, "
-        f"amount_sats, planned_at FROM dca_payments WHERE {_OPEN_LEG} AND ((status IN ('failed', 'held') "
-        "AND (settlement_id IS NULL OR leg_type = 'autoforward')) OR (status = 'sending' "
-        "AND cause IN ('payee_changed', 'payee_unreachable', 'no_payee', 'key_unreadable'))) "
-        "AND (?1 IS NULL OR machine_id IN "
-        "(SELECT id FROM dca_machines WHERE operator_id = ?1)) ORDER BY +planned_at, id LIMIT ?2",
+        f"""SELECT id AS payment_id, settlement_id, machine_id, leg_type, leg, status, hold_reason, cause, error,
+        amount_sats, planned_at FROM dca_payments WHERE {_OPEN_LEG} AND ((status IN ('failed', 'held')
+        AND (settlement_id IS NULL OR leg_type = 'autoforward')) OR (status = 'sending'
+        AND cause IN ('payee_changed', 'payee_unreachable', 'no_payee', 'key_unreadable')))
+        AND (?1 IS NULL OR machine_id IN
+        (SELECT id FROM dca_machines WHERE operator_id = ?1)) ORDER BY +planned_at, id LIMIT ?2""",
         scope,
         limit,
     )
@@ -372,8 +373,8 @@ def pauses(conn: sqlite3.Connection, scope: str | None) -> list[Record]:
     """Where payouts are stopped."""
     return _all(
         conn,
-        "SELECT * FROM payout_pauses WHERE ?1 IS NULL OR scope = '*' OR scope IN "
-        "(SELECT id FROM dca_machines WHERE operator_id = ?1) ORDER BY scope",
+        """SELECT * FROM payout_pauses WHERE ?1 IS NULL OR scope = '*' OR scope IN
+        (SELECT id FROM dca_machines WHERE operator_id = ?1) ORDER BY scope""",
         scope,
     )
 
@@ -397,8 +398,8 @@ def oldest_unknown_rate(conn: sqlite3.Connection, scope: str | None) -> int | No
     """The first of these sales."""
     found = _one(
         conn,
-        f"SELECT min(u.id) AS id FROM dca_settlements u WHERE {_UNKNOWN_RATE} AND (?1 IS NULL OR u.machine_id IN "
-        "(SELECT id FROM dca_machines WHERE operator_id = ?1))",
+        f"""SELECT min(u.id) AS id FROM dca_settlements u WHERE {_UNKNOWN_RATE} AND (?1 IS NULL OR u.machine_id IN
+        (SELECT id FROM dca_machines WHERE operator_id = ?1))""",
         scope,
     )
     return None if found is None else found["id"]

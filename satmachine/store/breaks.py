@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from satmachine.models import Leg
-from satmachine.store import rows
+from satmachine.store import as_models as rows
 
 Record = dict[str, Any]
 
@@ -43,14 +43,10 @@ sale AS (
 )
 """
 
-_UNPAID = (
-    f"EXISTS (SELECT 1 FROM dca_payments p WHERE p.settlement_id = s.id AND {_OF_THE_SALE} "
-    f"AND p.status NOT IN {_FINAL})"
-)
-_REFUNDED = (
-    "EXISTS (SELECT 1 FROM dca_payments p WHERE p.settlement_id = s.id AND p.leg_type = 'refund' "
-    "AND p.status = 'completed')"
-)
+_UNPAID = f"""EXISTS (SELECT 1 FROM dca_payments p WHERE p.settlement_id = s.id AND {_OF_THE_SALE}
+    AND p.status NOT IN {_FINAL})"""
+_REFUNDED = """EXISTS (SELECT 1 FROM dca_payments p WHERE p.settlement_id = s.id AND p.leg_type = 'refund'
+    AND p.status = 'completed')"""
 
 #: A person has vouched for a completed leg (`settlements resolve`): that is its evidence.
 _VOUCHED = "p.proof IS 'person'"
@@ -148,19 +144,19 @@ def breaking(conn: sqlite3.Connection, kind: str) -> Iterator[Record]:
 def planned_sales(conn: sqlite3.Connection) -> Iterator[Record]:
     """Every sale with a first stage, for its arithmetic."""
     found = conn.execute(
-        f"SELECT {_SALE}, s.commission_sats, s.super_fee_pct, s.platform_fee_sats FROM dca_settlements s "
-        "WHERE s.platform_fee_sats IS NOT NULL"
+        f"""SELECT {_SALE}, s.commission_sats, s.super_fee_pct, s.platform_fee_sats FROM dca_settlements s
+        WHERE s.platform_fee_sats IS NOT NULL"""
     )
     return (dict(row) for row in found)
 
 
 def share_legs(conn: sqlite3.Connection) -> Iterator[Record]:
     """Every dca leg that counts against a balance, for its fiat value."""
+    # Of what another life of the books has paid, it is the fiat value of that life.
     found = conn.execute(
-        f"SELECT {_LEG}, p.amount_sats, p.fiat_amount_minor, p.exchange_rate, p.currency, p.explain "
-        "FROM dca_payments p WHERE p.leg_type = 'dca' AND p.status NOT IN ('voided', 'skipped') "
-        # Of what another life of the books has paid, it is the fiat value of that life.
-        "AND p.id NOT IN (SELECT payment_id FROM dca_foreign_payments WHERE payment_id IS NOT NULL)"
+        f"""SELECT {_LEG}, p.amount_sats, p.fiat_amount_minor, p.exchange_rate, p.currency, p.explain
+        FROM dca_payments p WHERE p.leg_type = 'dca' AND p.status NOT IN ('voided', 'skipped')
+        AND p.id NOT IN (SELECT payment_id FROM dca_foreign_payments WHERE payment_id IS NOT NULL)"""
     )
     return (dict(row) for row in found)
 
@@ -168,9 +164,9 @@ def share_legs(conn: sqlite3.Connection) -> Iterator[Record]:
 def external_legs(conn: sqlite3.Connection) -> Iterator[Record]:
     """Every completed leg of which only the preimage proves that its payee has it."""
     found = conn.execute(
-        f"SELECT {_LEG}, p.preimage, p.payment_hash FROM dca_payments p JOIN dca_invoices i ON i.payment_id = p.id "
-        f"AND i.payment_hash = p.payment_hash WHERE p.status = 'completed' AND i.internal = 0 AND NOT {_VOUCHED} "
-        "AND coalesce(p.proof, 'preimage') IN ('preimage', 'both_sides')"
+        f"""SELECT {_LEG}, p.preimage, p.payment_hash FROM dca_payments p JOIN dca_invoices i ON i.payment_id = p.id
+        AND i.payment_hash = p.payment_hash WHERE p.status = 'completed' AND i.internal = 0 AND NOT {_VOUCHED}
+        AND coalesce(p.proof, 'preimage') IN ('preimage', 'both_sides')"""
     )
     return (dict(row) for row in found)
 
@@ -178,8 +174,8 @@ def external_legs(conn: sqlite3.Connection) -> Iterator[Record]:
 def counts(conn: sqlite3.Connection, machine_id: str) -> Record:
     """How much of a machine was looked at."""
     row = conn.execute(
-        "SELECT (SELECT count(*) FROM dca_settlements WHERE machine_id = ?1) AS settlements, "
-        "(SELECT count(*) FROM dca_payments WHERE machine_id = ?1) AS payments",
+        """SELECT (SELECT count(*) FROM dca_settlements WHERE machine_id = ?1) AS settlements,
+        (SELECT count(*) FROM dca_payments WHERE machine_id = ?1) AS payments""",
         (machine_id,),
     ).fetchone()
     return dict(row)
@@ -191,8 +187,8 @@ def counts(conn: sqlite3.Connection, machine_id: str) -> Record:
 def proven_sales(conn: sqlite3.Connection, machine_id: str, *, before: int) -> list[Record]:
     """Sales whose payment the wallet must show (or, where the proof was waived, may show)."""
     found = conn.execute(
-        f"SELECT {_SALE}, s.payment_hash, s.gross_sats, s.proof FROM dca_settlements s "
-        "WHERE s.machine_id = ? AND s.proof <> 'waiting' AND s.proven_at < ? AND s.payment_hash IS NOT NULL",
+        f"""SELECT {_SALE}, s.payment_hash, s.gross_sats, s.proof FROM dca_settlements s
+        WHERE s.machine_id = ? AND s.proof <> 'waiting' AND s.proven_at < ? AND s.payment_hash IS NOT NULL""",
         (machine_id, before),
     )
     return [dict(row) for row in found]
@@ -201,10 +197,10 @@ def proven_sales(conn: sqlite3.Connection, machine_id: str, *, before: int) -> l
 def completed_legs(conn: sqlite3.Connection, machine_id: str, *, since: int, before: int) -> list[tuple[Leg, Record]]:
     """Completed legs that this machine's wallet has paid, planned since a moment; each with the facts of a break."""
     found = conn.execute(
-        f"SELECT p.*, {_SUBJECT} AS subject, {_VOUCHED} AS vouched, i.internal FROM dca_payments p "
-        "LEFT JOIN dca_invoices i ON i.payment_id = p.id AND i.payment_hash = p.payment_hash "
-        "WHERE p.machine_id = ? AND p.status = 'completed' AND p.leg_type <> 'autoforward' AND p.planned_at >= ? "
-        "AND p.completed_at < ?",
+        f"""SELECT p.*, {_SUBJECT} AS subject, {_VOUCHED} AS vouched, i.internal FROM dca_payments p
+        LEFT JOIN dca_invoices i ON i.payment_id = p.id AND i.payment_hash = p.payment_hash
+        WHERE p.machine_id = ? AND p.status = 'completed' AND p.leg_type <> 'autoforward' AND p.planned_at >= ?
+        AND p.completed_at < ?""",
         (machine_id, since, before),
     )
     return [(rows.load(Leg, row), {**dict(row), "leg": f"r{row['revision']}:{row['leg']}"}) for row in found]
@@ -213,10 +209,10 @@ def completed_legs(conn: sqlite3.Connection, machine_id: str, *, since: int, bef
 def invoices_of(conn: sqlite3.Connection, machine_id: str) -> dict[str, Record]:
     """Every invoice that a leg of this machine ever had, and every payment that completed one, by payment hash."""
     found = conn.execute(
-        f"SELECT {_LEG}, i.payment_hash, p.completed_at FROM dca_invoices i JOIN dca_payments p ON p.id = i.payment_id "
-        "WHERE p.machine_id = ?1 AND i.payment_hash IS NOT NULL "
-        f"UNION ALL SELECT {_LEG}, p.payment_hash, p.completed_at FROM dca_payments p "
-        "WHERE p.machine_id = ?1 AND p.status = 'completed'",
+        f"""SELECT {_LEG}, i.payment_hash, p.completed_at FROM dca_invoices i JOIN dca_payments p ON p.id = i.payment_id
+        WHERE p.machine_id = ?1 AND i.payment_hash IS NOT NULL
+        UNION ALL SELECT {_LEG}, p.payment_hash, p.completed_at FROM dca_payments p
+        WHERE p.machine_id = ?1 AND p.status = 'completed'""",
         (machine_id,),
     )
     return {str(row["payment_hash"]): dict(row) for row in found}

@@ -6,7 +6,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
-from satmachine.reports.facts import Fact
+from satmachine.models.facts import Fact
 from satmachine.reports.ledger import Entry, Posting, entry_of, postings_of
 from satmachine.reports.summary import Report, make_report
 from satmachine.store import ledger, periods

@@ -27,8 +27,8 @@ def record(
 ) -> None:
     """Add one row; `before` and `after` hold only the columns that changed."""
     conn.execute(
-        "INSERT INTO audit_log (at, actor, action, subject, machine_id, reason, before, after) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        """INSERT INTO audit_log (at, actor, action, subject, machine_id, reason, before, after)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
         (
             now,
             actor,
