@@ -34,7 +34,7 @@ from satmachine.errors import NotFound, Refused
 from satmachine.models.banknotes import short, typed
 from satmachine.models.cash import CLOSING, Entry, EntryKind, NoteLine
 from satmachine.store import cash
-from satmachine.store.database import atomic
+from satmachine.store.database import atomic, rehearsed
 
 if TYPE_CHECKING:
     from satmachine.cash.look import CycleReport
@@ -379,9 +379,9 @@ class _Desk:
         """Record it, or show what would be recorded, and what follows."""
         books, asks = self._books, False
         if dry_run or (not yes and sys.stdin.isatty()):
-            with _trial(books.conn) as conn:
-                entry, added = self._record(conn)
-                asks = not dry_run and (self._asked or _differs(conn, entry))
+            with rehearsed(books.conn):
+                entry, added = self._record(books.conn)
+                asks = not dry_run and (self._asked or _differs(books.conn, entry))
                 if dry_run or asks:
                     _show(books, entry, added, as_json and dry_run, self.parts, planned=True)
         if dry_run:
@@ -426,16 +426,6 @@ def _recording(
         if moment is None:
             moment = books.now if old is None else old.at
         yield _Desk(books, cash.Draft(machine, kind, moment, currency, (), note, corrects))
-
-
-@contextmanager
-def _trial(conn: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """A transaction that is always taken back: what would happen."""
-    conn.execute("BEGIN IMMEDIATE")
-    try:
-        yield conn
-    finally:
-        conn.execute("ROLLBACK")
 
 
 def _differs(conn: sqlite3.Connection, entry: Entry) -> bool:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from satmachine.audit.books import check_books
 
+from satmachine.audit.proof import check_books
 from satmachine.cash import outlook
 from satmachine.cli.cash import app as cash_app
 from satmachine.store import clients, telemetry

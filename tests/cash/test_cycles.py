@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from satmachine.cash.notes import by_denomination, in_words, of_sale, typed
-from satmachine.cash.values import CashSale, Entry, EntryKind, NoteLine
 
 from satmachine.cash import book, cycles, look
+from satmachine.models.banknotes import by_denomination, in_words, of_sale, typed
+from satmachine.models.cash import CashSale, Entry, EntryKind, NoteLine
 from satmachine.store import cash
 from satmachine.store.cash import Draft
 from testkit.books import MACHINE, fresh_books

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from satmachine.cash.values import CashSale, Cycle, Entry, EntryKind, NoteLine, Told
 
 from satmachine.cash import cycles, narrow
+from satmachine.models.cash import CashSale, Cycle, Entry, EntryKind, NoteLine, Told
 
 HOUR_S = 3_600
 OPENED, CLOSED = 100 * HOUR_S, 200 * HOUR_S
