@@ -2,8 +2,8 @@
 
 Real parts: an LNbits (FakeWallet) on SQLite or PostgreSQL, empty or with 100,000 payments, as it comes or tuned with
 contrib/lnbits; a relay; the daemon as a process of its own. The bare loop is one HTTP client with one connection, one
-call after another, from a wallet of its own to the same payees; it stores nothing and checks nothing but the status. The two
-take turns on the same LNbits, so that whatever else the machine does hits both.
+call after another, from a wallet of its own to the same payees; it stores nothing and checks nothing but the status. The
+two take turns on the same LNbits, so that whatever else the machine does hits both.
 """
 
 from __future__ import annotations
@@ -167,8 +167,8 @@ def _section(case: Case, found: Measured) -> Section:
     figures.append(Figure("legs debited once and credited once, to the sat", whole, "", "all", not found.faults))
     about = (
         f"From the events' publication to the last leg's completion in the books, {LEGS_PER_SALE} legs a sale, over "
-        "one client that makes two calls a leg, one after another, on the same LNbits in turn with the daemon; medians of "
-        f"the pairs' ratios (lowest-highest). The load of the machine was {found.load:.1f}."
+        "one client that makes two calls a leg, one after another, on the same LNbits in turn with the daemon; medians "
+        f"of the pairs' ratios (lowest-highest). The load of the machine was {found.load:.1f}."
     )
     return Section(case.title, about, figures, found.faults[:5])
 
