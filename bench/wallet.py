@@ -2,7 +2,7 @@
 
 Real parts: an LNbits (FakeWallet) on SQLite or PostgreSQL, empty or with 100,000 payments, as it comes or tuned with
 contrib/lnbits; a relay; the daemon as a process of its own. The bare loop is one HTTP client with one connection, one
-call after another, from a wallet of its own to the same payees; it stores nothing and checks nothing but the status. The
+call after another, from a wallet of its own to the same payees; it stores nothing and checks only the status. The
 two take turns on the same LNbits, so that whatever else the machine does hits both.
 """
 
