@@ -341,7 +341,7 @@ KNOWN_SEEDS: Mapping[str, int] = {
     "new_invoice": 2,
     "answer_believed": 5,
     "no_past": 1,
-    "marks_ignored": 1,
+    "marks_ignored": 11,
     "mark_unseen": 1,
     "own_dead_start": 1,
     "oldest_wins": 1,

@@ -18,6 +18,12 @@ EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 
 #: Optional values without a default: the example shows one.
 EXAMPLES_ONLY = {
+    "web.public_url",
+    "web.database",
+    "web.people.client",
+    "web.people.npub",
+    "web.people.language",
+    "web.people.tz",
     "payouts.order_key",
     "machines.daily_limit_sats",
     "machines.rate_min",
