@@ -165,7 +165,7 @@ def call(config: Path, command: str) -> Result:
     """Run a command as a person does, on a terminal of 120 columns."""
     env = {"COLUMNS": "120", "SATMACHINE_OPERATOR": "", "SATMACHINE_CONFIG": str(config)}
     result = CliRunner().invoke(app, shlex.split(command), env=env)
-    if result.exit_code != 0:
+    if result.exit_code not in ((0, 1) if "status" in shlex.split(command) else (0,)):
         raise RuntimeError(f"satmachine {command} left with {result.exit_code}: {result.output}") from result.exception
     return result
 
