@@ -395,6 +395,10 @@ class _Desk:
 
     def _record(self, conn: sqlite3.Connection) -> tuple[Entry, list[int]]:
         draft = replace(self._draft, lines=self.lines)
+        taken_minor, parts_minor = sum(line.amount_minor for line in draft.lines), sum(self.parts.values())
+        if draft.kind is not EntryKind.LOAD and parts_minor > taken_minor:
+            taken, parts = format_fiat(taken_minor, draft.currency), format_fiat(parts_minor, draft.currency)
+            raise Refused(f"{taken} are taken out, but {parts} of it are to be for clients")
         for_clients = self.parts if draft.kind is EntryKind.LOAD else {}
         return book.record(conn, draft, for_clients=for_clients, actor=self._books.actor, now=self._books.now)
 

@@ -139,6 +139,7 @@ def test_an_entry_is_taken_back_and_stays_on_record(cli: Cli) -> None:
         (f"cash load {MACHINE} --amount 1.001", "decimals"),
         (f"cash load {MACHINE} --amount 100 --at 2099-01-01", "to come"),
         (f"cash load {MACHINE} --amount 100 --for 1=200", "to be clients' deposits"),
+        (f"cash collect {MACHINE} --part --amount 100 --for 1=200", "200.00 GTQ of it are to be for clients"),
         (f"cash load {MACHINE} --amount 100 --for 2=50", "is one of flores-1"),
         (f"cash load {MACHINE} --amount 100 --for 1", "like --for 3=1000"),
         (f"cash load {MACHINE} --amount 100 --corrects 1", "it is corrected by another count"),

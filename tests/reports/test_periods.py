@@ -124,6 +124,12 @@ def test_only_a_month_that_is_over_and_open_can_be_closed(fresh: Year, name: str
         close(fresh, name)
 
 
+@pytest.mark.parametrize("name", ["2026-1", "2026-001", "26-01", "January"])
+def test_a_month_has_one_name(name: str) -> None:
+    with pytest.raises(ValueError, match="is no month"):
+        month_span(name, ZoneInfo("UTC"))
+
+
 def test_a_month_is_one_of_its_zone() -> None:
     guatemala = ZoneInfo("America/Guatemala")
     assert month_span("2026-01", guatemala) == (START + 6 * 3600, START + 31 * DAY_S + 6 * 3600)
