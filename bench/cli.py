@@ -31,6 +31,10 @@ COMMANDS: Mapping[str, tuple[tuple[str, ...], int | None]] = {
 }
 
 
+#: `status` leaves with 1 where something needs a person, as in these books.
+_FINE = (0, 1)
+
+
 def run(quick: bool, say: Say) -> list[Section]:
     """Run every command in turn, round after round."""
     size, rounds = (QUICK_SIZE, QUICK_ROUNDS) if quick else (SIZE, ROUNDS)
@@ -69,7 +73,7 @@ def _run(arguments: Sequence[str], environ: Mapping[str, str]) -> float:
     started = time.perf_counter()
     done = subprocess.run([sys.executable, *arguments], env=environ, capture_output=True, text=True, check=False)
     taken_ms = (time.perf_counter() - started) * 1000
-    if done.returncode != 0 or done.stderr:
+    if done.returncode not in _FINE or done.stderr:
         raise RuntimeError(f"{' '.join(arguments)} left with {done.returncode}: {done.stderr}")
     return taken_ms
 

@@ -6,10 +6,12 @@ A fault of LNbits that is a chance a call lasts a while and ends by itself; `cal
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from random import Random
 
 from satmachine.store import restored
+from simulator import operators
 from simulator.bank import Chance
 from simulator.faults import Call, Fault, Spoilt, any_call
 from simulator.operators import Act
@@ -149,10 +151,34 @@ def _freeze(world: World, hold: Hold, rng: Random) -> str:
 
 
 def _sleep_after_look(world: World, hold: Hold, rng: Random) -> str:
-    """The host sleeps right after the daemon has seen its mark alone, and wakes much later."""
-    process, for_s = hold.process, rng.choice((1_000.0, 4_000.0))
-    process.sleeps_at = ("mark.seen", lambda: world.later(for_s, process.thaw))
+    """The host sleeps right after the daemon has seen its mark alone, and wakes much later. Whoever runs it takes it
+    for dead meanwhile, starts another daemon on a copy that does not have that mark, and reconciles."""
+    if len(world.holds) > 1 or world.rolled_back:
+        return "nothing"
+    process, image, for_s = hold.process, hold.process.books.image(), rng.choice((2_000.0, 4_000.0))
+
+    def asleep() -> None:
+        world.later(for_s, process.thaw)
+        world.later(5.0, lambda: _take_over(world, hold, image))
+
+    process.sleeps_at = ("mark.seen", asleep)
     return f"for {for_s:.0f} s"
+
+
+def _take_over(world: World, hold: Hold, image: bytes) -> None:
+    if len(world.holds) > 1 or hold not in world.holds:
+        return
+    world.other_lives = True
+    other = world.open_books(image, hold.registry.copy())
+    world.holds.append(other)
+    other.process.start()
+    for wait_s in (300.0, 900.0):
+        for machine in other.registry.machines:
+            world.later(wait_s, partial(_look_into, world, other, machine.id))
+
+
+def _look_into(world: World, hold: Hold, machine_id: str) -> None:
+    world.spawn(operators.reconcile_quietly(world, hold, machine_id))
 
 
 def _busy(_world: World, hold: Hold, rng: Random) -> str:
@@ -366,5 +392,5 @@ FAULTS: dict[str, tuple[Act, float]] = {
 
 #: Chances that are too small to come by themselves: only a run that is focused on one of these has it.
 RARE: dict[str, tuple[Act, float]] = {
-    "sleep_after_look": (_on_daemon("sleep_after_look", _sleep_after_look), 2),
+    "sleep_after_look": (_on_daemon("sleep_after_look", _sleep_after_look), 6),
 }

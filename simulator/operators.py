@@ -272,11 +272,12 @@ def _reconcile(world: World, rng: Random) -> str:
     hold = rng.choice(world.holds)
     world.meet("reconcile", hold, None)
     machine_id = rng.choice(hold.registry.machines).id
-    world.spawn(_reconcile_quietly(world, hold, machine_id))
+    world.spawn(reconcile_quietly(world, hold, machine_id))
     return machine_id
 
 
-async def _reconcile_quietly(world: World, hold: Hold, machine_id: str) -> None:
+async def reconcile_quietly(world: World, hold: Hold, machine_id: str) -> None:
+    """Reconcile, where that can be done now."""
     try:
         await reconcile(world, hold, machine_id)
     except (Refused, NotFound, WalletError, ConfigError, sqlite3.ProgrammingError):

@@ -70,6 +70,9 @@ def _payments(world: World, hold: Hold, number: int, refused: list[str]) -> None
     conn, by = hold.process.books.conn, By(hold)
     open_ = "SELECT * FROM dca_payments WHERE status NOT IN ('completed', 'voided', 'skipped')"
     for leg in conn.execute(open_).fetchall():
+        if leg["hold_reason"] == "unordered":  # sealed under a key that the machine does not have any more
+            _try(refused, partial(operators.ask, hold, orders.CancelPayout(leg["id"], "not ordered by this daemon")))
+            continue
         if leg["status"] == "held" and leg["hold_reason"] != "payee_changed":
             paid = world.judge.debited(leg["leg_key"], leg["payment_hash"]) is not None
             _try(refused, partial(operators.resolve, world, hold, leg["id"], leg["leg_key"], paid=paid))

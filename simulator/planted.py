@@ -19,6 +19,7 @@ from satmachine.settlements import correcting, incoming, jobs, land, marker, pay
 from satmachine.settlements.correcting import Proof
 from satmachine.settlements.prove import Proven
 from satmachine.settlements.transition import Decision, Sighting, Step
+from satmachine.store import reconciling
 from satmachine.wallet.lnbits import Lnbits
 from simulator.run import Outcome, simulate
 
@@ -258,6 +259,23 @@ def _wrong_lp(put: Put) -> None:
     put(jobs, "client_payee", always_the_first)
 
 
+def _no_memory(put: Put) -> None:
+    """Nobody asks whether LNbits has forgotten what it once showed."""
+
+    async def trust(_self: Any, _job: Any) -> None:
+        return None
+
+    put(pay.Payer, "_require_memory", trust)
+
+
+def _booked_on_a_debit(put: Put) -> None:
+    put(reconciling.Found, "inside", False)
+
+
+def _told_twice(put: Put) -> None:
+    put(planning, "_told_twice", lambda _conn, _settlement: None)
+
+
 def _of(module: Any, name: str) -> Any:
     """What a module has under a name, whether it says so or not."""
     return module.__dict__[name]
@@ -285,7 +303,7 @@ DEFECTS: Mapping[str, Planted] = {
     "own_dead_start": Planted("a copy takes the living daemon for its own dead start", _TWO, _own_dead_start),
     "stale_look": Planted(
         "a daemon wakes between its look and its payment",
-        frozenset({"second_daemon", "reconcile", "sleep_after_look", "stop_second"}),
+        frozenset({"sleep_after_look", "wall_jump"}),
         _stale_look,
     ),
     "oldest_wins": Planted("the mark with the earlier time wins", _TWO | {"bank_clock"}, _oldest_wins),
@@ -301,6 +319,19 @@ DEFECTS: Mapping[str, Planted] = {
     "landed_again": Planted("a sale that is told again is landed again", frozenset({"retell"}), _landed_again),
     "one_sat_more": Planted("invoices are over a sat more than the leg", frozenset({"deposit"}), _one_sat_more),
     "wrong_lp": Planted("one LP gets what is another's", frozenset({"client_add"}), _wrong_lp),
+    "no_memory": Planted(
+        "an LNbits that was rolled back is taken at its word",
+        frozenset({"bank_backup", "bank_rollback", "payments_slow", "late_answers", "retry"}),
+        _no_memory,
+    ),
+    "booked_on_a_debit": Planted(
+        "lost books take a debit for a payment",
+        frozenset({"lose_books", "bank_dies_soon", "reconcile"}),
+        _booked_on_a_debit,
+    ),
+    "told_twice": Planted(
+        "a sale that is told again in other words is paid again", frozenset({"retell", "reload_proof"}), _told_twice
+    ),
 }
 
 
@@ -308,9 +339,9 @@ DEFECTS: Mapping[str, Planted] = {
 KNOWN_SEEDS: Mapping[str, int] = {
     "one_side": 4,
     "new_invoice": 2,
-    "answer_believed": 5,
+    "answer_believed": 16,
     "no_past": 1,
-    "marks_ignored": 1,
+    "marks_ignored": 11,
     "mark_unseen": 1,
     "own_dead_start": 1,
     "oldest_wins": 1,
@@ -322,6 +353,8 @@ KNOWN_SEEDS: Mapping[str, int] = {
     "landed_again": 1,
     "one_sat_more": 1,
     "wrong_lp": 1,
+    "told_twice": 2,
+    "booked_on_a_debit": 8,
 }
 
 #: How many seeds are tried from a known one on.

@@ -235,15 +235,26 @@ class LnbitsServer:
 
     `stop()` or `kill()` and then `start()` continue on the same port and database. Every call opens its own
     HTTP client, so that the server can be shared between event loops. Failures raise SatmachineError.
+
+    `settings`: LNbits' own, by the names of its environment variables. `LNBITS_DATABASE_URL` among them puts its
+    database into a PostgreSQL.
     """
 
-    def __init__(self, environment: Path, data_dir: Path, *, rate_limit_per_minute: int = 1_000_000) -> None:
+    def __init__(
+        self,
+        environment: Path,
+        data_dir: Path,
+        *,
+        rate_limit_per_minute: int = 1_000_000,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.data_dir = data_dir
         self.log = data_dir / "lnbits.log"
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._environment = environment
         self._rate_limit_per_minute = rate_limit_per_minute
+        self._more_settings = settings or {}
         self._process: subprocess.Popen[bytes] | None = None
         self._token: str | None = None
         self._customer: WalletKeys | None = None
@@ -377,6 +388,7 @@ class LnbitsServer:
             "LNBITS_EXCHANGE_RATE_PROVIDERS": "[]",
             "LNBITS_EXTENSIONS_MANIFESTS": "[]",
             "PYTHONUNBUFFERED": "1",
+            **self._more_settings,
         }
 
     async def _wait_until_up(self) -> None:

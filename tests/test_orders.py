@@ -13,6 +13,7 @@ from satmachine.orders import (
     Close,
     DeclarePaid,
     DeclareUnpaid,
+    MakeTopUp,
     Order,
     PartialDispense,
     Redistribute,
@@ -21,6 +22,7 @@ from satmachine.orders import (
     RetryQuarantined,
     SettleBalance,
     SignStatement,
+    SweepNow,
     Unreadable,
 )
 
@@ -38,6 +40,8 @@ EVERY: list[Order] = [
     DeclarePaid(31, "she has them"),
     DeclareUnpaid(31, "rolled back"),
     SignStatement(3, 1_800_000_000, None, "America/Guatemala"),
+    SweepNow("m1"),
+    MakeTopUp("m1", "ab" * 8, 250_000, "for refunds"),
 ]
 
 #: Rows as version 2 wrote them.

@@ -13,5 +13,6 @@ forecast.py   pure   how long the cash lasts: weekdays for the middle, its own p
 providers.py  pure   which LP's balance ends when
 book.py              transactions: entries, corrections, bookings, deposits that come from loads
 look.py              what is shown of a machine: the books read, the rules applied
+outlook.py           how long it lasts: the books read, the forecast applied
 renew.py             the daemon's task that keeps every machine's forecast fresh
 """

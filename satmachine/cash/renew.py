@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 
 import anyio
 import anyio.to_thread
@@ -16,7 +17,7 @@ import anyio.to_thread
 from satmachine.cash import outlook
 from satmachine.errors import StoreError
 from satmachine.store import cash
-from satmachine.store.database import Store, connect
+from satmachine.store.database import Store, connect, snapshot
 
 log = logging.getLogger(__name__)
 
@@ -47,14 +48,10 @@ async def renew_due(store: Store, now: int) -> int:
 
 
 def _worked_out(store: Store, now: int) -> list[Mapping[str, object]]:
-    conn = connect(store.path, read_only=True)
-    try:
-        conn.execute("BEGIN")
+    with closing(connect(store.path, read_only=True)) as conn, snapshot(conn):
         due = cash.forecasts_due(conn, now - RENEW_AFTER_S, _BATCH)
         rows = [outlook.row(conn, machine_id, now) for machine_id in due]
         return [row for row in rows if row is not None]
-    finally:
-        conn.close()
 
 
 def _save(conn: sqlite3.Connection, rows: Sequence[Mapping[str, object]]) -> None:

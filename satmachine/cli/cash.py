@@ -34,7 +34,7 @@ from satmachine.errors import NotFound, Refused
 from satmachine.models.banknotes import short, typed
 from satmachine.models.cash import CLOSING, Entry, EntryKind, NoteLine
 from satmachine.store import cash
-from satmachine.store.database import atomic
+from satmachine.store.database import atomic, rehearsed
 
 if TYPE_CHECKING:
     from satmachine.cash.look import CycleReport
@@ -379,9 +379,9 @@ class _Desk:
         """Record it, or show what would be recorded, and what follows."""
         books, asks = self._books, False
         if dry_run or (not yes and sys.stdin.isatty()):
-            with _trial(books.conn) as conn:
-                entry, added = self._record(conn)
-                asks = not dry_run and (self._asked or _differs(conn, entry))
+            with rehearsed(books.conn):
+                entry, added = self._record(books.conn)
+                asks = not dry_run and (self._asked or _differs(books.conn, entry))
                 if dry_run or asks:
                     _show(books, entry, added, as_json and dry_run, self.parts, planned=True)
         if dry_run:
@@ -395,6 +395,10 @@ class _Desk:
 
     def _record(self, conn: sqlite3.Connection) -> tuple[Entry, list[int]]:
         draft = replace(self._draft, lines=self.lines)
+        taken_minor, parts_minor = sum(line.amount_minor for line in draft.lines), sum(self.parts.values())
+        if draft.kind is not EntryKind.LOAD and parts_minor > taken_minor:
+            taken, parts = format_fiat(taken_minor, draft.currency), format_fiat(parts_minor, draft.currency)
+            raise Refused(f"{taken} are taken out, but {parts} of it are to be for clients")
         for_clients = self.parts if draft.kind is EntryKind.LOAD else {}
         return book.record(conn, draft, for_clients=for_clients, actor=self._books.actor, now=self._books.now)
 
@@ -426,16 +430,6 @@ def _recording(
         if moment is None:
             moment = books.now if old is None else old.at
         yield _Desk(books, cash.Draft(machine, kind, moment, currency, (), note, corrects))
-
-
-@contextmanager
-def _trial(conn: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """A transaction that is always taken back: what would happen."""
-    conn.execute("BEGIN IMMEDIATE")
-    try:
-        yield conn
-    finally:
-        conn.execute("ROLLBACK")
 
 
 def _differs(conn: sqlite3.Connection, entry: Entry) -> bool:

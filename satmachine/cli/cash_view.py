@@ -306,9 +306,14 @@ def _print_cycles(reports: Sequence[CycleReport], unit: str, books: Books) -> No
         Column("told_minor", "It said", show=lambda row: bare(row, "told_minor"), wide=True),
         Column("counted_minor", "Counted", show=lambda row: bare(row, "counted_minor")),
         Column("difference_minor", "Off by", show=lambda row: bare(row, "difference_minor")),
-        Column("state", "Is"),
+        Column("state", "Is", show=_how_it_is),
     ]
     emit_table(closed, columns, title=f"Cycles, in {unit}", tz=books.tz)
+
+
+def _how_it_is(row: Row) -> str:
+    """A difference that is booked is not `even` to whoever reads it beside the amount."""
+    return "booked" if row["state"] == "even" and row["difference_minor"] else str(row["state"])
 
 
 def _print_differences(reports: Sequence[CycleReport], books: Books) -> None:
@@ -371,7 +376,7 @@ def window_of(report: CycleReport, finding: Finding | None) -> tuple[int, int]:
 
 def _sales(finding: Finding) -> str:
     if not finding.sales:
-        return "between two sales"
+        return "while nothing was sold"
     ids = [str(sale.settlement_id) for sale in finding.sales]
     if len(ids) <= _NAMED:
         return f"with sale {', '.join(ids)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,7 @@ def fleet_table(
     table.add_column("Cash left", no_wrap=True, justify="right")
     table.add_column("Cassettes" if wide else "Full", no_wrap=True)
     table.add_column("Cash, 24 h" if wide else "24 h", no_wrap=True)
+    table.add_column("Lasts", no_wrap=True, justify="right")
     table.add_column("Last sale" if wide else "Sold", no_wrap=True, justify="right")
     if wide:
         table.add_column("Status", max_width=16)
@@ -64,6 +66,13 @@ def fleet_table(
         table.caption = f"There are {len(rows) - len(shown)} more; show them with --limit."
         table.caption_justify = "left"
     return table
+
+
+def lasts(row: Row, now: int) -> str:
+    """How long the cash lasts by the stored forecast, in days: "9 d"; empty where it is not known."""
+    if row["cash_out_at"] is None:
+        return ""
+    return "now" if row["cash_out_at"] - now < 3_600 else format_age(row["cash_out_at"] - now)
 
 
 def percent_full(cassette: Row) -> int | None:
@@ -83,6 +92,7 @@ def _cells(row: Row, points: Sequence[int | None], *, wide: bool) -> list[Text |
         cash,
         _cassettes(row, wide=wide),
         sparkline(points),
+        lasts(row, int(time.time())),
         "" if row["since_sale_s"] is None else format_age(row["since_sale_s"]),
     ]
     if wide:

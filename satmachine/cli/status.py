@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from satmachine.attention.items import Attention
+from satmachine.cli.fleet_table import lasts
 from satmachine.cli.kit.books import Books, open_books
 from satmachine.cli.kit.options import AsJson
 from satmachine.cli.kit.output import (
@@ -165,6 +166,7 @@ def _print_machines(found: Status, books: Books) -> None:
         Column("checked_at", "Asked", wide=True, show=lambda row: _ago(row["checked_at"], found.now)),
         Column("last_event_at", "Last heard of", show=lambda row: _ago(row["last_event_at"], found.now)),
         Column("last_sale_at", "Last sale", show=lambda row: _ago(row["last_sale_at"], found.now)),
+        Column("cash_out_at", "Cash lasts", show=lambda row: lasts(row, found.now)),
         Column("needs", "Needs", show=lambda row: "you" if row["id"] in needy else ""),
     )
     rows: Sequence[Row] = found.machines

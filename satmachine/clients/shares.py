@@ -135,9 +135,10 @@ def _distributable(net_sats: int, rate: Decimal, currency: str, planned: Sequenc
 
 
 def _replay(distributable_sats: int, weights: Mapping[str, int], cap_sats: Mapping[str, int]) -> _Rounds:
-    """Share in rounds until nobody exceeds the cap; who does gets the cap and leaves the table (SPEC section 4)."""
-    capped: set[str] = set()
-    exact: dict[str, Decimal] = {}
+    """Share in rounds until nobody exceeds the cap; who does gets the cap and leaves the table (SPEC section 4).
+    Who can take nothing never sits at it."""
+    capped = {label for label, weight in weights.items() if weight and not cap_sats[label]}
+    exact = {label: _exact(distributable_sats, weights[label], sum(weights.values())) for label in capped}
     while True:
         pool_sats = distributable_sats - sum(cap_sats[label] for label in capped)
         table = {label: Decimal(weight) for label, weight in weights.items() if label not in capped}

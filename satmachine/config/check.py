@@ -52,7 +52,22 @@ def warnings(config: Config) -> list[str]:
         *_transport_warnings(config),
         *_payout_warnings(config),
         *_machine_warnings(config),
+        *_left_as_it_came(config),
     ]
+
+
+#: The machine of config.example.toml: nobody has its key.
+_EXAMPLE_NPUB = "npub19hdmwc7qqfwhqac96jvmx8tvmvwzwr43kj6futv84xdl7h7ql8cqehvv7c"
+
+
+def _left_as_it_came(config: Config) -> Iterator[str]:
+    """The example file is valid, and pays nobody."""
+    for machine in config.machines:
+        if machine.npub == _EXAMPLE_NPUB:
+            yield (
+                f"machine {machine.id} is the one of config.example.toml, with the example's npub, relays and LNbits: "
+                "satmachine init writes a file of your own"
+            )
 
 
 def open_to_others(path: Path) -> list[str]:

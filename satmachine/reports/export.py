@@ -48,7 +48,7 @@ def known_in(text: Iterable[str]) -> Known:
 
 _PLAIN = re.compile(r"[A-Za-z0-9:@._-]*")
 _ID = re.compile(r'^\s+id: "([^"]+)"|^\s+; id: (\S+)|^"?((?:sale|leg|kept|cash|in|out|corrected|opening):[^",]+)"?,')
-_OPENED = re.compile(r"^(?:\d{4}-\d{2}-\d{2} open |account |commodity )([A-Z0-9][^\s]*)")
+_OPENED = re.compile(r"^(?:\d{4}-\d{2}-\d{2} )?(?:open|account|commodity) ([A-Z0-9][^\s]*)")
 
 
 def opening_entry(balances: Mapping[tuple[str, str], int], at: int) -> Entry | None:

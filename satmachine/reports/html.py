@@ -46,7 +46,7 @@ figure{margin:1.2rem 0}svg{width:100%;height:auto;display:block}
 footer{margin-top:2.5rem;border-top:2px solid var(--line);padding-top:.8rem}
 @media (max-width:40rem){
 .wide thead{position:absolute;clip-path:inset(50%);height:1px;overflow:hidden}
-.wide,.wide tbody,.wide tr,.wide td,.wide th{display:block;width:100%}
+.wide,.wide caption,.wide tbody,.wide tr,.wide td,.wide th{display:block;width:100%}
 .wide tr{border:1px solid var(--line);border-radius:.5rem;margin:.5rem 0;padding:.3rem .2rem}
 .wide td,.wide tbody th{display:flex;justify-content:space-between;gap:1rem;border:0;padding:.15rem .5rem;
 white-space:normal}
@@ -191,8 +191,8 @@ def report_page(report: Report, zone: tzinfo, now: int, *, market: Decimal | Non
         f"<p class=quiet>Made {_at(now, zone)}; times are {_text(str(zone))}. Sats are exact. Fiat is what sats were "
         "worth at each sale's own rate; nothing was valued anew.</p></header>",
     ]
-    if len(report.machines) != 1:
-        body += [_flow(f"{row['operator_id']}, {row['machines']} machines", row) for row in report.operators]
+    several = [row for row in report.operators if row["machines"] > 1]
+    body += [_flow(f"{row['operator_id']}, {row['machines']} machines", row) for row in several]
     body += [_flow(row["machine_id"], row) for row in report.machines]
     body += _payees(report.payees) + _clients(report.clients) + _retained(report.retained)
     if market is not None:

@@ -32,9 +32,11 @@ GRACE_S = 300
 def month_span(name: str, tz: tzinfo) -> tuple[int, int]:
     """The first second of a month like 2026-11, and of the one after it, in Unix seconds. Raises ValueError."""
     try:
-        first = datetime.strptime(name, "%Y-%m").replace(tzinfo=tz)
+        first: datetime | None = datetime.strptime(name, "%Y-%m").replace(tzinfo=tz)
     except ValueError:
-        raise ValueError(f"{name!r} is no month; write it like 2026-11") from None
+        first = None
+    if first is None or f"{first:%Y-%m}" != name:  # strptime also takes 2026-1, which would be another name of a month
+        raise ValueError(f"{name!r} is no month; write it like 2026-11")
     after = (first + timedelta(days=32)).replace(day=1)
     return int(first.timestamp()), int(after.timestamp())
 

@@ -160,6 +160,8 @@ def _gather_payment(flows: _Flows, entry: Entry, measure: str) -> None:
             continue
         if name.startswith("Expenses:Routing-Fees:"):
             fee_sats += amount
+        elif name.startswith("Equity:Unassigned:"):  # it had come in before, and is now known to be a sale's
+            flows.machines.setdefault((machine, "other"), _Sum()).sats -= amount
         elif measure == "gross":
             sats -= amount if name.startswith("Liabilities:To-Share:") else 0
         elif name.startswith(("Expenses:", "Income:Refunds:")):

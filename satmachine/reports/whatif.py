@@ -1,7 +1,7 @@
 """What would have been: a time's sales planned again, under other splits, fees or terms of LPs (SPEC section 13).
 
 Nothing is paid, nothing is written. Each sale is planned by the very function that the daemon plans with, and what it
-gives is compared with what *was* planned; what people did afterwards (refunds, closing, redistributing) is left out.
+gives is compared with what *was* planned; what people did afterwards (refunds, redistributing) is not repeated.
 
 Who had which balance is taken from the plan itself: each share carries what weighed and what bound when it was planned.
 So under the rules that were in force, history comes out to the sat. Fees and splits never change what LPs get. Where an
@@ -87,8 +87,8 @@ def simulate(
     lp_terms: Mapping[tuple[str, str], LpTerms] | None = None,
     seen: Callable[[], object] = lambda: None,
 ) -> WhatIf:
-    """Plan the sales of `since` <= time < `until` again. `machines` gives the terms of each machine, `lp_terms` those
-    of LPs that are to be others, by machine and label."""
+    """Plan the sales of `since` <= time < `until` again. `machines` gives the terms of each, `lp_terms` those of
+    LPs that are to be others, by machine and label."""
     found = WhatIf()
     for machine_id, terms_of in machines.items():
         sales = history.planned_sales(conn, machine_id, since, until)
@@ -118,7 +118,7 @@ def _again(found: WhatIf, sale: PlannedSale, terms: Terms, replay: _Replay | Non
     was, fiat_was = _as_planned(sale)
     would_be, fiat_would_be = _as_it_would_be(seen, terms, positions)
     if replay is not None:
-        replay.note(seen, fiat_would_be)
+        replay.note(seen, fiat_was, fiat_would_be)
     found.sales += 1
     if was != would_be:
         found.differ.append(seen.id)
@@ -165,7 +165,7 @@ def _some(sums: Counter[Share]) -> dict[Share, int]:
 
 
 def _recorded_positions(sale: PlannedSale) -> list[Position] | None:
-    """The LPs' positions as they were planned with; None where some share does not say them."""
+    """The positions that the sale was planned with; None where some share does not say them."""
     positions = []
     for leg, explain in sale.legs:
         if leg.leg_type is not LegType.DCA:
@@ -185,6 +185,8 @@ class _Lp:
 
     known: LpHistory
     used: list[tuple[int, int]] = field(default_factory=list)
+    #: What it has more there than it had: (effective, minor units) of each plan that came out otherwise.
+    more: list[tuple[int, int]] = field(default_factory=list)
     #: How many of `known.used` have been looked at, in the order in which they were planned.
     read: int = 0
 
@@ -212,13 +214,16 @@ class _Replay:
                 found.append(position)
         return found
 
-    def note(self, settlement: Settlement, fiat: Mapping[Share, int]) -> None:
-        """This is what the LPs have got in the other history."""
-        day = settlement.occurred_at // _DAY_S
-        for (part, label), minor in fiat.items():
-            if part == "lp":
-                self._lps[label].used.append((settlement.occurred_at, minor))
-                self._given[label, day] += minor
+    def note(self, sale: Settlement, was: Mapping[Share, int], would_be: Mapping[Share, int]) -> None:
+        """This is what the LPs' balances went down by, and what they have gone down by in the other history."""
+        for part, label in {*was, *would_be}:
+            if part != "lp":
+                continue
+            gone_minor, minor = was.get((part, label), 0), would_be.get((part, label), 0)
+            self._lps[label].used.append((sale.occurred_at, minor))
+            self._given[label, sale.occurred_at // _DAY_S] += minor
+            if gone_minor != minor:
+                self._lps[label].more.append((sale.occurred_at, gone_minor - minor))
 
     def _position(self, lp: _Lp, then: Position | None, sale: Settlement) -> Position | None:
         label = lp.known.label
@@ -228,7 +233,9 @@ class _Replay:
             mode, limit_minor = terms.mode, terms.daily_limit_minor
         if mode == "paused":
             return None
-        weight, cap = self._balance(lp, sale)
+        if then is not None and label not in self._terms and not lp.more:
+            return then
+        weight, cap = self._balance(lp, then, sale)
         if mode == "fixed":
             left = (limit_minor or 0) - self._given[label, sale.occurred_at // _DAY_S]
             weight, cap = min(weight, left), min(cap, left)
@@ -238,8 +245,12 @@ class _Replay:
         identity = clients.identity_of(lp.known.payee_kind, lp.known.payee)
         return Position(lp.known.client_id, label, mode, payee, identity, weight, max(0, min(weight, cap)))
 
-    def _balance(self, lp: _Lp, sale: Settlement) -> tuple[int, int]:
-        """As of the sale, and when it was planned."""
+    def _balance(self, lp: _Lp, then: Position | None, sale: Settlement) -> tuple[int, int]:
+        """As of the sale, and when it was planned. What a plan says of it is better than what can be added up now:
+        legs that were voided since counted then. Of a fixed LP it says only what was left of the day."""
+        if then is not None and then.mode == "flow":
+            more_then = sum(minor for at, minor in lp.more if at <= sale.occurred_at)
+            return then.weight_minor + more_then, then.cap_minor + sum(minor for _, minor in lp.more)
         planned_at = sale.planned_at or sale.occurred_at
         known = [(at, minor) for decided, at, minor in lp.known.cash if decided <= planned_at]
         now = sum(minor for _, minor in known) - sum(minor for _, minor in lp.used)

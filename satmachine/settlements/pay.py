@@ -317,7 +317,7 @@ class Payer:
             assert decision.reason is not None
             await self._hold(job, sides, decision.reason)
         elif decision.step is Step.RENEW:
-            await self._require_memory(job, sides)
+            await self._require_memory(job)
             await self._store.write(legs.mark_invoice_dead, leg, now=self._now())
             error = "the invoice can no longer be paid; a new one is made"
             await self._wait(leg.id, LegStatus.FAILED, Cause.INVOICE_DEAD, error)
@@ -364,12 +364,12 @@ class Payer:
             raise Stuck(Cause.PAYEE_CHANGED, changed_payee(job.leg, "another wallet"))
         return None
 
-    async def _require_memory(self, job: Job, sides: Sides) -> None:
-        """Before a sent invoice is given up for dead because its payment is nowhere: an LNbits that was restored from
-        an older copy has forgotten payments too, and then it shows the mark no more that first named the invoice (a
-        later one may have been written since). Raises RolledBack."""
+    async def _require_memory(self, job: Job) -> None:
+        """Before a sent invoice is given up for dead because its payment is nowhere, or failed: an LNbits that was
+        restored from an older copy has forgotten payments, and one that is sent again fails *because* it was paid.
+        Then the mark that first named the invoice is not there any more (a later one may be). Raises RolledBack."""
         invoice = job.invoice
-        if invoice is None or invoice.sent_at is None or sides.source is not None:
+        if invoice is None or invoice.sent_at is None:
             return
         if not await self.marker.is_there(self._purse(job), invoice.mark_id):
             raise RolledBack

@@ -321,7 +321,7 @@ class _Round:
                     f"client {client_id} ({balance.label}) would have {-balance.available_minor} minor units less than "
                     f"nothing: enter the deposit that these books lack, with its true date "
                     f"(`satmachine deposits add {client_id} AMOUNT --at TIME`). If they really got more than they "
-                    "brought, decide one of their payments with `--book HASH=not-ours`"
+                    "brought, enter the difference too, with a note: it is yours to bear"
                 )
 
     # --- marks

@@ -1,4 +1,4 @@
-"""What the ledger is made of, read out of the tables: facts in the order in which they are posted (models/facts.py).
+"""What the ledger is made of, read out of the tables: facts in the order in which they are posted (reports/facts.py).
 
 Each source is one statement that walks along an index, so that a month among years is as quick as a month alone, and
 the memory that a reading takes does not grow with the books. `sums` answers what everything up to a moment comes to.
@@ -42,9 +42,10 @@ def facts(conn: sqlite3.Connection, span: Span) -> Iterator[Fact]:
 def sums(conn: sqlite3.Connection, span: Span) -> Iterator[Fact]:
     """The same facts, added up by kind, machine and payee; what a sum has no use for is 0 or empty."""
     named = _named(span)
-    for kind, sql in _SUMS:
+    paid = _PAID_SUMS if span.since else _PAID_SUMS_OF_ALL
+    for kind, sql in ((Sale, _SALE_SUMS), (Paid, paid), (Kept, _KEPT_SUMS)):
         yield from (kind(0, 0, "", *row) for row in _rows(conn, sql, named))
-    for kind, sql in _FEW:
+    for kind, sql in (*_FEW, (CashChange, _CASH_LATER), (Unassigned, _FROM_UNASSIGNED)):
         yield from (kind(*row) for row in _rows(conn, sql, named))
 
 
@@ -63,8 +64,8 @@ def first_at(conn: sqlite3.Connection) -> int | None:
 def machines(conn: sqlite3.Connection, scope: str | None, machine_id: str | None = None) -> dict[str, tuple[str, str]]:
     """(operator, currency) of each machine that the books have ever known, by its id."""
     found = conn.execute(
-        """SELECT id, operator_id, currency FROM dca_machines WHERE (?1 IS NULL OR operator_id = ?1)
-        AND (?2 IS NULL OR id = ?2) ORDER BY id""",
+        "SELECT id, operator_id, currency FROM dca_machines WHERE (?1 IS NULL OR operator_id = ?1) "
+        "AND (?2 IS NULL OR id = ?2) ORDER BY id",
         (scope, machine_id),
     )
     return {str(row["id"]): (str(row["operator_id"]), str(row["currency"])) for row in found}
@@ -73,8 +74,8 @@ def machines(conn: sqlite3.Connection, scope: str | None, machine_id: str | None
 def lps(conn: sqlite3.Connection, scope: str | None, machine_id: str | None = None) -> list[tuple[str, str]]:
     """(machine, label) of every LP that the books have ever known."""
     found = conn.execute(
-        """SELECT c.machine_id, c.label FROM dca_clients c JOIN dca_machines m ON m.id = c.machine_id
-        WHERE (?1 IS NULL OR m.operator_id = ?1) AND (?2 IS NULL OR m.id = ?2) ORDER BY c.machine_id, c.label""",
+        "SELECT c.machine_id, c.label FROM dca_clients c JOIN dca_machines m ON m.id = c.machine_id "
+        "WHERE (?1 IS NULL OR m.operator_id = ?1) AND (?2 IS NULL OR m.id = ?2) ORDER BY c.machine_id, c.label",
         (scope, machine_id),
     )
     return [(str(row["machine_id"]), str(row["label"])) for row in found]
@@ -142,8 +143,10 @@ _CASH_MINOR = "coalesce(s.fiat_amount_minor, 0) - coalesce((SELECT minor FROM ch
 
 # --- sales
 
-_WAS_UNASSIGNED = """EXISTS (SELECT 1 FROM dca_unmatched_payments u WHERE u.machine_id = s.machine_id
-    AND u.payment_hash = s.payment_hash AND u.first_seen_at <= s.proven_at)"""
+_WAS_UNASSIGNED = (
+    "EXISTS (SELECT 1 FROM dca_unmatched_payments u WHERE u.machine_id = s.machine_id "
+    "AND u.payment_hash = s.payment_hash AND u.first_seen_at <= s.proven_at)"
+)
 _SALE = (
     "'sale:' || s.settlement_key, s.machine_id, m.currency, s.exchange_rate, s.id, s.settlement_key, s.gross_sats, "
     f"{_CASH_MINOR}, {_WAS_UNASSIGNED} FROM dca_settlements s CROSS JOIN dca_machines m ON m.id = s.machine_id "
@@ -158,10 +161,28 @@ _LATE_SALES = f"""{_CHANGED}
 SELECT s.proven_at, s.occurred_at, {_SALE} AND {_LATE} AND s.proven_at >= :since AND s.proven_at < :until
   AND {_SALE_POSTED} <> s.occurred_at AND {_MINE} ORDER BY 1, 3
 """
-_SALE_SUMS = f"""{_CHANGED}
-SELECT s.machine_id, m.currency, '0', count(*), '', sum(s.gross_sats), sum({_CASH_MINOR}), {_WAS_UNASSIGNED} AS was
-FROM dca_settlements s CROSS JOIN dca_machines m ON m.id = s.machine_id WHERE s.proof <> 'waiting'
-  AND {_SALE_POSTED} >= :since AND {_SALE_POSTED} < :until AND {_MINE} GROUP BY s.machine_id, was
+# One pass over the table; what few sales have beside that is put right by the two statements after it.
+_SALE_SUMS = f"""
+WITH sold AS MATERIALIZED (
+    SELECT machine_id, count(*) AS sales, sum(gross_sats) AS gross_sats,
+           sum(coalesce(fiat_amount_minor, 0)) AS cash_minor
+    FROM dca_settlements s WHERE proof <> 'waiting' AND {_SALE_POSTED} BETWEEN :since AND :until - 1
+    GROUP BY +machine_id
+)
+SELECT s.machine_id, m.currency, '0', s.sales, '', s.gross_sats, s.cash_minor, 0
+FROM sold s CROSS JOIN dca_machines m ON m.id = s.machine_id WHERE {_MINE}
+"""
+_CASH_LATER = f"""{_CHANGED}
+SELECT 0, 0, '', s.machine_id, m.currency, '0', s.id, '', -c.minor, '' FROM changed c
+CROSS JOIN dca_settlements s ON s.id = c.id CROSS JOIN dca_machines m ON m.id = s.machine_id
+WHERE {_SALE_POSTED} BETWEEN :since AND :until - 1 AND {_MINE}
+"""
+_FROM_UNASSIGNED = f"""
+SELECT 0, 0, '', s.machine_id, m.currency, -s.gross_sats FROM dca_unmatched_payments u
+CROSS JOIN dca_settlements s ON s.machine_id = u.machine_id AND s.payment_hash = u.payment_hash
+CROSS JOIN dca_machines m ON m.id = s.machine_id
+WHERE s.proof <> 'waiting' AND u.first_seen_at <= s.proven_at AND {_SALE_POSTED} BETWEEN :since AND :until - 1
+  AND {_MINE}
 """
 
 # --- legs
@@ -172,58 +193,72 @@ _WHO = (
 )
 _COUNTED = "min(p.amount_sats, p.sent_sats + coalesce(p.fee_sats, 0))"
 _CASH_OF_LEG = "CASE WHEN p.leg_type IN ('dca', 'settlement') THEN p.fiat_amount_minor ELSE 0 END"
-_OF_LEGS = f"""FROM dca_payments p CROSS JOIN dca_machines m ON m.id = p.machine_id LEFT JOIN dca_settlements s
-    ON s.id = p.settlement_id LEFT JOIN dca_clients c ON c.id = p.client_id
-    WHERE p.completed_at IS NOT NULL AND p.completed_at >= :since AND p.completed_at < :until AND {_MINE}"""
+_OF_LEGS = (
+    "FROM dca_payments p CROSS JOIN dca_machines m ON m.id = p.machine_id LEFT JOIN dca_settlements s "
+    "ON s.id = p.settlement_id LEFT JOIN dca_clients c ON c.id = p.client_id "
+    f"WHERE p.completed_at IS NOT NULL AND p.completed_at >= :since AND p.completed_at < :until AND {_MINE}"
+)
 _PAID = f"""
 SELECT p.completed_at, p.completed_at, 'leg:' || p.leg_key, p.machine_id, m.currency,
        coalesce(p.exchange_rate, s.exchange_rate, '0'), coalesce(s.id, 0), coalesce(s.settlement_key, ''), p.leg_type,
        {_WHO}, p.sent_sats, coalesce(p.fee_sats, 0), {_COUNTED}, {_CASH_OF_LEG}
 {_OF_LEGS} ORDER BY 1, 3
 """
+# From the beginning on nearly all legs count: to read the table through is quicker than to walk along an index.
 _PAID_SUMS = f"""
-SELECT p.machine_id, m.currency, '0', max(p.settlement_id IS NOT NULL), '', p.leg_type, {_WHO} AS who,
-       sum(p.sent_sats), sum(coalesce(p.fee_sats, 0)), sum({_COUNTED}), sum({_CASH_OF_LEG})
-FROM dca_payments p CROSS JOIN dca_machines m ON m.id = p.machine_id LEFT JOIN dca_clients c ON c.id = p.client_id
-WHERE p.completed_at IS NOT NULL AND p.completed_at >= :since AND p.completed_at < :until AND {_MINE}
-GROUP BY p.machine_id, p.leg_type, who
+WITH paid AS MATERIALIZED (
+    SELECT machine_id, leg_type, client_id, CASE leg_type WHEN 'operator_split' THEN coalesce(label, substr(leg, 7))
+           ELSE '' END AS label, max(settlement_id IS NOT NULL) AS of_a_sale, sum(sent_sats) AS sent_sats,
+           sum(coalesce(fee_sats, 0)) AS fee_sats, sum({_COUNTED}) AS counted_sats, sum({_CASH_OF_LEG}) AS cash_minor
+    FROM dca_payments p WHERE completed_at IS NOT NULL AND completed_at >= :since AND completed_at < :until
+    GROUP BY +machine_id, leg_type, client_id, 4
+)
+SELECT p.machine_id, m.currency, '0', p.of_a_sale, '', p.leg_type,
+       CASE WHEN p.leg_type IN ('dca', 'settlement', 'autoforward') THEN c.label ELSE p.label END,
+       p.sent_sats, p.fee_sats, p.counted_sats, p.cash_minor
+FROM paid p CROSS JOIN dca_machines m ON m.id = p.machine_id LEFT JOIN dca_clients c ON c.id = p.client_id WHERE {_MINE}
 """
+_PAID_SUMS_OF_ALL = _PAID_SUMS.replace("FROM dca_payments p WHERE", "FROM dca_payments p NOT INDEXED WHERE")
 
 # --- what is retained
 
-_KEPT_POSTED = _posted("r.created_at", "coalesce(s.proven_at, r.created_at)")
-_KEPT_COLUMNS = """
-'kept:' || coalesce(s.settlement_key || ':r' || r.revision, p.leg_key) || ':' || r.reason || ':' || r.leg || ':' || (
-    SELECT count(*) FROM dca_retained x WHERE x.id <= r.id AND x.revision = r.revision AND x.reason = r.reason
-    AND x.leg = r.leg AND CASE WHEN r.settlement_id IS NULL THEN x.payment_id = r.payment_id
-                          ELSE x.settlement_id = r.settlement_id END),
-m.id, m.currency, coalesce(s.exchange_rate, p.exchange_rate, '0'), coalesce(s.id, 0), coalesce(s.settlement_key, ''),
-r.reason, r.leg, r.amount_sats
-"""
-_KEPT_OF_SALES = """FROM dca_retained r CROSS JOIN dca_settlements s ON s.id = r.settlement_id
-    CROSS JOIN dca_machines m ON m.id = s.machine_id LEFT JOIN dca_payments p ON 0 WHERE s.proof <> 'waiting'"""
+_KEPT_POSTED = _posted("r.created_at", "max(r.created_at, s.proven_at)")
+_KEPT_OF_SALES = (
+    "CROSS JOIN dca_settlements s ON s.id = r.settlement_id CROSS JOIN dca_machines m ON m.id = s.machine_id "
+    "WHERE s.proof <> 'waiting'"
+)
+#: The how-manieth of its kind: `+` keeps SQLite from walking along the ids of all sales.
+_KEPT_NUMBER = (
+    "(SELECT count(*) FROM dca_retained x WHERE x.settlement_id = r.settlement_id AND +x.id <= r.id "
+    "AND x.revision = r.revision AND x.reason = r.reason AND x.leg = r.leg)"
+)
+_KEPT_COLUMNS = (
+    "'kept:' || s.settlement_key || ':r' || r.revision || ':' || r.reason || ':' || r.leg || ':' || "
+    f"{_KEPT_NUMBER}, m.id, m.currency, s.exchange_rate, s.id, s.settlement_key, r.reason, r.leg, r.amount_sats"
+)
 _KEPT = f"""
-SELECT r.created_at, r.created_at, {_KEPT_COLUMNS.replace("x.payment_id = r.payment_id", "0")} {_KEPT_OF_SALES}
+SELECT r.created_at, r.created_at, {_KEPT_COLUMNS} FROM dca_retained r {_KEPT_OF_SALES}
   AND r.created_at >= :since AND r.created_at < :until AND {_KEPT_POSTED} = r.created_at
   AND max(r.created_at, s.proven_at) <= :known AND {_MINE}
 ORDER BY 1, 3
 """
 _LATE_KEPT = f"""
-SELECT s.proven_at, r.created_at, {_KEPT_COLUMNS.replace("x.payment_id = r.payment_id", "0")}
+SELECT s.proven_at, r.created_at, {_KEPT_COLUMNS}
 FROM dca_settlements s CROSS JOIN dca_retained r ON r.settlement_id = s.id
-CROSS JOIN dca_machines m ON m.id = s.machine_id LEFT JOIN dca_payments p ON 0
+CROSS JOIN dca_machines m ON m.id = s.machine_id
 WHERE s.proof <> 'waiting' AND {_LATE} AND s.proven_at >= :since AND s.proven_at < :until
   AND r.created_at < s.proven_at AND {_KEPT_POSTED} <> r.created_at AND {_MINE} ORDER BY 1, 3
 """
 _KEPT_OF_PAYOUTS = f"""
-SELECT r.created_at, r.created_at, {_KEPT_COLUMNS}
+SELECT r.created_at, r.created_at, 'kept:' || p.leg_key || ':' || r.reason || ':' || (
+           SELECT count(*) FROM dca_retained x WHERE x.payment_id = r.payment_id AND +x.id <= r.id),
+       m.id, m.currency, coalesce(p.exchange_rate, '0'), 0, '', r.reason, r.leg, r.amount_sats
 FROM dca_retained r CROSS JOIN dca_payments p ON p.id = r.payment_id CROSS JOIN dca_machines m ON m.id = p.machine_id
-LEFT JOIN dca_settlements s ON 0
 WHERE r.settlement_id IS NULL AND r.created_at >= :since AND r.created_at < :until AND {_MINE}
 ORDER BY 1, 3
 """
 _KEPT_SUMS = f"""
-SELECT s.machine_id, m.currency, '0', 1, '', r.reason, '', sum(r.amount_sats) {_KEPT_OF_SALES}
+SELECT s.machine_id, m.currency, '0', 1, '', r.reason, '', sum(r.amount_sats) FROM dca_retained r {_KEPT_OF_SALES}
   AND {_KEPT_POSTED} >= :since AND {_KEPT_POSTED} < :until AND {_MINE} GROUP BY s.machine_id, r.reason
 """
 
@@ -279,7 +314,6 @@ _STREAMS: tuple[tuple[Any, str], ...] = (
     (Kept, _LATE_KEPT),
     *_FEW,
 )
-_SUMS: tuple[tuple[Any, str], ...] = ((Sale, _SALE_SUMS), (Paid, _PAID_SUMS), (Kept, _KEPT_SUMS))
 
 _COUNT = """
 SELECT (SELECT count(*) FROM dca_payments p WHERE p.completed_at IS NOT NULL AND p.completed_at >= :since

@@ -250,9 +250,11 @@ SELECT m.id, m.operator_id, m.name, m.npub, m.pubkey, m.currency, m.fallback_com
            ), 0)), 0) AS last_event_at,
        coalesce(o.open_settlements, 0) AS open_settlements, coalesce(o.held_settlements, 0) AS held_settlements,
        coalesce(o.errored_settlements, 0) AS errored_settlements,
-       (SELECT p.reason FROM payout_pauses p WHERE p.scope IN ('*', m.id) ORDER BY p.scope LIMIT 1) AS paused
+       (SELECT p.reason FROM payout_pauses p WHERE p.scope IN ('*', m.id) ORDER BY p.scope LIMIT 1) AS paused,
+       c.early_at AS cash_early_at, c.likely_at AS cash_out_at
 FROM machine m LEFT JOIN dca_wallets w ON w.machine_id = m.id LEFT JOIN open o ON o.machine_id = m.id
 LEFT JOIN dca_settlements s ON s.id = m.last_settlement_id LEFT JOIN dca_telemetry t ON t.machine_id = m.id
+LEFT JOIN dca_cash_forecasts c ON c.machine_id = m.id
 ORDER BY m.in_config DESC, m.operator_id, m.id
 """
 

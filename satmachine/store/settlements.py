@@ -272,7 +272,7 @@ def release(conn: sqlite3.Connection, settlement_id: int, *, reason: str | None 
 def override_guard(conn: sqlite3.Connection, settlement_id: int, reason: str) -> None:
     """Remember that a person lets this sale pass a guard; planning does not ask it again."""
     conn.execute(
-        "UPDATE dca_settlements SET overrides = trim(overrides || ' ' || ?) WHERE id = ? AND status = 'held'",
+        "UPDATE dca_settlements SET overrides = trim(overrides || ' ' || ?) WHERE id = ? AND planned_at IS NULL",
         (reason, settlement_id),
     )
 
@@ -286,12 +286,18 @@ def prove_now(conn: sqlite3.Connection, settlement_id: int) -> int:
 
 
 def with_trouble(conn: sqlite3.Connection, operator: str | None) -> list[int]:
-    """Sales that are errored, or wait for their proof, of one operator or of all."""
+    """Sales of which `retry` can try something, of one operator or of all.
+
+    Errored, waiting for their proof or for a payment that was tried in vain, or held because it was not found.
+    """
     found = conn.execute(
         """SELECT s.id FROM dca_settlements s CROSS JOIN dca_machines m ON m.id = s.machine_id
-        WHERE s.status NOT IN ('processed', 'partial', 'refunded') AND s.status IN ('errored', 'pending')
-        AND (s.status = 'errored' OR s.attempts > 0 OR EXISTS (SELECT 1 FROM dca_payments p
-        WHERE p.settlement_id = s.id AND p.status = 'failed')) AND (?1 IS NULL OR m.operator_id = ?1) ORDER BY +s.id""",
+        WHERE s.status NOT IN ('processed', 'partial', 'refunded')
+        AND (s.status = 'errored' OR s.hold_reason IN ('payment_not_found', 'no_payment_hash')
+             OR (s.status = 'pending' AND (s.attempts > 0 OR EXISTS (SELECT 1 FROM dca_payments p
+                 WHERE p.settlement_id = s.id AND (p.status = 'failed'
+                 OR (p.status IN ('pending', 'invoiced', 'sending') AND p.attempts > 0))))))
+        AND (?1 IS NULL OR m.operator_id = ?1) ORDER BY +s.id""",
         (operator,),
     )
     return [int(row["id"]) for row in found]

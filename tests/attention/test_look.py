@@ -193,6 +193,12 @@ def everything_wrong(conn: sqlite3.Connection) -> None:
             (),
             NOW,
         )
+        conn.execute(
+            "INSERT INTO dca_cash_forecasts (machine_id, computed_at, source, currency, days_known, sure, "
+            "horizon_days, open_differences, early_at, likely_at) "
+            "VALUES ('panajachel-1', ?, 'book', 'GTQ', 30, 'good', 14, 1, ?, ?)",
+            (NOW + 99_999, NOW + 100_000, NOW + 100_001),
+        )
         conn.execute("UPDATE dca_settlements SET exchange_rate = '0' WHERE id = 1")
         conn.execute("UPDATE dca_wallets SET balance_sats = 1 WHERE machine_id = 'panajachel-1'")
         conn.execute("INSERT INTO intents (created_at, actor, action, subject, params) VALUES (1, 'm', 'a', 's', '{}')")

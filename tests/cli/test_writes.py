@@ -106,3 +106,15 @@ def test_what_was_used_after_all_cannot_be_retried(cli: Cli) -> None:
     result = cli("quarantine", "retry", "1")
     assert result.exit_code == 1
     assert f"settlement {HELD}" in result.stderr
+
+
+def test_retry_all_finds_what_single_retries_find(cli: Cli) -> None:
+    conn = connect(cli.database)
+    with atomic(conn):
+        conn.execute("UPDATE dca_payments SET status = 'pending', attempts = 3, error = 'no answer' WHERE id = 4")
+        conn.execute("UPDATE dca_settlements SET status = 'pending', error = NULL WHERE id = 3")
+        conn.execute("UPDATE dca_settlements SET hold_reason = 'payment_not_found' WHERE id = ?", (HELD,))
+    conn.close()
+    found = [row["settlement_id"] for row in cli.json("settlements", "retry", "--all", "--dry-run")]
+    assert found == [HELD, 3]
+    assert [row["settlement_id"] for row in cli.json("settlements", "retry", "--all")] == [HELD, 3]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from satmachine.clients.payout import propose_payout
 from satmachine.clients.statement import make_statement
 from satmachine.errors import NotFound, Refused
 from satmachine.store import balances, clients, deposits
@@ -235,3 +236,17 @@ def test_cash_never_counts_before_it_is_there(books: sqlite3.Connection) -> None
     client_id = add_client(books, "maria")
     with pytest.raises(Refused, match="is to come"), atomic(books):
         deposits.add(books, client_id=client_id, amount_minor=7, effective_at=11, actor="ana", now=10)
+
+
+def test_nobody_takes_cash_home_by_books_that_may_lack_payments(books: sqlite3.Connection, pending: int) -> None:
+    with atomic(books):
+        deposits.confirm(books, pending, actor="luis", now=20)
+        books.execute("UPDATE dca_wallets SET safe_mode = 'these books are a copy'")
+        client_id = deposits.get(books, pending).client_id
+    with pytest.raises(Refused, match="machines reconcile machine-1"), atomic(books):
+        deposits.withdraw(books, client_id, 100, actor="luis", now=30)
+    with pytest.raises(Refused, match="machines reconcile machine-1"):
+        propose_payout(books, client_id, exchange_rate=Decimal(100))
+    with atomic(books):
+        books.execute("UPDATE dca_wallets SET safe_mode = NULL")
+        deposits.withdraw(books, client_id, 100, actor="luis", now=40)

@@ -6,7 +6,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from satmachine.clients import typed_payee as payees
@@ -120,6 +120,7 @@ def test_autoforward_needs_both_and_a_wallet_of_this_lnbits(tmp_path: Path) -> N
         payees.autoforward("maria@example.org", tmp_path / "key", "lightning_address")
 
 
+@example(net=11, rate=Decimal("145.37"), lps=[(1, 0), (1, 0), (44, 1), (1, 0), (1373, 8), (43, 0)])
 @given(
     st.integers(0, 10**7),
     st.sampled_from([Decimal("145.37"), Decimal("0.5"), Decimal(3), Decimal("1234.567")]),

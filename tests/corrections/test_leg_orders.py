@@ -18,12 +18,12 @@ from satmachine.clients.removal import remove
 from satmachine.config import load
 from satmachine.errors import Refused
 from satmachine.identity import PayeeIdentity, PayeeKind
-from satmachine.models import Cause, HoldReason, LegStatus, SettlementStatus
+from satmachine.models import Answer, Cause, HoldReason, LegStatus, SettlementStatus
 from satmachine.orders import Repoint
 from satmachine.settlements.transition import Sighting, View
-from satmachine.store import clients, intents, legs, payees, settlements
+from satmachine.store import clients, intents, legs, payees, settlements, wallets
 from satmachine.store.database import atomic
-from testkit.books import NOW
+from testkit.books import NOW, give_invoice
 from testkit.config_files import VALID
 from tests.corrections.desk import Desk, add_provider, hash_of, open_desk, preimage_of
 from tests.corrections.test_correcting import a_payment
@@ -83,6 +83,46 @@ def a_payout(desk: Desk) -> int:
         )
         row = desk.conn.execute("SELECT id FROM dca_payments WHERE leg_type = 'settlement'").fetchone()
     return int(row["id"])
+
+
+class TestPendingForEver:
+    """A payment to elsewhere that the wallet calls pending: only the payee's word, or weeks, end it."""
+
+    HOUR_S, DAY_S = 3_600, 86_400
+
+    def on_its_way(self, desk: Desk, *, since_s: int, expired_s: int) -> None:
+        name = "cd" * 32
+        leg = desk.leg("split:technician")
+        with atomic(desk.conn):
+            give_invoice(desk.conn, leg.id, name, expires_at=NOW - expired_s, internal=False, now=NOW - since_s)
+            desk.conn.execute("UPDATE dca_payments SET status = 'sending' WHERE id = ?", (leg.id,))
+            desk.conn.execute("UPDATE dca_invoices SET sent_at = ? WHERE payment_id = ?", (NOW - since_s, leg.id))
+        row = replace(a_payment(leg.leg_key), payment_hash=name, checking_id=name, status=Answer.PENDING)
+        desk.wallet.rows = [row]
+        desk.views["split:technician"] = View(Sighting.PENDING, None, expired_s > 0)
+
+    async def test_the_daemon_waits_for_the_first_hour(self, desk: Desk) -> None:
+        self.on_its_way(desk, since_s=self.HOUR_S - 60, expired_s=0)
+        with pytest.raises(Refused, match="ask the payee: once they have it"):
+            await resolve(desk, "split:technician", "paid")
+
+    async def test_then_the_payees_word_ends_it(self, desk: Desk) -> None:
+        self.on_its_way(desk, since_s=self.HOUR_S, expired_s=0)
+        await resolve(desk, "split:technician", "paid")
+        assert desk.leg("split:technician").status is LegStatus.COMPLETED
+
+    @pytest.mark.parametrize("days", [0, 1, 14])
+    async def test_nobody_can_say_that_it_is_unpaid_while_a_node_may_hold_it(self, desk: Desk, days: int) -> None:
+        self.on_its_way(desk, since_s=20 * self.DAY_S, expired_s=days * self.DAY_S)
+        with pytest.raises(Refused, match="15 days after its invoice has expired"):
+            await resolve(desk, "split:technician", "unpaid")
+
+    async def test_afterwards_it_is_made_anew_and_the_old_one_is_decided(self, desk: Desk) -> None:
+        self.on_its_way(desk, since_s=20 * self.DAY_S, expired_s=15 * self.DAY_S + 1)
+        await resolve(desk, "split:technician", "unpaid")
+        leg = desk.leg("split:technician")
+        assert (leg.status, leg.error) == (LegStatus.FAILED, None)
+        assert wallets.is_decided(desk.conn, leg.machine_id, "cd" * 32), "or it would hold the leg for ever"
 
 
 class TestRepoint:

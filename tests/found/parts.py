@@ -223,7 +223,7 @@ async def pause(world: World) -> None:
 
 async def resume(world: World) -> None:
     """Undo `pause`."""
-    await did(world, "payouts", "resume", "--machine", MACHINE, "--reason", "looked at")
+    await did(world, "payouts", "resume", "--machine", MACHINE, "--reason", "looked at", "--yes")
 
 
 async def backup(world: World) -> Path:

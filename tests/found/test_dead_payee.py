@@ -13,7 +13,6 @@ from tests.found.parts import (
     REPOINT,
     all_paid,
     asked,
-    came_true,
     credits_of,
     did,
     edit_config,
@@ -71,8 +70,8 @@ async def test_an_lp_who_cannot_be_paid_gets_her_share_at_another_wallet(
         payment = await stuck_leg(world, "dca:alice")
         updated = await satmachine(world, "clients", "update", "1", "--invoice-key-file", str(key_file_of(world, new)))
         assert updated.returncode == 0, updated.stderr
-        await satmachine(world, *REPOINT, payment, "--reason", "a new wallet", "--yes")
-        await came_true(lambda: all_paid(world, sale.payment_hash, LEGS), timeout_s=10)
+        await did(world, *REPOINT, payment, "--reason", "a new wallet", "--yes")
+        await until(lambda: all_paid(world, sale.payment_hash, LEGS), world)
         assert await credits_of(world, new) == [NET_SATS], await paid_for(world, sale.payment_hash)
 
 
@@ -88,13 +87,11 @@ async def test_an_invoice_of_a_deleted_wallet_can_be_given_up_by_a_person(tmp_pa
         await until(lambda: all_paid(world, sale.payment_hash, LEGS - 1), world)
         payment = await stuck_leg(world, "dca:alice")
         resolve = ("settlements", "resolve", sale.payment_hash, "--leg", "dca:alice", "--unpaid")
-        said = [
-            await satmachine(world, *resolve, "--reason", "her wallet is gone", "--yes"),
-            await satmachine(world, "clients", "update", "1", "--invoice-key-file", str(key_file_of(world, new))),
-            await satmachine(world, *REPOINT, payment, "--reason", "a new wallet", "--yes"),
-        ]
-        await came_true(lambda: all_paid(world, sale.payment_hash, LEGS), timeout_s=8)
-        assert await credits_of(world, new) == [NET_SATS], [done.stderr for done in said]
+        await did(world, *resolve, "--reason", "her wallet is gone", "--yes")
+        await did(world, "clients", "update", "1", "--invoice-key-file", str(key_file_of(world, new)))
+        await did(world, *REPOINT, payment, "--reason", "a new wallet", "--yes")
+        await until(lambda: all_paid(world, sale.payment_hash, LEGS), world)
+        assert await credits_of(world, new) == [NET_SATS]
 
 
 async def test_a_sale_with_an_invoice_of_a_deleted_wallet_can_be_closed(tmp_path: Path, lnbits: LnbitsServer) -> None:

@@ -6,6 +6,7 @@ the daemon are real; what was paid is read from LNbits.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
@@ -133,8 +134,8 @@ async def test_what_others_wrote_is_not_paid_and_what_the_daemon_ordered_is(
         await until(lambda: all_paid(world, sale, 2), world)
         assert set(await paid_for(world, sale)) == {"r1:split:owner", "r1:split:technician"}
         assert await received(world, mallory) == 0
-        trouble = (await asked(world, "status"))["trouble"]
-        assert any("has not ordered this payment" in row["reason"] for row in trouble)
+        needed = json.loads((await satmachine(world, "status", "--json")).stdout)["attention"]
+        assert any("the daemon has not planned this payment" in row["cause"] for row in needed)
         audit = await satmachine(world, "audit", "--offline", "--json")
         assert audit.returncode == 1
         assert audit.stdout.count('"unordered"') == len(strange)

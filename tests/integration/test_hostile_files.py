@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from chaos.world import World
 from testkit.lnbits import LnbitsServer
-from tests.found.parts import PLENTY_MINOR, asked, edit_config, paid, runs, until, world_of
+from tests.found.parts import PLENTY_MINOR, edit_config, paid, runs, satmachine, until, world_of
 from tests.hanging import hanging
 
 pytestmark = pytest.mark.anyio
@@ -39,7 +40,8 @@ async def test_a_key_that_cannot_be_read_holds_up_its_own_machine_only(tmp_path:
                 other = await world.sell(first)
                 await until(lambda: went_out(world, first, other.payment_hash, 4), world)
                 await until(lambda: "does not answer" in trouble_of(world, second.id), world)
-                assert (await asked(world, "status"))["machines"][1]["reachable"] in (0, False)
+                status = json.loads((await satmachine(world, "status", "--json")).stdout)
+                assert [row["reachable"] for row in status["machines"]] == [True, False]
                 await until(lambda: '"wallet_unreachable"' in alarms(world), world)
                 assert not await went_out(world, second, sale.payment_hash, 1)
                 end()

@@ -287,6 +287,7 @@ def new_year(folder: Path, seed: int = 1) -> Year:
     config = load(path)
     prepare(config.database.path)
     conn = connect(config.database.path)
+    conn.execute("PRAGMA synchronous = OFF")  # no power is cut here
     with atomic(conn):
         registry.mirror(conn, config, START)
     return Year(conn, config, Random(seed))

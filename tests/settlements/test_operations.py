@@ -12,10 +12,11 @@ from satmachine.errors import Refused
 from satmachine.models import By, Cause, HoldReason, Leg, LegStatus, Proof, SettlementStatus
 from satmachine.settlements import operations
 from satmachine.settlements.planning import Bounds
-from satmachine.store import legs, settlements, wallets
+from satmachine.store import incoming, legs, settlements, wallets
 from satmachine.store.database import atomic
 from testkit.books import MACHINE, NOW, add_provider, fresh_books, give_invoice
-from tests.settlements.test_planning import BOUNDS, landed, plan
+from testkit.config_files import VALID, load_text
+from tests.settlements.test_planning import BOUNDS, landed, on_word, plan
 
 BY = By("ana", "looked at it", NOW)
 TIGHT = Bounds(BOUNDS.max_commission_pct, BOUNDS.max_rate_deviation, 1)
@@ -200,3 +201,39 @@ class TestPayoutsOfABalance:
             operations.retry_payment(books, leg.id, BY)
         assert legs.get(books, leg.id)[0].next_attempt_at == 0
         assert audited(books) == ["leg.retry"]
+
+
+def test_a_payment_that_may_be_of_a_sale_paid_on_a_word_is_landed_when_a_person_knows_better(
+    books: sqlite3.Connection, tmp_path: Path
+) -> None:
+    [machine] = load_text(tmp_path, VALID).machines
+    machine = machine.model_copy(update={"id": MACHINE, "payouts_since": 0})
+    plan(books, on_word(books, 1))
+    with atomic(books):
+        incoming.note(
+            books,
+            MACHINE,
+            payment_hash="77" * 32,
+            amount_sats=266_800,
+            memo="",
+            extra={},
+            settled_at=NOW,
+            reason="?",
+            kind="unknown",
+            now=NOW,
+        )
+        with pytest.raises(Refused, match=f"land {'77' * 32} --machine {MACHINE} --another-sale"):
+            operations.land(books, machine, "77" * 32, BY)
+        landing = operations.land(books, machine, "77" * 32, BY, another_sale=True)
+        assert landing.settlement_id is not None
+        sale = settlements.get(books, landing.settlement_id)
+        settlements.mark_proven(
+            books,
+            sale,
+            payment_hash="77" * 32,
+            settlement_key="77" * 32,
+            occurred_at=NOW,
+            proof="proven",
+            now=NOW,
+        )
+    assert plan(books, landing.settlement_id).hold_reason is None

@@ -6,6 +6,7 @@ import json
 import sqlite3
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,17 +19,21 @@ from hypothesis import strategies as st
 from satmachine import identity
 from satmachine.audit.breaks import Kind
 from satmachine.audit.proof import check_books
+from satmachine.clients.payout import plan_balance_payout
 from satmachine.config import Machine
 from satmachine.errors import Refused
-from satmachine.models import By, LegStatus, Settlement, SettlementStatus
+from satmachine.identity import PayeeIdentity, PayeeKind
+from satmachine.models import By, LegStatus, Proof, Settlement, SettlementStatus
+from satmachine.settlements import operations
 from satmachine.settlements.planning import plan_settlement
 from satmachine.settlements.reconcile_desk import CustomerPayment, Fate, Look
+from satmachine.settlements.reconcile_sale import STOPPED_S
 from satmachine.settlements.reconciliation import accept, preview, questions
 from satmachine.settlements.reconciling import Choice, Report, Verdict
 from satmachine.store import balances, client_legs, legs, restored, settlements, wallets
 from satmachine.store.database import atomic
 from satmachine.store.wallets import Outgoing
-from testkit.books import MACHINE, NOW, add_provider, fresh_books
+from testkit.books import MACHINE, NOW, a_rule, add_provider, fresh_books, give_invoice
 from tests.settlements.test_planning import BOUNDS, TERMS, landed, plan
 
 BY = By("ana", "restored from a copy", NOW + 1_000)
@@ -59,12 +64,13 @@ def pay(
     status: str = "success",
     key: str | None = None,
     name: str | None = None,
+    inside: bool = False,
     **extra: object,
 ) -> str:
-    """The wallet shows a payment; returns its hash."""
+    """The wallet shows a payment, `inside` its LNbits or to elsewhere; returns its hash."""
     leg_key = key or identity.sale_leg_key(f"{sale:064x}", revision, leg)
     payment_hash = name or f"{books.execute('SELECT count(*) FROM dca_foreign_payments').fetchone()[0] + 500:064x}"
-    found = Outgoing(payment_hash, leg_key, "lnbc1", sats, status, None, extra, NOW + 10)
+    found = Outgoing(payment_hash, leg_key, "lnbc1", sats, status, None, extra, NOW + 10, inside=inside)
     with atomic(books):
         wallets.note_outgoing(books, MACHINE, [found], NOW + 20)
         wallets.refresh_safe_mode(books, MACHINE)
@@ -454,10 +460,17 @@ def test_a_restored_copy_without_anything_strange_is_let_go_by_a_person(books: s
 
 
 def mark(
-    books: sqlite3.Connection, name: str, invoices: dict[str, str], *prev: str, sale: int = 1, own: bool = False
+    books: sqlite3.Connection,
+    name: str,
+    invoices: dict[str, str],
+    *prev: str,
+    sale: int = 1,
+    own: bool = False,
+    stopped: tuple[str, ...] = (),
+    bundle: str | None = None,
 ) -> None:
-    bundle = identity.sale_bundle(f"{sale:064x}")
-    content = json.dumps({"prev": list(prev), "invoices": invoices})
+    bundle = bundle or identity.sale_bundle(f"{sale:064x}")
+    content = json.dumps({"prev": list(prev), "invoices": invoices, "stopped": list(stopped)})
     table, when = ("dca_marks", "written_at") if own else ("dca_foreign_marks", "first_seen_at")
     books.execute(
         f"INSERT INTO {table} (id, machine_id, bundle, content, {when}) VALUES (?, ?, ?, ?, ?)",
@@ -539,3 +552,134 @@ def test_a_later_revision_that_only_a_mark_knows_stops_the_former(books: sqlite3
     after = settlements.get(books, sale.id)
     assert (after.status, after.revision) == (SettlementStatus.HELD, 3)
     assert {leg.status for leg in legs.of_settlement(books, sale.id)} == {LegStatus.PENDING}
+
+
+# --- what LNbits moved inside itself
+
+
+def invoices_of(books: sqlite3.Connection, leg: str) -> list[tuple[int, int]]:
+    found = books.execute(
+        "SELECT i.adopted, i.internal FROM dca_invoices i JOIN dca_payments p ON p.id = i.payment_id WHERE p.leg = ?",
+        (leg,),
+    )
+    return [(row["adopted"], row["internal"]) for row in found]
+
+
+def test_a_booked_payment_inside_lnbits_is_looked_up_on_both_sides(books: sqlite3.Connection) -> None:
+    sale = plan(books, landed(books))
+    pay(books, "super", 1_000, revision=2, inside=True)
+    [line] = reconcile(books).payments
+    assert line.verdict is Verdict.BOOK
+    assert "looked up on both sides" in line.words
+    assert standing(books, sale.id)["r2:super"] == "sending", "that it left this wallet does not prove that it arrived"
+    assert settlements.get(books, sale.id).status is SettlementStatus.PENDING
+
+
+def test_where_it_is_looked_up_is_where_its_payee_is_named(books: sqlite3.Connection) -> None:
+    plan(books, landed(books))
+    wallet = replace(TERMS, super_payee=replace(a_rule("super"), identity=PayeeIdentity(PayeeKind.WALLET, None)))
+    pay(books, "super", 1_000, revision=2, inside=True)
+    shown = preview(books, CONFIG, wallet, Look(), {}, BY)
+    with atomic(books):
+        accept(books, CONFIG, wallet, Look(), {}, BY, digest=shown.digest)
+    assert invoices_of(books, "super") == [(1, 1)]
+
+
+def test_an_adopted_payment_to_an_address_of_the_same_lnbits_is_not_believed(books: sqlite3.Connection) -> None:
+    sale = plan(books, landed(books))
+    [leg] = [leg for leg in legs.of_settlement(books, sale.id) if leg.leg == "super"]
+    pay(books, "super", leg.amount_sats, leg_sats=leg.amount_sats, inside=True)
+    reconcile(books)
+    assert standing(books, sale.id)["r1:super"] == "sending"
+
+
+# --- payments of a sale that was paid on the machine's word
+
+
+def test_what_an_lp_got_of_an_unknown_sale_is_off_their_balance(books: sqlite3.Connection) -> None:
+    pay(books, "dca:alice", 40_000, sale=7, fiat_amount_minor=28_000, exchange_rate="142.857")
+    assert verdicts(reconcile(books)) == {"dca:alice": Verdict.PAYOUT}
+    assert balances.of_client(books, 1).available_minor == 72_000
+
+
+def test_a_sale_whose_payment_was_booked_to_a_balance_is_closed_and_not_paid(books: sqlite3.Connection) -> None:
+    pay(books, "dca:alice", 40_000, fiat_amount_minor=28_000, exchange_rate="142.857")
+    reconcile(books)
+    settlement_id = landed(books)
+    for _ in range(2):
+        with atomic(books):
+            outcome = plan_settlement(books, settlement_id, TERMS, BOUNDS, NOW)
+        assert outcome is not None
+        assert outcome.held == "marks_conflict"
+        assert f"settlements close {settlement_id}" in str(settlements.get(books, settlement_id).error)
+        with atomic(books):
+            operations.release(books, settlement_id, BY)  # nobody can release that
+
+
+def test_a_sale_that_is_planned_leaves_balances_to_what_was_paid(books: sqlite3.Connection) -> None:
+    """Both sales are of the whole of alice's cash; of the second one she was paid."""
+    for number in (1, 2):
+        landed(books, number, occurred_at=NOW + number)
+    pay(books, "super", 2_390, sale=1)
+    pay(books, "dca:alice", 140_000, sale=2, fiat_amount_minor=100_000)
+    reconcile(books)
+    assert balances.of_client(books, 1).available_minor == 0
+    assert not [leg for leg in legs.of_settlement(books, 1) if leg.leg == "dca:alice" and leg.amount_sats]
+
+
+# --- what another life of the books had stopped
+
+
+def test_a_leg_that_a_mark_says_is_stopped_waits_although_no_invoice_of_it_was_named(books: sqlite3.Connection) -> None:
+    sale = plan(books, landed(books))
+    mark(books, "bb", {}, stopped=(identity.sale_leg_key(f"{1:064x}", 1, "dca:alice"),))
+    [line] = reconcile(books).marks
+    assert "has stopped or redirected r1:dca:alice" in line.words
+    assert settlements.get(books, sale.id).hold_reason == "marks_conflict"
+
+
+def test_a_sale_that_was_stopped_as_a_whole_waits_also_where_it_was_planned_meanwhile(
+    books: sqlite3.Connection,
+) -> None:
+    sale = plan(books, landed(books))
+    mark(books, "bb", {}, stopped=(identity.sale_bundle(f"{1:064x}"),))
+    reconcile(books)
+    assert settlements.get(books, sale.id).hold_reason == "marks_conflict"
+
+
+def test_a_payout_that_another_life_gave_up_is_held_and_not_paid(books: sqlite3.Connection) -> None:
+    with atomic(books):
+        plan_balance_payout(books, 1, exchange_rate=Decimal(100), amount_minor=1_000, number=1, actor="ana", now=NOW)
+    key = identity.balance_leg_key(MACHINE, "alice", 1)
+    mark(books, "aa", {}, stopped=(key,), bundle=key)
+    reconcile(books)
+    [leg] = [legs.get(books, row["id"])[0] for row in books.execute("SELECT id FROM dca_payments")]
+    assert (leg.status, leg.hold_reason) == (LegStatus.HELD, "marks_conflict")
+    assert f"payments cancel {leg.id}" in str(leg.error)
+
+
+def test_a_mark_that_was_seen_just_now_waits_for_what_its_daemon_has_begun(books: sqlite3.Connection) -> None:
+    plan(books, landed(books))
+    mark(books, "aa", {identity.sale_leg_key(f"{1:064x}", 1, "super"): "77" * 32})
+    with pytest.raises(Refused, match="seen just now"):
+        reconcile(books, by=By("ana", "at once", NOW + STOPPED_S - 1))
+    reconcile(books, by=By("ana", "later", NOW + STOPPED_S))
+
+
+# --- another invoice of the books' own
+
+
+def test_a_second_payment_of_a_completed_leg_is_listed_and_decided(books: sqlite3.Connection) -> None:
+    """Its first invoice was taken for dead, its second one paid it, and now the wallet shows the first paid too."""
+    sale = plan(books, landed(books))
+    first = only_asked_for(books, "super")
+    with atomic(books):
+        leg = next(leg for leg in legs.of_settlement(books, sale.id) if leg.leg == "super")
+        legs.mark_invoice_dead(books, leg, now=NOW)
+        leg = give_invoice(books, leg.id, "99" * 32)
+        legs.complete(books, leg, sent_sats=2_390, fee_sats=0, preimage=None, proof=Proof.BOTH_SIDES, now=NOW)
+    pay(books, "super", 2_390, name=first)
+    assert safe_mode(books) is not None
+    [line] = reconcile(books).payments
+    assert (line.verdict, "paid twice" in line.words) == (Verdict.NOT_OURS, True)
+    assert safe_mode(books) is None

@@ -1,0 +1,118 @@
+"""Exports: other programs accept them, add up to the same, and importing twice changes nothing."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from decimal import Decimal
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from satmachine.money import fiat_to_minor
+from satmachine.reports.entries import Balances, balances, nonzero
+from satmachine.reports.ledger import SAT
+from tests.cli.books import Cli
+from tests.reports.conftest import cli_of
+from tests.reports.year import Year, random_events
+
+BEANCOUNT = find_spec("beancount") is not None
+
+
+def exported(cli: Cli, form: str, *arguments: str) -> str:
+    result = cli("export", "ledger", "--format", form, *arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def everything(year: Year) -> Balances:
+    return balances(year.conn, 2**60)
+
+
+@pytest.mark.skipif(not BEANCOUNT, reason="beancount is not installed")
+def test_beancount_accepts_a_year_and_its_balances_are_ours(year: Year, cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "books.beancount"
+    path.write_text(exported(cli, "beancount"), "utf-8")
+    checked = subprocess.run(
+        [sys.executable, "-m", "beancount.scripts.check", str(path)], capture_output=True, text=True, check=False
+    )
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
+    from beancount import loader  # type: ignore[import-not-found, unused-ignore]
+    from beancount.core import data, realization  # type: ignore[import-not-found, unused-ignore]
+
+    entries, errors, _ = loader.load_file(str(path))
+    assert errors == []
+    found: Balances = Counter()
+    for account in realization.iter_children(realization.realize(entries)):
+        for position in account.balance:
+            amount, unit = position.units.number, position.units.currency
+            found[account.account, unit] += int(amount) if unit == SAT else fiat_to_minor(amount, unit)
+    assert nonzero(found) == everything(year)
+    assert len([one for one in entries if isinstance(one, data.Transaction)]) > 100
+
+
+@pytest.mark.skipif(shutil.which("hledger") is None, reason="hledger is not installed")
+def test_hledger_accepts_a_year_and_its_balances_are_ours(year: Year, cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "books.journal"
+    path.write_text(exported(cli, "hledger"), "utf-8")
+    run = ["hledger", "-f", str(path)]
+    checked = subprocess.run([*run, "check", "-s"], capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stderr) == (0, "")
+    told = subprocess.run(
+        [*run, "balance", "--flat", "--no-total", "-O", "csv", "--layout=bare"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: Balances = Counter()
+    for name, unit, amount in list(csv.reader(told.stdout.splitlines()))[1:]:
+        if unit:
+            number = Decimal(amount)
+            found[name, unit] += int(number) if unit == SAT else fiat_to_minor(number, unit)
+    assert nonzero(found) == everything(year)
+
+
+def test_a_csv_adds_up_to_the_same(year: Year, cli: Cli) -> None:
+    found: Balances = Counter()
+    rows = list(csv.DictReader(exported(cli, "csv").splitlines()))
+    for row in rows:
+        number = Decimal(row["amount"])
+        found[row["account"], row["unit"]] += int(number) if row["unit"] == SAT else fiat_to_minor(number, row["unit"])
+    assert nonzero(found) == everything(year)
+    assert {row["fiat_value"] != "" for row in rows if row["kind"] == "purchase" and row["unit"] == SAT} == {True}
+
+
+@pytest.mark.parametrize("form", ["beancount", "hledger", "csv"])
+def test_importing_twice_changes_nothing(fresh: Year, tmp_path: Path, form: str) -> None:
+    cli, path = cli_of(fresh), tmp_path / "books"
+    path.write_text(exported(cli, form), "utf-8")
+    assert exported(cli, form, "--known", str(path)).strip() == ""
+    random_events(fresh, 6)
+    path.write_text(path.read_text("utf-8") + exported(cli, form, "--known", str(path)), "utf-8")
+    assert sorted(path.read_text("utf-8").splitlines()) == sorted(exported(cli, form).splitlines())
+    assert exported(cli, form, "--known", str(path)).strip() == ""
+
+
+def test_an_export_of_a_month_begins_with_what_was_before(year: Year, cli: Cli) -> None:
+    lines = exported(cli, "csv", "--month", "2026-02").splitlines()
+    opening = [row for row in csv.DictReader(lines) if row["kind"] == "opening"]
+    assert opening
+    assert {row["posted_at"] for row in opening} == {"2026-02-01T00:00:00+00:00"}
+    known = dict(balances(year.conn, 1_769_904_000).items())
+    for row in opening:
+        if row["unit"] == SAT and row["account"] != "Equity:Opening-Balances":
+            assert known[row["account"], SAT] == int(row["amount"])
+
+
+def test_books_that_do_not_add_up_are_exported_only_on_request(fresh: Year) -> None:
+    cli = cli_of(fresh)
+    fresh.conn.execute("DROP TRIGGER dca_retained_no_delete")
+    fresh.conn.execute("DELETE FROM dca_retained WHERE id = 1")
+    result = cli("export", "ledger")
+    assert result.exit_code == 1
+    assert "break(s)" in result.output
+    assert cli("export", "ledger", "--anyway").exit_code == 0

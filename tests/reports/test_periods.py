@@ -1,0 +1,136 @@
+"""Closed months: what comes later counts later, a changed row is found, and the chain holds."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import UTC
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from satmachine.errors import Refused
+from satmachine.reports.entries import balances, entries
+from satmachine.reports.periods import altered, broken_links, make_period, month_of, month_span
+from satmachine.store import periods
+from satmachine.store.database import atomic
+from satmachine.store.ledger import Span
+from tests.reports.test_ledger import check_ledger
+from tests.reports.year import DAY_S, START, Year, random_events
+
+
+def close(year: Year, name: str) -> None:
+    made = make_period(year.conn, name, UTC, actor="maria", reason="done", now=year.now)
+    with atomic(year.conn):
+        periods.add(year.conn, made)
+
+
+def problems(year: Year) -> list[str]:
+    return [f"{period.name}: {why}" for period, why in (*broken_links(year.conn), *altered(year.conn))]
+
+
+def test_what_the_books_learn_after_a_month_was_closed_counts_later_and_names_the_original(fresh: Year) -> None:
+    fresh.now = START + 40 * DAY_S
+    sold_at = START + 20 * DAY_S
+    close(fresh, "2026-01")
+    fresh.now += 3600
+    sale = fresh.sale("panajachel-1", occurred_at=sold_at)
+    fresh.pay(sale)
+    [entry] = [one for one in entries(fresh.conn, Span(0, 2**60)) if one.kind == "sale" and one.happened_at == sold_at]
+    assert entry.posted_at == fresh.now
+    assert problems(fresh) == []
+    check_ledger(fresh)
+
+
+def test_months_that_are_closed_stay_what_they_were_whatever_happens(fresh: Year) -> None:
+    closed = set()
+    for _ in range(8):
+        random_events(fresh, 8)
+        first_of_month, _ = month_span(month_of(fresh.now, UTC), UTC)
+        name = month_of(first_of_month - 1, UTC)
+        if name not in closed and fresh.now > first_of_month + 300:
+            close(fresh, name)
+            closed.add(name)
+        assert problems(fresh) == []
+    assert len(closed) >= 3
+    check_ledger(fresh)
+
+
+def test_a_correction_after_the_close_counts_in_the_open_month(fresh: Year) -> None:
+    sale = fresh.sale("panajachel-1")
+    fresh.now = START + 40 * DAY_S
+    close(fresh, "2026-01")
+    before = balances(fresh.conn, START + 31 * DAY_S)
+    fresh.now += 3600
+    fresh.dispense_less(sale, 1, 2)
+    fresh.pay(sale)
+    assert balances(fresh.conn, START + 31 * DAY_S) == before
+    last = [one for one in entries(fresh.conn, Span(START + 31 * DAY_S, 2**60)) if one.kind == "cash-corrected"]
+    assert [one.posted_at for one in last] == [fresh.now]
+    assert problems(fresh) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE dca_payments SET sent_sats = sent_sats - 1 WHERE id = (SELECT min(id) FROM dca_payments "
+        "WHERE status = 'completed')",
+        "UPDATE dca_settlements SET fiat_amount_minor = 1 WHERE id = 2",
+        "DELETE FROM dca_deposits WHERE id = 1",
+        "DELETE FROM dca_retained WHERE id = 1",
+    ],
+)
+def test_an_altered_row_of_a_closed_month_is_found(fresh: Year, change: str) -> None:
+    fresh.now = START + 40 * DAY_S
+    close(fresh, "2026-01")
+    assert problems(fresh) == []
+    for table in ("dca_payments", "dca_settlements", "dca_deposits", "dca_retained"):
+        drop_triggers(fresh.conn, table)
+    fresh.conn.execute(change)
+    assert [line.split(":")[0] for line in problems(fresh)] == ["2026-01"]
+
+
+def test_an_altered_close_breaks_the_chain(fresh: Year) -> None:
+    fresh.now = START + 70 * DAY_S
+    close(fresh, "2026-01")
+    close(fresh, "2026-02")
+    drop_triggers(fresh.conn, "dca_periods")
+    fresh.conn.execute("UPDATE dca_periods SET entries = entries + 1 WHERE name = '2026-01'")
+    assert any("its own row was altered" in line for line in problems(fresh))
+    fresh.conn.execute("DELETE FROM dca_periods WHERE name = '2026-01'")
+    assert any("the month before it" in line for line in problems(fresh))
+
+
+def drop_triggers(conn: sqlite3.Connection, table: str) -> None:
+    found = conn.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = ?", (table,)).fetchall()
+    for row in found:
+        conn.execute(f"DROP TRIGGER {row['name']}")
+
+
+def test_a_closed_month_never_changes(fresh: Year) -> None:
+    fresh.now = START + 40 * DAY_S
+    close(fresh, "2026-01")
+    for change in ("UPDATE dca_periods SET reason = 'x'", "DELETE FROM dca_periods"):
+        with pytest.raises(sqlite3.IntegrityError, match="closed"):
+            fresh.conn.execute(change)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("2026-02", "is not over"), ("2026-01", "is closed"), ("2025-12", "is clo")]
+)
+def test_only_a_month_that_is_over_and_open_can_be_closed(fresh: Year, name: str, words: str) -> None:
+    fresh.now = START + 40 * DAY_S
+    close(fresh, "2026-01")
+    with pytest.raises(Refused, match=words):
+        close(fresh, name)
+
+
+@pytest.mark.parametrize("name", ["2026-1", "2026-001", "26-01", "January"])
+def test_a_month_has_one_name(name: str) -> None:
+    with pytest.raises(ValueError, match="is no month"):
+        month_span(name, ZoneInfo("UTC"))
+
+
+def test_a_month_is_one_of_its_zone() -> None:
+    guatemala = ZoneInfo("America/Guatemala")
+    assert month_span("2026-01", guatemala) == (START + 6 * 3600, START + 31 * DAY_S + 6 * 3600)
+    assert month_of(START, guatemala) == "2025-12"
