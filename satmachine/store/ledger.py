@@ -1,4 +1,4 @@
-"""What the ledger is made of, read out of the tables: facts in the order in which they are posted (reports/facts.py).
+"""What the ledger is made of, read out of the tables: facts in the order in which they are posted (models/facts.py).
 
 Each source is one statement that walks along an index, so that a month among years is as quick as a month alone, and
 the memory that a reading takes does not grow with the books. `sums` answers what everything up to a moment comes to.
