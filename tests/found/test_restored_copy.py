@@ -48,7 +48,7 @@ async def put_back(world: World, copy: Path) -> None:
     world.restore_books(copy)
     await runs(world)
     await came_true(lambda: reconcile_helps(world), timeout_s=8)
-    await satmachine(world, "payouts", "resume", "--machine", MACHINE, "--reason", "decided")
+    await satmachine(world, "payouts", "resume", "--machine", MACHINE, "--reason", "decided", "--yes")
 
 
 async def reconcile_helps(world: World) -> bool:
