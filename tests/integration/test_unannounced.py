@@ -61,7 +61,7 @@ def satmachine(system: System, *words: str) -> Any:
         env={**os.environ, "SATMACHINE_OPERATOR": ""},
         timeout=120,
     )
-    assert done.returncode == 0 or arguments[0] == "status", done.stderr  # status: 1 where something needs a person
+    assert done.returncode == 0 or words[0] == "status", done.stderr  # status: 1 where something needs a person
     return json.loads(done.stdout)
 
 
