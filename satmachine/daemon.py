@@ -349,10 +349,10 @@ class Daemon:
         error = "satmachine itself failed on this; see the log"
         until = self._now() + 60
         try:
-            if item.kind == "leg":
-                leg, _ = await self._store.read(legs.get, item.id)
+            for leg_id in item.leg_ids:  # of a bundle, too: its `id` is a leg's, never a sale's
+                leg, _ = await self._store.read(legs.get, leg_id)
                 await self._store.write(legs.postpone, leg, status=LegStatus(leg.status), until=until, error=error)
-            else:
+            if not item.leg_ids:
                 await self._store.write(settlements.postpone, item.id, until=until, error=error)
         except StoreError as store_error:
             log.error("%s %d could not be postponed: %s", item.kind, item.id, store_error)  # noqa: TRY400

@@ -1,9 +1,9 @@
 """Liquidity providers: the rules of SPEC section 8.
 
 statement.py  pure   what moved a balance -> lines, running balance, totals, average cost
-explain.py    pure   a sale's dca legs -> the arithmetic of every sat
+shares.py     pure   a sale's dca legs -> the arithmetic of every sat
 terms.py      pure   what the operator typed -> amounts, rates, mode and limit, changes
-payees.py            what the operator typed -> a payee, checked
+typed_payee.py       what the operator typed -> a payee, checked
 removal.py           when a client may go
 payout.py            a balance paid out at a stated rate
 forward.py           a completed dca leg -> its autoforward

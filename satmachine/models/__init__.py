@@ -73,7 +73,7 @@ class RetainedReason(StrEnum):
 
 
 class HoldReason(StrEnum):
-    """Why a settlement or a leg waits for a person. `DEFAULT_ADVICE` in the CLI says what to do about each."""
+    """Why a settlement or a leg waits for a person. `attention.words` says what to do about each."""
 
     BY_OPERATOR = "by_operator"
     MACHINE_INACTIVE = "machine_inactive"

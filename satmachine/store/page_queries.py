@@ -1,6 +1,6 @@
 """What only the pages ask of the books. `scope` is an operator's id, or None for all operators; times are Unix seconds.
 
-Rows are dicts whose keys are the tables' column names, as in `store.reports`, which has what the command line asks too.
+Rows are dicts whose keys are the tables' column names, as in `store.lists`, which has what the command line asks too.
 """
 
 from __future__ import annotations

@@ -115,7 +115,7 @@ async def test_a_copy_that_starts_with_a_wrong_clock_pays_nothing_again(
         await runs(world, wrong_clock(tmp_path, off_s))
         right_clock(tmp_path)
         await came_true(lambda: reconciled(world), timeout_s=8)
-        await satmachine(world, "payouts", "resume", "--machine", "machine-1", "--reason", "decided")
+        await satmachine(world, "payouts", "resume", "--machine", "machine-1", "--reason", "decided", "--yes")
         again = await came_true(lambda: somebody_was_paid_twice(world), timeout_s=10)
         assert not again, await paid(world)
 

@@ -32,7 +32,7 @@ async def test_a_server_that_many_machines_pay_to_and_that_hangs_delays_no_other
                     await world.sell(machine, announce=False, sats=1_000)
             await runs(world)
             await until(lambda: sum(row.planned for row in world.rest().settlements) == len(world.sales), world)
-            await did(world, "payouts", "resume", "--reason", "all is planned")
+            await did(world, "payouts", "resume", "--reason", "all is planned", "--yes")
             await until(lambda: others_are_paid(world) or server.most_at_once >= TOO_MANY, world)
             assert server.most_at_once < TOO_MANY, "one server has the places of all the others"
 

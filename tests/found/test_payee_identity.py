@@ -81,7 +81,7 @@ async def test_another_wallet_under_the_same_label_gets_nothing_until_a_person_s
         await until(lambda: all_paid(world, sale, LEGS - 1), world)
         assert not await came_true(lambda: all_paid(world, sale, LEGS), timeout_s=3), await paid_for(world, sale)
         assert await received(world, other) == 0, "it was planned for another wallet"
-        assert "owner" in await did(world, "status")
+        assert "satmachine payments repoint" in await did(world, "status")
         await did(world, *REPOINT, "--payee", "split:owner@machine-1", "--reason", "a new wallet", "--yes")
         await until(lambda: all_paid(world, sale, LEGS), world)
         assert await received(world, other) == OWNER_SATS

@@ -61,7 +61,7 @@ def satmachine(system: System, *words: str) -> Any:
         env={**os.environ, "SATMACHINE_OPERATOR": ""},
         timeout=120,
     )
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0 or words[0] == "status", done.stderr  # status: 1 where something needs a person
     return json.loads(done.stdout)
 
 
@@ -110,7 +110,7 @@ async def test_without_the_websocket_the_sweep_finds_it(build_system: BuildSyste
         [retained] = conn.execute("SELECT reason, amount_sats FROM dca_retained").fetchall()
     assert tuple(retained) == ("unknown_rate", 254_095)
     found = satmachine(system, "status")
-    assert found["unknown_rate"] == 1
+    assert [item["condition"] for item in found["attention"] if "rate" in item["condition"]] == ["rate_unknown"]
 
 
 async def what_is_no_sale(system: System, treasury: Any, round_: int = 0) -> dict[str, str]:
