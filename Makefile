@@ -24,7 +24,7 @@ $(VENV)/.ready: requirements-dev.txt pyproject.toml
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: install its venv package (on Debian and Ubuntu: apt-get install python3-venv)."; exit 1; }
 	@echo "Making $(VENV) and installing the pinned packages into it (about a minute) ..."
 	@$(PYTHON) -m venv --clear $(VENV)
-	@{ $(BIN)/python -m pip install --disable-pip-version-check --require-hashes --progress-bar off \
+	@{ $(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes --progress-bar off \
 	     -r requirements-dev.txt 2>&1 || touch $(VENV)/.failed; } | awk '$(PIP_PROGRESS)'
 	@test ! -e $(VENV)/.failed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
@@ -82,7 +82,7 @@ simulate: install  ## the money core in a made-up world, judged from the wallets
 
 fuzz: install  ## let a fuzzer loose on everything that strangers send; RUNS=1000000 inputs, TARGETS="events ..."
 	@$(BIN)/python -c 'import atheris' 2>/dev/null || \
-		$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r fuzz/requirements.txt || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: -r fuzz/requirements.txt || \
 		{ echo "The fuzzer, atheris, has no package for this Python or system (it has for Python 3.11 to 3.13 on Linux x86_64)."; exit 1; }
 	@$(BIN)/python -m fuzz.campaign --runs $(or $(RUNS),100000) $(TARGETS)
 

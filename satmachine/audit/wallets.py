@@ -177,8 +177,9 @@ def payee_of(leg: Leg, config: Config, conn: sqlite3.Connection) -> Payee | None
 
 
 def _wallet(leg: Leg) -> str:
-    """What tells payees on this LNbits apart: the wallet, or, of an earlier version's legs, where it is named."""
-    return leg.payee_ref or leg.payee_scope or leg.payee
+    """What tells payees on this LNbits apart: the wallet, or where it is named; of legs that were booked
+    from another life, where neither is known, the share that they pay."""
+    return leg.payee_ref or leg.payee_scope or leg.leg
 
 
 def _sales(conn: sqlite3.Connection, machine_id: str, reading: _Reading, before: int) -> list[Break]:

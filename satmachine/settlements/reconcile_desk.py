@@ -101,6 +101,11 @@ class Desk:
         fate = self.look.outgoing.get(payment_hash)
         return fate is not None and fate.status in ("absent", "failure")
 
+    def is_paid(self, payment_hash: str) -> bool:
+        """Whether the wallet was just seen to have made this payment."""
+        fate = self.look.outgoing.get(payment_hash)
+        return fate is not None and fate.status == "success"
+
     def chosen(self, payment: Found) -> Choice | None:
         return self.choices.get(payment.payment_hash)
 

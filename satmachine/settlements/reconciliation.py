@@ -340,8 +340,12 @@ class _Round:
         return [self._mark_line(mark) for mark in found]
 
     def _mark_line(self, mark: FoundMark) -> MarkLine:
-        unpaid = [name for name in mark.invoices.values() if not rows.is_known_paid(self._conn, name)]
-        words = "everything that it names is paid and booked"
+        unpaid = [
+            name
+            for name in mark.invoices.values()
+            if not self._desk.is_paid(name) and not rows.is_known_paid(self._conn, name)
+        ]
+        words = "everything that it names is paid"
         if mark.stopped:
             names = sorted(key.removeprefix(f"{mark.bundle}:") for key in mark.stopped)
             words = f"a person's order has stopped or redirected {', '.join(names)}: what is open of it waits for you"

@@ -112,9 +112,6 @@ async def test_an_lp_who_is_entered_anew_has_the_share_that_the_wallet_shows(
         assert [row["status"] for row in await asked(world, "settlements", "list")] == ["processed"]
 
 
-@pytest.mark.xfail(
-    reason="known: audit says not_credited of partners' legs that were booked from another life", strict=False
-)
 async def test_lost_books_take_up_a_sale_that_was_paid_in_its_second_revision(
     tmp_path: Path, lnbits: LnbitsServer
 ) -> None:

@@ -303,9 +303,6 @@ async def test_a_restored_copy_pays_nothing_before_a_person_has_said_so(tmp_path
         await audited(world)
 
 
-@pytest.mark.xfail(
-    reason="known: audit says not_credited of partners' legs that were booked from another life", strict=False
-)
 async def test_a_copy_from_before_a_correction_does_not_pay_the_former_plan_on_top(
     tmp_path: Path, lnbits: LnbitsServer
 ) -> None:
