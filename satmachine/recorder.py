@@ -17,8 +17,8 @@ from satmachine.logs import about
 from satmachine.models import Claim, LandingResult, Rejection
 from satmachine.nostr.event import BEACON_KIND, Event
 from satmachine.nostr.lane import Received
-from satmachine.settlements.land import KIND_SETTLEMENT, Landing, Rules, land_event
-from satmachine.settlements.read import DaemonKey, Transport, Window, read_content, read_event
+from satmachine.settlements.claim.envelope import DaemonKey, Transport, Window, read_content, read_event
+from satmachine.settlements.land.landing import KIND_SETTLEMENT, Landing, Rules, land_event
 from satmachine.store import quarantine, transport
 from satmachine.store import telemetry as telemetry_store
 from satmachine.store.database import Store
