@@ -195,7 +195,7 @@ def _mark_of(row: Any, purse: Any) -> Any:
 def _payee_changed(put: Put) -> None:
     """Both guards are taken away: whom the file names is not compared, nor whose wallet the invoice is of."""
     put(jobs, "has_changed", lambda _payee, _leg: False)
-    put(pay, "_unwelcome", lambda _conn, _leg, _invoice, _now: None)
+    put(payer, "_unwelcome", lambda _conn, _leg, _invoice, _now: None)
 
 
 def _lies(put: Put) -> None:
