@@ -299,6 +299,7 @@ class Nostr(Table):
     since_overlap_s: Seconds = 259_200
     quarantine_keep_days: Annotated[int, Field(ge=8, le=36_500)] = 90
     discover_relays: bool = False
+    discover_private: bool = False
 
 
 class Lnbits(Table):
