@@ -108,12 +108,13 @@ def _unannounced(seen: MachineSeen) -> Iterator[tuple[str, str]]:
     rule = seen.machine.unannounced
     alone = [one for one in _all_payments(seen) if one.claim is None and not one.problem and not _is_told(seen, one)]
     if alone and rule.sales == "report":
+        look = f"satmachine settlements unmatched --all --machine {seen.machine.id} shows them"
         settings = ['sales = "share"', *_memo(alone), *_tags(alone)]
         sizes = f"{min(one.amount_sats for one in alone)} to {max(one.amount_sats for one in alone)} sats"
         why = f"{len(alone)} payment(s) of {sizes} came that nothing announces; now each waits for a person"
         if not any(event.rate for event in seen.events):
             why += ". No beacon tells a rate: without it the LPs' part stays in the wallet"
-        yield f"unannounced = {{ {', '.join(settings)} }}", f"{why}. Only if they are sales: look at them first"
+        yield f"unannounced = {{ {', '.join(settings)} }}", f"{why}. Only if they are sales: {look}"
     slowest = max(seen.matched.late_s, default=0)
     waits_s = ANNOUNCED_AFTER_S if rule.after_s is None else rule.after_s
     if slowest > waits_s and rule.sales == "share":
