@@ -35,15 +35,15 @@ from satmachine.ops.watch import Watch
 from satmachine.recorder import Recorder
 from satmachine.reports.desk import PeopleDesk
 from satmachine.seals import Keyring
-from satmachine.settlements.corrector import Corrector
-from satmachine.settlements.hints import Hints
-from satmachine.settlements.leg_orders import LegOrders
-from satmachine.settlements.looks import Looks
-from satmachine.settlements.pay import Payer
-from satmachine.settlements.read import DaemonKey
-from satmachine.settlements.reconcile import Reconciler
-from satmachine.settlements.sweeper import Sweeper
-from satmachine.settlements.wallet_orders import WalletOrders
+from satmachine.settlements.claim.envelope import DaemonKey
+from satmachine.settlements.correct.leg_orders import LegOrders
+from satmachine.settlements.correct.sale_orders import Corrector
+from satmachine.settlements.pay.payer import Payer
+from satmachine.settlements.sweep.hints import Hints
+from satmachine.settlements.sweep.looks import Looks
+from satmachine.settlements.sweep.one_sweep import Reconciler
+from satmachine.settlements.sweep.sweeper import Sweeper
+from satmachine.settlements.sweep.wallet_orders import WalletOrders
 from satmachine.settlements.worker import Item, Worker
 from satmachine.store import health, legs, registry, restored, seals, settlements
 from satmachine.store.database import Store, instance_id, only_daemon, open_store

@@ -18,8 +18,8 @@ from satmachine.logs import about
 from satmachine.models import Claim, LandingResult, Rejection
 from satmachine.nostr.event import BEACON_KIND, RELAY_LIST_KIND, TELEMETRY_KINDS, Event
 from satmachine.nostr.lane import Received
-from satmachine.settlements.land import KIND_SETTLEMENT, Landing, Rules, land_event
-from satmachine.settlements.read import DaemonKey, Transport, Window, read_content, read_event
+from satmachine.settlements.claim.envelope import DaemonKey, Transport, Window, read_content, read_event
+from satmachine.settlements.land.landing import KIND_SETTLEMENT, Landing, Rules, land_event
 from satmachine.store import quarantine, transport
 from satmachine.store import relay_lists as lists_store
 from satmachine.store import telemetry as telemetry_store
