@@ -101,7 +101,7 @@ def _chosen(config: Config, ids: list[str] | None) -> list[Machine]:
 def _key_of(config: Config) -> Any:
     """The daemon's key, where the file names one that can be read. Raises ConfigError."""
     from satmachine.nostr.keys import parse_secret_key, public_key_of
-    from satmachine.settlements.read import DaemonKey
+    from satmachine.settlements.claim.envelope import DaemonKey
 
     if config.nostr.secret_key is None:
         return None

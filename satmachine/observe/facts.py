@@ -16,8 +16,8 @@ from satmachine.config.model import Machine
 from satmachine.identity import PREFIX
 from satmachine.models import Claim, Rejection
 from satmachine.nostr.event import BEACON_KIND, RELAY_LIST_KIND, SETTLEMENT_KIND, TELEMETRY_KINDS, Event
-from satmachine.settlements.parse import claim_from_event, claim_from_payment
-from satmachine.settlements.read import DaemonKey, is_old_nip44, read_content
+from satmachine.settlements.claim.content import claim_from_event, claim_from_payment
+from satmachine.settlements.claim.envelope import DaemonKey, is_old_nip44, read_content
 from satmachine.telemetry import beacons
 from satmachine.wallet.rows import WalletPayment
 

@@ -24,7 +24,7 @@ from satmachine.nostr.messages import Auth, Closed, Eose, EventMessage, Ok, auth
 from satmachine.nostr.wire import straight
 from satmachine.observe.facts import SeenEvent, SeenPayment, of_event, of_payment
 from satmachine.observe.fit import MachineSeen, match
-from satmachine.settlements.read import DaemonKey
+from satmachine.settlements.claim.envelope import DaemonKey
 from satmachine.wallet.lnbits import Lnbits
 
 _SUBSCRIPTION = "observe"

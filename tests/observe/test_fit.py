@@ -16,7 +16,7 @@ from satmachine.nostr.event import Event
 from satmachine.nostr.keys import public_key_of
 from satmachine.observe.facts import Form, SeenEvent, SeenPayment, of_event, of_payment
 from satmachine.observe.fit import MachineSeen, fitting, match
-from satmachine.settlements.read import DaemonKey
+from satmachine.settlements.claim.envelope import DaemonKey
 from satmachine.wallet.rows import WalletPayment
 from testkit.books import HASH, NOW, OTHER_HASH
 from testkit.config_files import VALID, load_text
