@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from bench.postgres import Postgres
 from testkit.lnbits import WalletKeys
+from testkit.postgres import Postgres
 
 CONTRIB: Final = Path(__file__).parent.parent / "contrib" / "lnbits"
 _YEARS_S: Final = 2 * 365 * 86_400

@@ -26,7 +26,6 @@ from websockets.asyncio.client import connect as connect_websocket
 
 from bench.fleet import cpu_s
 from bench.ground import Ground, PostgresGround, SqliteGround, fill
-from bench.postgres import MISSING, Postgres, programs
 from bench.report import Figure, Section, median, spread
 from satmachine.config import load
 from satmachine.errors import SatmachineError
@@ -35,6 +34,7 @@ from satmachine.store import registry
 from satmachine.store.database import atomic, connect, prepare
 from satmachine.wallet.lnbits import Lnbits
 from testkit.lnbits import LnbitsServer, WalletKeys, ensure_environment
+from testkit.postgres import MISSING, Postgres, programs
 from testkit.system import DemoMachine, System
 
 Say = Callable[[str], None]
