@@ -41,6 +41,7 @@ from satmachine.settlements.looks import Looks
 from satmachine.settlements.pay import Payer
 from satmachine.settlements.read import DaemonKey
 from satmachine.settlements.reconcile import Reconciler
+from satmachine.settlements.shortfall_desk import ShortfallDesk
 from satmachine.settlements.sweeper import Sweeper
 from satmachine.settlements.wallet_orders import WalletOrders
 from satmachine.settlements.worker import Item, Worker
@@ -131,6 +132,15 @@ class Daemon:
             corrector = Corrector(self._store, lnbits, payer, self.worker, self.config, self._now)
             leg_orders = LegOrders(self._store, lnbits, payer, self.worker, self.config, self._now)
             wallet_orders = WalletOrders(self._store, lnbits, self.sweeper, self.config, self._now)
+            shortfalls = ShortfallDesk(
+                self._store,
+                lnbits,
+                payer,
+                self.worker,
+                self.config,
+                self._now,
+                make_top_up=wallet_orders.make_top_up,
+            )
             secret = None if self._key is None else self._key.secret
             self.people = PeopleDesk(self._store, self.config, secret, self._now)
             self.desk = IntentDesk(
@@ -141,6 +151,7 @@ class Daemon:
                     **corrector.actions,
                     **leg_orders.actions,
                     **wallet_orders.actions,
+                    **shortfalls.actions,
                     **self.people.actions,
                 },
                 guard=self._guard_request,

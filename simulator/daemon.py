@@ -32,7 +32,9 @@ from satmachine.settlements.leg_orders import LegOrders
 from satmachine.settlements.marker import Marker
 from satmachine.settlements.pay import Payer
 from satmachine.settlements.reconcile import Reconciler
+from satmachine.settlements.shortfall_desk import ShortfallDesk
 from satmachine.settlements.sweeper import Sweeper
+from satmachine.settlements.wallet_orders import WalletOrders
 from satmachine.settlements.worker import Worker
 from satmachine.store.database import instance_id
 from satmachine.wallet import bolt11, rows
@@ -145,11 +147,15 @@ async def build(
     daemon.recorder = Recorder(store, daemon.config, None, now, landed=daemon.worker.wake)
     corrector = Corrector(store, lnbits, payer, daemon.worker, daemon.config, now)
     leg_orders = LegOrders(store, lnbits, payer, daemon.worker, daemon.config, now)
+    wallet_orders = WalletOrders(store, lnbits, daemon.sweeper, daemon.config, now)
+    shortfalls = ShortfallDesk(
+        store, lnbits, payer, daemon.worker, daemon.config, now, make_top_up=wallet_orders.make_top_up
+    )
     daemon.desk = IntentDesk(
         store,
         now,
         read_again=daemon.recorder.read_again,
-        corrections={**corrector.actions, **leg_orders.actions},
+        corrections={**corrector.actions, **leg_orders.actions, **shortfalls.actions},
         guard=daemon._guard_request,
     )
     yield daemon

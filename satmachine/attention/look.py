@@ -319,6 +319,16 @@ def from_strangers(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
         )
         command = f"satmachine settlements explain {row['settlement_id']}"
         yield Item("rate_unknown", row["machine_id"], cause, command, row["since"])
+    for row in rows.open_shortfalls(conn, view.scope):
+        sale = row["settlement_id"]
+        cause = (
+            f"{row['machine_id']}: the customer of sale {sale} waits for {row['refund_sats']} sats, until you pay the "
+            f"top-up of {row['topup_sats']} sats"
+        )
+        command = f"satmachine settlements shortfall {sale}"
+        yield Item(
+            "shortfall_waits", row["machine_id"], cause, command, row["booked_at"], str(sale), settlement_id=sale
+        )
     for row in rows.unmatched(conn, view.scope):
         cause = f"{row['machine_id']}: {row['payments']} incoming payment(s), {row['amount_sats']} sats, of no sale"
         command = f"satmachine settlements unmatched --machine {row['machine_id']}"
