@@ -18,16 +18,16 @@ from satmachine.errors import Refused, SatmachineError, WalletRefused
 from satmachine.identity import PayeeKind, belongs
 from satmachine.models import Answer, Leg, LegStatus, Proof, Settlement
 from satmachine.seals import Keyring
-from satmachine.settlements import topups
-from satmachine.settlements.completion import complete_leg
-from satmachine.settlements.corrector import Corrector
-from satmachine.settlements.incoming import note_incoming
-from satmachine.settlements.land import Rules, land_claim
-from satmachine.settlements.leg_orders import LegOrders
-from satmachine.settlements.payees import terms_for
-from satmachine.settlements.planning import Bounds, plan_settlement
-from satmachine.settlements.shortfall_desk import ShortfallDesk
-from satmachine.settlements.transition import Sighting, View
+from satmachine.settlements.correct.leg_orders import LegOrders
+from satmachine.settlements.correct.sale_orders import Corrector
+from satmachine.settlements.correct.shortfall_orders import ShortfallDesk
+from satmachine.settlements.land.landing import Rules, land_claim
+from satmachine.settlements.pay.completion import complete_leg
+from satmachine.settlements.pay.transition import Sighting, View
+from satmachine.settlements.plan.named_payees import terms_for
+from satmachine.settlements.plan.planning import Bounds, plan_settlement
+from satmachine.settlements.sweep import topups
+from satmachine.settlements.sweep.arrivals import note_incoming
 from satmachine.store import clients, corrections, incoming, intents, legs, registry, settlements, shortfalls
 from satmachine.store.database import Connection, Store, atomic, connect, prepare
 from satmachine.store.incoming import TopUp

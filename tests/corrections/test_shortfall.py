@@ -18,10 +18,11 @@ from satmachine.errors import NotFound, Refused
 from satmachine.models import LegStatus
 from satmachine.reports import entries
 from satmachine.reports.ledger import is_balanced
-from satmachine.settlements import ordered
+from satmachine.settlements.correct.shortfall import refund_sats
 from satmachine.settlements.explain import explain_settlement
-from satmachine.settlements.land import contradiction
-from satmachine.settlements.shortfall import refund_sats, top_up_id
+from satmachine.settlements.land.landing import contradiction
+from satmachine.settlements.pay import seal_check
+from satmachine.settlements.plan.shortfall_refund import top_up_id
 from satmachine.store import clients, deposits, legs, shortfalls
 from satmachine.store import lists as reports
 from satmachine.store.database import atomic
@@ -100,10 +101,10 @@ def test_the_refund_is_sealed_with_all_that_came_in(paid: Desk) -> None:
     paid.do("shortfall", **SHORT)
     paid.pay_top_up()
     leg, invoice = legs.get(paid.conn, paid.leg("refund:1").id)
-    assert ordered.strange(paid.conn, leg, invoice) is None
+    assert seal_check.strange(paid.conn, leg, invoice) is None
     with atomic(paid.conn):  # who can write the books takes back what came in
         paid.conn.execute("UPDATE dca_settlements SET topped_up_sats = 0")
-    assert ordered.strange(paid.conn, leg, invoice) is not None
+    assert seal_check.strange(paid.conn, leg, invoice) is not None
 
 
 @pytest.mark.parametrize("forged", ["another top-up", "another payee", "less"])

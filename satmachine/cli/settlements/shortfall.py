@@ -95,7 +95,7 @@ def shortfall(
 def _book(
     act: Act, settlement_id: int, dispensed: str, refund_to: str | None, client: int | None, reserve: int | None
 ) -> Done:
-    from satmachine.settlements import shortfall as rules
+    from satmachine.settlements.correct import shortfall as rules
 
     sale = rules.allowed(act.conn, settlement_id)
     assert sale.fiat_amount_minor is not None
@@ -127,7 +127,7 @@ def _book(
 
 
 def _undo(act: Act, settlement_id: int, currency: str) -> Done:
-    from satmachine.settlements import shortfall as rules
+    from satmachine.settlements.correct import shortfall as rules
 
     found = rules.to_undo(act.conn, settlement_id)
     reason = act.reason
