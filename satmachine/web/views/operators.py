@@ -210,6 +210,7 @@ def sale(look: Look) -> View:
             "net": say("To LPs"),
             "commission": say("Commission"),
             "undispensed": say("Not handed out"),
+            "topped_up": say("Topped up for the customer"),
             "retained": say("Stays in the wallet"),
             "super_fee": say("Platform"),
             "refund": say("Back to the customer"),
