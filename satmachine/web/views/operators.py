@@ -75,7 +75,7 @@ def fleet(look: Look) -> View:
     for machine in _machines(look):
         told = by_id.get(machine["id"], {})
         rows.append(
-            {key: machine[key] for key in _MACHINE_KEYS}
+            {key: machine[key] for key in MACHINE_KEYS}
             | {key: told.get(key) for key in ("state", "status", "last_error", "beacon_at")}
             | {key: in_machines.get(machine["id"], {}).get(key) for key in _CASH_KEYS}
             | {"cassettes": _cassettes(told.get("cassettes")), "well": _is_well(machine), "mode": _mode(machine)}
@@ -96,7 +96,7 @@ def fleet(look: Look) -> View:
 
 _CASH_KEYS = ("cash_minor", "cash_source", "days_left", "early_at", "likely_at", "late_at", "open_differences")
 
-_MACHINE_KEYS = (
+MACHINE_KEYS = (
     "id", "operator_id", "name", "currency", "active", "in_config", "balance_sats", "reachable", "wallet_error",
     "checked_at", "last_sale_at", "last_event_at", "open_settlements", "held_settlements", "errored_settlements",
     "safe_mode", "paused",
@@ -366,7 +366,7 @@ def _mode(row: dict[str, Any]) -> str:
 
 def machine_row(row: dict[str, Any]) -> dict[str, Any]:
     """A machine as it is shown, without what only the command line needs."""
-    return {key: row[key] for key in (*_MACHINE_KEYS, "npub")} | {"mode": _mode(row), "well": _is_well(row)}
+    return {key: row[key] for key in (*MACHINE_KEYS, "npub")} | {"mode": _mode(row), "well": _is_well(row)}
 
 
 def _cassettes(text: str | None) -> list[dict[str, Any]]:
@@ -383,7 +383,7 @@ def _cassettes(text: str | None) -> list[dict[str, Any]]:
     ]
 
 
-_SALE_KEYS = (
+SALE_KEYS = (
     "id", "machine_id", "status", "hold_reason", "error", "gross_sats", "net_sats", "commission_sats",
     "undispensed_sats", "platform_fee_sats", "operator_fee_sats", "retained_sats", "exchange_rate",
     "fiat_amount_minor", "currency", "used_fallback_split", "revision", "source", "occurred_at", "landed_at",
@@ -392,19 +392,19 @@ _SALE_KEYS = (
 
 
 def sale_row(row: dict[str, Any]) -> dict[str, Any]:
-    shown = {key: row[key] for key in _SALE_KEYS}
+    shown = {key: row[key] for key in SALE_KEYS}
     shown["reason"] = reasons.hold(row["hold_reason"]) if row["hold_reason"] else ""
     return shown
 
 
-_LEG_KEYS = (
+LEG_KEYS = (
     "id", "revision", "leg_type", "leg", "label", "client_id", "amount_sats", "sent_sats", "fee_sats",
     "fiat_amount_minor", "currency", "status", "hold_reason", "error", "payment_hash", "completed_at",
 )  # fmt: skip
 
 
 def _leg_row(leg: dict[str, Any], names: dict[int, str]) -> dict[str, Any]:
-    shown = {key: leg[key] for key in _LEG_KEYS}
+    shown = {key: leg[key] for key in LEG_KEYS}
     shown["to"] = names.get(leg["client_id"]) or leg["label"] or ""
     shown["reason"] = reasons.hold(leg["hold_reason"]) if leg["hold_reason"] else ""
     return shown
