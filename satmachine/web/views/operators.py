@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import asdict
 from datetime import date, timedelta
@@ -26,7 +27,7 @@ _NEEDS_SHOWN = 20
 _CLIENTS_SHOWN = 200
 _PAID_SHOWN = 200
 #: For how long viewers share an answer that takes long, in seconds; one about a past month for longer.
-_SHARED_S, _PAST_S = 2.0, 300.0
+_SHARED_S, _PAST_S = 5.0, 300.0
 
 
 def home(look: Look) -> View:
@@ -34,7 +35,7 @@ def home(look: Look) -> View:
     today = look.today()
     days = [today - timedelta(days=back) for back in range(_DAYS - 1, -1, -1)]
     bounds = [look.midnight(day) for day in (*days, today + timedelta(days=1))]
-    by_day = page_queries.sales_by_span(look.conn, look.scope, bounds)
+    by_day = look.shared("days", _PAST_S, lambda: _by_span(look, bounds[:-1]), bounds[0]) + _by_span(look, bounds[-2:])
     machines = _machines(look)
     todo = look.shared(
         "needs", _SHARED_S, lambda: needs(look.conn, look.scope, look.now, look.settings.books, look.settings.limits)
@@ -243,7 +244,9 @@ def sale(look: Look) -> View:
 
 def providers(look: Look) -> View:
     """The LPs and what each has in the machines."""
-    people = {one.id: one for one in clients.find(look.conn, operator=look.scope)}
+    people = look.shared(
+        "people", _SHARED_S, lambda: {one.id: one for one in clients.find(look.conn, operator=look.scope)}
+    )
     start = look.number("from", least=0, most=10_000_000) or 0
     found = look.shared("balances", _SHARED_S, lambda: balances.find(look.conn, operator=look.scope))
     rows = [
@@ -262,9 +265,7 @@ def months(look: Look) -> View:
     starts = [_month(today, back) for back in range(_MONTHS - 1, -1, -1)]
     starts = [start for start in starts if first is None or look.midnight(_month(start, -1)) > first] or starts[-1:]
     bounds = [look.midnight(start) for start in (*starts, _month(today, -1))]
-    by_month = look.shared(
-        "months", 30.0, lambda: page_queries.sales_by_span(look.conn, look.scope, bounds), tuple(bounds)
-    )
+    by_month = look.shared("months", 30.0, lambda: _by_span(look, bounds), *bounds)
     counts = [sum(row["sales"] for row in rows) for rows in by_month]
     names = [look.words.month(start.year, start.month) for start in starts]
     rows = [
@@ -289,9 +290,10 @@ def month(look: Look) -> View:
         raise Missing from None
     days = (_month(start, -1) - start).days
     bounds = [look.midnight(start + timedelta(days=day)) for day in range(days + 1)]
-    counts = [sum(row["sales"] for row in rows) for rows in page_queries.sales_by_span(look.conn, look.scope, bounds)]
     name = look.words.month(start.year, start.month)
     lives_s = _PAST_S if until < look.now else 30.0
+    by_day = look.shared("month", lives_s, lambda: _by_span(look, bounds), *bounds)
+    counts = [sum(row["sales"] for row in rows) for rows in by_day]
     paid = look.shared(
         "paid", lives_s, lambda: page_queries.paid_between(look.conn, look.scope, since, until), since, until
     )
@@ -299,7 +301,7 @@ def month(look: Look) -> View:
         "month": look.params["month"],
         "before": f"{_month(start, 1):%Y-%m}",
         "after": f"{_month(start, -1):%Y-%m}",
-        "totals": page_queries.sales_between(look.conn, look.scope, since, until),
+        "totals": _added(by_day),
         "paid": paid[:_PAID_SHOWN],
         "paid_rows": len(paid),
     }
@@ -319,6 +321,20 @@ def search(look: Look) -> View:
             "clients": page_queries.search_clients(look.conn, look.scope, text),
         }
     return View("search.html", look.words.say("Search"), {"q": text, **found})
+
+
+def _by_span(look: Look, bounds: list[int]) -> list[list[dict[str, Any]]]:
+    return page_queries.sales_by_span(look.conn, look.scope, bounds)
+
+
+def _added(spans: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The sums of all spans, by currency."""
+    totals: dict[str, dict[str, Any]] = {}
+    for row in itertools.chain.from_iterable(spans):
+        total = totals.setdefault(row["currency"], {"currency": row["currency"]})
+        for key in page_queries.SUMS:
+            total[key] = total.get(key, 0) + row[key]
+    return [totals[currency] for currency in sorted(totals)]
 
 
 def _machines(look: Look) -> list[dict[str, Any]]:
