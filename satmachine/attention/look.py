@@ -340,7 +340,7 @@ def from_relays(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
         return
     for row in reports.relays(conn):
         away = row["state"] != "subscribed"
-        if not away and not row["quiet"]:
+        if row["named"] or (not away and not row["quiet"]):
             continue
         lasted_s = view.now - row["state_since"]
         if away and lasted_s < view.limits.relay_quiet_after_s:
