@@ -22,6 +22,7 @@ BENCHMARKS = {
     "wallet": "from a sale's event to its last paid leg, beside two bare calls a leg, on LNbits small and large",
     "fleet": "ten thousand machines: start, memory, idling, beacons",
     "queries": "the CLI's first pages over millions of rows",
+    "pages": "the pages over a hundred thousand sales, and what two hundred viewers cost the daemon",
     "growth": "what a sale costs when there are many, and when its providers are many",
     "telemetry": "five million beacons: the present, the past, retention",
     "cli": "how long a person waits for a command",
