@@ -372,6 +372,16 @@ def from_strangers(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
         )  # fmt: skip
         command = f"satmachine settlements explain {row['settlement_id']}"
         yield Item("rate_unknown", row["machine_id"], cause, command, row["since"])
+    for row in rows.open_shortfalls(conn, view.scope):
+        sale = row["settlement_id"]
+        cause = sentence(
+            "{machine}: the customer of sale {sale} waits for {sats} sats, until you pay the top-up of {topup} sats",
+            machine=row["machine_id"], sale=sale, sats=row["refund_sats"], topup=row["topup_sats"],
+        )  # fmt: skip
+        command = f"satmachine settlements shortfall {sale}"
+        yield Item(
+            "shortfall_waits", row["machine_id"], cause, command, row["booked_at"], str(sale), settlement_id=sale
+        )
     for row in rows.unmatched(conn, view.scope):
         cause = sentence(
             "{machine}: {payments} incoming payment(s), {sats} sats, of no sale",

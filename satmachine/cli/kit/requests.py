@@ -56,6 +56,7 @@ def reason_of(text: str | None) -> str:
 _STOPS = (
     orders.PartialDispense,
     orders.Close,
+    orders.UndoShortfall,
     orders.Repoint,
     orders.CancelPayout,
     orders.DeclarePaid,

@@ -9,7 +9,16 @@ from datetime import tzinfo
 from typing import Any
 
 from satmachine.attention import words
-from satmachine.cli.kit.output import Column, emit_record, emit_table, format_sats, print_json, print_line, to_json
+from satmachine.cli.kit.output import (
+    Column,
+    emit_record,
+    emit_table,
+    format_fiat,
+    format_sats,
+    print_json,
+    print_line,
+    to_json,
+)
 from satmachine.store import lists
 
 Record = Mapping[str, Any]
@@ -102,6 +111,13 @@ def _undispensed(row: Record) -> str:
     return format_sats(row["undispensed_sats"]) if row["undispensed_sats"] else ""
 
 
+def _short(row: Record) -> str:
+    if not row["shortfall_minor"]:
+        return ""
+    back = f"; {format_sats(row['topped_up_sats'])} sats topped up for it" if row["topped_up_sats"] else ""
+    return f"{format_fiat(row['shortfall_minor'], row['currency'])} less than the machine said{back}"
+
+
 _FIELDS = (
     Column("machine_id", "Machine"),
     Column("status", "Status", show=_status),
@@ -116,6 +132,7 @@ _FIELDS = (
     Column("undispensed_sats", "Not dispensed", show=_undispensed),
     Column("retained_sats", "Retained"),
     Column("fiat_amount_minor", "Cash"),
+    Column("shortfall_minor", "Shortfall", show=_short),
     Column("exchange_rate", "Rate", show=_rate),
     Column("used_fallback_split", "Split", show=_split),
     Column("proof", "Proof"),

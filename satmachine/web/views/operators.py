@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import asdict
 from datetime import date, timedelta
@@ -25,7 +26,7 @@ _NEEDS_SHOWN = 20
 _CLIENTS_SHOWN = 200
 _PAID_SHOWN = 200
 #: For how long viewers share an answer that takes long, in seconds; one about a past month for longer.
-_SHARED_S, _PAST_S = 2.0, 300.0
+_SHARED_S, _PAST_S = 5.0, 300.0
 
 
 def home(look: Look) -> View:
@@ -33,7 +34,7 @@ def home(look: Look) -> View:
     today = look.today()
     days = [today - timedelta(days=back) for back in range(_DAYS - 1, -1, -1)]
     bounds = [look.midnight(day) for day in (*days, today + timedelta(days=1))]
-    by_day = page_queries.sales_by_span(look.conn, look.scope, bounds)
+    by_day = look.shared("days", _PAST_S, lambda: _by_span(look, bounds[:-1]), bounds[0]) + _by_span(look, bounds[-2:])
     machines = _machines(look)
     todo = look.shared(
         "needs", _SHARED_S, lambda: needs(look.conn, look.scope, look.now, look.settings.books, look.settings.limits)
@@ -74,7 +75,7 @@ def fleet(look: Look) -> View:
     for machine in _machines(look):
         told = by_id.get(machine["id"], {})
         rows.append(
-            {key: machine[key] for key in _MACHINE_KEYS}
+            {key: machine[key] for key in MACHINE_KEYS}
             | {key: told.get(key) for key in ("state", "status", "last_error", "beacon_at")}
             | {key: in_machines.get(machine["id"], {}).get(key) for key in _CASH_KEYS}
             | {"cassettes": _cassettes(told.get("cassettes")), "well": _is_well(machine), "mode": _mode(machine)}
@@ -95,7 +96,7 @@ def fleet(look: Look) -> View:
 
 _CASH_KEYS = ("cash_minor", "cash_source", "days_left", "early_at", "likely_at", "late_at", "open_differences")
 
-_MACHINE_KEYS = (
+MACHINE_KEYS = (
     "id", "operator_id", "name", "currency", "active", "in_config", "balance_sats", "reachable", "wallet_error",
     "checked_at", "last_sale_at", "last_event_at", "open_settlements", "held_settlements", "errored_settlements",
     "safe_mode", "paused",
@@ -209,6 +210,7 @@ def sale(look: Look) -> View:
             "net": say("To LPs"),
             "commission": say("Commission"),
             "undispensed": say("Not handed out"),
+            "topped_up": say("Topped up for the customer"),
             "retained": say("Stays in the wallet"),
             "super_fee": say("Platform"),
             "refund": say("Back to the customer"),
@@ -242,7 +244,9 @@ def sale(look: Look) -> View:
 
 def providers(look: Look) -> View:
     """The LPs and what each has in the machines."""
-    people = {one.id: one for one in clients.find(look.conn, operator=look.scope)}
+    people = look.shared(
+        "people", _SHARED_S, lambda: {one.id: one for one in clients.find(look.conn, operator=look.scope)}
+    )
     start = look.number("from", least=0, most=10_000_000) or 0
     found = look.shared("balances", _SHARED_S, lambda: balances.find(look.conn, operator=look.scope))
     rows = [
@@ -261,9 +265,7 @@ def months(look: Look) -> View:
     starts = [_month(today, back) for back in range(_MONTHS - 1, -1, -1)]
     starts = [start for start in starts if first is None or look.midnight(_month(start, -1)) > first] or starts[-1:]
     bounds = [look.midnight(start) for start in (*starts, _month(today, -1))]
-    by_month = look.shared(
-        "months", 30.0, lambda: page_queries.sales_by_span(look.conn, look.scope, bounds), tuple(bounds)
-    )
+    by_month = look.shared("months", 30.0, lambda: _by_span(look, bounds), *bounds)
     counts = [sum(row["sales"] for row in rows) for rows in by_month]
     names = [look.words.month(start.year, start.month) for start in starts]
     rows = [
@@ -288,9 +290,10 @@ def month(look: Look) -> View:
         raise Missing from None
     days = (_month(start, -1) - start).days
     bounds = [look.midnight(start + timedelta(days=day)) for day in range(days + 1)]
-    counts = [sum(row["sales"] for row in rows) for rows in page_queries.sales_by_span(look.conn, look.scope, bounds)]
     name = look.words.month(start.year, start.month)
     lives_s = _PAST_S if until < look.now else 30.0
+    by_day = look.shared("month", lives_s, lambda: _by_span(look, bounds), *bounds)
+    counts = [sum(row["sales"] for row in rows) for rows in by_day]
     paid = look.shared(
         "paid", lives_s, lambda: page_queries.paid_between(look.conn, look.scope, since, until), since, until
     )
@@ -298,7 +301,7 @@ def month(look: Look) -> View:
         "month": look.params["month"],
         "before": f"{_month(start, 1):%Y-%m}",
         "after": f"{_month(start, -1):%Y-%m}",
-        "totals": page_queries.sales_between(look.conn, look.scope, since, until),
+        "totals": _added(by_day),
         "paid": paid[:_PAID_SHOWN],
         "paid_rows": len(paid),
     }
@@ -318,6 +321,20 @@ def search(look: Look) -> View:
             "clients": page_queries.search_clients(look.conn, look.scope, text),
         }
     return View("search.html", look.words.say("Search"), {"q": text, **found})
+
+
+def _by_span(look: Look, bounds: list[int]) -> list[list[dict[str, Any]]]:
+    return page_queries.sales_by_span(look.conn, look.scope, bounds)
+
+
+def _added(spans: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The sums of all spans, by currency."""
+    totals: dict[str, dict[str, Any]] = {}
+    for row in itertools.chain.from_iterable(spans):
+        total = totals.setdefault(row["currency"], {"currency": row["currency"]})
+        for key in page_queries.SUMS:
+            total[key] = total.get(key, 0) + row[key]
+    return [totals[currency] for currency in sorted(totals)]
 
 
 def _machines(look: Look) -> list[dict[str, Any]]:
@@ -365,7 +382,7 @@ def _mode(row: dict[str, Any]) -> str:
 
 def machine_row(row: dict[str, Any]) -> dict[str, Any]:
     """A machine as it is shown, without what only the command line needs."""
-    return {key: row[key] for key in (*_MACHINE_KEYS, "npub")} | {"mode": _mode(row), "well": _is_well(row)}
+    return {key: row[key] for key in (*MACHINE_KEYS, "npub")} | {"mode": _mode(row), "well": _is_well(row)}
 
 
 def _cassettes(text: str | None) -> list[dict[str, Any]]:
@@ -382,7 +399,7 @@ def _cassettes(text: str | None) -> list[dict[str, Any]]:
     ]
 
 
-_SALE_KEYS = (
+SALE_KEYS = (
     "id", "machine_id", "status", "hold_reason", "error", "gross_sats", "net_sats", "commission_sats",
     "undispensed_sats", "platform_fee_sats", "operator_fee_sats", "retained_sats", "exchange_rate",
     "fiat_amount_minor", "currency", "used_fallback_split", "revision", "source", "occurred_at", "landed_at",
@@ -391,19 +408,19 @@ _SALE_KEYS = (
 
 
 def sale_row(row: dict[str, Any]) -> dict[str, Any]:
-    shown = {key: row[key] for key in _SALE_KEYS}
+    shown = {key: row[key] for key in SALE_KEYS}
     shown["reason"] = reasons.hold(row["hold_reason"]) if row["hold_reason"] else ""
     return shown
 
 
-_LEG_KEYS = (
+LEG_KEYS = (
     "id", "revision", "leg_type", "leg", "label", "client_id", "amount_sats", "sent_sats", "fee_sats",
     "fiat_amount_minor", "currency", "status", "hold_reason", "error", "payment_hash", "completed_at",
 )  # fmt: skip
 
 
 def _leg_row(leg: dict[str, Any], names: dict[int, str]) -> dict[str, Any]:
-    shown = {key: leg[key] for key in _LEG_KEYS}
+    shown = {key: leg[key] for key in LEG_KEYS}
     shown["to"] = names.get(leg["client_id"]) or leg["label"] or ""
     shown["reason"] = reasons.hold(leg["hold_reason"]) if leg["hold_reason"] else ""
     return shown

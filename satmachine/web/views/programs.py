@@ -13,13 +13,13 @@ from satmachine.web.access import owns
 from satmachine.web.views import operators
 from satmachine.web.views.base import API_ROWS, BadQuery, Look, Missing
 
-_LEG_TYPES = frozenset({"super_fee", "operator_split", "dca", "settlement", "autoforward", "refund"})
-_LEG_STATES = frozenset({"pending", "invoiced", "sending", "completed", "failed", "held", "voided", "skipped"})
-_CLIENT_KEYS = ("id", "machine_id", "operator_id", "currency", "label", "person", "mode", "daily_limit_minor", "status",
+LEG_TYPES = frozenset({"super_fee", "operator_split", "dca", "settlement", "autoforward", "refund"})
+LEG_STATES = frozenset({"pending", "invoiced", "sending", "completed", "failed", "held", "voided", "skipped"})
+CLIENT_KEYS = ("id", "machine_id", "operator_id", "currency", "label", "person", "mode", "daily_limit_minor", "status",
                 "created_at", "removed_at")  # fmt: skip
-_DEPOSIT_KEYS = ("id", "client_id", "machine_id", "label", "amount_minor", "currency", "status", "kind", "notes",
+DEPOSIT_KEYS = ("id", "client_id", "machine_id", "label", "amount_minor", "currency", "status", "kind", "notes",
                  "recorded_at", "decided_at", "effective_at", "reverses")  # fmt: skip
-_PAYMENT_KEYS = ("id", "settlement_id", "machine_id", "revision", "leg_type", "leg", "label", "client_id",
+PAYMENT_KEYS = ("id", "settlement_id", "machine_id", "revision", "leg_type", "leg", "label", "client_id",
                  "amount_sats", "fiat_amount_minor", "exchange_rate", "currency", "status", "sent_sats", "fee_sats",
                  "payment_hash",
                  "hold_reason", "error", "effective_at", "planned_at", "completed_at")  # fmt: skip
@@ -61,8 +61,8 @@ def payments(look: Look) -> Rows:
     """Payments, newest first: `leg_type`, `status`, `client_id`, `settlement_id`, `machine_id`, `before`, `limit`."""
     wanted = lists.Filter(
         machine_id=_machine_id(look),
-        status=look.text("status", known=_LEG_STATES),
-        leg_type=look.text("leg_type", known=_LEG_TYPES),
+        status=look.text("status", known=LEG_STATES),
+        leg_type=look.text("leg_type", known=LEG_TYPES),
         client_id=look.number("client_id"),
         settlement_id=look.number("settlement_id"),
         before_id=look.number("before"),
@@ -73,13 +73,13 @@ def payments(look: Look) -> Rows:
     elif look.viewer.is_provider:
         raise BadQuery(look.words.say("client_id is needed: the id of one of your positions."))
     found = lists.payments(look.conn, look.scope, wanted)
-    return [{key: row[key] for key in _PAYMENT_KEYS} for row in found.rows]
+    return [{key: row[key] for key in PAYMENT_KEYS} for row in found.rows]
 
 
 def clients_(look: Look) -> Rows:
     """LPs and their terms, without how they are paid."""
     found = clients.find(look.conn, person=look.viewer.client, operator=look.scope, removed=look.viewer.is_provider)
-    return [{key: getattr(one, key) for key in _CLIENT_KEYS} for one in found]
+    return [{key: getattr(one, key) for key in CLIENT_KEYS} for one in found]
 
 
 def balances_(look: Look) -> Rows:
@@ -96,7 +96,7 @@ def deposits_(look: Look) -> Rows:
     elif look.viewer.is_provider:
         raise BadQuery(look.words.say("client_id is needed: the id of one of your positions."))
     found = deposits.find(look.conn, client_id=client_id, operator=look.scope, before_id=before, limit=limit)
-    return [{key: getattr(one, key) for key in _DEPOSIT_KEYS} for one in found]
+    return [{key: getattr(one, key) for key in DEPOSIT_KEYS} for one in found]
 
 
 def commission_splits(look: Look) -> Rows:
