@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from satmachine.lists.ledger import is_balanced
+from satmachine.reports.ledger import is_balanced
 
 from satmachine.audit.proof import check_books
 from satmachine.errors import NotFound, Refused
