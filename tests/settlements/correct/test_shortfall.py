@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from satmachine.reports.ledger import is_balanced
 
 from satmachine.audit.proof import check_books
 from satmachine.errors import NotFound, Refused
 from satmachine.models import LegStatus
 from satmachine.reports import entries
+from satmachine.reports.ledger import is_balanced
 from satmachine.settlements.correct.shortfall import refund_sats
 from satmachine.settlements.explain import explain_settlement
 from satmachine.settlements.land.landing import contradiction
@@ -27,8 +27,8 @@ from satmachine.store import clients, deposits, legs, lists, shortfalls
 from satmachine.store.database import atomic
 from satmachine.store.ledger import Span
 from testkit.books import a_claim
-from tests.corrections.desk import MACHINE, Desk, add_provider, open_desk
-from tests.corrections.test_correcting import an_invoice
+from testkit.sale_desk import MACHINE, Desk, add_provider, open_desk
+from tests.settlements.correct.test_changes import an_invoice
 
 EVER = Span(0, 2**40)
 #: Of 1,800 quetzales for 266,800 sats, 600 were not handed out.
