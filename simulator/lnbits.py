@@ -90,7 +90,8 @@ class HttpError(Exception):
 
 
 #: So long after its process and its books are gone, nothing of a client is still on its way here: its connection is
-#: closed. It is what a person waits for before books that were lost are put right (ARCHITECTURE, "When the database is old or lost").
+#: closed. It is what a person waits for before books that were lost are put right (ARCHITECTURE, "When the database is
+#: old or lost").
 LONGEST_ON_THE_WAY_S = 180.0
 
 
