@@ -12,19 +12,18 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from satmachine.reports.ledger import is_balanced
 
 from satmachine.audit.proof import check_books
 from satmachine.errors import NotFound, Refused
 from satmachine.models import LegStatus
 from satmachine.reports import entries
-from satmachine.reports.ledger import is_balanced
 from satmachine.settlements.correct.shortfall import refund_sats
 from satmachine.settlements.explain import explain_settlement
 from satmachine.settlements.land.landing import contradiction
 from satmachine.settlements.pay import seal_check
 from satmachine.settlements.plan.shortfall_refund import top_up_id
-from satmachine.store import clients, deposits, legs, shortfalls
-from satmachine.store import lists as reports
+from satmachine.store import clients, deposits, legs, lists, shortfalls
 from satmachine.store.database import atomic
 from satmachine.store.ledger import Span
 from testkit.books import a_claim
@@ -228,8 +227,8 @@ def test_what_the_machine_says_again_contradicts_nothing(paid: Desk) -> None:
 def test_explain_accounts_for_the_top_up(paid: Desk) -> None:
     paid.do("shortfall", **SHORT)
     paid.pay_top_up()
-    [row] = reports.find_settlements(paid.conn, None, "1")
-    told = explain_settlement(row, reports.legs_of(paid.conn, 1), reports.retained_of(paid.conn, 1))
+    [row] = lists.find_settlements(paid.conn, None, "1")
+    told = explain_settlement(row, lists.legs_of(paid.conn, 1), lists.retained_of(paid.conn, 1))
     assert told.conserves
     assert told.total == "266800 sats + 88933 topped up = 355733 in payments + 0 retained"
 
