@@ -50,6 +50,6 @@ def test_settings_of_lnbits_are_measured_over_the_first_one() -> None:
     said: list[str] = []
     [section] = lnbits_settings.run(True, said.append)
     first, second = section.figures[:2]
-    assert first.ratio == "1.00 x"
+    assert first.ratio == "1.00, 1.00 x"
     assert "ms a leg" in second.value
     assert said
