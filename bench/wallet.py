@@ -46,7 +46,7 @@ PATIENCE_S = 300.0
 #: No pair of a case is begun later than this after the case's start.
 CASE_S = 240.0
 #: How long a payment that no event announced is waited for, and how often.
-UNANNOUNCED_S, UNANNOUNCED_SALES = 20.0, 5
+UNANNOUNCED_S, UNANNOUNCED_SALES = 60.0, 5
 #: LPs and the cash that each has brought to each machine, in minor units: enough for every sale.
 LPS: Mapping[str, int] = {"alice": 1_000_000_000, "bruno": 600_000_000, "carla": 400_000_000}
 #: A sale of 1,800 GTQ; what becomes of its sats is `PAID`, but for a sat or so from leg to leg in later sales.
@@ -62,7 +62,10 @@ SALE: Mapping[str, object] = {
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One LNbits and what is done on it. `singles`: pairs of single sales; `rounds` of `waiting` sales, in turns."""
+    """One LNbits and what is done on it. `singles`: pairs of single sales; `rounds` of `waiting` sales, in turns.
+
+    `accounts`: every payee has an account of its own in LNbits; else all wallets are in one.
+    """
 
     kind: str
     payments: int
@@ -72,17 +75,20 @@ class Case:
     waiting: int
     rounds: int
     judged: bool = False
+    accounts: bool = True
 
     @property
     def title(self) -> str:
         state = f"{self.payments:,} payments, {'tuned' if self.tuned else 'as it comes'}" if self.payments else "empty"
         several = f"; {self.machines} machines at once" if self.machines > 1 else ""
-        return f"Wallet: LNbits on {self.kind}, {state}{several}"
+        account = "" if self.accounts else "; all wallets in one account"
+        return f"Wallet: LNbits on {self.kind}, {state}{several}{account}"
 
 
 CASES = (
     Case("SQLite", 0, False, machines=1, singles=15, waiting=50, rounds=2, judged=True),
     Case("SQLite", OLD_PAYMENTS, True, machines=1, singles=9, waiting=50, rounds=2, judged=True),
+    Case("SQLite", OLD_PAYMENTS, True, machines=1, singles=3, waiting=10, rounds=1, accounts=False),
     Case("SQLite", OLD_PAYMENTS, False, machines=1, singles=2, waiting=4, rounds=1),
     Case("PostgreSQL", 0, False, machines=1, singles=15, waiting=50, rounds=2),
     Case("PostgreSQL", OLD_PAYMENTS, True, machines=1, singles=9, waiting=50, rounds=2),
@@ -272,8 +278,8 @@ async def _system(
     server = LnbitsServer(environment, folder / "lnbits", settings=ground.settings)
     try:
         await server.start()
-        system = await System.build(folder, server, machines=case.machines, lps=tuple(LPS))
-        bare = await server.create_wallet("bare loop")
+        system = await System.build(folder, server, machines=case.machines, lps=tuple(LPS), accounts=case.accounts)
+        bare = await (server.create_account if case.accounts else server.create_wallet)("bare loop")
         for _ in range(20):
             await server.credit(bare.id, 10_000_000)
         if case.payments:
