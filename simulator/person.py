@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections.abc import Callable
+from decimal import Decimal
 from functools import partial
 from random import Random
 
 from satmachine import models, orders
 from satmachine.errors import ConfigError, WalletError
 from satmachine.models import Cause
+from satmachine.money import fiat_to_minor
 from satmachine.settlements.correct import ways_out
 from satmachine.store import clients
 from satmachine.store.database import atomic
@@ -111,9 +113,10 @@ def _differences(world: World, hold: Hold, refused: list[str]) -> None:
     """Where an LP got a little more than they brought, the operator bears it, as is advised: no more than a minor unit
     for each payment, by which two lives of the books may have rounded otherwise."""
     for text in list(refused):
-        for found in re.finditer(r"client (\d+) \(\S+\) would have (\d+) minor units less than nothing", text):
-            client_id, lacks_minor = int(found[1]), int(found[2])
+        for found in re.finditer(r"client (\d+) \(\S+\) would have ([\d.]+) \w+ less than nothing", text):
+            client_id = int(found[1])
             client = clients.get(hold.process.books.conn, client_id)
+            lacks_minor = fiat_to_minor(Decimal(found[2]), client.currency)
             if lacks_minor <= len(world.judge.lps[(client.machine_id, client.label)].given):
                 _try(refused, partial(enter_cash, hold, client_id, lacks_minor, int(world.now())))
 
