@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from satmachine.reports.ledger import is_balanced
 
 from satmachine.audit.proof import check_books
 from satmachine.errors import NotFound, Refused
 from satmachine.models import LegStatus
 from satmachine.reports import entries
+from satmachine.reports.ledger import is_balanced
 from satmachine.settlements.correct.shortfall import refund_sats
 from satmachine.settlements.explain import explain_settlement
 from satmachine.settlements.land.landing import contradiction
