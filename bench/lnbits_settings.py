@@ -19,10 +19,10 @@ import anyio
 import httpx
 
 from bench.bare import LEGS_PER_SALE, PAID, Timing, time_bare
-from bench.postgres import MISSING, Postgres, programs
 from bench.report import Figure, Section, median, spread
 from satmachine.errors import SatmachineError
 from testkit.lnbits import LnbitsServer, WalletKeys, ensure_environment
+from testkit.postgres import MISSING, Postgres, programs
 
 Say = Callable[[str], None]
 
