@@ -11,7 +11,7 @@ PIP_PROGRESS = /^Collecting/ { printf "\r  %d packages fetched", ++n; fflush() }
                /^ERROR|^error|^  ERROR|HASHES/ { print } END { print "" }
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types unit coverage newest vulnerabilities test-compat test-found day chaos simulate fuzz bench docs \
+.PHONY: help install demo test lint types unit coverage newest vulnerabilities test-compat test-interop test-found day chaos simulate fuzz bench docs \
         man format lock clean
 
 help:  ## list the targets
@@ -64,6 +64,9 @@ vulnerabilities: install  ## is any pinned package known to be dangerous? asks t
 
 test-compat: install  ## the integration tests against every LNbits that is supported, on SQLite and PostgreSQL
 	@$(BIN)/python -m testkit.compat $(ARGS)
+
+test-interop: install  ## beside a relay server and a library that others have written: nostr-relay (PyPI), nostr-tools (npm)
+	@$(BIN)/python -m testkit.interop $(ARGS)
 
 test-found: install  ## everything that once went wrong with money, on real parts, every variant (half an hour)
 	@$(BIN)/pytest -m '' tests/found $(ARGS)

@@ -15,13 +15,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from satmachine.config import Config, Machine
-from satmachine.identity import is_mark
 from satmachine.models import Answer, Claim, LandingResult, Rejection
 from satmachine.settlements.claim.content import claim_from_payment, derived_claim
 from satmachine.settlements.land.landing import Rules, land_claim, with_rate
 from satmachine.settlements.sweep import unannounced
 from satmachine.settlements.sweep.own_wallets import OwnWallets, Payer
-from satmachine.settlements.sweep.topups import is_genuine
+from satmachine.settlements.sweep.topups import genuine_id
 from satmachine.settlements.sweep.unannounced import Report, Share, Wait
 from satmachine.store import incoming, settlements
 from satmachine.store.database import Store
@@ -57,12 +56,15 @@ class Incoming:
 
     async def take_in(self, machine: Machine, admin_key: str, page: Sequence[WalletPayment]) -> Arrived:
         """A page of a wallet's incoming payments. Raises WalletUnavailable, StoreError."""
-        wanted = [row for row in page if row.status is Answer.SUCCESS and not is_mark(row.leg_key)]
+        wanted = [row for row in page if row.status is Answer.SUCCESS]
         if not wanted:
             return Arrived()
-        known = await self._store.read(incoming.known, machine.id, [row.payment_hash for row in wanted])
-        genuine = {r.payment_hash for r in wanted if is_genuine(r.extra, machine.id, r.amount_sats, admin_key)}
-        known = replace(known, top_ups=known.top_ups | genuine)
+        named = [
+            (row.payment_hash, topup_id)
+            for row in sorted(wanted, key=lambda row: (row.updated_at, row.payment_hash))
+            if (topup_id := genuine_id(row.extra, machine.id, row.amount_sats, admin_key)) is not None
+        ]
+        known = await self._store.read(_known, machine.id, wanted, named)
         payers: dict[str, Payer | None] = {}
         for row in wanted:
             if isinstance(_about(row, machine, known, {}, self._now()), Share):
@@ -72,7 +74,7 @@ class Incoming:
             machine,
             wanted,
             may_land=self._config().payouts.require_payment_proof,
-            top_ups=known.top_ups,
+            named_top_ups=named,
             payers=payers,
             now=self._now(),
         )
@@ -84,18 +86,18 @@ def note_incoming(
     found: Sequence[WalletPayment],
     *,
     may_land: bool,
-    top_ups: frozenset[str] = frozenset(),
+    named_top_ups: Sequence[tuple[str, str]] = (),
     payers: Mapping[str, Payer | None] | None = None,
     now: int,
 ) -> Arrived:
     """Match settled incoming payments to settlements, in one transaction.
 
     `may_land` False (no payment proof is required): only list, so that one sale cannot be landed under two keys.
-    `payers`: whose of our wallets has made a payment, None: a stranger's. Nothing is shared before that was asked.
+    `named_top_ups`: (hash, id) of those that name a top-up truly. `payers`: whose of our wallets has made a payment,
+    None: a stranger's. Nothing is shared before that was asked.
     """
     arrived = Arrived()
-    known = incoming.known(conn, machine.id, [row.payment_hash for row in found])
-    known = replace(known, top_ups=known.top_ups | top_ups)
+    known = _known(conn, machine.id, found, named_top_ups)
     for row in found:
         if settlements.payment_arrived(conn, machine.id, row.payment_hash) or row.payment_hash in known.dismissed:
             continue
@@ -113,6 +115,13 @@ def note_incoming(
         else:
             arrived += Arrived(landed=int(done))
     return arrived
+
+
+def _known(
+    conn: sqlite3.Connection, machine_id: str, found: Sequence[WalletPayment], named: Sequence[tuple[str, str]]
+) -> Known:
+    known = incoming.known(conn, machine_id, [row.payment_hash for row in found])
+    return replace(known, top_ups=known.top_ups | incoming.top_ups_among(conn, machine_id, named))
 
 
 def _about(
@@ -134,7 +143,7 @@ def _about(
         if payer is not None:
             return unannounced.transfer(payer.name, is_machine=payer.is_machine)
         after_s = unannounced.wait_s(rule.after_s, announces=known.announces)
-        return unannounced.judge(row, rule, top_up=top_up, after_s=after_s, now=now)
+        return unannounced.judge(row, rule, top_up=top_up, own=hash_ in known.own, after_s=after_s, now=now)
     # A machine that writes half of it into the payment is one that announces the rest.
     due_at = row.updated_at + unannounced.wait_s(rule.after_s, announces=True)
     return Wait(due_at) if _is_rough(claim) and now < due_at else claim
