@@ -23,7 +23,8 @@ $(VENV)/.ready: requirements-dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"satmachine needs Python 3.11 or newer, but $(PYTHON) is {v[0]}.{v[1]}. Name another one: make PYTHON=python3.12 ...")'
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: install its venv package (on Debian and Ubuntu: apt-get install python3-venv)."; exit 1; }
 	@echo "Making $(VENV) and installing the pinned packages into it (about a minute) ..."
-	@$(PYTHON) -m venv --clear $(VENV)
+	@# Not $(PYTHON) itself: in an activated environment that is the one that is about to be cleared.
+	@"$$($(PYTHON) -c 'import sys; print(sys._base_executable)')" -m venv --clear $(VENV)
 	@{ $(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes --progress-bar off \
 	     -r requirements-dev.txt 2>&1 || touch $(VENV)/.failed; } | awk '$(PIP_PROGRESS)'
 	@test ! -e $(VENV)/.failed
