@@ -322,6 +322,11 @@ class LnbitsServer:
         answer = await self._as_admin("POST", "/api/v1/wallet", {"name": name})
         return WalletKeys(id=answer["id"], admin_key=answer["adminkey"], invoice_key=answer["inkey"])
 
+    async def create_account(self, name: str) -> WalletKeys:
+        """A wallet in an account of its own, as somebody has it who is not the administrator."""
+        answer = self._body(await self._send("POST", "/api/v1/account", json={"name": name}))
+        return WalletKeys(id=answer["id"], admin_key=answer["adminkey"], invoice_key=answer["inkey"])
+
     async def create_funded(self, name: str, sats: int) -> WalletKeys:
         """A wallet that can spend so much."""
         wallet = await self.create_wallet(name)

@@ -18,6 +18,7 @@ from satmachine.config import Config, Machine
 from satmachine.models import Answer, Claim, LandingResult, Rejection
 from satmachine.settlements.claim.content import claim_from_payment, derived_claim
 from satmachine.settlements.land.landing import Rules, land_claim, with_rate
+from satmachine.settlements.plan import shortfall_refund
 from satmachine.settlements.sweep import unannounced
 from satmachine.settlements.sweep.own_wallets import OwnWallets, Payer
 from satmachine.settlements.sweep.topups import genuine_id
@@ -98,6 +99,7 @@ def note_incoming(
     """
     arrived = Arrived()
     known = _known(conn, machine.id, found, named_top_ups)
+    genuine = {payment_hash: topup_id for payment_hash, topup_id in named_top_ups if payment_hash in known.top_ups}
     for row in found:
         if settlements.payment_arrived(conn, machine.id, row.payment_hash) or row.payment_hash in known.dismissed:
             continue
@@ -112,6 +114,8 @@ def note_incoming(
         )
         if isinstance(done, Report):
             arrived += Arrived(unmatched=int(_list(conn, machine, row, done, now)))
+            if row.payment_hash in genuine:
+                shortfall_refund.fund(conn, machine.id, row, genuine[row.payment_hash], now)
         else:
             arrived += Arrived(landed=int(done))
     return arrived
