@@ -62,11 +62,8 @@ vulnerabilities: install  ## is any pinned package known to be dangerous? asks t
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
 	@$(BIN)/pip-audit --require-hashes --disable-pip -r requirements.txt
 
-test-compat: install  ## the integration tests against every LNbits that is supported
-	@for version in 1.4.2 1.5.6 1.6.2; do \
-		echo "LNbits $$version"; \
-		SATMACHINE_LNBITS_VERSION=$$version $(BIN)/pytest -q tests/wallet tests/integration $(ARGS) || exit 1; \
-	done
+test-compat: install  ## the integration tests against every LNbits that is supported, on SQLite and PostgreSQL
+	@$(BIN)/python -m testkit.compat $(ARGS)
 
 test-found: install  ## everything that once went wrong with money, on real parts, every variant (half an hour)
 	@$(BIN)/pytest -m '' tests/found $(ARGS)

@@ -11,8 +11,7 @@ from typing import Any
 from satmachine.attention import words as reasons
 from satmachine.models import Balance
 from satmachine.settlements.explain import counted_sats, explain_settlement
-from satmachine.store import balances, clients, page_queries, telemetry
-from satmachine.store import lists as reports
+from satmachine.store import balances, clients, lists, page_queries, telemetry
 from satmachine.web import charts, flow, owners
 from satmachine.web.views import cash
 from satmachine.web.views.base import PAGE_ROWS, BadQuery, Look, Missing, View
@@ -54,7 +53,7 @@ def home(look: Look) -> View:
                 {"day": day.isoformat(), "sales": count, "by_currency": rows}
                 for day, count, rows in zip(days, sales, by_day, strict=True)
             ],
-            "newest": reports.settlements(look.conn, look.scope, reports.Filter(limit=8)).rows,
+            "newest": lists.settlements(look.conn, look.scope, lists.Filter(limit=8)).rows,
         },
         {
             "chart": charts.bars(
@@ -107,8 +106,8 @@ MACHINE_KEYS = (
 def machine(look: Look) -> View:
     """One machine: what it tells of itself, its wallet, its LPs, its last sales."""
     machine_id = look.params["machine"]
-    row = _the_one(reports.machines(look.conn, look.scope, machine_id))
-    told = reports.telemetry_of(look.conn, machine_id)
+    row = _the_one(lists.machines(look.conn, look.scope, machine_id))
+    told = lists.telemetry_of(look.conn, machine_id)
     points = telemetry.cash_points(look.conn, [machine_id], since=look.now - 7 * 86_400, until=look.now, points=84)
     step_s = 7 * 86_400 // 84
     known = [
@@ -116,7 +115,7 @@ def machine(look: Look) -> View:
         for index, value in enumerate(points[machine_id])
         if value is not None
     ]
-    recent = reports.settlements(look.conn, look.scope, reports.Filter(machine_id=machine_id, limit=10))
+    recent = lists.settlements(look.conn, look.scope, lists.Filter(machine_id=machine_id, limit=10))
     days = [look.today() - timedelta(days=back) for back in range(6, -1, -1)]
     data = {
         "machine": machine_row(row),
@@ -146,7 +145,7 @@ def machine_day(look: Look) -> View:
         since, until = look.midnight(day), look.midnight(day + timedelta(days=1))
     except (ValueError, OverflowError):
         raise Missing from None
-    row = _the_one(reports.machines(look.conn, look.scope, machine_id))
+    row = _the_one(lists.machines(look.conn, look.scope, machine_id))
     sales = page_queries.day_of_machine(look.conn, machine_id, since, until, _DAY_ROWS)
     beacons = page_queries.beacons_of_day(look.conn, machine_id, since, until, 2_000)
     hours = [0] * 24
@@ -176,7 +175,7 @@ def machine_day(look: Look) -> View:
 
 def sales(look: Look) -> View:
     """The sales, newest first, with filters."""
-    wanted = reports.Filter(
+    wanted = lists.Filter(
         machine_id=look.text("machine"),
         status=look.text("status", known=SALE_STATES),
         since=look.day("since"),
@@ -184,22 +183,22 @@ def sales(look: Look) -> View:
         before_id=look.before(owners.of_sale_id),
         limit=PAGE_ROWS,
     )
-    if wanted.machine_id is not None and not reports.sees(look.conn, look.scope, wanted.machine_id):
+    if wanted.machine_id is not None and not lists.sees(look.conn, look.scope, wanted.machine_id):
         raise BadQuery(look.words.say("There is no machine {machine}.", machine=wanted.machine_id))
-    page = reports.settlements(look.conn, look.scope, wanted)
+    page = lists.settlements(look.conn, look.scope, wanted)
     asked = {key: look.text(key) or "" for key in ("machine", "status", "since", "until")}
     return View(
         "sales.html",
         look.words.say("Sales"),
         {"settlements": [sale_row(row) for row in page.rows], "more": page.more, "asked": asked},
-        {"machines": reports.machine_ids(look.conn, look.scope), "states": sorted(SALE_STATES)},
+        {"machines": lists.machine_ids(look.conn, look.scope), "states": sorted(SALE_STATES)},
     )
 
 
 def sale(look: Look) -> View:
     """One sale: the way of every sat, the arithmetic, its payments."""
-    row = _the_one(reports.find_settlements(look.conn, look.scope, str(look.params["id"])))
-    legs, retained = reports.legs_of(look.conn, row["id"]), reports.retained_of(look.conn, row["id"])
+    row = _the_one(lists.find_settlements(look.conn, look.scope, str(look.params["id"])))
+    legs, retained = lists.legs_of(look.conn, row["id"]), lists.retained_of(look.conn, row["id"])
     labels = page_queries.labels(look.conn, {leg["client_id"] for leg in legs if leg["client_id"] is not None})
     names = {client_id: found["label"] for client_id, found in labels.items()}
     say = look.words.say
@@ -211,6 +210,7 @@ def sale(look: Look) -> View:
             "net": say("To LPs"),
             "commission": say("Commission"),
             "undispensed": say("Not handed out"),
+            "topped_up": say("Topped up for the customer"),
             "retained": say("Stays in the wallet"),
             "super_fee": say("Platform"),
             "refund": say("Back to the customer"),
@@ -225,7 +225,7 @@ def sale(look: Look) -> View:
         "retained": [{**kept, "reason": say(reasons.retained(kept["reason"]))} for kept in retained],
         "events": [
             {key: event[key] for key in ("event_id", "created_at", "received_at", "relay_url")}
-            for event in reports.events_of(look.conn, row["id"])
+            for event in lists.events_of(look.conn, row["id"])
         ],
         "notes": row["notes"],
         "arithmetic": [
@@ -316,7 +316,7 @@ def search(look: Look) -> View:
     found: dict[str, list[dict[str, Any]]] = {"settlements": [], "machines": [], "clients": []}
     if text:
         found = {
-            "settlements": [sale_row(row) for row in reports.find_settlements(look.conn, look.scope, text)],
+            "settlements": [sale_row(row) for row in lists.find_settlements(look.conn, look.scope, text)],
             "machines": page_queries.search_machines(look.conn, look.scope, text),
             "clients": page_queries.search_clients(look.conn, look.scope, text),
         }
@@ -338,7 +338,7 @@ def _added(spans: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
 
 
 def _machines(look: Look) -> list[dict[str, Any]]:
-    return look.shared("machines", _SHARED_S, lambda: reports.machines(look.conn, look.scope))
+    return look.shared("machines", _SHARED_S, lambda: lists.machines(look.conn, look.scope))
 
 
 def _the_one(found: list[dict[str, Any]]) -> dict[str, Any]:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from satmachine.store import balances, clients, deposits
-from satmachine.store import lists as reports
+from satmachine.store import balances, clients, deposits, lists
 from satmachine.web import owners
 from satmachine.web.access import owns
 from satmachine.web.views import operators
@@ -30,19 +29,19 @@ Rows = list[dict[str, Any]]
 
 def machines(look: Look) -> Rows:
     """The registry with live state."""
-    return [operators.machine_row(row) for row in reports.machines(look.conn, look.scope)]
+    return [operators.machine_row(row) for row in lists.machines(look.conn, look.scope)]
 
 
 def machine(look: Look) -> dict[str, Any]:
     """One machine of it."""
-    for row in reports.machines(look.conn, look.scope, look.params["machine"]):
+    for row in lists.machines(look.conn, look.scope, look.params["machine"]):
         return operators.machine_row(row)
     raise Missing
 
 
 def settlements(look: Look) -> Rows:
     """Sales, newest first: `status`, `machine_id`, `since`, `until` (days), `before` (an id), `limit`."""
-    wanted = reports.Filter(
+    wanted = lists.Filter(
         machine_id=_machine_id(look),
         status=look.text("status", known=operators.SALE_STATES),
         since=look.day("since"),
@@ -50,7 +49,7 @@ def settlements(look: Look) -> Rows:
         before_id=look.before(owners.of_sale_id),
         limit=_limit(look),
     )
-    return [operators.sale_row(row) for row in reports.settlements(look.conn, look.scope, wanted).rows]
+    return [operators.sale_row(row) for row in lists.settlements(look.conn, look.scope, wanted).rows]
 
 
 def settlement(look: Look) -> dict[str, Any]:
@@ -60,7 +59,7 @@ def settlement(look: Look) -> dict[str, Any]:
 
 def payments(look: Look) -> Rows:
     """Payments, newest first: `leg_type`, `status`, `client_id`, `settlement_id`, `machine_id`, `before`, `limit`."""
-    wanted = reports.Filter(
+    wanted = lists.Filter(
         machine_id=_machine_id(look),
         status=look.text("status", known=LEG_STATES),
         leg_type=look.text("leg_type", known=LEG_TYPES),
@@ -73,7 +72,7 @@ def payments(look: Look) -> Rows:
         _require_position(look, wanted.client_id)
     elif look.viewer.is_provider:
         raise BadQuery(look.words.say("client_id is needed: the id of one of your positions."))
-    found = reports.payments(look.conn, look.scope, wanted)
+    found = lists.payments(look.conn, look.scope, wanted)
     return [{key: row[key] for key in PAYMENT_KEYS} for row in found.rows]
 
 
@@ -104,13 +103,13 @@ def deposits_(look: Look) -> Rows:
 def commission_splits(look: Look) -> Rows:
     """How the operator's part of a commission is shared: as written, or with `effective=1` machine by machine."""
     effective = look.text("effective", known=frozenset({"0", "1", "true", "false"})) in ("1", "true")
-    rows = (reports.effective_splits if effective else reports.splits)(look.conn, look.scope, _machine_id(look))
+    rows = (lists.effective_splits if effective else lists.splits)(look.conn, look.scope, _machine_id(look))
     return [{key: value for key, value in row.items() if key != "payee"} for row in rows]
 
 
 def super_config(look: Look) -> dict[str, Any]:
     """The platform's part of every commission."""
-    found = reports.super_fee(look.conn)
+    found = lists.super_fee(look.conn)
     if found is None:
         raise Missing
     return {key: found[key] for key in ("fee_pct", "loaded_at")}
@@ -122,7 +121,7 @@ def _limit(look: Look) -> int:
 
 def _machine_id(look: Look) -> str | None:
     machine_id = look.text("machine_id")
-    if machine_id is not None and (look.viewer.is_provider or not reports.sees(look.conn, look.scope, machine_id)):
+    if machine_id is not None and (look.viewer.is_provider or not lists.sees(look.conn, look.scope, machine_id)):
         raise Missing
     return machine_id
 
