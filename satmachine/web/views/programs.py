@@ -47,7 +47,7 @@ def settlements(look: Look) -> Rows:
         status=look.text("status", known=operators.SALE_STATES),
         since=look.day("since"),
         until=look.day("until", end=True),
-        before_id=look.number("before"),
+        before_id=look.before(owners.of_sale_id),
         limit=_limit(look),
     )
     return [operators.sale_row(row) for row in lists.settlements(look.conn, look.scope, wanted).rows]
@@ -66,7 +66,7 @@ def payments(look: Look) -> Rows:
         leg_type=look.text("leg_type", known=LEG_TYPES),
         client_id=look.number("client_id"),
         settlement_id=look.number("settlement_id"),
-        before_id=look.number("before"),
+        before_id=look.before(owners.of_payment),
         limit=_limit(look),
     )
     if wanted.client_id is not None:
@@ -91,7 +91,8 @@ def balances_(look: Look) -> Rows:
 
 def deposits_(look: Look) -> Rows:
     """Cash that was brought or taken back, newest first: `client_id`, `before`, `limit`."""
-    client_id, before, limit = look.number("client_id"), look.number("before"), _limit(look)
+    client_id, limit = look.number("client_id"), _limit(look)
+    before = look.before(owners.of_deposit)
     if client_id is not None:
         _require_position(look, client_id)
     elif look.viewer.is_provider:
