@@ -16,7 +16,7 @@ import httpx
 
 from satmachine.wallet import bolt11
 from satmachine.wallet.lnurl import LnurlInvoice
-from simulator.database import FAILED, Entry
+from simulator.database import FAILED, SUCCESS, Entry
 from simulator.lnbits import Fate, ModelLnbits, ModelLnurl, Snapshot
 from simulator.lnurl import Manner, Server
 
@@ -167,6 +167,14 @@ class Bank:
         """A settled payment from outside, at once; its payment hash."""
         return self.model.customer_pays(wallet_id, sats, extra, memo)
 
+    def unpaid_invoice(self, wallet_id: str, sats: int, extra: Mapping[str, Any]) -> str:
+        """An invoice of a machine's wallet that its customer has not paid; its payment hash."""
+        return self.model.customer_invoice(wallet_id, sats, extra)
+
+    def pay_invoice(self, payment_hash: str) -> None:
+        """Somebody elsewhere pays an invoice of this LNbits."""
+        self.model.settle(payment_hash)
+
     def customer_invoice(self, sats: int, who: str, expiry_s: int = 86_400) -> str:
         """An invoice of somebody elsewhere, who hands it to the operator."""
         fate, takes_s = self._fate()
@@ -185,7 +193,7 @@ class Bank:
             server.hangs_s = self.rng.choice((5.0, 30.0))
             server.fate, server.takes_s = self._fate()
             server.expiry_s = self.rng.choice((600, 3_600, 86_400))
-        self.model.outside.fee_msat = self.rng.choice((0, 1000, 2000))
+        self.model.outside.fee_msat = self.rng.choice((0, 1000, 1500))
         return await self.lnurl.invoice(payee, amount_msat, comment=comment)
 
     def _fate(self) -> tuple[Fate, float]:
@@ -211,6 +219,15 @@ class Bank:
         row = self.model.database.by_checking_id(entry.checking_id)
         found: Mapping[str, Any] = {} if row is None else json.loads(row.extra)
         return found
+
+    def fee_msat(self, payment_hash: str) -> int:
+        """What a payment has cost its wallet beyond its amount."""
+        rows = self.model.database.by_hash(payment_hash)
+        return next((abs(row.fee_msat) for row in rows if not row.incoming and row.status == SUCCESS), 0)
+
+    def has_received(self, payment_hash: str) -> bool:
+        """Whether LNbits shows that somebody has paid this invoice."""
+        return any(row.incoming and row.status == SUCCESS for row in self.model.database.by_hash(payment_hash))
 
     def credited(self, payment_hash: str) -> bool:
         """Whether the payee of an invoice got the sats; also where LNbits was rolled back over that since.

@@ -36,6 +36,7 @@ from satmachine.settlements.pay.payer import Payer
 from satmachine.settlements.sweep import one_sweep, sweeper
 from satmachine.settlements.sweep.one_sweep import Reconciler
 from satmachine.settlements.sweep.sweeper import Sweeper
+from satmachine.settlements.sweep.wallet_orders import WalletOrders
 from satmachine.settlements.worker import Worker
 from satmachine.store.database import instance_id
 from satmachine.wallet import bolt11, rows
@@ -148,11 +149,12 @@ async def build(
     daemon.recorder = Recorder(store, daemon.config, None, now, landed=daemon.worker.wake)
     corrector = Corrector(store, lnbits, payer, daemon.worker, daemon.config, now)
     leg_orders = LegOrders(store, lnbits, payer, daemon.worker, daemon.config, now)
+    wallet_orders = WalletOrders(store, lnbits, daemon.sweeper, daemon.config, now)
     daemon.desk = IntentDesk(
         store,
         now,
         read_again=daemon.recorder.read_again,
-        corrections={**corrector.actions, **leg_orders.actions},
+        corrections={**corrector.actions, **leg_orders.actions, **wallet_orders.actions},
         guard=daemon._guard_request,
     )
     yield daemon

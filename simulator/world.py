@@ -118,6 +118,10 @@ class World:
         for sale in self.sales:
             sale.on_word = True
 
+    def know_lp(self, machine_id: str, label: str) -> None:
+        """The judge is told of a new LP, and of the daily limit that goes with `lp_terms`."""
+        self.judge.lps[(machine_id, label)] = Lp(machine_id, label, limit_minor=self.lp_terms[(machine_id, label)][4])
+
     def calm_bank(self) -> None:
         """LNbits works again."""
         self.bank.chance = Chance()
@@ -130,11 +134,12 @@ class World:
         self.bank.roll_back(snapshot)
         self.judge.recount()
         for sale in self.sales:
-            if sale.payment_hash is not None and not self.bank.knows(sale.payment_hash):
+            if sale.payment_hash is not None and not self.bank.has_received(sale.payment_hash):
                 sale.forgotten = True
 
     def look(self) -> None:
         """Judge what has happened so far. Raises Violation."""
+        self.judge.other_lives = self.other_lives or self.rolled_back
         self.judge.look()
         for hold in self.holds:
             if hold.process.surprises:
@@ -333,6 +338,8 @@ class World:
         for row in found:
             hold.seen_legs = max(hold.seen_legs, row["id"])
             leg: Leg = rows.load(Leg, row)
+            planned_sats = self.judge.planned_sats.get(leg.leg_key, 0)
+            self.judge.planned_sats[leg.leg_key] = max(planned_sats, leg.amount_sats)
             if leg.payee_kind == "wallet" and leg.payee_ref is None:
                 self.judge.unlearnt.add(leg.leg_key)
             meant = self._identity(hold, leg)
@@ -410,7 +417,7 @@ def add_lp(world: World, hold: Hold, rng: Random, machine_id: str, label: str) -
         payee_kind = "lnurl"
     limit = rng.randrange(10_000, 500_000) if rng.random() < 0.3 else None
     world.lp_terms[(machine_id, label)] = (payee_kind, payee, forward, forward_key, limit)
-    world.judge.lps[(machine_id, label)] = Lp(machine_id, label)
+    world.know_lp(machine_id, label)
     return insert_lp(world, hold, machine_id, label)
 
 
