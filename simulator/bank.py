@@ -54,6 +54,8 @@ class Bank:
     lnurl: ModelLnurl = field(init=False)
     chance: Chance = field(default_factory=Chance)
     calls: int = 0
+    #: Told who asks to pay, and under which key.
+    on_pay: Callable[[str, str], None] = lambda _client, _leg_key: None
     #: Told at every step of LNbits (`simulator.lnbits.STEPS`); may kill it.
     on_step: Callable[[str], None] = lambda _step: None
     #: Payments whose debit is committed while their credit is not.
@@ -270,6 +272,7 @@ class Wire(httpx.AsyncClient):
 
     def __init__(self, bank: Bank, client: str) -> None:
         self._bank = bank
+        self._client = client
         self._line = bank.model.transport(client)
 
     def build_request(self, method: str, url: Any, **options: Any) -> httpx.Request:
@@ -277,6 +280,8 @@ class Wire(httpx.AsyncClient):
 
     async def send(self, request: httpx.Request, **_options: Any) -> httpx.Response:
         self._bank.calls += 1
+        if request.method == "POST" and b'"out": true' in request.content:
+            self._bank.on_pay(self._client, str(json.loads(request.content).get("external_id")))
         answer = await self._line.handle_async_request(request)
         # As it comes from a network: not read yet.
         return httpx.Response(

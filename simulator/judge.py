@@ -30,12 +30,6 @@ CLOCKS_APART_S = 500
 #: The daemon that the operator believes in, whatever its books.
 MAIN = "daemon 0"
 
-#: The slowest request that a person's hold cannot call back any more, with a host that sleeps in between.
-HELD_S = 6_000
-
-#: How long after a sale the daemon may date it.
-TOLD_S = 500
-
 #: After so long every daemon that can pay has read its wallets.
 SWEPT_S = 1_200
 
@@ -80,6 +74,8 @@ class Judge:
     planned_sats: dict[str, int] = field(default_factory=dict)
     #: Books were replaced, or two daemons have lived: neither limits nor holds are known to all of them.
     other_lives: bool = False
+    #: Legs that the daemon wanted to pay while a person held their sale.
+    though_held: list[str] = field(default_factory=list)
     #: Legs that a person has declared paid: (leg key).
     vouched: set[str] = field(default_factory=set)
     #: Legs whose payee's wallet the books did not know yet when they were planned.
@@ -102,6 +98,8 @@ class Judge:
 
     def look(self) -> None:
         """Judge what has happened since the last look. Raises Violation."""
+        if self.though_held:
+            raise Violation("paid_though_held", f"{self.though_held[0]} was to be paid although a person holds it")
         ledger = self.bank.model.ledger
         while self._seen < len(ledger):
             entry = ledger[self._seen]
@@ -118,6 +116,15 @@ class Judge:
             if self.bank.model.outside.is_settled(entry.payment_hash):
                 self._under_way.remove(entry)
                 self._judge(entry)
+
+    def asked(self, leg_key: str, begun_at: float) -> None:
+        """A daemon asks LNbits to pay; `begun_at`: when it first meant to (the loop's time)."""
+        parts = leg_key.split(":")
+        sale = None if "fwd" in parts or len(parts) < 2 else self.sale_of_key.get(parts[1])
+        if sale is None or sale.held_since is None or sale.on_word or self.other_lives:
+            return
+        if begun_at > sale.held_since:
+            self.though_held.append(leg_key)
 
     def debited(self, leg_key: str, payment_hash: str | None = None) -> Entry | None:
         """The debit that a leg has caused, if any; one that was booked as another leg's has another key."""
@@ -165,9 +172,6 @@ class Judge:
             raise Violation("unproven", f"{key}: the customer never paid")
         if sale.by_order and not sale.by_person:
             raise Violation("top_up_shared", f"{key}: it was paid out of a top-up")
-        now_s = asyncio.get_running_loop().time()
-        if sale.held_since is not None and now_s - sale.held_since > HELD_S and not self.other_lives:
-            raise Violation("paid_though_held", f"{key}: a person holds it since {now_s - sale.held_since:.0f} s")
         if sale.paid_sats > (max(sale.gross_sats, sale.told_sats) if sale.on_word else sale.gross_sats):
             raise Violation("overpaid", f"{key}: {sale.paid_sats} of {sale.gross_sats} sats were paid out")
         if "dca" in parts:
@@ -178,11 +182,11 @@ class Judge:
     def _judge_share(self, lp: Lp, sale: Sale, key: str) -> None:
         """What a plan alone gives to an LP: only of what was there by then, and of what a day may have."""
         worth = lp.given[-1][2]
-        there_minor = sum(cash for cash, at in lp.cash if cash > 0 and at <= sale.at + CLOCKS_APART_S + TOLD_S)
+        there_minor = sum(cash for cash, at in lp.cash if cash > 0 and at <= sale.at + CLOCKS_APART_S)
         if worth > there_minor:
             raise Violation("latecomer", f"{key}: {lp.label} had {there_minor} at the sale, was given {worth} of it")
         day, second = divmod(sale.at, 86_400)
-        if CLOCKS_APART_S + TOLD_S < second < 86_400 - CLOCKS_APART_S - TOLD_S:
+        if CLOCKS_APART_S < second < 86_400 - CLOCKS_APART_S:
             lp.given_of_day[day] += worth
         if lp.limit_minor is not None and lp.given_of_day[day] > lp.limit_minor:
             raise Violation("limit", f"{key}: {lp.label} was given {lp.given_of_day[day]} that day")

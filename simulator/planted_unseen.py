@@ -97,7 +97,7 @@ DEFECTS: Mapping[str, Planted] = {
     ),
     "latecomer_shares": Planted(
         "cash that was brought after a sale shares in it",
-        frozenset({"deposit", "client_add", "kill", "freeze"}),
+        frozenset({"client_add", "deposit", "reload_active", "release"}),
         _text(positions, "_POSITIONS", (_DEPOSITS_BEFORE, "0")),
     ),
     "reserved_paid_out": Planted(
@@ -212,7 +212,7 @@ DEFECTS: Mapping[str, Planted] = {
     ),
     "hold_ignored": Planted(
         "a sale that a person holds is paid all the same",
-        frozenset({"hold", "slow", "payees_down"}),
+        frozenset({"hold", "slow", "payments_fail"}),
         _both(
             _edit(legs, "due", ("NOT IN ('held')", "<> ''")),
             _edit(legs, "mark_sending", ("IN ('pending', 'errored', 'processed', 'partial')", "<> ''")),
