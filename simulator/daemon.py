@@ -29,6 +29,7 @@ from satmachine.recorder import Recorder
 from satmachine.settlements import worker
 from satmachine.settlements.correct.leg_orders import LegOrders
 from satmachine.settlements.correct.sale_orders import Corrector
+from satmachine.settlements.correct.shortfall_orders import ShortfallDesk
 from satmachine.settlements.pay import marker
 from satmachine.settlements.pay import payer as paying
 from satmachine.settlements.pay.marker import Marker
@@ -150,11 +151,14 @@ async def build(
     corrector = Corrector(store, lnbits, payer, daemon.worker, daemon.config, now)
     leg_orders = LegOrders(store, lnbits, payer, daemon.worker, daemon.config, now)
     wallet_orders = WalletOrders(store, lnbits, daemon.sweeper, daemon.config, now)
+    shortfalls = ShortfallDesk(
+        store, lnbits, payer, daemon.worker, daemon.config, now, make_top_up=wallet_orders.make_top_up
+    )
     daemon.desk = IntentDesk(
         store,
         now,
         read_again=daemon.recorder.read_again,
-        corrections={**corrector.actions, **leg_orders.actions, **wallet_orders.actions},
+        corrections={**corrector.actions, **leg_orders.actions, **wallet_orders.actions, **shortfalls.actions},
         guard=daemon._guard_request,
     )
     yield daemon

@@ -1,7 +1,8 @@
 """What must hold, read from the wallets' own ledger and from what happened in the world; never from a daemon's word.
 
 - No leg key is debited twice, nor with more than what was planned.
-- What was debited for a sale, under any of its keys and by any daemon, never exceeds what the customer paid.
+- What was debited for a sale, under any of its keys and by any daemon, never exceeds what the customer paid
+  and what was topped up for them since.
 - Nobody is credited but who was meant when the leg was planned, or by a person's word since.
 - No LP is given more fiat's worth than the cash that the LP brought; of a sale not more than what was there by then,
   nor beyond the LP's daily limit.
@@ -172,8 +173,10 @@ class Judge:
             raise Violation("unproven", f"{key}: the customer never paid")
         if sale.by_order and not sale.by_person:
             raise Violation("top_up_shared", f"{key}: it was paid out of a top-up")
-        if sale.paid_sats > (max(sale.gross_sats, sale.told_sats) if sale.on_word else sale.gross_sats):
-            raise Violation("overpaid", f"{key}: {sale.paid_sats} of {sale.gross_sats} sats were paid out")
+        told_sats = sale.told_sats if sale.on_word else 0
+        came_in_sats = max(sale.gross_sats, told_sats) + sale.topped_up_sats
+        if sale.paid_sats > came_in_sats:
+            raise Violation("overpaid", f"{key}: {sale.paid_sats} of {came_in_sats} sats were paid out")
         if "dca" in parts:
             self._judge_lp(sale.machine_id, parts[-1], key, entry)
             if not sale.by_person and not sale.on_word and not self.other_lives:
