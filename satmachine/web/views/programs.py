@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from satmachine.models import LegStatus, LegType
 from satmachine.store import balances, clients, deposits, lists
 from satmachine.web import owners
 from satmachine.web.access import owns
 from satmachine.web.views import operators
 from satmachine.web.views.base import API_ROWS, BadQuery, Look, Missing
 
-LEG_TYPES = frozenset({"super_fee", "operator_split", "dca", "settlement", "autoforward", "refund"})
-LEG_STATES = frozenset({"pending", "invoiced", "sending", "completed", "failed", "held", "voided", "skipped"})
+LEG_TYPES = frozenset(map(str, LegType))
+LEG_STATES = frozenset(map(str, LegStatus))
 CLIENT_KEYS = ("id", "machine_id", "operator_id", "currency", "label", "person", "mode", "daily_limit_minor", "status",
                 "created_at", "removed_at")  # fmt: skip
 DEPOSIT_KEYS = ("id", "client_id", "machine_id", "label", "amount_minor", "currency", "status", "kind", "notes",
