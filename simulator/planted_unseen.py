@@ -11,7 +11,7 @@ from satmachine.settlements.correct import changes, proven_unpaid, redistribute,
 from satmachine.settlements.pay import completion, marker, payer
 from satmachine.settlements.plan import amounts
 from satmachine.settlements.prove import proof
-from satmachine.settlements.sweep import one_sweep
+from satmachine.settlements.sweep import one_sweep, unannounced
 from satmachine.store import corrections, legs, positions, settlements
 from simulator import operators
 from simulator.defect import Planted, Put, edited
@@ -97,7 +97,7 @@ DEFECTS: Mapping[str, Planted] = {
     ),
     "latecomer_shares": Planted(
         "cash that was brought after a sale shares in it",
-        frozenset({"client_add", "deposit", "reload_active", "release"}),
+        frozenset({"client_add", "deposit", "reload_delay"}),
         _text(positions, "_POSITIONS", (_DEPOSITS_BEFORE, "0")),
     ),
     "reserved_paid_out": Planted(
@@ -295,6 +295,14 @@ DEFECTS: Mapping[str, Planted] = {
         "part of a sat that a routing fee took counts as still there",
         frozenset({"client_add", "deposit"}),
         _set(payer, _fee_sats=lambda row: row.fee_msat // 1000),
+    ),
+    "top_up_shared": Planted(
+        "what the operator sends for fees is taken for a sale",
+        frozenset({"order_top_up", "reload_shares"}),
+        _both(
+            _edit(unannounced, "judge", ("made_here = _made_by_us(row, top_up=top_up)", "made_here = None")),
+            _edit(unannounced, "_made_by_lnbits", ("if tag and tag not in rule.tags:", "if False:")),
+        ),
     ),
     "order_unsealed": Planted(
         "a payment that somebody has written into the database is made",
