@@ -9,7 +9,7 @@ from satmachine.clients import payout
 from satmachine.settlements import worker
 from satmachine.settlements.correct import changes, proven_unpaid, redistribute, rules, sale_orders
 from satmachine.settlements.pay import completion, marker, payer
-from satmachine.settlements.plan import amounts
+from satmachine.settlements.plan import amounts, planning
 from satmachine.settlements.prove import proof
 from satmachine.settlements.sweep import one_sweep, unannounced
 from satmachine.store import corrections, legs, positions, settlements
@@ -226,6 +226,7 @@ DEFECTS: Mapping[str, Planted] = {
             "make_plan",
             ("plan_super(platform_fee_sats, terms)", "plan_super(operator_fee_sats, terms)"),
             ("plan_splits(operator_fee_sats, terms)", "plan_splits(platform_fee_sats, terms)"),
+            also=(planning,),
         ),
     ),
     "half_the_worth": Planted(
