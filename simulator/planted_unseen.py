@@ -134,8 +134,8 @@ DEFECTS: Mapping[str, Planted] = {
         "restored books give a refund the number that one of another life has",
         _CORRECTS | _LIVES,
         _edit(
-            sale_orders.Corrector,
-            "refund",
+            sale_orders.CarriesOut,
+            "_refund_number",
             ('max([number, *(taken + 1 for taken in _numbers_after(":refund:", paid))])', "number"),
         ),
     ),
