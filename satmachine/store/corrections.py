@@ -17,7 +17,7 @@ from satmachine.models import Figures, Leg, LegType, Retained, RetainedReason, S
 from satmachine.seals import Ordered
 from satmachine.store import as_models as rows
 from satmachine.store import legs, seals, settlements
-from satmachine.store.conditions import LEG_OF_THE_SALE
+from satmachine.store.fragments import LEG_OF_THE_SALE
 
 
 def find(conn: sqlite3.Connection, settlement_id: int) -> Settlement:
