@@ -17,8 +17,8 @@ from satmachine.errors import Refused
 from satmachine.store import ledger
 
 if TYPE_CHECKING:
+    from satmachine.ledger.postings import Entry
     from satmachine.reports.export import Known
-    from satmachine.reports.ledger import Entry
     from satmachine.store.ledger import Span
 
 app = typer.Typer(no_args_is_help=True, help="The books for other programs.")
@@ -77,7 +77,7 @@ def export_ledger(
 
 def _entries(books: Books, span: Span, known: Known) -> Iterator[Entry]:
     """The entries of a span, after one for what was before it (unless they are to follow an earlier export)."""
-    from satmachine.reports.entries import balances, entries
+    from satmachine.ledger.entries import balances, entries
     from satmachine.reports.export import opening_entry
 
     if known.ids:

@@ -127,7 +127,7 @@ def report(
 
 def make(books: Books, month: str | None, since: str | None, until: str | None, machine: str | None) -> Report:
     """The report that was asked for, with a progress bar where that takes its time."""
-    from satmachine.reports.entries import report as report_of
+    from satmachine.reports.reading import report as report_of
 
     span = span_of(books, month, since, until, machine)
     with progress("Reading the books", ledger.count(books.conn, span)) as seen:

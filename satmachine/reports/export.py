@@ -17,8 +17,8 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 from functools import lru_cache
 from urllib.parse import quote
 
+from satmachine.ledger.postings import SAT, Entry, Posting, value_minor
 from satmachine.money import minor_to_fiat
-from satmachine.reports.ledger import SAT, Entry, Posting, value_minor
 
 _PRICE = Context(prec=12, rounding=ROUND_HALF_EVEN)
 

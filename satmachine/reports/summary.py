@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from satmachine.ledger.postings import SAT, Entry, account, value_minor
 from satmachine.models import RetainedReason
-from satmachine.reports.ledger import SAT, Entry, account, value_minor
 
 Row = dict[str, Any]
 Balances = Mapping[tuple[str, str], int]

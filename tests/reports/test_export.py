@@ -8,19 +8,18 @@ import subprocess
 import sys
 from collections import Counter
 from decimal import Decimal
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from beancount import loader
+from beancount.core import data, realization
 
+from satmachine.ledger.entries import Balances, balances, nonzero
+from satmachine.ledger.postings import SAT
 from satmachine.money import fiat_to_minor
-from satmachine.reports.entries import Balances, balances, nonzero
-from satmachine.reports.ledger import SAT
 from tests.cli.books import Cli
 from tests.reports.conftest import cli_of
 from tests.reports.year import Year, random_events
-
-BEANCOUNT = find_spec("beancount") is not None
 
 
 def exported(cli: Cli, form: str, *arguments: str) -> str:
@@ -33,7 +32,6 @@ def everything(year: Year) -> Balances:
     return balances(year.conn, 2**60)
 
 
-@pytest.mark.skipif(not BEANCOUNT, reason="beancount is not installed")
 def test_beancount_accepts_a_year_and_its_balances_are_ours(year: Year, cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "books.beancount"
     path.write_text(exported(cli, "beancount"), "utf-8")
@@ -41,9 +39,6 @@ def test_beancount_accepts_a_year_and_its_balances_are_ours(year: Year, cli: Cli
         [sys.executable, "-m", "beancount.scripts.check", str(path)], capture_output=True, text=True, check=False
     )
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
-    from beancount import loader  # type: ignore[import-not-found, unused-ignore]
-    from beancount.core import data, realization  # type: ignore[import-not-found, unused-ignore]
-
     entries, errors, _ = loader.load_file(str(path))
     assert errors == []
     found: Balances = Counter()

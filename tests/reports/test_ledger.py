@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from satmachine.audit.proof import check_books
+from satmachine.ledger.entries import Balances, add, balances, entries, nonzero
+from satmachine.ledger.postings import SAT, Entry, account, is_balanced, value_minor
 from satmachine.models import RetainedReason
 from satmachine.money import sats_to_minor
-from satmachine.reports.entries import Balances, add, balances, entries, nonzero, report
-from satmachine.reports.ledger import SAT, Entry, account, is_balanced, value_minor
+from satmachine.reports.reading import report
 from satmachine.store import balances as lp_balances
 from satmachine.store.ledger import Span
 from tests.reports.year import MACHINES, Year, every_event, new_year, random_events

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import sqlite3
 from datetime import UTC
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from satmachine.audit.breaks import Kind
+from satmachine.audit.proof import check_books
 from satmachine.errors import Refused
-from satmachine.reports.entries import balances, entries
-from satmachine.reports.periods import altered, broken_links, make_period, month_of, month_span
+from satmachine.ledger.entries import balances, entries
+from satmachine.ledger.periods import altered, broken_links, make_period, month_of, month_span, off_totals
 from satmachine.store import periods
 from satmachine.store.database import atomic
 from satmachine.store.ledger import Span
+from tests.reports.conftest import cli_of
 from tests.reports.test_ledger import check_ledger
 from tests.reports.year import DAY_S, START, Year, random_events
 
@@ -25,6 +30,7 @@ def close(year: Year, name: str) -> None:
 
 
 def problems(year: Year) -> list[str]:
+    assert list(off_totals(year.conn)) == [] or list(altered(year.conn)) != []
     return [f"{period.name}: {why}" for period, why in (*broken_links(year.conn), *altered(year.conn))]
 
 
@@ -87,6 +93,30 @@ def test_an_altered_row_of_a_closed_month_is_found(fresh: Year, change: str) -> 
         drop_triggers(fresh.conn, table)
     fresh.conn.execute(change)
     assert [line.split(":")[0] for line in problems(fresh)] == ["2026-01"]
+    assert [period.name for period, _ in off_totals(fresh.conn)] == ["2026-01"]
+
+
+def test_the_audit_names_an_altered_month_and_the_way_out(fresh: Year) -> None:
+    fresh.now = START + 40 * DAY_S
+    cli = cli_of(fresh)
+    close(fresh, "2026-01")
+    assert cli("audit", "--offline").exit_code == 0
+    before = cli("export", "ledger", "--format", "csv", "--month", "2026-01").stdout
+    # Nothing adds up to anything else by it, so that only reading every entry finds it.
+    drop_triggers(fresh.conn, "dca_deposits")
+    fresh.conn.execute(
+        "UPDATE dca_deposits SET effective_at = effective_at + 1, decided_at = decided_at + 1 WHERE id = 1"
+    )
+    assert [one for one in check_books(fresh.conn) if one.kind is Kind.CLOSED_MONTH] == []
+    told = cli("audit", "--offline", "--json")
+    assert told.exit_code == 1
+    [broken] = json.loads(told.stdout)["breaks"]
+    assert (broken["kind"], broken["subject"]) == ("closed_month", "month 2026-01")
+    assert json.loads(cli("audit", "--offline", "--since", "2026-02-05", "--json").stdout)["breaks"] == []
+    command = broken["remedy"].partition(", and")[0]
+    after = cli(*shlex.split(command)[1:]).stdout
+    differing = set(before.splitlines()) ^ set(after.splitlines())
+    assert {line.split(":")[0] for line in differing} == {"cash"}
 
 
 def test_an_altered_close_breaks_the_chain(fresh: Year) -> None:

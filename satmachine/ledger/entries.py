@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
-from satmachine.models.facts import Fact
-from satmachine.reports.ledger import Entry, Posting, entry_of, postings_of
-from satmachine.reports.summary import Report, make_report
+from satmachine.ledger.postings import Entry, Posting, entry_of, postings_of
 from satmachine.store import ledger, periods
 from satmachine.store.ledger import Span
 
@@ -33,7 +31,13 @@ def balances(conn: sqlite3.Connection, at: int, *, scope: str | None = None, mac
         since = closed.end_at
         wanted = ledger.machines(conn, scope, machine_id).keys()
         found.update(restricted(closed.totals, wanted))
-    add(found, _postings(ledger.sums(conn, Span(since, at, scope, machine_id))))
+    return totals_of(conn, found, Span(since, at, scope, machine_id))
+
+
+def totals_of(conn: sqlite3.Connection, begun: Balances, span: Span) -> Balances:
+    """What every account comes to at the end of a span, if it was that at its beginning."""
+    found = Balances(begun)
+    add(found, (posting for fact in ledger.sums(conn, span) for posting in postings_of(fact)))
     return nonzero(found)
 
 
@@ -52,35 +56,3 @@ def restricted(totals: Balances, machine_ids: Iterable[str]) -> Balances:
     """Only the accounts of these machines: the third part of an account's name is the machine's."""
     wanted = {machine_id[:1].upper() + machine_id[1:] for machine_id in machine_ids}
     return Counter({key: amount for key, amount in totals.items() if key[0].split(":")[2] in wanted})
-
-
-def _postings(facts: Iterable[Fact]) -> Iterator[Posting]:
-    for fact in facts:
-        yield from postings_of(fact)
-
-
-def report(
-    conn: sqlite3.Connection,
-    span: Span,
-    *,
-    seen: Callable[[], object] = lambda: None,
-) -> Report:
-    """The report of a span; `seen` is called for each entry."""
-    opening = balances(conn, span.since, scope=span.scope, machine_id=span.machine_id)
-    ends: Balances = Counter(opening)
-
-    def read() -> Iterator[Entry]:
-        for entry in entries(conn, span):
-            add(ends, entry.postings)
-            seen()
-            yield entry
-
-    return make_report(
-        read(),
-        ledger.machines(conn, span.scope, span.machine_id),
-        ledger.lps(conn, span.scope, span.machine_id),
-        opening,
-        lambda: ends,
-        since=span.since,
-        until=span.until,
-    )
