@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from satmachine.ledger.postings import Entry, Posting, entry_of, postings_of
-from satmachine.store import ledger, periods
+from satmachine.store import ledger, ledger_sums, periods
 from satmachine.store.ledger import Span
 
 #: What accounts come to: (account, unit) -> amount. What is zero need not be there.
@@ -19,10 +19,18 @@ def entries(conn: sqlite3.Connection, span: Span) -> Iterator[Entry]:
     return map(entry_of, ledger.facts(conn, span))
 
 
-def balances(conn: sqlite3.Connection, at: int, *, scope: str | None = None, machine_id: str | None = None) -> Balances:
+def balances(
+    conn: sqlite3.Connection,
+    at: int,
+    *,
+    scope: str | None = None,
+    machine_id: str | None = None,
+    seen: Callable[[], object] = lambda: None,
+) -> Balances:
     """What every account comes to right before `at` (Unix seconds), in which nothing is zero.
 
-    From the last month that was closed before on, so that years that are closed need not be added up again.
+    From the last month that was closed before on, so that years that are closed need not be added up again. `seen` is
+    called for each of `steps_before`.
     """
     found: Balances = Counter()
     since = 0
@@ -31,13 +39,21 @@ def balances(conn: sqlite3.Connection, at: int, *, scope: str | None = None, mac
         since = closed.end_at
         wanted = ledger.machines(conn, scope, machine_id).keys()
         found.update(restricted(closed.totals, wanted))
-    return totals_of(conn, found, Span(since, at, scope, machine_id))
+    return totals_of(conn, found, Span(since, at, scope, machine_id), seen)
 
 
-def totals_of(conn: sqlite3.Connection, begun: Balances, span: Span) -> Balances:
+def steps_before(conn: sqlite3.Connection, at: int, *, scope: str | None = None, machine_id: str | None = None) -> int:
+    """In how many steps `balances` reads."""
+    closed = periods.last_before(conn, at)
+    return ledger_sums.steps(conn, Span(0 if closed is None else closed.end_at, at, scope, machine_id))
+
+
+def totals_of(
+    conn: sqlite3.Connection, begun: Balances, span: Span, seen: Callable[[], object] = lambda: None
+) -> Balances:
     """What every account comes to at the end of a span, if it was that at its beginning."""
     found = Balances(begun)
-    add(found, (posting for fact in ledger.sums(conn, span) for posting in postings_of(fact)))
+    add(found, (posting for fact in ledger_sums.sums(conn, span, seen) for posting in postings_of(fact)))
     return nonzero(found)
 
 

@@ -24,8 +24,8 @@ from satmachine.store import ledger, periods
 from satmachine.store.ledger import Span
 from satmachine.store.periods import Period
 
-#: So long after its end a month can be closed: longer than any write waits for its turn, and (schema.sql,
-#: dca_settlements_late) than a sale is behind its time before it counts as late.
+#: Longer than any write waits for its turn, and (store/ledger.py, LATE) than a fact is behind its time before it counts
+#: as late. A month can be closed when twice that has passed since its end: what is not late is then known.
 GRACE_S = 300
 
 
@@ -63,8 +63,8 @@ def make_period(
     _, end_at = month_span(name, tz)
     before = periods.last(conn)
     closed_at = now - GRACE_S
-    if end_at > closed_at:
-        raise Refused(f"{name} is not over yet; a month can be closed {GRACE_S // 60} minutes after its end")
+    if end_at + GRACE_S > closed_at:
+        raise Refused(f"{name} is not over yet; a month can be closed {2 * GRACE_S // 60} minutes after its end")
     if before is not None and end_at <= before.end_at:
         raise Refused(f"{name} is closed: the last month that was closed is {before.name}")
     if before is not None and str(tz) != before.tz and month_span(before.name, tz)[1] != before.end_at:

@@ -3,38 +3,34 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from satmachine.ledger.entries import Balances, add, balances, entries
-from satmachine.ledger.postings import Entry
+from satmachine.ledger.entries import Balances, add, balances, nonzero, steps_before
+from satmachine.ledger.postings import postings_of, value_minor
 from satmachine.reports.summary import Report, make_report
-from satmachine.store import ledger
+from satmachine.store import ledger, ledger_sums
 from satmachine.store.ledger import Span
 
 
-def report(
-    conn: sqlite3.Connection,
-    span: Span,
-    *,
-    seen: Callable[[], object] = lambda: None,
-) -> Report:
-    """The report of a span; `seen` is called for each entry."""
-    opening = balances(conn, span.since, scope=span.scope, machine_id=span.machine_id)
-    ends: Balances = Counter(opening)
+def steps(conn: sqlite3.Connection, span: Span) -> int:
+    """In how many steps `report` reads."""
+    before = steps_before(conn, span.since, scope=span.scope, machine_id=span.machine_id)
+    return before + ledger_sums.steps_of_time(conn, span)
 
-    def read() -> Iterator[Entry]:
-        for entry in entries(conn, span):
-            add(ends, entry.postings)
-            seen()
-            yield entry
 
+def report(conn: sqlite3.Connection, span: Span, *, seen: Callable[[], object] = lambda: None) -> Report:
+    """The report of a span; `seen` is called for each of `steps`."""
+    opening = balances(conn, span.since, scope=span.scope, machine_id=span.machine_id, seen=seen)
+    moved = list(ledger_sums.moved(conn, span, value_minor, seen))
+    ends = Balances(opening)
+    for one in moved:
+        add(ends, postings_of(one.fact))
     return make_report(
-        read(),
+        moved,
         ledger.machines(conn, span.scope, span.machine_id),
         ledger.lps(conn, span.scope, span.machine_id),
         opening,
-        lambda: ends,
+        nonzero(ends),
         since=span.since,
         until=span.until,
     )

@@ -17,6 +17,7 @@ from satmachine.ledger.postings import SAT, Entry, account, is_balanced, value_m
 from satmachine.models import RetainedReason
 from satmachine.money import sats_to_minor
 from satmachine.reports.reading import report
+from satmachine.reports.summary import Report
 from satmachine.store import balances as lp_balances
 from satmachine.store.ledger import Span
 from tests.reports.year import MACHINES, Year, every_event, new_year, random_events
@@ -124,11 +125,40 @@ def test_a_report_is_what_the_ledger_says(year: Year, part: int) -> None:
         assert (row["opening_sats"], row["closing_sats"]) == (before[wallet], after[wallet])
         paid = sum(row[f"{name}_sats"] for name in ("platform", "splits", "purchases", "payouts", "refunds", "fees"))
         assert row["opening_sats"] + row["gross_sats"] + row["other_sats"] - paid == row["closing_sats"]
+        assert (row["cash_opening_minor"], row["cash_closing_minor"]) == tuple(
+            told[account("Assets", "Cash", row["machine_id"]), row["currency"]] for told in (before, after)
+        )
+        moved_minor = row["cash_in_minor"] - row["cash_out_minor"]
+        assert row["cash_opening_minor"] + moved_minor == row["cash_closing_minor"]
+    check_worth(year, made, middle)
     for row in made.clients:
         gone = row["taken_minor"] + row["bought_minor"] + row["paid_out_minor"]
         assert row["opening_minor"] + row["brought_minor"] - gone == row["closing_minor"]
     for row in made.retained:
         assert row["opening_sats"] + row["more_sats"] - row["used_sats"] == row["closing_sats"]
+
+
+def check_worth(year: Year, made: Report, since: int) -> None:
+    """Each movement at its own rate, rounded by itself: added up in SQL it is what the entries say one by one."""
+    kinds = {"sale": "gross", "platform-fee": "platform", "split": "splits", "purchase": "purchases"}
+    kinds |= {"balance-payout": "payouts", "refund": "refunds"}
+    found: dict[tuple[str, str], int] = {}
+    count = unpriced_sats = 0
+    for entry in entries(year.conn, Span(since, ALL.until)):
+        if measure := kinds.get(entry.kind):
+            sats = max(p.amount for p in entry.postings if p.unit == SAT and ":To-Share:" not in p.account)
+            if measure == "gross":
+                sats = -sum(p.amount for p in entry.postings if p.account.startswith("Liabilities:To-Share"))
+                count += 1
+            value = value_minor(sats, entry.rate, entry.currency)
+            key = (entry.machine_id, measure)
+            found[key] = found.get(key, 0) + (value or 0)
+            unpriced_sats += sats if value is None else 0
+    assert sum(row["sales"] for row in made.machines) == count
+    assert sum(row["unpriced_sats"] for row in made.machines) == unpriced_sats
+    for row in made.machines:
+        for measure in kinds.values():
+            assert row[f"{measure}_minor"] == found.get((row["machine_id"], measure), 0), measure
 
 
 @given(sats=st.integers(0, 10**12), rate=st.decimals("0.0001", "100000000", places=4))
