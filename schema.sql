@@ -332,7 +332,8 @@ CREATE INDEX dca_settlements_status ON dca_settlements (status) WHERE status NOT
 CREATE INDEX dca_settlements_unknown_rate ON dca_settlements (machine_id) WHERE exchange_rate = '0' AND retained_sats > 0;
 CREATE INDEX dca_settlements_rare ON dca_settlements (status, occurred_at) WHERE status IN ('partial', 'refunded');
 CREATE INDEX dca_settlements_late ON dca_settlements (proven_at) WHERE proven_at > min(occurred_at, landed_at) + 240;
-CREATE INDEX dca_settlements_ledger ON dca_settlements (machine_id, occurred_at, proven_at, gross_sats, fiat_amount_minor)
+CREATE INDEX dca_settlements_ledger
+    ON dca_settlements (machine_id, occurred_at, proven_at, gross_sats, fiat_amount_minor, proof)
     WHERE proof <> 'waiting';
 
 CREATE TRIGGER dca_settlements_keep_notes BEFORE UPDATE OF notes ON dca_settlements

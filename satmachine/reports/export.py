@@ -47,7 +47,7 @@ def known_in(text: Iterable[str]) -> Known:
 
 
 _PLAIN = re.compile(r"[A-Za-z0-9:@._-]*")
-_ID = re.compile(r'^\s+id: "([^"]+)"|^\s+; id: (\S+)|^"?((?:sale|leg|kept|cash|in|out|corrected|opening):[^",]+)"?,')
+_ID = re.compile(r'^\s+id: "([^"]+)"|^\s+; id: (\S+)|^([a-z]+:[^",]+),\d{4}-')
 _OPENED = re.compile(r"^(?:\d{4}-\d{2}-\d{2} )?(?:open|account|commodity) ([A-Z0-9][^\s]*)")
 
 

@@ -80,7 +80,7 @@ def test_a_correction_after_the_close_counts_in_the_open_month(fresh: Year) -> N
     [
         "UPDATE dca_payments SET sent_sats = sent_sats - 1 WHERE id = (SELECT min(id) FROM dca_payments "
         "WHERE status = 'completed')",
-        "UPDATE dca_settlements SET fiat_amount_minor = 1 WHERE id = 2",
+        "UPDATE dca_settlements SET fiat_amount_minor = 1 WHERE id = (SELECT max(settlement_id) FROM dca_payments)",
         "DELETE FROM dca_deposits WHERE id = 1",
         "DELETE FROM dca_retained WHERE id = 1",
     ],
