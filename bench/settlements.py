@@ -224,9 +224,11 @@ async def _swept(system: System) -> None:
 
 
 async def _sold(system: System, size: Size) -> list[tuple[DemoMachine, dict[str, object]]]:
-    """The customers have paid; each machine's sales as it announces them, the machines taking turns."""
+    """The customers have paid; each machine's sales as it announces them, the machines taking turns.
+
+    Nothing travels with the payments that would let the daemon begin before the events."""
     return [
-        (machine, await system.customer_pays(machine, {"txid": f"{machine.id}-{number}", **SALE}))
+        (machine, await system.customer_pays(machine, {"txid": f"{machine.id}-{number}", **SALE}, with_extra=False))
         for number in range(size.sales_each)
         for machine in system.machines
     ]

@@ -304,7 +304,6 @@ class World:
             known[amount_minor] -= 1
             if known[amount_minor] < 0:
                 missing.append((amount_minor, at))
-        # What was taken home is only entered where the books do not lack payments any more.
         for amount_minor, at in sorted(missing, key=lambda entry: entry[0] < 0):
             try:
                 enter_cash(hold, client_id, amount_minor, at)
@@ -451,7 +450,9 @@ def enter_cash(hold: Hold, client_id: int, amount_minor: int, at: int | None) ->
         try:
             with atomic(hold.process.books.conn) as conn:
                 if amount_minor < 0:
-                    deposits.withdraw(conn, client_id, -amount_minor, actor="operator", now=now)
+                    deposits.withdraw(
+                        conn, client_id, -amount_minor, effective_at=effective_at, actor="operator", now=now
+                    )
                     return
                 deposit_id = deposits.add(
                     conn,

@@ -71,11 +71,11 @@ async def settles(world: World) -> bool:
 
 async def whatever_helps(world: World) -> None:
     """Reconcile, and where that does not end it, what `status` has advised so far."""
-    if await came_true(lambda: settles(world), timeout_s=6):
+    if await came_true(lambda: settles(world), timeout_s=30):
         return
     for verb in ("release", "retry"):
         await satmachine(world, "settlements", verb, "1", "--reason", "looked at", "--yes")
-    await came_true(lambda: settles(world), timeout_s=6)
+    await came_true(lambda: settles(world), timeout_s=30)
 
 
 async def agrees(world: World) -> bool:
@@ -108,7 +108,7 @@ async def test_an_lp_who_is_entered_anew_has_the_share_that_the_wallet_shows(
         await whatever_helps(world)
         status = (await satmachine(world, "status")).stdout
         assert (await paid(world), await balance_of(world, "alice"), await balance_of(world, "bruno")) == before, status
-        assert await came_true(lambda: agrees(world), timeout_s=4), (await satmachine(world, "audit")).stdout
+        assert await came_true(lambda: agrees(world), timeout_s=30), (await satmachine(world, "audit")).stdout
         assert [row["status"] for row in await asked(world, "settlements", "list")] == ["processed"]
 
 
@@ -135,4 +135,4 @@ async def test_lost_books_take_up_a_sale_that_was_paid_in_its_second_revision(
         assert shown["status"] != "held", shown
         assert (await paid(world), await balance_of(world, "alice")) == before
         assert await received(world, "alice") == NET_SATS // 2
-        assert await came_true(lambda: agrees(world), timeout_s=4), (await satmachine(world, "audit")).stdout
+        assert await came_true(lambda: agrees(world), timeout_s=30), (await satmachine(world, "audit")).stdout

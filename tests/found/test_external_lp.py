@@ -67,7 +67,7 @@ async def test_lost_books_debit_an_lp_elsewhere_what_her_payment_says(tmp_path: 
             await did(world, *to_her_address)
             await runs(world)
             await until(lambda: bool(world.rest().settlements), world)
-            await came_true(lambda: decided_and_settled(world), timeout_s=12)
+            await came_true(lambda: decided_and_settled(world), timeout_s=40)
             assert await credits_of(world, "alice") == got
             assert Decimal(5_000) - await balance_of_alice(world) == spent, "debited for sats that were never sent"
 
@@ -86,7 +86,7 @@ async def test_the_unused_reserve_of_a_balance_payout_is_in_the_books(tmp_path: 
             with closing(connect(world.system.database_path, read_only=True)) as conn:
                 kept = conn.execute("SELECT reason, amount_sats FROM dca_retained WHERE payment_id IS NOT NULL")
                 assert [tuple(row) for row in kept] == [("unused_fee_reserve", 100_000 - got)]
-            assert await came_true(lambda: agrees(world), timeout_s=6), await satmachine(world, "audit")
+            assert await came_true(lambda: agrees(world), timeout_s=30), await satmachine(world, "audit")
 
 
 async def was_paid(world: World) -> bool:

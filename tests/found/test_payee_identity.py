@@ -101,7 +101,7 @@ async def test_a_key_of_the_same_wallet_may_move(tmp_path: Path, lnbits: LnbitsS
         await runs(world, {"OWNER_KEY": owner.invoice_key})
         await resume(world)
         await until(lambda: all_paid(world, sale, LEGS - 1), world)
-        await came_true(lambda: all_paid(world, sale, LEGS), timeout_s=4)
+        await came_true(lambda: all_paid(world, sale, LEGS), timeout_s=30)
         assert await received(world, "owner") == OWNER_SATS, await did(world, "payments", "list")
 
 
@@ -121,7 +121,7 @@ async def test_one_unpaid_invoice_of_an_exchanged_wallet_does_not_stop_the_machi
         await runs(world)
         await until(lambda: any("another wallet" in leg.why for leg in world.rest().legs), world, timeout_s=60)
         second = await world.sell()
-        await came_true(lambda: all_paid(world, second.payment_hash, LEGS - 1), timeout_s=6)
+        await came_true(lambda: all_paid(world, second.payment_hash, LEGS - 1), timeout_s=30)
         assert "safe mode" not in await did(world, "status")
         assert {"r1:super", "r1:dca:alice"} <= set(await paid_for(world, second.payment_hash))
 

@@ -66,7 +66,7 @@ def fat_rows(world: World) -> Iterator[None]:
 
 
 async def is_paid(world: World, payment_hash: str) -> None:
-    done = await came_true(lambda: all_paid(world, payment_hash, LEGS), timeout_s=14)
+    done = await came_true(lambda: all_paid(world, payment_hash, LEGS), timeout_s=40)
     assert done, f"a sale was not paid: {world.system.log_tail(6)}"
 
 

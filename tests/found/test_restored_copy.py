@@ -47,7 +47,7 @@ async def put_back(world: World, copy: Path) -> None:
     world.kill()
     world.restore_books(copy)
     await runs(world)
-    await came_true(lambda: reconcile_helps(world), timeout_s=8)
+    await came_true(lambda: reconcile_helps(world), timeout_s=20)
     await satmachine(world, "payouts", "resume", "--machine", MACHINE, "--reason", "decided", "--yes")
 
 
@@ -143,8 +143,8 @@ async def test_a_new_sale_is_not_shared_by_balances_that_were_spent_since(tmp_pa
         world.restore_books(copy)
         await runs(world)
         new = await world.sell()
-        await came_true(lambda: bool(world.rest().settlements), timeout_s=8)
-        await came_true(lambda: reconcile_helps(world), timeout_s=8)
+        await came_true(lambda: bool(world.rest().settlements), timeout_s=40)
+        await came_true(lambda: reconcile_helps(world), timeout_s=40)
         await until(lambda: all_paid(world, new.payment_hash, len(COMMISSION_LEGS)), world)
         await came_true(lambda: all_paid(world, new.payment_hash, LEGS), timeout_s=5)
         assert await received(world, "alice") <= SALE_FIAT * 143, "she was paid for the same cash twice"
@@ -162,7 +162,7 @@ async def test_a_copy_from_between_invoice_and_payment_passes_the_audit_once_it_
         await until(lambda: all_paid(world, sale.payment_hash, LEGS), world)
         await put_back(world, copy)
         await until(lambda: decided_and_settled(world), world)
-        right = await came_true(lambda: agrees(world), timeout_s=6)
+        right = await came_true(lambda: agrees(world), timeout_s=30)
         assert right, (await satmachine(world, "audit")).stdout
         assert set((await paid(world)).values()) == {1}
 

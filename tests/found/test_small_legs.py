@@ -23,7 +23,7 @@ async def test_a_sale_with_a_leg_of_one_or_two_sats_to_an_address_ends_by_itself
             edit_config(world, key, f'{{ lightning_address = "{server.address("technician")}" }}')
             await runs(world)
             await world.sell(sats=gross_sats)
-            ended = await came_true(lambda: is_processed(world), timeout_s=8)
+            ended = await came_true(lambda: is_processed(world), timeout_s=30)
             shown = await asked(world, "settlements", "show", "1")
             [leg] = [leg for leg in shown["legs"] if leg.get("label") == "technician"]
             assert leg["amount_sats"] == leg_sats, "the point of this test"

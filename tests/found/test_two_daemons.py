@@ -76,7 +76,7 @@ async def test_when_the_second_daemon_is_gone_every_sale_can_be_paid_out_once(
             await twin.wait_for_log("subscribed for")
             twin.add_providers(LPS, actor="test")
             sale = await world.sell()
-            await came_true(lambda: all_paid(world, sale.payment_hash, LEGS), timeout_s=8)
+            await came_true(lambda: all_paid(world, sale.payment_hash, LEGS), timeout_s=30)
         finally:
             twin.kill_daemon()
         await came_true(lambda: decided_and_paid(world, sale.payment_hash), timeout_s=20)
