@@ -22,6 +22,7 @@ BENCHMARKS = {
     "wallet": "from a sale's event to its last paid leg, beside two bare calls a leg, on LNbits small and large",
     "fleet": "ten thousand machines: start, memory, idling, beacons",
     "queries": "the CLI's first pages over millions of rows",
+    "books": "a month's report and export among a million sales, beside a bare aggregate of the same rows",
     "growth": "what a sale costs when there are many, and when its providers are many",
     "telemetry": "five million beacons: the present, the past, retention",
     "cli": "how long a person waits for a command",

@@ -18,7 +18,7 @@ from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
 
-from bench.books import RATE, SALE_EVERY_S, SUPER_PCT, Say, Size, books, machine_id, stop_watching_clients
+from bench.made_books import RATE, SALE_EVERY_S, SUPER_PCT, Say, Size, books, machine_id, stop_watching_clients
 from bench.report import Figure, Section
 from satmachine.identity import PayeeIdentity, PayeeKind
 from satmachine.marks import Mark

@@ -8,7 +8,6 @@ decimal of 12 digits, the same for every posting of an entry, so that it cannot 
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -115,29 +114,21 @@ CSV_COLUMNS = (
 
 def csv_rows(entries: Iterable[Entry], tz: tzinfo, known: Known) -> Iterator[str]:
     """Lines of a CSV with a row for each posting; `fiat_value` is what its sats were worth at the sale's own rate."""
+    line: Callable[[tuple[str, ...]], str] = csv.writer(_Told(), lineterminator="").writerow
     if not known.ids:
         yield ",".join(CSV_COLUMNS)
     for entry in _new(entries, known):
         priced = _unit_price(entry.rate) is not None
+        posted_at = happened_at = datetime.fromtimestamp(entry.posted_at, tz).isoformat()
+        if entry.happened_at != entry.posted_at:
+            happened_at = datetime.fromtimestamp(entry.happened_at, tz).isoformat()
+        begin = (entry.id, posted_at, happened_at, entry.kind, entry.machine_id, entry.sale)
+        end = (entry.currency, entry.narration)
+        rate = entry.rate if priced else ""
         for posting in entry.postings:
             value = value_minor(posting.amount, entry.rate, entry.currency) if posting.unit == SAT and priced else None
-            yield _csv_line(
-                (
-                    entry.id,
-                    datetime.fromtimestamp(entry.posted_at, tz).isoformat(),
-                    datetime.fromtimestamp(entry.happened_at, tz).isoformat(),
-                    entry.kind,
-                    entry.machine_id,
-                    entry.sale,
-                    posting.account,
-                    _amount(posting),
-                    posting.unit,
-                    entry.rate if priced else "",
-                    "" if value is None else f"{minor_to_fiat(value, entry.currency):f}",
-                    entry.currency,
-                    entry.narration,
-                )
-            )
+            worth = "" if value is None else f"{minor_to_fiat(value, entry.currency):f}"
+            yield line((*begin, posting.account, _amount(posting), posting.unit, rate, worth, *end))
 
 
 Format = Callable[[Iterable[Entry], tzinfo, Known], Iterator[str]]
@@ -211,7 +202,8 @@ def _plain(text: str) -> str:
     return text.replace(";", ",").replace("|", "/")
 
 
-def _csv_line(values: tuple[str, ...]) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(values)
-    return line.getvalue()
+class _Told:
+    """Gives back what a csv.writer writes."""
+
+    def write(self, line: str) -> str:
+        return line

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import queries
-from bench.books import SMALL, Size, build, write_config
+from bench.made_books import SMALL, Size, build, write_config
 from satmachine.audit.proof import check_books
 from satmachine.store.database import connect
 
