@@ -65,7 +65,8 @@ CREATE TABLE relay_health (
     faults           TEXT    NOT NULL DEFAULT '{}' CHECK (json_valid(faults)),  -- {kind of fault: count}
     quiet            INTEGER NOT NULL DEFAULT 0 CHECK (quiet IN (0, 1)),
     error            TEXT,
-    updated_at       INTEGER NOT NULL
+    updated_at       INTEGER NOT NULL,
+    named            INTEGER NOT NULL DEFAULT 0 CHECK (named IN (0, 1))         -- by machines, not by the file
 ) STRICT;
 
 -- Alarms by what they concern and what is wrong. A row that is not `raised` is being watched, or has ended.

@@ -15,7 +15,8 @@ from rich.console import Console
 
 from bench import report
 
-#: Module -> what it measures. Each has `run(quick, say) -> list[Section]`; `say` takes a line of progress.
+#: Name, mostly the module's -> what it measures. Each has `run(quick, say) -> list[Section]`; `say` takes a line of
+#: progress.
 BENCHMARKS = {
     "ingest": "events from relays to durable rows, beside other clients",
     "settlements": "from a sale's event to its last paid leg, beside a bare loop of the same calls",
@@ -27,6 +28,8 @@ BENCHMARKS = {
     "telemetry": "five million beacons: the present, the past, retention",
     "cli": "how long a person waits for a command",
 }
+#: bench/books.py makes what is measured.
+MODULES = {"books": "ledger"}
 
 
 def main() -> int:
@@ -43,7 +46,7 @@ def main() -> int:
     console.print(report.machine(), highlight=False)
     met = True
     for name in args.names or BENCHMARKS:
-        sections = importlib.import_module(f"bench.{name}").run(
+        sections = importlib.import_module(f"bench.{MODULES.get(name, name)}").run(
             args.quick, lambda line, name=name: console.print(f"[dim]{name}: {line}[/dim]", highlight=False)
         )
         for section in sections:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench.made_books import Say, Size, books, write_config
+from bench.books import Say, Size, books, write_config
 from bench.report import Figure, Section, median
 
 ROUNDS, QUICK_ROUNDS = 15, 2

@@ -59,7 +59,8 @@ class SqliteGround:
 
     def tune(self) -> None:
         self.run_file(CONTRIB / "sqlite.sql")
-        self.run_file(CONTRIB / "sqlite-1.5.sql")
+        if self.query(f"SELECT 1 FROM pragma_table_info('{_TABLE}') WHERE name = 'external_id'"):
+            self.run_file(CONTRIB / "sqlite-1.5.sql")
 
     def moment(self, at_s: float) -> object:
         return at_s

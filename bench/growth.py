@@ -18,15 +18,15 @@ from decimal import Decimal
 from hashlib import sha256
 from pathlib import Path
 
-from bench.made_books import RATE, SALE_EVERY_S, SUPER_PCT, Say, Size, books, machine_id, stop_watching_clients
+from bench.books import RATE, SALE_EVERY_S, SUPER_PCT, Say, Size, books, machine_id, stop_watching_clients
 from bench.report import Figure, Section
 from satmachine.identity import PayeeIdentity, PayeeKind
 from satmachine.marks import Mark
 from satmachine.models import Claim, LegStatus, Proof
-from satmachine.settlements.completion import complete_leg
-from satmachine.settlements.land import Rules, land_event
-from satmachine.settlements.plan import Rule, Terms
-from satmachine.settlements.planning import Bounds, plan_settlement
+from satmachine.settlements.land.landing import Rules, land_event
+from satmachine.settlements.pay.completion import complete_leg
+from satmachine.settlements.plan.amounts import Rule, Terms
+from satmachine.settlements.plan.planning import Bounds, plan_settlement
 from satmachine.store import balances, legs, marks, settlements, wallets
 from satmachine.store.database import atomic, connect, prepare
 from satmachine.store.settlements import EventRecord

@@ -21,7 +21,7 @@ from unittest import mock
 
 from typer.testing import CliRunner, Result
 
-from bench.made_books import BIG, DAY_S, SALE_EVERY_S, SMALL, START, Say, Size, books, machine_id, write_config
+from bench.books import BIG, DAY_S, SALE_EVERY_S, SMALL, START, Say, Size, books, machine_id, write_config
 from bench.report import Figure, Section, median, spread
 from satmachine.cli.kit import books as common
 from satmachine.cli.main import app

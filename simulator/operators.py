@@ -20,11 +20,12 @@ from satmachine.config import Machine
 from satmachine.errors import ConfigError, NotFound, Refused, WalletError
 from satmachine.models import By, Client
 from satmachine.orders import Order
-from satmachine.settlements import operations, reconcile_desk, reconcile_look, reconciliation
-from satmachine.settlements.correct import Command, Dispensed
-from satmachine.settlements.correcting import allowed
-from satmachine.settlements.payees import terms_for
-from satmachine.settlements.reconciling import Choice, Line, Verdict
+from satmachine.settlements.correct import ways_out
+from satmachine.settlements.correct.changes import allowed
+from satmachine.settlements.correct.rules import Command, Dispensed
+from satmachine.settlements.plan.named_payees import terms_for
+from satmachine.settlements.reconcile import findings, proposal, wallet_look
+from satmachine.settlements.reconcile.rules import Choice, Line, Verdict
 from satmachine.store import clients, deposits, intents, reconciling, wallets
 from satmachine.store.database import atomic
 from satmachine.wallet.lnbits import Lnbits
@@ -95,7 +96,7 @@ def ask(hold: Hold, order: Order) -> str:
 
 def _hold(_world: World, hold: Hold, _rng: Random, sale: int) -> str:
     with atomic(_conn(hold)) as conn:
-        operations.hold(conn, sale, _by(hold))
+        ways_out.hold(conn, sale, _by(hold))
     return "held"
 
 
@@ -122,13 +123,13 @@ def _release(world: World, hold: Hold, _rng: Random, sale: int) -> str:
     if is_told_twice(world, hold, sale):
         return "nothing"
     with atomic(_conn(hold)) as conn:
-        operations.release(conn, sale, _by(hold))
+        ways_out.release(conn, sale, _by(hold))
     return "released"
 
 
 def _retry(_world: World, hold: Hold, _rng: Random, sale: int) -> str:
     with atomic(_conn(hold)) as conn:
-        return f"tried {operations.retry(conn, sale, _by(hold))}"
+        return f"tried {ways_out.retry(conn, sale, _by(hold))}"
 
 
 def _close(_world: World, hold: Hold, _rng: Random, sale: int) -> str:
@@ -215,7 +216,7 @@ def _retry_all(world: World, rng: Random) -> str:
     hold = _hold_of(world, rng)
     world.meet("retry_all", hold, None)
     with atomic(_conn(hold)) as conn:
-        count = sum(operations.retry(conn, one, _by(hold)) for one in operations.retryable(conn, None))
+        count = sum(ways_out.retry(conn, one, _by(hold)) for one in ways_out.retryable(conn, None))
     return f"tried {count}"
 
 
@@ -236,7 +237,7 @@ def land(hold: Hold, machine_id: str, payment_hash: str) -> str:
     machine: Machine | None = hold.registry.config().machine(machine_id)
     assert machine is not None
     with atomic(_conn(hold)) as conn:
-        operations.land(conn, machine, payment_hash, _by(hold), exchange_rate=Decimal("143.797"))
+        ways_out.land(conn, machine, payment_hash, _by(hold), exchange_rate=Decimal("143.797"))
     if hold.process.daemon is not None:
         hold.process.daemon.worker.wake()
     return "landed"
@@ -252,7 +253,7 @@ def _retry_payment(world: World, rng: Random) -> str:
         return "nothing"
     world.meet("retry_payment", hold, row["settlement_id"])
     with atomic(_conn(hold)) as conn:
-        operations.retry_payment(conn, row["id"], _by(hold))
+        ways_out.retry_payment(conn, row["id"], _by(hold))
     return "tried"
 
 
@@ -296,20 +297,20 @@ async def reconcile(world: World, hold: Hold, machine_id: str) -> list[str]:
     terms = terms_for(config, machine_id)
     choices: dict[str, Choice] = {}
     for _ in range(3):
-        asked = reconciliation.questions(conn, machine_id, choices)
-        look = reconcile_desk.Look()
+        asked = proposal.questions(conn, machine_id, choices)
+        look = findings.Look()
         if asked.incoming or asked.outgoing:
             lnbits = Lnbits(config.lnbits.url, http=Wire(world.bank, "cli"), instance_id="reconcile")
             key = machine.wallet.admin_key.resolve(config.environ)
-            look = await reconcile_look.look(lnbits, key, machine_id, wallets.wallet_id(conn, machine_id), asked)
-        report = reconciliation.preview(conn, machine, terms, look, choices, _by(hold))
+            look = await wallet_look.look(lnbits, key, machine_id, wallets.wallet_id(conn, machine_id), asked)
+        report = proposal.preview(conn, machine, terms, look, choices, _by(hold))
         if any(line.unpaid for line in report.marks) and world.bank.is_paying_for_others(hold.process.name):
             # Whoever accepts has seen to it that no other daemon lives, and waits for what it had begun: ARCHITECTURE
             # names a request that is held up in between for longer than anybody waits as what remains.
             return ["a request of another daemon is under way"]
         if not report.waits:
             with atomic(conn):
-                reconciliation.accept(conn, machine, terms, look, choices, _by(hold), digest=report.digest)
+                proposal.accept(conn, machine, terms, look, choices, _by(hold), digest=report.digest)
             return []
         advised = {line.payment_hash: _advised(conn, machine_id, line) for line in report.payments}
         mended = {payment_hash: choice for payment_hash, choice in advised.items() if choice is not None}
@@ -341,7 +342,7 @@ def _pause(world: World, rng: Random) -> str:
     world.meet("pause", hold, None)
     scope = rng.choice((None, hold.registry.machines[0].id))
     with atomic(_conn(hold)) as conn:
-        operations.pause(conn, scope, _by(hold))
+        ways_out.pause(conn, scope, _by(hold))
     world.later(rng.choice((5.0, 600.0)), lambda: resume(hold, scope))
     return "paused"
 
@@ -350,7 +351,7 @@ def resume(hold: Hold, scope: str | None) -> None:
     """Go on, where it is paused."""
     try:
         with atomic(_conn(hold)) as conn:
-            operations.resume(conn, scope, _by(hold))
+            ways_out.resume(conn, scope, _by(hold))
     except (Refused, sqlite3.ProgrammingError):
         return  # nothing was paused, or the books were replaced
 

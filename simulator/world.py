@@ -18,7 +18,7 @@ from typing import Any
 from satmachine.errors import ConfigError, DatabaseBusy, NotFound, Refused, StoreError
 from satmachine.models import Client, Leg
 from satmachine.nostr.lane import Received
-from satmachine.settlements.payees import client_payee, configured_payee
+from satmachine.settlements.plan.named_payees import client_payee, configured_payee
 from satmachine.store import as_models as rows
 from satmachine.store import clients, deposits
 from satmachine.store.database import atomic

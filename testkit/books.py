@@ -11,7 +11,7 @@ from pathlib import Path
 from satmachine.identity import PayeeIdentity, PayeeKind
 from satmachine.marks import Mark
 from satmachine.models import Claim, Leg
-from satmachine.settlements.plan import Rule
+from satmachine.settlements.plan.amounts import Rule
 from satmachine.store import clients, legs
 from satmachine.store import marks as mark_rows
 from satmachine.store.database import atomic, connect, prepare

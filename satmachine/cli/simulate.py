@@ -18,7 +18,7 @@ from satmachine.store import history, ledger
 if TYPE_CHECKING:
     from satmachine.config import Config
     from satmachine.reports.whatif import LpTerms, WhatIf
-    from satmachine.settlements.plan import Terms
+    from satmachine.settlements.plan.amounts import Terms
 
 _COLUMNS = (
     Column("machine_id", "Machine"),
@@ -80,7 +80,7 @@ def simulate(
 
 
 def _terms(config: Config, machine_id: str) -> Callable[[], Terms]:
-    from satmachine.settlements.payees import terms_for
+    from satmachine.settlements.plan.named_payees import terms_for
 
     def terms() -> Terms:
         if config.machine(machine_id) is None:

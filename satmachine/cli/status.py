@@ -142,6 +142,7 @@ def _print_relays(found: Status) -> None:
 
     def state(row: Row) -> str:
         word = str(row["state"]).replace("_", " ") + (", but quiet" if row["quiet"] else "")
+        word += ", a machine's own" if row["named"] else ""
         fresh = found.daemon_runs and not found.attention.counts["daemon_frozen"]
         return word if fresh else f"was {word}"
 

@@ -151,7 +151,7 @@ class Claim:
     """What somebody says about a sale: a machine's signed event, or the `extra` of a wallet's payment.
 
     `gross_sats == net_sats + commission_sats` always holds. `exchange_rate` 0 means unknown; `rate_source` says who
-    told it where the sale itself did not (settlements/sale_rate.py).
+    told it where the sale itself did not (settlements/claim/sale_rate.py).
     """
 
     machine_id: str

@@ -29,7 +29,7 @@ _DRINKS_FROM = {
 
 _WIDTH, _HEIGHT = 760, 340
 _GAP, _NODE = 14, 14
-_LEFT, _MIDDLE, _RIGHT = 6, 250, 470
+_LEFT, _MIDDLE, _RIGHT = 6, 200, 520
 #: Nothing is drawn thinner than this, however few sats it is.
 _MIN = 1.5
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bench import books, growth
-from bench.made_books import Size, build
+from bench.books import Size, build
 from satmachine.audit.proof import check_books
 from satmachine.store import legs, settlements
 from satmachine.store.database import connect

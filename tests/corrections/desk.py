@@ -18,13 +18,13 @@ from satmachine.errors import Refused, SatmachineError, WalletRefused
 from satmachine.identity import PayeeKind, belongs
 from satmachine.models import Leg, LegStatus, Proof, Settlement
 from satmachine.seals import Keyring
-from satmachine.settlements.completion import complete_leg
-from satmachine.settlements.corrector import Corrector
-from satmachine.settlements.land import Rules, land_claim
-from satmachine.settlements.leg_orders import LegOrders
-from satmachine.settlements.payees import terms_for
-from satmachine.settlements.planning import Bounds, plan_settlement
-from satmachine.settlements.transition import Sighting, View
+from satmachine.settlements.correct.leg_orders import LegOrders
+from satmachine.settlements.correct.sale_orders import Corrector
+from satmachine.settlements.land.landing import Rules, land_claim
+from satmachine.settlements.pay.completion import complete_leg
+from satmachine.settlements.pay.transition import Sighting, View
+from satmachine.settlements.plan.named_payees import terms_for
+from satmachine.settlements.plan.planning import Bounds, plan_settlement
 from satmachine.store import clients, corrections, intents, legs, registry, settlements
 from satmachine.store.database import Connection, Store, atomic, connect, prepare
 from satmachine.store.intents import Asked

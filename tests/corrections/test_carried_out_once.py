@@ -19,8 +19,8 @@ from satmachine.errors import Refused, SatmachineError
 from satmachine.intents import IntentDesk
 from satmachine.models import Rejection
 from satmachine.orders import Close, Order, PartialDispense, Redistribute, Refund, SettleBalance
-from satmachine.settlements.corrector import Corrector
-from satmachine.settlements.leg_orders import LegOrders
+from satmachine.settlements.correct.leg_orders import LegOrders
+from satmachine.settlements.correct.sale_orders import Corrector
 from satmachine.store import intents
 from satmachine.store.database import Store, atomic, connect, open_store
 from satmachine.store.intents import Ended

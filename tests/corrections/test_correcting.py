@@ -13,7 +13,7 @@ from satmachine.audit.proof import check_books
 from satmachine.config import load
 from satmachine.errors import Refused
 from satmachine.models import Answer, RetainedReason, SettlementStatus
-from satmachine.settlements.transition import Sighting, View
+from satmachine.settlements.pay.transition import Sighting, View
 from satmachine.store import corrections, settlements
 from satmachine.store.database import atomic
 from satmachine.wallet.rows import WalletPayment

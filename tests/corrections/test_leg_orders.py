@@ -20,7 +20,7 @@ from satmachine.errors import Refused
 from satmachine.identity import PayeeIdentity, PayeeKind
 from satmachine.models import Answer, Cause, HoldReason, LegStatus, SettlementStatus
 from satmachine.orders import Repoint
-from satmachine.settlements.transition import Sighting, View
+from satmachine.settlements.pay.transition import Sighting, View
 from satmachine.store import clients, intents, legs, payees, settlements, wallets
 from satmachine.store.database import atomic
 from testkit.books import NOW, give_invoice

@@ -9,9 +9,9 @@ from typing import cast
 import anyio
 
 from satmachine.models import LegStatus
-from satmachine.settlements.invoicing import ExternalPayees
-from satmachine.settlements.pay import Payer
-from satmachine.settlements.transition import Sighting, View
+from satmachine.settlements.pay.invoicing import ExternalPayees
+from satmachine.settlements.pay.payer import Payer
+from satmachine.settlements.pay.transition import Sighting, View
 from satmachine.store import legs
 from satmachine.store.database import Store, atomic
 from satmachine.wallet.lnbits import Lnbits

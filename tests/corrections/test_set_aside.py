@@ -9,7 +9,7 @@ from typing import cast
 
 import anyio
 
-from satmachine.settlements.pay import Payer
+from satmachine.settlements.pay.payer import Payer
 from satmachine.settlements.worker import Item, Worker
 from satmachine.store.database import Store
 from satmachine.wallet.lnbits import Lnbits

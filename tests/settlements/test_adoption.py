@@ -8,7 +8,7 @@ import pytest
 
 from satmachine.identity import PayeeIdentity, PayeeKind, sale_leg_key
 from satmachine.models import Leg, LegStatus, LegType
-from satmachine.settlements.adoption import Decision, FoundPayment, Misfit, Verdict, decide
+from satmachine.settlements.pay.adoption import Decision, FoundPayment, Misfit, Verdict, decide
 
 KEY = sale_leg_key("ab" * 32, 1, "dca:maria")
 HASH = "cd" * 32

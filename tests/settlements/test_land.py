@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from satmachine.models import Claim, LandingResult, Rejection
-from satmachine.settlements.land import Landing, Rules, land_claim, land_event
-from satmachine.settlements.plan import Terms
-from satmachine.settlements.planning import Bounds, plan_settlement
+from satmachine.settlements.land.landing import Landing, Rules, land_claim, land_event
+from satmachine.settlements.plan.amounts import Terms
+from satmachine.settlements.plan.planning import Bounds, plan_settlement
 from satmachine.store import legs, settlements
 from satmachine.store.database import atomic
 from satmachine.store.settlements import EventRecord

@@ -10,8 +10,8 @@ import pytest
 
 from satmachine.errors import Refused
 from satmachine.models import By, Cause, HoldReason, Leg, LegStatus, Proof, SettlementStatus
-from satmachine.settlements import operations
-from satmachine.settlements.planning import Bounds
+from satmachine.settlements.correct import ways_out
+from satmachine.settlements.plan.planning import Bounds
 from satmachine.store import incoming, legs, settlements, wallets
 from satmachine.store.database import atomic
 from testkit.books import MACHINE, NOW, add_provider, fresh_books, give_invoice
@@ -49,10 +49,10 @@ def held_leg(books: sqlite3.Connection, *, invoice: bool, evidence: dict[str, ob
 def test_hold_stops_sending_and_release_goes_on(books: sqlite3.Connection) -> None:
     settlement = plan(books, landed(books))
     with atomic(books):
-        operations.hold(books, settlement.id, BY)
+        ways_out.hold(books, settlement.id, BY)
     assert legs.due(books, NOW, [MACHINE], per_payee=9, limit=9) == []
     with atomic(books):
-        assert operations.release(books, settlement.id, BY) == SettlementStatus.PENDING
+        assert ways_out.release(books, settlement.id, BY) == SettlementStatus.PENDING
     assert legs.due(books, NOW, [MACHINE], per_payee=9, limit=9)
     assert audited(books) == ["settlement.hold", "settlement.release"]
 
@@ -61,47 +61,47 @@ def test_a_finished_sale_cannot_be_held(books: sqlite3.Connection) -> None:
     settlement_id = landed(books)
     books.execute("UPDATE dca_settlements SET status = 'processed' WHERE id = ?", (settlement_id,))
     with pytest.raises(Refused, match="nothing to hold"), atomic(books):
-        operations.hold(books, settlement_id, BY)
+        ways_out.hold(books, settlement_id, BY)
 
 
 def test_a_released_guard_is_not_asked_again(books: sqlite3.Connection) -> None:
     settlement_id = landed(books)
     assert plan(books, settlement_id, bounds=TIGHT).hold_reason == HoldReason.DAILY_LIMIT
     with atomic(books):
-        operations.release(books, settlement_id, BY)
+        ways_out.release(books, settlement_id, BY)
     assert plan(books, settlement_id, bounds=TIGHT).planned_at == NOW
 
 
 def test_releasing_is_a_persons_word_and_holding_is_not_yet(books: sqlite3.Connection) -> None:
     settlement_id = landed(books)
     with atomic(books):
-        operations.hold(books, settlement_id, BY)
+        ways_out.hold(books, settlement_id, BY)
     assert settlements.get(books, settlement_id).person_acted_at is None
     with atomic(books):
-        operations.release(books, settlement_id, BY)
+        ways_out.release(books, settlement_id, BY)
     assert settlements.get(books, settlement_id).person_acted_at == NOW
 
 
 def test_retry_looks_again_at_a_held_leg_with_its_own_invoice(books: sqlite3.Connection) -> None:
     settlement_id, leg = held_leg(books, invoice=True, evidence={"source": None, "destination": None})
     with atomic(books):
-        assert operations.retry(books, settlement_id, BY) == 1
+        assert ways_out.retry(books, settlement_id, BY) == 1
     assert legs.get(books, leg.id)[0].status is LegStatus.SENDING
 
 
 def test_retry_leaves_a_leg_alone_for_which_the_wallet_shows_another_payment(books: sqlite3.Connection) -> None:
     settlement_id, leg = held_leg(books, invoice=True, evidence={"another_payment": "ef" * 32})
     with atomic(books):
-        assert operations.retry(books, settlement_id, BY) == 0
+        assert ways_out.retry(books, settlement_id, BY) == 0
     assert legs.get(books, leg.id)[0].status is LegStatus.HELD
     with pytest.raises(Refused, match="another payment"), atomic(books):
-        operations.declare_unpaid(books, leg=legs.get(books, leg.id)[0], by=BY)
+        ways_out.declare_unpaid(books, leg=legs.get(books, leg.id)[0], by=BY)
 
 
 def test_a_person_declares_a_leg_paid(books: sqlite3.Connection) -> None:
     _, leg = held_leg(books, invoice=True, evidence={"source": None})
     with atomic(books):
-        operations.declare_paid(books, leg=leg, by=BY)
+        ways_out.declare_paid(books, leg=leg, by=BY)
     paid, _ = legs.get(books, leg.id)
     assert paid.status is LegStatus.COMPLETED
     assert paid.error is None
@@ -115,14 +115,14 @@ def test_a_payment_of_less_than_the_leg_is_booked_as_it_was_and_the_rest_retaine
     settlement_id, leg = held_leg(books, invoice=False, evidence=evidence)
     before = settlements.get(books, settlement_id).retained_sats
     with atomic(books):
-        operations.declare_paid(books, leg=leg, by=BY)
+        ways_out.declare_paid(books, leg=leg, by=BY)
     assert settlements.get(books, settlement_id).retained_sats - before == leg.amount_sats - 100
 
 
 def test_a_person_declares_a_leg_unpaid_and_its_invoice_dead(books: sqlite3.Connection) -> None:
     _, leg = held_leg(books, invoice=True, evidence={"source": None})
     with atomic(books):
-        operations.declare_unpaid(books, leg=legs.get(books, leg.id)[0], by=BY)
+        ways_out.declare_unpaid(books, leg=legs.get(books, leg.id)[0], by=BY)
     renewed, invoice = legs.get(books, leg.id)
     assert renewed.status is LegStatus.FAILED
     assert renewed.generation == 1, "the payer asks the wallet for the leg before it makes another invoice"
@@ -130,7 +130,7 @@ def test_a_person_declares_a_leg_unpaid_and_its_invoice_dead(books: sqlite3.Conn
     assert invoice.dead_at == NOW
 
 
-@pytest.mark.parametrize("declare", [operations.declare_paid, operations.declare_unpaid])
+@pytest.mark.parametrize("declare", [ways_out.declare_paid, ways_out.declare_unpaid])
 def test_a_leg_that_has_moved_on_cannot_be_declared_anything(books: sqlite3.Connection, declare: Declare) -> None:
     _, leg = held_leg(books, invoice=True, evidence={"source": None})
     with atomic(books):
@@ -143,13 +143,13 @@ def test_pause_and_resume(books: sqlite3.Connection) -> None:
     settlement = plan(books, landed(books))
     leg = next(leg for leg in legs.of_settlement(books, settlement.id) if leg.amount_sats)
     with atomic(books):
-        operations.pause(books, None, BY)
+        ways_out.pause(books, None, BY)
         begun = give_invoice(books, leg.id, "cd" * 32)
         assert not legs.mark_sending(books, begun, now=NOW), "what was already in work is not sent any more"
     with pytest.raises(Refused, match="paused already"), atomic(books):
-        operations.pause(books, None, BY)
+        ways_out.pause(books, None, BY)
     with atomic(books):
-        operations.resume(books, None, BY)
+        ways_out.resume(books, None, BY)
         assert legs.mark_sending(books, begun, now=NOW)
     assert audited(books) == ["payouts.pause", "payouts.resume"]
 
@@ -175,7 +175,7 @@ def test_retry_looks_for_a_payment_that_was_not_found(books: sqlite3.Connection)
     settlement_id = landed(books)
     with atomic(books):
         settlements.hold(books, settlement_id, reason=HoldReason.PAYMENT_NOT_FOUND, error="x")
-        assert operations.retry(books, settlement_id, BY) == 1
+        assert ways_out.retry(books, settlement_id, BY) == 1
     assert settlements.get(books, settlement_id).status is SettlementStatus.PENDING
 
 
@@ -198,7 +198,7 @@ class TestPayoutsOfABalance:
         leg = self.planned(books)
         with atomic(books):
             legs.postpone(books, leg, status=LegStatus.FAILED, until=None, error="the address does not exist")
-            operations.retry_payment(books, leg.id, BY)
+            ways_out.retry_payment(books, leg.id, BY)
         assert legs.get(books, leg.id)[0].next_attempt_at == 0
         assert audited(books) == ["leg.retry"]
 
@@ -223,8 +223,8 @@ def test_a_payment_that_may_be_of_a_sale_paid_on_a_word_is_landed_when_a_person_
             now=NOW,
         )
         with pytest.raises(Refused, match=f"land {'77' * 32} --machine {MACHINE} --another-sale"):
-            operations.land(books, machine, "77" * 32, BY)
-        landing = operations.land(books, machine, "77" * 32, BY, another_sale=True)
+            ways_out.land(books, machine, "77" * 32, BY)
+        landing = ways_out.land(books, machine, "77" * 32, BY, another_sale=True)
         assert landing.settlement_id is not None
         sale = settlements.get(books, landing.settlement_id)
         settlements.mark_proven(

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from satmachine.models import Claim, Rejection
-from satmachine.settlements.parse import MAX_SATS, claim_from_event, claim_from_payment
+from satmachine.settlements.claim.content import MAX_SATS, claim_from_event, claim_from_payment
 
 HASH = "ab" * 32
 SALE = {

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from satmachine.models import Cause, HoldReason
-from satmachine.settlements.pay import _unwelcome
-from satmachine.settlements.transition import Decision, Sighting, Step, View, decide
+from satmachine.settlements.pay.payer import _unwelcome
+from satmachine.settlements.pay.transition import Decision, Sighting, Step, View, decide
 from satmachine.store import legs
 from satmachine.store.database import atomic
 from satmachine.wallet.lnbits import Invoice

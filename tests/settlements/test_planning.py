@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from satmachine import identity
 from satmachine.models import By, HoldReason, Position, Settlement, SettlementStatus
-from satmachine.settlements import operations, planning
-from satmachine.settlements.land import Rules, land_claim
-from satmachine.settlements.plan import Plan, Terms, make_plan
-from satmachine.settlements.planning import Bounds, plan_settlement
+from satmachine.settlements.correct import ways_out
+from satmachine.settlements.land.landing import Rules, land_claim
+from satmachine.settlements.plan import planning
+from satmachine.settlements.plan.amounts import Plan, Terms, make_plan
+from satmachine.settlements.plan.planning import Bounds, plan_settlement
 from satmachine.store import legs, settlements, wallets
 from satmachine.store.database import atomic
 from satmachine.store.wallets import Outgoing
@@ -381,7 +382,7 @@ def test_a_sale_that_nothing_tells_from_another_one_waits_for_a_person(
     assert held_as(books, again) == HoldReason.TOLD_TWICE
     assert f"settlements close {again}" in str(settlements.get(books, again).error)
     with atomic(books):
-        operations.release(books, again, By("ana", "two customers", NOW))
+        ways_out.release(books, again, By("ana", "two customers", NOW))
     assert held_as(books, again) is None
 
 

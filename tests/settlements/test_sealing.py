@@ -13,8 +13,8 @@ import pytest
 from satmachine.config import Machine
 from satmachine.errors import WalletUnavailable
 from satmachine.identity import is_mark, parse_key
-from satmachine.settlements.ordered import strange
-from satmachine.settlements.sealing import begin
+from satmachine.settlements.pay.seal_check import strange
+from satmachine.settlements.pay.sealed_since import begin
 from satmachine.store import legs
 from satmachine.store.database import atomic, open_store
 from satmachine.wallet.lnbits import Lnbits

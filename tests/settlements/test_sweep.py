@@ -11,9 +11,9 @@ import pytest
 from satmachine.config import Machine
 from satmachine.config.model import LONGEST_AFTER_S
 from satmachine.models import Answer, HoldReason
-from satmachine.settlements.incoming import note_incoming
-from satmachine.settlements.reconcile import OVERLAP_S, _Reached
-from satmachine.settlements.unannounced import ANNOUNCED_AFTER_S
+from satmachine.settlements.sweep.arrivals import note_incoming
+from satmachine.settlements.sweep.one_sweep import OVERLAP_S, _Reached
+from satmachine.settlements.sweep.unannounced import ANNOUNCED_AFTER_S
 from satmachine.store import settlements, wallets
 from satmachine.store.database import atomic
 from satmachine.store.wallets import SweepMarks

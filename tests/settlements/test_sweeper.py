@@ -13,9 +13,9 @@ import pytest
 
 from satmachine.config import Config, Machine, load
 from satmachine.errors import WalletUnavailable
-from satmachine.settlements import sweeper as module
-from satmachine.settlements.reconcile import Sweep
-from satmachine.settlements.sweeper import Sweeper
+from satmachine.settlements.sweep import sweeper as module
+from satmachine.settlements.sweep.one_sweep import Sweep
+from satmachine.settlements.sweep.sweeper import Sweeper
 from satmachine.store import registry
 from satmachine.store.database import Store, open_store
 from testkit.config_files import VALID, a_machine

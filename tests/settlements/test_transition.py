@@ -7,7 +7,7 @@ from itertools import product
 import pytest
 
 from satmachine.models import HoldReason
-from satmachine.settlements.transition import Decision, Sighting, Step, View, decide
+from satmachine.settlements.pay.transition import Decision, Sighting, Step, View, decide
 
 A, P, S, F = Sighting.ABSENT, Sighting.PENDING, Sighting.SUCCESS, Sighting.FAILED
 

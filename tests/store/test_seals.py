@@ -13,7 +13,7 @@ import pytest
 from satmachine.identity import PayeeIdentity, PayeeKind
 from satmachine.models import Leg, LegInvoice
 from satmachine.seals import Keyring
-from satmachine.settlements.ordered import strange
+from satmachine.settlements.pay.seal_check import strange
 from satmachine.store import legs, seals
 from satmachine.store.database import Connection, _open, atomic, prepare
 from testkit.books import MACHINE, NOW, fresh_books, give_invoice

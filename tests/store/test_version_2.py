@@ -16,7 +16,7 @@ import pytest
 
 from satmachine.audit.breaks import Kind
 from satmachine.audit.proof import check_books
-from satmachine.settlements.planning import plan_settlement
+from satmachine.settlements.plan.planning import plan_settlement
 from satmachine.store import balances, client_legs, database, legs, settlements, wallets
 from satmachine.store.database import atomic, connect, prepare
 from testkit.books import MACHINE, NOW

@@ -95,5 +95,14 @@ class View:
     shown: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A file to keep, rather than a page."""
+
+    content: str
+    media_type: str
+    filename: str
+
+
 class Missing(Exception):
     """There is nothing at this address (or nothing that this viewer may know of)."""

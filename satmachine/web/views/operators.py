@@ -9,12 +9,13 @@ from typing import Any
 
 from satmachine.attention import words as reasons
 from satmachine.models import Balance
-from satmachine.settlements.explain import explain_settlement
+from satmachine.settlements.explain import counted_sats, explain_settlement
 from satmachine.store import balances, clients, page_queries, telemetry
 from satmachine.store import lists as reports
 from satmachine.web import charts, flow
+from satmachine.web.views import cash
 from satmachine.web.views.base import PAGE_ROWS, BadQuery, Look, Missing, View
-from satmachine.web.views.needs import needs
+from satmachine.web.views.needs import needs, told
 
 SALE_STATES = frozenset({"pending", "held", "processed", "errored", "partial", "refunded"})
 _MACHINES_SHOWN = 200
@@ -43,7 +44,7 @@ def home(look: Look) -> View:
         "home.html",
         look.words.say("Overview"),
         {
-            "needs": todo[:_NEEDS_SHOWN],
+            "needs": [told(item, look.words) for item in todo[:_NEEDS_SHOWN]],
             "more_needs": len(todo[_NEEDS_SHOWN:]),
             "today": by_day[-1],
             "machines": len(machines),
@@ -68,13 +69,15 @@ def home(look: Look) -> View:
 def fleet(look: Look) -> View:
     """Every machine: state, cash, wallet, last sale. Those that are not well come first."""
     told_of = look.shared("fleet", _SHARED_S, lambda: telemetry.fleet(look.conn, look.scope))
-    cash = {row["machine_id"]: row for row in told_of}
+    by_id = {row["machine_id"]: row for row in told_of}
+    in_machines = look.shared("cash", _SHARED_S, lambda: cash.by_machine(look))
     rows = []
     for machine in _machines(look):
-        told = cash.get(machine["id"], {})
+        told = by_id.get(machine["id"], {})
         rows.append(
             {key: machine[key] for key in _MACHINE_KEYS}
-            | {key: told.get(key) for key in ("state", "status", "cash_left_minor", "last_error", "beacon_at")}
+            | {key: told.get(key) for key in ("state", "status", "last_error", "beacon_at")}
+            | {key: in_machines.get(machine["id"], {}).get(key) for key in _CASH_KEYS}
             | {"cassettes": _cassettes(told.get("cassettes")), "well": _is_well(machine), "mode": _mode(machine)}
         )
     rows.sort(key=lambda row: row["well"])
@@ -90,6 +93,8 @@ def fleet(look: Look) -> View:
         },
     )
 
+
+_CASH_KEYS = ("cash_minor", "cash_source", "days_left", "early_at", "likely_at", "late_at", "open_differences")
 
 _MACHINE_KEYS = (
     "id", "operator_id", "name", "currency", "active", "in_config", "balance_sats", "reachable", "wallet_error",
@@ -114,6 +119,7 @@ def machine(look: Look) -> View:
     days = [look.today() - timedelta(days=back) for back in range(6, -1, -1)]
     data = {
         "machine": machine_row(row),
+        "cash": cash.of_machine(look, machine_id),
         "telemetry": None if told is None else {**told, "cassettes": _cassettes(told["cassettes"])},
         "clients": [balance_row(one) for one in balances.find(look.conn, machine=machine_id, operator=look.scope)],
         "settlements": recent.rows,
@@ -127,7 +133,8 @@ def machine(look: Look) -> View:
         look.words.fiat(max((value for _, value in known), default=0), row["currency"]),
         [f"{day.day}.{day.month}." for day in days],
     )
-    return View("machine.html", row["name"], data, {"chart": chart if known else ""})
+    named = [(day.isoformat(), look.words.day(day)) for day in days]
+    return View("machine.html", row["name"], data, {"chart": chart if known else "", "days_named": named})
 
 
 def machine_day(look: Look) -> View:
@@ -144,7 +151,7 @@ def machine_day(look: Look) -> View:
     hours = [0] * 24
     for sale in sales:
         hours[min(23, (sale["occurred_at"] - since) // 3600)] += 1
-    cash = [(told["created_at"], told["cash_left_minor"]) for told in beacons if told["cash_left_minor"] is not None]
+    levels = [(told["created_at"], told["cash_left_minor"]) for told in beacons if told["cash_left_minor"] is not None]
     data = {
         "machine": {"id": machine_id, "name": row["name"], "currency": row["currency"]},
         "day": day.isoformat(),
@@ -152,16 +159,16 @@ def machine_day(look: Look) -> View:
         "after": (day + timedelta(days=1)).isoformat(),
         "totals": page_queries.sales_between(look.conn, look.scope, since, until, machine_id),
         "settlements": sales,
-        "cash": [{"at": at, "cash_left_minor": left, "currency": row["currency"]} for at, left in cash],
+        "cash": [{"at": at, "cash_left_minor": left, "currency": row["currency"]} for at, left in levels],
     }
     busiest = look.words.say("{count} sales", count=look.words.number(max(hours)))
     shown = {
         "hours": charts.bars(hours, [f"{hour}" for hour in range(24)], look.words.say("Sales by the hour"), busiest)
     }
-    if cash:
-        top = look.words.fiat(max(left for _, left in cash), row["currency"])
+    if levels:
+        top = look.words.fiat(max(left for _, left in levels), row["currency"])
         shown["cash_chart"] = charts.steps(
-            cash, since, until, look.words.say("Cash in the machine"), top, ["3", "9", "15", "21"]
+            levels, since, until, look.words.say("Cash in the machine"), top, ["3", "9", "15", "21"]
         )
     return View("day.html", f"{row['name']}, {look.words.day(day)}", data, shown)
 
@@ -200,7 +207,7 @@ def sale(look: Look) -> View:
         {
             "title": say("The way of every sat"),
             "gross": say("The customer paid"),
-            "net": say("To the liquidity providers"),
+            "net": say("To LPs"),
             "commission": say("Commission"),
             "undispensed": say("Not handed out"),
             "retained": say("Stays in the wallet"),
@@ -227,7 +234,8 @@ def sale(look: Look) -> View:
             }
             for part in explained.sections
         ],
-        "total": explained.total,
+        "paid_sats": sum(counted_sats(leg) for leg in legs),
+        "retained_sats": sum(kept["amount_sats"] for kept in retained),
         "conserves": explained.conserves,
     }
     return View("sale.html", say("Sale {id}", id=row["id"]), data, {"picture": picture})
@@ -397,7 +405,7 @@ _LEG_KEYS = (
 
 def _leg_row(leg: dict[str, Any], names: dict[int, str]) -> dict[str, Any]:
     shown = {key: leg[key] for key in _LEG_KEYS}
-    shown["to"] = names.get(leg["client_id"]) or leg["label"] or leg["leg_type"]
+    shown["to"] = names.get(leg["client_id"]) or leg["label"] or ""
     shown["reason"] = reasons.hold(leg["hold_reason"]) if leg["hold_reason"] else ""
     return shown
 
