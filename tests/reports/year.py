@@ -157,13 +157,12 @@ class Year:
 
     def add_client(self, machine: str, label: str, **changes: Any) -> int:
         """An LP with a wallet of this LNbits, unless it says otherwise."""
-        values: dict[str, Any] = {"payee_kind": "invoice_key_file", "payee": KEYS + label} | changes
+        values: dict[str, Any] = {"payee_kind": "invoice_key_file", "payee": KEYS + label, "person": label} | changes
         with atomic(self.conn):
             return clients.add(
                 self.conn,
                 machine_id=machine,
                 label=label,
-                person=label,
                 actor="maria",
                 now=self.now,
                 **values,
