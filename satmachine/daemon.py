@@ -38,6 +38,7 @@ from satmachine.seals import Keyring
 from satmachine.settlements.claim.envelope import DaemonKey
 from satmachine.settlements.correct.leg_orders import LegOrders
 from satmachine.settlements.correct.sale_orders import Corrector
+from satmachine.settlements.correct.shortfall_orders import ShortfallDesk
 from satmachine.settlements.pay.payer import Payer
 from satmachine.settlements.sweep.hints import Hints
 from satmachine.settlements.sweep.looks import Looks
@@ -140,6 +141,15 @@ class Daemon:
             corrector = Corrector(self._store, lnbits, payer, self.worker, self.config, self._now)
             leg_orders = LegOrders(self._store, lnbits, payer, self.worker, self.config, self._now)
             wallet_orders = WalletOrders(self._store, lnbits, self.sweeper, self.config, self._now)
+            shortfalls = ShortfallDesk(
+                self._store,
+                lnbits,
+                payer,
+                self.worker,
+                self.config,
+                self._now,
+                make_top_up=wallet_orders.make_top_up,
+            )
             secret = None if self._key is None else self._key.secret
             self.people = PeopleDesk(self._store, self.config, secret, self._now)
             self.desk = IntentDesk(
@@ -150,6 +160,7 @@ class Daemon:
                     **corrector.actions,
                     **leg_orders.actions,
                     **wallet_orders.actions,
+                    **shortfalls.actions,
                     **self.people.actions,
                 },
                 guard=self._guard_request,

@@ -20,7 +20,7 @@ from satmachine.config import Machine
 from satmachine.errors import ConfigError, NotFound, Refused, WalletError
 from satmachine.models import By, Client
 from satmachine.orders import Order
-from satmachine.settlements.correct import ways_out
+from satmachine.settlements.correct import shortfall, ways_out
 from satmachine.settlements.correct.changes import allowed
 from satmachine.settlements.correct.rules import Command, Dispensed
 from satmachine.settlements.plan.named_payees import terms_for
@@ -67,12 +67,18 @@ _SALE = (
 _LEG = "SELECT id, settlement_id, leg, leg_key, status AS state FROM dca_payments WHERE leg_type <> 'autoforward'"
 
 
-def _on_sale(name: str, act: Callable[[World, Hold, Random, int], str]) -> Act:
-    """A command that names a sale."""
+#: Sales of which cash can be booked as missing, and those of which it was.
+_SOLD = _SALE + " WHERE s.status IN ('processed', 'partial', 'refunded') AND s.fiat_amount_minor > 0"
+_SHORT = _SALE + " WHERE s.shortfall_minor > 0"
+
+
+def _on_sale(name: str, act: Callable[[World, Hold, Random, int], str], likely: str = _SALE) -> Act:
+    """A command that names a sale: mostly one that it is for (`likely`), but any other too."""
 
     def do(world: World, rng: Random) -> str:
         hold = _hold_of(world, rng)
-        row = _some(_conn(hold), rng, _SALE)
+        wanted = likely if likely == _SALE or rng.random() < 0.8 else _SALE
+        row = _some(_conn(hold), rng, wanted)
         if row is None:
             return "nothing"
         world.meet(name, hold, row["id"])
@@ -165,6 +171,58 @@ def _refund(world: World, hold: Hold, rng: Random, sale: int) -> str:
         return "nothing"
     to = world.bank.customer_invoice(sats, f"customer {sale}", rng.choice((600, 86_400)))
     return ask(hold, orders.Refund(sale, sats, to, "jam", sats + reserve_sats))
+
+
+def _shortfall(world: World, hold: Hold, rng: Random, sale: int) -> str:
+    """A jam that is seen when all is paid. Who pays the top-up is another matter."""
+    settlement = shortfall.allowed(_conn(hold), sale)
+    sold_minor = settlement.fiat_amount_minor
+    if not sold_minor:
+        return "nothing"
+    short_minor = rng.choice((sold_minor, max(1, sold_minor // 2), 1))
+    client = _client(hold, rng, f" WHERE status <> 'removed' AND machine_id = '{settlement.machine_id}'")
+    owner = None if client is None or rng.random() < 0.5 else client.id
+    sats = shortfall.refund_sats(settlement, short_minor)
+    if sats == 0 or rng.random() < 0.2:
+        return ask(hold, orders.Shortfall(sale, short_minor, 0, 0, "jam", None, owner))
+    if rng.random() < 0.5:
+        return ask(hold, orders.Shortfall(sale, short_minor, sats, sats, "jam", f"short{sale}@away.example", owner))
+    reserve_sats = 0 if hold.registry.routing_fees == "machine" else max(2, -(-sats // 100))
+    to = world.bank.customer_invoice(sats, f"customer {sale}", rng.choice((600, 86_400)))
+    return ask(hold, orders.Shortfall(sale, short_minor, sats, sats + reserve_sats, "jam", to, owner))
+
+
+def _undo_shortfall(_world: World, hold: Hold, _rng: Random, sale: int) -> str:
+    shortfall.to_undo(_conn(hold), sale)
+    return ask(hold, orders.UndoShortfall(sale, "miscounted"))
+
+
+def _pay_shortfall(world: World, rng: Random) -> str:
+    """The operator pays the invoice of a shortfall, whatever became of it since."""
+    hold = _hold_of(world, rng)
+    found = _conn(hold).execute("SELECT topup_hash FROM dca_shortfalls WHERE topup_hash IS NOT NULL").fetchall()
+    if not found:
+        return "nothing"
+    world.meet("pay_shortfall", hold, None)
+    return pay_shortfall(world, hold, rng.choice(found)["topup_hash"])
+
+
+def pay_shortfall(world: World, hold: Hold, topup_hash: str) -> str:
+    """Pay it, if LNbits still has the invoice and it is not paid yet."""
+    row = (
+        _conn(hold)
+        .execute(
+            "SELECT s.settlement_key FROM dca_shortfalls x JOIN dca_settlements s ON s.id = x.settlement_id "
+            "WHERE x.topup_hash = ?",
+            (topup_hash,),
+        )
+        .fetchone()
+    )
+    sats = world.bank.pay_invoice(topup_hash)
+    sale = world.judge.sale_of_key.get(row["settlement_key"])
+    if sats and sale is not None:
+        sale.topped_up_sats += sats
+    return "paid in" if sats else "nothing"
 
 
 def _resolve(world: World, rng: Random, *, paid: bool) -> str:
@@ -618,6 +676,9 @@ TABLE: dict[str, tuple[Act, float]] = {
     "partial_dispense": (_on_sale("partial_dispense", _partial_dispense), 2),
     "redistribute": (_on_sale("redistribute", _redistribute), 2),
     "refund": (_on_sale("refund", _refund), 2),
+    "shortfall": (_on_sale("shortfall", _shortfall, _SOLD), 2),
+    "undo_shortfall": (_on_sale("undo_shortfall", _undo_shortfall, _SHORT), 0.5),
+    "pay_shortfall": (_pay_shortfall, 1),
     "resolve_paid": (_resolve_paid, 1),
     "resolve_unpaid": (_resolve_unpaid, 1),
     "retry_all": (_retry_all, 1),

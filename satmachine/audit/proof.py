@@ -15,9 +15,8 @@ from typing import Any
 from satmachine.audit.breaks import Break, Kind, make_break
 from satmachine.ledger import periods
 from satmachine.money import sats_to_minor, split_two_stage_commission
-from satmachine.store import balances, cash, clients
+from satmachine.store import balances, cash, clients, lists
 from satmachine.store import breaks as books
-from satmachine.store import lists as reports
 
 Record = dict[str, Any]
 
@@ -46,7 +45,7 @@ def check_books(
     found += _balances(conn)
     found += _cash(conn, since)
     found += [make_break(Kind.CHANGED_OUTSIDE, row) for row in clients.changed_outside(conn)]
-    mine = set(reports.machine_ids(conn, scope))
+    mine = set(lists.machine_ids(conn, scope))
     found = [broken for broken in found if broken.machine_id in mine]
     return [*found, *_closed_months(conn, since, read_again)]
 

@@ -12,9 +12,8 @@ from satmachine.cli.kit.commands import Asked, listing
 from satmachine.cli.kit.options import AsJson, OfMachine, Since
 from satmachine.cli.kit.output import Column, emit_table, format_sats, print_json, print_line
 from satmachine.cli.progress import progress
-from satmachine.store import audit_log, periods
+from satmachine.store import audit_log, lists, periods
 from satmachine.store import breaks as audited
-from satmachine.store import lists as reports
 from satmachine.store.pages import Page
 
 if TYPE_CHECKING:
@@ -137,7 +136,7 @@ def _prove(books: Books, since: int, *, offline: bool) -> _Report:
     again = sum(period.entries for period in periods.all_of(books.conn) if period.end_at > since)
     with progress("Reading closed months again", again) as seen:
         report.breaks = check_books(books.conn, scope=books.scope, since=since, read_again=seen) + report.breaks
-    for machine_id in reports.machine_ids(books.conn, books.scope):
+    for machine_id in lists.machine_ids(books.conn, books.scope):
         counts = audited.counts(books.conn, machine_id)
         report.settlements += counts["settlements"]
         report.payments += counts["payments"]

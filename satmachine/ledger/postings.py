@@ -35,7 +35,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from satmachine.models.facts import CashBrought, CashChange, CashMoved, Fact, Kept, Paid, Sale, Unassigned
+from satmachine.models.facts import CashBrought, CashChange, CashMoved, Fact, Kept, Paid, Sale, ToppedUp, Unassigned
 from satmachine.money import minor_digits
 
 #: The unit of sats; every other unit is a currency's ISO code, in minor units.
@@ -230,6 +230,11 @@ def _cash_moved(fact: CashMoved) -> Iterator[Posting]:
     yield Posting(other if fact.kind == "difference" else accounts.operator_cash, -fact.amount_minor, fact.currency)
 
 
+def _topped_up(fact: ToppedUp) -> Iterator[Posting]:
+    yield Posting(account("Equity", "Top-Ups", fact.machine_id), fact.amount_sats, SAT)
+    yield Posting(_of(fact.machine_id).to_share, -fact.amount_sats, SAT)
+
+
 def _unassigned(fact: Unassigned) -> Iterator[Posting]:
     yield Posting(_of(fact.machine_id).wallet, fact.amount_sats, SAT)
     of_what = "Top-Ups" if fact.is_top_up else "Unassigned"
@@ -243,6 +248,7 @@ _POSTINGS: Mapping[type, Callable[[Any], Iterator[Posting]]] = {
     Kept: _kept,
     CashBrought: _cash_brought,
     CashMoved: _cash_moved,
+    ToppedUp: _topped_up,
     Unassigned: _unassigned,
 }
 
@@ -284,7 +290,15 @@ def _told_kept(fact: Kept) -> tuple[str, str]:
     return "retained", f"{verb} of {of_what} at {fact.machine_id}: {fact.reason}"
 
 
+def _told_topped_up(fact: ToppedUp) -> tuple[str, str]:
+    verb = "booked to" if fact.amount_sats > 0 else "no longer booked to"
+    return "topped-up", f"Top-up {verb} sale {fact.number} at {fact.machine_id}, for its customer"
+
+
 def _told_cash(fact: CashBrought) -> tuple[str, str]:
+    if fact.was_there:
+        verb = "has" if fact.amount_minor > 0 else "no longer has"
+        return fact.kind, f"{fact.who} {verb} cash in {fact.machine_id} that a customer did not get"
     return fact.kind, _CASH[fact.kind].format(who=fact.who, machine=fact.machine_id)
 
 
@@ -317,5 +331,6 @@ _TOLD: Mapping[type, Callable[[Any], tuple[str, str]]] = {
     Kept: _told_kept,
     CashBrought: _told_cash,
     CashMoved: _told_moved,
+    ToppedUp: _told_topped_up,
     Unassigned: _told_unassigned,
 }

@@ -70,6 +70,7 @@ class RetainedReason(StrEnum):
     VOIDED_LEG = "voided_leg"
     CLOSED_UNPAID = "closed_unpaid"
     BEFORE_PAYOUTS_SINCE = "before_payouts_since"
+    SHORTFALL = "shortfall"
 
 
 class HoldReason(StrEnum):
@@ -219,6 +220,13 @@ class Settlement:
     error: str | None
     person_acted_at: int | None
     rate_source: str | None = None
+    shortfall_minor: int = 0
+    topped_up_sats: int = 0
+
+    @property
+    def came_in_sats(self) -> int:
+        """All that the machine's wallet got for it: from the customer, and by top-ups that are booked to it."""
+        return self.gross_sats + self.topped_up_sats
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,8 @@ class Kept(NamedTuple):
 class CashBrought(NamedTuple):
     """An LP's confirmed cash: brought, or (negative) found not to have come, or taken home again.
 
-    `in_book`: the machine has a cash book, which says what is in it; this only says whose it is.
+    `in_book`: it only says whose the cash is, because the machine has a cash book, which says what is in it; or because
+    (`was_there`) it lay in the machine already: a customer had not got it.
     """
 
     posted_at: int
@@ -104,6 +105,7 @@ class CashBrought(NamedTuple):
     who: str
     amount_minor: int
     in_book: int
+    was_there: int
 
 
 class CashMoved(NamedTuple):
@@ -120,6 +122,20 @@ class CashMoved(NamedTuple):
     currency: str
     kind: str
     amount_minor: int
+
+
+class ToppedUp(NamedTuple):
+    """A top-up is booked to a sale whose customer is owed sats, or (negative) no longer is."""
+
+    posted_at: int
+    happened_at: int
+    key: str
+    machine_id: str
+    currency: str
+    rate: str
+    number: int
+    sale: str
+    amount_sats: int
 
 
 class Unassigned(NamedTuple):
@@ -148,7 +164,7 @@ class PaidLeg(NamedTuple):
     sold_at: int | None
 
 
-Fact = Sale | CashChange | Paid | Kept | CashBrought | CashMoved | Unassigned
+Fact = Sale | CashChange | Paid | Kept | CashBrought | CashMoved | ToppedUp | Unassigned
 
 
 class Moved(NamedTuple):

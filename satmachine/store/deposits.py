@@ -91,6 +91,11 @@ def reverse(conn: sqlite3.Connection, deposit_id: int, *, reason: str, actor: st
     )
 
 
+def is_reversed(conn: sqlite3.Connection, deposit_id: int) -> bool:
+    """Whether a deposit was taken back."""
+    return conn.execute("SELECT 1 FROM dca_deposits WHERE reverses = ?", (deposit_id,)).fetchone() is not None
+
+
 def withdraw(
     conn: sqlite3.Connection,
     client_id: int,

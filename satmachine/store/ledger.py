@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from satmachine.models.facts import CashBrought, CashChange, CashMoved, Fact, Kept, Paid, Sale, Unassigned
+from satmachine.models.facts import CashBrought, CashChange, CashMoved, Fact, Kept, Paid, Sale, ToppedUp, Unassigned
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,8 @@ _CHANGE_MINOR = (
 _CHANGES = (
     "audit_log a JOIN dca_settlements s ON s.id = CAST(substr(a.subject, 12) AS INTEGER) "
     "JOIN dca_machines m ON m.id = s.machine_id WHERE a.action IN ('settlement.partial_dispense', "
-    "'settlement.revise', 'settlement.fill_in') AND json_type(a.after, '$.fiat_amount_minor') IS NOT NULL "
+    "'settlement.revise', 'settlement.fill_in', 'settlement.shortfall', 'settlement.undo_shortfall') "
+    "AND json_type(a.after, '$.fiat_amount_minor') IS NOT NULL "
     f"AND s.proof <> 'waiting' AND a.at > s.proven_at AND {_CHANGE_MINOR} <> 0"
 )
 _CASH_CHANGES = f"""
@@ -210,15 +211,17 @@ ORDER BY 1, 3
 
 # --- cash, and what is no sale's
 
-#: Once a machine has a cash book, that says what is in the machine, and a deposit only whose it is.
+#: Once a machine has a cash book, that says what is in the machine, and a deposit only whose it is; so does one of cash
+#: that a customer had not got.
+_WAS_THERE = "EXISTS (SELECT 1 FROM dca_shortfalls x WHERE x.deposit_id = coalesce(d.reverses, d.id))"
 _BOOKED = (
-    "(d.cash_id IS NOT NULL OR EXISTS (SELECT 1 FROM dca_cash b WHERE b.machine_id = d.machine_id "
-    "AND b.recorded_at < d.decided_at))"
+    f"(d.cash_id IS NOT NULL OR {_WAS_THERE} OR EXISTS (SELECT 1 FROM dca_cash b "
+    "WHERE b.machine_id = d.machine_id AND b.recorded_at < d.decided_at))"
 )
 _CASH_POSTED = _posted("d.effective_at", "d.decided_at", late="d.decided_at > d.effective_at + 240")
 _CASH = f"""
 SELECT {_CASH_POSTED} AS posted, d.effective_at, 'cash:' || d.machine_id || ':' || c.label || ':' || d.id, d.machine_id,
-       d.currency, d.kind, c.label, d.amount_minor, {_BOOKED}
+       d.currency, d.kind, c.label, d.amount_minor, {_BOOKED}, {_WAS_THERE}
 FROM dca_deposits d CROSS JOIN dca_clients c ON c.id = d.client_id CROSS JOIN dca_machines m ON m.id = d.machine_id
 WHERE d.status = 'confirmed' AND {_CASH_POSTED} >= :since AND {_CASH_POSTED} < :until AND d.decided_at <= :known
   AND {MINE}
@@ -263,6 +266,23 @@ FROM dca_cash_booked b CROSS JOIN dca_machines m ON m.id = b.machine_id
 WHERE b.recorded_at >= :since AND b.recorded_at < :until AND b.recorded_at <= :known AND {MINE} ORDER BY 1, 3
 """
 
+# A top-up that is booked to a sale, and what of that was undone.
+_TOPPED_UP = f"""
+SELECT x.funded_at, x.funded_at, 'topped-up:' || s.settlement_key || ':' || x.number, s.machine_id, m.currency,
+       s.exchange_rate, s.id, s.settlement_key, x.topup_sats
+FROM dca_shortfalls x CROSS JOIN dca_settlements s ON s.id = x.settlement_id
+CROSS JOIN dca_machines m ON m.id = s.machine_id
+WHERE x.funded_at >= :since AND x.funded_at < :until AND x.funded_at <= :known AND {MINE} ORDER BY 1, 3
+"""
+_TOPPED_UP_UNDONE = f"""
+SELECT x.undone_at, x.undone_at, 'topped-up:' || s.settlement_key || ':' || x.number || ':undone', s.machine_id,
+       m.currency, s.exchange_rate, s.id, s.settlement_key, -x.topup_sats
+FROM dca_shortfalls x CROSS JOIN dca_settlements s ON s.id = x.settlement_id
+CROSS JOIN dca_machines m ON m.id = s.machine_id
+WHERE x.funded_at IS NOT NULL AND x.undone_at >= :since AND x.undone_at < :until AND x.undone_at <= :known AND {MINE}
+ORDER BY 1, 3
+"""
+
 # What came in before its sale was known; the sale then takes it from there (`was_unassigned`).
 _IN_POSTED = _posted("u.settled_at", "u.first_seen_at", late="u.first_seen_at > u.settled_at + 240")
 _CAME_IN = f"""
@@ -296,6 +316,8 @@ FEW: tuple[tuple[Any, str], ...] = (
     (CashMoved, _NOTES),
     (CashMoved, _BEGUN),
     (CashMoved, _DIFFERENCES),
+    (ToppedUp, _TOPPED_UP),
+    (ToppedUp, _TOPPED_UP_UNDONE),
     (Unassigned, _CAME_IN),
     (Unassigned, _WENT_OUT),
 )

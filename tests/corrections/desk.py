@@ -16,17 +16,21 @@ from satmachine import orders
 from satmachine.config import Config, load
 from satmachine.errors import Refused, SatmachineError, WalletRefused
 from satmachine.identity import PayeeKind, belongs
-from satmachine.models import Leg, LegStatus, Proof, Settlement
+from satmachine.models import Answer, Leg, LegStatus, Proof, Settlement
 from satmachine.seals import Keyring
 from satmachine.settlements.correct.leg_orders import LegOrders
 from satmachine.settlements.correct.sale_orders import Corrector
+from satmachine.settlements.correct.shortfall_orders import ShortfallDesk
 from satmachine.settlements.land.landing import Rules, land_claim
 from satmachine.settlements.pay.completion import complete_leg
 from satmachine.settlements.pay.transition import Sighting, View
 from satmachine.settlements.plan.named_payees import terms_for
 from satmachine.settlements.plan.planning import Bounds, plan_settlement
-from satmachine.store import clients, corrections, intents, legs, registry, settlements
+from satmachine.settlements.sweep import topups
+from satmachine.settlements.sweep.arrivals import note_incoming
+from satmachine.store import clients, corrections, incoming, intents, legs, registry, settlements, shortfalls
 from satmachine.store.database import Connection, Store, atomic, connect, prepare
+from satmachine.store.incoming import TopUp
 from satmachine.store.intents import Asked
 from satmachine.wallet.lnbits import Lnbits
 from satmachine.wallet.rows import WalletPayment
@@ -98,7 +102,8 @@ class Desk:
     def __post_init__(self) -> None:
         store, lnbits = cast("Store", SyncStore(self.conn)), cast("Lnbits", self.wallet)
         parts = (store, lnbits, self, self, lambda: self.config, lambda: NOW)
-        self.actions = {**Corrector(*parts).actions, **LegOrders(*parts).actions}
+        shortfalls = ShortfallDesk(*parts, make_top_up=self._make_top_up)
+        self.actions = {**Corrector(*parts).actions, **LegOrders(*parts).actions, **shortfalls.actions}
         self.withdrawn: list[int] = []
 
     # what the corrector needs of worker and payer
@@ -117,7 +122,43 @@ class Desk:
     async def withdraw(self, leg_ids: Sequence[int], sale: tuple[str, str] | None = None) -> None:
         self.withdrawn += leg_ids
 
+    async def _make_top_up(self, machine_id: str, topup_id: str, amount_sats: int, note: str, made_by: str) -> TopUp:
+        payment_hash = hashlib.sha256(topup_id.encode()).hexdigest()
+        return TopUp(machine_id, payment_hash, topup_id, amount_sats, NOW, made_by, note, NOW + 86_400, "lnbc-top-up")
+
     # what tests do
+
+    def pay_top_up(self, settlement_id: int = 1, *, topup_id: str | None = None, sats: int | None = None) -> None:
+        """The top-up of the latest shortfall is seen in the machine's wallet: as it was made, or as somebody else would
+        have made it."""
+        found = shortfalls.latest(self.conn, settlement_id)
+        assert found is not None
+        assert found.topup_hash is not None
+        made = incoming.top_up_of(self.conn, MACHINE, found.topup_hash)
+        machine = self.config.machine(MACHINE)
+        assert made is not None
+        assert machine is not None
+        name, paid_sats = topup_id or made.id, sats or made.amount_sats
+        row = WalletPayment(
+            payment_hash=found.topup_hash,
+            checking_id=found.topup_hash,
+            wallet_id="w",
+            amount_msat=paid_sats * 1000,
+            fee_msat=0,
+            status=Answer.SUCCESS,
+            memo="",
+            tag=None,
+            extra=topups.extra_of(MACHINE, name, paid_sats, "wallet_1"),
+            external_id=None,
+            bolt11="",
+            preimage=None,
+            created_at=NOW,
+            updated_at=NOW,
+        )
+        genuine = topups.genuine_id(row.extra, MACHINE, paid_sats, "wallet_1")
+        assert genuine is not None
+        with atomic(self.conn):
+            note_incoming(self.conn, machine, [row], may_land=True, top_ups={row.payment_hash: genuine}, now=NOW)
 
     async def ask(self, action: str, settlement_id: int = 1, **params: object) -> str:
         """Carry out an order about a sale as the daemon does. Raises what it is refused with."""

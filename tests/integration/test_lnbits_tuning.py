@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from bench.ground import CONTRIB, Ground, PostgresGround, SqliteGround, fill
-from bench.postgres import MISSING, Postgres, programs
 from satmachine.errors import SatmachineError
 from satmachine.ops.tuning import MANY_PAYMENTS, NOT_QUICK_MS, needs_tuning
 from satmachine.ops.wallet_check import measure
@@ -26,6 +25,7 @@ from testkit.lnbits import (
     WalletKeys,
     ensure_environment,
 )
+from testkit.postgres import MISSING, Postgres, programs
 
 #: So that each wallet has enough for `doctor` to look at how long they take.
 OLD_PAYMENTS = 4 * MANY_PAYMENTS + 400

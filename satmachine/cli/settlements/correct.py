@@ -164,8 +164,8 @@ def refund(
 
     amount_sats, reason = usage(lambda: numbers.sats(amount)), act.reason
     settlement = allowed(act.conn, Command.REFUND, sale["id"])
-    payee = _refund_payee(to, amount_sats, act.books.now)
-    draw_sats = amount_sats + _reserve_sats(act.books, payee, amount_sats, reserve)
+    payee = refund_payee(to, amount_sats, act.books.now)
+    draw_sats = amount_sats + reserve_sats(act.books, payee, amount_sats, reserve)
     require_retained(settlement, draw_sats)
     old = {"retained_sats": settlement.retained_sats}
     new = {"retained_sats": settlement.retained_sats - draw_sats, "refund": amount_sats, "payee": payee}
@@ -188,7 +188,7 @@ def _dispensed(settlement: Settlement, fraction: str | None, sats: str | None) -
     return Dispensed.fraction(Decimal(numbers.fraction(fraction or "")))
 
 
-def _refund_payee(to: str, amount_sats: int, now: int) -> str:
+def refund_payee(to: str, amount_sats: int, now: int) -> str:
     """The Lightning address, or the invoice once it was read. Raises BadParameter, Refused."""
     from satmachine.config.formats import lightning_address
     from satmachine.settlements.correct.sale_orders import read_invoice
@@ -200,7 +200,7 @@ def _refund_payee(to: str, amount_sats: int, now: int) -> str:
     return payee
 
 
-def _reserve_sats(books: Books, payee: str, amount_sats: int, wanted: int | None) -> int:
+def reserve_sats(books: Books, payee: str, amount_sats: int, wanted: int | None) -> int:
     """What a refund draws beside its amount: nothing for a Lightning address, which is asked for so much less."""
     if "@" in payee or books.config.payouts.routing_fees == "machine":
         return 0

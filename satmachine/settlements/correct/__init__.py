@@ -5,7 +5,9 @@ rules.py          pure   corrections: what may be corrected when, and to which f
 changes.py               transactions: figures scaled, a sale closed, a refund planned
 redistribute.py          transaction: retained sats planned as legs after all
 repoint.py               transaction: open payments sent to whom the file names now
+shortfall.py             what a customer did not get of a sale that is paid: the rules, booking it, taking it back
 proven_unpaid.py         asks both wallets, before a person's word takes a leg off the daemon's hands
 sale_orders.py           carries out what people order for a sale's figures
+shortfall_orders.py      carries out what people order about a shortfall
 leg_orders.py            carries out what people order for single payments
 """

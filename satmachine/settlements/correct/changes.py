@@ -47,7 +47,7 @@ def partial_dispense(
     corrections.put_figures(conn, settlement, new)
     text = memo(settlement, old, new, author.reason)
     before, after = asdict(old) | {"revision": settlement.revision}, asdict(new) | {"voided": voided}
-    _leave_word(conn, settlement, Command.PARTIAL_DISPENSE, author, now, text=text, before=before, after=after)
+    leave_word(conn, settlement, "settlement.partial_dispense", author, now, text=text, before=before, after=after)
     held = " It is still held: release it to pay it." if settlement.status == "held" else ""
     return f"settlement {settlement_id} now shares out {new.net_sats + new.commission_sats} sats; {_kept(new)}{held}"
 
@@ -86,7 +86,7 @@ def close(conn: sqlite3.Connection, settlement_id: int, proof: Proof, author: Au
     sats = sum(row.amount_sats for row in kept)
     text = f"Closed: {author.reason}. {sats} sats that were not paid stay in the machine's wallet."
     before, after = {"status": settlement.status}, {"status": "partial", "voided": voided, "retained_more_sats": sats}
-    _leave_word(conn, settlement, Command.CLOSE, author, now, text=text, before=before, after=after)
+    leave_word(conn, settlement, "settlement.close", author, now, text=text, before=before, after=after)
     return f"settlement {settlement_id} is closed; {sats} sats that were not paid stay in the machine's wallet"
 
 
@@ -110,7 +110,7 @@ def refund(
     text = f"Refund of {amount_sats} sats as {leg}: {author.reason}."
     before = {"status": settlement.status, "retained_sats": settlement.retained_sats}
     after = {"leg": leg, "amount_sats": amount_sats, "payee": payee}
-    _leave_word(conn, settlement, Command.REFUND, author, now, text=text, before=before, after=after)
+    leave_word(conn, settlement, "settlement.refund", author, now, text=text, before=before, after=after)
     return f"settlement {settlement_id} refunds {amount_sats} sats as {leg}; `settlements show` tells how far it is"
 
 
@@ -147,10 +147,10 @@ def _kept(figures: Figures) -> str:
     return f"{figures.undispensed_sats} sats that were not dispensed are retained."
 
 
-def _leave_word(
+def leave_word(
     conn: sqlite3.Connection,
     settlement: Settlement,
-    command: Command,
+    action: str,
     author: Author,
     now: int,
     *,
@@ -163,7 +163,7 @@ def _leave_word(
         conn,
         now=now,
         actor=author.name,
-        action=f"settlement.{command.replace('-', '_')}",
+        action=action,
         subject=f"settlement {settlement.id}",
         machine_id=settlement.machine_id,
         reason=author.reason,

@@ -129,6 +129,7 @@ def _told(figures: Figures, currency: str) -> str:
 
 #: What belongs to the customer goes first, what was meant for somebody else last.
 _DRAW_ORDER = (
+    RetainedReason.SHORTFALL,
     RetainedReason.UNDISPENSED,
     RetainedReason.CLOSED_UNPAID,
     RetainedReason.VOIDED_LEG,

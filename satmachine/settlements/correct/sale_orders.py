@@ -74,6 +74,47 @@ class CarriesOut:
     async def _carry_out(self, asked: Asked, change: Callable[[sqlite3.Connection], str]) -> Ended:
         return await self._store.write(intents.carry_out, asked.id, change, self._now())
 
+    async def _require_known_payments(self, settlement: Settlement) -> list[WalletPayment]:
+        """Everything the wallet has paid for this sale, all of it known here, or accepted by a person."""
+        bundle = bundle_of(settlement)
+        paid = [] if bundle is None else await self._unpaid.paid_for(settlement.machine_id, bundle)
+        accepted = await self._store.read(corrections.accepted_payments, settlement.machine_id)
+        for row in paid:
+            if row.payment_hash not in accepted and not await self._store.read(legs.knows_payment, row.payment_hash):
+                raise Refused(
+                    f"the machine's wallet shows a payment for settlement {settlement.id} that these books do not know "
+                    f"({row.leg_key}); look at it, then `satmachine machines reconcile {settlement.machine_id}`"
+                )
+        return paid
+
+    async def _refund_number(self, settlement: Settlement) -> int:
+        """The first that neither the books nor the wallet have seen."""
+        paid = await self._require_known_payments(settlement)
+        number = await self._store.read(corrections.next_refund_number, settlement.id)
+        return max([number, *(taken + 1 for taken in _numbers_after(":refund:", paid))])
+
+    async def _cost_of(self, machine_id: str, to: str, amount_sats: int, draw_sats: int | None) -> int:
+        """What a refund draws: its amount and, for an invoice whose payee bears fees, the reserve for them. As it was
+        shown to the person who ordered it (`draw_sats`), or not at all."""
+        if "@" in to:
+            return amount_sats  # the invoice that is asked for leaves the reserve
+        invoice = read_invoice(to, amount_sats, self._now())
+        if await self._store.read(corrections.invoice_is_known, invoice.payment_hash, to):
+            raise Refused("this invoice was used for a payment already; ask the customer for a new one")
+        key = self._unpaid.key(machine_id)
+        if await self._lnbits.payments(key, payment_hash=invoice.payment_hash):
+            raise Refused("the machine's own wallet knows this invoice; ask the customer for one of theirs")
+        if self._config().payouts.routing_fees == "machine":
+            return amount_sats
+        reserve_sats = await self._lnbits.fee_reserve_sats(key, to)
+        shown_sats = None if draw_sats is None else draw_sats - amount_sats
+        if shown_sats is not None and reserve_sats > shown_sats:
+            raise Refused(
+                f"the wallet sets {reserve_sats} sats aside for routing fees, not {shown_sats}: ask again with "
+                f"--reserve {reserve_sats}"
+            )
+        return amount_sats + (reserve_sats if shown_sats is None else shown_sats)
+
 
 class Corrector(CarriesOut):
     """Partial dispense, close, redistribute and refund."""
@@ -136,14 +177,20 @@ class Corrector(CarriesOut):
         """Plan a refund to an invoice or a Lightning address; the payer pays it as every other leg."""
         settlement = await self._store.read(changes.allowed, Command.REFUND, order.settlement_id)
         changes.require_retained(settlement, order.amount_sats)
-        paid = await self._require_known_payments(settlement)
-        number = await self._store.read(corrections.next_refund_number, order.settlement_id)
+        number = await self._refund_number(settlement)
+        cost_sats = await self._cost_of(settlement.machine_id, order.to, order.amount_sats, order.draw_sats)
+        if cost_sats > settlement.retained_sats:
+            raise Refused(
+                f"settlement {settlement.id} retains {settlement.retained_sats} sats: too little for "
+                f"{order.amount_sats} sats and up to {cost_sats - order.amount_sats} sats of routing fees. Ask for a "
+                "smaller invoice, or use a Lightning address"
+            )
         change = partial(
             changes.refund,
             settlement_id=order.settlement_id,
-            amount_sats=await self._cost_of(settlement, order),
+            amount_sats=cost_sats,
             payee=order.to,
-            number=max([number, *(taken + 1 for taken in _numbers_after(":refund:", paid))]),
+            number=number,
             author=Author(asked.actor, order.reason),
             now=self._now(),
         )
@@ -154,49 +201,7 @@ class Corrector(CarriesOut):
     async def _withdrawn(self, settlement: Settlement) -> Proof:
         """Nothing that is unpaid of the sale can be paid any more. Raises Refused, naming the leg that may be."""
         unpaid = await self._store.read(corrections.unpaid_legs, settlement.id)
-        return await self._unpaid.withdrawn(settlement.machine_id, _bundle(settlement), unpaid, sale=True)
-
-    async def _require_known_payments(self, settlement: Settlement) -> list[WalletPayment]:
-        """Everything the wallet has paid for this sale, all of it known here, or accepted by a person."""
-        bundle = _bundle(settlement)
-        paid = [] if bundle is None else await self._unpaid.paid_for(settlement.machine_id, bundle)
-        accepted = await self._store.read(corrections.accepted_payments, settlement.machine_id)
-        for row in paid:
-            if row.payment_hash not in accepted and not await self._store.read(legs.knows_payment, row.payment_hash):
-                raise Refused(
-                    f"the machine's wallet shows a payment for settlement {settlement.id} that these books do not know "
-                    f"({row.leg_key}); look at it, then `satmachine machines reconcile {settlement.machine_id}`"
-                )
-        return paid
-
-    async def _cost_of(self, settlement: Settlement, order: Refund) -> int:
-        """What a refund draws: its amount and, for an invoice whose payee bears fees, the reserve for them. As it was
-        shown to the person who ordered it, or not at all."""
-        if "@" in order.to:
-            return order.amount_sats  # the invoice that is asked for leaves the reserve
-        invoice = read_invoice(order.to, order.amount_sats, self._now())
-        if await self._store.read(corrections.invoice_is_known, invoice.payment_hash, order.to):
-            raise Refused("this invoice was used for a payment already; ask the customer for a new one")
-        key = self._unpaid.key(settlement.machine_id)
-        if await self._lnbits.payments(key, payment_hash=invoice.payment_hash):
-            raise Refused("the machine's own wallet knows this invoice; ask the customer for one of theirs")
-        if self._config().payouts.routing_fees == "machine":
-            return order.amount_sats
-        reserve_sats = await self._lnbits.fee_reserve_sats(key, order.to)
-        shown_sats = None if order.draw_sats is None else order.draw_sats - order.amount_sats
-        if shown_sats is not None and reserve_sats > shown_sats:
-            raise Refused(
-                f"the wallet sets {reserve_sats} sats aside for routing fees, not {shown_sats}: ask again with "
-                f"--reserve {reserve_sats}"
-            )
-        reserve_sats = reserve_sats if shown_sats is None else shown_sats
-        if order.amount_sats + reserve_sats > settlement.retained_sats:
-            raise Refused(
-                f"settlement {settlement.id} retains {settlement.retained_sats} sats: too little for "
-                f"{order.amount_sats} sats and up to {reserve_sats} sats of routing fees. Ask for a smaller invoice, "
-                "or use a Lightning address"
-            )
-        return order.amount_sats + reserve_sats
+        return await self._unpaid.withdrawn(settlement.machine_id, bundle_of(settlement), unpaid, sale=True)
 
 
 def read_invoice(bolt11: str, amount_sats: int, now: int) -> GivenInvoice:
@@ -214,7 +219,8 @@ def read_invoice(bolt11: str, amount_sats: int, now: int) -> GivenInvoice:
     return GivenInvoice(asked.payment_hash, amount_sats, asked.expires_at)
 
 
-def _bundle(settlement: Settlement) -> str | None:
+def bundle_of(settlement: Settlement) -> str | None:
+    """What its payments are listed by in the wallet; None before it is proven."""
     return None if settlement.settlement_key is None else identity.sale_bundle(settlement.settlement_key)
 
 

@@ -104,7 +104,7 @@ def cancel_payout(conn: sqlite3.Connection, *, leg_id: int, proof: Proof, by: By
     _audit_leg(conn, by, "leg.cancel", leg)
     if leg.settlement_id is not None and leg.leg_type is not LegType.AUTOFORWARD:
         sale = settlements.get(conn, leg.settlement_id)
-        lacks_sats = sale.gross_sats - accounted_sats(conn, sale.id)
+        lacks_sats = sale.came_in_sats - accounted_sats(conn, sale.id)
         if lacks_sats > 0:
             kept = [Retained(RetainedReason.VOIDED_LEG, lacks_sats, leg.leg)]
             settlements.retain(conn, sale.id, sale.revision, kept, by.now)

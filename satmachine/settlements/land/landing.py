@@ -122,7 +122,8 @@ def contradiction(settlement: Settlement, claim: Claim) -> str | None:
             pairs.append(("commission", recorded_sats, commission_sats))
     if claim.exchange_rate != 0:
         pairs.append(("exchange_rate", settlement.exchange_rate, claim.exchange_rate))
-    corrected = settlement.undispensed_sats > 0  # a partial dispense has scaled the cash as well
+    # A person has corrected the cash as well.
+    corrected = settlement.undispensed_sats > 0 or settlement.shortfall_minor > 0
     if claim.fiat_amount_minor is not None and settlement.fiat_amount_minor is not None and not corrected:
         pairs.append(("fiat_amount", settlement.fiat_amount_minor, claim.fiat_amount_minor))
     for name, recorded, said in pairs:

@@ -84,7 +84,9 @@ def plan_settlement(
     settlements.refresh_status(conn, settlement_id, now)
     planned = settlements.get(conn, settlement_id)
     used_sats = legs.used_sats(conn, settlement_id) + planned.retained_sats
-    assert used_sats <= planned.gross_sats, f"settlement {settlement_id} would use {used_sats} sats: more than came in"
+    assert used_sats <= planned.came_in_sats, (
+        f"settlement {settlement_id} would use {used_sats} sats: more than came in"
+    )
     return Outcome(planned)
 
 

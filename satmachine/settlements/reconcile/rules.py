@@ -192,5 +192,5 @@ def revisions(keys: Iterable[str]) -> list[int]:
 
 def _distance(entry: Retained, name: str, part: str) -> tuple[bool, bool, bool]:
     """A refund takes what was not dispensed first; everybody else takes that last: it is the customer's."""
-    undispensed = entry.reason is RetainedReason.UNDISPENSED
+    undispensed = entry.reason in (RetainedReason.UNDISPENSED, RetainedReason.SHORTFALL)
     return (undispensed != (part == "refund"), entry.leg != name, entry.leg.partition(":")[0] != part)

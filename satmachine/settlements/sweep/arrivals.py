@@ -19,9 +19,10 @@ from satmachine.identity import is_mark
 from satmachine.models import Answer, Claim, LandingResult, Rejection
 from satmachine.settlements.claim.content import claim_from_payment, derived_claim
 from satmachine.settlements.land.landing import Rules, land_claim, with_rate
+from satmachine.settlements.plan import shortfall_refund
 from satmachine.settlements.sweep import unannounced
 from satmachine.settlements.sweep.own_wallets import OwnWallets, Payer
-from satmachine.settlements.sweep.topups import is_genuine
+from satmachine.settlements.sweep.topups import genuine_id
 from satmachine.settlements.sweep.unannounced import Report, Share, Wait
 from satmachine.store import incoming, settlements
 from satmachine.store.database import Store
@@ -61,8 +62,9 @@ class Incoming:
         if not wanted:
             return Arrived()
         known = await self._store.read(incoming.known, machine.id, [row.payment_hash for row in wanted])
-        genuine = {r.payment_hash for r in wanted if is_genuine(r.extra, machine.id, r.amount_sats, admin_key)}
-        known = replace(known, top_ups=known.top_ups | genuine)
+        named = {r.payment_hash: genuine_id(r.extra, machine.id, r.amount_sats, admin_key) for r in wanted}
+        genuine = {payment_hash: topup_id for payment_hash, topup_id in named.items() if topup_id is not None}
+        known = replace(known, top_ups=known.top_ups | genuine.keys())
         payers: dict[str, Payer | None] = {}
         for row in wanted:
             if isinstance(_about(row, machine, known, {}, self._now()), Share):
@@ -72,7 +74,7 @@ class Incoming:
             machine,
             wanted,
             may_land=self._config().payouts.require_payment_proof,
-            top_ups=known.top_ups,
+            top_ups=genuine,
             payers=payers,
             now=self._now(),
         )
@@ -84,7 +86,7 @@ def note_incoming(
     found: Sequence[WalletPayment],
     *,
     may_land: bool,
-    top_ups: frozenset[str] = frozenset(),
+    top_ups: Mapping[str, str] | None = None,
     payers: Mapping[str, Payer | None] | None = None,
     now: int,
 ) -> Arrived:
@@ -92,10 +94,12 @@ def note_incoming(
 
     `may_land` False (no payment proof is required): only list, so that one sale cannot be landed under two keys.
     `payers`: whose of our wallets has made a payment, None: a stranger's. Nothing is shared before that was asked.
+    `top_ups`: the ids of genuine ones among them, by payment hash.
     """
     arrived = Arrived()
     known = incoming.known(conn, machine.id, [row.payment_hash for row in found])
-    known = replace(known, top_ups=known.top_ups | top_ups)
+    genuine = top_ups or {}
+    known = replace(known, top_ups=known.top_ups | genuine.keys())
     for row in found:
         if settlements.payment_arrived(conn, machine.id, row.payment_hash) or row.payment_hash in known.dismissed:
             continue
@@ -110,6 +114,8 @@ def note_incoming(
         )
         if isinstance(done, Report):
             arrived += Arrived(unmatched=int(_list(conn, machine, row, done, now)))
+            if row.payment_hash in genuine:
+                shortfall_refund.fund(conn, machine.id, row, genuine[row.payment_hash], now)
         else:
             arrived += Arrived(landed=int(done))
     return arrived

@@ -28,13 +28,14 @@ def extra_of(machine_id: str, topup_id: str, amount_sats: int, admin_key: str) -
     return {_FIELD: {"id": topup_id, "mac": _mac(machine_id, topup_id, amount_sats, admin_key)}}
 
 
-def is_genuine(extra: Mapping[str, object], machine_id: str, amount_sats: int, admin_key: str) -> bool:
-    """Whether this payment's invoice was made by `machines top-up`, with this wallet's admin key."""
+def genuine_id(extra: Mapping[str, object], machine_id: str, amount_sats: int, admin_key: str) -> str | None:
+    """The id of the top-up that this payment's invoice was made for, with this wallet's admin key; None: it was not."""
     field = extra.get(_FIELD)
     if not isinstance(field, Mapping) or not isinstance(field.get("id"), str) or not isinstance(field.get("mac"), str):
-        return False
-    expected = _mac(machine_id, field["id"], amount_sats, admin_key)
-    return hmac.compare_digest(field["mac"].encode(errors="replace"), expected.encode())
+        return None
+    topup_id = str(field["id"])
+    expected = _mac(machine_id, topup_id, amount_sats, admin_key)
+    return topup_id if hmac.compare_digest(field["mac"].encode(errors="replace"), expected.encode()) else None
 
 
 def _mac(machine_id: str, topup_id: str, amount_sats: int, admin_key: str) -> str:

@@ -61,7 +61,12 @@ class WalletOrders:
 
     async def top_up(self, asked: Asked, order: MakeTopUp) -> Ended:
         """Make the invoice, and keep what it is before anybody is shown it."""
-        machine = self._machine(order.machine_id)
+        made = await self.make_top_up(order.machine_id, order.topup_id, order.amount_sats, order.note, asked.actor)
+        return await self._store.write(intents.carry_out, asked.id, partial(_keep, made=made), self._now())
+
+    async def make_top_up(self, machine_id: str, topup_id: str, amount_sats: int, note: str, made_by: str) -> TopUp:
+        """An invoice of the machine's wallet that says what it is. Nothing is written. Raises Refused, WalletError."""
+        machine = self._machine(machine_id)
         admin_key = machine.wallet.admin_key.resolve(self._config().environ)
         if not self._sweeper.is_verified(machine, admin_key) and await self._sweeper.sweep_now(machine.id) is None:
             raise Refused(
@@ -69,28 +74,27 @@ class WalletOrders:
             )
         invoice = await self._lnbits.create_invoice(
             admin_key,
-            amount_sats=order.amount_sats,
-            memo=f"Top-up of {machine.name}" + (f": {order.note}" if order.note else ""),
+            amount_sats=amount_sats,
+            memo=f"Top-up of {machine.name}" + (f": {note}" if note else ""),
             expiry_s=TOP_UP_EXPIRY_S,
             extra={
                 "tag": identity.tag(machine.npub),
-                **topups.extra_of(machine.id, order.topup_id, order.amount_sats, admin_key),
+                **topups.extra_of(machine.id, topup_id, amount_sats, admin_key),
             },
-            external_id=topups.topup_key(machine.id, order.topup_id),
+            external_id=topups.topup_key(machine.id, topup_id),
             internal=False,
         )
-        made = TopUp(
+        return TopUp(
             machine_id=machine.id,
             payment_hash=invoice.payment_hash,
-            id=order.topup_id,
-            amount_sats=order.amount_sats,
+            id=topup_id,
+            amount_sats=amount_sats,
             made_at=self._now(),
-            made_by=asked.actor,
-            note=order.note,
+            made_by=made_by,
+            note=note,
             expires_at=invoice.expires_at,
             bolt11=invoice.bolt11,
         )
-        return await self._store.write(intents.carry_out, asked.id, partial(_keep, made=made), self._now())
 
     def _machine(self, machine_id: str) -> Machine:
         machine = self._config().machine(machine_id)

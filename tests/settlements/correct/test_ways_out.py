@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,21 +14,14 @@ from satmachine.settlements.correct import ways_out
 from satmachine.settlements.plan.planning import Bounds
 from satmachine.store import incoming, legs, settlements, wallets
 from satmachine.store.database import atomic
-from testkit.books import MACHINE, NOW, add_provider, fresh_books, give_invoice
+from testkit.books import BOUNDS, MACHINE, NOW, add_provider, give_invoice, landed, on_word, plan
 from testkit.config_files import VALID, load_text
-from tests.settlements.test_planning import BOUNDS, landed, on_word, plan
 
 BY = By("ana", "looked at it", NOW)
 TIGHT = Bounds(BOUNDS.max_commission_pct, BOUNDS.max_rate_deviation, 1)
 
 
 Declare = Callable[..., str]
-
-
-@pytest.fixture
-def books(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    with fresh_books(tmp_path) as conn:
-        yield conn
 
 
 def audited(books: sqlite3.Connection) -> list[str]:

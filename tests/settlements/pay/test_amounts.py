@@ -12,8 +12,7 @@ from satmachine.settlements.pay.transition import Decision, Sighting, Step, View
 from satmachine.store import legs
 from satmachine.store.database import atomic
 from satmachine.wallet.lnbits import Invoice
-from testkit.books import NOW, fresh_books, give_invoice
-from tests.settlements.test_planning import landed, plan
+from testkit.books import NOW, fresh_books, give_invoice, landed, plan
 
 
 @pytest.mark.parametrize("destination", [Sighting.SUCCESS, None])

@@ -10,6 +10,8 @@ It is found where Debian and others put it, or on the PATH. It refuses to run as
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import shutil
 import socket
@@ -70,12 +72,12 @@ class Postgres:
 
     @property
     def version(self) -> str:
-        return self.run("SHOW server_version").split()[0]
+        return self.run("SHOW server_version").splitlines()[1].split()[0]
 
     def create(self, name: str) -> str:
         """An empty database, as LNbits names it in LNBITS_DATABASE_URL."""
         self.run(f"CREATE DATABASE {name}")
-        return f"postgres://{_USER}@127.0.0.1:{self.port}/{name}"
+        return url(self.port, name)
 
     def drop(self, name: str) -> None:
         self.run(f"DROP DATABASE {name} WITH (FORCE)")
@@ -95,8 +97,7 @@ class Postgres:
         self._psql(database, f"COPY {table} ({names}) FROM STDIN WITH (FORMAT csv);\n{text}\\.\n")
 
     def _psql(self, database: str, stdin: str, *options: str) -> str:
-        where = ["-h", "127.0.0.1", "-p", str(self.port), "-U", _USER, "-d", database]
-        return self._call("psql", *where, "-X", "-q", "-v", "ON_ERROR_STOP=1", *options, stdin=stdin)
+        return self._call("psql", *_where(self.port, database), *options, stdin=stdin)
 
     def _call(self, program: str, *arguments: str, stdin: str = "") -> str:
         # Output goes to files: the server inherits it from pg_ctl, and a pipe would stay open.
@@ -118,6 +119,24 @@ class Postgres:
         if done.returncode:
             raise SatmachineError(f"{program} ended with {done.returncode}: {complaint[-2000:]}")
         return said
+
+
+def url(port: int, name: str) -> str:
+    """A database of a cluster that runs on this port, as LNbits names it."""
+    return f"postgres://{_USER}@127.0.0.1:{port}/{name}"
+
+
+def ask(port: int, sql: str, database: str = "postgres") -> list[tuple[str, ...]]:
+    """The rows of a statement, as text, from a cluster that somebody else has started. Raises SatmachineError."""
+    command = ["psql", *_where(port, database), "--csv", "-t"]
+    done = subprocess.run(command, input=sql, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    if done.returncode:
+        raise SatmachineError(f"psql ended with {done.returncode}: {done.stderr[-2000:]}")
+    return [tuple(row) for row in csv.reader(io.StringIO(done.stdout))]
+
+
+def _where(port: int, database: str) -> list[str]:
+    return ["-h", "127.0.0.1", "-p", str(port), "-U", _USER, "-d", database, "-X", "-q", "-v", "ON_ERROR_STOP=1"]
 
 
 def _free_port() -> int:

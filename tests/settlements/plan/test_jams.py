@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from satmachine.models import HoldReason, SettlementStatus
 from satmachine.store import settlements
 from satmachine.store.database import atomic
-from testkit.books import MACHINE, NOW, fresh_books
-from tests.settlements.test_planning import BOUNDS, landed, plan
+from testkit.books import BOUNDS, MACHINE, NOW, landed, plan
 
 WATCHING = replace(BOUNDS, hold_on_error=True)
-
-
-@pytest.fixture
-def books(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    with fresh_books(tmp_path) as conn:
-        yield conn
 
 
 def beacon(conn: sqlite3.Connection, at: int, status: str | None, error: str | None = None) -> None:

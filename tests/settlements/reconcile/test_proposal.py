@@ -33,8 +33,7 @@ from satmachine.settlements.reconcile.sale import STOPPED_S
 from satmachine.store import balances, client_legs, legs, restored, settlements, wallets
 from satmachine.store.database import atomic
 from satmachine.store.wallets import Outgoing
-from testkit.books import MACHINE, NOW, a_rule, add_provider, fresh_books, give_invoice
-from tests.settlements.test_planning import BOUNDS, TERMS, landed, plan
+from testkit.books import BOUNDS, MACHINE, NOW, TERMS, a_rule, add_provider, fresh_books, give_invoice, landed, plan
 
 BY = By("ana", "restored from a copy", NOW + 1_000)
 CONFIG = cast(

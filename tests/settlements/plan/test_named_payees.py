@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,15 +13,8 @@ from satmachine.models import LegType
 from satmachine.settlements.plan.named_payees import configured_payee, has_changed
 from satmachine.store import client_legs, legs, registry
 from satmachine.store.database import atomic
-from testkit.books import HASH, MACHINE, NOW, add_provider, fresh_books
+from testkit.books import HASH, MACHINE, NOW, add_provider, landed, plan
 from testkit.config_files import VALID, load_text
-from tests.settlements.test_planning import landed, plan
-
-
-@pytest.fixture
-def books(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    with fresh_books(tmp_path) as conn:
-        yield conn
 
 
 def test_another_payee_under_the_same_label_is_not_paid_what_the_former_was_owed(

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
 
 import pytest
 
@@ -17,17 +15,11 @@ from satmachine.settlements.plan.planning import Bounds, plan_settlement
 from satmachine.store import legs, settlements
 from satmachine.store.database import atomic
 from satmachine.store.settlements import EventRecord
-from testkit.books import HASH, MACHINE, NOW, OTHER_HASH, a_claim, a_rule, add_provider, fresh_books, give_invoice
+from testkit.books import HASH, MACHINE, NOW, OTHER_HASH, a_claim, a_rule, add_provider, give_invoice
 
 RULES = Rules(machine_active=True, payouts_since=0)
 WIDE = Bounds(Decimal(1), Decimal(1), None)
 TERMS = Terms(Decimal("0.3"), a_rule("super"), "none", ())
-
-
-@pytest.fixture
-def books(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    with fresh_books(tmp_path) as conn:
-        yield conn
 
 
 def event(number: int = 1) -> EventRecord:

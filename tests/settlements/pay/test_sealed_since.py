@@ -18,8 +18,7 @@ from satmachine.settlements.pay.sealed_since import begin
 from satmachine.store import legs
 from satmachine.store.database import atomic, open_store
 from satmachine.wallet.lnbits import Lnbits
-from testkit.books import MACHINE, NOW, fresh_books
-from tests.settlements.test_planning import landed, plan
+from testkit.books import MACHINE, NOW, fresh_books, landed, plan
 
 pytestmark = pytest.mark.anyio
 

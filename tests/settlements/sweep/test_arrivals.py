@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -18,18 +18,12 @@ from satmachine.store import settlements, wallets
 from satmachine.store.database import atomic
 from satmachine.store.wallets import SweepMarks
 from satmachine.wallet.rows import WalletPayment
-from testkit.books import HASH, MACHINE, NOW, fresh_books
+from testkit.books import HASH, MACHINE, NOW
 from testkit.config_files import VALID, load_text
 
 WHOLE = {"source": "bitspire", "net_sats": 258_835, "fee_sats": 7_965, "exchange_rate": 143, "currency": "GTQ"}
 GROSS_ONLY = {"source": "bitspire", "exchange_rate": 143}
 NO_RATE = {key: value for key, value in WHOLE.items() if key != "exchange_rate"}
-
-
-@pytest.fixture
-def books(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    with fresh_books(tmp_path) as conn:
-        yield conn
 
 
 @pytest.fixture

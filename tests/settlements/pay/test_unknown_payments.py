@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from satmachine.identity import PayeeIdentity, PayeeKind
 from satmachine.store import legs, wallets
 from satmachine.store.database import atomic
 from satmachine.store.wallets import Outgoing
-from testkit.books import MACHINE, NOW, fresh_books
-from tests.settlements.test_planning import landed, plan
+from testkit.books import MACHINE, NOW, landed, plan
 
 PAYEE = "LNbits wallet (key from x)"
 WALLET = PayeeIdentity(PayeeKind.WALLET, None)
-
-
-@pytest.fixture
-def books(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    with fresh_books(tmp_path) as conn:
-        yield conn
 
 
 def payment(key: str, sats: int, made_at: int = NOW, payment_hash: str = "ab" * 32) -> Outgoing:

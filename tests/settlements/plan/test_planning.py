@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,55 +15,24 @@ from hypothesis import strategies as st
 from satmachine import identity
 from satmachine.models import By, HoldReason, Position, Settlement, SettlementStatus
 from satmachine.settlements.correct import ways_out
-from satmachine.settlements.land.landing import Rules, land_claim
 from satmachine.settlements.plan import planning
 from satmachine.settlements.plan.amounts import Plan, Terms, make_plan
 from satmachine.settlements.plan.planning import Bounds, plan_settlement
 from satmachine.store import legs, settlements, wallets
 from satmachine.store.database import atomic
 from satmachine.store.wallets import Outgoing
-from testkit.books import HASH, MACHINE, NOW, a_claim, a_rule, add_provider, fresh_books
-
-RULES = Rules(machine_active=True, payouts_since=0)
-BOUNDS = Bounds(Decimal("0.25"), Decimal("0.25"), None)
-TERMS = Terms(
-    super_fee_pct=Decimal("0.30"),
-    super_payee=a_rule("super"),
-    ruleset_source="operator",
-    rules=(a_rule("owner", "0.7"), a_rule("technician", "0.3")),
+from testkit.books import (
+    BOUNDS,
+    HASH,
+    MACHINE,
+    NOW,
+    TERMS,
+    a_rule,
+    add_provider,
+    landed,
+    on_word,
+    plan,
 )
-
-
-@pytest.fixture
-def books(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    with fresh_books(tmp_path) as conn:
-        yield conn
-
-
-def landed(books: sqlite3.Connection, number: int = 1, **changes: object) -> int:
-    """A proven sale; returns its id."""
-    payment_hash = f"{number:064x}"
-    claim = replace(a_claim(payment_hash=payment_hash), **changes)  # type: ignore[arg-type]
-    with atomic(books):
-        settlement_id = land_claim(books, claim, RULES, NOW).settlement_id
-        assert settlement_id is not None
-        settlements.mark_proven(
-            books,
-            settlements.get(books, settlement_id),
-            payment_hash=payment_hash,
-            settlement_key=payment_hash,
-            occurred_at=claim.occurred_at,
-            proof="proven",
-            now=NOW,
-        )
-    return settlement_id
-
-
-def plan(books: sqlite3.Connection, settlement_id: int, terms: Terms = TERMS, bounds: Bounds = BOUNDS) -> Settlement:
-    with atomic(books):
-        outcome = plan_settlement(books, settlement_id, terms, bounds, NOW)
-    assert outcome is not None
-    return settlements.get(books, settlement_id)
 
 
 def test_the_worked_example(books: sqlite3.Connection) -> None:
@@ -344,25 +312,6 @@ def test_a_plan_that_would_use_more_than_came_in_fails_whole(
 
 
 # --- a sale that was told of before
-
-
-def on_word(books: sqlite3.Connection, number: int, **changes: object) -> int:
-    """A sale that is paid on the machine's word; by its event's id, where nothing else names it."""
-    said: dict[str, Any] = {"payment_hash": None, **changes}
-    with atomic(books):
-        landing = land_claim(books, replace(a_claim(), **said), RULES, NOW, event_id=f"{number + 900:064x}")
-        assert landing.settlement_id is not None
-        settlement = settlements.get(books, landing.settlement_id)
-        settlements.mark_proven(
-            books,
-            settlement,
-            payment_hash=None,
-            settlement_key=f"{number + 900:064x}",
-            occurred_at=settlement.occurred_at,
-            proof="waived",
-            now=NOW,
-        )
-    return landing.settlement_id
 
 
 def held_as(books: sqlite3.Connection, settlement_id: int) -> str | None:

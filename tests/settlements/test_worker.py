@@ -10,9 +10,8 @@ from satmachine.daemon import Daemon
 from satmachine.settlements.worker import Item
 from satmachine.store import legs, settlements
 from satmachine.store.database import open_store
-from testkit.books import MACHINE, NOW, fresh_books
-from tests.settlements.test_planning import landed, plan
-from tests.settlements.test_sweeper import a_config
+from testkit.books import MACHINE, NOW, fresh_books, landed, plan
+from tests.settlements.sweep.test_sweeper import a_config
 
 pytestmark = pytest.mark.anyio
 
