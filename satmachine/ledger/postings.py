@@ -29,6 +29,7 @@ Signs are beancount's: assets and expenses grow upwards, income, liabilities and
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -129,8 +130,18 @@ def _minor_per_sat(rate: str, currency: str) -> tuple[int, int]:
 
 @lru_cache(maxsize=262_144)
 def account(*parts: str) -> str:
-    """An account's name. Slugs and reasons become what beancount allows; no two become the same."""
-    return ":".join(part[:1].upper() + part[1:].replace("_", "-") for part in parts)
+    """An account's name. Slugs and reasons become what beancount allows; no two become the same.
+
+    A name that lost books have read out of a wallet may be no slug: what is not allowed in it is written as a number.
+    """
+    return ":".join(_STRANGE.sub(_numbered, part[:1].upper() + part[1:].replace("_", "-")) or "XU-" for part in parts)
+
+
+_STRANGE = re.compile(r"[^A-Za-z0-9-]|^-")
+
+
+def _numbered(strange: re.Match[str]) -> str:
+    return f"XU{ord(strange[0]):X}-"  # no slug has two capitals
 
 
 @dataclass(frozen=True, slots=True)

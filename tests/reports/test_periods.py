@@ -6,6 +6,7 @@ import json
 import shlex
 import sqlite3
 from datetime import UTC
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -14,7 +15,7 @@ from satmachine.audit.breaks import Kind
 from satmachine.audit.proof import check_books
 from satmachine.errors import Refused
 from satmachine.ledger.entries import balances, entries
-from satmachine.ledger.periods import altered, broken_links, make_period, month_of, month_span, off_totals
+from satmachine.ledger.periods import GRACE_S, altered, broken_links, make_period, month_of, month_span, off_totals
 from satmachine.store import periods
 from satmachine.store.database import atomic
 from satmachine.store.ledger import Span
@@ -59,6 +60,32 @@ def test_months_that_are_closed_stay_what_they_were_whatever_happens(fresh: Year
         assert problems(fresh) == []
     assert len(closed) >= 3
     check_ledger(fresh)
+
+
+@pytest.mark.parametrize("behind_s", [0, 1, 100, 239, 241, 299, 301, 500])
+def test_a_sale_in_the_last_second_of_a_month_is_in_exactly_one(fresh: Year, behind_s: int) -> None:
+    end_at = START + 31 * DAY_S
+    fresh.now = end_at - 1 + behind_s
+    fresh.sale("panajachel-1", occurred_at=end_at - 1)
+    fresh.now = end_at + 2 * GRACE_S
+    with pytest.raises(Refused, match="not over yet"):
+        make_period(fresh.conn, "2026-01", UTC, actor="maria", reason="", now=fresh.now - 1)
+    close(fresh, "2026-01")
+    found = [one for one in entries(fresh.conn, Span(0, 2**60)) if one.kind == "sale" and one.happened_at == end_at - 1]
+    assert len(found) == 1
+    assert found[0].posted_at in (end_at - 1, end_at - 1 + behind_s)
+    assert problems(fresh) == []
+    check_ledger(fresh)
+
+
+@pytest.mark.parametrize(
+    "zone", ["America/Guatemala", "Europe/Berlin", "America/Asuncion", "Pacific/Apia", "Asia/Tehran"]
+)
+def test_months_of_any_zone_follow_each_other_without_a_gap(zone: str) -> None:
+    names = [f"{year}-{month:02}" for year in range(2009, 2028) for month in range(1, 13)]
+    spans = [month_span(name, ZoneInfo(zone)) for name in names]
+    assert all(before[1] == after[0] for before, after in pairwise(spans))
+    assert all(27 * DAY_S < end - begin < 32 * DAY_S for begin, end in spans)
 
 
 def test_a_correction_after_the_close_counts_in_the_open_month(fresh: Year) -> None:
