@@ -123,7 +123,8 @@ async def test_messages_wait_for_a_relay_are_never_sent_twice_and_statements_are
         # As if it had died between a relay's answer and its own commit.
         await restarted(system, "UPDATE dca_messages SET taken_at = NULL, taken_by = NULL, next_attempt_at = 0")
         await until(system, "taken_at IS NOT NULL", 3)
-        assert (await gifts(url)).keys() == told.keys()
+        again = await gifts(url)
+        assert again.keys() == told.keys(), (read(ALICE, again), read(BRUNO, again))
         assert len(messages(system)) == 3
     finally:
         theirs.stop()
