@@ -64,6 +64,8 @@ class MachineSpec:
     payouts_since: int
     active: bool = True
     npub_number: int = 0
+    #: Payments that nothing explains are taken for sales.
+    shares: bool = False
 
 
 @dataclass(slots=True)
@@ -124,6 +126,7 @@ class Registry:
                     "payouts_since": datetime.fromtimestamp(machine.payouts_since, UTC),
                     "wallet": {"admin_key": {"env": name}},
                     "active": machine.active,
+                    "unannounced": {"sales": "share" if machine.shares else "report"},
                 }
             )
         splits = [

@@ -25,8 +25,8 @@ from satmachine.store import clients, intents, legs, payees, settlements, wallet
 from satmachine.store.database import atomic
 from testkit.books import NOW, give_invoice
 from testkit.config_files import VALID
-from tests.corrections.desk import Desk, add_provider, hash_of, open_desk, preimage_of
-from tests.corrections.test_correcting import a_payment
+from testkit.sale_desk import Desk, add_provider, hash_of, open_desk, preimage_of
+from tests.settlements.correct.test_changes import a_payment
 
 TECH = 'payee = { lightning_address = "tech@example.org" }'
 ALICE = {"payee_kind": "lightning_address", "payee": "alice@other.example"}

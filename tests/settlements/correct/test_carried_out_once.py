@@ -26,7 +26,7 @@ from satmachine.store.database import Store, atomic, connect, open_store
 from satmachine.store.intents import Ended
 from satmachine.wallet.lnbits import Lnbits
 from testkit.books import NOW
-from tests.corrections.desk import Desk, SyncStore, a_keyring, add_provider, open_desk
+from testkit.sale_desk import Desk, SyncStore, a_keyring, add_provider, open_desk
 
 P = ParamSpec("P")
 T = TypeVar("T")

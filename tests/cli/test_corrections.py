@@ -21,8 +21,8 @@ from satmachine.orders import Refund
 from satmachine.store import settlements
 from satmachine.store.database import atomic, connect
 from satmachine.store.intents import open_orders
-from tests.corrections.desk import Desk, add_provider, open_desk
-from tests.corrections.test_correcting import INVOICE_HASH, make_invoice
+from testkit.sale_desk import Desk, add_provider, open_desk
+from tests.settlements.correct.test_changes import INVOICE_HASH, make_invoice
 
 FLORES = """
 [[operators]]

@@ -14,7 +14,7 @@ from satmachine.settlements.worker import Item, Worker
 from satmachine.store.database import Store
 from satmachine.wallet.lnbits import Lnbits
 from testkit.books import NOW
-from tests.corrections.desk import MACHINE, Desk, SyncStore, add_provider, open_desk
+from testkit.sale_desk import MACHINE, Desk, SyncStore, add_provider, open_desk
 
 
 class SlowPayer:

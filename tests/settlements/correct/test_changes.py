@@ -19,7 +19,7 @@ from satmachine.store.database import atomic
 from satmachine.wallet.rows import WalletPayment
 from testkit.books import NOW
 from testkit.config_files import VALID
-from tests.corrections.desk import Desk, add_provider, open_desk
+from testkit.sale_desk import Desk, add_provider, open_desk
 
 LEGS = {
     "r1:super": 2_390,

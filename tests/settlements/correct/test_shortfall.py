@@ -27,8 +27,8 @@ from satmachine.store import clients, deposits, legs, lists, shortfalls
 from satmachine.store.database import atomic
 from satmachine.store.ledger import Span
 from testkit.books import a_claim
-from tests.corrections.desk import MACHINE, Desk, add_provider, open_desk
-from tests.corrections.test_correcting import an_invoice
+from testkit.sale_desk import MACHINE, Desk, add_provider, open_desk
+from tests.settlements.correct.test_changes import an_invoice
 
 EVER = Span(0, 2**40)
 #: Of 1,800 quetzales for 266,800 sats, 600 were not handed out.

@@ -16,8 +16,8 @@ from satmachine.store import legs
 from satmachine.store.database import Store, atomic
 from satmachine.wallet.lnbits import Lnbits
 from testkit.books import NOW
-from tests.corrections.desk import SyncStore, open_desk
-from tests.corrections.test_correcting import an_invoice
+from testkit.sale_desk import SyncStore, open_desk
+from tests.settlements.correct.test_changes import an_invoice
 
 
 def test_a_dead_invoice_waits_for_a_person_and_closing_frees_its_sats(tmp_path: Path) -> None:
