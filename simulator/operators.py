@@ -654,6 +654,11 @@ def _toggle_shares(_world: World, registry: Registry, rng: Random) -> None:
     machine.shares = not machine.shares
 
 
+def _change_delay(_world: World, registry: Registry, rng: Random) -> None:
+    """`payout_delay_s`: sales wait before they are planned, and much happens meanwhile."""
+    rng.choice(registry.machines).delay_s = rng.choice((0, 100, 900))
+
+
 def _toggle_paused(_world: World, registry: Registry, _rng: Random) -> None:
     registry.paused = not registry.paused
 
@@ -752,6 +757,7 @@ TABLE: dict[str, tuple[Act, float]] = {
     "reload_proof": (_reload("reload_proof", _toggle_proof), 1),
     "reload_active": (_reload("reload_active", _toggle_active), 1),
     "reload_shares": (_reload("reload_shares", _toggle_shares), 1),
+    "reload_delay": (_reload("reload_delay", _change_delay), 1),
     "order_top_up": (_order_top_up, 1),
     "reload_paused": (_reload("reload_paused", _toggle_paused), 1),
     "reload_fees": (_reload("reload_fees", _toggle_fees), 0.5),
