@@ -41,6 +41,7 @@ class Kind(StrEnum):
     CASH_CHAIN = "cash_chain"
     CASH_BOOKED = "cash_booked"
     CASH_DEPOSITS = "cash_deposits"
+    CLOSED_MONTH = "closed_month"
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,5 +173,10 @@ _WORDS: dict[Kind, tuple[str, str]] = {
     Kind.CASH_DEPOSITS: (
         "{loaded_minor} minor units were loaded with it, but the clients' deposits that come from it are {parts_minor}",
         "satmachine deposits list --machine {machine_id}",
+    ),
+    Kind.CLOSED_MONTH: (
+        "this month was closed, and is not any more what it was then: {why}",
+        "satmachine --tz {tz} export ledger --month {name} --format csv --anyway, and compare it with the "
+        "export of when it was closed (docs/accounting.md)",
     ),
 }
