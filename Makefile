@@ -12,7 +12,7 @@ PIP_PROGRESS = /^Collecting/ { printf "\r  %d packages fetched", ++n; fflush() }
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint types unit coverage newest vulnerabilities test-compat test-found day chaos simulate fuzz bench docs \
-        man format lock clean
+        format lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,10 +92,6 @@ bench: install  ## measure it, beside others: ONLY="ingest fleet .."; the last r
 docs: install  ## renew docs/commands.md and docs/output.schema.json from the program itself
 	@$(BIN)/python -m satmachine.cli.manual docs/commands.md
 	@$(BIN)/python -m satmachine.cli.manual --schema docs/output.schema.json
-
-man: install  ## man pages and shell completion, into build/
-	@$(BIN)/python -m satmachine.cli.manual --man build
-	@ls build/man build/completion
 
 format: install  ## put the code into its standard form
 	@$(BIN)/ruff check --fix .

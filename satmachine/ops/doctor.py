@@ -81,7 +81,13 @@ def _from_books(config: Config) -> tuple[dict[str, str], list[payee_check.Named]
             known = {name: wallet_id for name in machines if (wallet_id := wallets.wallet_id(conn, name))}
     except (StoreError, sqlite3.DatabaseError):
         return {}, []  # host_check.database says so
-    return known, [(f"LP {one.label} of {one.machine_id}", one.payee_kind, one.payee) for one in lps]
+    named = [(f"LP {one.label} of {one.machine_id}", one.payee_kind, one.payee) for one in lps]
+    named += [
+        (f"forwarding for {one.label} of {one.machine_id}", payee_check.FORWARD_KEY, one.autoforward_key_file)
+        for one in lps
+        if one.autoforward_key_file is not None
+    ]
+    return known, named
 
 
 def _external(config: Config) -> Iterator[payee_check.Named]:
