@@ -11,7 +11,7 @@ PIP_PROGRESS = /^Collecting/ { printf "\r  %d packages fetched", ++n; fflush() }
                /^ERROR|^error|^  ERROR|HASHES/ { print } END { print "" }
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types unit coverage newest vulnerabilities test-compat test-found day chaos simulate fuzz bench docs \
+.PHONY: help install demo test lint types unit coverage newest vulnerabilities test-compat test-host deb test-found day chaos simulate fuzz bench docs \
         format lock clean
 
 help:  ## list the targets
@@ -67,6 +67,12 @@ test-compat: install  ## the integration tests against every LNbits that is supp
 		echo "LNbits $$version"; \
 		SATMACHINE_LNBITS_VERSION=$$version $(BIN)/pytest -q tests/wallet tests/integration $(ARGS) || exit 1; \
 	done
+
+test-host: install deb  ## a booted Debian: install, sales, reload, watchdog, kills, backup, restore, upgrade, purge (root; ten minutes)
+	@$(BIN)/pytest -m '' -rs tests/host $(ARGS)
+
+deb: install  ## the Debian package, into build/ (ARCH=arm64, DEB_PYTHON=3.13 for other hosts)
+	@packaging/make-deb
 
 test-found: install  ## everything that once went wrong with money, on real parts, every variant (half an hour)
 	@$(BIN)/pytest -m '' tests/found $(ARGS)
