@@ -116,6 +116,10 @@ class Host:
         target.write_bytes(content.encode() if isinstance(content, str) else content)
         target.chmod(mode)
 
+    def bring(self, file: Path, folder: str = "/root") -> None:
+        """A file of this machine, copied into a folder of the host."""
+        self.put(f"{folder}/{file.name}", file.read_bytes())
+
     def _enter(self, command: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [

@@ -109,7 +109,7 @@ def _fix(path: Path) -> str:
     if path.absolute().is_relative_to(PAYEES):
         return f"sudo chown {SERVICE_USER} {quote(str(path))} && sudo chmod 400 {quote(str(path))}"
     there = PAYEES / path.name
-    return f"sudo install -o {SERVICE_USER} -m 400 {quote(str(path))} {quote(str(there))}, and name that file instead"
+    return f"name {there} instead, after: sudo install -o {SERVICE_USER} -m 400 {quote(str(path))} {quote(str(there))}"
 
 
 def unreadable_to_service(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -27,7 +28,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def package() -> Path:
-    """The package, as `make deb` has made it."""
+    """The package, as `make deb` has made it; $SATMACHINE_DEB names another one."""
+    if named := os.environ.get("SATMACHINE_DEB"):
+        return Path(named)
     found = sorted((ROOT / "build").glob("satmachine_*_amd64.deb"))
     if not found:
         subprocess.run([str(ROOT / "packaging" / "make-deb")], check=True, timeout=1800)
