@@ -65,7 +65,8 @@ CREATE TABLE relay_health (
     faults           TEXT    NOT NULL DEFAULT '{}' CHECK (json_valid(faults)),  -- {kind of fault: count}
     quiet            INTEGER NOT NULL DEFAULT 0 CHECK (quiet IN (0, 1)),
     error            TEXT,
-    updated_at       INTEGER NOT NULL
+    updated_at       INTEGER NOT NULL,
+    named            INTEGER NOT NULL DEFAULT 0 CHECK (named IN (0, 1))         -- by machines, not by the file
 ) STRICT;
 
 -- Alarms by what they concern and what is wrong. A row that is not `raised` is being watched, or has ended.
@@ -314,6 +315,8 @@ CREATE TABLE dca_settlements (
     person_acted_at          INTEGER,                   -- since then no event revises it (SPEC section 6.9)
     payment_seen             INTEGER NOT NULL DEFAULT 0 CHECK (payment_seen IN (0, 1)),  -- the customer's, proven or not
     rate_source              TEXT CHECK (rate_source IN ('lnbits', 'beacon')),  -- who told the rate; NULL: the sale itself
+    shortfall_minor          INTEGER NOT NULL DEFAULT 0 CHECK (shortfall_minor >= 0),  -- taken off fiat_amount_minor since
+    topped_up_sats           INTEGER NOT NULL DEFAULT 0 CHECK (topped_up_sats >= 0),   -- brought for it beside the gross
     CHECK (gross_sats = net_sats + commission_sats + undispensed_sats),
     CHECK (platform_fee_sats IS NULL OR platform_fee_sats + operator_fee_sats = commission_sats),
     CHECK (bitspire_event_id IS NOT NULL OR payment_hash IS NOT NULL),
@@ -571,6 +574,45 @@ CREATE TRIGGER dca_clients_used_update AFTER UPDATE OF status ON dca_payments
 WHEN NEW.leg_type IN ('dca', 'settlement') AND NEW.status IN ('voided', 'skipped')
  AND OLD.status NOT IN ('voided', 'skipped')
 BEGIN UPDATE dca_clients SET used_minor = used_minor - NEW.fiat_amount_minor WHERE id = NEW.client_id; END;
+
+-- Cash that a customer did not get of a sale that was paid out already: a jam that was seen too late. The sale's cash is
+-- corrected at once. The customer gets sats back, which a top-up brings (dca_topups): when the machine's wallet shows it
+-- paid, the refund is planned. `payee` NULL: the customer was paid by hand. `deposit_id`: whose the cash is now, NULL:
+-- the operator's.
+CREATE TABLE dca_shortfalls (
+    id             INTEGER PRIMARY KEY,
+    settlement_id  INTEGER NOT NULL,
+    machine_id     TEXT    NOT NULL,
+    number         INTEGER NOT NULL CHECK (number >= 1),              -- of the sale's
+    short_minor    INTEGER NOT NULL CHECK (short_minor > 0),          -- in the sale's currency
+    refund_sats    INTEGER NOT NULL CHECK (refund_sats >= 0),         -- what the customer is owed
+    topup_sats     INTEGER NOT NULL CHECK (topup_sats >= refund_sats),  -- with the reserve for routing fees
+    payee          TEXT,
+    topup_hash     TEXT UNIQUE,
+    refund_number  INTEGER NOT NULL DEFAULT 1,                        -- the least that no wallet has seen
+    deposit_id     INTEGER REFERENCES dca_deposits (id),
+    reason         TEXT    NOT NULL,
+    actor          TEXT    NOT NULL,
+    booked_at      INTEGER NOT NULL,
+    funded_at      INTEGER,                                           -- the top-up is here, and the refund is planned
+    payment_id     INTEGER REFERENCES dca_payments (id),              -- the refund
+    undone_at      INTEGER,
+    undone_by      TEXT,
+    UNIQUE (settlement_id, number),
+    CHECK ((payee IS NULL) = (topup_hash IS NULL)),
+    CHECK ((funded_at IS NULL) = (payment_id IS NULL)),
+    CHECK (funded_at IS NULL OR payee IS NOT NULL),
+    CHECK ((undone_at IS NULL) = (undone_by IS NULL)),
+    FOREIGN KEY (settlement_id, machine_id) REFERENCES dca_settlements (id, machine_id)
+) STRICT;
+CREATE INDEX dca_shortfalls_open ON dca_shortfalls (booked_at)
+    WHERE payee IS NOT NULL AND funded_at IS NULL AND undone_at IS NULL;
+CREATE INDEX dca_shortfalls_deposit ON dca_shortfalls (deposit_id) WHERE deposit_id IS NOT NULL;
+CREATE TRIGGER dca_shortfalls_keep BEFORE UPDATE OF settlement_id, machine_id, number, short_minor, refund_sats, topup_sats,
+    payee, topup_hash, deposit_id, booked_at ON dca_shortfalls
+BEGIN SELECT RAISE(ABORT, 'a shortfall is undone, never changed'); END;
+CREATE TRIGGER dca_shortfalls_no_delete BEFORE DELETE ON dca_shortfalls
+BEGIN SELECT RAISE(ABORT, 'a shortfall is undone, never deleted'); END;
 
 -- ---------------------------------------------------------------------------------------------------------
 -- Books for people: closed months, signed statements, messages to LPs

@@ -46,16 +46,18 @@ _CHUNK = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """How many of each: machines, sales (with 4 to 6 legs each), beacons in the telemetry log."""
+    """How many of each: machines, sales (with 4 to 6 legs each), beacons in the telemetry log; and the time between two
+    sales."""
 
     machines: int
     sales: int
     beacons: int
+    sale_every_s: int = SALE_EVERY_S
 
     @property
     def end(self) -> int:
         """When the last sale was made, in Unix seconds: the present of these books."""
-        return START + self.sales * SALE_EVERY_S
+        return START + self.sales * self.sale_every_s
 
 
 BIG = Size(machines=1_000, sales=1_000_000, beacons=5_000_000)
@@ -269,7 +271,8 @@ def _add_recipes(conn: sqlite3.Connection, variant: int) -> None:
 def _add_sales(conn: sqlite3.Connection, size: Size, first: int, end: int) -> None:
     """The sales with numbers from `first` up to and without `end`, with everything that they cause."""
     conn.execute("DROP TABLE IF EXISTS temp.sale")
-    conn.execute(_SALES, {"first": first, "end": end, "sales": size.sales, "machines": size.machines})
+    known = {"sales": size.sales, "machines": size.machines, "every_s": size.sale_every_s}
+    conn.execute(_SALES, {"first": first, "end": end, **known})
     with atomic(conn):
         for statement in (_SETTLEMENTS, _EVENTS, _LEGS, _REFUND_LEGS, _INVOICES, _RETAINED):
             conn.execute(statement)
@@ -280,7 +283,7 @@ def _add_sales(conn: sqlite3.Connection, size: Size, first: int, end: int) -> No
 _SALES = f"""
 CREATE TEMP TABLE sale AS
 WITH RECURSIVE number(n) AS (SELECT :first UNION ALL SELECT n + 1 FROM number WHERE n + 1 < :end)
-SELECT n, n + 1 AS id, (n * 7919 + n / 97) % :machines AS machine, {START} + n * {SALE_EVERY_S} AS at,
+SELECT n, n + 1 AS id, (n * 7919 + n / 97) % :machines AS machine, {START} + n * :every_s AS at,
        CASE WHEN n >= :sales - 20 THEN 'waiting' WHEN n >= :sales - 60 THEN 'pending'
             WHEN n >= :sales / 2 THEN CASE WHEN n % 20000 = 11 OR n = :sales / 2 + 1 THEN 'errored'
                 WHEN n % 10000 = 12 OR n = :sales / 2 + 2 THEN 'held' ELSE 'processed' END
@@ -392,7 +395,7 @@ def _add_ways_out(conn: sqlite3.Connection, size: Size) -> None:
             "'completed', 1, digest('forward', id), amount_sats, 0, NULL, planned_at + 60, completed_at + 60 "
             "FROM dca_payments "
             "WHERE client_id % 400 = 1 AND leg_type = 'dca' AND status = 'completed' AND effective_at < ?",
-            (START + size.sales // 2 * SALE_EVERY_S,),
+            (START + size.sales // 2 * size.sale_every_s,),
         )
         conn.execute(
             "INSERT INTO dca_invoices (payment_id, generation, amount_sats, asked_at, bolt11, payment_hash, internal, "
@@ -403,7 +406,7 @@ def _add_ways_out(conn: sqlite3.Connection, size: Size) -> None:
 
 def _add_deposits(conn: sqlite3.Connection, size: Size) -> None:
     """DEPOSITS_EACH of every LP; some of the older ones were rejected, some of the newest are pending."""
-    step_s = size.sales * SALE_EVERY_S // DEPOSITS_EACH
+    step_s = size.sales * size.sale_every_s // DEPOSITS_EACH
     found = conn.execute("SELECT id, machine_id FROM dca_clients ORDER BY id").fetchall()
     with atomic(conn):
         conn.executemany(
@@ -431,7 +434,7 @@ def _add_surroundings(conn: sqlite3.Connection, size: Size) -> None:
     machine = "printf('machine-%04d', n % ?2)"
     at = f"{START} + n * ?3"
     log, trouble, unmatched = max(size.sales // 2, 500), max(size.sales // 100, 100), max(size.sales // 500, 20)
-    span_s = size.sales * SALE_EVERY_S
+    span_s = size.sales * size.sale_every_s
     with atomic(conn):
         conn.execute(
             f"{numbers} INSERT INTO audit_log (at, actor, action, subject, machine_id, reason, before, after) "

@@ -30,12 +30,12 @@ import anyio
 from coincurve import PublicKeyXOnly
 
 from satmachine.config import load
-from satmachine.daemon import relays_of
 from satmachine.nostr.keys import hex_to_npub
 from satmachine.nostr.lane import Received
 from satmachine.nostr.limits import Limits
 from satmachine.nostr.pool import RelayPool
 from satmachine.recorder import Recorder
+from satmachine.relay_lists import relays_of
 from satmachine.store import registry
 from satmachine.store.database import open_store
 from testkit.config_files import machine_table
@@ -162,7 +162,9 @@ async def daemon(urls: Sequence[str], authors: frozenset[str], folder: Path, cou
             stored += len(batch)
             done_at = time.monotonic()
 
-        pool = RelayPool(relays_of(config), sink, limits=Limits(settlement_queue=2 * count, telemetry_queue=2 * count))
+        pool = RelayPool(
+            relays_of(config).relays, sink, limits=Limits(settlement_queue=2 * count, telemetry_queue=2 * count)
+        )
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(pool.run)
             await _until_done(lambda: stored, count)

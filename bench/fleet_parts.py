@@ -180,7 +180,7 @@ def start(config_path: Path) -> None:
     began = lap("warnings", began)
     assert configuration.key_problems(config) == []
     began = lap("keys", began)
-    satmachine.daemon.relays_of(config)
+    satmachine.relay_lists.relays_of(config)
     lap("relays", began)
     for name in ("mirror_first", "mirror_again"):
         _mirror(config, config_path.with_name("mirror.db"), lap, name)

@@ -23,10 +23,10 @@ from bench.report import Figure, Section
 from satmachine.identity import PayeeIdentity, PayeeKind
 from satmachine.marks import Mark
 from satmachine.models import Claim, LegStatus, Proof
-from satmachine.settlements.completion import complete_leg
-from satmachine.settlements.land import Rules, land_event
-from satmachine.settlements.plan import Rule, Terms
-from satmachine.settlements.planning import Bounds, plan_settlement
+from satmachine.settlements.land.landing import Rules, land_event
+from satmachine.settlements.pay.completion import complete_leg
+from satmachine.settlements.plan.amounts import Rule, Terms
+from satmachine.settlements.plan.planning import Bounds, plan_settlement
 from satmachine.store import balances, legs, marks, settlements, wallets
 from satmachine.store.database import atomic, connect, prepare
 from satmachine.store.settlements import EventRecord

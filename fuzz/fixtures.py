@@ -10,7 +10,7 @@ from pathlib import Path
 from satmachine.config import Config, Machine, load
 from satmachine.nostr.event import Event, sign
 from satmachine.nostr.keys import hex_to_npub, public_key_of
-from satmachine.settlements.read import DaemonKey
+from satmachine.settlements.claim.envelope import DaemonKey
 from satmachine.store.database import SCHEMA_VERSION, prepare
 from satmachine.wallet.lnurl import LnurlClient
 

@@ -23,10 +23,10 @@ from satmachine.nostr import nip44
 from satmachine.nostr.event import Event, Fault, Keyring, parse_event, verify
 from satmachine.nostr.messages import Closed, Eose, EventMessage, Notice, parse_message, scan_event_id
 from satmachine.nostr.subscriptions import Shape, Subscriptions
-from satmachine.settlements.land import Rules, land_event
-from satmachine.settlements.parse import claim_from_event, claim_from_payment
-from satmachine.settlements.prove import judge
-from satmachine.settlements.read import Transport, Window, read_event
+from satmachine.settlements.claim.content import claim_from_event, claim_from_payment
+from satmachine.settlements.claim.envelope import Transport, Window, read_event
+from satmachine.settlements.land.landing import Rules, land_event
+from satmachine.settlements.prove.proof import judge
 from satmachine.store import incoming, settlements
 from satmachine.store import telemetry as telemetry_store
 from satmachine.store.settlements import EventRecord

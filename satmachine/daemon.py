@@ -22,6 +22,7 @@ from satmachine import retention
 from satmachine.asked import AskedPayees
 from satmachine.cash import renew
 from satmachine.config import Config, key_problems, load
+from satmachine.discovery import Discovery
 from satmachine.errors import ConfigError, DatabaseBusy, Refused, SatmachineError, StoreError
 from satmachine.intents import IntentDesk
 from satmachine.logs import about
@@ -36,15 +37,16 @@ from satmachine.ops.watch import Watch
 from satmachine.recorder import Recorder
 from satmachine.reports.desk import PeopleDesk
 from satmachine.seals import Keyring
-from satmachine.settlements.corrector import Corrector
-from satmachine.settlements.hints import Hints
-from satmachine.settlements.leg_orders import LegOrders
-from satmachine.settlements.looks import Looks
-from satmachine.settlements.pay import Payer
-from satmachine.settlements.read import DaemonKey
-from satmachine.settlements.reconcile import Reconciler
-from satmachine.settlements.sweeper import Sweeper
-from satmachine.settlements.wallet_orders import WalletOrders
+from satmachine.settlements.claim.envelope import DaemonKey
+from satmachine.settlements.correct.leg_orders import LegOrders
+from satmachine.settlements.correct.sale_orders import Corrector
+from satmachine.settlements.correct.shortfall_orders import ShortfallDesk
+from satmachine.settlements.pay.payer import Payer
+from satmachine.settlements.sweep.hints import Hints
+from satmachine.settlements.sweep.looks import Looks
+from satmachine.settlements.sweep.one_sweep import Reconciler
+from satmachine.settlements.sweep.sweeper import Sweeper
+from satmachine.settlements.sweep.wallet_orders import WalletOrders
 from satmachine.settlements.worker import Item, Worker
 from satmachine.store import health, legs, registry, reloads, restored, seals, settlements
 from satmachine.store.database import Store, instance_id, only_daemon, open_store
@@ -132,10 +134,27 @@ class Daemon:
                 look_later=self.looks.at,
             )
             self.hints = Hints(self._store, lnbits, self.config, self.looks.hint)
-            self.recorder = Recorder(self._store, self.config, self._key, self._now, landed=self.worker.wake)
+            self.discovery = Discovery(self._store, self.config)
+            self.recorder = Recorder(
+                self._store,
+                self.config,
+                self._key,
+                self._now,
+                landed=self.worker.wake,
+                relays_changed=self.discovery.changed,
+            )
             corrector = Corrector(self._store, lnbits, payer, self.worker, self.config, self._now)
             leg_orders = LegOrders(self._store, lnbits, payer, self.worker, self.config, self._now)
             wallet_orders = WalletOrders(self._store, lnbits, self.sweeper, self.config, self._now)
+            shortfalls = ShortfallDesk(
+                self._store,
+                lnbits,
+                payer,
+                self.worker,
+                self.config,
+                self._now,
+                make_top_up=wallet_orders.make_top_up,
+            )
             secret = None if self._key is None else self._key.secret
             self.people = PeopleDesk(self._store, self.config, secret, self._now)
             self.desk = IntentDesk(
@@ -146,19 +165,24 @@ class Daemon:
                     **corrector.actions,
                     **leg_orders.actions,
                     **wallet_orders.actions,
+                    **shortfalls.actions,
                     **self.people.actions,
                 },
                 guard=self._guard_request,
                 order_key=self._order_key,
             )
+            wanted = await self.discovery.wanted()
             self.pool = RelayPool(
-                relays_of(config),
+                wanted.relays,
                 self.recorder.record,
                 secret_key=secret,
                 limits=Limits(
                     max_event_bytes=config.nostr.max_event_bytes, since_overlap_s=config.nostr.since_overlap_s
                 ),
                 since=resume.get,
+                named=wanted.named,
+                allow_private=config.nostr.discover_private,
+                relay_lists=config.nostr.discover_relays,
             )
             self.alerts = AlertDesk(self._store, self.config, self._now, self.pool.health)
             self.watch = Watch(
@@ -180,7 +204,7 @@ class Daemon:
             log.info(
                 "satmachine runs: %d machine(s), %d relay(s), database %s",
                 len(self._config.machines),
-                len(relays_of(self._config)),
+                len(self.pool.health()),
                 self._store.path,
             )
             for task in (
@@ -200,6 +224,7 @@ class Daemon:
                 self.alerts.watch,
                 self.alerts.tell,
                 self.people.run,
+                self._follow_relay_lists,
             ):
                 tasks.start_soon(self._forever, task)
             await self._stopping.wait()
@@ -240,6 +265,9 @@ class Daemon:
             self._now,
         )
 
+    async def _follow_relay_lists(self) -> None:
+        await self.discovery.run(self.pool.update)
+
     async def _renew_forecasts(self) -> None:
         await renew.run(self._store, self._now)
 
@@ -264,6 +292,7 @@ class Daemon:
                     duplicates=relay.duplicates,
                     faults={str(fault): count for fault, count in relay.faults.items()},
                     quiet=relay.quiet,
+                    named=relay.named,
                     error=relay.error or None,
                 )
                 for relay in self.pool.health()
@@ -315,9 +344,10 @@ class Daemon:
             log.error("reload refused, the old configuration stays in force. %s", error)  # noqa: TRY400
             return str(error)
         self._config = config
-        self.pool.update(relays_of(config))
+        wanted = await self.discovery.wanted()
+        self.pool.update(wanted.relays, wanted.named)
         self.worker.wake()
-        log.info("configuration reloaded: %d machine(s), %d relay(s)", len(config.machines), len(relays_of(config)))
+        log.info("configuration reloaded: %d machine(s), %d relay(s)", len(config.machines), len(wanted.relays))
         kept = [machine.id for machine in config.machines if machine.wallet.admin_key.kind == "credential"]
         if kept:
             log.info(
@@ -389,15 +419,6 @@ def learn_keys(keyring: Keyring, config: Config) -> list[str]:
     return changed
 
 
-def relays_of(config: Config) -> dict[str, frozenset[str]]:
-    """Each relay with the machines (public keys) that publish there."""
-    authors: dict[str, set[str]] = {}
-    for machine in config.machines:
-        for url in config.relays_of(machine):
-            authors.setdefault(url, set()).add(machine.pubkey)
-    return {url: frozenset(keys) for url, keys in authors.items()}
-
-
 def _register(conn: sqlite3.Connection, config: Config, now: int) -> None:
     problems = registry.changed_currency(conn, config) + registry.dropped_with_open_work(conn, config)
     problems += registry.changed_operator(conn, config)
@@ -414,6 +435,8 @@ def _unchangeable(old: Config, new: Config) -> list[str]:
         ("[database] path", old.database.path, new.database.path),
         ("[lnbits] url", old.lnbits.url, new.lnbits.url),
         ("[nostr] secret_key", old.nostr.secret_key, new.nostr.secret_key),
+        ("[nostr] discover_relays", old.nostr.discover_relays, new.nostr.discover_relays),
+        ("[nostr] discover_private", old.nostr.discover_private, new.nostr.discover_private),
         ("[metrics] listen", old.metrics.listen, new.metrics.listen),
     )
     return [f"{name} cannot be changed by a reload: restart the daemon" for name, a, b in pairs if a != b]

@@ -22,7 +22,7 @@ from satmachine.models import Rejection
 from satmachine.nostr.event import Event, parse_event
 from satmachine.nostr.lane import Received
 from satmachine.orders import Order, RetryQuarantined, SettleBalance, Unreadable
-from satmachine.settlements.land import Landing
+from satmachine.settlements.land.landing import Landing
 from satmachine.store import intents, quarantine
 from satmachine.store.database import Store
 from satmachine.store.intents import Asked, Ended

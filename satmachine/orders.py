@@ -100,6 +100,35 @@ class Refund(_OfSale):
 
 
 @dataclass(frozen=True, slots=True)
+class Shortfall(_OfSale):
+    """The customer of a sale that is paid out got `short_minor` less cash than it says.
+
+    `to`: the invoice or Lightning address that is paid `refund_sats` once a top-up of `topup_sats` has brought them;
+    None: the customer was paid by hand. `client_id`: whose cash the rest is now; None: the operator's.
+    """
+
+    action: ClassVar[str] = "settlement.shortfall"
+    short_minor: int
+    refund_sats: int
+    topup_sats: int
+    reason: str
+    to: str | None = None
+    client_id: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.short_minor <= 0 or not 0 <= self.refund_sats <= self.topup_sats:
+            raise ValueError(f"{self.short_minor} minor units for {self.refund_sats} sats is no shortfall")
+
+
+@dataclass(frozen=True, slots=True)
+class UndoShortfall(_OfSale):
+    """Take back the latest shortfall of a sale, whose refund is not paid."""
+
+    action: ClassVar[str] = "settlement.undo_shortfall"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class SettleBalance:
     """Pay out a part of an LP's balance; `number` is the payout's, so that it is planned once."""
 
@@ -226,6 +255,8 @@ Order = (
     | Close
     | Redistribute
     | Refund
+    | Shortfall
+    | UndoShortfall
     | SettleBalance
     | RetryQuarantined
     | Repoint

@@ -10,16 +10,18 @@ import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 
+from satmachine import relay_lists
 from satmachine.config import Config, Machine
 from satmachine.errors import StoreError
 from satmachine.failpoints import failpoint
 from satmachine.logs import about
 from satmachine.models import Claim, LandingResult, Rejection
-from satmachine.nostr.event import BEACON_KIND, Event
+from satmachine.nostr.event import BEACON_KIND, RELAY_LIST_KIND, TELEMETRY_KINDS, Event
 from satmachine.nostr.lane import Received
-from satmachine.settlements.land import KIND_SETTLEMENT, Landing, Rules, land_event
-from satmachine.settlements.read import DaemonKey, Transport, Window, read_content, read_event
+from satmachine.settlements.claim.envelope import DaemonKey, Transport, Window, read_content, read_event
+from satmachine.settlements.land.landing import KIND_SETTLEMENT, Landing, Rules, land_event
 from satmachine.store import quarantine, transport
+from satmachine.store import relay_lists as lists_store
 from satmachine.store import telemetry as telemetry_store
 from satmachine.store.database import Store
 from satmachine.store.settlements import EventRecord
@@ -38,7 +40,8 @@ _Ready = tuple[Received, Machine, Claim | Rejection | Transport]
 
 
 class Recorder:
-    """`config` gives the configuration in force, `now` Unix seconds; `landed` is called after sales were committed."""
+    """`config` gives the configuration in force, `now` Unix seconds; `landed` is called after sales were committed,
+    `relays_changed` when a machine's own list of relays is another one."""
 
     def __init__(
         self,
@@ -48,12 +51,14 @@ class Recorder:
         now: Callable[[], int],
         *,
         landed: Callable[[], None],
+        relays_changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._store = store
         self._config = config
         self._key = key
         self._now = now
         self._landed = landed
+        self._relays_changed = relays_changed
         #: The newest `created_at` of a sale from each relay, not beyond our own clock.
         self.newest: dict[str, int] = {}
 
@@ -65,9 +70,10 @@ class Recorder:
             await self._land(sales)
             failpoint("land.committed")
             self._landed()
-        others = [item for item in batch if item.event.kind != KIND_SETTLEMENT]
-        if others:
-            await self._note_telemetry(others)
+        if telemetry := [item for item in batch if item.event.kind in TELEMETRY_KINDS]:
+            await self._note_telemetry(telemetry)
+        if lists := [item for item in batch if item.event.kind == RELAY_LIST_KIND]:
+            await self._note_relay_lists(lists)
 
     async def _land(self, sales: Sequence[Received]) -> None:
         ready = [(item, machine, self._read(item, machine)) for item in sales if (machine := self._author(item))]
@@ -169,6 +175,19 @@ class Recorder:
             )
             return _SURPRISE
 
+    # --- where machines publish
+
+    async def _note_relay_lists(self, batch: Sequence[Received]) -> None:
+        """One from the future is nothing: it would stand for years, and no list after it would count."""
+        nostr = self._config().nostr
+        read = [
+            (item, machine, relay_lists.read(item.event, allow_private=nostr.discover_private))
+            for item in batch
+            if (machine := self._author(item)) and item.event.created_at <= item.received_at + nostr.max_future_s
+        ]
+        if nostr.discover_relays and await self._store.write(_store_relay_lists, read):
+            self._relays_changed()
+
 
 def _land_all(conn: sqlite3.Connection, ready: Sequence[_Ready], now: int) -> list[Landing | Rejection | None]:
     """One transaction for a batch; None for what was not for this daemon, and is only counted."""
@@ -200,6 +219,23 @@ def _store_telemetry(
             relay_url=item.relay_url,
             raw=item.raw,
         )
+
+
+def _store_relay_lists(
+    conn: sqlite3.Connection, read: Sequence[tuple[Received, Machine, relay_lists.RelayList]]
+) -> bool:
+    changed = False
+    for item, machine, found in read:
+        changed |= lists_store.note(
+            conn,
+            machine.id,
+            event_id=item.event.id,
+            created_at=item.event.created_at,
+            received_at=item.received_at,
+            relays=found.relays,
+            refused=found.refused,
+        )
+    return changed
 
 
 def _is_too_long(item: Received) -> bool:

@@ -16,7 +16,7 @@ import httpx
 
 from satmachine.wallet import bolt11
 from satmachine.wallet.lnurl import LnurlInvoice
-from simulator.database import FAILED, Entry
+from simulator.database import FAILED, PENDING, Entry
 from simulator.lnbits import Fate, ModelLnbits, ModelLnurl, Snapshot
 from simulator.lnurl import Manner, Server
 
@@ -166,6 +166,14 @@ class Bank:
     def customer_pays(self, wallet_id: str, sats: int, extra: Mapping[str, Any], memo: str = "") -> str:
         """A settled payment from outside, at once; its payment hash."""
         return self.model.customer_pays(wallet_id, sats, extra, memo)
+
+    def pay_invoice(self, payment_hash: str) -> int:
+        """Somebody elsewhere pays an invoice of a wallet here; how many sats that are, 0 where it cannot be paid."""
+        rows = [row for row in self.model.database.by_hash(payment_hash) if row.incoming]
+        if len(rows) != 1 or rows[0].status != PENDING or (rows[0].expires_at or 0) < self.model.now():
+            return 0
+        self.model.settle(payment_hash)
+        return rows[0].amount_msat // 1000
 
     def customer_invoice(self, sats: int, who: str, expiry_s: int = 86_400) -> str:
         """An invoice of somebody elsewhere, who hands it to the operator."""

@@ -26,13 +26,18 @@ from satmachine.daemon import Daemon, _register, learn_keys
 from satmachine.errors import DatabaseBusy, SatmachineError, StoreError
 from satmachine.intents import IntentDesk
 from satmachine.recorder import Recorder
-from satmachine.settlements import marker, pay, reconcile, sweeper, worker
-from satmachine.settlements.corrector import Corrector
-from satmachine.settlements.leg_orders import LegOrders
-from satmachine.settlements.marker import Marker
-from satmachine.settlements.pay import Payer
-from satmachine.settlements.reconcile import Reconciler
-from satmachine.settlements.sweeper import Sweeper
+from satmachine.settlements import worker
+from satmachine.settlements.correct.leg_orders import LegOrders
+from satmachine.settlements.correct.sale_orders import Corrector
+from satmachine.settlements.correct.shortfall_orders import ShortfallDesk
+from satmachine.settlements.pay import marker
+from satmachine.settlements.pay import payer as paying
+from satmachine.settlements.pay.marker import Marker
+from satmachine.settlements.pay.payer import Payer
+from satmachine.settlements.sweep import one_sweep, sweeper
+from satmachine.settlements.sweep.one_sweep import Reconciler
+from satmachine.settlements.sweep.sweeper import Sweeper
+from satmachine.settlements.sweep.wallet_orders import WalletOrders
 from satmachine.settlements.worker import Worker
 from satmachine.store.database import instance_id
 from satmachine.wallet import bolt11, rows
@@ -50,7 +55,7 @@ _LIFE: ContextVar[Process] = ContextVar("life")
 #: The one "disk" of key files of the run in progress.
 _FILES = KeyFiles()
 
-_FAILPOINT_USERS = (pay, worker, reconcile, recorder, marker)
+_FAILPOINT_USERS = (paying, worker, one_sweep, recorder, marker)
 
 
 class _Http(LnbitsHttp):
@@ -145,11 +150,15 @@ async def build(
     daemon.recorder = Recorder(store, daemon.config, None, now, landed=daemon.worker.wake)
     corrector = Corrector(store, lnbits, payer, daemon.worker, daemon.config, now)
     leg_orders = LegOrders(store, lnbits, payer, daemon.worker, daemon.config, now)
+    wallet_orders = WalletOrders(store, lnbits, daemon.sweeper, daemon.config, now)
+    shortfalls = ShortfallDesk(
+        store, lnbits, payer, daemon.worker, daemon.config, now, make_top_up=wallet_orders.make_top_up
+    )
     daemon.desk = IntentDesk(
         store,
         now,
         read_again=daemon.recorder.read_again,
-        corrections={**corrector.actions, **leg_orders.actions},
+        corrections={**corrector.actions, **leg_orders.actions, **shortfalls.actions},
         guard=daemon._guard_request,
     )
     yield daemon

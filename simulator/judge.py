@@ -1,7 +1,8 @@
 """What must hold, read from the wallets' own ledger and from what happened in the world; never from a daemon's word.
 
 - No leg key is debited twice.
-- What was debited for a sale, under any of its keys and by any daemon, never exceeds what the customer paid.
+- What was debited for a sale, under any of its keys and by any daemon, never exceeds what the customer paid
+  and what was topped up for them since.
 - Nobody is credited but who was meant when the leg was planned, or by a person's word since.
 - No LP is given more fiat's worth than the cash that the LP brought.
 - At the end: every customer's payment is a sale that ended, or that a person was shown; what the books call completed
@@ -143,8 +144,9 @@ class Judge:
         sale.paid_sats += abs(entry.amount_msat) // 1000
         if sale.payment_hash is None and not sale.on_word:
             raise Violation("unproven", f"{key}: the customer never paid")
-        if sale.paid_sats > sale.gross_sats:
-            raise Violation("overpaid", f"{key}: {sale.paid_sats} of {sale.gross_sats} sats were paid out")
+        came_in_sats = sale.gross_sats + sale.topped_up_sats
+        if sale.paid_sats > came_in_sats:
+            raise Violation("overpaid", f"{key}: {sale.paid_sats} of {came_in_sats} sats were paid out")
         if "dca" in parts:
             self._judge_lp(sale.machine_id, parts[-1], key, entry)
 

@@ -20,11 +20,12 @@ from satmachine.config import Machine
 from satmachine.errors import ConfigError, NotFound, Refused, WalletError
 from satmachine.models import By, Client
 from satmachine.orders import Order
-from satmachine.settlements import operations, reconcile_desk, reconcile_look, reconciliation
-from satmachine.settlements.correct import Command, Dispensed
-from satmachine.settlements.correcting import allowed
-from satmachine.settlements.payees import terms_for
-from satmachine.settlements.reconciling import Choice, Line, Verdict
+from satmachine.settlements.correct import shortfall, ways_out
+from satmachine.settlements.correct.changes import allowed
+from satmachine.settlements.correct.rules import Command, Dispensed
+from satmachine.settlements.plan.named_payees import terms_for
+from satmachine.settlements.reconcile import findings, proposal, wallet_look
+from satmachine.settlements.reconcile.rules import Choice, Line, Verdict
 from satmachine.store import clients, deposits, intents, reconciling, wallets
 from satmachine.store.database import atomic
 from satmachine.wallet.lnbits import Lnbits
@@ -66,12 +67,18 @@ _SALE = (
 _LEG = "SELECT id, settlement_id, leg, leg_key, status AS state FROM dca_payments WHERE leg_type <> 'autoforward'"
 
 
-def _on_sale(name: str, act: Callable[[World, Hold, Random, int], str]) -> Act:
-    """A command that names a sale."""
+#: Sales of which cash can be booked as missing, and those of which it was.
+_SOLD = _SALE + " WHERE s.status IN ('processed', 'partial', 'refunded') AND s.fiat_amount_minor > 0"
+_SHORT = _SALE + " WHERE s.shortfall_minor > 0"
+
+
+def _on_sale(name: str, act: Callable[[World, Hold, Random, int], str], likely: str = _SALE) -> Act:
+    """A command that names a sale: mostly one that it is for (`likely`), but any other too."""
 
     def do(world: World, rng: Random) -> str:
         hold = _hold_of(world, rng)
-        row = _some(_conn(hold), rng, _SALE)
+        wanted = likely if likely == _SALE or rng.random() < 0.8 else _SALE
+        row = _some(_conn(hold), rng, wanted)
         if row is None:
             return "nothing"
         world.meet(name, hold, row["id"])
@@ -95,7 +102,7 @@ def ask(hold: Hold, order: Order) -> str:
 
 def _hold(_world: World, hold: Hold, _rng: Random, sale: int) -> str:
     with atomic(_conn(hold)) as conn:
-        operations.hold(conn, sale, _by(hold))
+        ways_out.hold(conn, sale, _by(hold))
     return "held"
 
 
@@ -122,13 +129,13 @@ def _release(world: World, hold: Hold, _rng: Random, sale: int) -> str:
     if is_told_twice(world, hold, sale):
         return "nothing"
     with atomic(_conn(hold)) as conn:
-        operations.release(conn, sale, _by(hold))
+        ways_out.release(conn, sale, _by(hold))
     return "released"
 
 
 def _retry(_world: World, hold: Hold, _rng: Random, sale: int) -> str:
     with atomic(_conn(hold)) as conn:
-        return f"tried {operations.retry(conn, sale, _by(hold))}"
+        return f"tried {ways_out.retry(conn, sale, _by(hold))}"
 
 
 def _close(_world: World, hold: Hold, _rng: Random, sale: int) -> str:
@@ -164,6 +171,58 @@ def _refund(world: World, hold: Hold, rng: Random, sale: int) -> str:
         return "nothing"
     to = world.bank.customer_invoice(sats, f"customer {sale}", rng.choice((600, 86_400)))
     return ask(hold, orders.Refund(sale, sats, to, "jam", sats + reserve_sats))
+
+
+def _shortfall(world: World, hold: Hold, rng: Random, sale: int) -> str:
+    """A jam that is seen when all is paid. Who pays the top-up is another matter."""
+    settlement = shortfall.allowed(_conn(hold), sale)
+    sold_minor = settlement.fiat_amount_minor
+    if not sold_minor:
+        return "nothing"
+    short_minor = rng.choice((sold_minor, max(1, sold_minor // 2), 1))
+    client = _client(hold, rng, f" WHERE status <> 'removed' AND machine_id = '{settlement.machine_id}'")
+    owner = None if client is None or rng.random() < 0.5 else client.id
+    sats = shortfall.refund_sats(settlement, short_minor)
+    if sats == 0 or rng.random() < 0.2:
+        return ask(hold, orders.Shortfall(sale, short_minor, 0, 0, "jam", None, owner))
+    if rng.random() < 0.5:
+        return ask(hold, orders.Shortfall(sale, short_minor, sats, sats, "jam", f"short{sale}@away.example", owner))
+    reserve_sats = 0 if hold.registry.routing_fees == "machine" else max(2, -(-sats // 100))
+    to = world.bank.customer_invoice(sats, f"customer {sale}", rng.choice((600, 86_400)))
+    return ask(hold, orders.Shortfall(sale, short_minor, sats, sats + reserve_sats, "jam", to, owner))
+
+
+def _undo_shortfall(_world: World, hold: Hold, _rng: Random, sale: int) -> str:
+    shortfall.to_undo(_conn(hold), sale)
+    return ask(hold, orders.UndoShortfall(sale, "miscounted"))
+
+
+def _pay_shortfall(world: World, rng: Random) -> str:
+    """The operator pays the invoice of a shortfall, whatever became of it since."""
+    hold = _hold_of(world, rng)
+    found = _conn(hold).execute("SELECT topup_hash FROM dca_shortfalls WHERE topup_hash IS NOT NULL").fetchall()
+    if not found:
+        return "nothing"
+    world.meet("pay_shortfall", hold, None)
+    return pay_shortfall(world, hold, rng.choice(found)["topup_hash"])
+
+
+def pay_shortfall(world: World, hold: Hold, topup_hash: str) -> str:
+    """Pay it, if LNbits still has the invoice and it is not paid yet."""
+    row = (
+        _conn(hold)
+        .execute(
+            "SELECT s.settlement_key FROM dca_shortfalls x JOIN dca_settlements s ON s.id = x.settlement_id "
+            "WHERE x.topup_hash = ?",
+            (topup_hash,),
+        )
+        .fetchone()
+    )
+    sats = world.bank.pay_invoice(topup_hash)
+    sale = world.judge.sale_of_key.get(row["settlement_key"])
+    if sats and sale is not None:
+        sale.topped_up_sats += sats
+    return "paid in" if sats else "nothing"
 
 
 def _resolve(world: World, rng: Random, *, paid: bool) -> str:
@@ -215,7 +274,7 @@ def _retry_all(world: World, rng: Random) -> str:
     hold = _hold_of(world, rng)
     world.meet("retry_all", hold, None)
     with atomic(_conn(hold)) as conn:
-        count = sum(operations.retry(conn, one, _by(hold)) for one in operations.retryable(conn, None))
+        count = sum(ways_out.retry(conn, one, _by(hold)) for one in ways_out.retryable(conn, None))
     return f"tried {count}"
 
 
@@ -236,7 +295,7 @@ def land(hold: Hold, machine_id: str, payment_hash: str) -> str:
     machine: Machine | None = hold.registry.config().machine(machine_id)
     assert machine is not None
     with atomic(_conn(hold)) as conn:
-        operations.land(conn, machine, payment_hash, _by(hold), exchange_rate=Decimal("143.797"))
+        ways_out.land(conn, machine, payment_hash, _by(hold), exchange_rate=Decimal("143.797"))
     if hold.process.daemon is not None:
         hold.process.daemon.worker.wake()
     return "landed"
@@ -252,7 +311,7 @@ def _retry_payment(world: World, rng: Random) -> str:
         return "nothing"
     world.meet("retry_payment", hold, row["settlement_id"])
     with atomic(_conn(hold)) as conn:
-        operations.retry_payment(conn, row["id"], _by(hold))
+        ways_out.retry_payment(conn, row["id"], _by(hold))
     return "tried"
 
 
@@ -296,20 +355,20 @@ async def reconcile(world: World, hold: Hold, machine_id: str) -> list[str]:
     terms = terms_for(config, machine_id)
     choices: dict[str, Choice] = {}
     for _ in range(3):
-        asked = reconciliation.questions(conn, machine_id, choices)
-        look = reconcile_desk.Look()
+        asked = proposal.questions(conn, machine_id, choices)
+        look = findings.Look()
         if asked.incoming or asked.outgoing:
             lnbits = Lnbits(config.lnbits.url, http=Wire(world.bank, "cli"), instance_id="reconcile")
             key = machine.wallet.admin_key.resolve(config.environ)
-            look = await reconcile_look.look(lnbits, key, machine_id, wallets.wallet_id(conn, machine_id), asked)
-        report = reconciliation.preview(conn, machine, terms, look, choices, _by(hold))
+            look = await wallet_look.look(lnbits, key, machine_id, wallets.wallet_id(conn, machine_id), asked)
+        report = proposal.preview(conn, machine, terms, look, choices, _by(hold))
         if any(line.unpaid for line in report.marks) and world.bank.is_paying_for_others(hold.process.name):
             # Whoever accepts has seen to it that no other daemon lives, and waits for what it had begun: ARCHITECTURE
             # names a request that is held up in between for longer than anybody waits as what remains.
             return ["a request of another daemon is under way"]
         if not report.waits:
             with atomic(conn):
-                reconciliation.accept(conn, machine, terms, look, choices, _by(hold), digest=report.digest)
+                proposal.accept(conn, machine, terms, look, choices, _by(hold), digest=report.digest)
             return []
         advised = {line.payment_hash: _advised(conn, machine_id, line) for line in report.payments}
         mended = {payment_hash: choice for payment_hash, choice in advised.items() if choice is not None}
@@ -341,7 +400,7 @@ def _pause(world: World, rng: Random) -> str:
     world.meet("pause", hold, None)
     scope = rng.choice((None, hold.registry.machines[0].id))
     with atomic(_conn(hold)) as conn:
-        operations.pause(conn, scope, _by(hold))
+        ways_out.pause(conn, scope, _by(hold))
     world.later(rng.choice((5.0, 600.0)), lambda: resume(hold, scope))
     return "paused"
 
@@ -350,7 +409,7 @@ def resume(hold: Hold, scope: str | None) -> None:
     """Go on, where it is paused."""
     try:
         with atomic(_conn(hold)) as conn:
-            operations.resume(conn, scope, _by(hold))
+            ways_out.resume(conn, scope, _by(hold))
     except (Refused, sqlite3.ProgrammingError):
         return  # nothing was paused, or the books were replaced
 
@@ -617,6 +676,9 @@ TABLE: dict[str, tuple[Act, float]] = {
     "partial_dispense": (_on_sale("partial_dispense", _partial_dispense), 2),
     "redistribute": (_on_sale("redistribute", _redistribute), 2),
     "refund": (_on_sale("refund", _refund), 2),
+    "shortfall": (_on_sale("shortfall", _shortfall, _SOLD), 2),
+    "undo_shortfall": (_on_sale("undo_shortfall", _undo_shortfall, _SHORT), 0.5),
+    "pay_shortfall": (_pay_shortfall, 1),
     "resolve_paid": (_resolve_paid, 1),
     "resolve_unpaid": (_resolve_unpaid, 1),
     "retry_all": (_retry_all, 1),

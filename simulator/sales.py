@@ -35,6 +35,8 @@ class Sale:
     event_ids: list[str] = field(default_factory=list)
     #: Sats that the wallets paid out for it, as the judge has counted.
     paid_sats: int = 0
+    #: Sats that a top-up brought for its customer, who got too little cash.
+    topped_up_sats: int = 0
     #: A payment that is nobody's sale: a top-up. It becomes one only by a person's word.
     top_up: bool = False
     #: Landed while no proof was asked for: then the machine's word is enough.

@@ -18,7 +18,7 @@ from typing import Any
 from satmachine.errors import ConfigError, DatabaseBusy, NotFound, Refused, StoreError
 from satmachine.models import Client, Leg
 from satmachine.nostr.lane import Received
-from satmachine.settlements.payees import client_payee, configured_payee
+from satmachine.settlements.plan.named_payees import client_payee, configured_payee
 from satmachine.store import as_models as rows
 from satmachine.store import clients, deposits
 from satmachine.store.database import atomic
@@ -75,6 +75,8 @@ class World:
     sales: list[Sale] = field(default_factory=list)
     backups: list[tuple[bytes, int]] = field(default_factory=list)
     bank_backups: list[Any] = field(default_factory=list)
+    #: Cash of customers that was booked as an LP's: (sale, number, when, amount, machine, label).
+    seen_cash: set[tuple[object, ...]] = field(default_factory=set)
     offset_s: float = 0.0
     pairs: coverage.Pairs = field(default_factory=Counter)
     actions: int = 0
@@ -229,6 +231,7 @@ class World:
         """A restore, or a loss (None): the daemon is down for it."""
         hold.process.kill()
         self.writes_of_the_dead += hold.process.writes
+        self.bank.model.gone_at[hold.process.name] = self.now()
         new = self.open_books(image, hold.registry)
         new.process.name = hold.process.name
         self.holds[self.holds.index(hold)] = new
@@ -304,7 +307,6 @@ class World:
             known[amount_minor] -= 1
             if known[amount_minor] < 0:
                 missing.append((amount_minor, at))
-        # What was taken home is only entered where the books do not lack payments any more.
         for amount_minor, at in sorted(missing, key=lambda entry: entry[0] < 0):
             try:
                 enter_cash(hold, client_id, amount_minor, at)
@@ -331,6 +333,7 @@ class World:
         if latest != hold.seen_audit:
             found += conn.execute(_REPOINTED, (hold.seen_audit,)).fetchall()
             hold.seen_audit = latest
+            self._shortfalls(hold)
         for row in found:
             hold.seen_legs = max(hold.seen_legs, row["id"])
             leg: Leg = rows.load(Leg, row)
@@ -339,6 +342,21 @@ class World:
             meant = self._identity(hold, leg)
             if meant is not None:
                 self.judge.meant.setdefault(leg.leg_key, set()).add(meant)
+
+    def _shortfalls(self, hold: Hold) -> None:
+        """Cash that a customer did not get is an LP's from now on, or no longer is: as if they had brought it."""
+        found = hold.process.books.conn.execute(
+            "SELECT x.settlement_id, x.number, x.booked_at, d.amount_minor, d.machine_id, c.label "
+            "FROM dca_shortfalls x JOIN dca_deposits d ON d.id = x.deposit_id OR d.reverses = x.deposit_id "
+            "JOIN dca_clients c ON c.id = d.client_id"
+        )
+        for row in found.fetchall():
+            if tuple(row) in self.seen_cash:
+                continue
+            self.seen_cash.add(tuple(row))
+            lp = self.judge.lps[(row["machine_id"], row["label"])]
+            lp.brought_minor += row["amount_minor"]
+            lp.cash.append((row["amount_minor"], int(self.now())))
 
     def _identity(self, hold: Hold, leg: Leg) -> Identity | None:
         if leg.leg_type == "autoforward":
@@ -451,7 +469,9 @@ def enter_cash(hold: Hold, client_id: int, amount_minor: int, at: int | None) ->
         try:
             with atomic(hold.process.books.conn) as conn:
                 if amount_minor < 0:
-                    deposits.withdraw(conn, client_id, -amount_minor, actor="operator", now=now)
+                    deposits.withdraw(
+                        conn, client_id, -amount_minor, effective_at=effective_at, actor="operator", now=now
+                    )
                     return
                 deposit_id = deposits.add(
                     conn,

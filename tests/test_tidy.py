@@ -24,7 +24,7 @@ CLOCKS = (".now", ".today", ".utcnow", ".monotonic")
 VALUES = {"config/model.py", "config/secrets.py"}
 
 #: The only places that may catch everything: the daemon, and two stages that outlive any single event or wallet.
-CATCHES_ALL = {"daemon.py", "recorder.py", "settlements/sweeper.py"}
+CATCHES_ALL = {"daemon.py", "recorder.py", "settlements/sweep/sweeper.py"}
 
 #: SQL stays in the store: neither its words nor a call that runs them are anywhere else.
 SQL = re.compile(r"^\s*(SELECT|WITH \w+ AS|INSERT (OR \w+ )?INTO|UPDATE \w+ SET|DELETE FROM|PRAGMA|BEGIN|SAVEPOINT)\b")
@@ -73,11 +73,11 @@ def test_the_rules_about_money_are_pure() -> None:
     """Not by chance: if one of these stops saying so, this fails and not silence."""
     assert {"identity.py", "marks.py", "money.py", "models/__init__.py", "orders.py", "nostr/event.py"} <= PURE
     assert {
-        "settlements/adoption.py",
-        "settlements/parse.py",
-        "settlements/plan.py",
-        "settlements/prove.py",
-        "settlements/transition.py",
+        "settlements/pay/adoption.py",
+        "settlements/claim/content.py",
+        "settlements/plan/amounts.py",
+        "settlements/prove/proof.py",
+        "settlements/pay/transition.py",
     } <= PURE
 
 

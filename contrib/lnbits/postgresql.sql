@@ -12,6 +12,8 @@
 --                view anew only becomes slow again, nothing worse).
 -- How to undo    Stop LNbits, and run the lines below between "undo" and "end of undo", without their dashes.
 
+\set ON_ERROR_STOP on
+
 BEGIN;
 
 CREATE TEMP TABLE satmachine_before AS

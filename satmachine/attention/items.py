@@ -61,6 +61,9 @@ CONDITIONS: dict[str, Condition] = {
     "rate_unknown": Condition(
         "sales of an unknown rate keep the LPs' part", "every rate is known", "satmachine status", is_alarm=False
     ),
+    "shortfall_waits": Condition(
+        "a customer waits for a refund", "no refund waits for its top-up", "satmachine status", is_alarm=False
+    ),
     "unmatched": Condition(
         "payments of no sale came", "every payment has its sale", "satmachine settlements unmatched", is_alarm=False
     ),

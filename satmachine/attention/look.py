@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 
 from satmachine.attention import words
 from satmachine.attention.items import CONDITIONS, Attention, Item, Limits, Silence, sorted_out
+from satmachine.attention.sentence import Sentence, joined, sentence
 from satmachine.store import attention as rows
-from satmachine.store import cash, standing
-from satmachine.store import lists as reports
+from satmachine.store import cash, lists, standing
 from satmachine.store.attention import Record
 from satmachine.telemetry.trouble import error_now
 
@@ -65,20 +65,26 @@ def from_daemon(conn: sqlite3.Connection, view: View, *, daemon_runs: bool) -> I
     """Does it run, is it alive, are payouts on, does it do what it was asked?"""
     alive_at = rows.alive_at(conn)
     if not daemon_runs:
-        cause = "The daemon does not run: nothing is received or paid."
+        cause = sentence("The daemon does not run: nothing is received or paid.")
         yield Item("daemon_down", "", cause, "systemctl start satmachine", alive_at)
     elif alive_at is not None and view.now - alive_at > FROZEN_AFTER_S:
-        cause = "The daemon runs and shows no life: what is below is as it was then."
+        cause = sentence("The daemon runs and shows no life: what is below is as it was then.")
         yield Item("daemon_frozen", "", cause, "systemctl restart satmachine", alive_at)
     for pause in rows.pauses(conn, view.scope):
         machine_id = "" if pause["scope"] == "*" else pause["scope"]
-        where = f"of {machine_id}" if machine_id else "for all machines"
-        cause = f"Payouts {where} are paused: {pause['reason']} (by {pause['actor']})"
+        why = {"reason": pause["reason"], "actor": pause["actor"]}
+        if machine_id:
+            cause = sentence("Payouts of {machine} are paused: {reason} (by {actor})", machine=machine_id, **why)
+        else:
+            cause = sentence("Payouts for all machines are paused: {reason} (by {actor})", **why)
         command = "satmachine payouts resume" + (f" --machine {machine_id}" if machine_id else "")
         yield Item("payouts_paused", machine_id, cause, command, pause["paused_at"])
     if daemon_runs and view.scope is None:
         for asked in rows.open_requests(conn, view.now - _REQUEST_AFTER_S):
-            cause = f"Request {asked['id']} of {asked['actor']} ({asked['action']}, {asked['subject']}) is not done yet"
+            cause = sentence(
+                "Request {id} of {actor} ({action}, {subject}) is not done yet",
+                **{name: asked[name] for name in ("id", "actor", "action", "subject")},
+            )
             yield Item("request_waits", "", cause, "satmachine doctor", asked["created_at"], ref=str(asked["id"]))
 
 
@@ -93,29 +99,41 @@ def from_sales(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
         if row["payments"] > 1 or row["settlement_id"] is None or not _is_errored(conn, row):
             yield _failing(row, view)
     for row in rows.troubled_sales(conn, view.scope, _SALES_EACH):
-        leg = reports.worst_leg(conn, row["settlement_id"]) if row["status"] == "errored" else None
+        leg = lists.worst_leg(conn, row["settlement_id"]) if row["status"] == "errored" else None
         if leg is None or leg["status"] != "failed" or (leg["payee"], leg["cause"]) not in common:
             yield _sale(row, leg)
         if row["place"] == _SALES_EACH and row["total"] > _SALES_EACH:
             yield _more_sales(row)
-    for leg in reports.lone_legs(conn, view.scope, 20):
+    for leg in lists.lone_legs(conn, view.scope, 20):
         yield _lone_leg(leg)
 
 
 def _is_errored(conn: sqlite3.Connection, row: Record) -> bool:
     """Whether the sale itself tells of this payment."""
-    leg = reports.worst_leg(conn, row["settlement_id"])
+    leg = lists.worst_leg(conn, row["settlement_id"])
     return leg is not None and leg["payment_id"] == row["payment_id"]
 
 
 def _failing(row: Record, view: View) -> Item:
-    many = f"{row['payments']} payments ({row['amount_sats']} sats)" if row["payments"] > 1 else _named(row)
-    minutes = max(0, ((row["next_attempt_at"] or view.now) - view.now) // 60)
-    tries = f"tried {row['attempts']} time(s), next in {minutes} min"
     why = words.CAUSES.get(row["cause"] or "", "")
-    verb = "fail" if row["payments"] > 1 else "fails"
     error = str(row["error"]).removeprefix(f"{row['payee']}: ").rstrip(".")
-    cause = f"{many} to {row['payee']} {verb}: {error}" + (f" ({why})" if why else "") + f"; {tries}"
+    told = {
+        "payee": row["payee"],
+        "error": sentence("{error} ({why})", error=error, why=why) if why else error,
+        "attempts": row["attempts"],
+        "minutes": max(0, ((row["next_attempt_at"] or view.now) - view.now) // 60),
+    }
+    if row["payments"] > 1:
+        cause = sentence(
+            "{payments} payments ({sats} sats) to {payee} fail: {error}; tried {attempts} time(s), next in "
+            "{minutes} min",
+            payments=row["payments"], sats=row["amount_sats"], **told,
+        )  # fmt: skip
+    else:
+        cause = sentence(
+            "{payment} to {payee} fails: {error}; tried {attempts} time(s), next in {minutes} min",
+            payment=_named(row), **told,
+        )  # fmt: skip
     where = f" --machine {row['machine_id']}" if row["machines"] == 1 else ""
     command = f"satmachine payments list --status failing{where}"
     if row["cause"] == "payee_changed":
@@ -142,9 +160,11 @@ def _whom(row: Record) -> str:
     return label if row["machines"] > 1 or label == "super" else f"{label}@{row['machine_id']}"
 
 
-def _named(row: Record) -> str:
-    of_sale = f" of sale {row['settlement_id']}" if row["settlement_id"] is not None else ""
-    return f"Payment {row['payment_id']}{of_sale} ({row['amount_sats']} sats)"
+def _named(row: Record) -> Sentence:
+    known = {"payment": row["payment_id"], "sats": row["amount_sats"]}
+    if row["settlement_id"] is None:
+        return sentence("Payment {payment} ({sats} sats)", **known)
+    return sentence("Payment {payment} of sale {sale} ({sats} sats)", sale=row["settlement_id"], **known)
 
 
 def _sale(row: Record, leg: Record | None) -> Item:
@@ -159,13 +179,24 @@ def _sale(row: Record, leg: Record | None) -> Item:
     )
     reason = row["error"] or ""
     if row["status"] == "held":
-        reason = ": ".join(part for part in (words.hold(row["hold_reason"]), row["error"]) if part)
+        reason = words.hold(row["hold_reason"])
+        if row["error"]:
+            reason = sentence("{why}: {error}", why=reason, error=row["error"])
     elif leg is not None and leg["error"]:
-        reason = f"payment {leg['payment_id']}, to {leg['payee']}: {leg['error']}"
+        reason = sentence(
+            "payment {payment}, to {payee}: {error}",
+            payment=leg["payment_id"], payee=leg["payee"], error=leg["error"],
+        )  # fmt: skip
     return Item(
         f"settlement_{row['status']}",
         row["machine_id"],
-        f"{row['machine_id']}: sale {row['settlement_id']} is {row['status']}: {reason}",
+        sentence(
+            "{machine}: sale {sale} is {state}: {reason}",
+            machine=row["machine_id"],
+            sale=row["settlement_id"],
+            state=row["status"],
+            reason=reason,
+        ),
         words.advice(trouble),
         row["landed_at"],
         ref=str(row["settlement_id"]),
@@ -177,17 +208,25 @@ def _sale(row: Record, leg: Record | None) -> Item:
 def _more_sales(row: Record) -> Item:
     command = f"satmachine settlements list --machine {row['machine_id']} --status {row['status']}"
     more = row["total"] - _SALES_EACH
-    cause = f"{row['machine_id']}: {more} more sale(s) are {row['status']}"
+    cause = sentence(
+        "{machine}: {more} more sale(s) are {state}", machine=row["machine_id"], more=more, state=row["status"]
+    )
     return Item(f"settlement_{row['status']}", row["machine_id"], cause, command, ref="more")
 
 
 def _lone_leg(row: Record) -> Item:
     trouble = words.Trouble(row["status"], row["hold_reason"], row["cause"], row["machine_id"], None, row["payment_id"])
-    what = f"{row['machine_id']}: payment {row['payment_id']} ({row['amount_sats']} sats) is {row['status']}"
     return Item(
         "payment_waits",
         row["machine_id"],
-        f"{what}: {row['error'] or words.hold(row['hold_reason'] or '')}",
+        sentence(
+            "{machine}: payment {payment} ({sats} sats) is {state}: {reason}",
+            machine=row["machine_id"],
+            payment=row["payment_id"],
+            sats=row["amount_sats"],
+            state=row["status"],
+            reason=row["error"] or words.hold(row["hold_reason"] or ""),
+        ),
         words.advice(trouble),
         row["planned_at"],
         ref=str(row["payment_id"]),
@@ -205,14 +244,15 @@ def from_wallets(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
     for row in rows.wallets(conn, view.scope, 0 if low_sats is None else recovered(low_sats)):
         name = row["id"]
         if row["safe_mode"] is not None:
-            cause = f"{name} pays nothing: {row['safe_mode']}"
+            cause = sentence("{machine} pays nothing: {reason}", machine=name, reason=row["safe_mode"])
             yield Item("safe_mode", name, cause, words.way_out(row), row["reconcile_since"])
         if row["checked_at"] is not None and not row["reachable"]:
-            cause = f"The wallet of {name} does not answer: {row['error']}"
+            cause = sentence("The wallet of {machine} does not answer: {error}", machine=name, error=row["error"])
             wait_s = limits.wallet_unreachable_after_s
             yield Item("wallet_unreachable", name, cause, "satmachine doctor", row["checked_at"], wait_s=wait_s)
         if low_sats is not None and row["balance_sats"] is not None and row["balance_sats"] < recovered(low_sats):
-            cause = f"The wallet of {name} is low: {row['balance_sats']} sats are left"
+            left = row["balance_sats"]
+            cause = sentence("The wallet of {machine} is low: {sats} sats are left", machine=name, sats=left)
             sure = row["balance_sats"] < low_sats
             yield Item("wallet_low", name, cause, f"satmachine machines show {name}", row["checked_at"], sure=sure)
 
@@ -228,14 +268,17 @@ def from_telemetry(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
             beacon_at=row["beacon_at"],
         )
         if told:
-            cause = f"{row['machine_id']} reports an error: {told}"
+            cause = sentence("{machine} reports an error: {error}", machine=row["machine_id"], error=told)
             command = f"satmachine telemetry latest {row['machine_id']}"
             yield Item("machine_error", row["machine_id"], cause, command, row["beacon_at"])
     patience_s = view.limits.machine_silent_after_s
     for machine_id, heard_at in standing.silent_since(conn, view.now - patience_s).items():
         if not _sees(conn, view, machine_id):
             continue
-        cause = f"{machine_id} is silent: no beacon and no sale for {(view.now - heard_at) // 60} min"
+        silent_min = (view.now - heard_at) // 60
+        cause = sentence(
+            "{machine} is silent: no beacon and no sale for {minutes} min", machine=machine_id, minutes=silent_min
+        )
         sure = view.listening_s >= patience_s  # a daemon that was down has heard nobody
         command = f"satmachine machines show {machine_id}"
         yield Item("machine_silent", machine_id, cause, command, heard_at, sure=sure)
@@ -244,9 +287,10 @@ def from_telemetry(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
         if not _sees(conn, view, machine_id):
             continue
         low = [(number, notes) for number, notes, percent in told_of if notes == 0 or _below(percent, limit)]
-        text = ", ".join(f"cassette {number} has {notes} notes" for number, notes in low)
+        parts = [sentence("cassette {number} has {notes} notes", number=number, notes=notes) for number, notes in low]
+        cause = sentence("{machine} is low on cash: {cassettes}", machine=machine_id, cassettes=joined(parts))
         command = f"satmachine telemetry latest {machine_id}"
-        yield Item("cassette_low", machine_id, f"{machine_id} is low on cash: {text}", command, sure=bool(low))
+        yield Item("cassette_low", machine_id, cause, command, sure=bool(low))
     yield from _cash(conn, view)
 
 
@@ -259,22 +303,27 @@ def _cash(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
             continue
         if row["first_at"] is not None and row["first_at"] < view.now + recovered(limit_s):
             sure = row["first_at"] < view.now + limit_s
-            cause = f"{machine_id} runs out of cash soon: {_cash_end(row)}"
+            cause = sentence("{machine} runs out of cash soon: {end}", machine=machine_id, end=_cash_end(row))
             command = f"satmachine forecast {machine_id}"
             yield Item("cash_out_soon", machine_id, cause, command, row["computed_at"], sure=sure)
         if row["open_differences"]:
-            cause = f"{machine_id}: at {row['open_differences']} count(s) the cash was not as expected"
+            cause = sentence(
+                "{machine}: at {counts} count(s) the cash was not as expected",
+                machine=machine_id, counts=row["open_differences"],
+            )  # fmt: skip
             yield Item("cash_differs", machine_id, cause, f"satmachine cash report {machine_id}", row["computed_at"])
 
 
-def _cash_end(row: Record) -> str:
+def _cash_end(row: Record) -> Sentence:
     """Dates, so that the words change once a day at the most."""
     early, likely, late = (_date(row[name]) for name in ("early_at", "likely_at", "late_at"))
     if likely is None:
-        return f"it may be empty on {early}"
+        return sentence("it may be empty on {early}", early=early)
     if early is None:
-        return f"empty about {likely}"
-    return f"empty about {likely}, between {early} and {late or 'much later'}"
+        return sentence("empty about {likely}", likely=likely)
+    if late is None:
+        return sentence("empty about {likely}, between {early} and much later", likely=likely, early=early)
+    return sentence("empty about {likely}, between {early} and {late}", likely=likely, early=early, late=late)
 
 
 def _date(at: int | None) -> str | None:
@@ -288,9 +337,9 @@ def from_relays(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
     """As the daemon last saw them. One that is away for a moment needs nobody."""
     if view.scope is not None:
         return
-    for row in reports.relays(conn):
+    for row in lists.relays(conn):
         away = row["state"] != "subscribed"
-        if not away and not row["quiet"]:
+        if row["named"] or (not away and not row["quiet"]):
             continue
         lasted_s = view.now - row["state_since"]
         if away and lasted_s < view.limits.relay_quiet_after_s:
@@ -301,26 +350,43 @@ def from_relays(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
 
 def relay(url: str, detail: str, since: int | None = None, wait_s: int = 0) -> Item:
     """A relay that is away, or that misses what others bring."""
-    return Item("relay_quiet", url, f"{url} does not deliver: {detail}", "satmachine doctor", since, wait_s=wait_s)
+    cause = sentence("{relay} does not deliver: {detail}", relay=url, detail=detail)
+    return Item("relay_quiet", url, cause, "satmachine doctor", since, wait_s=wait_s)
 
 
 def from_strangers(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
     """Messages and payments that nobody could make sense of."""
     for row in rows.quarantined(conn, view.scope):
-        cause = f"{row['machine_id']}: {row['messages']} message(s) could not be used"
+        cause = sentence(
+            "{machine}: {messages} message(s) could not be used", machine=row["machine_id"], messages=row["messages"]
+        )
         command = f"satmachine quarantine list --machine {row['machine_id']}"
         if row["messages"] == 1:
             command = f"satmachine quarantine show {row['quarantine_id']}"
         yield Item("quarantined", row["machine_id"], cause, command, row["since"])
     for row in rows.unknown_rates(conn, view.scope):
-        cause = (
-            f"{row['machine_id']}: {row['sales']} sale(s) keep the LPs' part, because nobody told their rate; "
-            "settlements redistribute ID --rate SATS pays it"
-        )
+        cause = sentence(
+            "{machine}: {sales} sale(s) keep the LPs' part, because nobody told their rate; "
+            "settlements redistribute ID --rate SATS pays it",
+            machine=row["machine_id"], sales=row["sales"],
+        )  # fmt: skip
         command = f"satmachine settlements explain {row['settlement_id']}"
         yield Item("rate_unknown", row["machine_id"], cause, command, row["since"])
+    for row in rows.open_shortfalls(conn, view.scope):
+        sale = row["settlement_id"]
+        cause = sentence(
+            "{machine}: the customer of sale {sale} waits for {sats} sats, until you pay the top-up of {topup} sats",
+            machine=row["machine_id"], sale=sale, sats=row["refund_sats"], topup=row["topup_sats"],
+        )  # fmt: skip
+        command = f"satmachine settlements shortfall {sale}"
+        yield Item(
+            "shortfall_waits", row["machine_id"], cause, command, row["booked_at"], str(sale), settlement_id=sale
+        )
     for row in rows.unmatched(conn, view.scope):
-        cause = f"{row['machine_id']}: {row['payments']} incoming payment(s), {row['amount_sats']} sats, of no sale"
+        cause = sentence(
+            "{machine}: {payments} incoming payment(s), {sats} sats, of no sale",
+            machine=row["machine_id"], payments=row["payments"], sats=row["amount_sats"],
+        )  # fmt: skip
         command = f"satmachine settlements unmatched --machine {row['machine_id']}"
         yield Item("unmatched", row["machine_id"], cause, command, row["since"])
 
@@ -356,4 +422,4 @@ def _below(value: int | None, limit: int) -> bool:
 
 
 def _sees(conn: sqlite3.Connection, view: View, machine_id: str) -> bool:
-    return view.scope is None or reports.sees(conn, view.scope, machine_id)
+    return view.scope is None or lists.sees(conn, view.scope, machine_id)

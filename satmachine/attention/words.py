@@ -99,6 +99,7 @@ RETAINED: dict[str, str] = {
     "voided_leg": "meant for a payment that was voided",
     "closed_unpaid": "the sale was closed before anything of it was planned",
     "before_payouts_since": "the sale is older than payouts_since: booked, never shared out",
+    "shortfall": "a top-up brought it for the customer, who got too little cash",
 }
 
 

@@ -13,6 +13,7 @@ class Kind(StrEnum):
     CONSERVATION = "conservation"
     FIGURES = "figures"
     FIRST_STAGE = "first_stage"
+    SHORTFALL = "shortfall"
     RETAINED_SUM = "retained_sum"
     RETAINED_NEGATIVE = "retained_negative"
     NO_EVIDENCE = "no_evidence"
@@ -86,6 +87,11 @@ _WORDS: dict[Kind, tuple[str, str]] = {
     ),
     Kind.FIRST_STAGE: (
         "the platform's part of {commission_sats} sats at {super_fee_pct} is {expected_sats}, it has {found_sats}",
+        _STOP,
+    ),
+    Kind.SHORTFALL: (
+        "it says that top-ups brought {topped_up_sats} sats for it and that {shortfall_minor} minor units of its cash "
+        "were not handed out; its shortfalls sum to {sats} and {minor}",
         _STOP,
     ),
     Kind.RETAINED_SUM: ("it says that {found_sats} sats are retained, its entries sum to {expected_sats}", _STOP),

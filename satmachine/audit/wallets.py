@@ -16,7 +16,7 @@ from satmachine.config import Config, Machine, Payee
 from satmachine.errors import ConfigError
 from satmachine.identity import tag as payment_tag
 from satmachine.models import Answer, Leg, LegStatus, LegType
-from satmachine.settlements.payees import client_payee, configured_payee, has_changed
+from satmachine.settlements.plan.named_payees import client_payee, configured_payee, has_changed
 from satmachine.store import breaks as books
 from satmachine.store import clients, corrections
 from satmachine.wallet.lnbits import Lnbits

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from satmachine.cli.kit.options import AsJson
 from satmachine.cli.kit.output import Column, emit_table, is_terminal, print_item, print_json, print_line
+from satmachine.ops.tuning import Tuning
 
 if TYPE_CHECKING:
     from satmachine.ops.findings import Finding
@@ -22,7 +23,13 @@ _COLUMNS = (
 )
 
 
-def doctor(ctx: typer.Context, as_json: AsJson = False) -> None:
+_Tuning = Annotated[
+    Tuning | None,
+    typer.Option("--tuning", help="Print the SQL that makes a stopped LNbits quicker, and how to use it."),
+]
+
+
+def doctor(ctx: typer.Context, as_json: AsJson = False, tuning: _Tuning = None) -> None:
     """Check relays, wallets, keys, clock, database, permissions and disk; say what to do about what is wrong.
 
     Asks every relay and wallet, and changes nothing. As root it sees every key; otherwise it says what it left
@@ -34,7 +41,15 @@ def doctor(ctx: typer.Context, as_json: AsJson = False) -> None:
         satmachine doctor
 
         sudo satmachine doctor --json
+
+        satmachine doctor --tuning postgresql
     """
+    if tuning is not None:
+        from satmachine.ops import tuning as files
+
+        typer.echo(files.text(tuning), nl=False)
+        return
+
     import anyio
 
     from satmachine.config import find_config, load

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from satmachine.cli.common import AsCsv, AsJson, Books, Since, Until, open_books
-from satmachine.cli.output import Column, emit_table, print_json, print_line, to_json
+from satmachine.cli.kit.books import Books, open_books
+from satmachine.cli.kit.options import AsCsv, AsJson, Since, Until
+from satmachine.cli.kit.output import Column, emit_table, print_json, print_line, to_json
 from satmachine.cli.progress import progress
 from satmachine.cli.spans import Machine, Month, span_of
 from satmachine.errors import NotFound
@@ -18,7 +19,7 @@ from satmachine.store import history, ledger
 if TYPE_CHECKING:
     from satmachine.config import Config
     from satmachine.reports.whatif import LpTerms, WhatIf
-    from satmachine.settlements.plan import Terms
+    from satmachine.settlements.plan.amounts import Terms
 
 _COLUMNS = (
     Column("machine_id", "Machine"),
@@ -80,7 +81,7 @@ def simulate(
 
 
 def _terms(config: Config, machine_id: str) -> Callable[[], Terms]:
-    from satmachine.settlements.payees import terms_for
+    from satmachine.settlements.plan.named_payees import terms_for
 
     def terms() -> Terms:
         if config.machine(machine_id) is None:

@@ -115,6 +115,11 @@ def _transport_warnings(config: Config) -> Iterator[str]:
             yield f"relay {url} is not encrypted: use wss:// where the relay offers it"
     if config.lnbits.url.startswith("http://") and not is_loopback(config.lnbits.url):
         yield f"[lnbits]: {config.lnbits.url} is not encrypted, and wallet keys travel over it: use https://"
+    if config.nostr.discover_private:
+        yield (
+            "[nostr]: discover_private is true, so that whoever has a machine's key can have this host knock at others "
+            "of its network: it is meant for tests only, remove it"
+        )
     if config.lnurl.allow_private_hosts:
         yield "[lnurl]: allow_private_hosts is true, which is meant for tests only: remove it"
 

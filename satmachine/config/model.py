@@ -42,7 +42,7 @@ PayeeWay = Literal["invoice_key", "lightning_address", "lnurl"]
 
 _MAX_SATS = 21_000_000 * 100_000_000
 _YEAR_S = 366 * 24 * 3600
-#: How long a payment may wait for its event at the most: a later sweep must still read it (settlements/incoming.py).
+#: How long a payment may wait for its event: a later sweep must still read it (settlements/sweep/arrivals.py).
 LONGEST_AFTER_S = 480
 #: More decimals are a slip of the pen, and would not survive arithmetic with 120 digits.
 _MAX_PCT_DECIMALS = 18
@@ -299,6 +299,7 @@ class Nostr(Table):
     since_overlap_s: Seconds = 259_200
     quarantine_keep_days: Annotated[int, Field(ge=8, le=36_500)] = 90
     discover_relays: bool = False
+    discover_private: bool = False
 
 
 class Lnbits(Table):

@@ -70,6 +70,7 @@ class RetainedReason(StrEnum):
     VOIDED_LEG = "voided_leg"
     CLOSED_UNPAID = "closed_unpaid"
     BEFORE_PAYOUTS_SINCE = "before_payouts_since"
+    SHORTFALL = "shortfall"
 
 
 class HoldReason(StrEnum):
@@ -151,7 +152,7 @@ class Claim:
     """What somebody says about a sale: a machine's signed event, or the `extra` of a wallet's payment.
 
     `gross_sats == net_sats + commission_sats` always holds. `exchange_rate` 0 means unknown; `rate_source` says who
-    told it where the sale itself did not (settlements/sale_rate.py).
+    told it where the sale itself did not (settlements/claim/sale_rate.py).
     """
 
     machine_id: str
@@ -219,6 +220,13 @@ class Settlement:
     error: str | None
     person_acted_at: int | None
     rate_source: str | None = None
+    shortfall_minor: int = 0
+    topped_up_sats: int = 0
+
+    @property
+    def came_in_sats(self) -> int:
+        """All that the machine's wallet got for it: from the customer, and by top-ups that are booked to it."""
+        return self.gross_sats + self.topped_up_sats
 
 
 @dataclass(frozen=True, slots=True)

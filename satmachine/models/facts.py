@@ -99,6 +99,22 @@ class CashBrought(NamedTuple):
     kind: str
     who: str
     amount_minor: int
+    #: It lay in the machine already: a customer had not got it, and it is known now whose it is.
+    was_there: int
+
+
+class ToppedUp(NamedTuple):
+    """A top-up is booked to a sale whose customer is owed sats, or (negative) no longer is."""
+
+    posted_at: int
+    happened_at: int
+    key: str
+    machine_id: str
+    currency: str
+    rate: str
+    number: int
+    sale: str
+    amount_sats: int
 
 
 class Unassigned(NamedTuple):
@@ -126,4 +142,4 @@ class PaidLeg(NamedTuple):
     sold_at: int | None
 
 
-Fact = Sale | CashChange | Paid | Kept | CashBrought | Unassigned
+Fact = Sale | CashChange | Paid | Kept | CashBrought | ToppedUp | Unassigned

@@ -17,6 +17,7 @@ from coincurve import PublicKeyXOnly
 from satmachine.nostr.keys import public_key_of
 
 SETTLEMENT_KIND = 21000
+RELAY_LIST_KIND = 10002
 BEACON_KIND = 30078
 FLEET_KIND = 30079
 AUTH_KIND = 22242

@@ -24,7 +24,7 @@ class RelayHealth:
     `events` came from this relay first, `duplicates` had come before (mostly from other relays); `shed` is
     what is beyond its author's budget, or telemetry beyond the queue; `malformed` is what its author signed but
     nobody can use (not the relay's fault); `missed` counts the events in a row that
-    other relays delivered since this one last delivered anything.
+    other relays delivered since this one last delivered anything. `named`: not the operator named it, but a machine.
     """
 
     url: str
@@ -42,6 +42,7 @@ class RelayHealth:
     error: str = ""
     eose: bool = False
     quiet: bool = False
+    named: bool = False
 
     def enter(self, state: RelayState, now: float) -> None:
         if state is not self.state or self.since is None:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from enum import StrEnum
 
 from satmachine.nostr.event import (
+    RELAY_LIST_KIND,
     SETTLEMENT_KIND,
     TELEMETRY_KINDS,
     Event,
@@ -53,9 +54,18 @@ class _Budgets:
 
 
 class Intake:
-    """Shared by all relays of a pool. `clock` gives Unix seconds."""
+    """Shared by all relays of a pool. `clock` gives Unix seconds. `relay_lists` are taken like telemetry, if at all."""
 
-    def __init__(self, settlements: Lane, telemetry: Lane, limits: Limits, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        settlements: Lane,
+        telemetry: Lane,
+        limits: Limits,
+        clock: Callable[[], float],
+        *,
+        relay_lists: bool = False,
+    ) -> None:
+        self._side_kinds = TELEMETRY_KINDS | {RELAY_LIST_KIND} if relay_lists else TELEMETRY_KINDS
         self.seen = SeenIds(limits.seen_ids)
         self._settlements = settlements
         self._telemetry = telemetry
@@ -101,7 +111,7 @@ class Intake:
             return Fault.UNKNOWN_AUTHOR
         if event.kind == SETTLEMENT_KIND:
             return self._take_within(self._sales_budgets, event, self._settlements, relay_url, size)
-        if event.kind in TELEMETRY_KINDS:
+        if event.kind in self._side_kinds:
             if self._telemetry.full:
                 return Dropped.SHED
             return self._take_within(self._budgets, event, self._telemetry, relay_url, size)

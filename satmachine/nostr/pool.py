@@ -26,13 +26,17 @@ from satmachine.nostr.relay import Relay
 
 __all__ = ["Received", "RelayPool", "Sink"]
 
+#: Names of relays looked up at once, of those that machines have named.
+_LOOKUPS = 4
+
 
 class RelayPool:
     """`relays` maps each relay's URL to the machines (hex) it is asked for.
 
     `sink` is awaited with a batch; its return means that the batch is durable, StoreError that it is not.
     `since` gives the `created_at` of the newest settlement known from a relay, or None. `secret_key` is for
-    NIP-42. `clock` gives Unix seconds.
+    NIP-42. `clock` gives Unix seconds. `named`: the relays that machines have named and not the operator; unless
+    `allow_private`, they may not lead to private addresses. `relay_lists`: machines are asked for theirs (NIP-65).
     """
 
     def __init__(
@@ -44,12 +48,18 @@ class RelayPool:
         limits: Limits | None = None,
         since: Callable[[str], int | None] = lambda _url: None,
         clock: Callable[[], float] = time.time,
+        named: frozenset[str] = frozenset(),
+        allow_private: bool = False,
+        relay_lists: bool = False,
     ) -> None:
         self._limits = limits or Limits()
         self._secret_key = secret_key
         self._since = since
         self._clock = clock
         self._sink = sink
+        self._named = named
+        self._lookups = None if allow_private else anyio.CapacityLimiter(_LOOKUPS)
+        self._relay_lists = relay_lists
         self._settlements = Lane(
             "settlements",
             self._deliver,
@@ -66,7 +76,7 @@ class RelayPool:
             attempts=self._limits.telemetry_attempts,
             on_lost=self._on_lost,
         )
-        self._intake = Intake(self._settlements, self._telemetry, self._limits, clock)
+        self._intake = Intake(self._settlements, self._telemetry, self._limits, clock, relay_lists=relay_lists)
         self._relays = {url: self._new_relay(url, authors) for url, authors in relays.items()}
         self._scopes: dict[Relay, anyio.CancelScope] = {}
         self._tasks: TaskGroup | None = None
@@ -88,16 +98,18 @@ class RelayPool:
         finally:
             self._tasks = None
 
-    def update(self, relays: Mapping[str, frozenset[str]]) -> None:
-        """Take over a changed configuration (SIGHUP) without missing an event of those that stay.
+    def update(self, relays: Mapping[str, frozenset[str]], named: frozenset[str] = frozenset()) -> None:
+        """Take over a changed configuration (SIGHUP) or relay list without missing an event of those that stay.
 
-        A relay that is no longer named is heard until the new ones are subscribed, and `linger_s` longer.
+        A relay that is in neither any more is heard until the new ones are subscribed, and `linger_s` longer.
         """
+        self._named = named
         dropped = [relay for url, relay in self._relays.items() if url not in relays]
         added = [self._new_relay(url, relays[url]) for url in relays if url not in self._relays]
         for url, authors in relays.items():
             if url in self._relays:
                 self._relays[url].set_authors(authors)
+                self._relays[url].note_named(url in named)
         for relay in dropped:
             del self._relays[relay.url]
         for relay in added:
@@ -122,6 +134,9 @@ class RelayPool:
             clock=self._clock,
             secret_key=self._secret_key,
             since=self._since(url),
+            relay_lists=self._relay_lists,
+            named=url in self._named,
+            lookups=self._lookups,
         )
 
     async def _run_relay(self, relay: Relay) -> None:

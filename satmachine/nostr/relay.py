@@ -20,7 +20,7 @@ from satmachine.nostr.limits import Limits
 from satmachine.nostr.pace import Backoff
 from satmachine.nostr.session import Ended, Session
 from satmachine.nostr.subscriptions import Shape, Subscriptions
-from satmachine.nostr.wire import Wire, straight
+from satmachine.nostr.wire import Address, Wire, public_address, straight
 
 log = logging.getLogger(__name__)
 # The library logs every lost connection with a traceback; we say the same in one line.
@@ -32,7 +32,8 @@ class Relay:
     """`authors` are the machines (hex) that this relay is asked for.
 
     `since` is the `created_at` of the newest settlement that this relay delivered before, `clock` gives Unix
-    seconds, `chance` numbers in [0, 1) for the jitter.
+    seconds, `chance` numbers in [0, 1) for the jitter. `relay_lists`: it is asked for those as well. `named`: by
+    a machine; with `lookups` (its limiter of them) it may then not lead to a private address.
     """
 
     def __init__(
@@ -46,8 +47,12 @@ class Relay:
         secret_key: bytes | None = None,
         since: int | None = None,
         chance: Callable[[], float] = random.random,
+        relay_lists: bool = False,
+        named: bool = False,
+        lookups: anyio.CapacityLimiter | None = None,
     ) -> None:
         self.url = url
+        self._lookups = lookups
         self.authors = authors
         self.subscribed = anyio.Event()  # set when everything asked for was live for the first time
         self._intake = intake
@@ -57,9 +62,12 @@ class Relay:
         self._clock = clock
         self._chance = chance
         self._shape = self._default_shape = Shape(
-            limits.authors_per_filter, limits.filters_per_req, stored_telemetry=limits.stored_telemetry
+            limits.authors_per_filter,
+            limits.filters_per_req,
+            stored_telemetry=limits.stored_telemetry,
+            relay_lists=relay_lists,
         )
-        self._health = RelayHealth(url)
+        self._health = RelayHealth(url, named=named)
         self._backoff = Backoff(limits.backoff_floor_s, limits.backoff_cap_s)
         self._last_problem = ""
         self._session: Session | None = None
@@ -71,6 +79,10 @@ class Relay:
         self.authors = authors
         if self._session is not None:
             self._session.set_authors(authors)
+
+    def note_named(self, named: bool) -> None:
+        """Whether a machine has named it and not the operator; counts for the next connection."""
+        self._health.named = named
 
     def health(self) -> RelayHealth:
         """A copy, as of now."""
@@ -95,7 +107,7 @@ class Relay:
         connected_at = float("inf")
         asked_at = anyio.current_time()
         try:
-            async with _connection(self.url, self._limits) as socket:
+            async with _connection(self.url, self._limits, await self._address()) as socket:
                 connected_at = anyio.current_time()
                 self._health.latency_ms = (connected_at - asked_at) * 1000
                 ended = await self._talk(socket)
@@ -108,6 +120,12 @@ class Relay:
             self._backoff.reset()
             self._last_problem = ""
         return ended
+
+    async def _address(self) -> Address:
+        """Where to connect to; nothing: to what the URL says. Raises OSError."""
+        if self._lookups is None or not self._health.named:
+            return {}
+        return await public_address(self.url, self._lookups, timeout_s=self._limits.open_timeout_s)
 
     async def _talk(self, socket: Wire) -> Ended:
         since = self._newest_settlement_at
@@ -156,10 +174,11 @@ class Relay:
 
 
 @asynccontextmanager
-async def _connection(url: str, limits: Limits) -> AsyncIterator[Wire]:
+async def _connection(url: str, limits: Limits, address: Address) -> AsyncIterator[Wire]:
     """A websocket that is gone a second after `close_timeout_s` at the latest, even when we are cancelled."""
     socket = await straight(
         url,
+        **address,
         compression=None,  # inflating costs a seventh of the throughput
         proxy=None,
         open_timeout=limits.open_timeout_s,

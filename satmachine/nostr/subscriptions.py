@@ -6,6 +6,8 @@
 - settlements are asked for `since` a time, telemetry always whole: it is addressable, so the relay sends only
   the latest of each machine, and what was shed or missed heals with the next connect; only how much a relay
   keeps of it is bounded, because a stolen key can fill a relay with as many addresses as it likes;
+- relay lists (NIP-65) are asked for in a filter of their own, where somebody wants them: of those, too, a relay keeps
+  one of each machine;
 - a change of authors opens the new subscriptions first, and closes the old ones when the new ones are live;
 - what the relay closes is opened again: after a wait, after authentication, or in smaller pieces.
 
@@ -21,13 +23,14 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 
-from satmachine.nostr.event import SETTLEMENT_KIND, TELEMETRY_KINDS, Fault
+from satmachine.nostr.event import RELAY_LIST_KIND, SETTLEMENT_KIND, TELEMETRY_KINDS, Fault
 from satmachine.nostr.messages import Closed, Filter, close, req
 
 _T = TypeVar("_T")
 
 _TELEMETRY_KINDS = tuple(sorted(TELEMETRY_KINDS))
 _ALL_KINDS = (SETTLEMENT_KIND, *_TELEMETRY_KINDS)
+_LIST_KINDS = (RELAY_LIST_KIND,)
 
 MAX_FILTERS_PER_REQ = 64
 MAX_RETRY_S = 300.0
@@ -73,7 +76,7 @@ class Shape:
 
     `combined` names each author once, for all kinds, which halves the whole: then even settlements are asked
     for without `since`. `most_filters` is what a complaint has taught: it never rises, so that a relay that
-    finds both filters and subscriptions too many is not asked in circles.
+    finds both filters and subscriptions too many is not asked in circles. `relay_lists`: they are asked for as well.
     """
 
     authors_per_filter: int
@@ -81,6 +84,7 @@ class Shape:
     combined: bool = False
     stored_telemetry: int | None = None
     most_filters: int = MAX_FILTERS_PER_REQ
+    relay_lists: bool = False
 
     def after(self, complaint: Complaint) -> Shape | None:
         """The shape that meets a complaint half-way; None if there is none."""
@@ -155,11 +159,11 @@ class Subscriptions:
         stale = [sub for sub in self._subscriptions.values() if not _authors_of(sub.filters) <= authors]
         fresh = len(self._subscriptions) - len(stale)
         wanted = _narrowed((wanted for sub in stale for wanted in sub.filters), authors)
-        wanted += _filters_for(authors - known, self._since)
-        ideal = len(_packed(_filters_for(authors, self._since), self.shape))
+        wanted += self._filters_for(authors - known)
+        ideal = len(_packed(self._filters_for(authors), self.shape))
         if fresh + len(_packed(wanted, self.shape)) > ideal + MAX_EXTRA_SUBSCRIPTIONS:
             stale = list(self._subscriptions.values())
-            wanted = _filters_for(authors, self._since)
+            wanted = self._filters_for(authors)
         return self._replace(stale, wanted)
 
     def on_eose(self, sub_id: str) -> list[str] | Fault:
@@ -206,6 +210,14 @@ class Subscriptions:
 
     def next_due(self) -> float | None:
         return min((sub.due for sub in self._in_state(_State.WAITING)), default=None)
+
+    def _filters_for(self, authors: Iterable[str]) -> list[Filter]:
+        """Settlements before telemetry: what is asked first is live first."""
+        everyone = tuple(sorted(authors))
+        if not everyone:
+            return []
+        found = [Filter((SETTLEMENT_KIND,), everyone, self._since), Filter(_TELEMETRY_KINDS, everyone)]
+        return [*found, Filter(_LIST_KINDS, everyone)] if self.shape.relay_lists else found
 
     def _in_state(self, state: _State) -> list[_Subscription]:
         return [sub for sub in self._subscriptions.values() if sub.state is state]
@@ -291,17 +303,6 @@ class Subscriptions:
         return texts, new_ids
 
 
-def _filters_for(authors: Iterable[str], settlements_since: int | None) -> list[Filter]:
-    """Settlements before telemetry: what is asked first is live first."""
-    everyone = tuple(sorted(authors))
-    if not everyone:
-        return []
-    return [
-        Filter((SETTLEMENT_KIND,), everyone, settlements_since),
-        Filter(_TELEMETRY_KINDS, everyone),
-    ]
-
-
 def _authors_of(filters: Iterable[Filter]) -> set[str]:
     return {author for wanted in filters for author in wanted.authors}
 
@@ -316,7 +317,8 @@ def _packed(wanted: Iterable[Filter], shape: Shape) -> list[tuple[Filter, ...]]:
     """The same wishes in filters and REQs of this shape; those that differ in authors alone are merged."""
     authors: dict[tuple[tuple[int, ...], int | None], set[str]] = defaultdict(set)
     for each in wanted:
-        kinds, since = (_ALL_KINDS, None) if shape.combined else (each.kinds, each.since)
+        everything = _ALL_KINDS + _LIST_KINDS if shape.relay_lists else _ALL_KINDS
+        kinds, since = (everything, None) if shape.combined else (each.kinds, each.since)
         authors[kinds, since].update(each.authors)
     filters = [
         Filter(kinds, chunk, since, shape.stored_telemetry if kinds == _TELEMETRY_KINDS else None)

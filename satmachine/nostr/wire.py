@@ -6,11 +6,20 @@ copies from a second relay too. And copies would be queued before the first of t
 
 from __future__ import annotations
 
+import ipaddress
+import socket
 from collections.abc import Callable
+from functools import partial
+from typing import TypedDict
 
+import anyio
+import anyio.to_thread
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
+from websockets.uri import parse_uri
+
+from satmachine.addresses import is_public
 
 Octets = bytes | bytearray
 
@@ -25,6 +34,29 @@ class straight(connect):  # noqa: N801  used like the library's `connect`
     def process_redirect(self, exc: Exception) -> Exception | str:
         """What the handshake failed with is raised as it is."""
         return exc
+
+
+class Address(TypedDict, total=False):
+    """Where to connect to, whatever the name would lead to by then; the certificate is checked for the name."""
+
+    host: str
+    port: int
+
+
+async def public_address(url: str, lookups: anyio.CapacityLimiter, *, timeout_s: float) -> Address:
+    """An address of a relay that a stranger has named. OSError: it has none, or one that is not public.
+
+    `lookups`: how many at once; one cannot be cancelled, and a stranger's name server may take minutes.
+    """
+    uri = parse_uri(url)
+    look_up = partial(socket.getaddrinfo, uri.host, uri.port, type=socket.SOCK_STREAM)
+    with anyio.fail_after(timeout_s):  # TimeoutError is an OSError
+        found = await anyio.to_thread.run_sync(look_up, limiter=lookups, abandon_on_cancel=True)
+    addresses = [ipaddress.ip_address(sockaddr[0]) for *_, sockaddr in found]
+    for address in addresses:
+        if not is_public(address):
+            raise OSError(f"{uri.host} leads to the private address {address}")
+    return Address(host=str(addresses[0]), port=uri.port)
 
 
 class Wire(ClientConnection):

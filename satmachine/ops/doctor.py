@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from email.utils import parsedate_to_datetime
+from typing import Any
 
 import anyio
 import httpx
@@ -21,7 +22,8 @@ from satmachine.errors import StoreError
 from satmachine.ops import host_check, payee_check, wallet_check
 from satmachine.ops.findings import Finding, Verdict
 from satmachine.ops.relay_check import RelayReport, ask_relay
-from satmachine.store import clients, wallets
+from satmachine.relay_lists import Wanted, relays_of
+from satmachine.store import clients, relay_lists, wallets
 from satmachine.store.database import connect
 from satmachine.wallet.answers import PLAIN
 
@@ -43,14 +45,15 @@ async def examine(
         *host_check.permissions(config),
         *host_check.disk(config, disk_usage),
     ]
-    relays = sorted({url for machine in config.machines for url in config.relays_of(machine)} | {*config.nostr.relays})
-    known_wallets, lps = _from_books(config)
+    known_wallets, lps, lists = _from_books(config)
+    wanted = relays_of(config, {machine_id: told["relays"] for machine_id, told in lists.items()})
+    relays = sorted({*config.nostr.relays, *wanted.relays})
     payees = [*_external(config), *lps]
     found: dict[str, list[Finding]] = {}
     dates: dict[str, float] = {}
 
     async def check_relay(url: str) -> None:
-        found[url] = await _relay(config, url, http, clock, dates)
+        found[url] = await _relay(config, url, wanted, http, clock, dates)
 
     async def check_wallets() -> None:
         found["wallets"] = await wallet_check.wallets(config, known_wallets)
@@ -66,28 +69,31 @@ async def examine(
         tasks.start_soon(_note_date, http, config.lnbits.url, clock, dates)
     for url in relays:
         findings += found[url]
+    findings += _relay_lists(config, lists)
     payee_findings = found["payees"]
     if any(finding.check == "lnbits" and finding.verdict is Verdict.UNREACHABLE for finding in found["wallets"]):
         payee_findings = [one for one in payee_findings if one.detail.find(config.lnbits.url) < 0]  # said once
     return [*findings, *found["wallets"], *payee_findings, _clock(dates)]
 
 
-def _from_books(config: Config) -> tuple[dict[str, str], list[payee_check.Named]]:
-    """The machines' wallets as the books know them, and every LP's payee; nothing where there are no books yet."""
+def _from_books(config: Config) -> tuple[dict[str, str], list[payee_check.Named], dict[str, dict[str, Any]]]:
+    """The machines' wallets as the books know them, every LP's payee, and the machines' own lists of relays where they
+    count; nothing where there are no books yet."""
     machines = {machine.id for machine in config.machines}
     try:
         with closing(connect(config.database.path, read_only=True)) as conn:
             lps = [one for one in clients.find(conn) if one.machine_id in machines]
             known = {name: wallet_id for name in machines if (wallet_id := wallets.wallet_id(conn, name))}
+            told = {name: relay_lists.of_machine(conn, name) for name in machines if config.nostr.discover_relays}
     except (StoreError, sqlite3.DatabaseError):
-        return {}, []  # host_check.database says so
-    named = [(f"LP {one.label} of {one.machine_id}", one.payee_kind, one.payee) for one in lps]
-    named += [
+        return {}, [], {}  # host_check.database says so
+    payees = [(f"LP {one.label} of {one.machine_id}", one.payee_kind, one.payee) for one in lps]
+    payees += [
         (f"forwarding for {one.label} of {one.machine_id}", payee_check.FORWARD_KEY, one.autoforward_key_file)
         for one in lps
         if one.autoforward_key_file is not None
     ]
-    return known, named
+    return known, payees, {name: found for name, found in sorted(told.items()) if found is not None}
 
 
 def _external(config: Config) -> Iterator[payee_check.Named]:
@@ -143,13 +149,34 @@ async def _note_date(http: httpx.AsyncClient, url: str, clock: Clock, dates: dic
 
 
 async def _relay(
-    config: Config, url: str, http: httpx.AsyncClient, clock: Clock, dates: dict[str, float]
+    config: Config, url: str, wanted: Wanted, http: httpx.AsyncClient, clock: Clock, dates: dict[str, float]
 ) -> list[Finding]:
-    authors = sorted(machine.pubkey for machine in config.machines if url in config.relays_of(machine))
+    authors = sorted(wanted.relays.get(url, ()))
     secret = wallet_check.resolved(config.nostr.secret_key, config)
+    if url in wanted.named:
+        public_only = not config.nostr.discover_private
+        report = await ask_relay(url, authors, http, secret=secret, clock=clock, public_only=public_only)
+        return [_named_finding(url, report)]
     report = await ask_relay(url, authors, http, secret=secret, clock=clock)
     await _note_date(http, url.replace("ws", "http", 1), clock, dates)
     return list(_relay_findings(url, report, has_key=config.nostr.secret_key is not None, authors=len(authors)))
+
+
+def _named_finding(url: str, report: RelayReport) -> Finding:
+    """Nothing depends on a relay that only machines name."""
+    if report.latency_ms is not None and not report.problem:
+        return Finding("relay", url, Verdict.OK, f"answers in {report.latency_ms:.0f} ms; machines name it themselves")
+    fix = "nothing depends on it; is the list of the machine right that names it?"
+    return Finding("relay", url, Verdict.WARNING, f"machines name it themselves, but: {report.problem}", fix)
+
+
+def _relay_lists(config: Config, lists: Mapping[str, dict[str, Any]]) -> Iterator[Finding]:
+    """Relays on which machines say that they publish, and which are not listened to."""
+    for machine_id, told in lists.items():
+        for url, why in told["refused"].items():
+            fix = f'if it is right, name it yourself: relays in [[machines]] "{machine_id}" of {config.path}'
+            detail = f"says that it publishes on {url}, which is not listened to: {why}"
+            yield Finding("relay list", machine_id, Verdict.WARNING, detail, fix)
 
 
 def _relay_findings(url: str, report: RelayReport, *, has_key: bool, authors: int) -> Iterator[Finding]:

@@ -14,7 +14,7 @@ from satmachine.nostr.event import AUTH_KIND, SETTLEMENT_KIND, sign
 from satmachine.nostr.health import printable
 from satmachine.nostr.keys import parse_secret_key
 from satmachine.nostr.messages import Auth, Closed, Eose, Filter, Ok, auth, parse_message, req
-from satmachine.nostr.wire import straight
+from satmachine.nostr.wire import Address, public_address, straight
 from satmachine.wallet.answers import UnwelcomeBody, get_plain
 from satmachine.wallet.transport import parse_json
 
@@ -44,20 +44,31 @@ class RelayReport:
 
 
 async def ask_relay(
-    url: str, authors: Sequence[str], http: httpx.AsyncClient, *, secret: str | None, clock: Callable[[], float]
+    url: str,
+    authors: Sequence[str],
+    http: httpx.AsyncClient,
+    *,
+    secret: str | None,
+    clock: Callable[[], float],
+    public_only: bool = False,
 ) -> RelayReport:
-    """Connect, subscribe for these machines, and read its information document. Publishes nothing."""
+    """Connect, subscribe for these machines, and read its information document. Publishes nothing.
+
+    `public_only`: a stranger has named it, so it may not lead to a private address, and nothing else is asked there.
+    """
     started = anyio.current_time()
     try:
         with anyio.fail_after(TIMEOUT_S):
-            async with straight(url, proxy=None, open_timeout=TIMEOUT_S, close_timeout=1) as socket:
+            lookups = anyio.CapacityLimiter(1)
+            address = await public_address(url, lookups, timeout_s=TIMEOUT_S) if public_only else Address()
+            async with straight(url, **address, proxy=None, open_timeout=TIMEOUT_S, close_timeout=1) as socket:
                 report = await _subscribe(socket, url, authors, secret, clock)
                 report = replace(report, latency_ms=(anyio.current_time() - started) * 1000)
     except TimeoutError:
         return RelayReport(problem=f"no answer within {TIMEOUT_S:.0f} s")
     except (OSError, WebSocketException, UnicodeError) as error:
         return RelayReport(problem=printable(f"cannot connect: {error or type(error).__name__}"))
-    return await _with_information(report, url, http)
+    return report if public_only else await _with_information(report, url, http)
 
 
 async def _subscribe(

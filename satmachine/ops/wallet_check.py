@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from statistics import median
 
 from satmachine.config import Config, Payee, Secret
 from satmachine.errors import ConfigError, WalletError, WalletRefused
+from satmachine.ops import tuning
 from satmachine.ops.findings import Finding, Verdict
+from satmachine.ops.tuning import Speed
 from satmachine.wallet.lnbits import Lnbits
+
+#: Calls of each kind to learn how quick LNbits is, and wallets that are asked how many payments they have.
+_READS = 10
+_WALLETS_COUNTED = 20
 
 
 async def wallets(config: Config, known: Mapping[str, str]) -> list[Finding]:
@@ -34,7 +41,7 @@ async def wallets(config: Config, known: Mapping[str, str]) -> list[Finding]:
                 if findings[-1].verdict is Verdict.UNREACHABLE:
                     return [*findings[:-1], _down(settings.url, findings[-1])]
         if good_key is not None:
-            findings.append(await _server(lnbits, settings.url, good_key))
+            findings += await _server(lnbits, settings.url, good_key, config)
     return findings
 
 
@@ -78,18 +85,42 @@ def _no_wallet(subject: str, error: WalletError) -> Finding:
     return Finding("wallet", subject, Verdict.UNREACHABLE, str(error), fix)
 
 
-async def _server(lnbits: Lnbits, url: str, key: str) -> Finding:
-    """The version, and whether a burst of questions runs into the rate limit."""
+async def _server(lnbits: Lnbits, url: str, key: str, config: Config) -> list[Finding]:
+    """The version, whether a burst of questions runs into the rate limit, and how long old payments hold it up."""
     try:
         found = await lnbits.probe(key)
-        for _ in range(10):
-            await lnbits.wallet(key)
+        speed = await measure(lnbits, key, _machine_keys(config))
     except WalletError as error:
-        return _no_wallet(f"LNbits {url}", error)
+        return [_no_wallet(f"LNbits {url}", error)]
     lookup = (
         "finds payments by their key" if found.external_id else "before 1.5: payments are found by their tag, slower"
     )
-    return Finding("lnbits", url, Verdict.OK, f"version {found.version}; {lookup}; no rate limit within 10 quick calls")
+    detail = f"version {found.version}; {lookup}; no rate limit within {_READS} quick calls"
+    return [
+        Finding("lnbits", url, Verdict.OK, detail),
+        tuning.finding(speed, url, external_id=found.external_id),
+    ]
+
+
+async def measure(lnbits: Lnbits, key: str, machine_keys: Collection[str]) -> Speed:
+    """A wallet's reads, in turns with calls that read nothing; and how many payments the machines' wallets have.
+
+    Raises WalletUnavailable, WalletRefused.
+    """
+    reads, plain = [], []
+    for _ in range(_READS):
+        await lnbits.is_up(key)
+        plain.append(1_000 * (lnbits.latency_s or 0))
+        await lnbits.wallet(key)
+        reads.append(1_000 * (lnbits.latency_s or 0))
+    counts = [count for one in machine_keys if (count := await lnbits.count_payments(one)) is not None]
+    return Speed(median(reads), median(plain), sum(counts) if counts else None)
+
+
+def _machine_keys(config: Config) -> set[str]:
+    """Some of them: it is to be quick."""
+    keys = (resolved(machine.wallet.admin_key, config) for machine in config.machines[:_WALLETS_COUNTED])
+    return {key for key in keys if key is not None}
 
 
 def _invoice_payees(config: Config) -> Iterator[tuple[str, Payee]]:

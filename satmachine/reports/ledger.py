@@ -33,7 +33,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from satmachine.models.facts import CashBrought, CashChange, Fact, Kept, Paid, Sale, Unassigned
+from satmachine.models.facts import CashBrought, CashChange, Fact, Kept, Paid, Sale, ToppedUp, Unassigned
 from satmachine.money import minor_digits
 
 #: The unit of sats; every other unit is a currency's ISO code, in minor units.
@@ -216,8 +216,14 @@ def _kept(fact: Kept) -> Iterator[Posting]:
 
 
 def _cash_brought(fact: CashBrought) -> Iterator[Posting]:
-    yield Posting(_of(fact.machine_id).cash, fact.amount_minor, fact.currency)
+    accounts = _of(fact.machine_id)
+    yield Posting(accounts.operator_cash if fact.was_there else accounts.cash, fact.amount_minor, fact.currency)
     yield Posting(account("Liabilities", "LPs", fact.machine_id, fact.who), -fact.amount_minor, fact.currency)
+
+
+def _topped_up(fact: ToppedUp) -> Iterator[Posting]:
+    yield Posting(account("Equity", "Unassigned", fact.machine_id), fact.amount_sats, SAT)
+    yield Posting(_of(fact.machine_id).to_share, -fact.amount_sats, SAT)
 
 
 def _unassigned(fact: Unassigned) -> Iterator[Posting]:
@@ -231,6 +237,7 @@ _POSTINGS: Mapping[type, Callable[[Any], Iterator[Posting]]] = {
     Paid: _paid,
     Kept: _kept,
     CashBrought: _cash_brought,
+    ToppedUp: _topped_up,
     Unassigned: _unassigned,
 }
 
@@ -272,7 +279,15 @@ def _told_kept(fact: Kept) -> tuple[str, str]:
     return "retained", f"{verb} of {of_what} at {fact.machine_id}: {fact.reason}"
 
 
+def _told_topped_up(fact: ToppedUp) -> tuple[str, str]:
+    verb = "booked to" if fact.amount_sats > 0 else "no longer booked to"
+    return "topped-up", f"Top-up {verb} sale {fact.number} at {fact.machine_id}, for its customer"
+
+
 def _told_cash(fact: CashBrought) -> tuple[str, str]:
+    if fact.was_there:
+        verb = "has" if fact.amount_minor > 0 else "no longer has"
+        return fact.kind, f"{fact.who} {verb} cash in {fact.machine_id} that a customer did not get"
     return fact.kind, _CASH[fact.kind].format(who=fact.who, machine=fact.machine_id)
 
 
@@ -287,5 +302,6 @@ _TOLD: Mapping[type, Callable[[Any], tuple[str, str]]] = {
     Paid: _told_paid,
     Kept: _told_kept,
     CashBrought: _told_cash,
+    ToppedUp: _told_topped_up,
     Unassigned: _told_unassigned,
 }

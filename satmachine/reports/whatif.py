@@ -20,7 +20,7 @@ from decimal import Decimal
 from typing import Any
 
 from satmachine.models import LegType, Position, Settlement
-from satmachine.settlements.plan import Terms, make_plan
+from satmachine.settlements.plan.amounts import Terms, make_plan
 from satmachine.store import clients, history
 from satmachine.store.history import LpHistory, PlannedSale
 

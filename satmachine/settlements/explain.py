@@ -61,13 +61,17 @@ def explain_settlement(
     ]
     legs_sats = sum(counted_sats(leg) for leg in legs)
     retained_sats = sum(row["amount_sats"] for row in retained)
-    conserves = settlement["gross_sats"] == legs_sats + retained_sats
+    came_in_sats = settlement["gross_sats"] + settlement["topped_up_sats"]
+    conserves = came_in_sats == legs_sats + retained_sats
     if settlement["planned_at"] is None and not legs:
         conserves = settlement["undispensed_sats"] == retained_sats or conserves
         total = f"{settlement['gross_sats']} sats, not planned yet; {retained_sats} of them are retained"
     else:
         sign = "=" if conserves else "IS NOT"
-        total = f"{settlement['gross_sats']} sats {sign} {legs_sats} in payments + {retained_sats} retained"
+        came_in = f"{settlement['gross_sats']} sats"
+        if settlement["topped_up_sats"]:
+            came_in += f" + {settlement['topped_up_sats']} topped up"
+        total = f"{came_in} {sign} {legs_sats} in payments + {retained_sats} retained"
     shown = tuple(section for section in sections if section.lines)
     return Explanation(_summary(settlement), shown, total, conserves)
 
@@ -115,7 +119,14 @@ def _payment(settlement: Record) -> Section:
         lines.append(Line("not dispensed", settlement["undispensed_sats"], "retained; the rest is shared out"))
     lines.append(Line("net, to the LPs", settlement["net_sats"], how))
     lines.append(Line("commission", settlement["commission_sats"], "the rest"))
+    if settlement["topped_up_sats"]:
+        how = f"the customer got {_short(settlement)} too little, when all was paid; to give back"
+        lines.append(Line("topped up since", settlement["topped_up_sats"], how))
     return Section("The sale", tuple(lines))
+
+
+def _short(settlement: Record) -> str:
+    return f"{minor_to_fiat(settlement['shortfall_minor'], settlement['currency']):f} {settlement['currency']}"
 
 
 def _stage_one(settlement: Record) -> Section:

@@ -22,13 +22,13 @@ from satmachine.config import Config, Machine
 from satmachine.errors import ConfigError, WalletError, WalletUnavailable
 from satmachine.failpoints import failpoint
 from satmachine.models import HoldReason, Settlement
-from satmachine.settlements.jobs import bundle_of
-from satmachine.settlements.marker import Purse, Standoff
-from satmachine.settlements.parse import names_a_sale
-from satmachine.settlements.pay import Payer, backoff_s
-from satmachine.settlements.payees import terms_for
-from satmachine.settlements.planning import Bounds, Outcome, plan_settlement
-from satmachine.settlements.prove import NotYet, Proven, Refuted, judge
+from satmachine.settlements.claim.content import names_a_sale
+from satmachine.settlements.pay.jobs import bundle_of
+from satmachine.settlements.pay.marker import Purse, Standoff
+from satmachine.settlements.pay.payer import Payer, backoff_s
+from satmachine.settlements.plan.named_payees import terms_for
+from satmachine.settlements.plan.planning import Bounds, Outcome, plan_settlement
+from satmachine.settlements.prove.proof import NotYet, Proven, Refuted, judge
 from satmachine.store import legs, settlements, wallets
 from satmachine.store.database import Store
 from satmachine.wallet.lnbits import Lnbits

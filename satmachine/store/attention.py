@@ -187,6 +187,20 @@ def unknown_rates(conn: sqlite3.Connection, scope: str | None) -> list[Record]:
     )
 
 
+def open_shortfalls(conn: sqlite3.Connection, scope: str | None) -> list[Record]:
+    """Shortfalls whose top-up is not here yet."""
+    return _all(
+        conn,
+        """
+        SELECT x.settlement_id, x.machine_id, x.refund_sats, x.topup_sats, x.booked_at
+        FROM dca_shortfalls x JOIN dca_machines m ON m.id = x.machine_id
+        WHERE x.payee IS NOT NULL AND x.funded_at IS NULL AND x.undone_at IS NULL AND (?1 IS NULL OR m.operator_id = ?1)
+        ORDER BY x.booked_at
+        """,
+        scope,
+    )
+
+
 def raised(conn: sqlite3.Connection, scope: str | None) -> list[Record]:
     """Alarms that stand, as the daemon last told them; with a scope, those of its machines."""
     return _all(

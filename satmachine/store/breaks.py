@@ -65,8 +65,14 @@ BREAKS: Mapping[str, str] = {
     # Before its plan a sale has only what was not dispensed on the books.
     "conservation": f"""{_SUMS}
         SELECT {_SALE}, s.legs_sats, s.kept_sats, CASE WHEN s.planned_at IS NULL AND s.status <> 'partial'
-               THEN s.undispensed_sats ELSE s.gross_sats END AS expected_sats
+               THEN s.undispensed_sats ELSE s.gross_sats END + s.topped_up_sats AS expected_sats
         FROM sale s WHERE s.legs_sats + s.kept_sats <> expected_sats""",
+    "shortfall": f"""
+        SELECT {_SALE}, s.topped_up_sats, s.shortfall_minor, coalesce(sum(x.topup_sats) FILTER (
+               WHERE x.funded_at IS NOT NULL), 0) AS sats, coalesce(sum(x.short_minor), 0) AS minor
+        FROM dca_settlements s LEFT JOIN dca_shortfalls x ON x.settlement_id = s.id AND x.undone_at IS NULL
+        WHERE s.topped_up_sats > 0 OR s.shortfall_minor > 0 OR x.id IS NOT NULL
+        GROUP BY s.id HAVING s.topped_up_sats <> sats OR s.shortfall_minor <> minor""",
     "retained_sum": f"""{_SUMS}
         SELECT {_SALE}, s.retained_sats AS found_sats, s.kept_sats AS expected_sats
         FROM sale s WHERE s.retained_sats <> s.kept_sats""",
@@ -222,7 +228,8 @@ def retained_and_owed(conn: sqlite3.Connection, machine_id: str, *, before: int)
     """What of the proven sales should still be in the wallet, in sats, by what it is for.
 
     `payouts_sats` and `fees_on_top_sats` went out beside these sales' legs: balances paid out, sales whose payment is
-    not known, routing fees that the machine bears. What was completed since `before` still counts as owed.
+    not known, routing fees that the machine bears. What was completed since `before` still counts as owed. What top-ups
+    brought for a sale is told with the top-ups.
     """
     row = conn.execute(_RETAINED_AND_OWED, (machine_id, before)).fetchone()
     return dict(row)
@@ -236,7 +243,7 @@ WITH sale AS (
 paid AS (SELECT * FROM leg WHERE status = 'completed' AND completed_at < ?2),
 of_payouts AS (SELECT r.amount_sats AS sats FROM dca_retained r JOIN paid p ON p.id = r.payment_id
                WHERE r.settlement_id IS NULL)
-SELECT (SELECT coalesce(sum(retained_sats), 0) FROM sale)
+SELECT (SELECT coalesce(sum(retained_sats - topped_up_sats), 0) FROM sale)
        + (SELECT coalesce(sum(sats), 0) FROM of_payouts) AS retained_sats,
        (SELECT coalesce(sum({_COUNTED}), 0) FROM leg WHERE {_OF_THE_SALE} AND settlement_id IN (SELECT id FROM sale)
         AND (completed_at IS NULL OR completed_at >= ?2)) AS owed_sats,

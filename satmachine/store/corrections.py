@@ -181,7 +181,7 @@ def insert_refund(
         payee_kind=PayeeKind.LIGHTNING_ADDRESS if "@" in payee else PayeeKind.INVOICE,
         payee_ref=payee,
         payee_scope=None,
-        gross_sats=settlement.gross_sats,
+        gross_sats=settlement.came_in_sats,
     )
     conn.execute(
         """INSERT INTO dca_payments (settlement_id, machine_id, revision, position, leg_type, leg, leg_key, amount_sats,

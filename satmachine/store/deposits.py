@@ -91,13 +91,29 @@ def reverse(conn: sqlite3.Connection, deposit_id: int, *, reason: str, actor: st
     )
 
 
-def withdraw(
-    conn: sqlite3.Connection, client_id: int, amount_minor: int, *, notes: str = "", actor: str, now: int
-) -> Deposit:
-    """Record cash that an LP took home: a negative row that counts from now on; returns it.
+def is_reversed(conn: sqlite3.Connection, deposit_id: int) -> bool:
+    """Whether a deposit was taken back."""
+    return conn.execute("SELECT 1 FROM dca_deposits WHERE reverses = ?", (deposit_id,)).fetchone() is not None
 
-    Raises NotFound, and Refused where less is available, or where the machine's books wait to be reconciled.
+
+def withdraw(
+    conn: sqlite3.Connection,
+    client_id: int,
+    amount_minor: int,
+    *,
+    notes: str = "",
+    effective_at: int | None = None,
+    actor: str,
+    now: int,
+) -> Deposit:
+    """Record cash that an LP took home: a negative row; returns it.
+
+    `effective_at` (Unix seconds): when it was taken, where the books are put right afterwards; None: now. Raises
+    NotFound, and Refused where less is available, for a time that is to come or before a planned sale, and, without a
+    time, where the machine's books wait to be reconciled.
     """
+    if effective_at is not None:
+        _require_effective(conn, clients.get(conn, client_id).machine_id, effective_at, now)
     return _take_back(
         conn,
         client_id,
@@ -105,6 +121,7 @@ def withdraw(
         kind=DepositKind.WITHDRAWAL,
         reverses=None,
         notes=notes,
+        effective_at=effective_at,
         actor=actor,
         now=now,
     )
@@ -227,14 +244,18 @@ def _take_back(
     kind: DepositKind,
     reverses: int | None,
     notes: str,
+    effective_at: int | None = None,
     actor: str,
     now: int,
 ) -> Deposit:
     client = clients.get(conn, client_id)
-    if kind is DepositKind.WITHDRAWAL and wallets.is_stopped(conn, client.machine_id):
+    # Of cash that has gone already nothing is asked: before the books are put right is when it must be entered, or
+    # what comes next is shared as if it were there.
+    if kind is DepositKind.WITHDRAWAL and effective_at is None and wallets.is_stopped(conn, client.machine_id):
         raise Refused(
             f"the books of {client.machine_id} may lack payments to client {client.id} ({client.label}), so that less "
-            f"may be left than they say: `satmachine machines reconcile {client.machine_id}` first"
+            f"may be left than they say: `satmachine machines reconcile {client.machine_id}` first. Cash that was "
+            "taken before, and that these books do not know of, is entered with its time: --at"
         )
     available_minor = balances.of_client(conn, client_id).available_minor
     if not 0 < amount_minor <= available_minor:
@@ -246,8 +267,8 @@ def _take_back(
     cursor = conn.execute(
         """INSERT INTO dca_deposits (client_id, machine_id, amount_minor, currency, status, notes, recorded_by,
         recorded_at, decided_by, decided_at, kind, effective_at, reverses)
-        VALUES (?1, ?2, ?3, ?4, 'confirmed', ?5, ?6, ?7, ?6, ?7, ?8, ?7, ?9)""",
-        (client.id, client.machine_id, -amount_minor, client.currency, notes, actor, now, kind, reverses),
+        VALUES (?1, ?2, ?3, ?4, 'confirmed', ?5, ?6, ?7, ?6, ?7, ?8, coalesce(?10, ?7), ?9)""",
+        (client.id, client.machine_id, -amount_minor, client.currency, notes, actor, now, kind, reverses, effective_at),
     )
     assert cursor.lastrowid is not None
     taken = get(conn, cursor.lastrowid)
@@ -261,7 +282,7 @@ def _require_effective(conn: sqlite3.Connection, machine_id: str, effective_at: 
     """A stated time changes no plan: while a machine pays as usual, no sale since then may be planned."""
     when = datetime.fromtimestamp(effective_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
     if effective_at > now:
-        raise Refused(f"{when} is to come: a deposit counts from when the cash is in the machine")
+        raise Refused(f"{when} is to come: cash counts from when it is in the machine, or has left it")
     if wallets.is_stopped(conn, machine_id):
         return  # its books are being put right; no plan is changed by that
     row = conn.execute(
@@ -271,7 +292,7 @@ def _require_effective(conn: sqlite3.Connection, machine_id: str, effective_at: 
     ).fetchone()
     if row is not None:
         raise Refused(
-            f"settlement {row['id']} of {machine_id} was shared out after {when}, without this deposit, and no plan is "
+            f"settlement {row['id']} of {machine_id} was shared out after {when}, without this entry, and no plan is "
             "changed: leave --at away, or state a time after the latest sale"
         )
 

@@ -25,6 +25,7 @@ class RelayRecord:
     faults: Mapping[str, int]
     quiet: bool
     error: str | None
+    named: bool = False
 
 
 def record_relays(conn: sqlite3.Connection, records: Iterable[RelayRecord], now: int) -> None:
@@ -34,12 +35,12 @@ def record_relays(conn: sqlite3.Connection, records: Iterable[RelayRecord], now:
         kept.append(record.url)
         conn.execute(
             """INSERT INTO relay_health (url, state, state_since, latency_ms, last_event_at, last_created_at, events,
-            duplicates, faults, quiet, error, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+            duplicates, faults, quiet, error, named, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             ON CONFLICT (url) DO UPDATE SET state = excluded.state, state_since = excluded.state_since,
             latency_ms = excluded.latency_ms, last_event_at = coalesce(excluded.last_event_at, last_event_at),
             last_created_at = max(coalesce(excluded.last_created_at, 0), coalesce(last_created_at, 0)),
             events = excluded.events, duplicates = excluded.duplicates, faults = excluded.faults,
-            quiet = excluded.quiet, error = excluded.error, updated_at = excluded.updated_at""",
+            quiet = excluded.quiet, error = excluded.error, named = excluded.named, updated_at = excluded.updated_at""",
             (
                 record.url,
                 record.state,
@@ -52,6 +53,7 @@ def record_relays(conn: sqlite3.Connection, records: Iterable[RelayRecord], now:
                 json.dumps(record.faults),
                 int(record.quiet),
                 record.error,
+                int(record.named),
                 now,
             ),
         )

@@ -228,6 +228,14 @@ def top_up(conn: sqlite3.Connection, machine_id: str, topup_id: str) -> TopUp | 
     return None if row is None else rows.load(TopUp, row)
 
 
+def top_up_of(conn: sqlite3.Connection, machine_id: str, payment_hash: str) -> TopUp | None:
+    """The top-up whose invoice this is."""
+    row = conn.execute(
+        "SELECT * FROM dca_topups WHERE machine_id = ? AND payment_hash = ?", (machine_id, payment_hash)
+    ).fetchone()
+    return None if row is None else rows.load(TopUp, row)
+
+
 def top_ups_of(conn: sqlite3.Connection, machine_id: str, limit: int = 20) -> list[dict[str, Any]]:
     """A machine's latest top-up invoices, the newest first."""
     found = conn.execute(

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from satmachine.models.facts import CashBrought, CashChange, Fact, Kept, Paid, Sale, Unassigned
+from satmachine.models.facts import CashBrought, CashChange, Fact, Kept, Paid, Sale, ToppedUp, Unassigned
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,8 @@ _CHANGE_MINOR = (
 _CHANGES = (
     "audit_log a JOIN dca_settlements s ON s.id = CAST(substr(a.subject, 12) AS INTEGER) "
     "JOIN dca_machines m ON m.id = s.machine_id WHERE a.action IN ('settlement.partial_dispense', "
-    "'settlement.revise', 'settlement.fill_in') AND json_type(a.after, '$.fiat_amount_minor') IS NOT NULL "
+    "'settlement.revise', 'settlement.fill_in', 'settlement.shortfall', 'settlement.undo_shortfall') "
+    "AND json_type(a.after, '$.fiat_amount_minor') IS NOT NULL "
     f"AND s.proof <> 'waiting' AND a.at > s.proven_at AND {_CHANGE_MINOR} <> 0"
 )
 _CASH_CHANGES = f"""
@@ -267,10 +268,28 @@ SELECT s.machine_id, m.currency, '0', 1, '', r.reason, '', sum(r.amount_sats) FR
 _CASH_POSTED = _posted("d.effective_at", "d.decided_at")
 _CASH = f"""
 SELECT {_CASH_POSTED} AS posted, d.effective_at, 'cash:' || d.machine_id || ':' || c.label || ':' || d.id, d.machine_id,
-       d.currency, d.kind, c.label, d.amount_minor
+       d.currency, d.kind, c.label, d.amount_minor,
+       EXISTS (SELECT 1 FROM dca_shortfalls x WHERE x.deposit_id = coalesce(d.reverses, d.id))
 FROM dca_deposits d CROSS JOIN dca_clients c ON c.id = d.client_id CROSS JOIN dca_machines m ON m.id = d.machine_id
 WHERE d.status = 'confirmed' AND {_CASH_POSTED} >= :since AND {_CASH_POSTED} < :until AND d.decided_at <= :known
   AND {_MINE}
+ORDER BY 1, 3
+"""
+
+# A top-up that is booked to a sale, and what of that was undone.
+_TOPPED_UP = f"""
+SELECT x.funded_at, x.funded_at, 'topped-up:' || s.settlement_key || ':' || x.number, s.machine_id, m.currency,
+       s.exchange_rate, s.id, s.settlement_key, x.topup_sats
+FROM dca_shortfalls x CROSS JOIN dca_settlements s ON s.id = x.settlement_id
+CROSS JOIN dca_machines m ON m.id = s.machine_id
+WHERE x.funded_at >= :since AND x.funded_at < :until AND x.funded_at <= :known AND {_MINE} ORDER BY 1, 3
+"""
+_TOPPED_UP_UNDONE = f"""
+SELECT x.undone_at, x.undone_at, 'topped-up:' || s.settlement_key || ':' || x.number || ':undone', s.machine_id,
+       m.currency, s.exchange_rate, s.id, s.settlement_key, -x.topup_sats
+FROM dca_shortfalls x CROSS JOIN dca_settlements s ON s.id = x.settlement_id
+CROSS JOIN dca_machines m ON m.id = s.machine_id
+WHERE x.funded_at IS NOT NULL AND x.undone_at >= :since AND x.undone_at < :until AND x.undone_at <= :known AND {_MINE}
 ORDER BY 1, 3
 """
 
@@ -303,6 +322,8 @@ _FEW: tuple[tuple[Any, str], ...] = (
     (CashChange, _CASH_CHANGES),
     (Kept, _KEPT_OF_PAYOUTS),
     (CashBrought, _CASH),
+    (ToppedUp, _TOPPED_UP),
+    (ToppedUp, _TOPPED_UP_UNDONE),
     (Unassigned, _CAME_IN),
     (Unassigned, _WENT_OUT),
 )

@@ -68,7 +68,7 @@ def insert_planned(
             payee_kind=leg.identity.kind,
             payee_ref=payees.completed(conn, leg.scope, leg.identity).reference,
             payee_scope=leg.scope,
-            gross_sats=settlement.gross_sats,
+            gross_sats=settlement.came_in_sats,
         )
         _insert_planned(conn, settlement, leg, order, revision=revision, position=position, now=now)
 

@@ -69,11 +69,14 @@ def given(leg: Leg, invoice: LegInvoice) -> Given:
 
 
 def came_in_sats(conn: sqlite3.Connection, leg: Leg) -> int | None:
-    """What the customer of a payment's sale paid; None for a payout and a forward, which no sale bears."""
+    """What came in for a payment's sale, from its customer and by top-ups that are booked to it; None for a payout and
+    a forward, which no sale bears."""
     if leg.settlement_id is None or leg.leg_type is LegType.AUTOFORWARD:
         return None
-    row = conn.execute("SELECT gross_sats FROM dca_settlements WHERE id = ?", (leg.settlement_id,)).fetchone()
-    return None if row is None else int(row["gross_sats"])
+    row = conn.execute(
+        "SELECT gross_sats + topped_up_sats AS sats FROM dca_settlements WHERE id = ?", (leg.settlement_id,)
+    ).fetchone()
+    return None if row is None else int(row["sats"])
 
 
 def write(

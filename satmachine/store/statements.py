@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,24 @@ def add(conn: sqlite3.Connection, statement: SignedStatement) -> None:
         "INSERT INTO dca_statements VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         tuple(getattr(statement, name) for name in SignedStatement.__dataclass_fields__),
     )
+
+
+def of_client(conn: sqlite3.Connection, client_id: int, limit: int) -> list[dict[str, Any]]:
+    """The newest signed statements of a position, without their text; `signer` is a public key in hex."""
+    found = conn.execute(
+        """SELECT id, since_at, until_at, made_at, json_extract(event, '$.pubkey') AS signer FROM dca_statements
+        WHERE client_id = ? ORDER BY made_at DESC, id LIMIT ?""",
+        (client_id, limit),
+    )
+    return [dict(row) for row in found]
+
+
+def get(conn: sqlite3.Connection, client_id: int, statement_id: str) -> SignedStatement | None:
+    """A position's statement by its id."""
+    row = conn.execute(
+        "SELECT * FROM dca_statements WHERE id = ? AND client_id = ?", (statement_id, client_id)
+    ).fetchone()
+    return None if row is None else SignedStatement(**dict(row))
 
 
 def newest(

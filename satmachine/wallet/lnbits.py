@@ -44,6 +44,7 @@ _PAYMENTS: Final = "/api/v1/payments"
 _PAGINATED: Final = "/api/v1/payments/paginated"
 _FEE_RESERVE: Final = "/api/v1/payments/fee-reserve"
 _WALLET: Final = "/api/v1/wallet"
+_HEALTH: Final = "/api/v1/health"
 
 LARGEST_PAGE: Final = 1_000
 #: An offset that no wallet reaches.
@@ -193,6 +194,10 @@ class Lnbits:
         wallet_id = body.get("id")
         return WalletInfo(wallet_id, body["name"], balance_msat, can_pay=wallet_id is not None)
 
+    async def is_up(self, key: str) -> bool:
+        """A call that reads nothing, neither a wallet nor a payment. Raises WalletUnavailable."""
+        return (await self._get(_HEALTH, key, {})).status == httpx.codes.OK
+
     async def invoice_key(self, admin_key: str) -> str:
         """The wallet's invoice key, which LNbits tells only when a wallet is changed: so it is changed in nothing.
 
@@ -307,6 +312,16 @@ class Lnbits:
         pages = self._latest_changes if by_change else self._oldest_first
         async for rows in pages(key, filters, page_size):
             yield self._matching(rows, filters)
+
+    async def count_payments(self, key: str) -> int | None:
+        """How many rows the wallet has, of any kind; None where LNbits cannot show the one that it is asked for.
+
+        Raises WalletUnavailable, WalletRefused.
+        """
+        try:
+            return (await self._ask_once(key, {"limit": "1"})).total
+        except (_Unreadable, AnswerTooLarge):
+            return None
 
     async def bundle(self, key: str, bundle: str) -> list[WalletPayment]:
         """Every row of the wallet that belongs to a bundle of legs: payments and marks, failed ones too, of whatever

@@ -29,6 +29,7 @@ import anyio.to_thread
 import httpx
 from bech32 import bech32_decode, convertbits
 
+from satmachine.addresses import IPAddress, is_public
 from satmachine.errors import WalletRefused, WalletUnavailable
 from satmachine.wallet import bolt11 as invoices
 from satmachine.wallet.answers import PLAIN, UnwelcomeBody, read_plain
@@ -40,15 +41,10 @@ _MAX_REASON_CHARS: Final = 200
 _MAX_ADDRESSES: Final = 4
 
 _ADDRESS: Final = re.compile(r"([a-z0-9_.+-]{1,64})@([a-z0-9.-]{1,253}(?::[0-9]{1,5})?)")
-_NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
-#: All that is given out for the public IPv6 internet; everything else leads to special places, now or one day.
-_GLOBAL_UNICAST: Final = ipaddress.ip_network("2000::/3")
 
 #: Names looked up at once. A lookup cannot be cancelled, and a payee's name server may take minutes: these
 #: threads are of our own, so that LNbits' and the relays' names never wait for a payee's.
 _RESOLVERS: Final = 4
-
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class LnurlUnavailable(WalletUnavailable):
@@ -244,19 +240,6 @@ class LnurlClient:
                 raise LnurlRefused(f"{payee}: {url.host} answered {error}.") from error
             finally:
                 await response.aclose()
-
-
-def is_public(address: IPAddress) -> bool:
-    """Whether the address can only be somebody else's machine on the public internet."""
-    if isinstance(address, ipaddress.IPv6Address):
-        embedded = address.ipv4_mapped or address.sixtofour or (address.teredo or (None, None))[1]
-        if address in _NAT64:
-            embedded = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-        if embedded is not None:
-            return is_public(embedded)
-        if address not in _GLOBAL_UNICAST:
-            return False
-    return address.is_global and not address.is_multicast
 
 
 def _parse_url(text: str, payee: str) -> httpx.URL:

@@ -44,7 +44,7 @@ from satmachine.web.live import Live
 from satmachine.web.places import PAGES, PROGRAMS, Place
 from satmachine.web.settings import Settings
 from satmachine.web.shape import iso, shaped
-from satmachine.web.views.base import BadQuery, Look, Missing, View
+from satmachine.web.views.base import BadQuery, Download, Look, Missing, View
 from satmachine.web.words import Words, negotiate
 
 _STATIC = {"style.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
@@ -142,8 +142,9 @@ class Desk:
             return self._refusal(request, viewer, HTTPStatus.NOT_FOUND)
         except BadQuery as problem:
             return self._refusal(request, viewer, HTTPStatus.BAD_REQUEST, str(problem))
-        if isinstance(shown, str):
-            return PlainTextResponse(shown, media_type="text/csv")
+        if isinstance(shown, Download):
+            kept = {"Content-Disposition": f'attachment; filename="{shown.filename}"'}
+            return PlainTextResponse(shown.content, media_type=shown.media_type, headers=kept)
         if not isinstance(shown, View):
             return _json(shown)
         if _wants_json(request):
@@ -307,8 +308,8 @@ class Desk:
 
     def _words(self, viewer: Viewer | None, request: Request) -> Words:
         chosen = viewer.language if viewer else None
-        language = negotiate(chosen, request.headers.get("accept-language", ""))
-        return Words(language, viewer.tz if viewer else _UTC)
+        language, region = negotiate(chosen, request.headers.get("accept-language", ""))
+        return Words(language, viewer.tz if viewer else _UTC, region)
 
     def _books(self) -> sqlite3.Connection:
         """This thread's own read-only connection."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from html import escape
 
 _WIDTH, _HEIGHT = 720, 200
-_LEFT, _RIGHT, _TOP, _BOTTOM = 6, 6, 18, 22
+_LEFT, _RIGHT, _TOP, _BOTTOM = 6, 6, 26, 26
 
 
 def bars(values: Sequence[int], labels: Sequence[str], title: str, top: str) -> str:
@@ -74,5 +74,5 @@ def _svg(title: str, top: str, body: Sequence[str]) -> str:
         f"<title>{escape(title)}</title>"
         f'<line class="axis" x1="{_LEFT}" y1="{base}" x2="{_WIDTH - _RIGHT}" y2="{base}"/>'
         f'<line class="grid" x1="{_LEFT}" y1="{_TOP}" x2="{_WIDTH - _RIGHT}" y2="{_TOP}"/>'
-        f'<text class="top" x="{_LEFT}" y="{_TOP - 5}">{escape(top)}</text>{"".join(body)}</svg>'
+        f'<text class="top" x="{_LEFT}" y="{_TOP - 7}">{escape(top)}</text>{"".join(body)}</svg>'
     )

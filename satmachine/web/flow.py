@@ -17,19 +17,21 @@ from satmachine.settlements.explain import OF_THE_SALE, counted_sats
 
 Record = Mapping[str, Any]
 
-NET, COMMISSION, UNDISPENSED = "net", "commission", "undispensed"
+NET, COMMISSION, UNDISPENSED, TOPPED_UP = "net", "commission", "undispensed", "topped_up"
+#: The parts of a sale, as they are drawn.
+_PARTS = (NET, COMMISSION, UNDISPENSED, TOPPED_UP)
 
 #: From which part of the sale something drinks first.
 _DRINKS_FROM = {
-    LegType.SUPER_FEE: (COMMISSION, NET, UNDISPENSED),
-    LegType.OPERATOR_SPLIT: (COMMISSION, NET, UNDISPENSED),
-    LegType.DCA: (NET, COMMISSION, UNDISPENSED),
-    LegType.REFUND: (UNDISPENSED, NET, COMMISSION),
+    LegType.SUPER_FEE: (COMMISSION, NET, UNDISPENSED, TOPPED_UP),
+    LegType.OPERATOR_SPLIT: (COMMISSION, NET, UNDISPENSED, TOPPED_UP),
+    LegType.DCA: (NET, COMMISSION, UNDISPENSED, TOPPED_UP),
+    LegType.REFUND: (TOPPED_UP, UNDISPENSED, NET, COMMISSION),
 }
 
 _WIDTH, _HEIGHT = 760, 340
 _GAP, _NODE = 14, 14
-_LEFT, _MIDDLE, _RIGHT = 6, 250, 470
+_LEFT, _MIDDLE, _RIGHT = 6, 200, 520
 #: Nothing is drawn thinner than this, however few sats it is.
 _MIN = 1.5
 
@@ -46,9 +48,11 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """`parts` of the sale and the `places` its sats go to, with the bands (part, place, sats) between."""
+    """`parts` of the sale and the `places` its sats go to, with the bands (part, place, sats) between. `gross_sats` are
+    the customer's, `came_in_sats` also what was topped up."""
 
     gross_sats: int
+    came_in_sats: int
     parts: tuple[tuple[str, int], ...]
     places: tuple[Place, ...]
     bands: tuple[tuple[int, int, int], ...]
@@ -62,17 +66,13 @@ def flow_of(settlement: Record, legs: Sequence[Record], retained: Sequence[Recor
         part = _part_of(row)
         kept[part] = kept.get(part, 0) + row["amount_sats"]
     places += [_kept_place(part, amount) for part, amount in kept.items() if amount > 0]
-    parts = [
-        (part, settlement[column])
-        for part, column in ((NET, "net_sats"), (COMMISSION, "commission_sats"), (UNDISPENSED, "undispensed_sats"))
-        if settlement[column]
-    ]
-    missing = settlement["gross_sats"] - sum(place.amount_sats for place in places)
+    parts = [(part, settlement[column]) for part in _PARTS for column in [f"{part}_sats"] if settlement[column]]
+    came_in_sats = settlement["gross_sats"] + settlement["topped_up_sats"]
+    missing = came_in_sats - sum(place.amount_sats for place in places)
     if missing > 0:
-        places.append(Place("", missing, "open", (NET, COMMISSION, UNDISPENSED)))
-    order = (NET, COMMISSION, UNDISPENSED)
-    places.sort(key=lambda place: order.index(place.drinks_from[0]))  # stable: so few bands cross
-    return Flow(settlement["gross_sats"], tuple(parts), tuple(places), tuple(_bands(parts, places)))
+        places.append(Place("", missing, "open", _PARTS))
+    places.sort(key=lambda place: _PARTS.index(place.drinks_from[0]))  # stable: so few bands cross
+    return Flow(settlement["gross_sats"], came_in_sats, tuple(parts), tuple(places), tuple(_bands(parts, places)))
 
 
 def _leg_place(leg: Record, names: Mapping[int, str]) -> Place:
@@ -84,13 +84,15 @@ def _leg_place(leg: Record, names: Mapping[int, str]) -> Place:
 
 
 def _kept_place(part: str, amount_sats: int) -> Place:
-    others = tuple(other for other in (NET, COMMISSION, UNDISPENSED) if other != part)
+    others = tuple(other for other in _PARTS if other != part)
     return Place("retained", amount_sats, "retained", (part, *others))
 
 
 def _part_of(row: Record) -> str:
     """Which part of the sale a retained amount was meant for."""
     leg, reason = str(row["leg"]), str(row["reason"])
+    if reason == "shortfall":
+        return TOPPED_UP
     if reason == "undispensed" or leg.startswith("refund"):
         return UNDISPENSED
     if leg == "super" or leg.startswith("split:") or reason in ("no_super_payee", "no_ruleset"):
@@ -102,7 +104,7 @@ def _bands(parts: Sequence[tuple[str, int]], places: Sequence[Place]) -> list[tu
     left = dict(parts)
     order = [part for part, _ in parts]
     bands: list[tuple[int, int, int]] = []
-    for choice in range(3):
+    for choice in range(len(_PARTS)):
         for index, place in enumerate(places):
             had = sum(sats for _, other, sats in bands if other == index)
             part = place.drinks_from[choice]
@@ -133,7 +135,12 @@ def draw(flow: Flow, say: Mapping[str, str], amount: Mapping[int, str] | None = 
     middle = _column(_MIDDLE, [sats for _, sats in parts], scale)
     right = _column(_RIGHT, [place.amount_sats for place in flow.places], scale)
     height = max(node.y + node.height for node in (whole, *middle, *right)) + 24
-    body = [_band(whole, node, sats * scale, part) for (part, sats), node in zip(flow.parts, middle, strict=True)]
+    # What was topped up did not come from the customer.
+    body = [
+        _band(whole, node, sats * scale, part)
+        for (part, sats), node in zip(flow.parts, middle, strict=True)
+        if part != TOPPED_UP
+    ]
     for node in middle:
         node.used = 0.0
     for part_index, index, sats in sorted(flow.bands):
@@ -154,7 +161,7 @@ def draw(flow: Flow, say: Mapping[str, str], amount: Mapping[int, str] | None = 
 def _scale(flow: Flow) -> float:
     rows = max(len(flow.places), len(flow.parts), 1)
     room = max(_HEIGHT, rows * 26) - 20 - _GAP * (rows - 1)
-    return max(room, 60) / max(flow.gross_sats, 1)
+    return max(room, 60) / max(flow.came_in_sats, 1)
 
 
 def _column(x: float, amounts: Sequence[int], scale: float) -> list[_Node]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from satmachine.web import owners
 from satmachine.web.access import Owner, Who
-from satmachine.web.views import operators, programs, providers
-from satmachine.web.views.base import Look, View
+from satmachine.web.views import operators, programs, providers, statements
+from satmachine.web.views.base import Download, Look, View
 
 #: Finds whose record an address names; None: there is no such record.
 OwnerOf = Callable[[sqlite3.Connection, Mapping[str, Any]], Owner | None]
@@ -22,7 +22,7 @@ class Place:
 
     path: str
     who: Who
-    page: Callable[[Look], View | str | dict[str, Any] | list[dict[str, Any]]]
+    page: Callable[[Look], View | Download | dict[str, Any] | list[dict[str, Any]]]
     owner_of: OwnerOf | None = None
 
 
@@ -40,6 +40,8 @@ PAGES = (
     Place("/clients", Who.OPERATOR, operators.providers),
     Place("/clients/{id}", Who.SIGNED_IN, providers.position, owners.of_position),
     Place("/clients/{id}/statement.csv", Who.SIGNED_IN, providers.position_csv, owners.of_position),
+    Place("/clients/{id}/statements/{statement}.html", Who.SIGNED_IN, statements.page, owners.of_position),
+    Place("/clients/{id}/statements/{statement}.json", Who.SIGNED_IN, statements.document, owners.of_position),
     Place("/months", Who.OPERATOR, operators.months),
     Place("/months/{month}", Who.OPERATOR, operators.month),
     Place("/search", Who.OPERATOR, operators.search),

@@ -14,10 +14,11 @@ from functools import cache, lru_cache
 from gettext import GNUTranslations, NullTranslations
 from importlib import resources
 
-from babel import Locale, dates, numbers
+from babel import Locale, UnknownLocaleError, dates, numbers
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po
 
+from satmachine.attention.sentence import Sentence
 from satmachine.money import minor_digits, minor_to_fiat
 
 #: The languages that there are, English first: it is what the code speaks.
@@ -25,12 +26,26 @@ LANGUAGES = ("en", "es")
 _ACCEPTED = 20
 
 
-def negotiate(chosen: str | None, accept_language: str) -> str:
-    """The language for somebody: what the configuration says, else the first one the browser asks for that we have."""
-    if chosen in LANGUAGES:
-        return str(chosen)
-    wanted = [part.partition(";")[0].strip().lower() for part in accept_language.split(",")[:_ACCEPTED]]
-    return next((tag[:2] for tag in wanted if tag[:2] in LANGUAGES), LANGUAGES[0])
+#: How numbers are written where the browser names no country: Spanish as in the Americas (1,234.56).
+_REGIONS = {"es": "es_419"}
+
+
+def negotiate(chosen: str | None, accept_language: str) -> tuple[str, str]:
+    """(language, locale) for somebody: the language of the configuration, else the first one the browser asks for that
+    we have; numbers as in the country that the browser names with it."""
+    wanted = [part.partition(";")[0].strip() for part in accept_language.split(",")[:_ACCEPTED]]
+    asked = next((tag[:2].lower() for tag in wanted if tag[:2].lower() in LANGUAGES), LANGUAGES[0])
+    language = str(chosen) if chosen in LANGUAGES else asked
+    regional = (tag for tag in wanted if tag[:2].lower() == language and _is_locale(tag))
+    return language, next((tag.replace("-", "_") for tag in regional), _REGIONS.get(language, language))
+
+
+def _is_locale(tag: str) -> bool:
+    """Whether it names a country (or a part of the world) that is known."""
+    try:
+        return Locale.parse(tag, sep="-").territory is not None
+    except (ValueError, UnknownLocaleError):
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +54,31 @@ class Words:
 
     language: str
     tz: tzinfo
+    region: str = ""
 
     @property
     def locale(self) -> Locale:
-        return _locale(self.language)
+        return _locale(self.region or self.language)
 
     def say(self, message: str, **values: object) -> str:
         """A message in the viewer's language, with `{names}` filled in."""
-        text = _catalogue(self.language).gettext(message)
+        text = _catalogue(self.language).gettext(message) if message else ""
         return text.format(**values) if values else text
 
+    def count(self, one: str, many: str, count: int) -> str:
+        """A message with a number in it; every language that there is has one form for 1 and one for the rest."""
+        return self.say(one if count == 1 else many, count=self.number(count))
+
+    def tell(self, sentence: str) -> str:
+        """A sentence of the program in the viewer's language, as far as the catalogue has it: what machines and wallets
+        have said themselves stays as it is."""
+        if not isinstance(sentence, Sentence):
+            return self.say(sentence)
+        told = {name: self.tell(value) if isinstance(value, str) else value for name, value in sentence.values.items()}
+        return _catalogue(self.language).gettext(sentence.message).format(**told)
+
     def number(self, value: int | Decimal) -> str:
-        return _grouped(f"{value:,}", self.language)
+        return _grouped(f"{value:,}", str(self.locale))
 
     def sats(self, amount_sats: int | None) -> str:
         return "" if amount_sats is None else f"{self.number(amount_sats)} sats"
@@ -60,7 +88,7 @@ class Words:
         if amount_minor is None:
             return ""
         digits = minor_digits(currency)
-        return f"{_grouped(f'{minor_to_fiat(amount_minor, currency):,.{digits}f}', self.language)} {currency}"
+        return f"{_grouped(f'{minor_to_fiat(amount_minor, currency):,.{digits}f}', str(self.locale))} {currency}"
 
     def pct(self, fraction: Decimal | float) -> str:
         return numbers.format_percent(fraction, "#,##0.##%", self.locale)
@@ -69,10 +97,14 @@ class Words:
         """Date, time of day and nothing more; the page says once which zone they are in."""
         if at is None:
             return ""
-        return _time(at - at % 60, self.language, self.tz)
+        return _time(at - at % 60, str(self.locale), self.tz)
 
     def day(self, day: date) -> str:
         return dates.format_date(day, "EEE d MMM y", self.locale)
+
+    def date(self, at: int) -> str:
+        """The day of a moment, short."""
+        return dates.format_skeleton("MMMd", datetime.fromtimestamp(at, UTC), tzinfo=self.tz, locale=self.locale)
 
     def month(self, year: int, month: int) -> str:
         return dates.format_date(date(year, month, 1), "LLLL y", self.locale)
@@ -81,6 +113,8 @@ class Words:
         """How long ago, roughly."""
         if at is None:
             return self.say("never")
+        if at > now - 60:
+            return self.say("just now") if at < now + 60 else self.time(at)
         return dates.format_timedelta(at - now, add_direction=True, locale=self.locale, threshold=1.2)
 
     def zone(self) -> str:

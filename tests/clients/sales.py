@@ -7,9 +7,9 @@ from dataclasses import replace
 from decimal import Decimal
 
 from satmachine.models import Leg, Proof, Settlement
-from satmachine.settlements.land import Rules, land_claim
-from satmachine.settlements.plan import Terms
-from satmachine.settlements.planning import Bounds, plan_settlement
+from satmachine.settlements.land.landing import Rules, land_claim
+from satmachine.settlements.plan.amounts import Terms
+from satmachine.settlements.plan.planning import Bounds, plan_settlement
 from satmachine.store import clients, deposits, legs, settlements
 from satmachine.store.database import atomic
 from testkit.books import MACHINE, NOW, a_claim, a_rule, give_invoice
@@ -87,7 +87,7 @@ def dca_legs(conn: sqlite3.Connection, settlement_id: int) -> list[Leg]:
 
 def complete(conn: sqlite3.Connection, leg: Leg, *, now: int = NOW) -> None:
     """Let a leg's payment succeed."""
-    from satmachine.settlements.completion import complete_leg
+    from satmachine.settlements.pay.completion import complete_leg
 
     payment_hash = f"{leg.id + 10**9:064x}"
     with atomic(conn):

@@ -250,3 +250,27 @@ def test_nobody_takes_cash_home_by_books_that_may_lack_payments(books: sqlite3.C
     with atomic(books):
         books.execute("UPDATE dca_wallets SET safe_mode = NULL")
         deposits.withdraw(books, client_id, 100, actor="luis", now=40)
+
+
+def test_cash_that_has_gone_is_entered_before_lost_books_are_put_right(books: sqlite3.Connection, pending: int) -> None:
+    with atomic(books):
+        deposits.confirm(books, pending, actor="luis", now=20)
+        books.execute("UPDATE dca_wallets SET safe_mode = 'these books are a copy'")
+        client_id = deposits.get(books, pending).client_id
+        deposits.withdraw(books, client_id, 60_000, effective_at=25, actor="luis", now=30)
+    assert available(books) == 40_000
+    with pytest.raises(Refused, match=r"has 400\.00 GTQ available"), atomic(books):
+        deposits.withdraw(books, client_id, 60_000, effective_at=26, actor="luis", now=30)
+    with pytest.raises(Refused, match="is to come"), atomic(books):
+        deposits.withdraw(books, client_id, 1, effective_at=31, actor="luis", now=30)
+
+
+def test_cash_that_went_before_a_planned_sale_is_not_entered_into_sound_books(books: sqlite3.Connection) -> None:
+    client_id = add_client(books, "bob")
+    deposit(books, client_id, 100_000)
+    plan_sale(books, 1, net_sats=1_000, rate=Decimal(100), occurred_at=NOW, now=NOW)
+    with pytest.raises(Refused, match="settlement 1 of machine-1 was shared out"), atomic(books):
+        deposits.withdraw(books, client_id, 7, effective_at=NOW, actor="ana", now=NOW + 9)
+    with atomic(books):
+        taken = deposits.withdraw(books, client_id, 7, effective_at=NOW + 1, actor="ana", now=NOW + 9)
+    assert taken.effective_at == NOW + 1

@@ -12,6 +12,7 @@ import time
 import anyio
 import pytest
 
+from satmachine.wallet.lnbits import Lnbits
 from testkit.system import System
 from tests.day.operator import GROSS_SATS, Operator
 from tests.integration.conftest import BuildSystem
@@ -46,6 +47,7 @@ async def evening(operator: Operator) -> None:
 async def test_a_short_day(build_system: BuildSystem) -> None:
     operator = await opened(build_system)
     await a_jam_before_anything_is_paid(operator)
+    await a_jam_that_is_seen_too_late(operator)
     await a_jammed_machine(operator)
     await evening(operator)
 
@@ -57,6 +59,7 @@ async def test_a_long_day(build_system: BuildSystem) -> None:
     await operator.until_sale(1, "processed")
     await an_lps_address_is_dead(operator)
     await a_jam_before_anything_is_paid(operator)
+    await a_jam_that_is_seen_too_late(operator)
     await a_jammed_machine(operator)
     await a_partner_has_left(operator)
     await a_deposit_was_confirmed_wrongly(operator)
@@ -105,6 +108,51 @@ async def a_jam_before_anything_is_paid(operator: Operator) -> None:
     await operator.types(*refund, "--dry-run")
     await operator.types(*refund, "--yes")
     await operator.until_sale(number, "refunded")
+
+
+async def a_jam_that_is_seen_too_late(operator: Operator) -> None:
+    """All is paid, and a third of the notes is still in the machine: the customer is paid back, by a top-up."""
+    await operator.sells()
+    number = str(operator.sales_made)
+    await operator.until_sale(operator.sales_made, "processed")
+    owed_sats = 88_933
+    customer = await operator.system.lnbits.create_wallet("customer")
+    invoice = await invoice_of(operator, customer.invoice_key, owed_sats)
+    booking = (
+        *("settlements", "shortfall", number, "--dispensed", "1 200.00 GTQ", "--refund-to", invoice),
+        *("--owner", "alice", "--reason", "6 of 18 notes were left"),
+    )
+    before = await operator.reads("clients", "balance", "alice")
+    dry = await operator.reads(*booking, "--dry-run")
+    assert (dry["refund_sats"], dry["short"]) == (owed_sats, "600.00")
+    wrong = await operator.types("settlements", "shortfall", number, "--dispensed", "1900", "--by-hand", code=1)
+    assert "has sold 1800.00 GTQ" in wrong.err
+    await operator.types(*booking, "--yes")
+    item = await operator.until("shortfall_waits:machine-1")
+    shown = await operator.follows((await operator.needs())[item])
+    bolt11 = next(line for line in shown.out.splitlines() if line.startswith("ln"))
+
+    # Somebody miscounted: it is taken back, and booked again.
+    await operator.types("settlements", "shortfall", number, "--undo", "--reason", "count again", "--yes")
+    assert (await operator.reads("clients", "balance", "alice"))["available"] == before["available"]
+    again = await operator.reads(*booking, "--yes")
+    assert again["bolt11"] != bolt11
+    after = await operator.reads("clients", "balance", "alice")
+    assert float(after["available"]) - float(before["available"]) == 600
+    await pays(operator, again["bolt11"], again["topup_sats"])
+    await operator.types("machines", "sweep", "machine-1")
+    sale = await operator.until_sale(operator.sales_made, "refunded")
+    assert sale["settlement"]["fiat_amount"] == "1200.00"
+    assert sale["settlement"]["topped_up_sats"] == again["topup_sats"]
+    await operator.until_quiet("shortfall_waits")
+    explained = await operator.types("settlements", "explain", number)
+    assert "topped up" in explained.out
+    statement = await operator.types("clients", "statement", "alice")
+    assert f"what the customer of sale {number} did not get" in statement.out
+    async with Lnbits(operator.system.lnbits.url, instance_id="test") as lnbits:
+        assert (await lnbits.wallet(customer.invoice_key)).balance_msat == owed_sats * 1000
+    too_late = await operator.types("settlements", "shortfall", number, "--undo", "--reason", "no", "--yes", code=1)
+    assert "its shortfall stands" in too_late.err
 
 
 async def a_jammed_machine(operator: Operator) -> None:

@@ -16,11 +16,12 @@ import pytest
 
 from satmachine import logs
 from satmachine.config import Config, load
-from satmachine.daemon import _register, relays_of
+from satmachine.daemon import _register
 from satmachine.nostr.event import BEACON_KIND, Event
 from satmachine.nostr.keys import hex_to_npub
 from satmachine.nostr.pool import RelayPool
 from satmachine.recorder import Recorder
+from satmachine.relay_lists import relays_of
 from satmachine.store import quarantine
 from satmachine.store.database import Store, open_store
 from testkit.relays import PATIENCE_S, Machine, Talk, eventually, scripted_relay
@@ -116,7 +117,7 @@ async def flooded(request: pytest.FixtureRequest, tmp_path: Path, log: io.String
         async with open_store(config.database.path) as store:
             await store.write(_register, config, int(time.time()))
             recorder = Recorder(store, lambda: config, None, lambda: int(time.time()), landed=lambda: None)
-            pool = RelayPool(relays_of(config), recorder.record)
+            pool = RelayPool(relays_of(config).relays, recorder.record)
             books = Books(config, store)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(pool.run)

@@ -12,7 +12,7 @@ from typing import cast
 import pytest
 
 from satmachine.models import Leg
-from satmachine.settlements.forwarding import foreign_source
+from satmachine.settlements.pay.forward_check import foreign_source
 from satmachine.store import forward_source
 from satmachine.store.database import Store, open_store
 from satmachine.store.forward_source import ForwardSource

@@ -23,9 +23,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from satmachine.addresses import is_public
 from satmachine.models import Answer
 from satmachine.wallet.lnbits import Lnbits
-from satmachine.wallet.lnurl import LnurlClient, LnurlRefused, LnurlUnavailable, is_public
+from satmachine.wallet.lnurl import LnurlClient, LnurlRefused, LnurlUnavailable
 from testkit.lnbits import LnbitsServer
 
 METADATA = '[["text/plain","Pay Alice"]]'

@@ -51,10 +51,11 @@ async def test_all_well(well: System) -> None:
     assert problems(found) == []
     assert exit_code(found) == 0
     assert {finding.check for finding in found} == {
-        "keys", "database", "daemon", "permissions", "disk", "relay", "wallet", "lnbits", "clock"
+        "keys", "database", "daemon", "permissions", "disk", "relay", "wallet", "lnbits", "speed", "clock"
     }  # fmt: skip
     assert "the key may pay" in next(f for f in found if f.subject == "machine machine-1").detail
     assert "version" in only(found, "lnbits").detail
+    assert "a wallet's balance takes it" in only(found, "speed").detail
     assert only(found, "clock").detail.startswith("agrees with")
 
 

@@ -21,7 +21,7 @@ from chaos.check import changed_by_restart, debits, held, violations
 from chaos.world import World, open_world
 from satmachine.config import load
 from satmachine.identity import tag
-from satmachine.settlements.reconcile import Reconciler
+from satmachine.settlements.sweep.one_sweep import Reconciler
 from satmachine.store.database import connect, open_store
 from satmachine.wallet.lnbits import Lnbits
 from testkit.lnbits import LnbitsServer

@@ -26,7 +26,7 @@ from satmachine.ops.alerts.channels import NotDelivered, deliver
 from satmachine.ops.alerts.desk import FIRST_AUDIT_S, AlertDesk, note
 from satmachine.ops.alerts.judge import Alert, Key, Sighting, judge
 from satmachine.ops.alerts.message import WORDS, Message, text_of
-from satmachine.settlements.land import Rules, land_event
+from satmachine.settlements.land.landing import Rules, land_event
 from satmachine.store import alerts as store
 from satmachine.store.database import atomic, open_store
 from satmachine.store.settlements import EventRecord

@@ -17,7 +17,7 @@ from satmachine.cli.main import app
 from satmachine.errors import StoreError
 from satmachine.ops import backup as backup_module
 from satmachine.ops.backup import make_backup, place, thin_out
-from satmachine.settlements.land import Rules, land_event
+from satmachine.settlements.land.landing import Rules, land_event
 from satmachine.store.database import atomic, connect
 from satmachine.store.settlements import EventRecord
 from testkit.books import MACHINE, NOW, a_claim, fresh_books

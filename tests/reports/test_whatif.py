@@ -6,8 +6,8 @@ from dataclasses import replace
 from decimal import Decimal
 
 from satmachine.reports.whatif import LpTerms, WhatIf, simulate
-from satmachine.settlements.payees import terms_for
-from satmachine.settlements.plan import Terms
+from satmachine.settlements.plan.amounts import Terms
+from satmachine.settlements.plan.named_payees import terms_for
 from tests.cli.books import Cli
 from tests.reports.year import MACHINES, Year
 

@@ -17,14 +17,14 @@ from satmachine.clients import payout
 from satmachine.config import Config, load
 from satmachine.errors import Refused
 from satmachine.models import Leg, Proof
-from satmachine.settlements.completion import complete_leg
-from satmachine.settlements.correct import Dispensed
-from satmachine.settlements.correcting import Author, close, partial_dispense, refund
-from satmachine.settlements.correcting import Proof as Unpaid
-from satmachine.settlements.land import Rules, land_claim
-from satmachine.settlements.payees import terms_for
-from satmachine.settlements.planning import Bounds, plan_settlement
-from satmachine.settlements.redistribute import Wish, redistribute
+from satmachine.settlements.correct.changes import Author, close, partial_dispense, refund
+from satmachine.settlements.correct.changes import Proof as Unpaid
+from satmachine.settlements.correct.redistribute import Wish, redistribute
+from satmachine.settlements.correct.rules import Dispensed
+from satmachine.settlements.land.landing import Rules, land_claim
+from satmachine.settlements.pay.completion import complete_leg
+from satmachine.settlements.plan.named_payees import terms_for
+from satmachine.settlements.plan.planning import Bounds, plan_settlement
 from satmachine.store import clients, corrections, deposits, incoming, legs, registry, settlements
 from satmachine.store.database import atomic, connect, prepare
 from testkit.books import a_claim, give_invoice

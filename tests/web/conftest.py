@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,10 @@ import pytest
 from satmachine.attention.items import Limits
 from satmachine.config.model import Web, WebPerson
 from satmachine.nostr.keys import hex_to_npub, public_key_of
+from satmachine.orders import SignStatement
+from satmachine.reports.make import sign_statement
 from satmachine.store import passes
+from satmachine.store.database import atomic, connect
 from satmachine.store.passes import PassKind
 from satmachine.web import signin
 from satmachine.web.app import make_app
@@ -53,6 +57,8 @@ class Site:
     client: TestClient
     settings: Settings
     clock: Clock
+    #: The id of a signed statement of Maria's position 1.
+    statement: str
 
     def link(self, person: str, *, lives_s: int = 3600) -> str:
         """The path of a new link."""
@@ -82,7 +88,9 @@ def site(tmp_path: Path) -> Iterator[Site]:
     settings = Settings(
         books=books.database, passes=tmp_path / "web.db", web=Web(people=PEOPLE, public_url=ORIGIN), limits=Limits()
     )
+    with closing(connect(books.database)) as conn, atomic(conn):
+        signed, _ = sign_statement(conn, SignStatement(1), secret=ANAS_KEY, actor="ana", now=NOW)
     clock = Clock()
     app = make_app(settings, clock=clock)
     with TestClient(app, base_url=ORIGIN, follow_redirects=False) as client:
-        yield Site(client, settings, clock)
+        yield Site(client, settings, clock, signed.id)

@@ -50,7 +50,13 @@ def _filled(place: Place, conn: sqlite3.Connection, operator: str) -> str:
         f"SELECT t.id FROM {table} t JOIN dca_machines m ON m.id = t.machine_id WHERE m.operator_id = ? ORDER BY t.id",
         (operator,),
     ).fetchone()
-    path = place.path.replace("{machine}", machine).replace("{day}", "2026-11-22").replace("{month}", "2026-11")
+    signed = conn.execute("SELECT id FROM dca_statements WHERE client_id = ?", (row[0] if row else 999,)).fetchone()
+    path = (
+        place.path.replace("{statement}", signed[0] if signed else "0" * 64)
+        .replace("{machine}", machine)
+        .replace("{day}", "2026-11-22")
+        .replace("{month}", "2026-11")
+    )
     return path.replace("{id}", str(row[0] if row else 999))
 
 

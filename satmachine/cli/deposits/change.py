@@ -141,20 +141,41 @@ def reverse(act: Act, deposit: Deposit) -> Done:
 
 
 @acting(app, "withdraw")
-def withdraw(act: Act, client: Client, amount: Amount, note: Note = None) -> Done:
+def withdraw(
+    act: Act,
+    client: Client,
+    amount: Amount,
+    note: Note = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at", metavar="TIME", help="When it was taken, where it is entered later, before any sale since."
+        ),
+    ] = None,
+) -> Done:
     """Record cash that a client takes home, out of what is available: a negative row that counts from now.
+
+    After a restore or lost books, enter what was taken home before you reconcile the machine: with --at.
 
     Examples:
 
         satmachine deposits withdraw 3 500 --note "handed over at the market" --dry-run
 
         satmachine deposits withdraw maria 500 --yes
+
+        satmachine deposits withdraw maria 500 --at 2026-11-20T10:00 --note "entered again after the restore"
     """
     whose = clients.get(act.conn, client)
     amount_minor = usage(lambda: numbers.fiat(amount, whose.currency))
     act.ask(f"record a withdrawal of {format_fiat(amount_minor, whose.currency)} by {whose.label}")
     taken = act.write(
-        deposits.withdraw, client, amount_minor, notes=note or "", actor=act.books.actor, now=act.books.now
+        deposits.withdraw,
+        client,
+        amount_minor,
+        notes=note or "",
+        effective_at=act.books.when(at),
+        actor=act.books.actor,
+        now=act.books.now,
     )
     return _now(act, taken.id)
 

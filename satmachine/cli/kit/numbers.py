@@ -38,6 +38,11 @@ def fiat(text: str, currency: str) -> int:
     return parse_fiat(plain(text), currency)
 
 
+def cash(text: str, currency: str) -> int:
+    """The same for what a machine handed out or holds: it may be nothing. Raises ValueError."""
+    return 0 if _decimal(text) == 0 else fiat(text, currency)
+
+
 def rate(text: str) -> Decimal:
     """Sats for one major unit of fiat, above 0. Raises ValueError."""
     found = _decimal(text)

@@ -36,7 +36,8 @@ JSON_COLUMNS = frozenset(
 )
 _TIMES = frozenset({"at", "since", "swept_until", "known_until"})
 #: Kept as 0 or 1 in the books.
-FLAGS = frozenset({"active", "in_config", "quiet", "raised", "reachable", "used_fallback_split", "whole", "silenced"})
+FLAGS = frozenset({"active", "in_config", "named", "quiet", "raised", "reachable", "silenced", "used_fallback_split"})
+FLAGS |= {"whole"}
 
 #: How a cell begins that spreadsheets run (also in full width); a negative number is none.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")

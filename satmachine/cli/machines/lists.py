@@ -11,8 +11,7 @@ from satmachine.cli.kit.options import AsJson, Machine
 from satmachine.cli.kit.output import Column, Row, emit_record, emit_table, format_pct, print_json, to_json
 from satmachine.cli.machines import app
 from satmachine.cli.machines.stand import balance, mode
-from satmachine.store import incoming, transport
-from satmachine.store import lists as reports
+from satmachine.store import incoming, lists, relay_lists, transport
 
 
 def _open_work(row: Row) -> str:
@@ -60,7 +59,7 @@ _FIELDS = (
     Column("open_settlements", "Open work", show=_open_work),
     Column("last_sale_at", "Last sale"),
     Column("last_event_at", "Last heard of"),
-    Column("relays", "Relays", show=lambda row: "\n".join(row["relays"])),
+    Column("relays", "Relays", show=lambda row: _words_of_relays(row)),
     Column("way_in", "Its sales come", show=lambda row: words_of_way_in(row)),
     Column("top_ups", "Top-ups", show=lambda row: _top_ups(row["top_ups"])),
     Column("clients", "Providers", show=lambda row: _providers(row["clients"])),
@@ -99,7 +98,7 @@ def list_machines(books: Books, asked: Asked) -> list[Row]:  # noqa: ARG001
 
         satmachine --operator atitlan machines list --json
     """
-    return [*reports.machines(books.conn, books.scope)]
+    return [*lists.machines(books.conn, books.scope)]
 
 
 @reading(app, "show")
@@ -132,20 +131,21 @@ _SOURCES = {"machine": "its own", "operator": "its operator's default", "none": 
 
 def _read(books: Books, machine_id: str) -> dict[str, Any]:
     """A machine's row, and what belongs to it."""
-    [record] = reports.machines(books.conn, None, machine_id)
-    rules = reports.effective_splits(books.conn, None, machine_id)
+    [record] = lists.machines(books.conn, None, machine_id)
+    rules = lists.effective_splits(books.conn, None, machine_id)
     return {
         **record,
         "way_out": way_out(record) if record["safe_mode"] else None,
         "relays": _relays(books, machine_id) if record["in_config"] else [],
+        "own_relays": _own_relays(books, machine_id) if record["in_config"] else None,
         "ruleset_source": rules[0]["ruleset_source"] if rules else "none",
         "splits": [rule for rule in rules if rule["label"] is not None],
-        "clients": reports.clients_by_status(books.conn, machine_id),
+        "clients": lists.clients_by_status(books.conn, machine_id),
         "announces": incoming.announces(books.conn, machine_id),
         "transport": transport.of_machine(books.conn, machine_id),
         "unannounced": _unannounced(books, machine_id),
         "top_ups": incoming.top_ups_of(books.conn, machine_id),
-        "telemetry": reports.telemetry_of(books.conn, machine_id),
+        "telemetry": lists.telemetry_of(books.conn, machine_id),
     }
 
 
@@ -153,6 +153,33 @@ def _relays(books: Books, machine_id: str) -> list[str]:
     """Where the machine is listened for: only the configuration knows."""
     machine = books.config.machine(machine_id)
     return [] if machine is None else list(books.config.relays_of(machine))
+
+
+def _own_relays(books: Books, machine_id: str) -> dict[str, Any] | None:
+    """Where it says itself that it publishes, with `discover_relays`: what is listened to, and why others are not."""
+    from satmachine.relay_lists import MAX_IN_ALL, relays_of
+
+    told = relay_lists.of_machine(books.conn, machine_id)
+    machine = books.config.machine(machine_id)
+    if told is None or machine is None or not books.config.nostr.discover_relays:
+        return None
+    wanted = relays_of(books.config, relay_lists.of_all(books.conn))
+    heard = {url for url, authors in wanted.relays.items() if machine.pubkey in authors}
+    beyond = dict.fromkeys((url for url in told["relays"] if url in wanted.left_out), f"{MAX_IN_ALL} others are enough")
+    return {
+        "told_at": told["created_at"],
+        "relays": [url for url in told["relays"] if url in heard],
+        "refused": {**told["refused"], **beyond},
+    }
+
+
+def _words_of_relays(row: Row) -> str:
+    lines = list(row["relays"])
+    own = row["own_relays"]
+    if own is not None:
+        lines += [f"{url} (its own list)" for url in own["relays"] if url not in row["relays"]]
+        lines += [f"not {url}: {why}" for url, why in own["refused"].items()]
+    return "\n".join(lines)
 
 
 def _unannounced(books: Books, machine_id: str) -> str | None:
@@ -189,6 +216,7 @@ def _as_json(record: dict[str, Any]) -> dict[str, Any]:
         **to_json(record),
         "telemetry": None if telemetry is None else to_json(telemetry),
         "transport": None if told is None else to_json(told),
+        "own_relays": None if record["own_relays"] is None else to_json(record["own_relays"]),
     }
 
 

@@ -23,8 +23,8 @@ from satmachine.store.database import Connection, atomic
 
 if TYPE_CHECKING:
     from satmachine.config import Machine
-    from satmachine.settlements.reconcile_desk import Look
-    from satmachine.settlements.reconciling import Choice, Report
+    from satmachine.settlements.reconcile.findings import Look
+    from satmachine.settlements.reconcile.rules import Choice, Report
 
 _PAYMENT_COLUMNS = (
     Column("payment_hash", "Payment", fold=True),
@@ -141,9 +141,9 @@ def _look(books: Books, machine_id: str, choices: dict[str, Choice]) -> Look:
     """Ask the wallet what only it knows. Raises WalletError, ConfigError."""
     import anyio
 
-    from satmachine.settlements import reconcile_look
-    from satmachine.settlements.reconcile_desk import Look
-    from satmachine.settlements.reconciliation import questions
+    from satmachine.settlements.reconcile import wallet_look
+    from satmachine.settlements.reconcile.findings import Look
+    from satmachine.settlements.reconcile.proposal import questions
     from satmachine.wallet.lnbits import Lnbits
 
     asked = questions(books.conn, machine_id, choices)
@@ -158,15 +158,15 @@ def _look(books: Books, machine_id: str, choices: dict[str, Choice]) -> Look:
     async def ask() -> Look:
         lnbits = books.config.lnbits
         async with Lnbits(lnbits.url, timeout_s=lnbits.timeout_s, instance_id="reconcile") as client:
-            return await reconcile_look.look(client, key, machine_id, wallet_id, asked)
+            return await wallet_look.look(client, key, machine_id, wallet_id, asked)
 
     return anyio.run(ask)
 
 
 def _preview(books: Books, machine_id: str, look: Look, choices: dict[str, Choice], reason: str) -> Report:
     from satmachine.models import By
-    from satmachine.settlements.payees import terms_for
-    from satmachine.settlements.reconciliation import preview
+    from satmachine.settlements.plan.named_payees import terms_for
+    from satmachine.settlements.reconcile.proposal import preview
 
     machine = books.config.machine(machine_id)
     if machine is None:
@@ -192,8 +192,8 @@ def _try_to_seal(books: Books, machine: Machine) -> ConfigError | None:
 
 def _carry_out(books: Books, machine_id: str, look: Look, choices: dict[str, Choice], reason: str, digest: str) -> None:
     from satmachine.models import By
-    from satmachine.settlements.payees import terms_for
-    from satmachine.settlements.reconciliation import accept
+    from satmachine.settlements.plan.named_payees import terms_for
+    from satmachine.settlements.reconcile.proposal import accept
     from satmachine.store import seals
 
     machine = books.config.machine(machine_id)
@@ -209,7 +209,7 @@ def _carry_out(books: Books, machine_id: str, look: Look, choices: dict[str, Cho
 
 
 def _choices(texts: list[str]) -> dict[str, Choice]:
-    from satmachine.settlements.reconciling import parse_choice
+    from satmachine.settlements.reconcile.rules import parse_choice
 
     try:
         return dict(parse_choice(text) for text in texts)

@@ -31,7 +31,7 @@ def approve_payment(
         sudo satmachine payments approve 31 --reason "new key"
     """
     from satmachine.seals import Keyring
-    from satmachine.settlements.ordered import approve
+    from satmachine.settlements.pay.seal_check import approve
 
     keyring = Keyring()
     ids = [act.books.payment(text) for text in payment_ids]

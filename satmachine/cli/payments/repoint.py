@@ -80,7 +80,7 @@ def _open_payments_to(books: Books, payee: str) -> list[int]:
 
 def _moves(books: Books, payment_ids: list[int]) -> list[dict[str, Any]]:
     """Where each payment would go; `to` is None, and `why` says why, where it stays."""
-    from satmachine.settlements.repointing import is_there, target_of
+    from satmachine.settlements.correct.repoint import is_there, target_of
 
     rows = []
     for payment_id in payment_ids:

@@ -23,7 +23,7 @@ from satmachine.store import corrections
 
 if TYPE_CHECKING:
     from satmachine.models import Settlement
-    from satmachine.settlements.correct import Dispensed
+    from satmachine.settlements.correct.rules import Dispensed
 
 _SIDE_BY_SIDE = (
     Column("what", "What"),
@@ -50,8 +50,8 @@ def partial_dispense(
 
         satmachine settlements partial-dispense 12 --sats 133400 --reason "jam" --yes
     """
-    from satmachine.settlements.correct import Command
-    from satmachine.settlements.correcting import allowed
+    from satmachine.settlements.correct.changes import allowed
+    from satmachine.settlements.correct.rules import Command
 
     reason = act.reason
     settlement = allowed(act.conn, Command.PARTIAL_DISPENSE, sale["id"])
@@ -73,8 +73,8 @@ def close(act: Act, sale: Sale) -> Done:
 
         satmachine settlements close 12 --reason "older than payouts_since" --yes
     """
-    from satmachine.settlements.correct import Command
-    from satmachine.settlements.correcting import allowed
+    from satmachine.settlements.correct.changes import allowed
+    from satmachine.settlements.correct.rules import Command
 
     reason = act.reason
     settlement = allowed(act.conn, Command.CLOSE, sale["id"])
@@ -115,10 +115,10 @@ def redistribute(
 
         satmachine settlements redistribute 12 --reason "the technician has left" --to split:owner
     """
-    from satmachine.settlements.correct import Command
-    from satmachine.settlements.correcting import allowed
-    from satmachine.settlements.payees import terms_for
-    from satmachine.settlements.redistribute import Wish, propose
+    from satmachine.settlements.correct.changes import allowed
+    from satmachine.settlements.correct.redistribute import Wish, propose
+    from satmachine.settlements.correct.rules import Command
+    from satmachine.settlements.plan.named_payees import terms_for
 
     if balances not in ("sale", "now"):
         raise typer.BadParameter("--balances is sale or now")
@@ -159,13 +159,13 @@ def refund(
 
         satmachine settlements refund 12 100000 --to lnbc1m... --reason "jam" --yes
     """
-    from satmachine.settlements.correct import Command
-    from satmachine.settlements.correcting import allowed, require_retained
+    from satmachine.settlements.correct.changes import allowed, require_retained
+    from satmachine.settlements.correct.rules import Command
 
     amount_sats, reason = usage(lambda: numbers.sats(amount)), act.reason
     settlement = allowed(act.conn, Command.REFUND, sale["id"])
-    payee = _refund_payee(to, amount_sats, act.books.now)
-    draw_sats = amount_sats + _reserve_sats(act.books, payee, amount_sats, reserve)
+    payee = refund_payee(to, amount_sats, act.books.now)
+    draw_sats = amount_sats + reserve_sats(act.books, payee, amount_sats, reserve)
     require_retained(settlement, draw_sats)
     old = {"retained_sats": settlement.retained_sats}
     new = {"retained_sats": settlement.retained_sats - draw_sats, "refund": amount_sats, "payee": payee}
@@ -179,7 +179,7 @@ def refund(
 
 
 def _dispensed(settlement: Settlement, fraction: str | None, sats: str | None) -> Dispensed:
-    from satmachine.settlements.correct import Dispensed
+    from satmachine.settlements.correct.rules import Dispensed
 
     if (fraction is None) == (sats is None):
         raise ValueError("say what was dispensed with one of --fraction and --sats")
@@ -188,10 +188,10 @@ def _dispensed(settlement: Settlement, fraction: str | None, sats: str | None) -
     return Dispensed.fraction(Decimal(numbers.fraction(fraction or "")))
 
 
-def _refund_payee(to: str, amount_sats: int, now: int) -> str:
+def refund_payee(to: str, amount_sats: int, now: int) -> str:
     """The Lightning address, or the invoice once it was read. Raises BadParameter, Refused."""
     from satmachine.config.formats import lightning_address
-    from satmachine.settlements.corrector import read_invoice
+    from satmachine.settlements.correct.sale_orders import read_invoice
 
     payee = to.strip().lower().removeprefix("lightning:")
     if "@" in payee:
@@ -200,7 +200,7 @@ def _refund_payee(to: str, amount_sats: int, now: int) -> str:
     return payee
 
 
-def _reserve_sats(books: Books, payee: str, amount_sats: int, wanted: int | None) -> int:
+def reserve_sats(books: Books, payee: str, amount_sats: int, wanted: int | None) -> int:
     """What a refund draws beside its amount: nothing for a Lightning address, which is asked for so much less."""
     if "@" in payee or books.config.payouts.routing_fees == "machine":
         return 0
@@ -219,9 +219,9 @@ def _old_and_new(books: Books, settlement: Settlement, dispensed: Dispensed) -> 
     """A sale before and after a partial dispense, with the legs of both."""
     from dataclasses import asdict, replace
 
-    from satmachine.settlements.correcting import new_figures, positions_once_voided
-    from satmachine.settlements.payees import terms_for
-    from satmachine.settlements.plan import make_plan
+    from satmachine.settlements.correct.changes import new_figures, positions_once_voided
+    from satmachine.settlements.plan.amounts import make_plan
+    from satmachine.settlements.plan.named_payees import terms_for
     from satmachine.store import legs
 
     before, after = new_figures(books.conn, settlement, dispensed)

@@ -9,8 +9,17 @@ from datetime import tzinfo
 from typing import Any
 
 from satmachine.attention import words
-from satmachine.cli.kit.output import Column, emit_record, emit_table, format_sats, print_json, print_line, to_json
-from satmachine.store import lists as reports
+from satmachine.cli.kit.output import (
+    Column,
+    emit_record,
+    emit_table,
+    format_fiat,
+    format_sats,
+    print_json,
+    print_line,
+    to_json,
+)
+from satmachine.store import lists
 
 Record = Mapping[str, Any]
 
@@ -21,9 +30,9 @@ class Sale:
 
     settlement: Record
     help: str
-    legs: list[reports.Record]
-    retained: list[reports.Record]
-    events: list[reports.Record]
+    legs: list[lists.Record]
+    retained: list[lists.Record]
+    events: list[lists.Record]
 
 
 def read_sale(conn: sqlite3.Connection, settlement: Record) -> Sale:
@@ -32,9 +41,9 @@ def read_sale(conn: sqlite3.Connection, settlement: Record) -> Sale:
     return Sale(
         settlement,
         words.advice(sale_trouble(conn, settlement_id, settlement)),
-        reports.legs_of(conn, settlement_id),
-        reports.retained_of(conn, settlement_id),
-        reports.events_of(conn, settlement_id),
+        lists.legs_of(conn, settlement_id),
+        lists.retained_of(conn, settlement_id),
+        lists.events_of(conn, settlement_id),
     )
 
 
@@ -73,7 +82,7 @@ def _status(row: Record) -> str:
 
 def sale_trouble(conn: sqlite3.Connection, settlement_id: int, row: Record) -> words.Trouble:
     """What keeps a sale from going on; `row` has its status, hold_reason and machine_id."""
-    leg = reports.worst_leg(conn, settlement_id) if row["status"] == "errored" else None
+    leg = lists.worst_leg(conn, settlement_id) if row["status"] == "errored" else None
     leg = leg or {"hold_reason": row["hold_reason"], "cause": None, "payment_id": None}
     return words.Trouble(
         row["status"], leg["hold_reason"], leg["cause"], row["machine_id"], settlement_id, leg["payment_id"]
@@ -102,6 +111,13 @@ def _undispensed(row: Record) -> str:
     return format_sats(row["undispensed_sats"]) if row["undispensed_sats"] else ""
 
 
+def _short(row: Record) -> str:
+    if not row["shortfall_minor"]:
+        return ""
+    back = f"; {format_sats(row['topped_up_sats'])} sats topped up for it" if row["topped_up_sats"] else ""
+    return f"{format_fiat(row['shortfall_minor'], row['currency'])} less than the machine said{back}"
+
+
 _FIELDS = (
     Column("machine_id", "Machine"),
     Column("status", "Status", show=_status),
@@ -116,6 +132,7 @@ _FIELDS = (
     Column("undispensed_sats", "Not dispensed", show=_undispensed),
     Column("retained_sats", "Retained"),
     Column("fiat_amount_minor", "Cash"),
+    Column("shortfall_minor", "Shortfall", show=_short),
     Column("exchange_rate", "Rate", show=_rate),
     Column("used_fallback_split", "Split", show=_split),
     Column("proof", "Proof"),

@@ -33,8 +33,11 @@ def thorough(conn: sqlite3.Connection, view: View) -> list[Item]:
 
 
 def from_relays(relays: Sequence[RelayHealth], wait_s: int) -> Iterator[Item]:
-    """Relays that are away, or that miss what others bring, as the pool sees them now."""
+    """Relays that are away, or that miss what others bring, as the pool sees them now. Whom only machines name, nobody
+    is woken for."""
     for relay in relays:
+        if relay.named:
+            continue
         away = relay.state is not RelayState.SUBSCRIBED
         if away or relay.quiet:
             detail = (relay.error or "not connected") if away else "others bring events that it does not"

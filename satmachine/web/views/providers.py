@@ -10,11 +10,15 @@ from satmachine.clients.statement import Statement, average_cost_minor, make_sta
 from satmachine.models import Balance
 from satmachine.money import minor_to_fiat
 from satmachine.store import balances, clients
+from satmachine.store import statements as statement_rows
 from satmachine.web import charts
 from satmachine.web.shape import iso
-from satmachine.web.views.base import PAGE_ROWS, Look, View
+from satmachine.web.views import statements
+from satmachine.web.views.base import PAGE_ROWS, Download, Look, View
 
 _CHART_POINTS = 400
+#: How many dates stand below a curve.
+_TICKS = 5
 
 
 def home(look: Look) -> View:
@@ -46,6 +50,7 @@ def own(look: Look) -> list[Balance]:
 def position(look: Look) -> View:
     """One position: the balance as it went, every purchase, what a bitcoin cost on average."""
     client = clients.get(look.conn, look.params["id"], operator=look.scope)
+    name = statement_rows.names_of(look.conn, client.machine_id)[1]
     made = _statement(look)
     balance = balances.of_client(look.conn, client.id)
     page = look.number("page", least=1, most=1_000_000) or 1
@@ -55,21 +60,25 @@ def position(look: Look) -> View:
     chart = ""
     if points:
         top = look.words.fiat(max(value for _, value in points), client.currency)
-        chart = charts.steps(thinned(points), since, look.now, look.words.say("Balance"), top, [])
+        ticks = [since + (look.now - since) * (2 * part + 1) // (2 * _TICKS) for part in range(_TICKS)]
+        shown = [look.words.date(tick) for tick in ticks]
+        chart = charts.steps(thinned(points), since, look.now, look.words.say("Balance"), top, shown)
     data = {
         "client": {
-            "client_id": client.id, "machine_id": client.machine_id, "label": client.label, "person": client.person,
+            "client_id": client.id, "machine_id": client.machine_id, "machine_name": name,
+            "label": client.label, "person": client.person,
             "status": client.status, "mode": client.mode, "currency": client.currency,
         },
         "totals": _totals(made, client.currency) | {"left_minor": balance.available_minor},
         "lines": [_line(line, client.currency) for line in lines],
         "page": page,
         "more": len(made.lines) > page * PAGE_ROWS,
+        "signed": statements.listed(look, client.id),
     }  # fmt: skip
-    return View("position.html", f"{client.label}, {client.machine_id}", data, {"chart": chart})
+    return View("position.html", f"{client.label}, {name}", data, {"chart": chart})
 
 
-def position_csv(look: Look) -> str:
+def position_csv(look: Look) -> Download:
     """Every line of a position's statement, oldest first, for spreadsheets; fiat in minor units' major form."""
     client = clients.get(look.conn, look.params["id"], operator=look.scope)
     out = io.StringIO()
@@ -86,7 +95,7 @@ def position_csv(look: Look) -> str:
                 moved.exchange_rate or "", moved.status, f"{minor_to_fiat(line.balance_minor, client.currency):f}",
             ]
         )  # fmt: skip
-    return out.getvalue()
+    return Download(out.getvalue(), "text/csv", f"statement-{client.machine_id}-{client.id}.csv")
 
 
 def thinned(points: list[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -103,6 +112,7 @@ def _position(look: Look, balance: Balance) -> dict[str, Any]:
     made = make_statement(balances.movements(look.conn, balance.client_id))
     return {
         "client_id": balance.client_id, "machine_id": balance.machine_id, "label": balance.label,
+        "machine_name": statement_rows.names_of(look.conn, balance.machine_id)[1],
         "left_minor": balance.available_minor, **_totals(made, balance.currency),
     }  # fmt: skip
 

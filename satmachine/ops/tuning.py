@@ -1,0 +1,83 @@
+"""When an LNbits needs its tuning (docs/lnbits-tuning.md), and the files for it (contrib/lnbits).
+
+LNbits adds up payments to tell a balance, and does so several times in every call: on SQLite, as it comes, all that it
+has ever stored. The time of one wallet's read over a call that reads nothing shows it, on whatever machine it runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+from satmachine.ops.findings import Finding, Verdict
+
+#: One wallet's read takes so much longer than a call that reads nothing: each payment makes five or so of them.
+SLOW_READ_MS: Final = 40.0
+#: From so many payments on the tuning is worth its while where reads are not quick any more, ..
+MANY_PAYMENTS: Final = 10_000
+#: .. which is this; PostgreSQL hides behind it what shows after each payment.
+NOT_QUICK_MS: Final = 12.0
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """What was measured: milliseconds for a wallet's read and for a call that reads nothing, each the median of
+    several; how many payments the machines' wallets have, None where LNbits could not count them. There may be more."""
+
+    read_ms: float
+    plain_ms: float
+    payments: int | None
+
+    @property
+    def cost_ms(self) -> float:
+        return max(0.0, self.read_ms - self.plain_ms)
+
+
+class Tuning(StrEnum):
+    """The files; `sqlite-1.5` has what `sqlite` does, and what LNbits can use from 1.5 on."""
+
+    SQLITE = "sqlite"
+    SQLITE_1_5 = "sqlite-1.5"
+    POSTGRESQL = "postgresql"
+
+
+def needs_tuning(speed: Speed) -> bool:
+    many = speed.payments is not None and speed.payments >= MANY_PAYMENTS
+    return speed.cost_ms >= (NOT_QUICK_MS if many else SLOW_READ_MS)
+
+
+def finding(speed: Speed, url: str, *, external_id: bool) -> Finding:
+    """The doctor's line. `external_id`: whether it is LNbits 1.5 or newer."""
+    told = f"a wallet's balance takes it {speed.cost_ms:.0f} ms"
+    if speed.payments is not None:
+        told += f"; your machines' wallets have {speed.payments:,} payments"
+    if not needs_tuning(speed):
+        return Finding("speed", url, Verdict.OK, told)
+    detail = f"{told}. It adds up old payments several times in every call, and each sale waits for that"
+    return Finding("speed", url, Verdict.WARNING, detail, _how(Tuning.SQLITE_1_5 if external_id else Tuning.SQLITE))
+
+
+def _how(sqlite: Tuning) -> str:
+    return (
+        "if LNbits has its own file database.sqlite3: stop LNbits, copy that file, and in its folder run: "
+        f"satmachine doctor --tuning {sqlite} | sqlite3 -bail database.sqlite3; "
+        "if LNBITS_DATABASE_URL is set (PostgreSQL): stop LNbits, and run: "
+        f'satmachine doctor --tuning {Tuning.POSTGRESQL} | psql "$LNBITS_DATABASE_URL"; then start LNbits. '
+        "No balance is changed; docs/lnbits-tuning.md says more. Done already? Then this is as fast as it gets here"
+    )
+
+
+def text(tuning: Tuning) -> str:
+    """The SQL to run on a stopped LNbits, with what it does and how to undo it."""
+    names = ("sqlite", "sqlite-1.5") if tuning is Tuning.SQLITE_1_5 else (tuning.value,)
+    return "\n".join(_shipped(f"{name}.sql") for name in names)
+
+
+def _shipped(name: str) -> str:
+    shipped = resources.files("satmachine") / "lnbits" / name
+    if shipped.is_file():
+        return shipped.read_text("utf-8")
+    return (Path(__file__).parents[2] / "contrib" / "lnbits" / name).read_text("utf-8")

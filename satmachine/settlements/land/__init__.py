@@ -1,0 +1,4 @@
+"""Claim -> settlement, each sale once.
+
+landing.py            the transaction: known event, unusable event, known sale, new sale
+"""

@@ -1,0 +1,196 @@
+"""The planning transaction: guards, then every leg of a proven sale at once (SPEC sections 5 and 6)."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from decimal import Decimal
+
+from satmachine.models import HoldReason, Settlement
+from satmachine.settlements.plan.amounts import Terms, make_plan
+from satmachine.settlements.plan.rate_guard import OLDEST_S, YOUNGEST_S, RateBounds, rate_breach, usual_rate
+from satmachine.store import incoming, legs, positions, rates, reconciling, settlements, telemetry, wallets
+from satmachine.telemetry.trouble import says_broken
+
+_DAY_S = 86_400
+
+#: Holds that a person may override by releasing the settlement.
+GUARDS = frozenset(
+    {
+        HoldReason.COMMISSION_OUT_OF_BOUNDS,
+        HoldReason.RATE_OUT_OF_BOUNDS,
+        HoldReason.DAILY_LIMIT,
+        HoldReason.UNKNOWN_PAYMENTS,
+        HoldReason.NOT_A_SALE,
+        HoldReason.TOLD_TWICE,
+        HoldReason.MACHINE_ERROR,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a stolen machine key must not exceed, and whether an error that the machine reports holds its sales.
+
+    Pcts are fractions, `daily_limit_sats` None is no limit.
+    """
+
+    max_commission_pct: Decimal
+    max_rate_deviation: Decimal
+    daily_limit_sats: int | None
+    rate_min: Decimal | None = None
+    rate_max: Decimal | None = None
+    hold_on_error: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`held` is None where the plan was written."""
+
+    settlement: Settlement
+    held: HoldReason | None = None
+
+
+def plan_settlement(
+    conn: sqlite3.Connection, settlement_id: int, terms: Terms, bounds: Bounds, now: int
+) -> Outcome | None:
+    """Plan a proven settlement in one transaction; None where there is nothing to plan (any more).
+
+    Whatever the plan says, the transaction fails where it would use more than the proven incoming payment.
+    """
+    settlement = settlements.get(conn, settlement_id)
+    if settlement.status != "pending" or settlement.proof == "waiting" or settlement.planned_at is not None:
+        return None
+    if wallets.is_stopped(conn, settlement.machine_id):
+        return None  # its books may lack payments: the balances would be wrong
+    breach = _breach(conn, settlement, bounds)
+    if breach is not None:
+        reason, error = breach
+        settlements.hold(conn, settlement_id, reason=reason, error=error)
+        return Outcome(settlement, reason)
+    lps = positions.of_sale(conn, settlement.machine_id, occurred_at=settlement.occurred_at)
+    plan = make_plan(settlement, terms, lps)
+    settlements.mark_planned(
+        conn,
+        settlement,
+        platform_fee_sats=plan.platform_fee_sats,
+        operator_fee_sats=plan.operator_fee_sats,
+        super_fee_pct=terms.super_fee_pct,
+        ruleset_source=terms.ruleset_source,
+        now=now,
+    )
+    legs.insert_planned(conn, settlement, plan.legs, revision=settlement.revision, now=now)
+    settlements.retain(conn, settlement_id, settlement.revision, plan.retained, now)
+    settlements.refresh_status(conn, settlement_id, now)
+    planned = settlements.get(conn, settlement_id)
+    used_sats = legs.used_sats(conn, settlement_id) + planned.retained_sats
+    assert used_sats <= planned.came_in_sats, (
+        f"settlement {settlement_id} would use {used_sats} sats: more than came in"
+    )
+    return Outcome(planned)
+
+
+def _breach(conn: sqlite3.Connection, settlement: Settlement, bounds: Bounds) -> tuple[HoldReason, str] | None:
+    """The first guard that this sale does not pass and that nobody has overridden, with a sentence."""
+    overridden = set(settlement.overrides.split())
+    for reason, error in (
+        (HoldReason.COMMISSION_OUT_OF_BOUNDS, _commission_breach(settlement, bounds)),
+        (HoldReason.RATE_OUT_OF_BOUNDS, _rate_breach(conn, settlement, bounds)),
+        (HoldReason.DAILY_LIMIT, _daily_breach(conn, settlement, bounds)),
+        (HoldReason.UNKNOWN_PAYMENTS, _dismissed(conn, settlement)),
+        (HoldReason.TOLD_TWICE, _told_twice(conn, settlement)),
+        (HoldReason.MARKS_CONFLICT, _booked_elsewhere(conn, settlement)),
+        (HoldReason.NOT_A_SALE, incoming.no_sale(conn, settlement.machine_id, settlement.payment_hash)),
+        (HoldReason.MACHINE_ERROR, _machine_error(conn, settlement) if bounds.hold_on_error else None),
+    ):
+        if error is not None and reason not in overridden:
+            return reason, error
+    return None
+
+
+def _machine_error(conn: sqlite3.Connection, settlement: Settlement) -> str | None:
+    """The machine has told of an error since the sale: the customer may have got less than he paid for."""
+    for at, status in telemetry.statuses_since(conn, settlement.machine_id, settlement.occurred_at):
+        if says_broken(status):
+            return (
+                f"{settlement.machine_id} reported {status!r}, {max(0, at - settlement.occurred_at)} s after the sale"
+            )
+    told = telemetry.error_since(conn, settlement.machine_id, settlement.occurred_at)
+    return None if told is None else f"{settlement.machine_id} reported an error after the sale: {told}"
+
+
+def _told_twice(conn: sqlite3.Connection, settlement: Settlement) -> str | None:
+    """Where no proof is asked for, and where books that were lost had paid without proof, nothing but a person can tell
+    whether two words are of one sale."""
+    ways = (
+        f"If it is, `satmachine settlements close {settlement.id}`; if these are two sales, "
+        f"`satmachine settlements release {settlement.id}`"
+    )
+    twin = settlements.told_before(conn, settlement)
+    if twin is not None:
+        return (
+            f"settlement {twin} is of the same amount and day, and nothing tells the two apart: this may be the same "
+            f"sale, told again. {ways}"
+        )
+    key = reconciling.paid_without_sale(conn, settlement)
+    if key is not None:
+        return (
+            f"payments of a sale that these books do not have were made that day (sm1:{key}): this may be that sale, "
+            f"paid already. {ways}"
+        )
+    return None
+
+
+def _dismissed(conn: sqlite3.Connection, settlement: Settlement) -> str | None:
+    """A person has said of a payment that it is not satmachine's, and now its sale has come."""
+    found = reconciling.dismissed_before(conn, settlement)
+    if found is None:
+        return None
+    return (
+        f"before this sale came, its payment {found} was declared not to be satmachine's; book it with `satmachine "
+        f"machines reconcile {settlement.machine_id} --book HASH=sale:{settlement.id}`, or release to pay all of it"
+    )
+
+
+def _booked_elsewhere(conn: sqlite3.Connection, settlement: Settlement) -> str | None:
+    """Parts of it were paid, and are in these books already: nobody can release that."""
+    found = reconciling.booked_elsewhere(conn, settlement)
+    if found is None:
+        return None
+    return (
+        f"before this sale came, its payment {found} was booked otherwise: paying the sale would pay it again. "
+        f"`satmachine settlements close {settlement.id}` keeps what is not paid of it"
+    )
+
+
+def _commission_breach(settlement: Settlement, bounds: Bounds) -> str | None:
+    # The commission is charged on top of the net amount, so that is what the pct is of.
+    if settlement.commission_sats <= bounds.max_commission_pct * settlement.net_sats:
+        return None
+    return (
+        f"commission of {settlement.commission_sats} sats on {settlement.net_sats} sats net is above "
+        f"max_commission_pct {bounds.max_commission_pct}"
+    )
+
+
+def _rate_breach(conn: sqlite3.Connection, settlement: Settlement, bounds: Bounds) -> str | None:
+    machine_id, at, own_id = settlement.machine_id, settlement.occurred_at, settlement.id
+    usual = usual_rate(
+        rates.sold(conn, machine_id, since=at - OLDEST_S, until=at - YOUNGEST_S, exclude_id=own_id),
+        rates.sold(conn, machine_id, until=at - YOUNGEST_S, exclude_id=own_id),
+        rates.sold(conn, machine_id, until=at, exclude_id=own_id),
+    )
+    return rate_breach(settlement, usual, RateBounds(bounds.max_rate_deviation, bounds.rate_min, bounds.rate_max))
+
+
+def _daily_breach(conn: sqlite3.Connection, settlement: Settlement, bounds: Bounds) -> str | None:
+    if bounds.daily_limit_sats is None:
+        return None
+    day_start = settlement.occurred_at - settlement.occurred_at % _DAY_S
+    before = settlements.planned_sats_of_day(conn, settlement.machine_id, day_start=day_start, exclude_id=settlement.id)
+    if before + settlement.gross_sats <= bounds.daily_limit_sats:
+        return None
+    return (
+        f"{settlement.gross_sats} sats on top of {before} sats of that UTC day is above daily_limit_sats "
+        f"{bounds.daily_limit_sats}"
+    )

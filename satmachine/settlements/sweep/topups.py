@@ -1,0 +1,43 @@
+"""Invoices that fund a machine's wallet: how they are told from a sale, in this database's life or another's. Pure.
+
+`machines top-up` makes an invoice whose key and `extra` say what it is, with a MAC under the wallet's admin key:
+whoever only has the invoice key (a machine has it) cannot make a customer's payment look like a top-up. What these
+books made themselves they know by its payment hash; the MAC is for the day when they are lost.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from typing import Final
+
+from satmachine.identity import PREFIX
+
+_FIELD: Final = "satmachine_topup"
+_CONTEXT: Final = b"satmachine top-up v1\n"
+
+
+def topup_key(machine_id: str, topup_id: str) -> str:
+    """What LNbits knows it by."""
+    return f"{PREFIX}topup:{machine_id}:{topup_id}"
+
+
+def extra_of(machine_id: str, topup_id: str, amount_sats: int, admin_key: str) -> dict[str, object]:
+    """What travels with the invoice."""
+    return {_FIELD: {"id": topup_id, "mac": _mac(machine_id, topup_id, amount_sats, admin_key)}}
+
+
+def genuine_id(extra: Mapping[str, object], machine_id: str, amount_sats: int, admin_key: str) -> str | None:
+    """The id of the top-up that this payment's invoice was made for, with this wallet's admin key; None: it was not."""
+    field = extra.get(_FIELD)
+    if not isinstance(field, Mapping) or not isinstance(field.get("id"), str) or not isinstance(field.get("mac"), str):
+        return None
+    topup_id = str(field["id"])
+    expected = _mac(machine_id, topup_id, amount_sats, admin_key)
+    return topup_id if hmac.compare_digest(field["mac"].encode(errors="replace"), expected.encode()) else None
+
+
+def _mac(machine_id: str, topup_id: str, amount_sats: int, admin_key: str) -> str:
+    message = _CONTEXT + f"{machine_id}\n{topup_id}\n{amount_sats}".encode(errors="replace")
+    return hmac.new(admin_key.encode(), message, hashlib.sha256).hexdigest()

@@ -1,0 +1,70 @@
+"""Every page in a browser: wide and narrow, light and dark, with nothing that axe finds wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from satmachine.web.places import PAGES
+from tests.browser.conftest import Visit
+
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed: make test-browser")
+
+_OPERATORS = [
+    place.path.replace("{machine}", "machine-0000")
+    .replace("{id}", "1")
+    .replace("{day}", "2023-11-26")
+    .replace("{month}", "2023-11")
+    for place in PAGES
+    if "statement" not in place.path
+]
+ADDRESSES: list[tuple[str | None, str]] = [
+    *(("ana", path) for path in [*_OPERATORS, "/sales?status=held", "/search?q=machine", "/search?q=nothing"]),
+    *(("ana", path) for path in ("/nothing", "/sales?since=x")),
+    *(("maria", path) for path in ("/", "/clients/3")),
+    *((None, path) for path in ("/sign-in", "/sign-in/link/unknown")),
+]
+LOOKS = [(dark, phone) for dark in (False, True) for phone in (False, True)]
+#: What is looked at in the dark and on a phone, too, whenever tests are run; the rest by `make test-browser`.
+_MAIN = ("/", "/machines", "/machines/machine-0000", "/sales/1", "/clients/3", "/search")
+
+
+@pytest.mark.parametrize(
+    ("dark", "phone"),
+    [pytest.param(*look, marks=pytest.mark.slow if any(look) else ()) for look in LOOKS],
+    ids=[f"{'dark' if dark else 'light'}-{'phone' if phone else 'desktop'}" for dark, phone in LOOKS],
+)
+def test_every_page_can_be_read_by_everybody(visit: Visit, dark: bool, phone: bool) -> None:
+    _look(visit, ADDRESSES, dark=dark, phone=phone)
+
+
+def test_the_main_pages_can_be_read_in_the_dark_and_on_a_phone(visit: Visit) -> None:
+    _look(visit, [address for address in ADDRESSES if address[1] in _MAIN], dark=True, phone=True)
+
+
+def _look(visit: Visit, addresses: list[tuple[str | None, str]], *, dark: bool, phone: bool) -> None:
+    """Open each, keep a picture where pictures are wanted, and gather what is wrong."""
+    faults: list[str] = []
+    visitor, signed_in = visit(dark=dark, phone=phone), None
+    for person, path in sorted(addresses, key=lambda address: address[0] or ""):
+        if person != signed_in:
+            visitor.page.context.clear_cookies()
+            visitor.sign_in(str(person))
+            signed_in = person
+        visitor.go(path)
+        visitor.picture(f"{'phone' if phone else 'desktop'} {'dark' if dark else 'light'} {person} {path}")
+        faults += [f"{path}: {fault}" for fault in _faults(visitor.page)]
+    faults += [line for line in visitor.trouble if "404" not in line and "400" not in line]
+    assert not faults, "\n".join(faults)
+
+
+def _faults(page: Any) -> list[str]:
+    """What axe finds, and whether anything is wider than the window."""
+    found = [
+        f"{one['id']}: {one['help']}: {one['nodes'][0]['html'][:200]}"
+        for one in axe.Axe().run(page).response["violations"]
+    ]
+    if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
+        found.append("it is wider than the window")
+    return found
