@@ -39,13 +39,15 @@ def package() -> Path:
 
 
 @pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
+def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     """One host for all tests of a file, which build on each other. What was typed is kept in build/."""
     booted = Host(tmp_path_factory.mktemp("host"), "satmachine-host")
     booted.boot()
     yield booted
     booted.shut_down()
-    (ROOT / "build" / "host-transcript.txt").write_text("\n".join(booted.transcript))
+    kept = ROOT / "build" / f"{Path(request.path).stem}-transcript.txt"
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text("\n".join(booted.transcript))
 
 
 @pytest.fixture(scope="module")

@@ -184,14 +184,15 @@ async def test_a_copy_in_the_books_place_waits_for_a_person(host: Host, world: S
 
 def test_a_key_that_is_missing_is_said_in_words_and_not_tried_again(host: Host) -> None:
     host.run("mv /etc/satmachine/keys/machine-1 /root/machine-1")
-    host.run("systemctl restart satmachine", leaves=1)
+    host.run("systemctl reset-failed satmachine; systemctl restart satmachine", leaves=1)
     assert host.run("systemctl show satmachine --property=ExecMainStatus,NRestarts").split() == [
         "NRestarts=0",
         "ExecMainStatus=3",
     ]
     log = host.run("journalctl -u satmachine -n 15 --no-pager")
     assert "put the key into /etc/satmachine/keys/machine-1 (owner root, mode 600)" in log
-    host.run("mv /root/machine-1 /etc/satmachine/keys/ && systemctl start satmachine")
+    host.run("mv /root/machine-1 /etc/satmachine/keys/ && systemctl reset-failed satmachine")
+    host.run("systemctl start satmachine")
 
 
 def test_removing_stops_it_and_a_purge_keeps_the_books(host: Host, package: Path) -> None:
