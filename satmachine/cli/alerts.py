@@ -131,7 +131,7 @@ def try_channels(ctx: typer.Context, as_json: AsJson = False) -> None:
 
         satmachine alerts test
 
-        sudo CREDENTIALS_DIRECTORY=/run/credentials/satmachine.service satmachine alerts test --json
+        sudo satmachine alerts test --json
     """
     import anyio
 

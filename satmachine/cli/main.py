@@ -49,6 +49,10 @@ NOUNS = {
     "doctor": Noun("satmachine.cli.doctor:doctor", "Is everything in order that the daemon needs?", _RUNNING),
     "observe": Noun("satmachine.cli.observe:observe", "What the fleet really sends; which settings fit it.", _RUNNING),
     "backup": Noun("satmachine.cli.backup:backup", "A consistent copy of the books while it runs.", _RUNNING),
+    "restore": Noun("satmachine.cli.restore:restore", "Put a copy in the place of the books.", _RUNNING),
+    "install-files": Noun(
+        "satmachine.cli.install_files:install_files", "Units, manual and completion for this host.", _RUNNING
+    ),
     "config": Noun("satmachine.cli.config:app", "Check the configuration file, or show what is in force.", _RUNNING),
     "payouts": Noun("satmachine.cli.payouts:app", "The red button: stop and resume payouts.", _RUNNING),
     "machines": Noun("satmachine.cli.machines:app", "The machines, with wallet balance and open work.", _RUNNING),

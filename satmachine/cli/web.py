@@ -37,7 +37,7 @@ def web(
     ctx: typer.Context,
     listen: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help="Where to serve: 127.0.0.1:8021 or unix:/run/satmachine/web.sock."),
+        typer.Option(metavar="ADDRESS", help="Where to serve: 127.0.0.1:8021 or unix:/run/satmachine-web/web.sock."),
     ] = None,
 ) -> None:
     """Serve the pages: for operators and their liquidity providers, to read in a browser. Nothing on them moves money.

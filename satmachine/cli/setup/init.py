@@ -90,7 +90,8 @@ def add_machine(path: Path, flags: machine.Flags) -> str:
     config = writing.replace_config(path, path.read_text("utf-8").rstrip("\n") + "\n" + table)
     writing.mirror(config)
     runs = config.database.path.exists() and daemon_is_running(config.database.path)
-    start = "systemctl reload satmachine" if runs else "satmachine run    (or: systemctl enable --now satmachine)"
+    # A restart and no reload: systemd reads keys when the service starts.
+    start = "systemctl restart satmachine" if runs else "satmachine run    (or: systemctl enable --now satmachine)"
     typer.echo(
         f"{machine_id} is in {path}. What to do next:\n"
         f"  satmachine doctor\n"
