@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from satmachine.attention import words
 from satmachine.cli.common import AsCsv, AsJson, Books, Since, Until, open_books
 from satmachine.cli.output import Column, emit_table, format_fiat, format_sats, format_time, iso, print_json, print_line
 from satmachine.cli.output import to_json as as_json_row
@@ -60,7 +61,7 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
 }
 _KEPT = (
     Column("machine_id", "Machine"),
-    Column("reason", "Reason"),
+    Column("reason", "Reason", show=lambda row: words.retained(row["reason"])),
     Column("opening_sats", "Before", wide=True),
     Column("more_sats", "More"),
     Column("used_sats", "Used later"),
