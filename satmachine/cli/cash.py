@@ -291,7 +291,7 @@ def list_(
         json=as_json,
         csv=as_csv,
         keys=LIST_KEYS,
-        empty="Nothing is written down yet: satmachine cash load, collect or count.",
+        empty="Nothing is written down yet: `satmachine cash load MACHINE --amount FIAT` (or collect, or count).",
         tz=books.tz,
         more=more_hint(page),
     )

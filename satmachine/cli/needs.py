@@ -47,4 +47,4 @@ def silenced_hint(found: Attention) -> str:
     """How much a person has silenced."""
     if not found.silenced:
         return ""
-    return f"{len(found.silenced)} more that you know of is silenced; satmachine alerts list --all shows it."
+    return f"{len(found.silenced)} more that you know of is silenced; `satmachine alerts list --all` shows it."

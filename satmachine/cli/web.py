@@ -47,7 +47,7 @@ def web(
     """Serve the pages: for operators and their liquidity providers, to read in a browser. Nothing on them moves money.
 
     A process of its own beside the daemon; the address is loopback, and TLS is the work of a proxy (docs/pages.md). Who
-    may look stands in [[web.people]]; they come in by a link (`satmachine web link`) or with their Nostr key.
+    may look stands in [[web.people]]; they come in by a link (`satmachine web link PERSON`) or with their Nostr key.
 
     Examples:
 

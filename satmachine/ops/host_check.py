@@ -36,8 +36,8 @@ def keys(config: Config) -> Iterator[Finding]:
             "keys",
             f"{len(hidden)} credential(s)",
             Verdict.UNKNOWN,
-            "systemd shows them to the service only, so that they and their wallets are not checked here",
-            "sudo CREDENTIALS_DIRECTORY=/run/credentials/satmachine.service satmachine doctor, while the service runs",
+            "systemd shows them to the service only: they and their wallets are checked while it runs, by",
+            "sudo CREDENTIALS_DIRECTORY=/run/credentials/satmachine.service satmachine doctor",
         )
     elif not problems:
         yield Finding("keys", config.path.name, Verdict.OK, "every key is there, and closed to others")
@@ -52,7 +52,7 @@ def _hidden_credentials(config: Config) -> list[Secret]:
 def database(config: Config) -> Iterator[Finding]:
     path = config.database.path
     if not path.exists():
-        yield Finding("database", str(path), Verdict.WARNING, "there is none yet", "satmachine run creates it")
+        yield Finding("database", str(path), Verdict.WARNING, "there is none yet", "satmachine run")
         return
     try:
         conn = connect(path, read_only=True)
