@@ -11,7 +11,7 @@ PIP_PROGRESS = /^Collecting/ { printf "\r  %d packages fetched", ++n; fflush() }
                /^ERROR|^error|^  ERROR|HASHES/ { print } END { print "" }
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types unit coverage newest vulnerabilities test-compat test-found day chaos simulate fuzz bench docs \
+.PHONY: help install demo test lint types unit coverage newest vulnerabilities test-browser test-compat test-found day chaos simulate fuzz bench docs \
         man format lock clean
 
 help:  ## list the targets
@@ -62,17 +62,20 @@ vulnerabilities: install  ## is any pinned package known to be dangerous? asks t
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
 	@$(BIN)/pip-audit --require-hashes --disable-pip -r requirements.txt
 
-test-compat: install  ## the integration tests against every LNbits that is supported
-	@for version in 1.4.2 1.5.6 1.6.2; do \
-		echo "LNbits $$version"; \
-		SATMACHINE_LNBITS_VERSION=$$version $(BIN)/pytest -q tests/wallet tests/integration $(ARGS) || exit 1; \
-	done
+test-compat: install  ## the integration tests against every LNbits that is supported, on SQLite and PostgreSQL
+	@$(BIN)/python -m testkit.compat $(ARGS)
 
 test-found: install  ## everything that once went wrong with money, on real parts, every variant (half an hour)
 	@$(BIN)/pytest -m '' tests/found $(ARGS)
 
 day: install  ## a whole day of an operator, every situation, by the command line alone (five minutes)
 	@$(BIN)/pytest -m '' tests/day $(ARGS)
+
+test-browser: install  ## the pages in a real browser, in every look; gets Chromium by apt-get where there is none; SHOTS=folder keeps pictures
+	@command -v chromium chromium-browser google-chrome google-chrome-stable >/dev/null || \
+		{ command -v apt-get >/dev/null && apt-get install -y --no-install-recommends chromium; } || \
+		{ echo "There is no Chromium here, and apt-get cannot install it (are you root?): the browser's tests were NOT run."; exit 1; }
+	@SATMACHINE_SCREENSHOTS=$(abspath $(SHOTS)) $(BIN)/pytest -m '' tests/browser $(ARGS)
 
 chaos: install  ## nothing lost, nothing paid twice: RUNS=9 SEED=1 KILLS=0 FAULT=.. FRESH=1
 	@$(BIN)/python -m chaos.campaign $(foreach o,SEED RUNS KILLS FAULT,$(if $($(o)),--$(shell echo $(o) | tr A-Z a-z) $($(o)))) $(if $(FRESH),--fresh)

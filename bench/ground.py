@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from bench.postgres import Postgres
 from testkit.lnbits import WalletKeys
+from testkit.postgres import Postgres
 
 CONTRIB: Final = Path(__file__).parent.parent / "contrib" / "lnbits"
 _YEARS_S: Final = 2 * 365 * 86_400
@@ -109,15 +109,16 @@ Ground = SqliteGround | PostgresGround
 
 
 def fill(ground: Ground, wallets: Sequence[WalletKeys], payments: int, *, now: float) -> None:
-    """So many rows more, evenly among these wallets, over two years. LNbits is stopped, and has made a payment.
+    """About so many rows more, evenly among these wallets, over two years. LNbits is stopped, and has made a payment.
 
-    Every payment is a debit and a credit of the same sats, so that whoever was paid pays next and no balance changes by
-    more than a few; it is rows that cost.
+    Every payment is a debit and a credit of the same sats, and every wallet pays as often as it is paid: no balance
+    changes, it is rows that cost.
     """
     credit = ground.query(f"SELECT * FROM {_TABLE} WHERE amount > 0 AND memo LIKE 'Sale %' LIMIT 1")[0]
     debit = ground.query(f"SELECT * FROM {_TABLE} WHERE amount < 0 AND memo LIKE 'Sale %' LIMIT 1")[0]
     ids = [wallet.id for wallet in wallets]
-    ground.insert(_old_payments(ground, credit, debit, ids, payments // 2, now), list(credit))
+    pairs = payments // 2 // len(ids) * len(ids)
+    ground.insert(_old_payments(ground, credit, debit, ids, pairs, now), list(credit))
 
 
 def _old_payments(

@@ -178,19 +178,26 @@ async def measure(size: Size, say: Say) -> Round:
     environment = ensure_environment(say=say)
     with tempfile.TemporaryDirectory(prefix="satmachine-bench-") as name:
         folder = Path(name)
-        async with _system(folder / "daemon", environment, size) as ours:
-            _open_books(ours)
-            ours.start_daemon()
-            await ours.wait_for_log("subscribed for")
-            await _swept(ours)
+        async with running(folder / "daemon", environment, size) as ours:
             async with _system(folder / "bare", environment, size) as theirs:
                 bare = await _time_bare(theirs, size)
-            daemon = await _time_daemon(ours, size)
+            daemon = await time_daemon(ours, size)
             faults = await _faults(ours, size)
-            await ours.stop_daemon()
     found = Round(daemon, bare, tuple(faults))
     say(f"{size.legs} legs: daemon {daemon.wall_s:.1f} s, bare loop {bare.wall_s:.1f} s, ratio {found.ratio:.2f}")
     return found
+
+
+@asynccontextmanager
+async def running(folder: Path, environment: Path, size: Size) -> AsyncIterator[System]:
+    """The daemon on an LNbits of its own, ready for sales."""
+    async with _system(folder, environment, size) as system:
+        _open_books(system)
+        system.start_daemon()
+        await system.wait_for_log("subscribed for")
+        await _swept(system)
+        yield system
+        await system.stop_daemon()
 
 
 @asynccontextmanager
@@ -237,7 +244,7 @@ async def _sold(system: System, size: Size) -> list[tuple[DemoMachine, dict[str,
 # --- the daemon
 
 
-async def _time_daemon(system: System, size: Size) -> Timing:
+async def time_daemon(system: System, size: Size) -> Timing:
     """From the first event to the last leg in the books."""
     assert system.daemon is not None
     sales = await _sold(system, size)

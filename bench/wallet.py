@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sqlite3
 import tempfile
 import time
@@ -24,9 +23,8 @@ import anyio
 import httpx
 from websockets.asyncio.client import connect as connect_websocket
 
-from bench.fleet import cpu_s
+from bench.bare import LEGS_PER_SALE, Stopwatch, Timing, time_bare
 from bench.ground import Ground, PostgresGround, SqliteGround, fill
-from bench.postgres import MISSING, Postgres, programs
 from bench.report import Figure, Section, median, spread
 from satmachine.config import load
 from satmachine.errors import SatmachineError
@@ -35,21 +33,23 @@ from satmachine.store import registry
 from satmachine.store.database import atomic, connect, prepare
 from satmachine.wallet.lnbits import Lnbits
 from testkit.lnbits import LnbitsServer, WalletKeys, ensure_environment
+from testkit.postgres import MISSING, Postgres, programs
 from testkit.system import DemoMachine, System
 
 Say = Callable[[str], None]
 
 TARGET_SINGLE, TARGET_WAITING, TARGET_CALLS, TARGET_LEGS_A_SECOND = 1.35, 1.15, 3.2, 12
-LEGS_PER_SALE = 6
 OLD_PAYMENTS = 100_000
 #: The books are looked at so often.
 POLL_S = 0.005
-PATIENCE_S = 1_200.0
+PATIENCE_S = 300.0
+#: No pair of a case is begun later than this after the case's start.
+CASE_S = 240.0
 #: How long a payment that no event announced is waited for, and how often.
-UNANNOUNCED_S, UNANNOUNCED_SALES = 20.0, 5
+UNANNOUNCED_S, UNANNOUNCED_SALES = 60.0, 5
 #: LPs and the cash that each has brought to each machine, in minor units: enough for every sale.
 LPS: Mapping[str, int] = {"alice": 1_000_000_000, "bruno": 600_000_000, "carla": 400_000_000}
-#: A sale of 1,800 GTQ, and what becomes of its sats. Later sales differ by a sat or so from leg to leg.
+#: A sale of 1,800 GTQ; what becomes of its sats is `PAID`, but for a sat or so from leg to leg in later sales.
 SALE: Mapping[str, object] = {
     "gross_sats": 266_800,
     "net_sats": 258_835,
@@ -58,22 +58,14 @@ SALE: Mapping[str, object] = {
     "fiat_amount": 1800,
     "currency": "GTQ",
 }
-PAID: Mapping[str, int] = {
-    "super": 2_390,
-    "owner": 3_902,
-    "technician": 1_673,
-    "alice": 129_418,
-    "bruno": 77_650,
-    "carla": 51_767,
-}
-
-#: A line of LNbits' access log: the method, the path, and the filter that comes first.
-_LOGGED_CALL = re.compile(r'"(GET|POST|PUT|DELETE) /api/v1/([a-z/]+)(?:\?([a-z_]+))?\S* HTTP/')
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One LNbits and what is done on it. `singles`: pairs of single sales; `rounds` of `waiting` sales, in turns."""
+    """One LNbits and what is done on it. `singles`: pairs of single sales; `rounds` of `waiting` sales, in turns.
+
+    `accounts`: every payee has an account of its own in LNbits; else all wallets are in one.
+    """
 
     kind: str
     payments: int
@@ -83,17 +75,20 @@ class Case:
     waiting: int
     rounds: int
     judged: bool = False
+    accounts: bool = True
 
     @property
     def title(self) -> str:
         state = f"{self.payments:,} payments, {'tuned' if self.tuned else 'as it comes'}" if self.payments else "empty"
         several = f"; {self.machines} machines at once" if self.machines > 1 else ""
-        return f"Wallet: LNbits on {self.kind}, {state}{several}"
+        account = "" if self.accounts else "; all wallets in one account"
+        return f"Wallet: LNbits on {self.kind}, {state}{several}{account}"
 
 
 CASES = (
     Case("SQLite", 0, False, machines=1, singles=15, waiting=50, rounds=2, judged=True),
     Case("SQLite", OLD_PAYMENTS, True, machines=1, singles=9, waiting=50, rounds=2, judged=True),
+    Case("SQLite", OLD_PAYMENTS, True, machines=1, singles=3, waiting=10, rounds=1, accounts=False),
     Case("SQLite", OLD_PAYMENTS, False, machines=1, singles=2, waiting=4, rounds=1),
     Case("PostgreSQL", 0, False, machines=1, singles=15, waiting=50, rounds=2),
     Case("PostgreSQL", OLD_PAYMENTS, True, machines=1, singles=9, waiting=50, rounds=2),
@@ -101,16 +96,6 @@ CASES = (
     Case("SQLite", 0, False, machines=5, singles=0, waiting=50, rounds=2),
 )
 QUICK = Case("SQLite", 100, True, machines=1, singles=1, waiting=2, rounds=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Seconds on the clock, of LNbits' processor time and of the client's own, and the calls that LNbits has logged."""
-
-    wall_s: float
-    lnbits_cpu_s: float
-    own_cpu_s: float
-    calls: Counter[str]
 
 
 Pair = tuple[Timing, Timing]
@@ -122,22 +107,26 @@ class Measured:
 
     singles: list[Pair] = field(default_factory=list)
     waiting: list[Pair] = field(default_factory=list)
-    unannounced_s: list[float] = field(default_factory=list)
+    unannounced_s: list[float] | None = None
     faults: list[str] = field(default_factory=list)
     legs: int = 0
     load: float = 0.0
 
 
-def run(quick: bool, say: Say) -> list[Section]:
-    sections: list[Section] = []
+def run(quick: bool, say: Say) -> Iterator[Section]:
+    """A section for each case, as soon as it is there. What goes wrong in one is told, and the others go on."""
     with _postgres() as postgres:
         for case in [QUICK] if quick else CASES:
             if case.kind == "PostgreSQL" and postgres is None:
-                sections.append(Section(case.title, f"Not measured: {MISSING}.", []))
+                yield Section(case.title, f"Not measured: {MISSING}.", [])
                 continue
-            measured = anyio.run(measure, case, postgres, say)
-            sections.append(_section(case, measured))
-    return sections
+            found = Measured(load=os.getloadavg()[0])
+            try:
+                anyio.run(measure, case, postgres, say, found)
+            except (SatmachineError, httpx.HTTPError) as error:
+                say(f"{case.title}: ended early: {error}")
+                found.faults.append(f"ended early: {type(error).__name__}: {str(error).splitlines()[0][:200]}")
+            yield _section(case, found)
 
 
 @contextmanager
@@ -161,8 +150,8 @@ def _section(case: Case, found: Measured) -> Section:
             f"{case.waiting} sales waiting", found.waiting, case.waiting, TARGET_WAITING if case.judged else None
         )
         figures += _speed(case, found)
-    if case.machines == 1:
-        figures.append(_unannounced(found))
+    if case.machines == 1 and found.unannounced_s is not None:
+        figures.append(_unannounced(found.unannounced_s))
     whole = f"{found.legs} of {found.legs}" if not found.faults else f"{len(found.faults)} fault(s)"
     figures.append(Figure("legs debited once and credited once, to the sat", whole, "", "all", not found.faults))
     about = (
@@ -219,42 +208,52 @@ def _speed(case: Case, found: Measured) -> list[Figure]:
     ]
 
 
-def _unannounced(found: Measured) -> Figure:
+def _unannounced(seconds: Sequence[float]) -> Figure:
     name = "from a customer's payment that no event announces to the last leg"
-    if not found.unannounced_s:
+    if not seconds:
         return Figure(name, f"not within {UNANNOUNCED_S:.0f} s: the next sweep finds it")
-    return Figure(name, f"{spread(found.unannounced_s, 1)} s")
+    return Figure(name, f"{spread(seconds, 1)} s, {len(seconds)} sale(s)")
 
 
 # --- one LNbits
 
 
-async def measure(case: Case, postgres: Postgres | None, say: Say) -> Measured:
-    """Everything that a case asks for, on an LNbits of its own."""
+async def measure(case: Case, postgres: Postgres | None, say: Say, found: Measured) -> None:
+    """Everything that a case asks for and that CASE_S allows, on an LNbits of its own; `found` is filled on the way.
+
+    Raises SatmachineError, httpx.HTTPError where something does not come to its end.
+    """
     environment = ensure_environment(say=say)
-    found = Measured(load=os.getloadavg()[0])
+    began_at, began = int(time.time()), time.monotonic()
+
+    def in_time() -> bool:
+        return time.monotonic() - began < CASE_S
+
     with tempfile.TemporaryDirectory(prefix="satmachine-bench-") as name:
         async with AsyncExitStack() as stack:
             ground = _ground(case, Path(name), postgres)
             stack.callback(ground.drop)
             system, bare = await stack.enter_async_context(_system(Path(name), environment, ground, case))
+            say(f"{case.title}: LNbits is there after {time.monotonic() - began:.0f} s")
             await _start(system)
             seller = _Seller(system)
             await _warm_up(seller, bare)
-            for number in range(case.singles):
-                found.singles.append(await _pair(seller, bare, 1, daemon_first=number % 2 == 0))
-            say(f"{case.title}: {case.singles} single sales done")
             for number in range(case.rounds):
-                found.waiting.append(await _pair(seller, bare, case.waiting, daemon_first=number % 2 == 1))
-                say(f"{case.title}: {_words(found.waiting[-1], case)}")
+                if number == 0 or in_time():
+                    found.waiting.append(await _pair(seller, bare, case.waiting, daemon_first=number % 2 == 1))
+                    say(f"{case.title}: {_words(found.waiting[-1], case)}")
+            for number in range(case.singles):
+                if number == 0 or in_time():
+                    found.singles.append(await _pair(seller, bare, 1, daemon_first=number % 2 == 0))
+            say(f"{case.title}: {len(found.singles)} single sales done after {time.monotonic() - began:.0f} s")
             if case.machines == 1:
-                await _unannounced_sales(seller, found)
+                await _unannounced_sales(seller, found, in_time)
             found.legs = seller.legs
-            found.faults = await _faults(seller)
+            found.faults += await _faults(seller, began_at)
             assert system.daemon is not None
             await system.stop_daemon()
     found.load = max(found.load, os.getloadavg()[0])
-    return found
+    say(f"{case.title}: done after {time.monotonic() - began:.0f} s")
 
 
 def _words(pair: Pair, case: Case) -> str:
@@ -279,8 +278,8 @@ async def _system(
     server = LnbitsServer(environment, folder / "lnbits", settings=ground.settings)
     try:
         await server.start()
-        system = await System.build(folder, server, machines=case.machines, lps=tuple(LPS))
-        bare = await server.create_wallet("bare loop")
+        system = await System.build(folder, server, machines=case.machines, lps=tuple(LPS), accounts=case.accounts)
+        bare = await (server.create_account if case.accounts else server.create_wallet)("bare loop")
         for _ in range(20):
             await server.credit(bare.id, 10_000_000)
         if case.payments:
@@ -316,14 +315,15 @@ async def _start(system: System) -> None:
 async def _warm_up(seller: _Seller, bare: WalletKeys) -> None:
     """A sale of each machine, so that connections are open and payees known."""
     await _time_daemon(seller, len(seller.system.machines))
-    await anyio.to_thread.run_sync(_time_bare, seller.system, bare, 1)
+    await anyio.to_thread.run_sync(time_bare, seller.system.lnbits, seller.system.wallets, bare, 1)
 
 
 async def _pair(seller: _Seller, bare: WalletKeys, sales: int, *, daemon_first: bool) -> Pair:
     """One after the other, the first one changing: LNbits becomes slower with every payment."""
     if daemon_first:
         daemon = await _time_daemon(seller, sales)
-    theirs = await anyio.to_thread.run_sync(_time_bare, seller.system, bare, sales)
+    system = seller.system
+    theirs = await anyio.to_thread.run_sync(time_bare, system.lnbits, system.wallets, bare, sales)
     if not daemon_first:
         daemon = await _time_daemon(seller, sales)
     return daemon, theirs
@@ -384,90 +384,25 @@ async def _until(system: System, count: str, wanted: int, patience_s: float = PA
     raise SatmachineError(f"never {wanted} in {count!r}:\n{system.log_tail()}")
 
 
-async def _unannounced_sales(seller: _Seller, found: Measured) -> None:
+async def _unannounced_sales(seller: _Seller, found: Measured, in_time: Callable[[], bool]) -> None:
     """Customers pay, and no event tells of it: the split is in what travels with the payment."""
     system = seller.system
-    for _ in range(UNANNOUNCED_SALES):
+    found.unannounced_s = []
+    for number in range(UNANNOUNCED_SALES):
+        if number and not in_time():
+            return
         began = time.monotonic()
         await seller.sell(1, with_extra=True)
         try:
             await _until(system, _COMPLETED, seller.legs, UNANNOUNCED_S)
         except SatmachineError:
-            seller.sold[system.machines[0].id] -= 1
+            await _until(system, _COMPLETED, seller.legs)  # it is found later, and counts with the others
             return
         found.unannounced_s.append(time.monotonic() - began)
 
 
-# --- the bare loop
-
-
-def _time_bare(system: System, payer: WalletKeys, sales: int) -> Timing:
-    """The least that any payer needs: an invoice and its payment for each leg, one call after another."""
-    with httpx.Client(base_url=system.lnbits.url, trust_env=False, timeout=300) as http:
-        http.get("/api/v1/wallet", headers={"X-Api-Key": payer.admin_key}).raise_for_status()  # it is connected
-        time.sleep(0.5)
-        stopwatch = Stopwatch.start(system.lnbits, os.getpid())
-        for _ in range(sales):
-            for name, sats in PAID.items():
-                bolt11 = _post(http, system.wallets[name].invoice_key, _invoice_of(name, sats))["bolt11"]
-                _post(http, payer.admin_key, {"out": True, "bolt11": bolt11, **_labels(name)})
-        return stopwatch.stop()
-
-
-def _invoice_of(name: str, sats: int) -> dict[str, object]:
-    order = {"out": False, "unit": "sat", "amount": sats, "memo": "bare loop", "internal": True, "expiry": 86_400}
-    return {**order, **_labels(name)}
-
-
-def _labels(name: str) -> dict[str, object]:
-    return {"extra": {"leg_key": f"bare:{name}"}, "external_id": f"bare:{name}"}
-
-
-def _post(http: httpx.Client, key: str, body: Mapping[str, object]) -> dict[str, object]:
-    answer = http.post("/api/v1/payments", json=body, headers={"X-Api-Key": key})
-    found: dict[str, object] = answer.raise_for_status().json()
-    return found
-
-
-# --- what LNbits has written down
-
-
-@dataclass(frozen=True, slots=True)
-class Stopwatch:
-    """What LNbits and a client (by its process) have spent when it was started."""
-
-    lnbits: LnbitsServer
-    lnbits_pid: int
-    own_pid: int
-    began: Timing
-
-    @classmethod
-    def start(cls, lnbits: LnbitsServer, own_pid: int) -> Stopwatch:
-        assert lnbits._process is not None
-        pid = lnbits._process.pid
-        return cls(lnbits, pid, own_pid, _spent(lnbits, pid, own_pid))
-
-    def stop(self) -> Timing:
-        """What was spent since."""
-        now, then = _spent(self.lnbits, self.lnbits_pid, self.own_pid), self.began
-        return Timing(
-            now.wall_s - then.wall_s,
-            now.lnbits_cpu_s - then.lnbits_cpu_s,
-            now.own_cpu_s - then.own_cpu_s,
-            now.calls - then.calls,
-        )
-
-
-def _spent(lnbits: LnbitsServer, lnbits_pid: int, own_pid: int) -> Timing:
-    """So far: the clock, two processes, and the calls by method and path in LNbits' access log."""
-    wall_s = time.perf_counter()
-    found = _LOGGED_CALL.findall(lnbits.log.read_text(errors="replace"))
-    calls = Counter(f"{method} {path}" + (f"?{wanted}" if wanted else "") for method, path, wanted in found)
-    return Timing(wall_s, cpu_s(lnbits_pid), cpu_s(own_pid), calls)
-
-
-async def _faults(seller: _Seller) -> list[str]:
-    """What LNbits' own records show against "every leg once": a line for each fault."""
+async def _faults(seller: _Seller, since: int) -> list[str]:
+    """What LNbits' own records since then show against "every leg once": a line for each fault."""
     system = seller.system
     with closing(connect(system.database_path, read_only=True)) as conn:
         rows = conn.execute("SELECT machine_id, leg_key, amount_sats FROM dca_payments WHERE status = 'completed'")
@@ -484,7 +419,7 @@ async def _faults(seller: _Seller) -> list[str]:
             found = [
                 (str(row.leg_key), row.amount_sats)
                 for key in keys
-                for row in await client.payments(key, incoming=incoming)
+                for row in await client.payments(key, incoming=incoming, created_since=since)
                 if row.status is Answer.SUCCESS and str(row.leg_key).split(":r")[0] in prefixes
             ]
             times = Counter(found)

@@ -89,6 +89,12 @@ class HttpError(Exception):
         super().__init__(detail)
 
 
+#: So long after its process and its books are gone, nothing of a client is still on its way here: its connection is
+#: closed. It is what a person waits for before books that were lost are put right (ARCHITECTURE, "When the database is
+#: old or lost").
+LONGEST_ON_THE_WAY_S = 180.0
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     status: int
@@ -156,6 +162,8 @@ class ModelLnbits:
         self.fails_unknown_invoices = True
         #: What went wrong in the model itself; the next call raises it.
         self.crashes: list[BaseException] = []
+        #: When a client's process and books were gone for good.
+        self.gone_at: dict[str, float] = {}
         self._clock = clock
         self.pause = pause
         self._chance = chance
@@ -304,7 +312,11 @@ class ModelLnbits:
     async def _serve_call(self, serving: _Serving) -> Answer:
         current_call.set(serving.call)
         if serving.fault.delay_s:
+            sent_at = self._clock()
             await self._sleep(serving.fault.delay_s)
+            gone_at = self.gone_at.get(serving.call.client, 0.0)
+            if sent_at <= gone_at < self._clock() - LONGEST_ON_THE_WAY_S:
+                raise asyncio.CancelledError
         await self._step("received", serving)
         try:
             answer = self._limited(serving) or await self._route(serving)

@@ -231,6 +231,7 @@ class World:
         """A restore, or a loss (None): the daemon is down for it."""
         hold.process.kill()
         self.writes_of_the_dead += hold.process.writes
+        self.bank.model.gone_at[hold.process.name] = self.now()
         new = self.open_books(image, hold.registry)
         new.process.name = hold.process.name
         self.holds[self.holds.index(hold)] = new

@@ -10,5 +10,6 @@ Nothing here is used by the daemon, and the wheel does not carry it.
     demo            the main job, shown
     relays, proxy   relays that misbehave; a proxy that harms chosen requests
     books           books of known content, without any of the above
+    sale_desk       one sale and who corrects it, beside a payer and a wallet that say what a test wants
     config_files    configuration files: one that is right, and ways to make it wrong
 """

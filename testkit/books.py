@@ -5,14 +5,18 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 from satmachine.identity import PayeeIdentity, PayeeKind
 from satmachine.marks import Mark
-from satmachine.models import Claim, Leg
-from satmachine.settlements.plan.amounts import Rule
-from satmachine.store import clients, legs
+from satmachine.models import Claim, Leg, Settlement
+from satmachine.settlements.land.landing import Rules, land_claim
+from satmachine.settlements.plan.amounts import Rule, Terms
+from satmachine.settlements.plan.planning import Bounds, plan_settlement
+from satmachine.store import clients, legs, settlements
 from satmachine.store import marks as mark_rows
 from satmachine.store.database import atomic, connect, prepare
 
@@ -132,3 +136,60 @@ def give_invoice(
     if marked:
         mark_rows.establish(conn, Mark("0" * 16, leg.leg_key, (), {leg.leg_key: payment_hash}), now)
     return legs.get(conn, leg_id)[0]
+
+
+# --- sales as the planner leaves them
+
+RULES = Rules(machine_active=True, payouts_since=0)
+BOUNDS = Bounds(Decimal("0.25"), Decimal("0.25"), None)
+TERMS = Terms(
+    super_fee_pct=Decimal("0.30"),
+    super_payee=a_rule("super"),
+    ruleset_source="operator",
+    rules=(a_rule("owner", "0.7"), a_rule("technician", "0.3")),
+)
+
+
+def landed(books: sqlite3.Connection, number: int = 1, **changes: object) -> int:
+    """A proven sale; returns its id."""
+    payment_hash = f"{number:064x}"
+    claim = replace(a_claim(payment_hash=payment_hash), **changes)  # type: ignore[arg-type]
+    with atomic(books):
+        settlement_id = land_claim(books, claim, RULES, NOW).settlement_id
+        assert settlement_id is not None
+        settlements.mark_proven(
+            books,
+            settlements.get(books, settlement_id),
+            payment_hash=payment_hash,
+            settlement_key=payment_hash,
+            occurred_at=claim.occurred_at,
+            proof="proven",
+            now=NOW,
+        )
+    return settlement_id
+
+
+def plan(books: sqlite3.Connection, settlement_id: int, terms: Terms = TERMS, bounds: Bounds = BOUNDS) -> Settlement:
+    with atomic(books):
+        outcome = plan_settlement(books, settlement_id, terms, bounds, NOW)
+    assert outcome is not None
+    return settlements.get(books, settlement_id)
+
+
+def on_word(books: sqlite3.Connection, number: int, **changes: object) -> int:
+    """A sale that is paid on the machine's word; by its event's id, where nothing else names it."""
+    said: dict[str, Any] = {"payment_hash": None, **changes}
+    with atomic(books):
+        landing = land_claim(books, replace(a_claim(), **said), RULES, NOW, event_id=f"{number + 900:064x}")
+        assert landing.settlement_id is not None
+        settlement = settlements.get(books, landing.settlement_id)
+        settlements.mark_proven(
+            books,
+            settlement,
+            payment_hash=None,
+            settlement_key=f"{number + 900:064x}",
+            occurred_at=settlement.occurred_at,
+            proof="waived",
+            now=NOW,
+        )
+    return landing.settlement_id

@@ -17,6 +17,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -31,6 +32,7 @@ import anyio.to_thread
 import httpx
 
 from satmachine.errors import SatmachineError
+from testkit import postgres
 
 DEFAULT_VERSION: Final = "1.6.2"
 
@@ -237,7 +239,7 @@ class LnbitsServer:
     HTTP client, so that the server can be shared between event loops. Failures raise SatmachineError.
 
     `settings`: LNbits' own, by the names of its environment variables. `LNBITS_DATABASE_URL` among them puts its
-    database into a PostgreSQL.
+    database into a PostgreSQL; so does POSTGRES_PORT for every server that has none.
     """
 
     def __init__(
@@ -254,7 +256,11 @@ class LnbitsServer:
         self.url = f"http://127.0.0.1:{self.port}"
         self._environment = environment
         self._rate_limit_per_minute = rate_limit_per_minute
-        self._more_settings = settings or {}
+        self._more_settings = dict(settings or {})
+        self._own_database = ""
+        if POSTGRES_PORT and "LNBITS_DATABASE_URL" not in self._more_settings:
+            self._own_database = "lnbits_" + hashlib.sha256(str(data_dir).encode()).hexdigest()[:16]
+            self._more_settings["LNBITS_DATABASE_URL"] = postgres.url(POSTGRES_PORT, self._own_database)
         self._process: subprocess.Popen[bytes] | None = None
         self._token: str | None = None
         self._customer: WalletKeys | None = None
@@ -270,6 +276,8 @@ class LnbitsServer:
             raise SatmachineError(f"LNbits is running already at {self.url}.")
         for folder in ("logs", "extensions"):
             (self.data_dir / folder).mkdir(parents=True, exist_ok=True)
+        if self._own_database and not self._has_database():
+            postgres.ask(POSTGRES_PORT, f"CREATE DATABASE {self._own_database}")
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: ASYNC220  returns at once
                 self._command(),
@@ -312,6 +320,11 @@ class LnbitsServer:
 
     async def create_wallet(self, name: str) -> WalletKeys:
         answer = await self._as_admin("POST", "/api/v1/wallet", {"name": name})
+        return WalletKeys(id=answer["id"], admin_key=answer["adminkey"], invoice_key=answer["inkey"])
+
+    async def create_account(self, name: str) -> WalletKeys:
+        """A wallet in an account of its own, as somebody has it who is not the administrator."""
+        answer = self._body(await self._send("POST", "/api/v1/account", json={"name": name}))
         return WalletKeys(id=answer["id"], admin_key=answer["adminkey"], invoice_key=answer["inkey"])
 
     async def create_funded(self, name: str, sats: int) -> WalletKeys:
@@ -361,6 +374,21 @@ class LnbitsServer:
         """Send a text over the websocket of a wallet's key, as anybody can who knows the key."""
         async with self._client() as http:
             await http.post(f"/api/v1/ws/{key}", params={"data": text})
+
+    def sql(self, statement: str) -> list[tuple[str, ...]]:
+        """Straight into its database, whichever it is: the rows of a statement, as text."""
+        if self._own_database:
+            return postgres.ask(POSTGRES_PORT, statement, self._own_database)
+        with contextlib.closing(sqlite3.connect(self.data_dir / "database.sqlite3", timeout=30)) as conn, conn:
+            return [tuple(map(str, row)) for row in conn.execute(statement)]
+
+    def moment(self, at_s: int) -> str:
+        """A time as its columns want it, in SQL."""
+        return f"to_timestamp({at_s})::timestamp" if self._own_database else str(at_s)
+
+    def _has_database(self) -> bool:
+        found = postgres.ask(POSTGRES_PORT, f"SELECT 1 FROM pg_database WHERE datname = '{self._own_database}'")
+        return bool(found)
 
     # --- the process
 
@@ -464,6 +492,9 @@ def _free_port() -> int:
 
 #: `SATMACHINE_LNBITS_VERSION=1.4.2 make unit` runs every test against another pinned LNbits.
 LNBITS_VERSION: Final = os.environ.get("SATMACHINE_LNBITS_VERSION", DEFAULT_VERSION)
+
+#: `SATMACHINE_LNBITS_POSTGRES=5432`: every LNbits of the tests keeps its database in the cluster on this loopback port.
+POSTGRES_PORT: Final = int(os.environ.get("SATMACHINE_LNBITS_POSTGRES", "0"))
 
 HAS_EXTERNAL_ID: Final = tuple(map(int, LNBITS_VERSION.split("."))) >= (1, 5)
 

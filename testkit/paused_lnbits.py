@@ -11,7 +11,6 @@ Otherwise an LnbitsServer: `kill()` and `start()` go on with the same database.
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Final, Literal
 
@@ -71,11 +70,10 @@ class PausedLnbits(LnbitsServer):
     def address_of(self, wallet_id: str) -> str:
         """The wallet's Lightning address, which this LNbits serves itself (over plain HTTP). Raises SatmachineError
         where its version gives wallets none."""
-        with closing(sqlite3.connect(self.data_dir / "database.sqlite3", timeout=10)) as database:
-            columns = {row[1] for row in database.execute("PRAGMA table_info(wallets)")}
-            if "lightning_address" not in columns:
-                raise SatmachineError("This version of LNbits gives wallets no addresses by itself.")
-            (name,) = database.execute("SELECT lightning_address FROM wallets WHERE id = ?", (wallet_id,)).fetchone()
+        try:
+            [(name,)] = self.sql(f"SELECT lightning_address FROM wallets WHERE id = '{wallet_id}'")
+        except (sqlite3.OperationalError, SatmachineError):
+            raise SatmachineError("This version of LNbits gives wallets no addresses by itself.") from None
         return f"{name}@127.0.0.1:{self.port}"
 
     async def delete_wallet(self, wallet_id: str) -> None:

@@ -102,8 +102,12 @@ class System:
         lps: tuple[str, ...] = (),
         lnbits_url: str | None = None,
         settings: Mapping[str, str] | None = None,
+        accounts: bool = False,
     ) -> System:
-        """Start relays, make wallets, write keys and configuration. `settings` adds lines to tables of the file."""
+        """Start relays, make wallets, write keys and configuration. `settings` adds lines to tables of the file.
+
+        `accounts`: each payee's wallet is in an account of its own in LNbits, not in the operator's.
+        """
         started = [Relay() for _ in range(relays)]
         for relay in started:
             await relay.start()
@@ -111,7 +115,8 @@ class System:
             DemoMachine(f"machine-{n}", SimulatedMachine.new(), await lnbits.create_wallet(f"machine {n}"))
             for n in range(1, machines + 1)
         ]
-        wallets = {name: await lnbits.create_wallet(name) for name in ("super", "owner", "technician", *lps)}
+        create = lnbits.create_account if accounts else lnbits.create_wallet
+        wallets = {name: await create(name) for name in ("super", "owner", "technician", *lps)}
         system = cls(folder, lnbits, lnbits_url or lnbits.url, started, made, wallets, settings or {})
         system.write_config()
         return system

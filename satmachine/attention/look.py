@@ -15,8 +15,7 @@ from satmachine.attention import words
 from satmachine.attention.items import CONDITIONS, Attention, Item, Limits, Silence, sorted_out
 from satmachine.attention.sentence import Sentence, joined, sentence
 from satmachine.store import attention as rows
-from satmachine.store import cash, standing
-from satmachine.store import lists as reports
+from satmachine.store import cash, lists, standing
 from satmachine.store.attention import Record
 from satmachine.telemetry.trouble import error_now
 
@@ -100,18 +99,18 @@ def from_sales(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
         if row["payments"] > 1 or row["settlement_id"] is None or not _is_errored(conn, row):
             yield _failing(row, view)
     for row in rows.troubled_sales(conn, view.scope, _SALES_EACH):
-        leg = reports.worst_leg(conn, row["settlement_id"]) if row["status"] == "errored" else None
+        leg = lists.worst_leg(conn, row["settlement_id"]) if row["status"] == "errored" else None
         if leg is None or leg["status"] != "failed" or (leg["payee"], leg["cause"]) not in common:
             yield _sale(row, leg)
         if row["place"] == _SALES_EACH and row["total"] > _SALES_EACH:
             yield _more_sales(row)
-    for leg in reports.lone_legs(conn, view.scope, 20):
+    for leg in lists.lone_legs(conn, view.scope, 20):
         yield _lone_leg(leg)
 
 
 def _is_errored(conn: sqlite3.Connection, row: Record) -> bool:
     """Whether the sale itself tells of this payment."""
-    leg = reports.worst_leg(conn, row["settlement_id"])
+    leg = lists.worst_leg(conn, row["settlement_id"])
     return leg is not None and leg["payment_id"] == row["payment_id"]
 
 
@@ -338,7 +337,7 @@ def from_relays(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
     """As the daemon last saw them. One that is away for a moment needs nobody."""
     if view.scope is not None:
         return
-    for row in reports.relays(conn):
+    for row in lists.relays(conn):
         away = row["state"] != "subscribed"
         if row["named"] or (not away and not row["quiet"]):
             continue
@@ -423,4 +422,4 @@ def _below(value: int | None, limit: int) -> bool:
 
 
 def _sees(conn: sqlite3.Connection, view: View, machine_id: str) -> bool:
-    return view.scope is None or reports.sees(conn, view.scope, machine_id)
+    return view.scope is None or lists.sees(conn, view.scope, machine_id)

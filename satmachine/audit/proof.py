@@ -14,9 +14,8 @@ from typing import Any
 
 from satmachine.audit.breaks import Break, Kind, make_break
 from satmachine.money import sats_to_minor, split_two_stage_commission
-from satmachine.store import balances, cash, clients
+from satmachine.store import balances, cash, clients, lists
 from satmachine.store import breaks as books
-from satmachine.store import lists as reports
 
 Record = dict[str, Any]
 
@@ -35,7 +34,7 @@ def check_books(conn: sqlite3.Connection, *, scope: str | None = None, since: in
     found += _balances(conn)
     found += _cash(conn, since)
     found += [make_break(Kind.CHANGED_OUTSIDE, row) for row in clients.changed_outside(conn)]
-    mine = set(reports.machine_ids(conn, scope))
+    mine = set(lists.machine_ids(conn, scope))
     return [broken for broken in found if broken.machine_id in mine]
 
 

@@ -11,9 +11,8 @@ from satmachine.cli.kit.books import Books, open_books
 from satmachine.cli.kit.commands import Asked, listing
 from satmachine.cli.kit.options import AsJson, OfMachine, Since
 from satmachine.cli.kit.output import Column, emit_table, format_sats, print_json, print_line
-from satmachine.store import audit_log
+from satmachine.store import audit_log, lists
 from satmachine.store import breaks as audited
-from satmachine.store import lists as reports
 from satmachine.store.pages import Page
 
 if TYPE_CHECKING:
@@ -133,7 +132,7 @@ def _prove(books: Books, since: int, *, offline: bool) -> _Report:
 
         anyio.run(_prove_wallets, books, since, report)
     report.breaks = check_books(books.conn, scope=books.scope, since=since) + report.breaks
-    for machine_id in reports.machine_ids(books.conn, books.scope):
+    for machine_id in lists.machine_ids(books.conn, books.scope):
         counts = audited.counts(books.conn, machine_id)
         report.settlements += counts["settlements"]
         report.payments += counts["payments"]

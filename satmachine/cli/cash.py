@@ -12,29 +12,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from satmachine.cash import book, look, outlook
-from satmachine.cli.common import (
-    DEFAULT_LIMIT,
-    AsCsv,
-    AsJson,
-    Before,
-    Books,
-    DryRun,
-    Limit,
-    Reason,
-    Since,
-    Until,
-    Yes,
-    confirm,
-    more_hint,
-    open_books,
-    reason_of,
-)
-from satmachine.cli.output import emit_table, format_fiat, print_json, to_json
+from satmachine.cli.cash_list import LIST_COLUMNS, listed
+from satmachine.cli.kit.books import Books, open_books
+from satmachine.cli.kit.commands import Asked, listing
+from satmachine.cli.kit.options import AsCsv, AsJson, DryRun, OfMachine, Reason, Yes
+from satmachine.cli.kit.output import format_fiat, print_json, to_json
+from satmachine.cli.kit.requests import confirm, reason_of
 from satmachine.errors import NotFound, Refused
 from satmachine.models.banknotes import short, typed
 from satmachine.models.cash import CLOSING, Entry, EntryKind, NoteLine
 from satmachine.store import cash
 from satmachine.store.database import atomic, rehearsed
+from satmachine.store.pages import Page
 
 if TYPE_CHECKING:
     from satmachine.cash.look import CycleReport
@@ -248,18 +237,21 @@ def book_(
             typer.echo(f"{format_fiat(left_minor, entry.currency)} of it are still open.")
 
 
-@app.command("list")
-def list_(
-    ctx: typer.Context,
-    machine: Annotated[str | None, typer.Option(metavar="ID", help="Only at this machine.")] = None,
-    kind: Annotated[str | None, typer.Option(help="load, take, collect, count or void.")] = None,
-    since: Since = None,
-    until: Until = None,
-    before: Before = None,
-    limit: Limit = DEFAULT_LIMIT,
-    as_json: AsJson = False,
-    as_csv: AsCsv = False,
-) -> None:
+@listing(
+    app,
+    "list",
+    LIST_COLUMNS,
+    title="Cash",
+    empty="Nothing is written down yet: `satmachine cash load MACHINE --amount FIAT` (or collect, or count).",
+    span=True,
+    below="cash_entry",
+)
+def list_entries(
+    books: Books,
+    asked: Asked,
+    machine: OfMachine = None,
+    kind: Annotated[EntryKind | None, typer.Option(help="What was done.")] = None,
+) -> Page:
     """List what people did with the notes, the latest record first; also what was corrected since.
 
     Examples:
@@ -268,33 +260,17 @@ def list_(
 
         satmachine cash list --kind count --since 2026-11-01 --csv
     """
-    from satmachine.cli.cash_view import LIST_KEYS, list_columns, listed
-
-    if kind is not None and kind not in list(EntryKind):
-        raise typer.BadParameter("--kind must be load, take, collect, count or void")
-    with open_books(ctx) as books:
-        if before is not None:
-            cash.get(books.conn, before, operator=books.scope)
-        page = cash.find(
-            books.conn,
-            books.scope,
-            machine=books.require_machine(machine),
-            kind=kind,
-            since=books.when(since),
-            until=books.when(until, end=True),
-            before_id=before,
-            limit=limit,
-        )
-    emit_table(
-        [listed(row) if as_json or as_csv else row for row in page.rows],
-        list_columns(books),
-        json=as_json,
-        csv=as_csv,
-        keys=LIST_KEYS,
-        empty="Nothing is written down yet: `satmachine cash load MACHINE --amount FIAT` (or collect, or count).",
-        tz=books.tz,
-        more=more_hint(page),
+    page = cash.find(
+        books.conn,
+        books.scope,
+        machine=machine,
+        kind=kind,
+        since=asked.since,
+        until=asked.until,
+        before_id=asked.before,
+        limit=asked.limit,
     )
+    return replace(page, rows=[listed(row) for row in page.rows])
 
 
 @app.command("report")

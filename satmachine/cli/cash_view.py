@@ -11,8 +11,8 @@ from satmachine.cash import look
 from satmachine.cash.cycles import notes_difference
 from satmachine.cash.look import CycleReport
 from satmachine.cash.narrow import Finding
-from satmachine.cli.common import Books
-from satmachine.cli.output import (
+from satmachine.cli.kit.books import Books
+from satmachine.cli.kit.output import (
     Column,
     Row,
     emit_table,
@@ -94,16 +94,6 @@ def entry_json(
     ]
     found["cycle"] = None if report is None else cycle_json(report)
     return found
-
-
-def listed(row: Row) -> dict[str, Any]:
-    """A row of `cash list` for programs: its notes as JSON."""
-    import json
-
-    notes = [to_json({**one, "currency": row["currency"]}) | {"currency": None} for one in json.loads(row["notes"])]
-    for one in notes:
-        del one["currency"]
-    return {**row, "notes": notes}
 
 
 def _entry_lines(entry: Entry) -> list[tuple[str, str]]:
@@ -488,41 +478,6 @@ def _line_json(line: Any, unit: str) -> dict[str, Any]:
     return found
 
 
-def _notes_text(row: Row) -> str:
-    import json
-
-    lines = []
-    for one in json.loads(row["notes"]):
-        if one["denomination_minor"] is None:
-            continue
-        lines.append(f"{one['notes']} x {short(one['denomination_minor'], row['currency'])}")
-    return ", ".join(lines)
-
-
-def _replaced(row: Row) -> str:
-    return "" if row["replaced_by"] is None else f"replaced by {row['replaced_by']}"
-
-
-def list_columns(books: Books) -> tuple[Column, ...]:
-    """The columns of `cash list`."""
-    return (
-        Column("id", "Id"),
-        Column("at", "Done at", show=lambda row: _short_time(row["at"], books)),
-        Column("machine_id", "Machine"),
-        Column("kind", "What"),
-        Column("amount_minor", "Amount"),
-        Column("replaced_by", "Stands", show=_replaced),
-        Column("notes", "Notes", show=_notes_text, wide=True),
-        Column("actor", "By", wide=True),
-        Column("corrects", "Corrects", wide=True),
-        Column("note", "Note", fold=True, wide=True),
-    )
-
-
-LIST_KEYS = (
-    *("id", "machine_id", "kind", "at", "amount_minor", "currency", "note", "actor", "recorded_at", "corrects"),
-    *("replaced_by", "notes"),
-)
 _CYCLE_COLUMNS = (Column("closed_id", "Entry"),)
 _CYCLE_KEYS = (
     *(

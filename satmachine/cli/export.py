@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from satmachine.cli.common import Books, Since, Until, open_books
+from satmachine.cli.kit.books import Books, open_books
+from satmachine.cli.kit.options import Since, Until
 from satmachine.cli.progress import progress
 from satmachine.cli.spans import Machine, Month, span_of
 from satmachine.errors import Refused

@@ -11,8 +11,9 @@ from satmachine.cash import outlook
 from satmachine.cash.forecast import Sure
 from satmachine.cash.outlook import NotesOutlook, Outlook
 from satmachine.cli.cash_view import bare
-from satmachine.cli.common import AsCsv, AsJson, Books, open_books
-from satmachine.cli.output import (
+from satmachine.cli.kit.books import Books, open_books
+from satmachine.cli.kit.options import AsCsv, AsJson
+from satmachine.cli.kit.output import (
     Column,
     Row,
     emit_table,
@@ -23,7 +24,7 @@ from satmachine.cli.output import (
     to_json,
 )
 from satmachine.models.banknotes import short
-from satmachine.store import lists as reports
+from satmachine.store import lists
 
 if TYPE_CHECKING:
     from satmachine.cash.forecast import Profile, RunOut
@@ -75,7 +76,7 @@ def forecast(
 
 
 def _print_fleet(books: Books, days: int, limit: int, *, as_json: bool, as_csv: bool) -> None:
-    ids = reports.machine_ids(books.conn, books.scope)
+    ids = lists.machine_ids(books.conn, books.scope)
     found = [outlook.of_machine(books.conn, one, books.now) for one in ids[:limit]]
     if as_json:
         print_json([_json(one, days, whole=False) for one in found if one is not None])

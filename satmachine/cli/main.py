@@ -47,6 +47,7 @@ NOUNS = {
     "alerts": Noun("satmachine.cli.alerts:app", "What needs you, and whether alarms arrive.", _RUNNING),
     "run": Noun("satmachine.cli.run:run", "The daemon, in the foreground.", _RUNNING),
     "doctor": Noun("satmachine.cli.doctor:doctor", "Is everything in order that the daemon needs?", _RUNNING),
+    "observe": Noun("satmachine.cli.observe:observe", "What the fleet really sends; which settings fit it.", _RUNNING),
     "backup": Noun("satmachine.cli.backup:backup", "A consistent copy of the books while it runs.", _RUNNING),
     "config": Noun("satmachine.cli.config:app", "Check the configuration file, or show what is in force.", _RUNNING),
     "payouts": Noun("satmachine.cli.payouts:app", "The red button: stop and resume payouts.", _RUNNING),

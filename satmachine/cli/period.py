@@ -6,8 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from satmachine.cli.common import AsCsv, AsJson, DryRun, Reason, Yes, confirm, open_books, reason_of
-from satmachine.cli.output import Column, emit_table, print_json, print_line, to_json
+from satmachine.cli.kit.books import open_books
+from satmachine.cli.kit.options import AsCsv, AsJson, DryRun, Reason, Yes
+from satmachine.cli.kit.output import Column, emit_table, print_json, print_line, to_json
+from satmachine.cli.kit.requests import confirm, reason_of
 from satmachine.cli.progress import progress
 from satmachine.errors import Refused
 from satmachine.store import audit_log as audit

@@ -13,8 +13,7 @@ from satmachine.cli.kit.options import AsJson, Message, OfMachine
 from satmachine.cli.kit.output import Column, emit_record, print_line
 from satmachine.errors import Refused
 from satmachine.orders import RetryQuarantined
-from satmachine.store import lists as reports
-from satmachine.store import quarantine
+from satmachine.store import lists, quarantine
 from satmachine.store.pages import Page
 
 app = typer.Typer(no_args_is_help=True, help="Messages of machines that could not be used.")
@@ -64,7 +63,7 @@ def list_quarantine(
         satmachine quarantine list --machine panajachel-1 --all --json
     """
     wanted = asked.filter(machine_id=machine, status=None if everything else "open")
-    page = reports.quarantine(books.conn, books.scope, wanted)
+    page = lists.quarantine(books.conn, books.scope, wanted)
     beyond = quarantine.overflow(books.conn, books.scope, machine)
     hint = f"{beyond} more came than are kept; a key that signs so many may be stolen (docs/security.md)."
     return replace(page, hints=(hint,) if beyond else ())
@@ -119,7 +118,7 @@ def dismiss(act: Act, message: Message) -> Done:
     return Done(_find(act.books, message), f"Message {message} is dismissed.")
 
 
-def _find(books: Books, message_id: int) -> reports.Record:
-    row = reports.quarantined(books.conn, message_id)
+def _find(books: Books, message_id: int) -> lists.Record:
+    row = lists.quarantined(books.conn, message_id)
     assert row is not None  # it was just looked up
     return row

@@ -9,9 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from satmachine.attention import words
-from satmachine.cli.common import AsCsv, AsJson, Books, Since, Until, open_books
-from satmachine.cli.output import Column, emit_table, format_fiat, format_sats, format_time, iso, print_json, print_line
-from satmachine.cli.output import to_json as as_json_row
+from satmachine.cli.kit.books import Books, open_books
+from satmachine.cli.kit.options import AsCsv, AsJson, Since, Until
+from satmachine.cli.kit.output import (
+    Column,
+    emit_table,
+    format_fiat,
+    format_sats,
+    format_time,
+    iso,
+    print_json,
+    print_line,
+)
+from satmachine.cli.kit.output import to_json as as_json_row
 from satmachine.cli.progress import progress
 from satmachine.cli.spans import Machine, Month, span_of
 from satmachine.store import ledger

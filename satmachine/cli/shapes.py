@@ -54,6 +54,12 @@ _ITEM: Shape = {
     "silenced": {"type": ["string", "null"]},
 }
 
+
+def _rows(**columns: Shape) -> Shape:
+    """A list of rows that have just these keys."""
+    return {"type": "array", "items": {"type": "object", "required": [*columns], "properties": columns}}
+
+
 #: {command: the shape of what it prints with --json}
 _COMMANDS: dict[str, Shape] = {
     "settlements list": {"type": "array", "items": {"$ref": "#/$defs/sale"}},
@@ -92,6 +98,35 @@ _COMMANDS: dict[str, Shape] = {
         },
     },
 }
+
+
+#: What `observe` tells; a column that is not known is null.
+_OBSERVED: Shape = {
+    "type": "object",
+    "required": ["began_at", "ended_at", "relays", "sent", "sales", "settings"],
+    "properties": {
+        "began_at": _TIME,
+        "ended_at": _TIME,
+        "relays": _rows(url=_TEXT, state=_TEXT, events=_NUMBER, faults=_NUMBER, problem=_TEXT),
+        "sent": _rows(
+            machine_id=_TEXT,
+            what=_TEXT,
+            count=_NUMBER,
+            form=_TEXT,
+            says=_TEXT,
+            tags={"type": "array"},
+            keys={"type": "array"},
+        ),
+        "sales": _rows(
+            machine_id=_TEXT,
+            **dict.fromkeys(("both", "only_told", "itself", "silent", "before"), _NUMBER),
+            slowest_s={"type": ["integer", "null"]},
+            problem=_TEXT,
+        ),
+        "settings": _rows(machine_id=_TEXT, table=_TEXT, line=_TEXT, why=_TEXT),
+    },
+}
+_COMMANDS["observe"] = _OBSERVED
 
 
 def schema() -> Shape:

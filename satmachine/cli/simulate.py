@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from satmachine.cli.common import AsCsv, AsJson, Books, Since, Until, open_books
-from satmachine.cli.output import Column, emit_table, print_json, print_line, to_json
+from satmachine.cli.kit.books import Books, open_books
+from satmachine.cli.kit.options import AsCsv, AsJson, Since, Until
+from satmachine.cli.kit.output import Column, emit_table, print_json, print_line, to_json
 from satmachine.cli.progress import progress
 from satmachine.cli.spans import Machine, Month, span_of
 from satmachine.errors import NotFound

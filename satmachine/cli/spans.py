@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from satmachine.cli.common import Books
+from satmachine.cli.kit.books import Books
 from satmachine.store import ledger
 from satmachine.store.ledger import Span
 

@@ -11,7 +11,7 @@ from satmachine.cli.kit.books import Books
 from satmachine.cli.kit.commands import ON_A_SCREEN, reading
 from satmachine.cli.kit.options import AsCsv, AsJson, Limit, OfMachine
 from satmachine.cli.kit.output import Column, Row, emit_table, format_pct, is_terminal, print_line
-from satmachine.store import lists as reports
+from satmachine.store import lists
 
 app = typer.Typer(no_args_is_help=True, help="How the commission is shared.")
 
@@ -67,8 +67,8 @@ def show(
 
         satmachine splits show --machine panajachel-1 --effective
     """
-    terms = reports.super_fee(books.conn) or {"fee_pct": "0", "payee": None}
-    read = reports.effective_splits if effective else reports.splits
+    terms = lists.super_fee(books.conn) or {"fee_pct": "0", "payee": None}
+    read = lists.effective_splits if effective else lists.splits
     rows = read(books.conn, books.scope, machine)
     rows = _with_platform(rows, terms) if effective else rows
     for_people = is_terminal() and not (as_json or as_csv)
@@ -87,10 +87,10 @@ def show(
         print_line(f"The platform takes {format_pct(terms['fee_pct'])} of every commission first, paid to {payee}.")
 
 
-def _with_platform(rows: list[reports.Record], terms: reports.Record) -> list[reports.Record]:
+def _with_platform(rows: list[lists.Record], terms: lists.Record) -> list[lists.Record]:
     """Put the platform's part in front of each machine's rules, and every part in relation to the whole."""
     platform = Decimal(terms["fee_pct"])
-    found: list[reports.Record] = []
+    found: list[lists.Record] = []
     for row in rows:
         if not found or found[-1]["machine_id"] != row["machine_id"]:
             head = {"ruleset_source": None, "position": None, "label": "platform", "pct": terms["fee_pct"]}

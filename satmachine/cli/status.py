@@ -28,7 +28,7 @@ from satmachine.cli.machines.stand import balance, mode
 from satmachine.cli.needs import as_json as item_as_json
 from satmachine.cli.needs import print_items
 from satmachine.store import attention as signs
-from satmachine.store import lists as reports
+from satmachine.store import lists
 
 #: How many machines are listed; of more, those that need somebody come first.
 _MACHINES = 30
@@ -42,10 +42,10 @@ class Status:
     daemon_runs: bool
     alive_at: int | None
     database: str
-    relays: list[reports.Record]
-    machines: list[reports.Record]
+    relays: list[lists.Record]
+    machines: list[lists.Record]
     counts: dict[str, int]
-    oldest_pending: list[reports.Record]
+    oldest_pending: list[lists.Record]
     attention: Attention
 
 
@@ -100,10 +100,10 @@ def _read(books: Books) -> Status:
         daemon_runs=books.daemon_runs,
         alive_at=signs.alive_at(conn),
         database=str(books.path),
-        relays=reports.relays(conn),
-        machines=reports.machines(conn, scope),
-        counts=dict.fromkeys(("pending", "held", "errored"), 0) | reports.open_counts(conn, scope),
-        oldest_pending=reports.open_settlements(conn, scope, "pending", 1),
+        relays=lists.relays(conn),
+        machines=lists.machines(conn, scope),
+        counts=dict.fromkeys(("pending", "held", "errored"), 0) | lists.open_counts(conn, scope),
+        oldest_pending=lists.open_settlements(conn, scope, "pending", 1),
         attention=books.attention,
     )
 

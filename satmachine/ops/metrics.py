@@ -21,8 +21,10 @@ from prometheus_client.registry import Collector
 
 from satmachine import __version__
 from satmachine.attention.items import Attention
+from satmachine.money import minor_to_fiat
 from satmachine.nostr.health import RelayHealth, RelayState
 from satmachine.store.standing import Standing
+from satmachine.telemetry.trouble import error_now
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +83,7 @@ class Exposition(Collector):
             *_books(found, now),
             *_wallets(found, latency_s),
             *_cash(found, now),
+            *_business(found, now),
             *_relays(relays),
             _version(),
         )
@@ -179,6 +182,40 @@ def _cash(found: Standing, now: int) -> Iterable[Metric]:
         age.add_metric([row["machine_id"]], max(0, now - row["computed_at"]))
         differences.add_metric([row["machine_id"]], row["open_differences"])
     yield from (left, age, differences)
+
+
+def _business(found: Standing, now: int) -> Iterable[Metric]:
+    """By machine; amounts of cash in its currency's major units."""
+
+    def gauge(name: str, text: str, *more: str) -> GaugeMetricFamily:
+        return GaugeMetricFamily(f"satmachine_{name}", text, labels=["machine", *more])
+
+    cash = gauge("cash", "Cash in a machine, as it told last.", "currency")
+    owed = gauge("cash_of_providers", "Cash on the books that is the liquidity providers'.", "currency")
+    age = gauge("beacon_age_seconds", "Since a machine's last beacon came.")
+    error = gauge("machine_error", "1 while a machine's last word is that it does not work.")
+    sales = gauge("day_sales", "Proven sales of the last 24 hours.")
+    sats = gauge("day_sold_sats", "Sats that customers paid in the last 24 hours.")
+    commission = gauge("day_commission_sats", "Commission of the sales of the last 24 hours, in sats.")
+    handed = gauge("day_cash", "Cash that was handed out in the last 24 hours.", "currency")
+    for row in found.machines:
+        name, currency = row["machine_id"], row["currency"]
+        if row["cash_left_minor"] is not None:
+            cash.add_metric([name, currency], float(minor_to_fiat(row["cash_left_minor"], currency)))
+        owed.add_metric([name, currency], float(minor_to_fiat(row["providers_minor"], currency)))
+        if row["received_at"] is not None:
+            age.add_metric([name], max(0, now - row["received_at"]))
+            error.add_metric([name], int(_is_broken(row)))
+        sales.add_metric([name], row["sales"])
+        sats.add_metric([name], row["gross_sats"])
+        commission.add_metric([name], row["commission_sats"])
+        handed.add_metric([name, currency], float(minor_to_fiat(row["sold_minor"], currency)))
+    yield from (cash, owed, age, error, sales, sats, commission, handed)
+
+
+def _is_broken(row: Mapping[str, Any]) -> bool:
+    times = {key: row[key] for key in ("status_at", "error_at", "beacon_at")}
+    return bool(error_now(row["status"], row["last_error"], **times))
 
 
 def _relays(relays: Sequence[RelayHealth]) -> Iterable[Metric]:

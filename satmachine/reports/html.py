@@ -175,8 +175,8 @@ def _statement_footer(document: Document) -> str:
         f"<p class=key>{_text(document['signer'])}</p>"
         "<p>Compare it with the key that the operator has given you by another way. "
         "<code>satmachine verify FILE</code> proves that not one byte of this file was changed; you can do that "
-        "without us as well (docs/for-liquidity-providers.md in satmachine). Each purchase's payment hash is shown by your own wallet "
-        "too.</p></footer>" + place_of_event()
+        "without us as well (docs/for-liquidity-providers.md in satmachine). Each purchase's payment hash is shown by "
+        "your own wallet too.</p></footer>" + place_of_event()
     )
 
 

@@ -16,6 +16,8 @@ from satmachine.store.pages import Record
 
 #: How much a search shows of each kind.
 _FOUND = 20
+#: What is counted and summed of sales.
+SUMS = ("sales", "gross_sats", "net_sats", "commission_sats", "retained_sats", "fiat_amount_minor")
 
 
 def machine_owner(conn: sqlite3.Connection, machine_id: str) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from satmachine.store import cash
+from satmachine.store import business, cash
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class Standing:
     wallets: tuple[Wallet, ...]
     database_bytes: int
     cash: tuple[Mapping[str, Any], ...] = ()  # rows of dca_cash_forecasts, of active machines
+    machines: tuple[Mapping[str, Any], ...] = ()  # how each machine's business goes
 
 
 _QUARANTINED = """
@@ -40,8 +41,9 @@ SELECT reason, count(*) FROM quarantine WHERE status = 'open' AND dismissed_at I
 """
 
 
-def look(conn: sqlite3.Connection) -> Standing:
-    """Everything at once. Reads every sale and leg: not for the daemon's own connection."""
+def look(conn: sqlite3.Connection, now: int | None = None) -> Standing:
+    """Everything at once. Reads every sale and leg: not for the daemon's own connection. `now` (Unix seconds) None:
+    without how the business goes."""
     conn.execute("BEGIN")
     try:
         oldest = conn.execute("SELECT min(landed_at) FROM dca_settlements WHERE status = 'pending'").fetchone()[0]
@@ -53,6 +55,7 @@ def look(conn: sqlite3.Connection) -> Standing:
             wallets=wallets(conn),
             database_bytes=_scalar(conn, "PRAGMA page_count") * _scalar(conn, "PRAGMA page_size"),
             cash=tuple(cash.forecasts(conn, fresh_since=0)),
+            machines=() if now is None else business.machines(conn, now),
         )
     finally:
         conn.execute("ROLLBACK")

@@ -3,33 +3,44 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from satmachine import __version__
 from satmachine.web.access import Who
 from satmachine.web.places import PROGRAMS, Place
+from satmachine.web.records import SCHEMAS
+from satmachine.web.views.base import MAX_ID
+from satmachine.web.views.operators import SALE_STATES
+from satmachine.web.views.programs import LEG_STATES, LEG_TYPES
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
-_STRING, _INTEGER = {"type": "string"}, {"type": "integer"}
+_STRING, _INTEGER = {"type": "string"}, {"type": "integer", "maximum": MAX_ID}
+
+
+def _one_of(words: Iterable[str]) -> dict[str, Any]:
+    """One of them; an empty word is none."""
+    return {**_STRING, "enum": ["", *sorted(words)]}
+
+
 _QUERY: dict[str, dict[str, Any]] = {
     "machine_id": {**_STRING, "description": "only of this machine"},
-    "status": {**_STRING, "description": "only in this state"},
-    "leg_type": {**_STRING, "description": "super_fee, operator_split, dca, settlement, autoforward or refund"},
+    "leg_type": {**_one_of(LEG_TYPES), "description": "only payments for this"},
     "client_id": {**_INTEGER, "minimum": 1, "description": "only of this position of an LP"},
     "settlement_id": {**_INTEGER, "minimum": 1, "description": "only of this sale"},
     "since": {**_STRING, "format": "date", "description": "from this day on, in the person's time zone"},
     "until": {**_STRING, "format": "date", "description": "up to the end of this day"},
     "before": {**_INTEGER, "minimum": 1, "description": "go on below this id, the last of a page"},
     "limit": {**_INTEGER, "minimum": 1, "maximum": 1000, "description": "rows at the most; 50 unless told"},
-    "effective": {**_STRING, "enum": ["0", "1", "true", "false"], "description": "1: machine by machine, in force"},
+    "effective": {**_one_of({"0", "1", "true", "false"}), "description": "1: machine by machine, in force"},
 }
+_STATES = {"settlements": SALE_STATES, "payments": LEG_STATES}
 _ASKS = {
     "settlements": ("machine_id", "status", "since", "until", "before", "limit"),
     "payments": ("machine_id", "status", "leg_type", "client_id", "settlement_id", "before", "limit"),
     "deposits": ("client_id", "before", "limit"),
     "commission-splits": ("machine_id", "effective"),
 }
-_ONE = frozenset({"machines/{machine}", "settlements/{id}", "super-config"})
 
 
 def document(origin: str) -> dict[str, Any]:
@@ -52,7 +63,6 @@ def document(origin: str) -> dict[str, Any]:
 def _operation(place: Place) -> dict[str, Any]:
     name = place.path.removeprefix("/api/v1/dca/")
     whom = "" if place.who is Who.SIGNED_IN else " For people of an operator."
-    shape: dict[str, Any] = {"type": "object"}
     return {
         "summary": (place.page.__doc__ or "").strip().splitlines()[0].rstrip(".") + "." + whom,
         "operationId": re.sub(r"\W+", "_", name).strip("_"),
@@ -61,16 +71,22 @@ def _operation(place: Place) -> dict[str, Any]:
                 {"name": found, "in": "path", "required": True, "schema": _path_type(found)}
                 for found in _PARAMETER.findall(name)
             ),
-            *({"name": asked, "in": "query", "schema": _QUERY[asked]} for asked in _ASKS.get(name, ())),
+            *({"name": asked, "in": "query", "schema": _asked(name, asked)} for asked in _ASKS.get(name, ())),
         ],
         "responses": {
-            "200": _answer("What was asked for", shape if name in _ONE else {"type": "array", "items": shape}),
+            "200": _answer("What was asked for", SCHEMAS[name]),
             "400": _answer("Something in the query cannot be read", _ERROR),
             "401": _answer("No token that counts", _ERROR),
             "404": _answer("No such record, or not yours", _ERROR),
             "429": _answer("Too many at once", _ERROR),
         },
     }
+
+
+def _asked(name: str, parameter: str) -> dict[str, Any]:
+    if parameter == "status":
+        return {**_one_of(_STATES[name]), "description": "only in this state"}
+    return _QUERY[parameter]
 
 
 _ERROR = {"type": "object", "required": ["error"], "properties": {"error": _STRING}}

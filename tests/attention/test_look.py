@@ -13,8 +13,7 @@ from satmachine.attention.items import CONDITIONS, Item, Limits, Silence, sorted
 from satmachine.attention.look import View, from_daemon, from_sales, from_telemetry, look
 from satmachine.cli.kit import requests
 from satmachine.models import Cause, HoldReason, LegStatus
-from satmachine.store import alerts, health, legs, wallets
-from satmachine.store import lists as reports
+from satmachine.store import alerts, health, legs, lists, wallets
 from satmachine.store.database import atomic, connect
 from testkit.books import fresh_books
 from tests.cli.books import ERRORED, HELD, NOW, Cli, full_books
@@ -73,7 +72,7 @@ def add_failing(conn: sqlite3.Connection, sale: int, cause: Cause) -> None:
 def test_a_payee_that_is_dead_for_a_while_is_on_the_list_and_in_the_list_of_payments(cli: Cli) -> None:
     with closing(connect(cli.database)) as conn:
         add_failing(conn, ERRORED, Cause.PAYEE_UNREACHABLE)
-        planned = reports.payment(conn, 4)["planned_at"]
+        planned = lists.payment(conn, 4)["planned_at"]
         early, late = (View(Limits(), planned + after_s) for after_s in (600, 601))
         assert not [item for item in from_sales(conn, early) if item.condition == "payment_failing"]
         [item] = [item for item in from_sales(conn, late) if item.condition == "payment_failing"]

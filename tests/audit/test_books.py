@@ -20,9 +20,9 @@ from satmachine.models.cash import Entry, EntryKind, NoteLine
 from satmachine.store import breaks as books
 from satmachine.store import cash
 from satmachine.store.database import atomic, connect
-from tests.corrections.desk import Desk, add_provider, open_desk
+from testkit.sale_desk import Desk, add_provider, open_desk
 
-#: Kinds that only the wallets can show; tests/corrections/test_with_daemon.py and test_wallets.py plant those.
+#: Kinds that only the wallets can show; tests/settlements/correct/test_with_daemon.py and test_wallets.py plant those.
 OF_WALLETS = {
     Kind.SALE_MISSING,
     Kind.NOT_DEBITED,

@@ -21,7 +21,7 @@ from satmachine.store.database import atomic
 from satmachine.wallet.lnbits import Lnbits, WalletInfo
 from satmachine.wallet.rows import WalletPayment
 from testkit.books import NOW
-from tests.corrections.desk import MACHINE, Desk, add_provider, open_desk
+from testkit.sale_desk import MACHINE, Desk, add_provider, open_desk
 
 #: Keys, as the desk's environment has them.
 MACHINE_KEY, SUPER_KEY, OWNER_KEY = "wallet_1", "super_key", "owner_key"

@@ -19,25 +19,35 @@ _OPERATORS = [
     for place in PAGES
     if "statement" not in place.path
 ]
-ADDRESSES = [
+ADDRESSES: list[tuple[str | None, str]] = [
     *(("ana", path) for path in [*_OPERATORS, "/sales?status=held", "/search?q=machine", "/search?q=nothing"]),
     *(("ana", path) for path in ("/nothing", "/sales?since=x")),
     *(("maria", path) for path in ("/", "/clients/3")),
     *((None, path) for path in ("/sign-in", "/sign-in/link/unknown")),
 ]
 LOOKS = [(dark, phone) for dark in (False, True) for phone in (False, True)]
-_SHORT = {(False, False), (True, True)}
+#: What is looked at in the dark and on a phone, too, whenever tests are run; the rest by `make test-browser`.
+_MAIN = ("/", "/machines", "/machines/machine-0000", "/sales/1", "/clients/3", "/search")
 
 
 @pytest.mark.parametrize(
     ("dark", "phone"),
-    [pytest.param(*look, marks=() if look in _SHORT else pytest.mark.slow) for look in LOOKS],
+    [pytest.param(*look, marks=pytest.mark.slow if any(look) else ()) for look in LOOKS],
     ids=[f"{'dark' if dark else 'light'}-{'phone' if phone else 'desktop'}" for dark, phone in LOOKS],
 )
 def test_every_page_can_be_read_by_everybody(visit: Visit, dark: bool, phone: bool) -> None:
+    _look(visit, ADDRESSES, dark=dark, phone=phone)
+
+
+def test_the_main_pages_can_be_read_in_the_dark_and_on_a_phone(visit: Visit) -> None:
+    _look(visit, [address for address in ADDRESSES if address[1] in _MAIN], dark=True, phone=True)
+
+
+def _look(visit: Visit, addresses: list[tuple[str | None, str]], *, dark: bool, phone: bool) -> None:
+    """Open each, keep a picture where pictures are wanted, and gather what is wrong."""
     faults: list[str] = []
     visitor, signed_in = visit(dark=dark, phone=phone), None
-    for person, path in sorted(ADDRESSES, key=lambda address: address[0] or ""):
+    for person, path in sorted(addresses, key=lambda address: address[0] or ""):
         if person != signed_in:
             visitor.page.context.clear_cookies()
             visitor.sign_in(str(person))

@@ -146,7 +146,7 @@ def test_an_entry_is_taken_back_and_stays_on_record(cli: Cli) -> None:
         ("cash count nowhere --amount 1", "there is no machine nowhere"),
         ("cash void 99 --reason x --yes", "there is no cash entry 99"),
         ("cash book 1 --reason x --yes", "closed no cycle"),
-        ("cash list --kind theft", "--kind must be"),
+        ("cash list --kind theft", "'theft' is not one of"),
     ],
 )
 def test_what_cannot_be_is_refused_and_nothing_is_written(command: str, says: str, cli: Cli) -> None:
@@ -248,6 +248,22 @@ def test_lists_and_reports_are_csv_and_json_too(cli: Cli) -> None:
         "notes": 40,
         "amount": "4000.00",
     }
+
+
+def test_a_list_is_whole_behind_a_pipe(cli: Cli, conn: sqlite3.Connection) -> None:
+    begin(cli)
+    with atomic(conn):
+        for number in range(2, 62):
+            conn.execute(
+                """INSERT INTO dca_cash
+                (id, root_id, machine_id, kind, at, amount_minor, currency, note, actor, recorded_at)
+                SELECT ?1, ?1, machine_id, kind, at, amount_minor, currency, '', actor, recorded_at + ?1
+                FROM dca_cash WHERE id = 1""",
+                (number,),
+            )
+    assert len(cli.json("cash", "list")) == 61
+    assert len(cli.json("cash", "list", "--before", "61")) == 60
+    assert "go on with --before 12" in cli("cash", "list", "--limit", "50", "--columns", "id,at").stdout
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])

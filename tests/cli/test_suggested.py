@@ -14,7 +14,7 @@ from tests.cli.suggested import suggested, unseen, words_of
 
 ALL = suggested()
 #: typer's own copy of click says that something is wrong by this exception.
-WRONG = (typer.BadParameter.__mro__[1], AssertionError)
+WRONG: Any = (typer.BadParameter.__mro__[1], AssertionError)
 ROOT: Any = typer.main.get_command(app)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import sqlite3
 import time
 from collections.abc import AsyncIterator
 from decimal import Decimal
@@ -238,18 +237,15 @@ async def test_failed_payments_are_listed(
 
 def mark_failed(lnbits: LnbitsServer, payment_hash: str) -> None:
     """As LNbits' own sweep does after the expiry."""
-    with sqlite3.connect(lnbits.data_dir / "database.sqlite3") as database:
-        database.execute("UPDATE apipayments SET status = 'failed' WHERE payment_hash = ?", (payment_hash,))
-    database.close()
+    lnbits.sql(f"UPDATE apipayments SET status = 'failed' WHERE payment_hash = '{payment_hash}'")
 
 
 def spread_over_seconds(lnbits: LnbitsServer, payment_hashes: list[str]) -> None:
     """One invoice a second, as in life, ending some time ago."""
     start = int(time.time()) - 3600
-    with sqlite3.connect(lnbits.data_dir / "database.sqlite3") as database:
-        times = [(start + n, payment_hash) for n, payment_hash in enumerate(payment_hashes)]
-        database.executemany("UPDATE apipayments SET time = ? WHERE payment_hash = ?", times)
-    database.close()
+    for n, payment_hash in enumerate(payment_hashes):
+        moment = lnbits.moment(start + n)
+        lnbits.sql(f"UPDATE apipayments SET time = {moment} WHERE payment_hash = '{payment_hash}'")
 
 
 # --- invoices
@@ -313,9 +309,7 @@ async def test_pages_have_no_gaps_when_all_rows_share_an_instant(
     client: Lnbits, lnbits: LnbitsServer, destination: WalletKeys
 ) -> None:
     made = {(await invoice_for(client, destination, n + 1, f"k{n}")).payment_hash for n in range(7)}
-    with sqlite3.connect(lnbits.data_dir / "database.sqlite3") as database:
-        database.execute("UPDATE apipayments SET time = 1795382690 WHERE wallet_id = ?", (destination.id,))
-    database.close()
+    lnbits.sql(f"UPDATE apipayments SET time = {lnbits.moment(1795382690)} WHERE wallet_id = '{destination.id}'")
     read = [p.payment_hash for p in await client.payments(destination.invoice_key, page_size=3)]
     assert len(read) == 7
     assert set(read) == made
@@ -341,10 +335,11 @@ async def test_the_latest_changes_come_first_and_stop_where_asked(
 ) -> None:
     invoices = [await invoice_for(client, destination, n + 1, f"k{n}") for n in range(5)]
     await pay(client, source, invoices[1], "k1")
-    with sqlite3.connect(lnbits.data_dir / "database.sqlite3") as database:
-        old = (int(time.time()) - 3600, destination.id, invoices[1].payment_hash)
-        database.execute("UPDATE apipayments SET updated_at = ? WHERE wallet_id = ? AND payment_hash != ?", old)
-    database.close()
+    old = lnbits.moment(int(time.time()) - 3600)
+    lnbits.sql(
+        f"UPDATE apipayments SET updated_at = {old} "
+        f"WHERE wallet_id = '{destination.id}' AND payment_hash != '{invoices[1].payment_hash}'"
+    )
     since = int(time.time()) - 1800
     key = destination.invoice_key
     (changed,) = await client.payments(key, updated_since=since, page_size=2)

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing
 
 import anyio
 import httpx
@@ -95,11 +93,9 @@ async def side(client: Lnbits, key: str, invoice: str) -> WalletPayment:
 
 def committed(server: PausedLnbits, invoice: str) -> dict[bool, str]:
     """Straight from the database: the status of the incoming (True) and of the outgoing side."""
-    with closing(sqlite3.connect(server.data_dir / "database.sqlite3", timeout=10)) as database:
-        rows = database.execute(
-            "SELECT amount > 0, status FROM apipayments WHERE payment_hash = ?", (bolt11.decode(invoice).payment_hash,)
-        )
-        return {bool(incoming): status for incoming, status in rows}
+    payment_hash = bolt11.decode(invoice).payment_hash
+    rows = server.sql(f"SELECT amount, status FROM apipayments WHERE payment_hash = '{payment_hash}'")
+    return {int(amount) > 0: status for amount, status in rows}
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -9,7 +9,7 @@ import pytest
 
 from satmachine.errors import SatmachineError
 from testkit import lnbits as harness
-from testkit.lnbits import LNBITS_VERSION, LnbitsServer, ensure_environment, running_lnbits
+from testkit.lnbits import LNBITS_VERSION, POSTGRES_PORT, LnbitsServer, ensure_environment, running_lnbits
 
 
 async def balance_sats(server: LnbitsServer, key: str) -> int:
@@ -61,6 +61,7 @@ def test_a_broken_interpreter_named_on_purpose_is_an_error(monkeypatch: pytest.M
         ensure_environment(LNBITS_VERSION, say=print)
 
 
+@pytest.mark.skipif(bool(POSTGRES_PORT), reason="is about LNbits' SQLite file")
 async def test_a_server_that_cannot_start_shows_the_end_of_its_log(tmp_path: Path) -> None:
     environment = ensure_environment(LNBITS_VERSION, say=print)
     (tmp_path / "database.sqlite3").write_text("this is no database")

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from bench.ground import CONTRIB, Ground, PostgresGround, SqliteGround, fill
-from bench.postgres import MISSING, Postgres, programs
 from satmachine.errors import SatmachineError
 from satmachine.ops.tuning import MANY_PAYMENTS, NOT_QUICK_MS, needs_tuning
 from satmachine.ops.wallet_check import measure
@@ -22,10 +21,12 @@ from testkit.lnbits import (
     DEFAULT_VERSION,
     HAS_EXTERNAL_ID,
     LNBITS_VERSION,
+    POSTGRES_PORT,
     LnbitsServer,
     WalletKeys,
     ensure_environment,
 )
+from testkit.postgres import MISSING, Postgres, programs
 
 #: So that each wallet has enough for `doctor` to look at how long they take.
 OLD_PAYMENTS = 4 * MANY_PAYMENTS + 400
@@ -44,6 +45,8 @@ STRANGE_VIEW = "CREATE VIEW balances AS SELECT wallet_id, SUM(amount) AS balance
 @pytest.fixture(params=["SQLite", "PostgreSQL"])
 def ground(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ground]:
     if request.param == "SQLite":
+        if POSTGRES_PORT:
+            pytest.skip("in this run every LNbits keeps its database in PostgreSQL")
         yield SqliteGround(tmp_path)
         return
     if programs() is None:

@@ -23,7 +23,7 @@ from satmachine.ops.metrics import Exposition
 from satmachine.ops.watch import Watch, status_sentence
 from satmachine.store import standing
 from satmachine.store.database import open_store
-from testkit.books import fresh_books
+from testkit.books import add_provider, fresh_books
 from testkit.relays import free_port
 from tests.ops.test_backup import land
 
@@ -121,11 +121,41 @@ def test_the_dashboard_asks_only_for_metrics_that_exist(tmp_path: Path) -> None:
     with Exposition() as exposition:
         shown(tmp_path, exposition)
         exposition.write(tmp_path / "satmachine.prom")
-    names = {f"satmachine_{name}" for name, _ in parse((tmp_path / "satmachine.prom").read_text())}
+    names = set()
+    for family in text_string_to_metric_families((tmp_path / "satmachine.prom").read_text()):
+        names.add(family.name + ("_total" if family.type == "counter" else ""))
     dashboard = (Path(__file__).parents[2] / "docs" / "grafana.json").read_text()
     asked = set(re.findall(r"satmachine_\w+", dashboard))
     assert asked
-    assert asked <= names | {"satmachine_quarantined"}
+    assert asked <= names
+    business = {"cash", "cash_out_seconds", "beacon_age_seconds", "machine_error", "day_sales", "day_sold_sats"}
+    assert {f"satmachine_{name}" for name in business} <= asked
+
+
+def test_the_business_of_each_machine_is_told(tmp_path: Path) -> None:
+    beacon = """INSERT INTO dca_telemetry (machine_id, status, last_error, cash_left_minor, raw, origins, beacon_at,
+        beacon_id, received_at) VALUES ('machine-1', ?, 'bill validator offline', 123450, '{}', ?, 1000, 'x', 1000)"""
+    with fresh_books(tmp_path) as conn:
+        add_provider(conn, "maria", 50_000)
+        land(conn, 1)
+        conn.execute(
+            "UPDATE dca_settlements SET proof = 'proven', settlement_key = payment_hash, proven_at = landed_at"
+        )
+        sold_at, gross_sats = conn.execute("SELECT occurred_at, gross_sats FROM dca_settlements").fetchone()
+        conn.execute(beacon, ("error", '{"status": [1000, "x"], "last_error": [1000, "x"]}'))
+        exposition = Exposition()
+        for now, sales in ((sold_at + 60, 1), (sold_at + 86_400, 0)):
+            exposition.show(standing.look(conn, now), [], None, Attention(), now=now)
+            exposition.write(tmp_path / "satmachine.prom")
+            found = parse((tmp_path / "satmachine.prom").read_text())
+            assert found["day_sales", "machine-1"] == sales
+            assert found["day_sold_sats", "machine-1"] == sales * gross_sats
+            assert found["cash", "GTQ,machine-1"] == 1234.50
+            assert found["cash_of_providers", "GTQ,machine-1"] == 500
+            assert found["beacon_age_seconds", "machine-1"] == now - 1000
+            assert found["machine_error", "machine-1"] == 1
+            assert ("machine_error", "machine-2") not in found, "it has told nothing"
+            assert found["day_sales", "machine-2"] == 0
 
 
 def test_the_status_sentence_begins_with_the_bad_news() -> None:

@@ -13,8 +13,7 @@ from satmachine.marks import Mark
 from satmachine.models import Proof
 from satmachine.store import legs, marks
 from satmachine.store.database import atomic
-from testkit.books import MACHINE, NOW, fresh_books, give_invoice
-from tests.settlements.test_planning import landed, plan
+from testkit.books import MACHINE, NOW, fresh_books, give_invoice, landed, plan
 
 BUNDLE = identity.sale_bundle(f"{1:064x}")
 MARK = Mark("0" * 16, BUNDLE, (), {identity.sale_leg_key(f"{1:064x}", 1, "super"): "cd" * 32})

@@ -13,8 +13,7 @@ from satmachine.ops.backup import make_backup
 from satmachine.settlements.plan.planning import plan_settlement
 from satmachine.store import legs, restored, settlements, wallets
 from satmachine.store.database import atomic, connect
-from testkit.books import MACHINE, NOW, fresh_books
-from tests.settlements.test_planning import BOUNDS, TERMS, landed, plan
+from testkit.books import BOUNDS, MACHINE, NOW, TERMS, fresh_books, landed, plan
 
 
 @pytest.fixture

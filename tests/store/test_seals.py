@@ -16,8 +16,7 @@ from satmachine.seals import Keyring
 from satmachine.settlements.pay.seal_check import strange
 from satmachine.store import legs, seals
 from satmachine.store.database import Connection, _open, atomic, prepare
-from testkit.books import MACHINE, NOW, fresh_books, give_invoice
-from tests.settlements.test_planning import landed, plan
+from testkit.books import MACHINE, NOW, fresh_books, give_invoice, landed, plan
 from tests.store.test_version_2 import version_2
 
 

@@ -19,9 +19,8 @@ from satmachine.audit.proof import check_books
 from satmachine.settlements.plan.planning import plan_settlement
 from satmachine.store import balances, client_legs, database, legs, settlements, wallets
 from satmachine.store.database import atomic, connect, prepare
-from testkit.books import MACHINE, NOW
+from testkit.books import BOUNDS, MACHINE, NOW, TERMS
 from tests.clients.sales import complete
-from tests.settlements.test_planning import BOUNDS, TERMS
 
 ALICE, BOB, LNURL = "LNbits wallet (key from file /etc/k)", "bob@example.org", "LNURL of pay.example.org"
 PREIMAGES = {number: f"{number:064x}" for number in range(1, 100)}

@@ -29,7 +29,7 @@ from satmachine.attention.look import View, look
 from satmachine.cli.kit.root import Options, parse_tz
 from satmachine.errors import NotFound, Refused
 from satmachine.store import audit_log as audit
-from satmachine.store import lists as reports
+from satmachine.store import cash, lists
 from satmachine.store.database import connect, daemon_is_running
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Books:
 
     def sees(self, machine_id: str) -> bool:
         """Whether this machine exists and is in scope."""
-        return reports.sees(self.conn, self.scope, machine_id)
+        return lists.sees(self.conn, self.scope, machine_id)
 
     def require_machine(self, machine_id: str | None) -> str | None:
         """Pass a machine's id (or None) through. Raises NotFound where it is unknown or another operator's."""
@@ -101,7 +101,7 @@ class Books:
         if text.isascii() and text.isdecimal():
             return self._row("client", "dca_clients", text)
         label, _, machine_id = text.partition("@")
-        found = reports.clients_labelled(self.conn, self.scope, label, machine_id or None)
+        found = lists.clients_labelled(self.conn, self.scope, label, machine_id or None)
         if not found:
             raise not_found("client", text)
         if len(found) > 1:
@@ -109,9 +109,9 @@ class Books:
             raise Refused(f"there are several clients {label}; say which: {names}")
         return found[0][0]
 
-    def sale(self, text: str) -> reports.Record:
+    def sale(self, text: str) -> lists.Record:
         """The one sale that is meant: by number, event id, payment hash or txid."""
-        found = reports.find_settlements(self.conn, self.scope, text)
+        found = lists.find_settlements(self.conn, self.scope, text)
         if not found:
             raise not_found("settlement", text)
         if len(found) > 1:
@@ -139,9 +139,16 @@ class Books:
             raise not_found("audit log entry", text)
         return int(text)
 
-    def _row(self, kind: str, table: reports.Table, text: str) -> int:
+    def cash_entry(self, text: str) -> int:
+        """A cash entry by id."""
         known = text.isascii() and text.isdecimal() and int(text) <= MAX_ID
-        machine_id = reports.machine_of(self.conn, table, int(text)) if known else None
+        if not known:
+            raise not_found("cash entry", text)
+        return cash.get(self.conn, int(text), operator=self.scope).id
+
+    def _row(self, kind: str, table: lists.Table, text: str) -> int:
+        known = text.isascii() and text.isdecimal() and int(text) <= MAX_ID
+        machine_id = lists.machine_of(self.conn, table, int(text)) if known else None
         if machine_id is None or not self.sees(machine_id):
             raise not_found(kind, text)
         return int(text)
@@ -152,7 +159,7 @@ class Books:
 
 
 #: Parameters of commands whose values are looked up in the caller's scope.
-NAMED = frozenset({"machine", "client", "sale", "payment", "deposit", "message", "entry"})
+NAMED = frozenset({"machine", "client", "sale", "payment", "deposit", "message", "entry", "cash_entry"})
 
 
 @contextmanager
@@ -165,7 +172,7 @@ def open_books(ctx: typer.Context, *, write: bool = False) -> Iterator[Books]:
     place = where(options.config_path)
     conn = connect(place.path, read_only=not write)
     try:
-        if options.operator is not None and not reports.operator_exists(conn, options.operator):
+        if options.operator is not None and not lists.operator_exists(conn, options.operator):
             raise NotFound(f"there is no operator {options.operator}; `satmachine config show` lists them")
         actor, tz = options.actor or login(), options.tz or place.tz
         now = int(time.time())

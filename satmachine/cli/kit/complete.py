@@ -31,9 +31,9 @@ def _from_books(read: Callable[[Any, str], Found]) -> Callable[..., Found]:
 
 
 def _machines(books: Any, begun: str) -> Found:
-    from satmachine.store import lists as reports
+    from satmachine.store import lists
 
-    return [(name, "") for name in reports.machine_ids(books.conn, books.scope) if name.startswith(begun)][:_MOST]
+    return [(name, "") for name in lists.machine_ids(books.conn, books.scope) if name.startswith(begun)][:_MOST]
 
 
 def _clients(books: Any, begun: str) -> Found:
@@ -49,16 +49,16 @@ def _clients(books: Any, begun: str) -> Found:
 
 
 def _sales(books: Any, begun: str) -> Found:
-    from satmachine.store import lists as reports
+    from satmachine.store import lists
 
-    page = reports.settlements(books.conn, books.scope, reports.Filter(limit=_MOST))
+    page = lists.settlements(books.conn, books.scope, lists.Filter(limit=_MOST))
     return [(str(row["id"]), f"{row['machine_id']}, {row['status']}") for row in page.rows if _is(row, begun)]
 
 
 def _payments(books: Any, begun: str) -> Found:
-    from satmachine.store import lists as reports
+    from satmachine.store import lists
 
-    page = reports.payments(books.conn, books.scope, reports.Filter(limit=_MOST))
+    page = lists.payments(books.conn, books.scope, lists.Filter(limit=_MOST))
     return [(str(row["id"]), f"{row['leg']}, {row['status']}") for row in page.rows if _is(row, begun)]
 
 
@@ -70,9 +70,9 @@ def _deposits(books: Any, begun: str) -> Found:
 
 
 def _messages(books: Any, begun: str) -> Found:
-    from satmachine.store import lists as reports
+    from satmachine.store import lists
 
-    page = reports.quarantine(books.conn, books.scope, reports.Filter(limit=_MOST, status="open"))
+    page = lists.quarantine(books.conn, books.scope, lists.Filter(limit=_MOST, status="open"))
     return [(str(row["id"]), f"{row['machine_id']}, {row['reason']}") for row in page.rows if _is(row, begun)]
 
 

@@ -39,12 +39,12 @@ def at_a_terminal() -> bool:
     return sys.stdin.isatty()
 
 
-def reason_of(text: str) -> str:
+def reason_of(text: str | None) -> str:
     """A reason on one line, asked for on a terminal where it was not given. Raises BadParameter."""
     if not text and at_a_terminal():
         text = typer.prompt("Why", err=True)
     try:
-        reason = notes.cleaned(text)
+        reason = notes.cleaned(text or "")
     except ValueError:
         raise typer.BadParameter("--reason says in plain words why; it cannot be empty") from None
     if len(reason) > MAX_REASON_CHARS:

@@ -11,8 +11,7 @@ from satmachine.cli.kit.options import AsJson, Machine
 from satmachine.cli.kit.output import Column, Row, emit_record, emit_table, format_pct, print_json, to_json
 from satmachine.cli.machines import app
 from satmachine.cli.machines.stand import balance, mode
-from satmachine.store import incoming, relay_lists, transport
-from satmachine.store import lists as reports
+from satmachine.store import incoming, lists, relay_lists, transport
 
 
 def _open_work(row: Row) -> str:
@@ -99,7 +98,7 @@ def list_machines(books: Books, asked: Asked) -> list[Row]:  # noqa: ARG001
 
         satmachine --operator atitlan machines list --json
     """
-    return [*reports.machines(books.conn, books.scope)]
+    return [*lists.machines(books.conn, books.scope)]
 
 
 @reading(app, "show")
@@ -132,8 +131,8 @@ _SOURCES = {"machine": "its own", "operator": "its operator's default", "none": 
 
 def _read(books: Books, machine_id: str) -> dict[str, Any]:
     """A machine's row, and what belongs to it."""
-    [record] = reports.machines(books.conn, None, machine_id)
-    rules = reports.effective_splits(books.conn, None, machine_id)
+    [record] = lists.machines(books.conn, None, machine_id)
+    rules = lists.effective_splits(books.conn, None, machine_id)
     return {
         **record,
         "way_out": way_out(record) if record["safe_mode"] else None,
@@ -141,12 +140,12 @@ def _read(books: Books, machine_id: str) -> dict[str, Any]:
         "own_relays": _own_relays(books, machine_id) if record["in_config"] else None,
         "ruleset_source": rules[0]["ruleset_source"] if rules else "none",
         "splits": [rule for rule in rules if rule["label"] is not None],
-        "clients": reports.clients_by_status(books.conn, machine_id),
+        "clients": lists.clients_by_status(books.conn, machine_id),
         "announces": incoming.announces(books.conn, machine_id),
         "transport": transport.of_machine(books.conn, machine_id),
         "unannounced": _unannounced(books, machine_id),
         "top_ups": incoming.top_ups_of(books.conn, machine_id),
-        "telemetry": reports.telemetry_of(books.conn, machine_id),
+        "telemetry": lists.telemetry_of(books.conn, machine_id),
     }
 
 

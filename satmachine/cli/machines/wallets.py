@@ -17,8 +17,7 @@ from satmachine.cli.kit.requests import answer_of, request
 from satmachine.cli.machines import app
 from satmachine.errors import Refused
 from satmachine.orders import MakeTopUp, SweepNow
-from satmachine.store import incoming
-from satmachine.store import lists as reports
+from satmachine.store import incoming, lists
 
 MAX_NOTE_CHARS = 200
 
@@ -42,7 +41,7 @@ def sweep(
         satmachine machines sweep
     """
     books = act.books
-    configured = [row["id"] for row in reports.machines(books.conn, books.scope) if row["in_config"]]
+    configured = [row["id"] for row in lists.machines(books.conn, books.scope) if row["in_config"]]
     machines = [machine] if machine else configured
     act.ask(f"look into the wallet of {', '.join(machines)}")
     _require_daemon(books)

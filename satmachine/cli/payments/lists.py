@@ -12,7 +12,7 @@ from satmachine.cli.kit.options import OfClient, OfMachine, OfSale
 from satmachine.cli.kit.output import Column
 from satmachine.cli.payments import app
 from satmachine.models import LegStatus, LegType
-from satmachine.store import lists as reports
+from satmachine.store import lists
 from satmachine.store.pages import Page
 
 _PAYMENTS = (
@@ -69,4 +69,4 @@ def list_payments(
         settlement_id=settlement_id,
         failing_before=books.now - books.limits.attention_after_s,
     )
-    return reports.payments(books.conn, books.scope, wanted)
+    return lists.payments(books.conn, books.scope, wanted)

@@ -12,7 +12,7 @@ from satmachine.cli.kit.options import OfMachine
 from satmachine.cli.kit.output import Column
 from satmachine.cli.settlements import app
 from satmachine.models import SettlementStatus
-from satmachine.store import lists as reports
+from satmachine.store import lists
 from satmachine.store.pages import Page
 
 _SALES = (
@@ -45,4 +45,4 @@ def list_sales(
 
         satmachine settlements list --since 2026-11-01 --until 2026-11-30 --csv
     """
-    return reports.settlements(books.conn, books.scope, asked.filter(machine_id=machine, status=status))
+    return lists.settlements(books.conn, books.scope, asked.filter(machine_id=machine, status=status))

@@ -19,7 +19,7 @@ from satmachine.cli.kit.output import (
     print_line,
     to_json,
 )
-from satmachine.store import lists as reports
+from satmachine.store import lists
 
 Record = Mapping[str, Any]
 
@@ -30,9 +30,9 @@ class Sale:
 
     settlement: Record
     help: str
-    legs: list[reports.Record]
-    retained: list[reports.Record]
-    events: list[reports.Record]
+    legs: list[lists.Record]
+    retained: list[lists.Record]
+    events: list[lists.Record]
 
 
 def read_sale(conn: sqlite3.Connection, settlement: Record) -> Sale:
@@ -41,9 +41,9 @@ def read_sale(conn: sqlite3.Connection, settlement: Record) -> Sale:
     return Sale(
         settlement,
         words.advice(sale_trouble(conn, settlement_id, settlement)),
-        reports.legs_of(conn, settlement_id),
-        reports.retained_of(conn, settlement_id),
-        reports.events_of(conn, settlement_id),
+        lists.legs_of(conn, settlement_id),
+        lists.retained_of(conn, settlement_id),
+        lists.events_of(conn, settlement_id),
     )
 
 
@@ -82,7 +82,7 @@ def _status(row: Record) -> str:
 
 def sale_trouble(conn: sqlite3.Connection, settlement_id: int, row: Record) -> words.Trouble:
     """What keeps a sale from going on; `row` has its status, hold_reason and machine_id."""
-    leg = reports.worst_leg(conn, settlement_id) if row["status"] == "errored" else None
+    leg = lists.worst_leg(conn, settlement_id) if row["status"] == "errored" else None
     leg = leg or {"hold_reason": row["hold_reason"], "cause": None, "payment_id": None}
     return words.Trouble(
         row["status"], leg["hold_reason"], leg["cause"], row["machine_id"], settlement_id, leg["payment_id"]

@@ -13,8 +13,7 @@ from satmachine.cli.kit.options import AsJson, Sale
 from satmachine.cli.kit.output import Column, emit_record, emit_table, print_json, print_line
 from satmachine.cli.settlements import app
 from satmachine.cli.settlements.sheet import print_sale, print_sale_json, read_sale
-from satmachine.store import lists as reports
-from satmachine.store import notes
+from satmachine.store import lists, notes
 
 if TYPE_CHECKING:
     from satmachine.settlements.explain import Explanation
@@ -55,7 +54,7 @@ def explain(books: Books, sale: Sale, as_json: AsJson = False) -> None:
     """
     from satmachine.settlements.explain import explain_settlement, to_plain
 
-    legs, retained = reports.legs_of(books.conn, sale["id"]), reports.retained_of(books.conn, sale["id"])
+    legs, retained = lists.legs_of(books.conn, sale["id"]), lists.retained_of(books.conn, sale["id"])
     explanation = explain_settlement(sale, legs, retained, words.retained)
     if as_json:
         print_json(to_plain(explanation))

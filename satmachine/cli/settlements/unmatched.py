@@ -19,8 +19,7 @@ from satmachine.cli.kit.options import OfMachine, Since, Until
 from satmachine.cli.kit.output import Column, Row, format_sats, print_json, print_line, printable, to_json
 from satmachine.cli.settlements import app
 from satmachine.errors import NotFound, Refused
-from satmachine.store import incoming
-from satmachine.store import lists as reports
+from satmachine.store import incoming, lists
 from satmachine.store.incoming import Listed
 from satmachine.store.pages import Page
 
@@ -79,7 +78,7 @@ def unmatched(
 
         satmachine settlements unmatched --machine panajachel-1 --since 30d --csv
     """
-    return reports.unmatched(books.conn, books.scope, asked.filter(machine_id=machine), everything=everything)
+    return lists.unmatched(books.conn, books.scope, asked.filter(machine_id=machine), everything=everything)
 
 
 @acting(app, "land", reason="landed by hand")
@@ -177,8 +176,8 @@ def _chosen(
         raise typer.BadParameter("name the payments by their hash, or say --all")
     if hashes:
         return [_one(books, payment_hash.strip().lower(), machine) for payment_hash in dict.fromkeys(hashes)]
-    wanted = reports.Filter(machine_id=machine, since=books.when(since), until=books.when(until, end=True), limit=_MOST)
-    page = reports.unmatched(books.conn, books.scope, wanted)
+    wanted = lists.Filter(machine_id=machine, since=books.when(since), until=books.when(until, end=True), limit=_MOST)
+    page = lists.unmatched(books.conn, books.scope, wanted)
     if not page.rows:
         raise NotFound("there is no such payment; `satmachine settlements unmatched` lists what waits")
     if page.more:
@@ -264,8 +263,8 @@ def _total(chosen: Sequence[Listed], what: str) -> str:
 
 
 def _row(books: Books, payment: Listed) -> dict[str, Any]:
-    everything = reports.Filter(machine_id=payment.machine_id, limit=_MOST)
-    rows = reports.unmatched(books.conn, books.scope, everything, everything=True).rows
+    everything = lists.Filter(machine_id=payment.machine_id, limit=_MOST)
+    rows = lists.unmatched(books.conn, books.scope, everything, everything=True).rows
     return next(to_json(row) for row in rows if row["payment_hash"] == payment.payment_hash)
 
 

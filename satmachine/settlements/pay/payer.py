@@ -165,9 +165,7 @@ class Payer:
             raise NotOrdered(found)
 
     async def _hold_strange(self, leg: Leg, found: NotOrdered) -> None:
-        await self._store.write(_hold_leg, leg, HoldReason.UNORDERED, str(found), {"too_much": found.too_much})
-        if leg.settlement_id is not None:
-            await self._store.write(settlements.refresh_status, leg.settlement_id, self._now())
+        await self._store.write(_hold_unordered, leg, found, self._now())
         log.error("%s is held: %s", leg_name(leg), found)
 
     async def learn_payees(self, machine_id: str) -> None:
@@ -545,6 +543,13 @@ def _give_up(conn: sqlite3.Connection, leg: Leg, now: int) -> None:
     kept = Retained(RetainedReason.VOIDED_LEG, leg.amount_sats, leg.leg)
     settlements.retain(conn, leg.settlement_id, leg.revision, [kept], now)
     settlements.refresh_status(conn, leg.settlement_id, now)
+
+
+def _hold_unordered(conn: sqlite3.Connection, leg: Leg, found: NotOrdered, now: int) -> None:
+    """The leg is held, and its sale says so."""
+    _hold_leg(conn, leg, HoldReason.UNORDERED, str(found), {"too_much": found.too_much})
+    if leg.settlement_id is not None:
+        settlements.refresh_status(conn, leg.settlement_id, now)
 
 
 def _hold_leg(

@@ -17,6 +17,7 @@ from satmachine.config import Machine
 from satmachine.errors import Refused
 from satmachine.identity import BalanceLeg, SaleLeg
 from satmachine.models import By, Claim, HoldReason, Leg, LegStatus, LegType
+from satmachine.money import minor_to_fiat
 from satmachine.settlements.claim.content import claim_from_payment, derived_claim
 from satmachine.settlements.land.landing import Rules, land_claim
 from satmachine.settlements.pay import adoption
@@ -317,11 +318,12 @@ class _Round:
         for client_id in sorted(self._desk.touched):
             balance = balances.of_client(self._conn, client_id)
             if balance.available_minor < 0:
+                lacks = f"{minor_to_fiat(-balance.available_minor, balance.currency)} {balance.currency}"
                 self._desk.waits.append(
-                    f"client {client_id} ({balance.label}) would have {-balance.available_minor} minor units less than "
-                    f"nothing: enter the deposit that these books lack, with its true date "
-                    f"(`satmachine deposits add {client_id} AMOUNT --at TIME`). If they really got more than they "
-                    "brought, enter the difference too, with a note: it is yours to bear"
+                    f"client {client_id} ({balance.label}) would have {lacks} less than nothing: enter the deposit "
+                    f"that these books lack, with its true date (`satmachine deposits add {client_id} AMOUNT --at "
+                    "TIME`). If they really got more than they brought, enter the difference too, with a note: it is "
+                    "yours to bear"
                 )
 
     # --- marks

@@ -92,7 +92,8 @@ class SaleCase:
 
     def _plan(self, sale: Settlement, newest: int) -> None:
         """Plan what another life has planned. A sale that is older than `payouts_since`, or that another life has
-        corrected since, is only booked: what is not paid of it is retained."""
+        corrected since, is only booked: what is not paid of it is retained. The guards are not asked again: the life
+        that paid a part of it has asked them, and a person decides here with all of it before their eyes."""
         is_old = sale.occurred_at < self._desk.machine.payouts_since
         platform_sats, operator_sats = split_two_stage_commission(sale.commission_sats, self._desk.terms.super_fee_pct)
         if is_old or newest > sale.revision:

@@ -57,8 +57,9 @@ class Look:
     def number(self, name: str, *, least: int = 1, most: int = MAX_ID) -> int | None:
         """A whole number of the query. Raises BadQuery."""
         value = self.text(name)
-        if value is None:
+        if value is None and name not in self.query:
             return None
+        value = value or ""
         if not (value.isascii() and value.isdigit() and len(value) < 20 and least <= int(value) <= most):
             raise BadQuery(self.words.say("{name} is a whole number, not {value}.", name=name, value=value))
         return int(value)

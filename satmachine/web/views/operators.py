@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from dataclasses import asdict
 from datetime import date, timedelta
@@ -10,8 +11,7 @@ from typing import Any
 from satmachine.attention import words as reasons
 from satmachine.models import Balance
 from satmachine.settlements.explain import counted_sats, explain_settlement
-from satmachine.store import balances, clients, page_queries, telemetry
-from satmachine.store import lists as reports
+from satmachine.store import balances, clients, lists, page_queries, telemetry
 from satmachine.web import charts, flow
 from satmachine.web.views import cash
 from satmachine.web.views.base import PAGE_ROWS, BadQuery, Look, Missing, View
@@ -26,7 +26,7 @@ _NEEDS_SHOWN = 20
 _CLIENTS_SHOWN = 200
 _PAID_SHOWN = 200
 #: For how long viewers share an answer that takes long, in seconds; one about a past month for longer.
-_SHARED_S, _PAST_S = 2.0, 300.0
+_SHARED_S, _PAST_S = 5.0, 300.0
 
 
 def home(look: Look) -> View:
@@ -34,7 +34,7 @@ def home(look: Look) -> View:
     today = look.today()
     days = [today - timedelta(days=back) for back in range(_DAYS - 1, -1, -1)]
     bounds = [look.midnight(day) for day in (*days, today + timedelta(days=1))]
-    by_day = page_queries.sales_by_span(look.conn, look.scope, bounds)
+    by_day = look.shared("days", _PAST_S, lambda: _by_span(look, bounds[:-1]), bounds[0]) + _by_span(look, bounds[-2:])
     machines = _machines(look)
     todo = look.shared(
         "needs", _SHARED_S, lambda: needs(look.conn, look.scope, look.now, look.settings.books, look.settings.limits)
@@ -53,7 +53,7 @@ def home(look: Look) -> View:
                 {"day": day.isoformat(), "sales": count, "by_currency": rows}
                 for day, count, rows in zip(days, sales, by_day, strict=True)
             ],
-            "newest": reports.settlements(look.conn, look.scope, reports.Filter(limit=8)).rows,
+            "newest": lists.settlements(look.conn, look.scope, lists.Filter(limit=8)).rows,
         },
         {
             "chart": charts.bars(
@@ -75,7 +75,7 @@ def fleet(look: Look) -> View:
     for machine in _machines(look):
         told = by_id.get(machine["id"], {})
         rows.append(
-            {key: machine[key] for key in _MACHINE_KEYS}
+            {key: machine[key] for key in MACHINE_KEYS}
             | {key: told.get(key) for key in ("state", "status", "last_error", "beacon_at")}
             | {key: in_machines.get(machine["id"], {}).get(key) for key in _CASH_KEYS}
             | {"cassettes": _cassettes(told.get("cassettes")), "well": _is_well(machine), "mode": _mode(machine)}
@@ -96,7 +96,7 @@ def fleet(look: Look) -> View:
 
 _CASH_KEYS = ("cash_minor", "cash_source", "days_left", "early_at", "likely_at", "late_at", "open_differences")
 
-_MACHINE_KEYS = (
+MACHINE_KEYS = (
     "id", "operator_id", "name", "currency", "active", "in_config", "balance_sats", "reachable", "wallet_error",
     "checked_at", "last_sale_at", "last_event_at", "open_settlements", "held_settlements", "errored_settlements",
     "safe_mode", "paused",
@@ -106,8 +106,8 @@ _MACHINE_KEYS = (
 def machine(look: Look) -> View:
     """One machine: what it tells of itself, its wallet, its LPs, its last sales."""
     machine_id = look.params["machine"]
-    row = _the_one(reports.machines(look.conn, look.scope, machine_id))
-    told = reports.telemetry_of(look.conn, machine_id)
+    row = _the_one(lists.machines(look.conn, look.scope, machine_id))
+    told = lists.telemetry_of(look.conn, machine_id)
     points = telemetry.cash_points(look.conn, [machine_id], since=look.now - 7 * 86_400, until=look.now, points=84)
     step_s = 7 * 86_400 // 84
     known = [
@@ -115,7 +115,7 @@ def machine(look: Look) -> View:
         for index, value in enumerate(points[machine_id])
         if value is not None
     ]
-    recent = reports.settlements(look.conn, look.scope, reports.Filter(machine_id=machine_id, limit=10))
+    recent = lists.settlements(look.conn, look.scope, lists.Filter(machine_id=machine_id, limit=10))
     days = [look.today() - timedelta(days=back) for back in range(6, -1, -1)]
     data = {
         "machine": machine_row(row),
@@ -145,7 +145,7 @@ def machine_day(look: Look) -> View:
         since, until = look.midnight(day), look.midnight(day + timedelta(days=1))
     except (ValueError, OverflowError):
         raise Missing from None
-    row = _the_one(reports.machines(look.conn, look.scope, machine_id))
+    row = _the_one(lists.machines(look.conn, look.scope, machine_id))
     sales = page_queries.day_of_machine(look.conn, machine_id, since, until, _DAY_ROWS)
     beacons = page_queries.beacons_of_day(look.conn, machine_id, since, until, 2_000)
     hours = [0] * 24
@@ -175,7 +175,7 @@ def machine_day(look: Look) -> View:
 
 def sales(look: Look) -> View:
     """The sales, newest first, with filters."""
-    wanted = reports.Filter(
+    wanted = lists.Filter(
         machine_id=look.text("machine"),
         status=look.text("status", known=SALE_STATES),
         since=look.day("since"),
@@ -183,22 +183,22 @@ def sales(look: Look) -> View:
         before_id=look.number("before"),
         limit=PAGE_ROWS,
     )
-    if wanted.machine_id is not None and not reports.sees(look.conn, look.scope, wanted.machine_id):
+    if wanted.machine_id is not None and not lists.sees(look.conn, look.scope, wanted.machine_id):
         raise BadQuery(look.words.say("There is no machine {machine}.", machine=wanted.machine_id))
-    page = reports.settlements(look.conn, look.scope, wanted)
+    page = lists.settlements(look.conn, look.scope, wanted)
     asked = {key: look.text(key) or "" for key in ("machine", "status", "since", "until")}
     return View(
         "sales.html",
         look.words.say("Sales"),
         {"settlements": [sale_row(row) for row in page.rows], "more": page.more, "asked": asked},
-        {"machines": reports.machine_ids(look.conn, look.scope), "states": sorted(SALE_STATES)},
+        {"machines": lists.machine_ids(look.conn, look.scope), "states": sorted(SALE_STATES)},
     )
 
 
 def sale(look: Look) -> View:
     """One sale: the way of every sat, the arithmetic, its payments."""
-    row = _the_one(reports.find_settlements(look.conn, look.scope, str(look.params["id"])))
-    legs, retained = reports.legs_of(look.conn, row["id"]), reports.retained_of(look.conn, row["id"])
+    row = _the_one(lists.find_settlements(look.conn, look.scope, str(look.params["id"])))
+    legs, retained = lists.legs_of(look.conn, row["id"]), lists.retained_of(look.conn, row["id"])
     labels = page_queries.labels(look.conn, {leg["client_id"] for leg in legs if leg["client_id"] is not None})
     names = {client_id: found["label"] for client_id, found in labels.items()}
     say = look.words.say
@@ -225,7 +225,7 @@ def sale(look: Look) -> View:
         "retained": [{**kept, "reason": say(reasons.retained(kept["reason"]))} for kept in retained],
         "events": [
             {key: event[key] for key in ("event_id", "created_at", "received_at", "relay_url")}
-            for event in reports.events_of(look.conn, row["id"])
+            for event in lists.events_of(look.conn, row["id"])
         ],
         "notes": row["notes"],
         "arithmetic": [
@@ -244,7 +244,9 @@ def sale(look: Look) -> View:
 
 def providers(look: Look) -> View:
     """The LPs and what each has in the machines."""
-    people = {one.id: one for one in clients.find(look.conn, operator=look.scope)}
+    people = look.shared(
+        "people", _SHARED_S, lambda: {one.id: one for one in clients.find(look.conn, operator=look.scope)}
+    )
     start = look.number("from", least=0, most=10_000_000) or 0
     found = look.shared("balances", _SHARED_S, lambda: balances.find(look.conn, operator=look.scope))
     rows = [
@@ -263,9 +265,7 @@ def months(look: Look) -> View:
     starts = [_month(today, back) for back in range(_MONTHS - 1, -1, -1)]
     starts = [start for start in starts if first is None or look.midnight(_month(start, -1)) > first] or starts[-1:]
     bounds = [look.midnight(start) for start in (*starts, _month(today, -1))]
-    by_month = look.shared(
-        "months", 30.0, lambda: page_queries.sales_by_span(look.conn, look.scope, bounds), tuple(bounds)
-    )
+    by_month = look.shared("months", 30.0, lambda: _by_span(look, bounds), *bounds)
     counts = [sum(row["sales"] for row in rows) for rows in by_month]
     names = [look.words.month(start.year, start.month) for start in starts]
     rows = [
@@ -290,9 +290,10 @@ def month(look: Look) -> View:
         raise Missing from None
     days = (_month(start, -1) - start).days
     bounds = [look.midnight(start + timedelta(days=day)) for day in range(days + 1)]
-    counts = [sum(row["sales"] for row in rows) for rows in page_queries.sales_by_span(look.conn, look.scope, bounds)]
     name = look.words.month(start.year, start.month)
     lives_s = _PAST_S if until < look.now else 30.0
+    by_day = look.shared("month", lives_s, lambda: _by_span(look, bounds), *bounds)
+    counts = [sum(row["sales"] for row in rows) for rows in by_day]
     paid = look.shared(
         "paid", lives_s, lambda: page_queries.paid_between(look.conn, look.scope, since, until), since, until
     )
@@ -300,7 +301,7 @@ def month(look: Look) -> View:
         "month": look.params["month"],
         "before": f"{_month(start, 1):%Y-%m}",
         "after": f"{_month(start, -1):%Y-%m}",
-        "totals": page_queries.sales_between(look.conn, look.scope, since, until),
+        "totals": _added(by_day),
         "paid": paid[:_PAID_SHOWN],
         "paid_rows": len(paid),
     }
@@ -315,15 +316,29 @@ def search(look: Look) -> View:
     found: dict[str, list[dict[str, Any]]] = {"settlements": [], "machines": [], "clients": []}
     if text:
         found = {
-            "settlements": [sale_row(row) for row in reports.find_settlements(look.conn, look.scope, text)],
+            "settlements": [sale_row(row) for row in lists.find_settlements(look.conn, look.scope, text)],
             "machines": page_queries.search_machines(look.conn, look.scope, text),
             "clients": page_queries.search_clients(look.conn, look.scope, text),
         }
     return View("search.html", look.words.say("Search"), {"q": text, **found})
 
 
+def _by_span(look: Look, bounds: list[int]) -> list[list[dict[str, Any]]]:
+    return page_queries.sales_by_span(look.conn, look.scope, bounds)
+
+
+def _added(spans: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The sums of all spans, by currency."""
+    totals: dict[str, dict[str, Any]] = {}
+    for row in itertools.chain.from_iterable(spans):
+        total = totals.setdefault(row["currency"], {"currency": row["currency"]})
+        for key in page_queries.SUMS:
+            total[key] = total.get(key, 0) + row[key]
+    return [totals[currency] for currency in sorted(totals)]
+
+
 def _machines(look: Look) -> list[dict[str, Any]]:
-    return look.shared("machines", _SHARED_S, lambda: reports.machines(look.conn, look.scope))
+    return look.shared("machines", _SHARED_S, lambda: lists.machines(look.conn, look.scope))
 
 
 def _the_one(found: list[dict[str, Any]]) -> dict[str, Any]:
@@ -367,7 +382,7 @@ def _mode(row: dict[str, Any]) -> str:
 
 def machine_row(row: dict[str, Any]) -> dict[str, Any]:
     """A machine as it is shown, without what only the command line needs."""
-    return {key: row[key] for key in (*_MACHINE_KEYS, "npub")} | {"mode": _mode(row), "well": _is_well(row)}
+    return {key: row[key] for key in (*MACHINE_KEYS, "npub")} | {"mode": _mode(row), "well": _is_well(row)}
 
 
 def _cassettes(text: str | None) -> list[dict[str, Any]]:
@@ -384,7 +399,7 @@ def _cassettes(text: str | None) -> list[dict[str, Any]]:
     ]
 
 
-_SALE_KEYS = (
+SALE_KEYS = (
     "id", "machine_id", "status", "hold_reason", "error", "gross_sats", "net_sats", "commission_sats",
     "undispensed_sats", "platform_fee_sats", "operator_fee_sats", "retained_sats", "exchange_rate",
     "fiat_amount_minor", "currency", "used_fallback_split", "revision", "source", "occurred_at", "landed_at",
@@ -393,19 +408,19 @@ _SALE_KEYS = (
 
 
 def sale_row(row: dict[str, Any]) -> dict[str, Any]:
-    shown = {key: row[key] for key in _SALE_KEYS}
+    shown = {key: row[key] for key in SALE_KEYS}
     shown["reason"] = reasons.hold(row["hold_reason"]) if row["hold_reason"] else ""
     return shown
 
 
-_LEG_KEYS = (
+LEG_KEYS = (
     "id", "revision", "leg_type", "leg", "label", "client_id", "amount_sats", "sent_sats", "fee_sats",
     "fiat_amount_minor", "currency", "status", "hold_reason", "error", "payment_hash", "completed_at",
 )  # fmt: skip
 
 
 def _leg_row(leg: dict[str, Any], names: dict[int, str]) -> dict[str, Any]:
-    shown = {key: leg[key] for key in _LEG_KEYS}
+    shown = {key: leg[key] for key in LEG_KEYS}
     shown["to"] = names.get(leg["client_id"]) or leg["label"] or ""
     shown["reason"] = reasons.hold(leg["hold_reason"]) if leg["hold_reason"] else ""
     return shown

@@ -7,20 +7,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from satmachine.store import balances, clients, deposits
-from satmachine.store import lists as reports
+from satmachine.store import balances, clients, deposits, lists
 from satmachine.web import owners
 from satmachine.web.access import owns
 from satmachine.web.views import operators
 from satmachine.web.views.base import API_ROWS, BadQuery, Look, Missing
 
-_LEG_TYPES = frozenset({"super_fee", "operator_split", "dca", "settlement", "autoforward", "refund"})
-_LEG_STATES = frozenset({"pending", "invoiced", "sending", "completed", "failed", "held", "voided", "skipped"})
-_CLIENT_KEYS = ("id", "machine_id", "operator_id", "currency", "label", "person", "mode", "daily_limit_minor", "status",
+LEG_TYPES = frozenset({"super_fee", "operator_split", "dca", "settlement", "autoforward", "refund"})
+LEG_STATES = frozenset({"pending", "invoiced", "sending", "completed", "failed", "held", "voided", "skipped"})
+CLIENT_KEYS = ("id", "machine_id", "operator_id", "currency", "label", "person", "mode", "daily_limit_minor", "status",
                 "created_at", "removed_at")  # fmt: skip
-_DEPOSIT_KEYS = ("id", "client_id", "machine_id", "label", "amount_minor", "currency", "status", "kind", "notes",
+DEPOSIT_KEYS = ("id", "client_id", "machine_id", "label", "amount_minor", "currency", "status", "kind", "notes",
                  "recorded_at", "decided_at", "effective_at", "reverses")  # fmt: skip
-_PAYMENT_KEYS = ("id", "settlement_id", "machine_id", "revision", "leg_type", "leg", "label", "client_id",
+PAYMENT_KEYS = ("id", "settlement_id", "machine_id", "revision", "leg_type", "leg", "label", "client_id",
                  "amount_sats", "fiat_amount_minor", "exchange_rate", "currency", "status", "sent_sats", "fee_sats",
                  "payment_hash",
                  "hold_reason", "error", "effective_at", "planned_at", "completed_at")  # fmt: skip
@@ -30,19 +29,19 @@ Rows = list[dict[str, Any]]
 
 def machines(look: Look) -> Rows:
     """The registry with live state."""
-    return [operators.machine_row(row) for row in reports.machines(look.conn, look.scope)]
+    return [operators.machine_row(row) for row in lists.machines(look.conn, look.scope)]
 
 
 def machine(look: Look) -> dict[str, Any]:
     """One machine of it."""
-    for row in reports.machines(look.conn, look.scope, look.params["machine"]):
+    for row in lists.machines(look.conn, look.scope, look.params["machine"]):
         return operators.machine_row(row)
     raise Missing
 
 
 def settlements(look: Look) -> Rows:
     """Sales, newest first: `status`, `machine_id`, `since`, `until` (days), `before` (an id), `limit`."""
-    wanted = reports.Filter(
+    wanted = lists.Filter(
         machine_id=_machine_id(look),
         status=look.text("status", known=operators.SALE_STATES),
         since=look.day("since"),
@@ -50,7 +49,7 @@ def settlements(look: Look) -> Rows:
         before_id=look.number("before"),
         limit=_limit(look),
     )
-    return [operators.sale_row(row) for row in reports.settlements(look.conn, look.scope, wanted).rows]
+    return [operators.sale_row(row) for row in lists.settlements(look.conn, look.scope, wanted).rows]
 
 
 def settlement(look: Look) -> dict[str, Any]:
@@ -60,10 +59,10 @@ def settlement(look: Look) -> dict[str, Any]:
 
 def payments(look: Look) -> Rows:
     """Payments, newest first: `leg_type`, `status`, `client_id`, `settlement_id`, `machine_id`, `before`, `limit`."""
-    wanted = reports.Filter(
+    wanted = lists.Filter(
         machine_id=_machine_id(look),
-        status=look.text("status", known=_LEG_STATES),
-        leg_type=look.text("leg_type", known=_LEG_TYPES),
+        status=look.text("status", known=LEG_STATES),
+        leg_type=look.text("leg_type", known=LEG_TYPES),
         client_id=look.number("client_id"),
         settlement_id=look.number("settlement_id"),
         before_id=look.number("before"),
@@ -73,14 +72,14 @@ def payments(look: Look) -> Rows:
         _require_position(look, wanted.client_id)
     elif look.viewer.is_provider:
         raise BadQuery(look.words.say("client_id is needed: the id of one of your positions."))
-    found = reports.payments(look.conn, look.scope, wanted)
-    return [{key: row[key] for key in _PAYMENT_KEYS} for row in found.rows]
+    found = lists.payments(look.conn, look.scope, wanted)
+    return [{key: row[key] for key in PAYMENT_KEYS} for row in found.rows]
 
 
 def clients_(look: Look) -> Rows:
     """LPs and their terms, without how they are paid."""
     found = clients.find(look.conn, person=look.viewer.client, operator=look.scope, removed=look.viewer.is_provider)
-    return [{key: getattr(one, key) for key in _CLIENT_KEYS} for one in found]
+    return [{key: getattr(one, key) for key in CLIENT_KEYS} for one in found]
 
 
 def balances_(look: Look) -> Rows:
@@ -97,19 +96,19 @@ def deposits_(look: Look) -> Rows:
     elif look.viewer.is_provider:
         raise BadQuery(look.words.say("client_id is needed: the id of one of your positions."))
     found = deposits.find(look.conn, client_id=client_id, operator=look.scope, before_id=before, limit=limit)
-    return [{key: getattr(one, key) for key in _DEPOSIT_KEYS} for one in found]
+    return [{key: getattr(one, key) for key in DEPOSIT_KEYS} for one in found]
 
 
 def commission_splits(look: Look) -> Rows:
     """How the operator's part of a commission is shared: as written, or with `effective=1` machine by machine."""
     effective = look.text("effective", known=frozenset({"0", "1", "true", "false"})) in ("1", "true")
-    rows = (reports.effective_splits if effective else reports.splits)(look.conn, look.scope, _machine_id(look))
+    rows = (lists.effective_splits if effective else lists.splits)(look.conn, look.scope, _machine_id(look))
     return [{key: value for key, value in row.items() if key != "payee"} for row in rows]
 
 
 def super_config(look: Look) -> dict[str, Any]:
     """The platform's part of every commission."""
-    found = reports.super_fee(look.conn)
+    found = lists.super_fee(look.conn)
     if found is None:
         raise Missing
     return {key: found[key] for key in ("fee_pct", "loaded_at")}
@@ -121,7 +120,7 @@ def _limit(look: Look) -> int:
 
 def _machine_id(look: Look) -> str | None:
     machine_id = look.text("machine_id")
-    if machine_id is not None and (look.viewer.is_provider or not reports.sees(look.conn, look.scope, machine_id)):
+    if machine_id is not None and (look.viewer.is_provider or not lists.sees(look.conn, look.scope, machine_id)):
         raise Missing
     return machine_id
 

@@ -1,0 +1,389 @@
+"""Plans: the worked example to the sat, conservation always, and the guards against a stolen key."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import replace
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from satmachine import identity
+from satmachine.models import By, HoldReason, Position, Settlement, SettlementStatus
+from satmachine.settlements.correct import ways_out
+from satmachine.settlements.plan import planning
+from satmachine.settlements.plan.amounts import Plan, Terms, make_plan
+from satmachine.settlements.plan.planning import Bounds, plan_settlement
+from satmachine.store import legs, settlements, wallets
+from satmachine.store.database import atomic
+from satmachine.store.wallets import Outgoing
+from testkit.books import (
+    BOUNDS,
+    HASH,
+    MACHINE,
+    NOW,
+    TERMS,
+    a_rule,
+    add_provider,
+    landed,
+    on_word,
+    plan,
+)
+
+
+def test_the_worked_example(books: sqlite3.Connection) -> None:
+    for label, amount in (("alice", 100_000), ("bruno", 60_000), ("carla", 40_000)):
+        add_provider(books, label, amount)
+    settlement = plan(books, landed(books))
+    planned = {leg.leg: leg.amount_sats for leg in legs.of_settlement(books, settlement.id)}
+    assert planned == {
+        "super": 2_390,
+        "split:owner": 3_902,
+        "split:technician": 1_673,
+        "dca:alice": 129_418,
+        "dca:bruno": 77_650,
+        "dca:carla": 51_767,
+    }
+    assert (settlement.platform_fee_sats, settlement.operator_fee_sats) == (2_390, 5_575)
+    assert settlement.retained_sats == 0
+
+
+def test_leg_keys_come_from_the_sale_and_never_from_a_row(books: sqlite3.Connection) -> None:
+    add_provider(books, "alice", 500_000)
+    settlement = plan(books, landed(books, number=7))
+    keys = [leg.leg_key for leg in legs.of_settlement(books, settlement.id)]
+    assert keys[0] == f"sm1:{7:064x}:r1:super"
+    assert f"sm1:{7:064x}:r1:dca:alice" in keys
+
+
+@pytest.mark.parametrize(
+    ("terms", "reason", "amount_sats"),
+    [
+        (replace(TERMS, super_payee=None), "no_super_payee", 2_390),
+        (replace(TERMS, ruleset_source="none", rules=()), "no_ruleset", 5_575),
+    ],
+)
+def test_what_has_no_payee_is_retained_with_its_reason(
+    books: sqlite3.Connection, terms: Terms, reason: str, amount_sats: int
+) -> None:
+    add_provider(books, "alice", 500_000)
+    settlement = plan(books, landed(books), terms)
+    rows = books.execute("SELECT reason, amount_sats FROM dca_retained").fetchall()
+    assert [tuple(row) for row in rows] == [(reason, amount_sats)]
+    assert settlement.retained_sats == amount_sats
+
+
+@pytest.mark.parametrize(("rate", "reason"), [(Decimal(0), "unknown_rate"), (Decimal("143.797"), "no_lp_balance")])
+def test_without_rate_or_balances_the_net_amount_stays(books: sqlite3.Connection, rate: Decimal, reason: str) -> None:
+    settlement = plan(books, landed(books, exchange_rate=rate))
+    row = books.execute("SELECT reason, amount_sats FROM dca_retained").fetchone()
+    assert tuple(row) == (reason, 258_835)
+    assert settlement.status is SettlementStatus.PENDING
+
+
+def test_a_zero_leg_is_recorded_as_skipped(books: sqlite3.Connection) -> None:
+    settlement = plan(books, landed(books), replace(TERMS, super_fee_pct=Decimal(0)))
+    assert [leg.status for leg in legs.of_settlement(books, settlement.id) if leg.leg == "super"] == ["skipped"]
+
+
+def test_a_sale_that_leaves_nothing_to_pay_is_processed_at_once(books: sqlite3.Connection) -> None:
+    terms = replace(TERMS, super_payee=None, ruleset_source="none", rules=())
+    assert plan(books, landed(books), terms).status is SettlementStatus.PROCESSED
+
+
+def test_a_settlement_is_planned_once(books: sqlite3.Connection) -> None:
+    settlement_id = landed(books)
+    plan(books, settlement_id)
+    with atomic(books):
+        assert plan_settlement(books, settlement_id, TERMS, BOUNDS, NOW) is None
+
+
+def test_two_sales_planned_at_once_cannot_overdraw(books: sqlite3.Connection) -> None:
+    add_provider(books, "alice", 200_000)
+    first, second = landed(books, 1), landed(books, 2)
+    plan(books, first)
+    plan(books, second)
+    spent = books.execute("SELECT sum(fiat_amount_minor) FROM dca_payments WHERE client_id IS NOT NULL").fetchone()[0]
+    assert spent <= 200_000
+    assert settlements.get(books, second).retained_sats > 0
+
+
+def test_a_deposit_confirmed_after_the_sale_does_not_count(books: sqlite3.Connection) -> None:
+    add_provider(books, "alice", 200_000, confirmed_at=NOW + 1)
+    settlement = plan(books, landed(books))
+    assert settlement.retained_sats == 258_835
+
+
+class TestGuards:
+    def held(self, books: sqlite3.Connection, settlement_id: int, bounds: Bounds = BOUNDS) -> str | None:
+        return plan(books, settlement_id, bounds=bounds).hold_reason
+
+    def test_an_absurd_commission_is_held(self, books: sqlite3.Connection) -> None:
+        settlement_id = landed(books, net_sats=200_000, commission_sats=66_800)
+        assert self.held(books, settlement_id) == HoldReason.COMMISSION_OUT_OF_BOUNDS
+        assert legs.of_settlement(books, settlement_id) == []
+
+    def test_the_bound_itself_is_still_fine(self, books: sqlite3.Connection) -> None:
+        settlement_id = landed(books, gross_sats=125, net_sats=100, commission_sats=25)
+        assert self.held(books, settlement_id) is None
+
+    def test_an_absurd_rate_is_held_once_the_machine_has_five_sales(self, books: sqlite3.Connection) -> None:
+        for number in range(1, 5):
+            assert self.held(books, landed(books, number)) is None
+        assert self.held(books, landed(books, 10, exchange_rate=Decimal(1000))) is None  # only four sales so far
+        assert self.held(books, landed(books, 11, exchange_rate=Decimal(1000))) == HoldReason.RATE_OUT_OF_BOUNDS
+        assert self.held(books, landed(books, 12, exchange_rate=Decimal(150))) is None
+
+    def test_dust_does_not_move_the_usual_rate(self, books: sqlite3.Connection) -> None:
+        """44 sats of sales, each within the bound of the last, once led from 130 to 307 within seconds."""
+        for number in range(1, 6):
+            self.held(books, landed(books, number, exchange_rate=Decimal(130)))
+        for number, rate in enumerate(range(132, 308, 4), start=100):
+            self.held(
+                books, landed(books, number, gross_sats=1, net_sats=1, commission_sats=0, exchange_rate=Decimal(rate))
+            )
+        assert self.held(books, landed(books, 900, exchange_rate=Decimal(307))) == HoldReason.RATE_OUT_OF_BOUNDS
+        assert self.held(books, landed(books, 901, exchange_rate=Decimal(131))) is None
+
+    def test_sales_of_today_do_not_move_the_usual_rate_however_large(self, books: sqlite3.Connection) -> None:
+        day = 86_400
+        for number in range(1, 6):
+            self.held(books, landed(books, number, exchange_rate=Decimal(130), occurred_at=NOW - day - number))
+        for number, rate in enumerate((150, 160, 162), start=100):
+            sale = landed(
+                books, number, gross_sats=10**9, net_sats=10**9, commission_sats=0, exchange_rate=Decimal(rate)
+            )
+            assert self.held(books, sale) is None
+        assert self.held(books, landed(books, 900, exchange_rate=Decimal(200))) == HoldReason.RATE_OUT_OF_BOUNDS
+        tomorrow = landed(books, 901, exchange_rate=Decimal(200), occurred_at=NOW + day)
+        assert self.held(books, tomorrow) is None, "a price that lasts is followed within a day"
+
+    def test_last_week_tells_the_usual_rate_and_before_that_what_there_was(self, books: sqlite3.Connection) -> None:
+        week = 7 * 86_400
+        for number in range(1, 6):
+            self.held(books, landed(books, number, exchange_rate=Decimal(100), occurred_at=NOW - 2 * week))
+        assert self.held(books, landed(books, 50, exchange_rate=Decimal(200))) == HoldReason.RATE_OUT_OF_BOUNDS
+        for number in range(60, 65):
+            sale = landed(books, number, exchange_rate=Decimal(120), occurred_at=NOW - week)
+            assert self.held(books, sale) is None
+        assert self.held(books, landed(books, 51, exchange_rate=Decimal(149))) is None
+
+    @pytest.mark.parametrize(("rate", "held"), [("99.99", True), ("100", False), ("400", False), ("400.01", True)])
+    def test_absolute_bounds_hold_from_the_first_sale_on(
+        self, books: sqlite3.Connection, rate: str, held: bool
+    ) -> None:
+        bounds = replace(BOUNDS, rate_min=Decimal(100), rate_max=Decimal(400))
+        found = self.held(books, landed(books, exchange_rate=Decimal(rate)), bounds)
+        assert found == (HoldReason.RATE_OUT_OF_BOUNDS if held else None)
+
+    @pytest.mark.parametrize(
+        ("cash_minor", "derived", "held"),
+        [
+            (180_000, False, False),
+            (183_600, False, False),
+            (90_000, False, True),
+            (190_000, False, True),
+            (90_000, True, False),
+        ],
+    )
+    def test_the_cash_must_be_what_the_sats_buy_at_the_rate(
+        self, books: sqlite3.Connection, cash_minor: int, derived: bool, held: bool
+    ) -> None:
+        """258,835 sats at 143.797 are 1,800.00; a derived split is only about right."""
+        found = self.held(books, landed(books, fiat_amount_minor=cash_minor, used_fallback_split=derived))
+        assert found == (HoldReason.RATE_OUT_OF_BOUNDS if held else None)
+
+    def test_a_daily_ceiling_holds_what_is_above_it(self, books: sqlite3.Connection) -> None:
+        bounds = replace(BOUNDS, daily_limit_sats=500_000)
+        assert self.held(books, landed(books, 1), bounds) is None
+        assert self.held(books, landed(books, 2), bounds) == HoldReason.DAILY_LIMIT
+        next_day = landed(books, 3, occurred_at=NOW + 86_400)
+        assert self.held(books, next_day, bounds) is None
+
+    def test_a_person_can_override_a_guard(self, books: sqlite3.Connection) -> None:
+        settlement_id = landed(books, net_sats=200_000, commission_sats=66_800)
+        self.held(books, settlement_id)
+        with atomic(books):
+            books.execute("UPDATE dca_settlements SET overrides = hold_reason WHERE id = ?", (settlement_id,))
+            settlements.release(books, settlement_id)
+        assert self.held(books, settlement_id) is None
+
+
+AMOUNT = st.integers(min_value=0, max_value=10**12)
+PCT = st.decimals(min_value=0, max_value=1, places=4)
+
+
+@given(
+    net_sats=AMOUNT,
+    commission_sats=AMOUNT,
+    super_pct=PCT,
+    payee=st.sampled_from([None, "the platform"]),
+    owner_pct=PCT,
+    has_rules=st.booleans(),
+    rate=st.decimals(min_value=0, max_value=10**6, places=6),
+    weights=st.lists(st.tuples(st.integers(1, 10**9), st.integers(0, 10**9)), max_size=6),
+)
+def test_every_plan_conserves_every_sat(
+    net_sats: int,
+    commission_sats: int,
+    super_pct: Decimal,
+    payee: str | None,
+    owner_pct: Decimal,
+    has_rules: bool,
+    rate: Decimal,
+    weights: list[tuple[int, int]],
+) -> None:
+    rules = (a_rule("owner", owner_pct), a_rule("tech", 1 - owner_pct)) if has_rules else ()
+    terms = Terms(
+        super_pct,
+        None if payee is None else a_rule("super", super_pct, payee),
+        "operator" if has_rules else "none",
+        rules,
+    )
+    positions = [
+        Position(number, f"lp-{number}", "flow", "p", a_rule("p").identity, weight, min(weight, cap))
+        for number, (weight, cap) in enumerate(weights)
+    ]
+    settlement = replace(EXAMPLE, net_sats=net_sats, commission_sats=commission_sats, exchange_rate=rate)
+    made = make_plan(settlement, terms, positions)
+    total = sum(leg.amount_sats for leg in made.legs) + sum(row.amount_sats for row in made.retained)
+    assert total == net_sats + commission_sats
+    assert all(row.amount_sats > 0 for row in made.retained)
+    assert len({leg.leg for leg in made.legs}) == len(made.legs)
+    for leg in made.legs:
+        if leg.fiat_amount_minor is not None:
+            assert leg.client_id is not None
+            assert leg.fiat_amount_minor <= positions[leg.client_id].cap_minor
+
+
+EXAMPLE = Settlement(
+    id=1,
+    bitspire_event_id=None,
+    payment_hash=HASH,
+    txid=None,
+    machine_id="machine-1",
+    source="event",
+    status=SettlementStatus.PENDING,
+    hold_reason=None,
+    gross_sats=1,
+    net_sats=1,
+    commission_sats=0,
+    undispensed_sats=0,
+    platform_fee_sats=None,
+    operator_fee_sats=None,
+    retained_sats=0,
+    super_fee_pct=None,
+    ruleset_source=None,
+    used_fallback_split=False,
+    exchange_rate=Decimal(1),
+    fiat_amount_minor=None,
+    currency="GTQ",
+    revision=1,
+    settlement_key=HASH,
+    proof="proven",
+    occurred_at=NOW,
+    landed_at=NOW,
+    proven_at=NOW,
+    planned_at=None,
+    attempts=0,
+    overrides="",
+    error=None,
+    person_acted_at=None,
+)
+
+
+def test_a_plan_that_would_use_more_than_came_in_fails_whole(
+    books: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_much(settlement: Settlement, terms: Terms, lps: Sequence[Position]) -> Plan:
+        plan = make_plan(settlement, terms, lps)
+        return replace(plan, legs=(*plan.legs, replace(plan.legs[0], leg="split:thief", amount_sats=1)))
+
+    monkeypatch.setattr(planning, "make_plan", too_much)
+    settlement_id = landed(books)
+    with pytest.raises(AssertionError, match="more than came in"):
+        plan(books, settlement_id)
+    assert legs.of_settlement(books, settlement_id) == []
+    assert settlements.get(books, settlement_id).planned_at is None
+
+
+# --- a sale that was told of before
+
+
+def held_as(books: sqlite3.Connection, settlement_id: int) -> str | None:
+    return plan(books, settlement_id).hold_reason
+
+
+ANOTHER_SPLIT = {"net_sats": 258_834, "commission_sats": 7_966}
+UNKNOWN = {"exchange_rate": Decimal(0)}
+
+
+@pytest.mark.parametrize("second", [{}, ANOTHER_SPLIT, UNKNOWN, {"txid": "tx-1"}], ids=str)
+def test_a_sale_that_nothing_tells_from_another_one_waits_for_a_person(
+    books: sqlite3.Connection, second: dict[str, Any]
+) -> None:
+    assert held_as(books, on_word(books, 1)) is None
+    again = on_word(books, 2, **second)
+    assert held_as(books, again) == HoldReason.TOLD_TWICE
+    assert f"settlements close {again}" in str(settlements.get(books, again).error)
+    with atomic(books):
+        ways_out.release(books, again, By("ana", "two customers", NOW))
+    assert held_as(books, again) is None
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        {"gross_sats": 266_801, "commission_sats": 7_966},
+        {"exchange_rate": Decimal("143.8")},
+        {"fiat_amount_minor": 180_001},
+        {"occurred_at": NOW + 90_000},
+    ],
+    ids=str,
+)
+def test_what_is_certainly_another_sale_goes_on(books: sqlite3.Connection, second: dict[str, Any]) -> None:
+    first = {"fiat_amount_minor": 180_000}
+    assert held_as(books, on_word(books, 1, **first)) is None
+    assert held_as(books, on_word(books, 2, **{**first, **second})) is None
+
+
+@pytest.mark.parametrize("name", ["txid", "payment_hash"])
+def test_two_names_of_one_kind_are_two_sales(books: sqlite3.Connection, name: str) -> None:
+    assert held_as(books, on_word(books, 1, **{name: "11" * 32})) is None
+    assert held_as(books, on_word(books, 2, **{name: "22" * 32})) is None
+
+
+def test_a_proven_sale_is_only_held_beside_one_that_was_paid_on_a_word(books: sqlite3.Connection) -> None:
+    assert plan(books, landed(books, 1)).hold_reason is None
+    assert plan(books, landed(books, 2)).hold_reason is None
+    assert held_as(books, on_word(books, 3)) == HoldReason.TOLD_TWICE
+
+
+def paid_elsewhere(books: sqlite3.Connection, sats: int, made_at: int) -> None:
+    """The wallet shows a payment of a sale that these books do not have, and a person has said that it is not ours."""
+    key = identity.sale_leg_key("77" * 32, 1, "super")
+    with atomic(books):
+        wallets.note_outgoing(
+            books, MACHINE, [Outgoing("66" * 32, key, "lnbc1", sats, "success", None, {}, made_at)], NOW
+        )
+        books.execute("UPDATE dca_foreign_payments SET settled_by = 'ana', decided_at = ?", (NOW,))
+
+
+@pytest.mark.parametrize(
+    ("sats", "made_at", "hold"),
+    [
+        (2_390, NOW + 5, HoldReason.TOLD_TWICE),
+        (300_000, NOW + 5, None),
+        (2_390, NOW + 90_000, None),
+        (2_390, NOW - 3_600, None),
+    ],
+)
+def test_a_sale_that_books_before_these_may_have_paid_waits_for_a_person(
+    books: sqlite3.Connection, sats: int, made_at: int, hold: HoldReason | None
+) -> None:
+    paid_elsewhere(books, sats, made_at)
+    assert plan(books, landed(books)).hold_reason == hold
