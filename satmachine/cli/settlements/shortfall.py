@@ -201,6 +201,12 @@ def _how_to_pay(act: Act, found: Shortfall, expires_at: int) -> str:
 
 
 def _how_far(found: Shortfall, short: str) -> str:
+    if found.waits:
+        return (
+            f"{short} less was handed out for sale {found.settlement_id}, and the customer waits for a top-up whose "
+            f"invoice these books do not have: `satmachine settlements shortfall {found.settlement_id} --undo`, and "
+            "book it again."
+        )
     if found.payee is None:
         return f"{short} less was handed out for sale {found.settlement_id}; the customer was paid by hand."
     return (
