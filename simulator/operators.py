@@ -122,11 +122,13 @@ def is_told_twice(world: World, hold: Hold, sale: int) -> bool:
     conn = _conn(hold)
     row = conn.execute("SELECT error FROM dca_settlements WHERE id = ?", (sale,)).fetchone()
     same = _sale_of(world, conn, sale)
-    if found := re.search(r"settlement (\d+) .*this may be the same sale", str(row["error"])):
-        return same is not None and same is _sale_of(world, conn, int(found[1]))
-    if found := re.search(r"\(sm1:(\w+)\): this may be that sale", str(row["error"])):
-        return same is not None and same is world.judge.sale_of_key.get(found[1])
-    return False
+    if same is None:
+        return False
+    error = str(row["error"])
+    twins = re.search(r"settlements? ([\d, ]+) (?:is|are) of the same amount and day", error)
+    told = [_sale_of(world, conn, int(number)) for number in re.findall(r"\d+", twins[1])] if twins else []
+    paid = [world.judge.sale_of_key.get(key) for key in re.findall(r"sm1:(\w{64})", error)]
+    return any(same is one for one in [*told, *paid])
 
 
 def _sale_of(world: World, conn: sqlite3.Connection, settlement_id: int) -> Sale | None:

@@ -468,19 +468,19 @@ def dismissed_before(conn: sqlite3.Connection, settlement: Settlement) -> str | 
     return None if row is None else f"{row['leg_key']} ({row['amount_sats']} sats)"
 
 
-def paid_without_sale(conn: sqlite3.Connection, settlement: Settlement) -> str | None:
-    """The settlement key of payments that a person has decided about, that no sale of these books has, and that can
-    have been this sale's: made within a day after it, and no more than it brought."""
-    row = conn.execute(
+def paid_without_sale(conn: sqlite3.Connection, settlement: Settlement) -> list[str]:
+    """The settlement keys of payments that a person has decided about, that no sale of these books has, and that can
+    have been this sale's: made within a day after it, and no more than it brought. All: a person answers for each."""
+    found = conn.execute(
         """SELECT substr(leg_key, 5, 64) AS sale_key FROM dca_foreign_payments f WHERE f.machine_id = ?1
         AND f.settled_by IS NOT NULL AND f.settled_by <> 'failed' AND f.leg_key GLOB ?2
         AND f.made_at BETWEEN ?3 - 600 AND ?3 + 86400 AND NOT EXISTS (SELECT 1 FROM dca_settlements s
         WHERE s.machine_id = ?1 AND s.settlement_key = substr(f.leg_key, 5, 64))
         GROUP BY sale_key HAVING sum(f.amount_sats) <= ?4
-        ORDER BY min(f.made_at) LIMIT 1""",
+        ORDER BY min(f.made_at)""",
         (settlement.machine_id, f"{PREFIX}{'?' * 64}:r*", settlement.occurred_at, settlement.gross_sats),
-    ).fetchone()
-    return None if row is None else str(row["sale_key"])
+    )
+    return [str(row["sale_key"]) for row in found]
 
 
 def booked_elsewhere(conn: sqlite3.Connection, settlement: Settlement) -> str | None:

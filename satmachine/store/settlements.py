@@ -360,19 +360,19 @@ def waived_like(conn: sqlite3.Connection, machine_id: str, gross_sats: int, sett
     return None if row is None else int(row["id"])
 
 
-def told_before(conn: sqlite3.Connection, settlement: Settlement) -> int | None:
-    """Another planned sale of this amount and day that may be the same one, told again: no payment hash and no txid
-    tells the two apart.
+def told_before(conn: sqlite3.Connection, settlement: Settlement) -> list[int]:
+    """The other planned sales of this amount and day that may be the same one, told again: no payment hash and no txid
+    tells them apart. All of them: a person answers for each.
 
     Another split, an unknown rate and unknown cash do not make it another sale, nor does what only the wallet told of.
     Of two sales whose payments were both seen each has its own.
     """
-    row = conn.execute(
+    found = conn.execute(
         """SELECT id FROM dca_settlements WHERE machine_id = ?1 AND id <> ?2 AND gross_sats = ?3
         AND occurred_at BETWEEN ?4 - 86400 AND ?4 + 86400 AND (payment_hash IS NULL OR ?5 IS NULL)
         AND (txid IS NULL OR ?6 IS NULL) AND planned_at IS NOT NULL AND 'waived' IN (proof, ?9)
         AND (bitspire_event_id IS NULL OR ((exchange_rate = ?7 OR exchange_rate = '0' OR ?7 = '0')
-        AND (fiat_amount_minor = ?8 OR fiat_amount_minor IS NULL OR ?8 IS NULL))) ORDER BY id LIMIT 1""",
+        AND (fiat_amount_minor = ?8 OR fiat_amount_minor IS NULL OR ?8 IS NULL))) ORDER BY id""",
         (
             settlement.machine_id,
             settlement.id,
@@ -384,8 +384,8 @@ def told_before(conn: sqlite3.Connection, settlement: Settlement) -> int | None:
             settlement.fiat_amount_minor,
             settlement.proof,
         ),
-    ).fetchone()
-    return None if row is None else int(row["id"])
+    )
+    return [int(row["id"]) for row in found]
 
 
 def planned_sats_of_day(conn: sqlite3.Connection, machine_id: str, *, day_start: int, exclude_id: int) -> int:

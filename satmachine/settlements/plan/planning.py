@@ -6,6 +6,7 @@ import sqlite3
 from dataclasses import dataclass
 from decimal import Decimal
 
+from satmachine.identity import PREFIX
 from satmachine.models import HoldReason, Settlement
 from satmachine.settlements.plan.amounts import Terms, make_plan
 from satmachine.settlements.plan.rate_guard import OLDEST_S, YOUNGEST_S, RateBounds, rate_breach, usual_rate
@@ -126,18 +127,21 @@ def _told_twice(conn: sqlite3.Connection, settlement: Settlement) -> str | None:
         f"If it is, `satmachine settlements close {settlement.id}`; if these are two sales, "
         f"`satmachine settlements release {settlement.id}`"
     )
-    twin = settlements.told_before(conn, settlement)
-    if twin is not None:
-        return (
-            f"settlement {twin} is of the same amount and day, and nothing tells the two apart: this may be the same "
-            f"sale, told again. {ways}"
+    twins, keys = settlements.told_before(conn, settlement), reconciling.paid_without_sale(conn, settlement)
+    found = []
+    if twins:
+        named = f"settlement {twins[0]} is" if len(twins) == 1 else f"settlements {', '.join(map(str, twins))} are"
+        found.append(
+            f"{named} of the same amount and day, and nothing tells them apart: this may be the same sale, told again"
         )
-    key = reconciling.paid_without_sale(conn, settlement)
-    if key is not None:
-        return (
-            f"payments of a sale that these books do not have were made that day (sm1:{key}): this may be that sale, "
-            f"paid already. {ways}"
+    if keys:
+        named = ", ".join(f"{PREFIX}{key}" for key in keys)
+        found.append(
+            f"payments of sales that these books do not have were made that day ({named}): this may be one of them, "
+            "paid already"
         )
+    if found:
+        return f"{'. And '.join(found)}. {ways}"
     return None
 
 

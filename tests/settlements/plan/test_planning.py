@@ -363,12 +363,12 @@ def test_a_proven_sale_is_only_held_beside_one_that_was_paid_on_a_word(books: sq
     assert held_as(books, on_word(books, 3)) == HoldReason.TOLD_TWICE
 
 
-def paid_elsewhere(books: sqlite3.Connection, sats: int, made_at: int) -> None:
+def paid_elsewhere(books: sqlite3.Connection, sats: int, made_at: int, sale: str = "77") -> None:
     """The wallet shows a payment of a sale that these books do not have, and a person has said that it is not ours."""
-    key = identity.sale_leg_key("77" * 32, 1, "super")
+    key = identity.sale_leg_key(sale * 32, 1, "super")
     with atomic(books):
         wallets.note_outgoing(
-            books, MACHINE, [Outgoing("66" * 32, key, "lnbc1", sats, "success", None, {}, made_at)], NOW
+            books, MACHINE, [Outgoing(sale * 32, key, "lnbc1", sats, "success", None, {}, made_at)], NOW
         )
         books.execute("UPDATE dca_foreign_payments SET settled_by = 'ana', decided_at = ?", (NOW,))
 
@@ -387,3 +387,17 @@ def test_a_sale_that_books_before_these_may_have_paid_waits_for_a_person(
 ) -> None:
     paid_elsewhere(books, sats, made_at)
     assert plan(books, landed(books)).hold_reason == hold
+
+
+def test_a_person_who_lets_a_sale_go_has_read_of_every_sale_that_it_may_be(books: sqlite3.Connection) -> None:
+    """Or the answer about one of them would stand for the others, and the same sale be paid twice."""
+    paid_elsewhere(books, 2_390, NOW + 5, "77")
+    paid_elsewhere(books, 2_391, NOW + 6, "78")
+    assert held_as(books, on_word(books, 1)) == HoldReason.TOLD_TWICE
+    with atomic(books):
+        ways_out.release(books, 1, By("ana", "neither", NOW))
+    assert held_as(books, 1) is None
+    sale = on_word(books, 2)
+    assert held_as(books, sale) == HoldReason.TOLD_TWICE
+    error = str(settlements.get(books, sale).error)
+    assert all(words in error for words in ("settlement 1 is", "77" * 32, "78" * 32)), error
