@@ -730,7 +730,7 @@ TABLE: dict[str, tuple[Act, float]] = {
     "refund": (_on_sale("refund", _refund), 2),
     "shortfall": (_on_sale("shortfall", _shortfall, _SOLD), 2),
     "undo_shortfall": (_on_sale("undo_shortfall", _undo_shortfall, _SHORT), 0.5),
-    "pay_shortfall": (_pay_shortfall, 1),
+    "pay_shortfall": (_pay_shortfall, 3),
     "resolve_paid": (_resolve_paid, 1),
     "resolve_unpaid": (_resolve_unpaid, 1),
     "retry_all": (_retry_all, 1),
