@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from satmachine.store import corrections, legs, registry, settlements, wallets
+from satmachine.store import alerts, corrections, legs, registry, settlements, wallets
 from testkit.books import MACHINE, NOW, fresh_books
 
 QUESTIONS: dict[str, Callable[[sqlite3.Connection], object]] = {
@@ -26,6 +26,7 @@ QUESTIONS: dict[str, Callable[[sqlite3.Connection], object]] = {
     "an invoice for a refund": lambda conn: corrections.invoice_is_known(conn, "aa" * 32, "lnbc1"),
     "machines that were dropped": lambda conn: registry.dropped_with_open_work(conn, NO_MACHINES),
     "machines that change hands": lambda conn: registry.changed_operator(conn, NO_MACHINES),
+    "alarms to be delivered": lambda conn: alerts.due(conn, NOW),
 }
 
 
@@ -47,7 +48,7 @@ def test_no_history_is_read(question: str, tmp_path: Path) -> None:
         for statement in statements:
             plan = [str(row["detail"]) for row in conn.execute(f"EXPLAIN QUERY PLAN {statement}")]
             whole = [
-                step for step in plan if re.match(r"SCAN (s|p|i|dca_settlements|dca_payments|dca_invoices)$", step)
+                step for step in plan if re.match(r"SCAN (s|p|i|dca_settlements|dca_payments|dca_invoices|alert_messages)$", step)
             ]
             of_a_machine = [step for step in plan if re.search(r"_(payments|settlements)_machine( |$)", step)]
             assert whole + of_a_machine == [], statement
