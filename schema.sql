@@ -103,7 +103,7 @@ CREATE TABLE alert_messages (
     error            TEXT,
     done_at          INTEGER
 ) STRICT;
-CREATE INDEX alert_messages_open ON alert_messages (next_attempt_at) WHERE done_at IS NULL;
+CREATE INDEX alert_messages_open ON alert_messages (id) WHERE done_at IS NULL;
 
 -- ---------------------------------------------------------------------------------------------------------
 -- The registry, mirrored from the TOML file at every load so that SQL can join it
@@ -788,7 +788,6 @@ CREATE TABLE dca_cash_forecasts (
     likely_at     INTEGER,
     late_at       INTEGER                               -- with one chance in ten it is not empty yet
 ) STRICT;
-CREATE INDEX dca_cash_forecasts_age ON dca_cash_forecasts (computed_at);
 
 -- ---------------------------------------------------------------------------------------------------------
 -- Telemetry

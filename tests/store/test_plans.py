@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from satmachine.store import corrections, legs, registry, settlements, wallets
+from satmachine.store import alerts, corrections, legs, registry, settlements, wallets
 from testkit.books import MACHINE, NOW, fresh_books
 
 QUESTIONS: dict[str, Callable[[sqlite3.Connection], object]] = {
@@ -26,6 +26,7 @@ QUESTIONS: dict[str, Callable[[sqlite3.Connection], object]] = {
     "an invoice for a refund": lambda conn: corrections.invoice_is_known(conn, "aa" * 32, "lnbc1"),
     "machines that were dropped": lambda conn: registry.dropped_with_open_work(conn, NO_MACHINES),
     "machines that change hands": lambda conn: registry.changed_operator(conn, NO_MACHINES),
+    "alarms to be delivered": lambda conn: alerts.due(conn, NOW),
 }
 
 
@@ -34,6 +35,9 @@ class _NoMachines:
 
 
 NO_MACHINES: Any = _NoMachines()
+
+
+WHOLE = re.compile(r"SCAN (s|p|i|dca_settlements|dca_payments|dca_invoices|alert_messages)$")
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
@@ -46,8 +50,6 @@ def test_no_history_is_read(question: str, tmp_path: Path) -> None:
         assert statements
         for statement in statements:
             plan = [str(row["detail"]) for row in conn.execute(f"EXPLAIN QUERY PLAN {statement}")]
-            whole = [
-                step for step in plan if re.match(r"SCAN (s|p|i|dca_settlements|dca_payments|dca_invoices)$", step)
-            ]
+            whole = [step for step in plan if WHOLE.match(step)]
             of_a_machine = [step for step in plan if re.search(r"_(payments|settlements)_machine( |$)", step)]
             assert whole + of_a_machine == [], statement

@@ -1,4 +1,4 @@
-"""Sends open payments to whom the file, or the client's row, names now: the rules and the transaction (SPEC section 3).
+"""Sends open payments to the payee that the file, or the LP's row, names now (SPEC section 3): rules and transaction.
 
 `leg_orders.py` proves first that no invoice of the former payee can be paid any more.
 """

@@ -1,4 +1,4 @@
-"""Is this really the LP's own wallet? Asked before sats are forwarded with a key that the database names a file of.
+"""Is this really the LP's own wallet? Asked before sats are forwarded with a key whose file the database names.
 
 Who can write the database can name any file that the daemon may read: the admin key of a machine, or of another LP. So
 the key must be of the very wallet into which the share was paid, and that must be no machine's.

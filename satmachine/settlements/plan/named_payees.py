@@ -1,4 +1,4 @@
-"""Who a leg is paid to, from the configuration in force or the client's row."""
+"""Who is paid by a leg: whom the configuration in force, or the client's row, names."""
 
 from __future__ import annotations
 
