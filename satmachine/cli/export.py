@@ -94,13 +94,19 @@ def _entries(books: Books, span: Span, known: Known) -> Iterator[Entry]:
 def _known(path: Path | None) -> Known:
     from satmachine.reports.export import Known, known_in
 
-    if path is None or not path.exists():
+    if path is None:
         return Known()
     try:
         with path.open(encoding="utf-8") as lines:
-            return known_in(lines)
-    except (OSError, UnicodeError) as error:
-        raise typer.BadParameter(f"--known {path} cannot be read: {error}") from None
+            found, is_empty = known_in(lines), path.stat().st_size == 0
+    except UnicodeError:
+        raise typer.BadParameter(f"--known {path} is no text, so it is no earlier export") from None
+    except OSError as error:
+        hint = "; for a first export leave out --known" if isinstance(error, FileNotFoundError) else ""
+        raise typer.BadParameter(f"--known {path} cannot be read: {error.strerror}{hint}") from None
+    if not found.ids and not is_empty:
+        raise typer.BadParameter(f"--known {path} holds no entry of an earlier export: is it the right file?")
+    return found
 
 
 def _require_whole(books: Books) -> None:

@@ -24,7 +24,7 @@ _COLUMNS = (
     Column("name", "Month"),
     Column("entries", "Entries"),
     Column("end_at", "Ended", wide=True),
-    Column("closed_at", "Closed"),
+    Column("closed_at", "Books as of"),
     Column("actor", "By"),
     Column("reason", "Why", fold=True),
     Column("hash", "Hash", wide=True, fold=True),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from satmachine.attention import words
 from satmachine.cli.kit.books import Books, open_books
 from satmachine.cli.kit.options import AsCsv, AsJson, Since, Until
 from satmachine.cli.kit.output import (
@@ -70,7 +71,7 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
 }
 _KEPT = (
     Column("machine_id", "Machine"),
-    Column("reason", "Reason"),
+    Column("reason", "Reason", show=lambda row: words.retained(row["reason"])),
     Column("opening_sats", "Before", wide=True),
     Column("more_sats", "More"),
     Column("used_sats", "Used later"),

@@ -176,10 +176,10 @@ def _statement_footer(document: Document) -> str:
     return (
         "<footer><p>This page is signed with the key</p>"
         f"<p class=key>{_text(document['signer'])}</p>"
-        "<p>Compare it with the key that the operator has given you by another way. <code>satmachine verify</code> "
-        "proves that not one byte of this file was changed; you can do that without us as well "
-        "(docs/for-liquidity-providers.md in satmachine). Each purchase's payment hash is shown by your own wallet "
-        "too.</p></footer>" + place_of_event()
+        "<p>Compare it with the key that the operator has given you by another way. "
+        "<code>satmachine verify FILE</code> proves that not one byte of this file was changed; you can do that "
+        "without us as well (docs/for-liquidity-providers.md in satmachine). Each purchase's payment hash is shown by "
+        "your own wallet too.</p></footer>" + place_of_event()
     )
 
 

@@ -49,6 +49,7 @@ PLANTED: list[tuple[Kind, str, set[Kind]]] = [
         set(),
     ),
     (Kind.SHORTFALL, "UPDATE dca_settlements SET shortfall_minor = 5 WHERE id = 1", set()),
+    (Kind.SHORTFALL, "UPDATE dca_settlements SET topped_up_sats = 5 WHERE id = 1", {Kind.CONSERVATION}),
     (Kind.RETAINED_SUM, "UPDATE dca_settlements SET retained_sats = 7 WHERE id = 1", set()),
     (
         Kind.RETAINED_NEGATIVE,
