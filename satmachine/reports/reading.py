@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from satmachine.ledger.entries import Balances, add, balances, nonzero, steps_before
+from satmachine.ledger.entries import Balances, add, balances, steps_before
 from satmachine.ledger.postings import postings_of, value_minor
+from satmachine.models.facts import Moved
 from satmachine.reports.summary import Report, make_report
 from satmachine.store import ledger, ledger_sums
 from satmachine.store.ledger import Span
@@ -21,16 +22,19 @@ def steps(conn: sqlite3.Connection, span: Span) -> int:
 def report(conn: sqlite3.Connection, span: Span, *, seen: Callable[[], object] = lambda: None) -> Report:
     """The report of a span; `seen` is called for each of `steps`."""
     opening = balances(conn, span.since, scope=span.scope, machine_id=span.machine_id, seen=seen)
-    moved = list(ledger_sums.moved(conn, span, value_minor, seen))
     ends = Balances(opening)
-    for one in moved:
-        add(ends, postings_of(one.fact))
+
+    def moved() -> Iterator[Moved]:
+        for one in ledger_sums.moved(conn, span, value_minor, seen):
+            add(ends, postings_of(one.fact))
+            yield one
+
     return make_report(
-        moved,
+        moved(),
         ledger.machines(conn, span.scope, span.machine_id),
         ledger.lps(conn, span.scope, span.machine_id),
         opening,
-        nonzero(ends),
+        ends,
         since=span.since,
         until=span.until,
     )

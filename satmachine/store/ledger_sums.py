@@ -18,7 +18,7 @@ from satmachine.models.facts import CashChange, Fact, Kept, Moved, Paid, Sale, U
 from satmachine.store import ledger
 from satmachine.store.ledger import CASH_OF_LEG, CHANGED, COUNTED, FEW, KEPT_POSTED, LATE, MINE, SALE_POSTED, WHO, Span
 
-_DAY_S = 86_400
+_FOUR_WEEKS_S = 28 * 86_400
 _SLICES = 60
 
 #: What sats were worth at a rate (decimal text) in minor units of a currency; None where the rate is unknown.
@@ -86,10 +86,10 @@ def _moved(kind: Any, row: tuple[Any, ...]) -> Moved:
 
 
 def _slices(conn: sqlite3.Connection, span: Span) -> list[tuple[int, int]]:
-    """The span in up to 60 parts of at least a day."""
+    """The span in up to 60 parts of at least four weeks."""
     first, last = conn.execute(_EXTENT).fetchone()
     begin, end = max(span.since, first or 0), min(span.until, (last or 0) + 1)
-    parts = min(_SLICES, max(1, (end - begin) // _DAY_S))
+    parts = min(_SLICES, max(1, (end - begin) // _FOUR_WEEKS_S))
     cuts = [begin + (end - begin) * number // parts for number in range(1, parts)]
     return list(zip([span.since, *cuts], [*cuts, span.until], strict=True))
 

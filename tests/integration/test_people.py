@@ -95,7 +95,7 @@ async def test_messages_wait_for_a_relay_are_never_sent_twice_and_statements_are
     add_providers(system)
     for client, keys in ((1, ALICE), (2, BRUNO)):
         npub = keys.public_key().to_bech32()
-        wishes = ("--relay", url, "--receipts", *(("--monthly",) if client == 1 else ()), "--yes")
+        wishes = ("--relay", url, "--receipts", "--monthly" if client == 1 else "--no-monthly", "--yes")
         await cli(system, "clients", "messages", str(client), "--npub", npub, *wishes)
     await system.announce(system.machines[0], await system.customer_pays(system.machines[0], SALE))
     await until_status(system, "processed")
