@@ -132,6 +132,11 @@ class Judge:
         booked = next((entry for entry in self._debits.values() if entry.payment_hash == payment_hash), None)
         return self._debits.get(leg_key) or booked
 
+    def paid_of(self, sale: Sale) -> dict[str, int]:
+        """What was debited for a sale, in sats by leg key."""
+        found = {key: entry for key, entry in self._debits.items() if self.sale_of_key.get(key.split(":")[1]) is sale}
+        return {key: abs(entry.amount_msat) // 1000 for key, entry in found.items()}
+
     def _judge(self, entry: Entry) -> None:
         key = entry.external_id
         if key is None or not key.startswith("sm1:"):

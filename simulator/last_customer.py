@@ -18,6 +18,8 @@ _LABEL = "last"
 _CASH_MINOR = 10_000_000
 _GROSS_SATS, _NET_SATS = 123_457, 119_753
 _RATE = Decimal("143.797")
+#: The platform's 0.3 of the commission (registry.py), rounded up.
+_PLATFORM_SATS = 1_112
 #: How often, and how far apart, it is looked whether the LP has got the sats.
 _LOOKS, _LOOK_S = 8, 200.0
 
@@ -47,9 +49,19 @@ async def serve(world: World) -> None:
         await asyncio.sleep(_LOOK_S)
         world.look()
         if lp.given:
+            await asyncio.sleep(_LOOK_S)
+            world.look()
+            _judge_platform(world, sale)
             return
     row = hold.process.books.conn.execute(
         "SELECT status, hold_reason, error, retained_sats FROM dca_settlements WHERE payment_hash = ?",
         (sale.payment_hash,),
     ).fetchone()
     raise Violation("last_customer", f"no LP is paid of the last sale: {None if row is None else dict(row)}")
+
+
+def _judge_platform(world: World, sale: Sale) -> None:
+    """The platform gets its part of the commission, and not the operator's."""
+    for key, sats in world.judge.paid_of(sale).items():
+        if key.endswith(":super") and sats > _PLATFORM_SATS:
+            raise Violation("platform", f"{key}: the platform got {sats} sats, its part is {_PLATFORM_SATS}")

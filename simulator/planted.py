@@ -22,7 +22,7 @@ from satmachine.settlements.land import landing
 from satmachine.settlements.pay import jobs, marker, payer
 from satmachine.settlements.pay.transition import Decision, Sighting, Step
 from satmachine.settlements.plan import planning
-from satmachine.settlements.prove.proof import Proven
+from satmachine.settlements.prove.verdict import Proven
 from satmachine.settlements.sweep import arrivals, one_sweep
 from satmachine.store import reconciling
 from satmachine.wallet.lnbits import Lnbits
@@ -357,6 +357,16 @@ KNOWN_SEEDS: Mapping[str, int] = {
     "no_memory": 14,
     "told_twice": 2,
     "booked_on_a_debit": 8,
+    "retained_twice": 5,
+    "taken_home_shares": 2,
+    "limit_forgotten": 2,
+    "lps_forgotten": 1,
+    "unpaid_invoice": 2,
+    "less_is_enough": 2,
+    "hold_ignored": 1,
+    "top_up_shared": 1,
+    "order_unsealed": 1,
+    "fee_rounded_down": 1,
 }
 
 #: How many seeds are tried from a known one on.

@@ -9,9 +9,9 @@ from satmachine.clients import payout
 from satmachine.settlements import worker
 from satmachine.settlements.correct import changes, proven_unpaid, redistribute, rules, sale_orders
 from satmachine.settlements.pay import completion, marker, payer
-from satmachine.settlements.plan import amounts
-from satmachine.settlements.prove import proof
-from satmachine.settlements.sweep import one_sweep
+from satmachine.settlements.plan import amounts, planning
+from satmachine.settlements.prove import verdict
+from satmachine.settlements.sweep import one_sweep, unannounced
 from satmachine.store import corrections, legs, positions, settlements
 from simulator import operators
 from simulator.defect import Planted, Put, edited
@@ -97,7 +97,7 @@ DEFECTS: Mapping[str, Planted] = {
     ),
     "latecomer_shares": Planted(
         "cash that was brought after a sale shares in it",
-        frozenset({"client_add", "deposit", "reload_active", "release"}),
+        frozenset({"client_add", "deposit", "reload_delay"}),
         _text(positions, "_POSITIONS", (_DEPOSITS_BEFORE, "0")),
     ),
     "reserved_paid_out": Planted(
@@ -134,8 +134,8 @@ DEFECTS: Mapping[str, Planted] = {
         "restored books give a refund the number that one of another life has",
         _CORRECTS | _LIVES,
         _edit(
-            sale_orders.Corrector,
-            "refund",
+            sale_orders.CarriesOut,
+            "_refund_number",
             ('max([number, *(taken + 1 for taken in _numbers_after(":refund:", paid))])', "number"),
         ),
     ),
@@ -191,7 +191,7 @@ DEFECTS: Mapping[str, Planted] = {
         "an invoice that nobody has paid proves a sale",
         frozenset({"unpaid_invoice"}),
         _edit(
-            proof,
+            verdict,
             "judge",
             ("[payment for payment in incoming if payment.status is Answer.SUCCESS]", "incoming"),
             also=(worker,),
@@ -201,7 +201,7 @@ DEFECTS: Mapping[str, Planted] = {
         "a payment proves a sale that says it was more",
         frozenset({"sale_at_odds"}),
         _edit(
-            proof,
+            verdict,
             "judge",
             (
                 "payment.amount_msat != settlement.gross_sats * 1000",
@@ -226,6 +226,7 @@ DEFECTS: Mapping[str, Planted] = {
             "make_plan",
             ("plan_super(platform_fee_sats, terms)", "plan_super(operator_fee_sats, terms)"),
             ("plan_splits(operator_fee_sats, terms)", "plan_splits(platform_fee_sats, terms)"),
+            also=(planning,),
         ),
     ),
     "half_the_worth": Planted(
@@ -295,6 +296,14 @@ DEFECTS: Mapping[str, Planted] = {
         "part of a sat that a routing fee took counts as still there",
         frozenset({"client_add", "deposit"}),
         _set(payer, _fee_sats=lambda row: row.fee_msat // 1000),
+    ),
+    "top_up_shared": Planted(
+        "what the operator sends for fees is taken for a sale",
+        frozenset({"order_top_up", "reload_shares"}),
+        _both(
+            _edit(unannounced, "judge", ("made_here = _made_by_us(row, top_up=top_up, own=own)", "made_here = None")),
+            _edit(unannounced, "_made_by_lnbits", ("if tag and tag not in rule.tags:", "if False:")),
+        ),
     ),
     "order_unsealed": Planted(
         "a payment that somebody has written into the database is made",
