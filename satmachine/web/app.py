@@ -134,6 +134,7 @@ class Desk:
         if (place.owner_of is not None and owner is None) or not admits(viewer, place.who, owner):
             return self._refusal(request, viewer, HTTPStatus.NOT_FOUND)
         words = self._words(viewer, request)
+        request.state.seen = self._live.seen_by(conn, viewer)  # before the page is read, so that nothing is missed
         look = Look(
             conn,
             self._settings,
@@ -170,6 +171,7 @@ class Desk:
             _=words.say,
             now=int(self._clock()),
             path=request.url.path,
+            seen=getattr(request.state, "seen", ""),
         )
         return Response(text, status, media_type="text/html", headers={"Vary": "Accept, Accept-Language, Cookie"})
 
@@ -287,7 +289,9 @@ class Desk:
         if not self._live.admits(held.viewer):
             return PlainTextResponse("", HTTPStatus.SERVICE_UNAVAILABLE, headers={"Retry-After": "60"})
         return StreamingResponse(
-            self._live.events(held.viewer), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
+            self._live.events(held.viewer, request.query_params.get("seen", "")),
+            media_type="text/event-stream",
+            headers={"X-Accel-Buffering": "no"},
         )
 
     async def static(self, request: Request) -> Response:

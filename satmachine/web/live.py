@@ -10,7 +10,9 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from dataclasses import dataclass, field
+from hashlib import sha256
 
 import anyio
 from anyio.to_thread import run_sync
@@ -25,6 +27,8 @@ LIFE_S = 600
 _LOOK_EVERY_S = 2.0
 #: A line now and then, so that proxies do not take the connection for dead.
 _KEEP_ALIVE_S = 20
+
+_CHANGED = "event: changed\ndata: 1\n\n"
 
 #: An operator's id or None, and the LP's person or None.
 Scope = tuple[str | None, str | None]
@@ -61,12 +65,15 @@ class Live:
                 if not self._channels:
                     continue
                 version = await run_sync(pulses.version, conn)
-                unknown = any(channel.pulse is None for channel in self._channels.values())
-                if version != seen or unknown:
+                if version != seen:
                     seen = version
                     await self._take_pulses(conn)
         finally:
             conn.close()
+
+    def _pulse(self, scope: Scope) -> tuple[object, ...]:
+        with closing(self._connect()) as conn:
+            return pulses.of_scope(conn, *scope)
 
     async def _take_pulses(self, conn: sqlite3.Connection) -> None:
         for scope, channel in list(self._channels.items()):
@@ -76,23 +83,35 @@ class Live:
                 told, channel.changed = channel.changed, anyio.Event()
                 told.set()
 
-    async def events(self, viewer: Viewer) -> AsyncIterator[str]:
-        """What one browser is sent: `changed` for each change, for at most LIFE_S."""
+    def seen_by(self, conn: sqlite3.Connection, viewer: Viewer) -> str:
+        """What a page says it was made from, so that what changes before its browser listens is not missed."""
+        return _digest(pulses.of_scope(conn, viewer.operator, viewer.client))
+
+    async def events(self, viewer: Viewer, seen: str) -> AsyncIterator[str]:
+        """What one browser is sent: `changed` for each change since its page was made, for at most LIFE_S."""
         scope: Scope = (viewer.operator, viewer.client)
         channel = self._channels.setdefault(scope, _Channel())
         channel.listeners += 1
         self._people[viewer.person] += 1
         try:
             yield "retry: 5000\n\n"
+            if channel.pulse is None:
+                channel.pulse = await run_sync(self._pulse, scope)
+            if seen and seen != _digest(channel.pulse):
+                yield _CHANGED
             with anyio.move_on_after(LIFE_S):
                 while True:
                     changed = channel.changed
                     with anyio.move_on_after(_KEEP_ALIVE_S):
                         await changed.wait()
-                    yield "event: changed\ndata: 1\n\n" if changed.is_set() else ": still here\n\n"
+                    yield _CHANGED if changed.is_set() else ": still here\n\n"
         finally:
             channel.listeners -= 1
             if not channel.listeners:
                 self._channels.pop(scope, None)
             self._people[viewer.person] -= 1
             self._people += Counter()  # without those who have left
+
+
+def _digest(pulse: tuple[object, ...]) -> str:
+    return sha256(repr(pulse).encode()).hexdigest()[:16]

@@ -220,7 +220,7 @@ def test_news_comes_only_of_what_one_may_see(site: Site) -> None:
 async def test_one_person_cannot_take_every_place_of_those_who_listen(site: Site) -> None:
     live = Live(lambda: connect(site.settings.books, read_only=True))
     viewer, another = Viewer("flor", "Flor", "flores"), Viewer("ana", "Ana", "atitlan")
-    listening = [live.events(viewer) for _ in range(MAX_EACH)]
+    listening = [live.events(viewer, "") for _ in range(MAX_EACH)]
     for one in listening:
         await anext(one)
     assert (live.admits(viewer), live.admits(another)) == (False, True)
@@ -244,3 +244,15 @@ def test_threads_that_come_and_go_leave_no_connection_behind(site: Site) -> None
     after = len(os.listdir("/proc/self/fd")) if before else 0
     assert after - before < 10, "thirty threads, one after another, share one connection"
     pool.close()
+
+
+async def test_what_changes_before_a_browser_listens_is_told_when_it_does(site: Site) -> None:
+    live = Live(lambda: connect(site.settings.books, read_only=True))
+    viewer = Viewer("flor", "Flor", "flores")
+    with closing(connect(site.settings.books)) as conn:
+        seen = live.seen_by(conn, viewer)
+        with atomic(conn):
+            conn.execute("UPDATE dca_wallets SET balance_sats = 9 WHERE machine_id = 'flores-1'")
+        listening = live.events(viewer, seen)
+        assert [await anext(listening), await anext(listening)] == ["retry: 5000\n\n", "event: changed\ndata: 1\n\n"]
+        await listening.aclose()  # type: ignore[attr-defined]
