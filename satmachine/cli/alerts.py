@@ -175,7 +175,7 @@ def _require_condition(item: str) -> None:
     if condition not in CONDITIONS:
         raise typer.BadParameter(f"{item!r} is no item; `satmachine alerts list` names them")
     if condition == "books_broken":
-        raise Refused("books that do not add up are never silenced: satmachine audit names the sat")
+        raise Refused("books that do not add up are never silenced: `satmachine audit` names the sat")
 
 
 def _until(act: Act, span: str) -> int:

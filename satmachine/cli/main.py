@@ -146,6 +146,9 @@ class Nouns(TyperGroup):
         """Turn an expected error into a message and its exit code; a surprise keeps its traceback."""
         try:
             return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")  # how typer says that a word is none of a list
+            raise
         except SatmachineError as error:
             typer.secho("Error: ", fg=typer.colors.RED, err=True, nl=False)
             from satmachine.cli.kit.output import printable

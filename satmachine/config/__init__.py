@@ -4,7 +4,7 @@ formats.py     pure   slugs, currencies, URLs, addresses
 secrets.py            a reference to a key, read only when it is needed
 credentials.py        where systemd keeps the keys, for the service and for root
 model.py       pure   the frozen models
-places.py      pure   where something stands in the file, in words
+key_places.py  pure   where something stands in the file, in words
 crosscheck.py  pure   what must hold between tables
 load.py               file -> Config, or every problem at once
 check.py              secrets, permissions, warnings

@@ -78,7 +78,7 @@ def _left_as_it_came(config: Config) -> Iterator[str]:
         if machine.npub == _EXAMPLE_NPUB:
             yield (
                 f"machine {machine.id} is the one of config.example.toml, with the example's npub, relays and LNbits: "
-                "satmachine init writes a file of your own"
+                "`satmachine init` writes a file of your own"
             )
 
 

@@ -46,7 +46,7 @@ def keys(config: Config) -> Iterator[Finding]:
 def database(config: Config) -> Iterator[Finding]:
     path = config.database.path
     if not path.exists():
-        yield Finding("database", str(path), Verdict.WARNING, "there is none yet", "satmachine run creates it")
+        yield Finding("database", str(path), Verdict.WARNING, "there is none yet", "satmachine run")
         return
     try:
         conn = connect(path, read_only=True)
