@@ -45,7 +45,7 @@ class Drill:
     way: str
     sales: int = 0
     debits: int = 0
-    #: Payments that the copy lacked and the wallets told of.
+    #: Payments that had left, and that the copy did not show as completed.
     unknown_to_copy: int = 0
     restored_s: float = 0
     paid_s: float = 0
@@ -114,6 +114,7 @@ async def _take_over(b: World, stream: Litestream, result: Drill) -> None:
     copy = b.system.folder / "copy.db"
     await anyio.to_thread.run_sync(stream.restore, copy)
     restore(copy, b.system.database_path, datetime.now(UTC))
+    completed = {leg.leg_key for leg in b.rest().legs if leg.status == "completed"}
     await b.start()
     await b.alive_for(0)
     result.restored_s = round(time.monotonic() - begun, 1)
@@ -122,7 +123,7 @@ async def _take_over(b: World, stream: Litestream, result: Drill) -> None:
     await b.alive_for(8)  # a sweep of each wallet, and more
     if since := debits(await b.facts()) - before:
         result.violations.append(f"{len(since)} payments were made before a person had reconciled")
-    result.unknown_to_copy = len({key for key, _ in before} - {leg.leg_key for leg in b.rest().legs})
+    result.unknown_to_copy = len({key for key, _ in before} - completed)
     begun = time.monotonic()
     b.person_reconciles = True
     await b.settled(_PATIENCE_S)

@@ -195,6 +195,13 @@ def test_a_key_that_is_missing_is_said_in_words_and_not_tried_again(host: Host) 
     host.run("systemctl start satmachine")
 
 
+def test_the_package_again_restarts_what_runs(host: Host, package: Path) -> None:
+    pid = host.run(PID)
+    host.run(f"apt-get install -y --reinstall --no-install-recommends ./{package.name}")
+    host.until("systemctl is-active satmachine", "active\n")
+    assert host.run(PID) != pid
+
+
 def test_removing_stops_it_and_a_purge_keeps_the_books(host: Host, package: Path) -> None:
     host.run("apt-get remove -y satmachine")
     assert host.run("systemctl is-active satmachine", leaves=None).strip() == "inactive"

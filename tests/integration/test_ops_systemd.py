@@ -140,7 +140,8 @@ async def test_a_reload_cannot_bring_new_credentials_and_says_so_naming_the_mach
     await system.wait_for_log("reload refused")
     log = system.log_path.read_text()
     assert '"machine-2"' in log
-    assert "add LoadCredential=machine-2:/path to the unit, then restart it" in log
+    assert "put the key into /etc/satmachine/keys/machine-2" in log
+    assert "systemctl restart satmachine" in log
 
 
 def use_credentials(system: System) -> None:
