@@ -11,8 +11,8 @@ PIP_PROGRESS = /^Collecting/ { printf "\r  %d packages fetched", ++n; fflush() }
                /^ERROR|^error|^  ERROR|HASHES/ { print } END { print "" }
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types unit coverage newest vulnerabilities test-browser test-compat test-interop test-found day chaos simulate fuzz bench docs \
-        man format lock clean
+.PHONY: help install demo test lint types unit coverage newest vulnerabilities test-browser test-compat test-interop test-host deb test-found day chaos simulate fuzz bench docs \
+        format lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,12 @@ test-compat: install  ## the integration tests against every LNbits that is supp
 test-interop: install  ## beside a relay server and a library that others have written: nostr-relay (PyPI), nostr-tools (npm)
 	@$(BIN)/python -m testkit.interop $(ARGS)
 
+test-host: install deb  ## a booted Debian: install, sales, reload, watchdog, kills, backup, restore, upgrade, purge (root; ten minutes)
+	@$(BIN)/pytest -m '' -rs tests/host $(ARGS)
+
+deb: install  ## the Debian package, into build/ (ARCH=arm64, DEB_PYTHON=3.13 for other hosts)
+	@packaging/make-deb
+
 test-found: install  ## everything that once went wrong with money, on real parts, every variant (half an hour)
 	@$(BIN)/pytest -m '' tests/found $(ARGS)
 
@@ -99,10 +105,6 @@ bench: install  ## measure it, beside others: ONLY="ingest fleet .."; the last r
 docs: install  ## renew docs/commands.md and docs/output.schema.json from the program itself
 	@$(BIN)/python -m satmachine.cli.manual docs/commands.md
 	@$(BIN)/python -m satmachine.cli.manual --schema docs/output.schema.json
-
-man: install  ## man pages and shell completion, into build/
-	@$(BIN)/python -m satmachine.cli.manual --man build
-	@ls build/man build/completion
 
 format: install  ## put the code into its standard form
 	@$(BIN)/ruff check --fix .

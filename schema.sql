@@ -334,7 +334,10 @@ CREATE INDEX dca_settlements_time ON dca_settlements (occurred_at);
 CREATE INDEX dca_settlements_status ON dca_settlements (status) WHERE status NOT IN ('processed', 'partial', 'refunded');
 CREATE INDEX dca_settlements_unknown_rate ON dca_settlements (machine_id) WHERE exchange_rate = '0' AND retained_sats > 0;
 CREATE INDEX dca_settlements_rare ON dca_settlements (status, occurred_at) WHERE status IN ('partial', 'refunded');
-CREATE INDEX dca_settlements_late ON dca_settlements (proven_at) WHERE proven_at > occurred_at + 240;
+CREATE INDEX dca_settlements_late ON dca_settlements (proven_at) WHERE proven_at > min(occurred_at, landed_at) + 240;
+CREATE INDEX dca_settlements_ledger
+    ON dca_settlements (machine_id, occurred_at, proven_at, gross_sats, fiat_amount_minor, proof)
+    WHERE proof <> 'waiting';
 
 CREATE TRIGGER dca_settlements_keep_notes BEFORE UPDATE OF notes ON dca_settlements
 WHEN NEW.notes IS NOT OLD.notes AND substr(NEW.notes, -length(OLD.notes)) IS NOT OLD.notes AND OLD.notes <> ''
@@ -444,6 +447,8 @@ CREATE INDEX dca_payments_client ON dca_payments (client_id, effective_at) WHERE
 CREATE INDEX dca_payments_machine ON dca_payments (machine_id, planned_at);
 CREATE INDEX dca_payments_planned ON dca_payments (planned_at);
 CREATE INDEX dca_payments_completed ON dca_payments (completed_at) WHERE completed_at IS NOT NULL;
+CREATE INDEX dca_payments_ledger ON dca_payments (machine_id, client_id, leg_type, label, leg, completed_at, amount_sats,
+    sent_sats, fee_sats, fiat_amount_minor) WHERE completed_at IS NOT NULL;
 CREATE INDEX dca_payments_rare_status ON dca_payments (status, planned_at) WHERE status IN ('skipped', 'voided');
 CREATE INDEX dca_payments_rare_type ON dca_payments (leg_type, planned_at)
     WHERE leg_type IN ('settlement', 'autoforward', 'refund');

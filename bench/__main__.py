@@ -15,7 +15,8 @@ from rich.console import Console
 
 from bench import report
 
-#: Module -> what it measures. Each has `run(quick, say) -> Iterable[Section]`; `say` takes a line of progress.
+#: Name, mostly the module's -> what it measures. Each has `run(quick, say) -> Iterable[Section]`; `say` takes a line of
+#: progress.
 BENCHMARKS = {
     "ingest": "events from relays to durable rows, beside other clients",
     "settlements": "from a sale's event to its last paid leg, beside a bare loop of the same calls",
@@ -24,11 +25,14 @@ BENCHMARKS = {
     "lnbits-settings": "what LNbits' own settings cost a payment, one by one",
     "fleet": "ten thousand machines: start, memory, idling, beacons",
     "queries": "the CLI's first pages over millions of rows",
+    "books": "a month's report and export among a million sales, beside a bare aggregate of the same rows",
     "pages": "the pages over a hundred thousand sales, and what two hundred viewers cost the daemon",
     "growth": "what a sale costs when there are many, and when its providers are many",
     "telemetry": "five million beacons: the present, the past, retention",
     "cli": "how long a person waits for a command",
 }
+#: bench/books.py makes what is measured.
+MODULES = {"books": "ledger"}
 
 
 def main() -> int:
@@ -45,7 +49,7 @@ def main() -> int:
     console.print(report.machine(), highlight=False)
     met = True
     for name in args.names or BENCHMARKS:
-        sections = importlib.import_module(f"bench.{name.replace('-', '_')}").run(
+        sections = importlib.import_module(f"bench.{MODULES.get(name, name.replace('-', '_'))}").run(
             args.quick, lambda line, name=name: console.print(f"[dim]{name}: {line}[/dim]", highlight=False)
         )
         for section in sections:  # as they come: what is there is kept

@@ -72,6 +72,7 @@ def books(size: Size, say: Say) -> Path:
     path = _folder() / f"books-{size.machines}-{size.sales}-{size.beacons}.db"
     if path.exists():
         say(f"using {path.name}")
+        prepare(path)  # it may have been made by an older version
     else:
         build(path, size, say)
     return path

@@ -26,7 +26,7 @@ from satmachine.nostr.subscriptions import Shape, Subscriptions
 from satmachine.settlements.claim.content import claim_from_event, claim_from_payment
 from satmachine.settlements.claim.envelope import Transport, Window, read_event
 from satmachine.settlements.land.landing import Rules, land_event
-from satmachine.settlements.prove.proof import judge
+from satmachine.settlements.prove.verdict import judge
 from satmachine.store import incoming, settlements
 from satmachine.store import telemetry as telemetry_store
 from satmachine.store.settlements import EventRecord

@@ -31,6 +31,8 @@ from satmachine.nostr.keys import parse_secret_key, public_key_of
 from satmachine.nostr.limits import Limits
 from satmachine.nostr.pool import RelayPool
 from satmachine.ops.alerts.desk import AlertDesk
+from satmachine.ops.sdnotify import Notifier
+from satmachine.ops.upgrade import upgrade_of
 from satmachine.ops.watch import Watch
 from satmachine.recorder import Recorder
 from satmachine.reports.desk import PeopleDesk
@@ -46,7 +48,7 @@ from satmachine.settlements.sweep.one_sweep import Reconciler
 from satmachine.settlements.sweep.sweeper import Sweeper
 from satmachine.settlements.sweep.wallet_orders import WalletOrders
 from satmachine.settlements.worker import Item, Worker
-from satmachine.store import health, legs, registry, restored, seals, settlements
+from satmachine.store import health, legs, registry, reloads, restored, seals, settlements
 from satmachine.store.database import Store, instance_id, only_daemon, open_store
 from satmachine.store.intents import Ended
 from satmachine.wallet.lnbits import Lnbits
@@ -72,7 +74,10 @@ async def run_daemon(config: Config, reload_due: Callable[[], bool] = lambda: Fa
     learn_keys(keyring, config)
     with only_daemon(config.database.path):
         async with open_store(
-            config.database.path, busy_timeout_s=config.database.busy_timeout_s, keyring=keyring
+            config.database.path,
+            busy_timeout_s=config.database.busy_timeout_s,
+            keyring=keyring,
+            upgrade=upgrade_of(config.database.path, Notifier()),
         ) as store:
             daemon = Daemon(store, config)
             await daemon.register()
@@ -316,11 +321,15 @@ class Daemon:
         async with self._one_reload:
             self.watch.reloading()
             try:
-                await self._reload()
+                refused = await self._reload()
+                await self._store.write(reloads.record, refused, self._now())
+            except StoreError as error:
+                log.warning("what became of the reload could not be written down: %s", error)
             finally:
                 self.watch.reloaded()
 
-    async def _reload(self) -> None:
+    async def _reload(self) -> str:
+        """Why it was refused; nothing where it was not."""
         try:
             # On a thread: ten thousand machines take seconds, and sales go on being paid meanwhile.
             config = await anyio.to_thread.run_sync(load, self._config.path)
@@ -333,7 +342,7 @@ class Daemon:
                 await self._store.write(seals.renew, machine_id)
         except SatmachineError as error:
             log.error("reload refused, the old configuration stays in force. %s", error)  # noqa: TRY400
-            return
+            return str(error)
         self._config = config
         wanted = await self.discovery.wanted()
         self.pool.update(wanted.relays, wanted.named)
@@ -346,6 +355,7 @@ class Daemon:
                 "after a change of a key's file, restart",
                 ", ".join(kept),
             )
+        return ""
 
     # --- catching everything (as recorder.py and sweeper.py do for one event or wallet)
 

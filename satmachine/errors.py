@@ -47,6 +47,10 @@ class KeyHangs(ConfigError):
     """The file system that holds a key does not answer: the key may be right, and cannot be read now."""
 
 
+class KeyHidden(ConfigError):
+    """A credential that only root and the service can see: whether it is right cannot be known here."""
+
+
 class NotFound(SatmachineError):
     """No such record in this scope."""
 

@@ -25,7 +25,7 @@ from satmachine.settlements.correct import shortfall, ways_out
 from satmachine.settlements.correct.changes import allowed
 from satmachine.settlements.correct.rules import Command, Dispensed
 from satmachine.settlements.plan.named_payees import terms_for
-from satmachine.settlements.reconcile import findings, proposal, wallet_look
+from satmachine.settlements.reconcile import proposal, shared, wallet_look
 from satmachine.settlements.reconcile.rules import Choice, Line, Verdict
 from satmachine.store import clients, deposits, intents, reconciling, wallets
 from satmachine.store.database import atomic
@@ -397,7 +397,7 @@ async def reconcile(world: World, hold: Hold, machine_id: str) -> list[str]:
     choices: dict[str, Choice] = {}
     for _ in range(3):
         asked = proposal.questions(conn, machine_id, choices)
-        look = findings.Look()
+        look = shared.Look()
         if asked.incoming or asked.outgoing:
             lnbits = Lnbits(config.lnbits.url, http=Wire(world.bank, "cli"), instance_id="reconcile")
             key = machine.wallet.admin_key.resolve(config.environ)
@@ -730,7 +730,7 @@ TABLE: dict[str, tuple[Act, float]] = {
     "refund": (_on_sale("refund", _refund), 2),
     "shortfall": (_on_sale("shortfall", _shortfall, _SOLD), 2),
     "undo_shortfall": (_on_sale("undo_shortfall", _undo_shortfall, _SHORT), 0.5),
-    "pay_shortfall": (_pay_shortfall, 1),
+    "pay_shortfall": (_pay_shortfall, 3),
     "resolve_paid": (_resolve_paid, 1),
     "resolve_unpaid": (_resolve_unpaid, 1),
     "retry_all": (_retry_all, 1),

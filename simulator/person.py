@@ -48,6 +48,9 @@ async def clear_up(world: World, number: int) -> list[str]:
         _sale(world, hold, row, number, refused)
     _payments(world, hold, number, refused)
     _as_advised(world, hold, refused)
+    for row in conn.execute("SELECT topup_hash FROM dca_shortfalls WHERE topup_hash IS NOT NULL").fetchall():
+        if number % 2:
+            operators.pay_shortfall(world, hold, row["topup_hash"])
     _differences(world, hold, refused)
     for row in conn.execute("SELECT machine_id, payment_hash FROM dca_unmatched_payments").fetchall():
         sale = world.judge.sale_of_key.get(row["payment_hash"])

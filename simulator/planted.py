@@ -22,7 +22,7 @@ from satmachine.settlements.land import landing
 from satmachine.settlements.pay import jobs, marker, payer
 from satmachine.settlements.pay.transition import Decision, Sighting, Step
 from satmachine.settlements.plan import planning
-from satmachine.settlements.prove.proof import Proven
+from satmachine.settlements.prove.verdict import Proven
 from satmachine.settlements.sweep import arrivals, one_sweep
 from satmachine.store import reconciling
 from satmachine.wallet.lnbits import Lnbits

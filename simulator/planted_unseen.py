@@ -10,7 +10,7 @@ from satmachine.settlements import worker
 from satmachine.settlements.correct import changes, proven_unpaid, redistribute, rules, sale_orders
 from satmachine.settlements.pay import completion, marker, payer
 from satmachine.settlements.plan import amounts, planning
-from satmachine.settlements.prove import proof
+from satmachine.settlements.prove import verdict
 from satmachine.settlements.sweep import one_sweep, unannounced
 from satmachine.store import corrections, legs, positions, settlements
 from simulator import operators
@@ -191,7 +191,7 @@ DEFECTS: Mapping[str, Planted] = {
         "an invoice that nobody has paid proves a sale",
         frozenset({"unpaid_invoice"}),
         _edit(
-            proof,
+            verdict,
             "judge",
             ("[payment for payment in incoming if payment.status is Answer.SUCCESS]", "incoming"),
             also=(worker,),
@@ -201,7 +201,7 @@ DEFECTS: Mapping[str, Planted] = {
         "a payment proves a sale that says it was more",
         frozenset({"sale_at_odds"}),
         _edit(
-            proof,
+            verdict,
             "judge",
             (
                 "payment.amount_msat != settlement.gross_sats * 1000",

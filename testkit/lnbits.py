@@ -67,7 +67,7 @@ def ensure_environment(version: str = DEFAULT_VERSION, *, say: Say) -> Path:
     """
     requirements = _requirements(version)
     python, python_version = _find_python()
-    venv = _cache_dir() / f"lnbits-{version}-py{python_version}"
+    venv = cache_dir() / f"lnbits-{version}-py{python_version}"
     marker = venv / ".installed"
     fingerprint = hashlib.sha256(requirements).hexdigest()
     if _is_installed(marker, fingerprint):
@@ -87,7 +87,8 @@ def _requirements(version: str) -> bytes:
     return pinned.read_bytes()
 
 
-def _cache_dir() -> Path:
+def cache_dir() -> Path:
+    """Where what is fetched once is kept: $SATMACHINE_CACHE_DIR, else below the user's own cache."""
     if configured := os.environ.get("SATMACHINE_CACHE_DIR"):
         return Path(configured)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "satmachine"

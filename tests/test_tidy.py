@@ -76,7 +76,7 @@ def test_the_rules_about_money_are_pure() -> None:
         "settlements/pay/adoption.py",
         "settlements/claim/content.py",
         "settlements/plan/amounts.py",
-        "settlements/prove/proof.py",
+        "settlements/prove/verdict.py",
         "settlements/pay/transition.py",
     } <= PURE
 

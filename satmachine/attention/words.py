@@ -21,7 +21,7 @@ HOLDS: dict[str, tuple[str, str]] = {
         "satmachine config check",
     ),
     "payment_not_found": (
-        "the customer's payment is not in the machine's wallet",
+        "the customer's payment is not in the machine's wallet; if it never comes, close the sale",
         "satmachine settlements retry {id}",
     ),
     "payment_mismatch": (

@@ -41,6 +41,7 @@ class Kind(StrEnum):
     CASH_CHAIN = "cash_chain"
     CASH_BOOKED = "cash_booked"
     CASH_DEPOSITS = "cash_deposits"
+    CLOSED_MONTH = "closed_month"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class _Facts(dict[str, object]):
         return "ID"
 
 
-_STOP = "satmachine payouts pause --machine {machine_id}, then satmachine settlements explain {settlement_id}"
+_STOP = "satmachine settlements explain {settlement_id}"
 _SHOW = "satmachine settlements show {settlement_id}"
 _RETRY = "satmachine settlements retry {settlement_id}"
 _RECONCILE = "satmachine machines reconcile {machine_id}"
@@ -135,8 +136,9 @@ _WORDS: dict[Kind, tuple[str, str]] = {
     ),
     Kind.CHANGED_OUTSIDE: (
         "whom {label} is paid to was written into the database by something else than satmachine; the audit log shows "
-        "it as client.changed_outside",
-        "satmachine clients update {client_id} with the payee that is right (--lightning-address ..)",
+        "it as client.changed_outside. `satmachine clients update {client_id} --lightning-address ADDRESS` (or with "
+        "the file of their key) says which payee is right",
+        "satmachine clients show {client_id}",
     ),
     Kind.UNKNOWN_PAYMENT: (
         "the wallet has paid {amount_sats} sats as {leg_key}, which no payment of these books explains",
@@ -158,8 +160,8 @@ _WORDS: dict[Kind, tuple[str, str]] = {
     ),
     Kind.CASH_SUM: (
         "it says {found_minor} minor units, its notes are worth {expected_minor}: something else than satmachine "
-        "has written it",
-        "satmachine cash void {entry_id}, then record it again",
+        "has written it. Void it, and record it again",
+        "satmachine cash void {entry_id}",
     ),
     Kind.CASH_CHAIN: (
         "it names {corrects} as what it corrects, which is of another kind or machine",
@@ -172,5 +174,10 @@ _WORDS: dict[Kind, tuple[str, str]] = {
     Kind.CASH_DEPOSITS: (
         "{loaded_minor} minor units were loaded with it, but the clients' deposits that come from it are {parts_minor}",
         "satmachine deposits list --machine {machine_id}",
+    ),
+    Kind.CLOSED_MONTH: (
+        "this month was closed, and is not any more what it was then: {why}",
+        "satmachine --tz {tz} export ledger --month {name} --format csv --anyway, and compare it with the "
+        "export of when it was closed (docs/accounting.md)",
     ),
 }

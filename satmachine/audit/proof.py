@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
 from satmachine.audit.breaks import Break, Kind, make_break
+from satmachine.ledger import periods
 from satmachine.money import sats_to_minor, split_two_stage_commission
 from satmachine.store import balances, cash, clients, lists
 from satmachine.store import breaks as books
@@ -20,8 +21,18 @@ from satmachine.store import breaks as books
 Record = dict[str, Any]
 
 
-def check_books(conn: sqlite3.Connection, *, scope: str | None = None, since: int = 0) -> list[Break]:
-    """Every break in the books, of one operator's machines (None: all) and of what happened `since` then."""
+def check_books(
+    conn: sqlite3.Connection,
+    *,
+    scope: str | None = None,
+    since: int = 0,
+    read_again: Callable[[], object] | None = None,
+) -> list[Break]:
+    """Every break in the books, of one operator's machines (None: all) and of what happened `since` then.
+
+    Closed months, which are all operators', are added up again; where `read_again` is given, their entries are read one
+    by one, and it is called for each.
+    """
     found: list[Break] = []
     for kind in books.BREAKS:
         found += [make_break(Kind(kind), row) for row in books.breaking(conn, kind) if row["at"] >= since]
@@ -35,7 +46,24 @@ def check_books(conn: sqlite3.Connection, *, scope: str | None = None, since: in
     found += _cash(conn, since)
     found += [make_break(Kind.CHANGED_OUTSIDE, row) for row in clients.changed_outside(conn)]
     mine = set(lists.machine_ids(conn, scope))
-    return [broken for broken in found if broken.machine_id in mine]
+    found = [broken for broken in found if broken.machine_id in mine]
+    return [*found, *_closed_months(conn, since, read_again)]
+
+
+def _closed_months(conn: sqlite3.Connection, since: int, read_again: Callable[[], object] | None) -> Iterator[Break]:
+    """Months that were closed are what they were then (SPEC section 13): one break for each that is not."""
+    links = [(period, why) for period, why in periods.broken_links(conn) if period.end_at > since]
+    if read_again is None:
+        wrong = [*links, *periods.off_totals(conn, since=since)]
+    else:
+        wrong = [*links, *periods.altered(conn, since=since, seen=read_again)]
+    reasons: dict[str, list[str]] = {}
+    zones = {period.name: period.tz for period, _ in wrong}
+    for period, why in wrong:
+        reasons.setdefault(period.name, []).append(why)
+    for name, whys in reasons.items():
+        facts = {"subject": f"month {name}", "machine_id": "", "name": name, "tz": zones[name], "why": "; ".join(whys)}
+        yield make_break(Kind.CLOSED_MONTH, facts)
 
 
 def _cash(conn: sqlite3.Connection, since: int) -> Iterator[Break]:

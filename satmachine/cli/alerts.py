@@ -131,7 +131,7 @@ def try_channels(ctx: typer.Context, as_json: AsJson = False) -> None:
 
         satmachine alerts test
 
-        sudo CREDENTIALS_DIRECTORY=/run/credentials/satmachine.service satmachine alerts test --json
+        sudo satmachine alerts test --json
     """
     import anyio
 
@@ -175,7 +175,7 @@ def _require_condition(item: str) -> None:
     if condition not in CONDITIONS:
         raise typer.BadParameter(f"{item!r} is no item; `satmachine alerts list` names them")
     if condition == "books_broken":
-        raise Refused("books that do not add up are never silenced: satmachine audit names the sat")
+        raise Refused("books that do not add up are never silenced: `satmachine audit` names the sat")
 
 
 def _until(act: Act, span: str) -> int:

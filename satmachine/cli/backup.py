@@ -18,30 +18,42 @@ from satmachine.errors import Refused
 def backup(
     ctx: typer.Context,
     target: Annotated[
-        Path, typer.Argument(metavar="FILE|FOLDER", help="The file to make, or a folder: then the name is the time.")
+        str,
+        typer.Argument(
+            metavar="FOLDER|FILE.db", help="A folder, made if it is missing: the file's name is the time. Or a file."
+        ),
     ],
+    thin: Annotated[
+        bool,
+        typer.Option("--thin", help="Then remove old copies: kept are 2 days, one a day for 90, one a month."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Copy the books while the daemon runs: one moment of them, verified, whole or not at all.
 
-    A file that exists is never overwritten. How to restore one: docs/operations.md.
+    A file that exists is never overwritten. To put a copy in the books' place: satmachine restore.
 
     Examples:
 
         satmachine backup /var/backups/satmachine
 
+        satmachine backup /var/backups/satmachine --thin
+
         satmachine backup ./before-upgrade.db --json
     """
-    from satmachine.ops.backup import make_backup
+    from satmachine.ops.backup import make_backup, place, thin_out
 
     if ctx.obj.operator is not None:
         raise Refused("a backup holds every operator's books: leave --operator (and $SATMACHINE_OPERATOR) away")
-    if target.is_dir():
-        target = target / f"satmachine-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.db"
-    made = make_backup(where(ctx.obj.config_path).path, target)
+    now = datetime.now(UTC)
+    file = place(Path(target), now, as_folder=target.endswith("/"))
+    if thin and file == Path(target):
+        raise typer.BadParameter("--thin goes with a folder: it removes old copies there")
+    made = make_backup(where(ctx.obj.config_path).path, file)
+    removed = thin_out(file.parent, now) if thin else []
     if as_json:
-        print_json(asdict(made))
-    else:
-        print_line(
-            f"{made.path}: {made.settlements} sale(s), {made.legs} payment(s), {made.size_bytes} bytes; verified."
-        )
+        print_json({**asdict(made), "removed": [str(path) for path in removed]})
+        return
+    print_line(f"{made.path}: {made.settlements} sale(s), {made.legs} payment(s), {made.size_bytes} bytes; verified.")
+    if removed:
+        print_line(f"{len(removed)} old copies were removed.")

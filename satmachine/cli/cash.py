@@ -242,7 +242,7 @@ def book_(
     "list",
     LIST_COLUMNS,
     title="Cash",
-    empty="Nothing is written down yet: satmachine cash load, collect or count.",
+    empty="Nothing is written down yet: `satmachine cash load MACHINE --amount FIAT` (or collect, or count).",
     span=True,
     below="cash_entry",
 )

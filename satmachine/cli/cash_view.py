@@ -163,7 +163,9 @@ def print_machine(books: Books, machine_id: str, limit: int, *, as_json: bool, a
 
 def raise_unconfigured(machine_id: str) -> None:
     """A machine that the configuration no longer names has entries, and no present."""
-    typer.echo(f"{machine_id} is no longer in the configuration; satmachine cash list --machine {machine_id}")
+    typer.echo(
+        f"{machine_id} is no longer in the configuration; `satmachine cash list --machine {machine_id}` shows what was"
+    )
     raise typer.Exit
 
 
@@ -189,7 +191,7 @@ def print_fleet(books: Books, limit: int, *, as_json: bool, as_csv: bool) -> Non
         csv=as_csv,
         tz=books.tz,
         keys=_NOW_KEYS,
-        empty="No machine's cash is known: it comes from beacons, or from satmachine cash count.",
+        empty="No machine's cash is known: it comes from beacons, or from `satmachine cash count MACHINE`.",
         more=f"There are {len(known) - len(shown)} more; --limit shows them." if len(shown) < len(known) else "",
     )
     if not (as_json or as_csv):

@@ -1,4 +1,4 @@
-"""`satmachine config check` and `config show` (SPEC section 10). Thin: load, ask, print."""
+"""`satmachine config check`, `reload` and `show` (SPEC section 10). Thin: load, ask, print."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ def check(
     """Say whether the configuration file is right: every problem at once, with its remedy.
 
     Without --secrets no key is read, so that any user can check the file.
+    What only root and the service can see is left out, and named: sudo sees it.
     Leaves with 0 when all is well (there may be warnings) and with 3 when it is not.
 
     Examples:
@@ -35,7 +36,7 @@ def check(
 
         satmachine --config ./config.toml config check --secrets
     """
-    from satmachine.config import check_secrets, wallet_conflicts, warnings
+    from satmachine.config import check_secrets, hidden_credentials, wallet_conflicts, warnings
     from satmachine.errors import ConfigError
 
     try:
@@ -45,16 +46,49 @@ def check(
             raise ConfigError(str(config.path), problems)
     except ConfigError as error:
         if as_json:
-            _print_json({"path": error.source, "problems": error.problems, "warnings": []})
+            _print_json({"path": error.source, "problems": error.problems, "warnings": [], "left_out": []})
         _fail(error)
     found = warnings(config)
+    left_out = hidden_credentials(config) if secrets else []
     if as_json:
-        _print_json({"path": str(config.path), "problems": [], "warnings": found})
+        _print_json({"path": str(config.path), "problems": [], "warnings": found, "left_out": left_out})
     else:
         typer.echo(_summary(config))
         for warning in found:
             typer.echo(f"warning: {warning}")
-        typer.echo("All well." if not found else f"All well, but mind the {len(found)} warning(s) above.")
+        if left_out:
+            typer.echo(f"Not checked, because only root and the service can see them: {', '.join(left_out)}.")
+            typer.echo("To check them too: sudo satmachine config check --secrets")
+        but = [f"mind the {len(found)} warning(s) above"] if found else []
+        but += [f"{len(left_out)} key(s) were not checked"] if left_out else []
+        typer.echo(f"All well, but {' and '.join(but)}." if but else "All well.")
+
+
+@app.command("reload")
+def reload(ctx: typer.Context, as_json: AsJson = False) -> None:
+    """Have the running daemon take the file into use, and say whether it did. A bad file changes nothing.
+
+    `systemctl reload satmachine` does this. Leaves with 3 where the file is refused, with the reasons.
+
+    Example:  sudo satmachine config reload
+    """
+    from satmachine.config import find_config, load
+    from satmachine.errors import ConfigError
+    from satmachine.ops.reload import ask
+
+    path = find_config(ctx.obj.config_path)
+    try:
+        refused = ask(load(path).database.path)
+    except ConfigError as error:
+        refused = str(error)
+    if as_json:
+        _print_json({"path": str(path), "reloaded": not refused, "refused": refused})
+    elif refused:
+        typer.echo(f"{refused}\nThe configuration from before stays in force.", err=True)
+    else:
+        typer.echo(f"{path} is in force.")
+    if refused:
+        raise typer.Exit(ConfigError.exit_code)
 
 
 @app.command("show")

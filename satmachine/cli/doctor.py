@@ -32,14 +32,15 @@ _Tuning = Annotated[
 def doctor(ctx: typer.Context, as_json: AsJson = False, tuning: _Tuning = None) -> None:
     """Check relays, wallets, keys, clock, database, permissions and disk; say what to do about what is wrong.
 
-    Asks every relay and wallet, and changes nothing. Leaves with 0 when all is well (there may be warnings), 1 where
-    something is wrong here, 3 for a bad configuration, 4 where only a relay or LNbits could not be reached.
+    Asks every relay and wallet, and changes nothing. As root it sees every key; otherwise it says what it left
+    out. Leaves with 0 when all is well (there may be warnings), 1 where something is wrong here, 3 for a bad
+    configuration, 4 where only a relay or LNbits could not be reached.
 
     Examples:
 
         satmachine doctor
 
-        sudo CREDENTIALS_DIRECTORY=/run/credentials/satmachine.service satmachine doctor --json
+        sudo satmachine doctor --json
 
         satmachine doctor --tuning postgresql
     """

@@ -12,14 +12,14 @@ import typer
 
 from satmachine.cli.kit.books import Books, open_books
 from satmachine.cli.kit.options import Since, Until
-from satmachine.cli.progress import progress
+from satmachine.cli.progress import progress, stepwise
 from satmachine.cli.spans import Machine, Month, span_of
 from satmachine.errors import Refused
 from satmachine.store import ledger
 
 if TYPE_CHECKING:
+    from satmachine.ledger.postings import Entry
     from satmachine.reports.export import Known
-    from satmachine.reports.ledger import Entry
     from satmachine.store.ledger import Span
 
 app = typer.Typer(no_args_is_help=True, help="The books for other programs.")
@@ -69,8 +69,9 @@ def export_ledger(
         if not anyway:
             _require_whole(books)
         span = span_of(books, month, since, until, machine)
+        found = _entries(books, span, seen_before)
         with progress("Exporting", ledger.count(books.conn, span)) as seen:
-            for line in FORMATS[form](_entries(books, span, seen_before), books.tz, seen_before):
+            for line in FORMATS[form](found, books.tz, seen_before):
                 if not line or line[0] in "0123456789":
                     seen()
                 sys.stdout.write(line + "\n")
@@ -78,12 +79,14 @@ def export_ledger(
 
 def _entries(books: Books, span: Span, known: Known) -> Iterator[Entry]:
     """The entries of a span, after one for what was before it (unless they are to follow an earlier export)."""
-    from satmachine.reports.entries import balances, entries
+    from satmachine.ledger.entries import balances, entries, steps_before
     from satmachine.reports.export import opening_entry
 
     if known.ids:
         return entries(books.conn, span)
-    before = balances(books.conn, span.since, scope=span.scope, machine_id=span.machine_id)
+    steps = steps_before(books.conn, span.since, scope=span.scope, machine_id=span.machine_id)
+    with stepwise("Adding up what was before", steps) as seen:
+        before = balances(books.conn, span.since, scope=span.scope, machine_id=span.machine_id, seen=seen)
     opening = opening_entry(before, span.since)
     return chain([] if opening is None else [opening], entries(books.conn, span))
 
@@ -91,13 +94,19 @@ def _entries(books: Books, span: Span, known: Known) -> Iterator[Entry]:
 def _known(path: Path | None) -> Known:
     from satmachine.reports.export import Known, known_in
 
-    if path is None or not path.exists():
+    if path is None:
         return Known()
     try:
         with path.open(encoding="utf-8") as lines:
-            return known_in(lines)
-    except (OSError, UnicodeError) as error:
-        raise typer.BadParameter(f"--known {path} cannot be read: {error}") from None
+            found, is_empty = known_in(lines), path.stat().st_size == 0
+    except UnicodeError:
+        raise typer.BadParameter(f"--known {path} is no text, so it is no earlier export") from None
+    except OSError as error:
+        hint = "; for a first export leave out --known" if isinstance(error, FileNotFoundError) else ""
+        raise typer.BadParameter(f"--known {path} cannot be read: {error.strerror}{hint}") from None
+    if not found.ids and not is_empty:
+        raise typer.BadParameter(f"--known {path} holds no entry of an earlier export: is it the right file?")
+    return found
 
 
 def _require_whole(books: Books) -> None:

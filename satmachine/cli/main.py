@@ -49,6 +49,10 @@ NOUNS = {
     "doctor": Noun("satmachine.cli.doctor:doctor", "Is everything in order that the daemon needs?", _RUNNING),
     "observe": Noun("satmachine.cli.observe:observe", "What the fleet really sends; which settings fit it.", _RUNNING),
     "backup": Noun("satmachine.cli.backup:backup", "A consistent copy of the books while it runs.", _RUNNING),
+    "restore": Noun("satmachine.cli.restore:restore", "Put a copy in the place of the books.", _RUNNING),
+    "install-files": Noun(
+        "satmachine.cli.install_files:install_files", "Units, manual and completion for this host.", _RUNNING
+    ),
     "config": Noun("satmachine.cli.config:app", "Check the configuration file, or show what is in force.", _RUNNING),
     "payouts": Noun("satmachine.cli.payouts:app", "The red button: stop and resume payouts.", _RUNNING),
     "machines": Noun("satmachine.cli.machines:app", "The machines, with wallet balance and open work.", _RUNNING),
@@ -142,6 +146,9 @@ class Nouns(TyperGroup):
         """Turn an expected error into a message and its exit code; a surprise keeps its traceback."""
         try:
             return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")  # how typer says that a word is none of a list
+            raise
         except SatmachineError as error:
             typer.secho("Error: ", fg=typer.colors.RED, err=True, nl=False)
             from satmachine.cli.kit.output import printable

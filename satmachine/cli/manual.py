@@ -1,7 +1,7 @@
 """The manual, generated from the command line itself: docs/commands.md, man pages, completion for three shells.
+`satmachine install-files` puts pages and completion where a host has them.
 
     python -m satmachine.cli.manual docs/commands.md     the reference, as it is in the repository
-    python -m satmachine.cli.manual --man build          build/man/*.1 and build/completion/*
     python -m satmachine.cli.manual --schema FILE        docs/output.schema.json, the shapes of --json
 
 A test compares docs/commands.md with what this makes: no command and no option is undocumented. `make docs` renews it.
@@ -150,18 +150,9 @@ def _roff(text: str) -> str:
     return re.sub(r"(?m)^([.'])", r"\\&\1", escaped)
 
 
-def _write(folder: Path, files: dict[str, str]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in files.items():
-        (folder / name).write_text(text)
-
-
 def main(arguments: list[str]) -> None:
-    """Write the reference, or with --man the pages and scripts."""
-    if arguments[:1] == ["--man"] and len(arguments) == 2:
-        _write(Path(arguments[1]) / "man", man_pages())
-        _write(Path(arguments[1]) / "completion", completions())
-    elif arguments[:1] == ["--schema"] and len(arguments) == 2:
+    """Write the reference, or with --schema the shapes."""
+    if arguments[:1] == ["--schema"] and len(arguments) == 2:
         Path(arguments[1]).write_text(shapes_text())
     elif len(arguments) == 1:
         Path(arguments[0]).write_text(reference())

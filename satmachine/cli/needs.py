@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from satmachine.attention.items import Attention, Item
-from satmachine.cli.kit.output import format_age, format_sats, print_item, print_line, to_json
-
-_SATS = re.compile(r"\b\d{4,15}(?= sats\b)")
+from satmachine.cli.kit.output import format_age, grouped, print_item, print_line, to_json
 
 
 def print_items(found: Attention, now: int, *, named: bool = False) -> None:
@@ -18,7 +15,7 @@ def print_items(found: Attention, now: int, *, named: bool = False) -> None:
         if named:
             print_line(item.id, style="bold")
         since = "" if item.since is None else f" ({format_age(now - item.since)})"
-        print_item("!", _SATS.sub(lambda found: format_sats(int(found[0])), item.cause) + since, item.command)
+        print_item("!", grouped(item.cause) + since, item.command)
     if not found.items:
         print_line("Nothing needs you.", style="green")
     if found.silenced:
@@ -50,4 +47,4 @@ def silenced_hint(found: Attention) -> str:
     """How much a person has silenced."""
     if not found.silenced:
         return ""
-    return f"{len(found.silenced)} more that you know of is silenced; satmachine alerts list --all shows it."
+    return f"{len(found.silenced)} more that you know of is silenced; `satmachine alerts list --all` shows it."

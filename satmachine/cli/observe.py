@@ -94,7 +94,7 @@ def observe(
 def _chosen(config: Config, ids: list[str] | None) -> list[Machine]:
     for machine_id in ids or ():
         if config.machine(machine_id) is None:
-            raise NotFound(f"there is no machine {machine_id} in {config.path}: satmachine machines list shows them")
+            raise NotFound(f"there is no machine {machine_id} in {config.path}: `satmachine machines list` shows them")
     return [one for one in config.machines if not ids or one.id in ids]
 
 
@@ -124,7 +124,7 @@ def _print(seen: Seen, config: Config) -> None:
     if not settings:
         print_line("Nothing to change: what was seen fits the file.", style="green")
     else:
-        print_line(f"Settings go into {config.path}; satmachine config check tells whether it is right.")
+        print_line(f"Settings go into {config.path}; `satmachine config check` tells whether it is right.")
 
 
 def _as_json(seen: Seen, config: Config) -> dict[str, Any]:

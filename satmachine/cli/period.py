@@ -24,7 +24,7 @@ _COLUMNS = (
     Column("name", "Month"),
     Column("entries", "Entries"),
     Column("end_at", "Ended", wide=True),
-    Column("closed_at", "Closed"),
+    Column("closed_at", "Books as of"),
     Column("actor", "By"),
     Column("reason", "Why", fold=True),
     Column("hash", "Hash", wide=True, fold=True),
@@ -51,7 +51,7 @@ def close(
 
         satmachine --tz America/Guatemala period close 2026-11 --reason "handed to the accountant"
     """
-    from satmachine.reports.periods import make_period
+    from satmachine.ledger.periods import make_period
 
     why = reason_of(reason)
     with open_books(ctx, write=not dry_run) as books:
@@ -108,7 +108,7 @@ def check(ctx: typer.Context, as_json: AsJson = False) -> None:
 
         satmachine period check
     """
-    from satmachine.reports.periods import altered, broken_links
+    from satmachine.ledger.periods import altered, broken_links
 
     with open_books(ctx) as books:
         closed = periods.all_of(books.conn)

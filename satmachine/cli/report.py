@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from satmachine.attention import words
 from satmachine.cli.kit.books import Books, open_books
 from satmachine.cli.kit.options import AsCsv, AsJson, Since, Until
 from satmachine.cli.kit.output import (
@@ -21,7 +22,7 @@ from satmachine.cli.kit.output import (
     print_line,
 )
 from satmachine.cli.kit.output import to_json as as_json_row
-from satmachine.cli.progress import progress
+from satmachine.cli.progress import stepwise
 from satmachine.cli.spans import Machine, Month, span_of
 from satmachine.store import ledger
 
@@ -70,7 +71,7 @@ COLUMNS: Mapping[str, Sequence[Column]] = {
 }
 _KEPT = (
     Column("machine_id", "Machine"),
-    Column("reason", "Reason"),
+    Column("reason", "Reason", show=lambda row: words.retained(row["reason"])),
     Column("opening_sats", "Before", wide=True),
     Column("more_sats", "More"),
     Column("used_sats", "Used later"),
@@ -137,11 +138,11 @@ def report(
 
 def make(books: Books, month: str | None, since: str | None, until: str | None, machine: str | None) -> Report:
     """The report that was asked for, with a progress bar where that takes its time."""
-    from satmachine.reports.entries import report as report_of
+    from satmachine.reports import reading
 
     span = span_of(books, month, since, until, machine)
-    with progress("Reading the books", ledger.count(books.conn, span)) as seen:
-        return report_of(books.conn, span, seen=seen)
+    with stepwise("Reading the books", reading.steps(books.conn, span)) as seen:
+        return reading.report(books.conn, span, seen=seen)
 
 
 def _rate(text: str) -> Decimal:

@@ -27,7 +27,9 @@ def run(
     It subscribes to the relays, lands every sale once, and pays it out. SIGHUP reads the configuration again.
     A second daemon on the same database is refused.
 
-    Example:  satmachine --config /etc/satmachine/config.toml run
+    Example:
+
+        satmachine --config /etc/satmachine/config.toml run
     """
     hangups = _Hangups()
     signal.signal(signal.SIGHUP, hangups.note)

@@ -18,7 +18,7 @@ Machine = Annotated[str | None, typer.Option("--machine", metavar="ID", help="On
 
 def span_of(books: Books, month: str | None, since: str | None, until: str | None, machine: str | None = None) -> Span:
     """The span that was asked for: from the first fact, up to now, unless it says otherwise. Raises BadParameter."""
-    from satmachine.reports.periods import month_span
+    from satmachine.ledger.periods import month_span
 
     books.require_machine(machine)
     if month is None:

@@ -174,7 +174,7 @@ def _print_machines(found: Status, books: Books) -> None:
     shown = rows if len(rows) <= _MACHINES else sorted(rows, key=lambda row: row["id"] not in needy)[:_MACHINES]
     emit_table(shown, columns, empty="No machines yet: the daemon takes them from the configuration.", tz=books.tz)
     if hidden := len(rows) - len(shown):
-        print_line(f"There are {hidden} more machine(s); satmachine machines list shows them.")
+        print_line(f"There are {hidden} more machine(s); `satmachine machines list` shows them.")
 
 
 def _ago(at: int | None, now: int) -> str:

@@ -12,6 +12,7 @@ from satmachine.cli.kit.books import MAX_ID
 from satmachine.cli.kit.options import AsCsv, AsJson, Yes
 from satmachine.cli.kit.output import Column, emit_table, print_json, print_line
 from satmachine.cli.kit.requests import confirm
+from satmachine.cli.kit.root import parse_tz
 from satmachine.errors import NotFound, Refused, SatmachineError
 
 if TYPE_CHECKING:
@@ -32,18 +33,21 @@ _COLUMNS = (
 )
 
 
+_NOTHING = "there is nothing of that which still counts; `satmachine web list` shows what does"
+
+
 @app.callback(invoke_without_command=True)
 def web(
     ctx: typer.Context,
     listen: Annotated[
         str | None,
-        typer.Option(metavar="ADDRESS", help="Where to serve: 127.0.0.1:8021 or unix:/run/satmachine/web.sock."),
+        typer.Option(metavar="ADDRESS", help="Where to serve: 127.0.0.1:8021 or unix:/run/satmachine-web/web.sock."),
     ] = None,
 ) -> None:
     """Serve the pages: for operators and their liquidity providers, to read in a browser. Nothing on them moves money.
 
     A process of its own beside the daemon; the address is loopback, and TLS is the work of a proxy (docs/pages.md). Who
-    may look stands in [[web.people]]; they come in by a link (`satmachine web link`) or with their Nostr key.
+    may look stands in [[web.people]]; they come in by a link (`satmachine web link PERSON`) or with their Nostr key.
 
     Examples:
 
@@ -140,7 +144,7 @@ def list_(
         json=as_json,
         csv=as_csv,
         empty="Nobody can sign in yet: satmachine web link PERSON",
-        tz=ctx.obj.tz,
+        tz=ctx.obj.tz or parse_tz(config.display.tz),
         keys=[column.key for column in _COLUMNS],
     )
 
@@ -167,13 +171,16 @@ def revoke(
     if (pass_id is None) == (person is None):
         raise typer.BadParameter("name an ID, or --person and whose")
     config = _config(ctx)
-    confirm(f"End {'everything of ' + str(person) if person else f'number {pass_id}'}?", yes=yes)
     with passes.open_passes(passes_path(config)) as conn:
         if ctx.obj.operator is not None:
             _require_in_scope(config, conn, pass_id, person)
+        count = passes.listed(conn, int(time.time()), over=False)
+        if not any(one.id == pass_id or one.person == person for one in count):
+            raise NotFound(_NOTHING)
+        confirm(f"End {'everything of ' + str(person) if person else f'number {pass_id}'}?", yes=yes)
         ended = passes.revoke(conn, int(time.time()), pass_id=pass_id, person=person)
     if not ended:
-        raise NotFound("there is nothing of that which still counts; `satmachine web list` shows what does")
+        raise NotFound(_NOTHING)
     print_line(f"Ended: {ended}.")
 
 
@@ -281,7 +288,7 @@ def _require_in_scope(config: Config, conn: Any, pass_id: int | None, person: st
     if pass_id is not None:
         owner = next((one.person for one in passes.listed(conn, 0, over=True) if one.id == pass_id), None)
     if owner is None or _person(config, owner) is None:
-        raise NotFound("there is nothing of that which still counts; `satmachine web list` shows what does")
+        raise NotFound(_NOTHING)
 
 
 def _keep(config: Config, kind: str, person: str, kept: str, lives_s: int, note: str = "") -> int:

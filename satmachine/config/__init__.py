@@ -2,15 +2,16 @@
 
 formats.py     pure   slugs, currencies, URLs, addresses
 secrets.py            a reference to a key, read only when it is needed
+credentials.py        where systemd keeps the keys, for the service and for root
 model.py       pure   the frozen models
-places.py      pure   where something stands in the file, in words
+key_places.py  pure   where something stands in the file, in words
 crosscheck.py  pure   what must hold between tables
 load.py               file -> Config, or every problem at once
 check.py              secrets, permissions, warnings
 show.py        pure   the effective values as text
 """
 
-from satmachine.config.check import check_secrets, key_problems, wallet_conflicts, warnings
+from satmachine.config.check import check_secrets, hidden_credentials, key_problems, wallet_conflicts, warnings
 from satmachine.config.load import find_config, load
 from satmachine.config.model import Config, Machine, Operator, Payee, Ruleset, Split
 from satmachine.config.secrets import Secret
@@ -25,6 +26,7 @@ __all__ = [
     "Split",
     "check_secrets",
     "find_config",
+    "hidden_credentials",
     "key_problems",
     "load",
     "wallet_conflicts",

@@ -11,11 +11,12 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from satmachine.config.credentials import only_root_sees
 from satmachine.config.formats import is_loopback
 from satmachine.config.model import Config, Machine, Payee
 from satmachine.config.patience import look
 from satmachine.config.secrets import Secret
-from satmachine.errors import ConfigError, KeyHangs
+from satmachine.errors import ConfigError, KeyHangs, KeyHidden
 from satmachine.nostr.keys import parse_secret_key
 
 
@@ -24,13 +25,16 @@ def key_problems(config: Config, environ: Mapping[str, str] | None = None) -> li
 
     Keys whose file system hangs are no reason not to start: their machines wait, the others go on.
     """
-    problems, keys = _resolved(config, config.environ if environ is None else environ, pass_hanging=True)
+    problems, keys = _resolved(config, config.environ if environ is None else environ)
     return problems or _conflicts(config, keys)
 
 
 def check_secrets(config: Config, environ: Mapping[str, str] | None = None) -> list[str]:
-    """Resolve every secret once; one sentence for each that is missing, empty or open to other users."""
-    problems, _ = _resolved(config, config.environ if environ is None else environ)
+    """Resolve every secret once; one sentence for each that is missing, empty or open to other users.
+
+    Of credentials that this user cannot see nothing is said: `hidden_credentials` names them.
+    """
+    problems, _ = _resolved(config, config.environ if environ is None else environ, passed=KeyHidden)
     return problems
 
 
@@ -42,6 +46,14 @@ def wallet_conflicts(config: Config, environ: Mapping[str, str] | None = None) -
     """
     _, keys = _resolved(config, config.environ if environ is None else environ)
     return _conflicts(config, keys)
+
+
+def hidden_credentials(config: Config, environ: Mapping[str, str] | None = None) -> list[str]:
+    """The names of the credentials that this user cannot see, so that nothing is said of them."""
+    if not only_root_sees(config.environ if environ is None else environ):
+        return []
+    names = (secret.where for secret in config.secrets() if secret.kind == "credential")
+    return list(dict.fromkeys(name.removeprefix("credential ") for name in names))
 
 
 def warnings(config: Config) -> list[str]:
@@ -66,7 +78,7 @@ def _left_as_it_came(config: Config) -> Iterator[str]:
         if machine.npub == _EXAMPLE_NPUB:
             yield (
                 f"machine {machine.id} is the one of config.example.toml, with the example's npub, relays and LNbits: "
-                "satmachine init writes a file of your own"
+                "`satmachine init` writes a file of your own"
             )
 
 
@@ -141,16 +153,16 @@ def _machine_warnings(config: Config) -> Iterator[str]:
 
 
 def _resolved(
-    config: Config, environ: Mapping[str, str], *, pass_hanging: bool = False
+    config: Config, environ: Mapping[str, str], *, passed: type[ConfigError] = KeyHangs
 ) -> tuple[list[str], dict[Secret, str]]:
-    """What is wrong with the secrets, and the keys of those that can be read."""
+    """What is wrong with the secrets, and the keys of those that can be read; an error of `passed` is left out."""
     problems: list[str] = []
     keys: dict[Secret, str] = {}
     for secret in config.secrets():
         try:
             keys[secret] = secret.resolve(environ)
         except ConfigError as error:
-            problems += () if pass_hanging and isinstance(error, KeyHangs) else error.problems
+            problems += () if isinstance(error, passed) else error.problems
         else:
             problems += _open_file(secret, environ)
             if secret is config.nostr.secret_key and not _is_nostr_key(keys[secret]):

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from satmachine.config.formats import nearest, quoted
+from satmachine.config.key_places import place_of
 from satmachine.config.model import Location
-from satmachine.config.places import place_of
 
 Document = Mapping[str, object]
 

@@ -94,7 +94,7 @@ def listen_address(text: str) -> str:
         return host_port(text)
     except ValueError:
         raise ValueError(
-            'must be an address and a port, like "127.0.0.1:8021", or a socket, like "unix:/run/satmachine/web.sock"'
+            'must be an address and a port, like "127.0.0.1:8021", or a socket: "unix:/run/satmachine-web/web.sock"'
         ) from None
 
 

@@ -20,8 +20,8 @@ from pydantic_core import ErrorDetails
 
 from satmachine.config.crosscheck import cross_problems
 from satmachine.config.formats import nearest, quoted
+from satmachine.config.key_places import place_of
 from satmachine.config.model import Config, Location, secrets_of
-from satmachine.config.places import place_of
 from satmachine.errors import ConfigError
 
 DEFAULT_PATH = Path("/etc/satmachine/config.toml")

@@ -15,9 +15,10 @@ from typing import Any, Literal
 from pydantic import GetCoreSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, core_schema
 
+from satmachine.config import credentials
 from satmachine.config.formats import nearest, quoted
 from satmachine.config.patience import Hangs, look
-from satmachine.errors import ConfigError, KeyHangs
+from satmachine.errors import ConfigError, KeyHangs, KeyHidden
 
 Kind = Literal["plain", "env", "file", "credential"]
 
@@ -87,19 +88,21 @@ class Secret:
     def path(self, environ: Mapping[str, str]) -> Path | None:
         """The file that holds the key; None where it is in no file of its own.
 
-        Raises ConfigError for a credential where $CREDENTIALS_DIRECTORY is not set.
+        Raises ConfigError for a credential that is in none of its places, KeyHidden where this user could not see it.
         """
         if self._kind == "file":
             return Path(self._reference)
         if self._kind != "credential":
             return None
-        directory = environ.get("CREDENTIALS_DIRECTORY")
-        if not directory:
-            raise self._error(
-                "but $CREDENTIALS_DIRECTORY is not set: run this command inside the service (systemd sets it "
-                f"for LoadCredential={self._reference}:/path), or set it to the folder that holds the file"
-            )
-        return Path(directory) / self._reference
+        found = credentials.find(self._reference, environ)
+        if found is not None:
+            return found
+        if credentials.only_root_sees(environ):
+            raise KeyHidden(self._source, [self._said("which only root and the service can see: run this with sudo")])
+        raise self._error(
+            f"which the service has not got: put the key into {credentials.KEYS / self._reference} (owner root, mode "
+            "600), then: systemctl restart satmachine (a reload is not enough: systemd reads keys at start)"
+        )
 
     def resolve(self, environ: Mapping[str, str] = os.environ) -> str:
         """The key itself, without blanks or line breaks around it.
@@ -131,11 +134,6 @@ class Secret:
         try:
             octets = look(path.parent, lambda: _read_regular(path))
         except FileNotFoundError:
-            if self._kind == "credential":
-                raise self._error(
-                    f"which systemd has not handed to this service: add LoadCredential={self._reference}:/path to "
-                    "the unit, then restart it (a reload is not enough: credentials are read at start)"
-                ) from None
             raise self._error("which does not exist: create it, or correct the name") from None
         except PermissionError:
             raise self._error(

@@ -4,9 +4,10 @@ A fact is something that never changes once it is there: a sale's payment was pr
 retained, cash was brought. What can still change (a plan, an open leg, a status) is no fact; so an entry that was
 exported, or that stands in a closed month, stays as it is, and whatever is corrected later is a fact of its own.
 
-`key` names the thing, wherever and in whatever order it is read; nothing in it is a row's number except a deposit's.
-`happened_at` is when it happened, `posted_at` in which month it counts: the same, unless that month had been closed
-before the books knew of it. Unix seconds; amounts in sats (`.._sats`) or minor units of `currency` (`.._minor`).
+`key` names the thing, wherever and in whatever order it is read; nothing in it is a row's number except a deposit's,
+and that of a row of the cash book. `happened_at` is when it happened, `posted_at` in which month it counts: the same,
+unless that month had been closed before the books knew of it. Unix seconds; amounts in sats (`.._sats`) or minor units
+of `currency` (`.._minor`).
 `rate` is the sale's own, as decimal text in sats per major unit; "0": unknown. `number` is the sale's number in these
 books and `sale` what its payments' keys begin with, in whichever books; 0 and empty: it is of no sale.
 
@@ -89,7 +90,11 @@ class Kept(NamedTuple):
 
 
 class CashBrought(NamedTuple):
-    """An LP's confirmed cash: brought, or (negative) found not to have come, or taken home again."""
+    """An LP's confirmed cash: brought, or (negative) found not to have come, or taken home again.
+
+    `in_book`: it only says whose the cash is, because the machine has a cash book, which says what is in it; or because
+    (`was_there`) it lay in the machine already: a customer had not got it.
+    """
 
     posted_at: int
     happened_at: int
@@ -99,8 +104,24 @@ class CashBrought(NamedTuple):
     kind: str
     who: str
     amount_minor: int
-    #: It lay in the machine already: a customer had not got it, and it is known now whose it is.
+    in_book: int
     was_there: int
+
+
+class CashMoved(NamedTuple):
+    """What a machine's cash book says of its notes (SPEC section 12): by how much there are more, or (negative) fewer.
+
+    `kind` is `load`, `take`, `collect`; `correction` of one of them; `begun`: what the book begins with; `difference`:
+    what was missing or too much, and for which a person has given a reason.
+    """
+
+    posted_at: int
+    happened_at: int
+    key: str
+    machine_id: str
+    currency: str
+    kind: str
+    amount_minor: int
 
 
 class ToppedUp(NamedTuple):
@@ -118,8 +139,8 @@ class ToppedUp(NamedTuple):
 
 
 class Unassigned(NamedTuple):
-    """The wallet got (or, negative, lost) sats that belong to no sale: a top-up; a payment that a person has declared
-    not to be satmachine's."""
+    """The wallet got (or, negative, lost) sats that belong to no sale; a payment that a person has declared not to be
+    satmachine's. `is_top_up`: an invoice of `machines top-up` was paid."""
 
     posted_at: int
     happened_at: int
@@ -127,6 +148,7 @@ class Unassigned(NamedTuple):
     machine_id: str
     currency: str
     amount_sats: int
+    is_top_up: int
 
 
 class PaidLeg(NamedTuple):
@@ -142,4 +164,15 @@ class PaidLeg(NamedTuple):
     sold_at: int | None
 
 
-Fact = Sale | CashChange | Paid | Kept | CashBrought | ToppedUp | Unassigned
+Fact = Sale | CashChange | Paid | Kept | CashBrought | CashMoved | ToppedUp | Unassigned
+
+
+class Moved(NamedTuple):
+    """A sum of facts; of how many; what its sats and its routing fees were worth, each at its own rate and rounded by
+    itself (minor units); and how many of its sats have no known rate."""
+
+    fact: Fact
+    facts: int = 1
+    worth_minor: int = 0
+    fee_worth_minor: int = 0
+    unpriced_sats: int = 0

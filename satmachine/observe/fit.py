@@ -108,7 +108,7 @@ def _unannounced(seen: MachineSeen) -> Iterator[tuple[str, str]]:
     rule = seen.machine.unannounced
     alone = [one for one in _all_payments(seen) if one.claim is None and not one.problem and not _is_told(seen, one)]
     if alone and rule.sales == "report":
-        look = f"satmachine settlements unmatched --all --machine {seen.machine.id} shows them"
+        look = f"`satmachine settlements unmatched --all --machine {seen.machine.id}` shows them"
         settings = ['sales = "share"', *_memo(alone), *_tags(alone)]
         sizes = f"{min(one.amount_sats for one in alone)} to {max(one.amount_sats for one in alone)} sats"
         why = f"{len(alone)} payment(s) of {sizes} came that nothing announces; now each waits for a person"

@@ -1,4 +1,8 @@
-"""A consistent copy of the books while the daemon writes: verified, and in place whole or not at all."""
+"""A consistent copy of the books while the daemon writes: verified, and in place whole or not at all.
+
+`place` decides what a copy is called, `make_backup` makes it, `thin_out` removes old ones, and `keep_before_upgrade` is
+the copy that the daemon makes of its own before a migration, so that there is a way back.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,21 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from satmachine.errors import StoreError
 from satmachine.store import restored, standing
 from satmachine.store.database import connect
 from satmachine.store.integrity import damage, without_log
+
+_STAMP = "%Y%m%dT%H%M%SZ"
+_DATABASE_ENDINGS = {".db", ".sqlite", ".sqlite3"}
+_EACH_DAYS = 2
+_DAILY_DAYS = 90
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +36,70 @@ class Backup:
     size_bytes: int
     settlements: int
     legs: int
+
+
+def place(target: Path, now: datetime, *, as_folder: bool = False) -> Path:
+    """The file to make. A name that ends like a database (`.db`, `.sqlite`) is the file's; everything else is a folder,
+    made where it is missing, and the file in it is named by the time. `as_folder`: a slash stood at the end.
+
+    Raises StoreError where a folder cannot be made, or a file has its name.
+    """
+    if not target.is_dir():
+        if target.suffix in _DATABASE_ENDINGS and not as_folder:
+            return target
+        if target.exists():
+            raise StoreError(f"{target}: there is a file of that name; name a folder, or a new file that ends in .db")
+        try:
+            target.mkdir(mode=0o770, parents=True)
+        except OSError as error:
+            raise StoreError(f"{target}: the folder cannot be made: {error.strerror}; no backup was made") from error
+    return target / f"satmachine-{now.astimezone(UTC):{_STAMP}}.db"
+
+
+def thin_out(folder: Path, now: datetime) -> list[Path]:
+    """Remove old copies from a folder, and return them: kept are all of the last two days, the last one of each day for
+    90 days, and the last one of each month for ever. Only files named as `place` names them are looked at."""
+    copies = {path: made for path in folder.iterdir() if (made := _made_at(path)) is not None}
+    kept: dict[str, Path] = {}
+    for path, made in sorted(copies.items(), key=lambda item: item[1]):
+        age_days = (now - made).total_seconds() / 86_400
+        if age_days > _EACH_DAYS:
+            kept[f"{made:%Y-%m-%d}" if age_days <= _DAILY_DAYS else f"{made:%Y-%m}"] = path
+        else:
+            kept[path.name] = path
+    superfluous = sorted(copies.keys() - set(kept.values()))
+    for path in superfluous:
+        path.unlink(missing_ok=True)
+    return superfluous
+
+
+def _made_at(path: Path) -> datetime | None:
+    """When a copy was made, by its name; None for any other file."""
+    try:
+        made = datetime.strptime(path.name, f"satmachine-{_STAMP}.db").replace(tzinfo=UTC)
+    except ValueError:
+        return None
+    return made if path.is_file() and not path.is_symlink() else None
+
+
+def keep_before_upgrade(database: Path, version: int, progress: Callable[[], None]) -> Path | None:
+    """Copy books of an older version beside themselves before they are migrated; None where that was done before.
+
+    `progress` is called again and again while it lasts. Raises StoreError; then nothing is to be migrated.
+    """
+    target = database.with_name(f"{database.stem}-before-upgrade-of-version-{version}.db")
+    if target.exists():
+        return None
+    with _as_store_errors(target), _private_folder(target) as folder:
+        partial = _created(folder / target.name)
+        with closing(_plain(database)) as source, closing(_plain(partial)) as copy:
+            source.backup(copy, pages=2_000, progress=lambda *_: progress())
+            without_log(copy)
+            restored.flag(copy, int(time.time()))
+        _sync(partial)
+        os.link(partial, target)
+        _sync(target.parent)
+    return target
 
 
 def make_backup(database: Path, target: Path) -> Backup:

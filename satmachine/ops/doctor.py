@@ -88,6 +88,11 @@ def _from_books(config: Config) -> tuple[dict[str, str], list[payee_check.Named]
     except (StoreError, sqlite3.DatabaseError):
         return {}, [], {}  # host_check.database says so
     payees = [(f"LP {one.label} of {one.machine_id}", one.payee_kind, one.payee) for one in lps]
+    payees += [
+        (f"forwarding for {one.label} of {one.machine_id}", payee_check.FORWARD_KEY, one.autoforward_key_file)
+        for one in lps
+        if one.autoforward_key_file is not None
+    ]
     return known, payees, {name: found for name, found in sorted(told.items()) if found is not None}
 
 

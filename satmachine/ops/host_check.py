@@ -6,7 +6,7 @@ import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from satmachine.config import Config, Secret, check_secrets, wallet_conflicts, warnings
+from satmachine.config import Config, check_secrets, hidden_credentials, wallet_conflicts, warnings
 from satmachine.errors import StoreError
 from satmachine.ops.findings import Finding, Verdict
 from satmachine.store.database import connect, daemon_is_running
@@ -22,8 +22,8 @@ DiskUsage = Callable[[Path], tuple[int, int, int]]
 
 def keys(config: Config) -> Iterator[Finding]:
     """Every secret resolves and is guarded; no wallet serves twice."""
-    hidden = _hidden_credentials(config)
-    problems = [text for text in check_secrets(config) if not (hidden and "$CREDENTIALS_DIRECTORY is not set" in text)]
+    hidden = hidden_credentials(config)
+    problems = check_secrets(config)
     for text in [*problems, *wallet_conflicts(config)]:
         what, _, fix = text.rpartition(": ")
         yield Finding("keys", config.path.name, Verdict.PROBLEM, what or text, fix)
@@ -36,23 +36,17 @@ def keys(config: Config) -> Iterator[Finding]:
             "keys",
             f"{len(hidden)} credential(s)",
             Verdict.UNKNOWN,
-            "systemd shows them to the service only, so that they and their wallets are not checked here",
-            "sudo CREDENTIALS_DIRECTORY=/run/credentials/satmachine.service satmachine doctor, while the service runs",
+            "only root and the service see them, so that they and their wallets are not checked here",
+            "sudo satmachine doctor",
         )
     elif not problems:
         yield Finding("keys", config.path.name, Verdict.OK, "every key is there, and closed to others")
 
 
-def _hidden_credentials(config: Config) -> list[Secret]:
-    if config.environ.get("CREDENTIALS_DIRECTORY"):
-        return []
-    return [secret for secret in config.secrets() if secret.kind == "credential"]
-
-
 def database(config: Config) -> Iterator[Finding]:
     path = config.database.path
     if not path.exists():
-        yield Finding("database", str(path), Verdict.WARNING, "there is none yet", "satmachine run creates it")
+        yield Finding("database", str(path), Verdict.WARNING, "there is none yet", "satmachine run")
         return
     try:
         conn = connect(path, read_only=True)

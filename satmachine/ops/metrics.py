@@ -6,6 +6,7 @@ A scrape shows the latest look at the books (at most 15 s old) and never touches
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from socket import AF_INET, AF_INET6, gethostbyname
@@ -15,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from prometheus_client import CollectorRegistry, make_wsgi_app, write_to_textfile
+from prometheus_client import CollectorRegistry, generate_latest, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -89,9 +90,12 @@ class Exposition(Collector):
         )
 
     def write(self, path: Path) -> None:
-        """Write it to a file, atomically; a folder that is missing or closed is logged."""
+        """Write it to a file, atomically, for other users to read; a folder that is missing or closed is logged."""
+        fresh = path.with_name(f".{path.name}.{os.getpid()}")
         try:
-            write_to_textfile(str(path), self._registry)
+            fresh.write_bytes(generate_latest(self._registry))
+            fresh.chmod(0o644)
+            fresh.replace(path)
         except OSError as error:
             log.error("[metrics] textfile %s cannot be written: %s", path, error.strerror)  # noqa: TRY400
 

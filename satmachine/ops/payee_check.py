@@ -8,6 +8,7 @@ import pwd
 import stat
 from collections.abc import Iterable
 from pathlib import Path
+from shlex import quote
 
 import anyio
 
@@ -19,8 +20,15 @@ from satmachine.wallet.lnurl import LnurlClient
 
 #: The user that the unit file names.
 SERVICE_USER = "satmachine"
+#: Where LPs' keys lie: the service reads them when it pays, so that a new one needs no restart.
+PAYEES = Path("/etc/satmachine/payees")
+#: What the unit hides from it (ProtectHome, PrivateTmp, PrivateDevices).
+_HIDDEN = tuple(map(Path, ("/home", "/root", "/run/user", "/tmp", "/var/tmp", "/dev")))  # noqa: S108
 _TIMEOUT_S = 10
 _AT_ONCE = 5
+
+#: The kind of a file with the admin key of an LP's wallet, from which is forwarded.
+FORWARD_KEY = "forward_key_file"
 
 #: (subject, kind, payee) as `dca_clients` keeps them: an address, an LNURL, or the file of an invoice key.
 Named = tuple[str, str, str]
@@ -38,6 +46,8 @@ async def check(config: Config, payees: Iterable[Named]) -> list[Finding]:
             subject, kind, payee = named
             if kind == "invoice_key_file":
                 found[named] = await _key(lnbits, subject, Path(payee), config)
+            elif kind == FORWARD_KEY:
+                found[named] = _forward(subject, Path(payee))
             else:
                 found[named] = await _address(lnurl, subject, payee, hidden=kind == "lnurl")
 
@@ -64,9 +74,18 @@ async def _address(lnurl: LnurlClient, subject: str, payee: str, *, hidden: bool
     return Finding("payee", subject, Verdict.OK, f"{told} answers, and takes {least} to {most} sats")
 
 
+def _forward(subject: str, path: Path) -> Finding:
+    """Whether the service can read the key with which it forwards; it is that of the LP's own wallet."""
+    if problem := unreadable_to_service(path):
+        return Finding("payee", subject, Verdict.PROBLEM, problem, _fix(path))
+    if not os.access(path, os.R_OK):
+        return Finding("payee", subject, Verdict.UNKNOWN, f"this user may not read {path}", "run this with sudo")
+    return Finding("payee", subject, Verdict.OK, f"the key in {path} can be read")
+
+
 async def _key(lnbits: Lnbits, subject: str, path: Path, config: Config) -> Finding:
     if problem := unreadable_to_service(path):
-        return Finding("payee", subject, Verdict.PROBLEM, problem, f"chgrp {SERVICE_USER} {path}; chmod 640 {path}")
+        return Finding("payee", subject, Verdict.PROBLEM, problem, _fix(path))
     try:
         key = Secret("file", str(path), source="payee", place="payee").resolve(config.environ)
         wallet = await lnbits.wallet(key)
@@ -85,15 +104,27 @@ async def _key(lnbits: Lnbits, subject: str, path: Path, config: Config) -> Find
     return Finding("payee", subject, Verdict.OK, f'"{wallet.name}", a wallet of this LNbits')
 
 
+def _fix(path: Path) -> str:
+    """How the service comes to read it, and nobody else: commands as they are typed."""
+    if path.absolute().is_relative_to(PAYEES):
+        return f"sudo chown {SERVICE_USER} {quote(str(path))} && sudo chmod 400 {quote(str(path))}"
+    there = PAYEES / path.name
+    return f"name {there} instead, after: sudo install -o {SERVICE_USER} -m 400 {quote(str(path))} {quote(str(there))}"
+
+
 def unreadable_to_service(path: Path) -> str:
     """Why the daemon's user may not read a file; empty where it may, or where that cannot be known here."""
+    path = path.absolute()
     try:
         user = pwd.getpwnam(SERVICE_USER)
     except KeyError:
         return ""
+    hidden = next((folder for folder in _HIDDEN if path.is_relative_to(folder)), None)
+    if hidden is not None:
+        return f"the service does not see {hidden}, where {path.name} lies"
     groups = {user.pw_gid, *os.getgrouplist(SERVICE_USER, user.pw_gid)}
     try:
-        for folder in reversed(path.absolute().parents):
+        for folder in reversed(path.parents):
             if not _may(folder, user.pw_uid, groups, stat.S_IXOTH):
                 return f"the daemon's user, {SERVICE_USER}, may not enter {folder}, where {path.name} lies"
         if not _may(path, user.pw_uid, groups, stat.S_IROTH):

@@ -47,6 +47,10 @@ class Notifier:
         """The daemon was told to stop."""
         self._send("STOPPING=1")
 
+    def extend(self, timeout_s: float) -> None:
+        """What lasts before READY goes on: systemd waits for it so much longer from now (TimeoutStartSec)."""
+        self._send(f"EXTEND_TIMEOUT_USEC={int(timeout_s * 1e6)}")
+
     def status(self, sentence: str) -> None:
         """How it stands, for `systemctl status`; the same again is not sent."""
         if sentence != self._status:

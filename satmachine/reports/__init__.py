@@ -2,13 +2,11 @@
 
 Everything here reads the books and never changes what is paid. In the order in which it is built:
 
-What they begin with is models/facts.py: what happened, as small tuples that never change once they are there.
+They begin with the entries of satmachine/ledger.
 
-ledger.py      pure   a fact -> a balanced entry; what the accounts mean
-entries.py            the entries of a span of time; what the accounts come to
 export.py      pure   entries -> beancount, hledger, CSV
-periods.py            closing a month: its totals, its digest, and the chain
 summary.py     pure   entries -> the report of a time: by machine, operator, payee, LP
+reading.py            the same, out of the books
 statement.py   pure   an LP's statement as a document that is always written the same way
 signed.py      pure   a document that its reader can prove, without us
 html.py        pure   the pages of both, for screen and paper (chart.py draws)

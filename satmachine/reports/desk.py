@@ -19,6 +19,7 @@ import orjson
 from satmachine.config import Config
 from satmachine.errors import Refused, StoreError
 from satmachine.intents import Actions
+from satmachine.ledger.periods import month_of, month_span
 from satmachine.nostr.event import Event, parse_event
 from satmachine.nostr.gift import wrap
 from satmachine.nostr.keys import npub_to_hex
@@ -26,7 +27,6 @@ from satmachine.nostr.post import post
 from satmachine.orders import SignStatement
 from satmachine.reports import letters
 from satmachine.reports.make import sign_statement
-from satmachine.reports.periods import month_of, month_span
 from satmachine.store import audit_log as audit
 from satmachine.store import balances, clients, intents, messages, statements
 from satmachine.store.database import Store

@@ -8,7 +8,6 @@ decimal of 12 digits, the same for every posting of an entry, so that it cannot 
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -17,8 +16,8 @@ from decimal import ROUND_HALF_EVEN, Context, Decimal
 from functools import lru_cache
 from urllib.parse import quote
 
+from satmachine.ledger.postings import SAT, Entry, Posting, value_minor
 from satmachine.money import minor_to_fiat
-from satmachine.reports.ledger import SAT, Entry, Posting, value_minor
 
 _PRICE = Context(prec=12, rounding=ROUND_HALF_EVEN)
 
@@ -47,7 +46,7 @@ def known_in(text: Iterable[str]) -> Known:
 
 
 _PLAIN = re.compile(r"[A-Za-z0-9:@._-]*")
-_ID = re.compile(r'^\s+id: "([^"]+)"|^\s+; id: (\S+)|^"?((?:sale|leg|kept|cash|in|out|corrected|opening):[^",]+)"?,')
+_ID = re.compile(r'^\s+id: "([^"]+)"|^\s+; id: (\S+)|^([a-z]+:[^",]+),\d{4}-')
 _OPENED = re.compile(r"^(?:\d{4}-\d{2}-\d{2} )?(?:open|account|commodity) ([A-Z0-9][^\s]*)")
 
 
@@ -115,29 +114,21 @@ CSV_COLUMNS = (
 
 def csv_rows(entries: Iterable[Entry], tz: tzinfo, known: Known) -> Iterator[str]:
     """Lines of a CSV with a row for each posting; `fiat_value` is what its sats were worth at the sale's own rate."""
+    line: Callable[[tuple[str, ...]], str] = csv.writer(_Told(), lineterminator="").writerow
     if not known.ids:
         yield ",".join(CSV_COLUMNS)
     for entry in _new(entries, known):
         priced = _unit_price(entry.rate) is not None
+        posted_at = happened_at = datetime.fromtimestamp(entry.posted_at, tz).isoformat()
+        if entry.happened_at != entry.posted_at:
+            happened_at = datetime.fromtimestamp(entry.happened_at, tz).isoformat()
+        begin = (entry.id, posted_at, happened_at, entry.kind, entry.machine_id, _cell(entry.sale))
+        end = (entry.currency, _cell(_in_one_line(entry.narration)))
+        rate = entry.rate if priced else ""
         for posting in entry.postings:
             value = value_minor(posting.amount, entry.rate, entry.currency) if posting.unit == SAT and priced else None
-            yield _csv_line(
-                (
-                    entry.id,
-                    datetime.fromtimestamp(entry.posted_at, tz).isoformat(),
-                    datetime.fromtimestamp(entry.happened_at, tz).isoformat(),
-                    entry.kind,
-                    entry.machine_id,
-                    entry.sale,
-                    posting.account,
-                    _amount(posting),
-                    posting.unit,
-                    entry.rate if priced else "",
-                    "" if value is None else f"{minor_to_fiat(value, entry.currency):f}",
-                    entry.currency,
-                    entry.narration,
-                )
-            )
+            worth = "" if value is None else f"{minor_to_fiat(value, entry.currency):f}"
+            yield line((*begin, posting.account, _amount(posting), posting.unit, rate, worth, *end))
 
 
 Format = Callable[[Iterable[Entry], tzinfo, Known], Iterator[str]]
@@ -203,15 +194,28 @@ def _day(at: int, tz: tzinfo) -> str:
 
 
 def _quoted(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')
+    return _in_one_line(text).replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _plain(text: str) -> str:
     """What hledger takes for the end of a description: a semicolon; and a bar divides it."""
-    return text.replace(";", ",").replace("|", "/")
+    return _in_one_line(text).replace(";", ",").replace("|", "/")
 
 
-def _csv_line(values: tuple[str, ...]) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(values)
-    return line.getvalue()
+def _in_one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _cell(text: str) -> str:
+    """What a spreadsheet would take for a formula is made a text."""
+    return f"'{text}" if text[:1] in _FORMULA else text
+
+
+_FORMULA = frozenset("=+-@\t\r")
+
+
+class _Told:
+    """Gives back what a csv.writer writes."""
+
+    def write(self, line: str) -> str:
+        return line

@@ -30,7 +30,7 @@ _STYLE = """
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:60rem;padding:1.5rem 1rem 3rem;background:var(--paper);color:var(--ink);
 font:16px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"Liberation Sans","DejaVu Sans",sans-serif}
-h1{font-size:1.6rem;line-height:1.2;margin:0 0 .3rem}h2{font-size:1.15rem;margin:2rem 0 .5rem}
+h1{font-size:1.6rem;line-height:1.2;margin:0 0 .3rem;overflow-wrap:anywhere}h2{font-size:1.15rem;margin:2rem 0 .5rem}
 p{margin:.4rem 0;max-width:45rem}.quiet,figcaption{color:var(--quiet);font-size:.9rem}
 dl{display:grid;grid-template-columns:repeat(auto-fit,minmax(11rem,1fr));gap:.6rem;margin:1.2rem 0}
 dl div{background:var(--tint);border-radius:.5rem;padding:.6rem .8rem}dt{color:var(--quiet);font-size:.85rem}
@@ -39,7 +39,8 @@ table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}
 caption{text-align:left;color:var(--quiet);font-size:.9rem;padding-bottom:.3rem}
 th,td{padding:.3rem .5rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
 thead th{font-size:.85rem;color:var(--quiet);font-weight:600;border-bottom-width:2px}
-.n{text-align:right;white-space:nowrap}tr.sum th,tr.sum td{font-weight:700;border-bottom-width:2px}
+.n{text-align:right;white-space:nowrap}.t{white-space:nowrap}
+tr.sum th,tr.sum td{font-weight:700;border-bottom-width:2px}
 tbody th{font-weight:400}td small{color:var(--quiet);display:block;white-space:normal}
 figure{margin:1.2rem 0}svg{width:100%;height:auto;display:block}
 .key{overflow-wrap:anywhere;font-family:ui-monospace,monospace;font-size:.85rem}
@@ -49,25 +50,27 @@ footer{margin-top:2.5rem;border-top:2px solid var(--line);padding-top:.8rem}
 .wide,.wide caption,.wide tbody,.wide tr,.wide td,.wide th{display:block;width:100%}
 .wide tr{border:1px solid var(--line);border-radius:.5rem;margin:.5rem 0;padding:.3rem .2rem}
 .wide td,.wide tbody th{display:flex;justify-content:space-between;gap:1rem;border:0;padding:.15rem .5rem;
-white-space:normal}
+white-space:normal;text-align:right}
 .wide td::before,.wide tbody th::before{content:attr(data-label);color:var(--quiet);text-align:left}
-.wide td:empty{display:none}td small{text-align:right}}
+.wide td:empty{display:none}}
 @media print{
 :root{--ink:#000;--quiet:#444;--line:#bbb;--paper:#fff;--tint:#f3f3f3;--accent:#000;color-scheme:light}
 @page{margin:15mm 14mm}
 body{max-width:none;padding:0;font-size:9.5pt;line-height:1.35}h1{font-size:15pt}h2{font-size:11.5pt;break-after:avoid}
-dl{grid-template-columns:repeat(4,1fr)}dl div{border:1px solid var(--line)}dd{font-size:11pt}
+dl{grid-template-columns:repeat(4,minmax(0,1fr))}dl div{border:1px solid var(--line)}dd{font-size:11pt}
 thead{display:table-header-group}tr,figure,dl div,footer,section.one{break-inside:avoid}th,td{padding:.15rem .35rem}}
 """.strip()
 
 
 @dataclass(frozen=True, slots=True)
 class _Cell:
-    """One cell: its text (escaped when it is written), a quieter line below it; numbers stand to the right."""
+    """One cell: its text (escaped when it is written), a quieter line below it; numbers stand to the right, and a time
+    stays in one line."""
 
     text: str
     number: bool = False
     below: str = ""
+    time: bool = False
 
 
 # --- a statement
@@ -78,9 +81,9 @@ def statement_page(document: Document, zone: tzinfo) -> str:
     unit = document["currency"]
     who = f"{document['person']} at {document['machine_name']}"
     body = [
-        f"<header><h1>Statement for {_text(who)}</h1>",
+        f"<header><h1>Statement for {_name(document['person'])} at {_name(document['machine_name'])}</h1>",
         f"<p>{_text(_span_in_words(document, zone))}</p>",
-        f"<p class=quiet>From {_text(document['operator'])}; client {_text(document['client'])} at machine "
+        f"<p class=quiet>From {_name(document['operator'])}; client {_name(document['client'])} at machine "
         f"{_text(document['machine'])}. Made {_text(_time(document['made_at'], zone))}; "
         f"times are {_text(str(zone))}.</p>",
         "</header>",
@@ -139,7 +142,7 @@ def _statement_line(line: dict[str, Any], zone: tzinfo) -> list[_Cell]:
             below = f"payment {line['payment_hash'][:16]}\u2026"
     fee = f"and {_sats(line['routing_fee_sats'])} for routing" if line.get("routing_fee_sats") else ""
     return [
-        _Cell(_time(line["at"], zone)),
+        _Cell(_time(line["at"], zone), time=True),
         _Cell(what, below=below),
         _Cell(_signed(line["amount"]), number=True),
         _Cell(_sats(line["sats"]) if "sats" in line else "", number=True, below=fee),
@@ -173,10 +176,10 @@ def _statement_footer(document: Document) -> str:
     return (
         "<footer><p>This page is signed with the key</p>"
         f"<p class=key>{_text(document['signer'])}</p>"
-        "<p>Compare it with the key that the operator has given you by another way. <code>satmachine verify</code> "
-        "proves that not one byte of this file was changed; you can do that without us as well "
-        "(docs/for-liquidity-providers.md in satmachine). Each purchase's payment hash is shown by your own wallet "
-        "too.</p></footer>" + place_of_event()
+        "<p>Compare it with the key that the operator has given you by another way. "
+        "<code>satmachine verify FILE</code> proves that not one byte of this file was changed; you can do that "
+        "without us as well (docs/for-liquidity-providers.md in satmachine). Each purchase's payment hash is shown by "
+        "your own wallet too.</p></footer>" + place_of_event()
     )
 
 
@@ -229,11 +232,22 @@ def _flow(title: str, row: Row) -> str:
         shown.append(_flow_row(words, sats * sign, worth, mark))
     if row["unpriced_sats"]:
         shown.append(_flow_row("moved without a known rate", row["unpriced_sats"], "", ""))
-    cash = f"Cash handed out: {_minor(row['cash_out_minor'], unit)} {unit}." if row["cash_out_minor"] else ""
+    cash = _cash_in_words(row)
     return (
         f"<section class=one><h2>{_text(title)}</h2><table><caption>{_text(cash)}</caption><thead><tr>"
         f"<th scope=col></th><th scope=col class=n>Sats</th><th scope=col class=n>Worth in {_text(unit)}</th>"
         f"</tr></thead><tbody>{''.join(shown)}</tbody></table></section>"
+    )
+
+
+def _cash_in_words(row: Row) -> str:
+    found = {name: row[f"cash_{name}_minor"] for name in ("opening", "in", "out", "closing")}
+    if not any(found.values()):
+        return ""
+    told = {name: _minor(minor, row["currency"]) for name, minor in found.items()}
+    return (
+        f"Cash in {row['currency']}: {told['opening']} before, {told['in']} put in (less what was taken out), "
+        f"{told['out']} handed out, {told['closing']} after."
     )
 
 
@@ -342,11 +356,17 @@ def _td(head: str, cell: _Cell) -> str:
     label = f' data-label="{_text(head)}"'
     # One element beside the label, so that a card shows two columns.
     wrapped = f"<span>{inner}</span>" if inner else ""
-    return f"<td{' class=n' if cell.number else ''}{label}>{wrapped}</td>"
+    kind = " class=n" if cell.number else " class=t" if cell.time else ""
+    return f"<td{kind}{label}>{wrapped}</td>"
 
 
 def _text(text: str) -> str:
     return escape(text, quote=True)
+
+
+def _name(text: str) -> str:
+    """What a person has typed: in whichever direction it is written, it turns nothing around it."""
+    return f"<bdi>{_text(text)}</bdi>"
 
 
 def _time(text: str, zone: tzinfo) -> str:

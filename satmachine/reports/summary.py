@@ -1,36 +1,36 @@
 """The report of a time: what came in, who got it, what it was worth, and what is there now (SPEC section 13). Pure.
 
-It is made from the ledger's entries, so it cannot say anything else than an export does. Sats are counted exactly; the
+It is made from the ledger's facts, so it cannot say anything else than an export does. Sats are counted exactly; the
 fiat beside them is each movement's value at its own sale's rate, rounded one by one, and where a sale has no known rate
 its sats have no value and are counted as `unpriced_sats`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from satmachine.ledger.postings import SAT, account, value_minor
 from satmachine.models import RetainedReason
-from satmachine.reports.ledger import SAT, Entry, account, value_minor
+from satmachine.models.facts import CashBrought, CashChange, CashMoved, Kept, Moved, Paid, Sale, Unassigned
 
 Row = dict[str, Any]
 Balances = Mapping[tuple[str, str], int]
 #: (operator, currency) of each machine, by its id.
 Machines = Mapping[str, tuple[str, str]]
 
-#: By the kind of an entry: the measure of a machine that it adds to.
+#: By the type of a leg: the measure of a machine that it adds to.
 _MEASURES = {
-    "sale": "gross",
-    "platform-fee": "platform",
-    "split": "splits",
-    "purchase": "purchases",
-    "balance-payout": "payouts",
+    "super_fee": "platform",
+    "operator_split": "splits",
+    "dca": "purchases",
+    "settlement": "payouts",
     "refund": "refunds",
 }
 _OUT = ("platform", "splits", "purchases", "payouts", "refunds")
-_STAGES = {"platform-fee": "platform", "split": "operator", "refund": "refund"}
+_STAGES = {"super_fee": "platform", "operator_split": "operator", "refund": "refund"}
 _DIMENSIONS = ("machine", "operator", "payee", "client")
 
 
@@ -39,7 +39,8 @@ class Report:
     """`since` <= time < `until` (Unix seconds). Rows are keyed like columns; `.._minor` in the row's `currency`.
 
     `machines` and `operators`: opening + gross - what was paid out - fees + other = closing, in the wallet's sats; and
-    of the closing: `to_share` waits to be paid, `retained` has a reason, `own` is the operator's own.
+    of the closing: `to_share` waits to be paid, `retained` has a reason, `own` is the operator's own. Of the cash in
+    the machine: `cash_opening` + `cash_in` (loaded and brought, less taken) - `cash_out` (sold) = `cash_closing`.
     """
 
     since: int
@@ -79,18 +80,17 @@ class _Sum:
     fee_sats: int = 0
     unpriced_sats: int = 0
 
-    def add(self, sats: int, entry: Entry, fee_sats: int = 0) -> None:
-        value = value_minor(sats, entry.rate, entry.currency)
-        self.count += 1
+    def add(self, moved: Moved, sats: int, fee_sats: int = 0) -> None:
+        self.count += moved.facts
         self.sats += sats
         self.fee_sats += fee_sats
-        self.minor += value or 0
-        self.unpriced_sats += sats if value is None else 0
+        self.minor += moved.worth_minor
+        self.unpriced_sats += moved.unpriced_sats
 
 
 @dataclass(slots=True)
 class _Flows:
-    """What one reading of the entries gathers."""
+    """What one reading of the ledger gathers."""
 
     machines: dict[tuple[str, str], _Sum] = field(default_factory=dict)
     payees: dict[tuple[str, str, str], _Sum] = field(default_factory=dict)
@@ -98,23 +98,23 @@ class _Flows:
     cash: dict[tuple[str, str, str], int] = field(default_factory=dict)
     retained: dict[tuple[str, str, bool], int] = field(default_factory=dict)
     cash_out: dict[str, int] = field(default_factory=dict)
+    cash_in: dict[str, int] = field(default_factory=dict)
 
 
 def make_report(
-    entries: Iterable[Entry],
+    moved: Iterable[Moved],
     machines: Machines,
     lps: Iterable[tuple[str, str]],
     opening: Balances,
-    closing: Callable[[], Balances],
+    ends: Balances,
     *,
     since: int,
     until: int,
 ) -> Report:
-    """From the entries of a time. `lps` are (machine, label); `closing` is asked for when all entries were read."""
+    """From what moved in a time, and what the accounts came to before and after. `lps` are (machine, label)."""
     flows = _Flows()
-    for entry in entries:
-        _gather(flows, entry)
-    ends = closing()
+    for one in moved:
+        _gather(flows, one)
     of_machines = [_machine_row(name, machines[name], flows, opening, ends) for name in machines]
     of_machines = [row for row in of_machines if _says_something(row)]
     clients = [_client_row(machine, who, machines, flows, opening, ends) for machine, who in lps]
@@ -132,57 +132,49 @@ def make_report(
 # --- gathering
 
 
-def _gather(flows: _Flows, entry: Entry) -> None:
-    kind, machine = entry.kind, entry.machine_id
-    if measure := _MEASURES.get(kind):
-        _gather_payment(flows, entry, measure)
-    elif kind in ("deposit", "reversal", "withdrawal"):
-        _plus(flows.cash, (machine, entry.who, "brought" if kind == "deposit" else "taken"), _lp_cash(entry))
-    elif kind == "retained":
-        sats = -sum(p.amount for p in entry.postings if p.account.startswith("Equity:Retained:"))
-        _plus(flows.retained, (machine, entry.reason, sats > 0), sats)
-    elif kind == "unassigned":
-        flows.machines.setdefault((machine, "other"), _Sum()).add(entry.postings[0].amount, entry)
-    elif kind == "autoforward":
-        sats = sum(p.amount for p in entry.postings if p.account.endswith(":Forwarded"))
-        flows.clients.setdefault((machine, entry.who, "forwarded"), _Sum()).add(sats, entry)
-    if kind in ("sale", "cash-corrected"):
-        handed_out = sum(-p.amount for p in entry.postings if p.account.startswith("Assets:Cash:"))
-        _plus(flows.cash_out, machine, handed_out)
+def _gather(flows: _Flows, moved: Moved) -> None:
+    fact = moved.fact
+    machine = fact.machine_id
+    match fact:
+        case Sale():
+            flows.machines.setdefault((machine, "gross"), _Sum()).add(moved, fact.gross_sats)
+            _plus(flows.cash_out, machine, fact.cash_minor)
+        case CashChange():
+            _plus(flows.cash_out, machine, fact.change_minor)
+        case Paid():
+            _gather_payment(flows, moved, fact)
+        case Kept():
+            _plus(flows.retained, (machine, fact.reason, fact.amount_sats > 0), fact.amount_sats)
+        case CashBrought():
+            what = "brought" if fact.kind == "deposit" else "taken"
+            _plus(flows.cash, (machine, fact.who, what), fact.amount_minor)
+            _plus(flows.cash_in, machine, 0 if fact.in_book else fact.amount_minor)
+        case CashMoved():
+            _plus(flows.cash_in, machine, fact.amount_minor)
+        case Unassigned():
+            flows.machines.setdefault((machine, "other"), _Sum()).sats += fact.amount_sats
 
 
-def _gather_payment(flows: _Flows, entry: Entry, measure: str) -> None:
-    """A sale that comes in, or a leg that goes out."""
-    machine = entry.machine_id
-    sats = fee_sats = 0
-    for name, amount, unit in entry.postings:
-        if unit != SAT:
-            continue
-        if name.startswith("Expenses:Routing-Fees:"):
-            fee_sats += amount
-        elif name.startswith("Equity:Unassigned:"):  # it had come in before, and is now known to be a sale's
-            flows.machines.setdefault((machine, "other"), _Sum()).sats -= amount
-        elif measure == "gross":
-            sats -= amount if name.startswith("Liabilities:To-Share:") else 0
-        elif name.startswith(("Expenses:", "Income:Refunds:")):
-            sats += amount
-    flows.machines.setdefault((machine, measure), _Sum()).add(sats, entry, fee_sats)
-    if fee_sats:
-        flows.machines.setdefault((machine, "fees"), _Sum()).add(fee_sats, entry)
-    if stage := _STAGES.get(entry.kind):
-        flows.payees.setdefault((stage, entry.who or stage, machine), _Sum()).add(sats, entry, fee_sats)
+def _gather_payment(flows: _Flows, moved: Moved, fact: Paid) -> None:
+    """A leg that went out; what is forwarded for an LP leaves no machine's wallet."""
+    machine, who, sats, fee_sats = fact.machine_id, fact.who, fact.sent_sats, fact.fee_sats
+    if fact.leg_type == "autoforward":
+        flows.clients.setdefault((machine, who, "forwarded"), _Sum()).add(moved, sats)
+        return
+    measure = _MEASURES[fact.leg_type]
+    flows.machines.setdefault((machine, measure), _Sum()).add(moved, sats, fee_sats)
+    fees = flows.machines.setdefault((machine, "fees"), _Sum())
+    fees.sats += fee_sats
+    fees.minor += moved.fee_worth_minor
+    if stage := _STAGES.get(fact.leg_type):
+        flows.payees.setdefault((stage, who or stage, machine), _Sum()).add(moved, sats, fee_sats)
     if measure in ("purchases", "payouts"):
-        _plus(flows.cash, (machine, entry.who, measure), -_lp_cash(entry))
-        flows.clients.setdefault((machine, entry.who, measure), _Sum()).add(sats, entry, fee_sats)
+        _plus(flows.cash, (machine, who, measure), fact.cash_minor)
+        flows.clients.setdefault((machine, who, measure), _Sum()).add(moved, sats, fee_sats)
 
 
 def _plus(sums: dict[Any, int], key: Any, amount: int) -> None:
     sums[key] = sums.get(key, 0) + amount
-
-
-def _lp_cash(entry: Entry) -> int:
-    """By how much an LP's cash became more, in minor units."""
-    return -sum(p.amount for p in entry.postings if p.account.startswith("Liabilities:LPs:"))
 
 
 # --- rows
@@ -205,7 +197,11 @@ def _machine_row(name: str, of: tuple[str, str], flows: _Flows, opening: Balance
     row["to_share_sats"] = -ends.get((account("Liabilities", "To-Share", name), SAT), 0)
     row["retained_sats"] = -sum(ends.get((_retained(name, reason), SAT), 0) for reason in RetainedReason)
     row["own_sats"] = row["closing_sats"] - row["to_share_sats"] - row["retained_sats"]
+    cash = (account("Assets", "Cash", name), currency)
+    row["cash_opening_minor"] = opening.get(cash, 0)
+    row["cash_in_minor"] = flows.cash_in.get(name, 0)
     row["cash_out_minor"] = flows.cash_out.get(name, 0)
+    row["cash_closing_minor"] = ends.get(cash, 0)
     row["unpriced_sats"] = sum(found[measure].unpriced_sats for measure in ("gross", *_OUT))
     return row
 

@@ -28,7 +28,7 @@ from satmachine.settlements.pay.marker import Purse, Standoff
 from satmachine.settlements.pay.payer import Payer, backoff_s
 from satmachine.settlements.plan.named_payees import terms_for
 from satmachine.settlements.plan.planning import Bounds, Outcome, plan_settlement
-from satmachine.settlements.prove.proof import NotYet, Proven, Refuted, judge
+from satmachine.settlements.prove.verdict import NotYet, Proven, Refuted, judge
 from satmachine.store import legs, settlements, wallets
 from satmachine.store.database import Store
 from satmachine.wallet.lnbits import Lnbits

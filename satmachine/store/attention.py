@@ -10,7 +10,7 @@ import sqlite3
 from typing import Any
 
 from satmachine.store import audit_log as audit
-from satmachine.store.conditions import OPEN_LEG
+from satmachine.store.fragments import OPEN_LEG
 
 Record = dict[str, Any]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from satmachine.models import Leg
 from satmachine.store import as_models as rows
-from satmachine.store.conditions import LEG_OF_THE_SALE
+from satmachine.store.fragments import LEG_OF_THE_SALE
 
 Record = dict[str, Any]
 

@@ -17,14 +17,14 @@ from satmachine.models import Figures, Leg, LegType, Retained, RetainedReason, S
 from satmachine.seals import Ordered
 from satmachine.store import as_models as rows
 from satmachine.store import legs, seals, settlements
-from satmachine.store.conditions import LEG_OF_THE_SALE
+from satmachine.store.fragments import LEG_OF_THE_SALE
 
 
 def find(conn: sqlite3.Connection, settlement_id: int) -> Settlement:
     """A settlement by its number. Raises NotFound."""
     row = conn.execute("SELECT * FROM dca_settlements WHERE id = ?", (settlement_id,)).fetchone()
     if row is None:
-        raise NotFound(f"there is no settlement {settlement_id}")
+        raise NotFound(f"there is no settlement {settlement_id}; `satmachine settlements list` lists what there is")
     return rows.load(Settlement, row)
 
 

@@ -17,6 +17,7 @@ import stat
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
@@ -35,9 +36,12 @@ T = TypeVar("T")
 APPLICATION_ID = 0x5341544D
 
 #: The version that schema.sql describes. What each has changed is a file store/migrations/NNNN_name.sql.
-SCHEMA_VERSION = 13
+SCHEMA_VERSION = 14
 
 _SCHEMA = "schema.sql"
+
+#: A migration is asked after itself every so many steps of SQLite's machine: some hundredths of a second.
+_STEPS = 1_000_000
 
 
 class Connection(sqlite3.Connection):
@@ -68,7 +72,16 @@ def connect(path: Path, *, busy_timeout_s: int = 30, read_only: bool = False) ->
     return conn
 
 
-def prepare(path: Path, *, busy_timeout_s: int = 30) -> None:
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """Who is told of a migration: `begins` with the version that the file has, before anything is changed; `goes_on`
+    again and again while it lasts. What `begins` raises keeps the file as it is."""
+
+    begins: Callable[[int], None] = lambda _version: None
+    goes_on: Callable[[], None] = lambda: None
+
+
+def prepare(path: Path, *, busy_timeout_s: int = 30, may_create: bool = True, upgrade: Upgrade | None = None) -> None:
     """Create the database or bring it up to date, each migration and its record in one transaction.
 
     Raises DatabaseNewer for a file of a later version, StoreError for one that cannot be used.
@@ -79,8 +92,12 @@ def prepare(path: Path, *, busy_timeout_s: int = 30) -> None:
         path.touch(mode=0o660)
     conn = _open(path, busy_timeout_s=busy_timeout_s)
     try:
-        version = _checked_version(conn, path, allow_empty=True)
-        for number, name, script in _pending_migrations(version):
+        version = _checked_version(conn, path, allow_empty=may_create)
+        pending = list(_pending_migrations(version))
+        if upgrade is not None and version and pending:
+            upgrade.begins(version)
+            conn.set_progress_handler(upgrade.goes_on, _STEPS)
+        for number, name, script in pending:
             _apply(conn, number, name, script)
     finally:
         conn.close()
@@ -176,14 +193,16 @@ class Store:
 
 
 @asynccontextmanager
-async def open_store(path: Path, *, busy_timeout_s: int = 30, keyring: Keyring | None = None) -> AsyncIterator[Store]:
+async def open_store(
+    path: Path, *, busy_timeout_s: int = 30, keyring: Keyring | None = None, upgrade: Upgrade | None = None
+) -> AsyncIterator[Store]:
     """Create or upgrade the database, then hold it open until the block ends. `keyring`: what it seals with."""
     import aiosqlite
 
     from satmachine.seals import Keyring
 
     ring = Keyring() if keyring is None else keyring
-    prepare(path, busy_timeout_s=busy_timeout_s)
+    prepare(path, busy_timeout_s=busy_timeout_s, upgrade=upgrade)
 
     def opened(*, read_only: bool) -> sqlite3.Connection:
         conn = _open(path, busy_timeout_s=busy_timeout_s, read_only=read_only)
@@ -230,6 +249,15 @@ def daemon_is_running(path: Path) -> bool:
         except BlockingIOError:
             return True
     return False
+
+
+def daemon_pid(path: Path) -> int | None:
+    """The process that holds this database's lock right now; None without one."""
+    if not daemon_is_running(path):
+        return None
+    with _lock_file(path, os.O_RDONLY) as handle:
+        text = "" if handle is None else os.pread(handle, 20, 0).decode(errors="replace").strip()
+    return int(text) if text.isdigit() else None
 
 
 def instance_id(conn: sqlite3.Connection) -> str:

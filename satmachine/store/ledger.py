@@ -1,7 +1,7 @@
 """What the ledger is made of, read out of the tables: facts in the order in which they are posted (models/facts.py).
 
 Each source is one statement that walks along an index, so that a month among years is as quick as a month alone, and
-the memory that a reading takes does not grow with the books. `sums` answers what everything up to a moment comes to.
+the memory that a reading takes does not grow with the books. What many facts come to, ledger_sums.py adds up.
 
 In which month a fact counts: in that of its time, unless that month had been closed before the books knew of the fact;
 then at the moment when they did (SPEC section 13). So what was closed never changes.
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from satmachine.models.facts import CashBrought, CashChange, Fact, Kept, Paid, Sale, ToppedUp, Unassigned
+from satmachine.models.facts import CashBrought, CashChange, CashMoved, Fact, Kept, Paid, Sale, ToppedUp, Unassigned
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,24 +34,13 @@ class Span:
 
 def facts(conn: sqlite3.Connection, span: Span) -> Iterator[Fact]:
     """Every fact of a span, by the time at which it is posted, and then in a fixed order."""
-    named = _named(span)
-    streams = [_stream(conn, kind, sql, named) for kind, sql in _STREAMS]
+    streams = [stream(conn, kind, sql, named(span)) for kind, sql in _STREAMS]
     yield from heapq.merge(*streams, key=lambda fact: (fact[0], fact[2]))
-
-
-def sums(conn: sqlite3.Connection, span: Span) -> Iterator[Fact]:
-    """The same facts, added up by kind, machine and payee; what a sum has no use for is 0 or empty."""
-    named = _named(span)
-    paid = _PAID_SUMS if span.since else _PAID_SUMS_OF_ALL
-    for kind, sql in ((Sale, _SALE_SUMS), (Paid, paid), (Kept, _KEPT_SUMS)):
-        yield from (kind(0, 0, "", *row) for row in _rows(conn, sql, named))
-    for kind, sql in (*_FEW, (CashChange, _CASH_LATER), (Unassigned, _FROM_UNASSIGNED)):
-        yield from (kind(*row) for row in _rows(conn, sql, named))
 
 
 def count(conn: sqlite3.Connection, span: Span) -> int:
     """About how many facts a span has: for a progress bar."""
-    row = conn.execute(_COUNT, _named(span)).fetchone()
+    row = conn.execute(_COUNT, named(span)).fetchone()
     return int(row[0])
 
 
@@ -87,7 +76,8 @@ def wallet_balances(conn: sqlite3.Connection) -> dict[str, tuple[int, int]]:
     return {str(row["machine_id"]): (int(row["balance_sats"]), int(row["checked_at"] or 0)) for row in found}
 
 
-def _named(span: Span) -> dict[str, Any]:
+def named(span: Span) -> dict[str, Any]:
+    """The parameters of every statement here."""
     return {
         "since": span.since,
         "until": span.until,
@@ -97,26 +87,24 @@ def _named(span: Span) -> dict[str, Any]:
     }
 
 
-def _stream(conn: sqlite3.Connection, kind: Any, sql: str, named: dict[str, Any]) -> Iterator[Any]:
-    return (kind(*row) for row in _rows(conn, sql, named))
-
-
-def _rows(conn: sqlite3.Connection, sql: str, named: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+def stream(conn: sqlite3.Connection, kind: Any, sql: str, parameters: dict[str, Any]) -> Iterator[Any]:
+    """A statement's rows as facts of a kind."""
     cursor = conn.cursor()
     cursor.row_factory = None
-    return cursor.execute(sql, named)
+    return (kind(*row) for row in cursor.execute(sql, parameters))
 
 
-def _posted(happened: str, recorded: str) -> str:
+def _posted(happened: str, recorded: str, *, late: str = "TRUE") -> str:
+    """In which month a fact counts; where it is not `late`, no month can have been closed in between."""
     closed = f"coalesce((SELECT max(end_at) FROM dca_periods WHERE closed_at < {recorded}), 0)"
-    return f"CASE WHEN {happened} >= {closed} THEN {happened} ELSE {recorded} END"
+    return f"CASE WHEN NOT ({late}) OR {happened} >= {closed} THEN {happened} ELSE {recorded} END"
 
 
-_MINE = "(:scope IS NULL OR m.operator_id = :scope) AND (:machine IS NULL OR m.id = :machine)"
+MINE = "(:scope IS NULL OR m.operator_id = :scope) AND (:machine IS NULL OR m.id = :machine)"
 
-#: How far a fact may be behind its time before it can meet a closed month: none is closed sooner (periods.py).
+#: How far a fact may be behind its time before it can meet a closed month: none is closed sooner (ledger/periods.py).
 #: Spelled as in schema.sql, so that the partial index serves.
-_LATE = "s.proven_at > s.occurred_at + 240"
+LATE = "s.proven_at > min(s.occurred_at, s.landed_at) + 240"
 
 # --- what the books say about a sale's cash, changed after the sale was posted
 
@@ -135,9 +123,9 @@ _CASH_CHANGES = f"""
 SELECT a.at, a.at, 'corrected:' || s.settlement_key || ':' || (
            SELECT count(*) FROM audit_log x WHERE x.subject = a.subject AND x.id <= a.id),
        s.machine_id, m.currency, s.exchange_rate, s.id, s.settlement_key, {_CHANGE_MINOR}, substr(a.action, 12)
-FROM {_CHANGES} AND a.at >= :since AND a.at < :until AND {_MINE} ORDER BY 1, 3
+FROM {_CHANGES} AND a.at >= :since AND a.at < :until AND {MINE} ORDER BY 1, 3
 """
-_CHANGED = f"""
+CHANGED = f"""
 WITH changed AS MATERIALIZED (SELECT s.id, sum({_CHANGE_MINOR}) AS minor FROM {_CHANGES} GROUP BY s.id)
 """
 _CASH_MINOR = "coalesce(s.fiat_amount_minor, 0) - coalesce((SELECT minor FROM changed c WHERE c.id = s.id), 0)"
@@ -153,77 +141,39 @@ _SALE = (
     f"{_CASH_MINOR}, {_WAS_UNASSIGNED} FROM dca_settlements s CROSS JOIN dca_machines m ON m.id = s.machine_id "
     "WHERE s.proof <> 'waiting'"
 )
-_SALE_POSTED = _posted("s.occurred_at", "s.proven_at")
-_SALES = f"""{_CHANGED}
+SALE_POSTED = _posted("s.occurred_at", "s.proven_at", late="s.proven_at > s.occurred_at + 240")
+_SALES = f"""{CHANGED}
 SELECT s.occurred_at, s.occurred_at, {_SALE} AND s.occurred_at >= :since AND s.occurred_at < :until
-  AND {_SALE_POSTED} = s.occurred_at AND s.proven_at <= :known AND {_MINE} ORDER BY 1, 3
+  AND {SALE_POSTED} = s.occurred_at AND s.proven_at <= :known AND {MINE} ORDER BY 1, 3
 """
-_LATE_SALES = f"""{_CHANGED}
-SELECT s.proven_at, s.occurred_at, {_SALE} AND {_LATE} AND s.proven_at >= :since AND s.proven_at < :until
-  AND {_SALE_POSTED} <> s.occurred_at AND {_MINE} ORDER BY 1, 3
-"""
-# One pass over the table; what few sales have beside that is put right by the two statements after it.
-_SALE_SUMS = f"""
-WITH sold AS MATERIALIZED (
-    SELECT machine_id, count(*) AS sales, sum(gross_sats) AS gross_sats,
-           sum(coalesce(fiat_amount_minor, 0)) AS cash_minor
-    FROM dca_settlements s WHERE proof <> 'waiting' AND {_SALE_POSTED} BETWEEN :since AND :until - 1
-    GROUP BY +machine_id
-)
-SELECT s.machine_id, m.currency, '0', s.sales, '', s.gross_sats, s.cash_minor, 0
-FROM sold s CROSS JOIN dca_machines m ON m.id = s.machine_id WHERE {_MINE}
-"""
-_CASH_LATER = f"""{_CHANGED}
-SELECT 0, 0, '', s.machine_id, m.currency, '0', s.id, '', -c.minor, '' FROM changed c
-CROSS JOIN dca_settlements s ON s.id = c.id CROSS JOIN dca_machines m ON m.id = s.machine_id
-WHERE {_SALE_POSTED} BETWEEN :since AND :until - 1 AND {_MINE}
-"""
-_FROM_UNASSIGNED = f"""
-SELECT 0, 0, '', s.machine_id, m.currency, -s.gross_sats FROM dca_unmatched_payments u
-CROSS JOIN dca_settlements s ON s.machine_id = u.machine_id AND s.payment_hash = u.payment_hash
-CROSS JOIN dca_machines m ON m.id = s.machine_id
-WHERE s.proof <> 'waiting' AND u.first_seen_at <= s.proven_at AND {_SALE_POSTED} BETWEEN :since AND :until - 1
-  AND {_MINE}
+_LATE_SALES = f"""{CHANGED}
+SELECT s.proven_at, s.occurred_at, {_SALE} AND {LATE} AND s.proven_at >= :since AND s.proven_at < :until
+  AND {SALE_POSTED} <> s.occurred_at AND {MINE} ORDER BY 1, 3
 """
 
 # --- legs
 
-_WHO = (
+WHO = (
     "CASE p.leg_type WHEN 'operator_split' THEN coalesce(p.label, substr(p.leg, 7)) WHEN 'super_fee' THEN '' "
     "WHEN 'refund' THEN '' ELSE c.label END"
 )
-_COUNTED = "min(p.amount_sats, p.sent_sats + coalesce(p.fee_sats, 0))"
-_CASH_OF_LEG = "CASE WHEN p.leg_type IN ('dca', 'settlement') THEN p.fiat_amount_minor ELSE 0 END"
+COUNTED = "min(p.amount_sats, p.sent_sats + coalesce(p.fee_sats, 0))"
+CASH_OF_LEG = "CASE WHEN p.leg_type IN ('dca', 'settlement') THEN p.fiat_amount_minor ELSE 0 END"
 _OF_LEGS = (
     "FROM dca_payments p CROSS JOIN dca_machines m ON m.id = p.machine_id LEFT JOIN dca_settlements s "
     "ON s.id = p.settlement_id LEFT JOIN dca_clients c ON c.id = p.client_id "
-    f"WHERE p.completed_at IS NOT NULL AND p.completed_at >= :since AND p.completed_at < :until AND {_MINE}"
+    f"WHERE p.completed_at IS NOT NULL AND p.completed_at >= :since AND p.completed_at < :until AND {MINE}"
 )
 _PAID = f"""
 SELECT p.completed_at, p.completed_at, 'leg:' || p.leg_key, p.machine_id, m.currency,
        coalesce(p.exchange_rate, s.exchange_rate, '0'), coalesce(s.id, 0), coalesce(s.settlement_key, ''), p.leg_type,
-       {_WHO}, p.sent_sats, coalesce(p.fee_sats, 0), {_COUNTED}, {_CASH_OF_LEG}
+       {WHO}, p.sent_sats, coalesce(p.fee_sats, 0), {COUNTED}, {CASH_OF_LEG}
 {_OF_LEGS} ORDER BY 1, 3
 """
-# From the beginning on nearly all legs count: to read the table through is quicker than to walk along an index.
-_PAID_SUMS = f"""
-WITH paid AS MATERIALIZED (
-    SELECT machine_id, leg_type, client_id, CASE leg_type WHEN 'operator_split' THEN coalesce(label, substr(leg, 7))
-           ELSE '' END AS label, max(settlement_id IS NOT NULL) AS of_a_sale, sum(sent_sats) AS sent_sats,
-           sum(coalesce(fee_sats, 0)) AS fee_sats, sum({_COUNTED}) AS counted_sats, sum({_CASH_OF_LEG}) AS cash_minor
-    FROM dca_payments p WHERE completed_at IS NOT NULL AND completed_at >= :since AND completed_at < :until
-    GROUP BY +machine_id, leg_type, client_id, 4
-)
-SELECT p.machine_id, m.currency, '0', p.of_a_sale, '', p.leg_type,
-       CASE WHEN p.leg_type IN ('dca', 'settlement', 'autoforward') THEN c.label ELSE p.label END,
-       p.sent_sats, p.fee_sats, p.counted_sats, p.cash_minor
-FROM paid p CROSS JOIN dca_machines m ON m.id = p.machine_id LEFT JOIN dca_clients c ON c.id = p.client_id WHERE {_MINE}
-"""
-_PAID_SUMS_OF_ALL = _PAID_SUMS.replace("FROM dca_payments p WHERE", "FROM dca_payments p NOT INDEXED WHERE")
 
 # --- what is retained
 
-_KEPT_POSTED = _posted("r.created_at", "max(r.created_at, s.proven_at)")
+KEPT_POSTED = _posted("r.created_at", "max(r.created_at, s.proven_at)", late="s.proven_at > r.created_at")
 _KEPT_OF_SALES = (
     "CROSS JOIN dca_settlements s ON s.id = r.settlement_id CROSS JOIN dca_machines m ON m.id = s.machine_id "
     "WHERE s.proof <> 'waiting'"
@@ -239,41 +189,81 @@ _KEPT_COLUMNS = (
 )
 _KEPT = f"""
 SELECT r.created_at, r.created_at, {_KEPT_COLUMNS} FROM dca_retained r {_KEPT_OF_SALES}
-  AND r.created_at >= :since AND r.created_at < :until AND {_KEPT_POSTED} = r.created_at
-  AND max(r.created_at, s.proven_at) <= :known AND {_MINE}
+  AND r.created_at >= :since AND r.created_at < :until AND {KEPT_POSTED} = r.created_at
+  AND max(r.created_at, s.proven_at) <= :known AND {MINE}
 ORDER BY 1, 3
 """
 _LATE_KEPT = f"""
 SELECT s.proven_at, r.created_at, {_KEPT_COLUMNS}
 FROM dca_settlements s CROSS JOIN dca_retained r ON r.settlement_id = s.id
 CROSS JOIN dca_machines m ON m.id = s.machine_id
-WHERE s.proof <> 'waiting' AND {_LATE} AND s.proven_at >= :since AND s.proven_at < :until
-  AND r.created_at < s.proven_at AND {_KEPT_POSTED} <> r.created_at AND {_MINE} ORDER BY 1, 3
+WHERE s.proof <> 'waiting' AND {LATE} AND s.proven_at >= :since AND s.proven_at < :until
+  AND r.created_at < s.proven_at AND {KEPT_POSTED} <> r.created_at AND {MINE} ORDER BY 1, 3
 """
 _KEPT_OF_PAYOUTS = f"""
 SELECT r.created_at, r.created_at, 'kept:' || p.leg_key || ':' || r.reason || ':' || (
            SELECT count(*) FROM dca_retained x WHERE x.payment_id = r.payment_id AND +x.id <= r.id),
        m.id, m.currency, coalesce(p.exchange_rate, '0'), 0, '', r.reason, r.leg, r.amount_sats
 FROM dca_retained r CROSS JOIN dca_payments p ON p.id = r.payment_id CROSS JOIN dca_machines m ON m.id = p.machine_id
-WHERE r.settlement_id IS NULL AND r.created_at >= :since AND r.created_at < :until AND {_MINE}
+WHERE r.settlement_id IS NULL AND r.created_at >= :since AND r.created_at < :until AND {MINE}
 ORDER BY 1, 3
-"""
-_KEPT_SUMS = f"""
-SELECT s.machine_id, m.currency, '0', 1, '', r.reason, '', sum(r.amount_sats) FROM dca_retained r {_KEPT_OF_SALES}
-  AND {_KEPT_POSTED} >= :since AND {_KEPT_POSTED} < :until AND {_MINE} GROUP BY s.machine_id, r.reason
 """
 
 # --- cash, and what is no sale's
 
-_CASH_POSTED = _posted("d.effective_at", "d.decided_at")
+#: Once a machine has a cash book, that says what is in the machine, and a deposit only whose it is; so does one of cash
+#: that a customer had not got.
+_WAS_THERE = "EXISTS (SELECT 1 FROM dca_shortfalls x WHERE x.deposit_id = coalesce(d.reverses, d.id))"
+_BOOKED = (
+    f"(d.cash_id IS NOT NULL OR {_WAS_THERE} OR EXISTS (SELECT 1 FROM dca_cash b "
+    "WHERE b.machine_id = d.machine_id AND b.recorded_at < d.decided_at))"
+)
+_CASH_POSTED = _posted("d.effective_at", "d.decided_at", late="d.decided_at > d.effective_at + 240")
 _CASH = f"""
 SELECT {_CASH_POSTED} AS posted, d.effective_at, 'cash:' || d.machine_id || ':' || c.label || ':' || d.id, d.machine_id,
-       d.currency, d.kind, c.label, d.amount_minor,
-       EXISTS (SELECT 1 FROM dca_shortfalls x WHERE x.deposit_id = coalesce(d.reverses, d.id))
+       d.currency, d.kind, c.label, d.amount_minor, {_BOOKED}, {_WAS_THERE}
 FROM dca_deposits d CROSS JOIN dca_clients c ON c.id = d.client_id CROSS JOIN dca_machines m ON m.id = d.machine_id
 WHERE d.status = 'confirmed' AND {_CASH_POSTED} >= :since AND {_CASH_POSTED} < :until AND d.decided_at <= :known
-  AND {_MINE}
+  AND {MINE}
 ORDER BY 1, 3
+"""
+
+_FIRST_ROW = "(SELECT min(x.id) FROM dca_cash x WHERE x.machine_id = k.machine_id)"
+_NOTES_POSTED = _posted("k.at", "k.recorded_at", late="k.recorded_at > k.at + 240")
+#: A correction counts when it was made. A count moves nothing; but the first row of a machine's book, where it is one,
+#: says what was there, and so does its correction.
+_NOTES_MOVED = f"""CASE r.kind WHEN 'load' THEN 1 WHEN 'take' THEN -1
+    WHEN 'collect' THEN iif(k.corrects IS NOT NULL AND r.id = {_FIRST_ROW}, 0, -1)
+    ELSE k.corrects IS NOT NULL AND r.id = {_FIRST_ROW} END * (k.amount_minor - coalesce(o.amount_minor, 0))"""
+_NOTES_AT = f"CASE WHEN k.corrects IS NULL THEN {_NOTES_POSTED} ELSE k.recorded_at END"
+_NOTES = f"""
+SELECT {_NOTES_AT} AS posted, k.at, 'notes:' || k.machine_id || ':' || k.id, k.machine_id, k.currency,
+       iif(k.corrects IS NULL, k.kind, 'correction'), {_NOTES_MOVED} AS moved
+FROM dca_cash k CROSS JOIN dca_cash r ON r.id = k.root_id LEFT JOIN dca_cash o ON o.id = k.corrects
+CROSS JOIN dca_machines m ON m.id = k.machine_id
+WHERE {_NOTES_AT} >= :since AND {_NOTES_AT} < :until AND k.recorded_at <= :known AND moved <> 0 AND {MINE}
+ORDER BY 1, 3
+"""
+#: What brings a machine's cash to what its book begins with: what the first row has counted, else nothing. What was
+#: sold and brought before, as the books knew it when the row was written, is no part of it any more.
+_BEGUN = f"""{CHANGED}
+SELECT {_NOTES_POSTED} AS posted, k.at, 'notes:' || k.machine_id || ':begun', k.machine_id, k.currency, 'begun',
+       iif(k.kind IN ('count', 'collect'), k.amount_minor, 0)
+       + (SELECT coalesce(sum({_CASH_MINOR}), 0) FROM dca_settlements s WHERE s.machine_id = k.machine_id
+          AND s.proof <> 'waiting' AND s.occurred_at <= k.at AND s.proven_at <= k.recorded_at)
+       + (SELECT coalesce(sum({_CHANGE_MINOR}), 0) FROM {_CHANGES} AND s.machine_id = k.machine_id
+          AND s.occurred_at <= k.at AND s.proven_at <= k.recorded_at AND a.at <= k.recorded_at)
+       - (SELECT coalesce(sum(d.amount_minor), 0) FROM dca_deposits d WHERE d.machine_id = k.machine_id
+          AND d.status = 'confirmed' AND NOT {_BOOKED}) AS moved
+FROM dca_cash k CROSS JOIN dca_machines m ON m.id = k.machine_id
+WHERE k.id = {_FIRST_ROW} AND {_NOTES_POSTED} >= :since AND {_NOTES_POSTED} < :until AND k.recorded_at <= :known
+  AND moved <> 0 AND {MINE}
+"""
+_DIFFERENCES = f"""
+SELECT b.recorded_at, b.recorded_at, 'notes:' || b.machine_id || ':booked:' || b.id, b.machine_id, b.currency,
+       'difference', b.amount_minor
+FROM dca_cash_booked b CROSS JOIN dca_machines m ON m.id = b.machine_id
+WHERE b.recorded_at >= :since AND b.recorded_at < :until AND b.recorded_at <= :known AND {MINE} ORDER BY 1, 3
 """
 
 # A top-up that is booked to a sale, and what of that was undone.
@@ -282,24 +272,25 @@ SELECT x.funded_at, x.funded_at, 'topped-up:' || s.settlement_key || ':' || x.nu
        s.exchange_rate, s.id, s.settlement_key, x.topup_sats
 FROM dca_shortfalls x CROSS JOIN dca_settlements s ON s.id = x.settlement_id
 CROSS JOIN dca_machines m ON m.id = s.machine_id
-WHERE x.funded_at >= :since AND x.funded_at < :until AND x.funded_at <= :known AND {_MINE} ORDER BY 1, 3
+WHERE x.funded_at >= :since AND x.funded_at < :until AND x.funded_at <= :known AND {MINE} ORDER BY 1, 3
 """
 _TOPPED_UP_UNDONE = f"""
 SELECT x.undone_at, x.undone_at, 'topped-up:' || s.settlement_key || ':' || x.number || ':undone', s.machine_id,
        m.currency, s.exchange_rate, s.id, s.settlement_key, -x.topup_sats
 FROM dca_shortfalls x CROSS JOIN dca_settlements s ON s.id = x.settlement_id
 CROSS JOIN dca_machines m ON m.id = s.machine_id
-WHERE x.funded_at IS NOT NULL AND x.undone_at >= :since AND x.undone_at < :until AND x.undone_at <= :known AND {_MINE}
+WHERE x.funded_at IS NOT NULL AND x.undone_at >= :since AND x.undone_at < :until AND x.undone_at <= :known AND {MINE}
 ORDER BY 1, 3
 """
 
 # What came in before its sale was known; the sale then takes it from there (`was_unassigned`).
-_IN_POSTED = _posted("u.settled_at", "u.first_seen_at")
+_IN_POSTED = _posted("u.settled_at", "u.first_seen_at", late="u.first_seen_at > u.settled_at + 240")
 _CAME_IN = f"""
 SELECT {_IN_POSTED} AS posted, u.settled_at, 'in:' || u.machine_id || ':' || u.payment_hash, u.machine_id, m.currency,
-       u.amount_sats
+       u.amount_sats, EXISTS (SELECT 1 FROM dca_topups t WHERE t.machine_id = u.machine_id
+                              AND t.payment_hash = u.payment_hash)
 FROM dca_unmatched_payments u CROSS JOIN dca_machines m ON m.id = u.machine_id
-WHERE {_IN_POSTED} >= :since AND {_IN_POSTED} < :until AND u.first_seen_at <= :known AND {_MINE} AND NOT EXISTS (
+WHERE {_IN_POSTED} >= :since AND {_IN_POSTED} < :until AND u.first_seen_at <= :known AND {MINE} AND NOT EXISTS (
       SELECT 1 FROM dca_settlements s WHERE s.machine_id = u.machine_id AND s.payment_hash = u.payment_hash
       AND s.proof <> 'waiting' AND s.proven_at < u.first_seen_at)
 ORDER BY 1, 3
@@ -308,20 +299,23 @@ ORDER BY 1, 3
 _OUT_POSTED = _posted("f.made_at", "coalesce(f.decided_at, f.first_seen_at)")
 _WENT_OUT = f"""
 SELECT {_OUT_POSTED} AS posted, f.made_at, 'out:' || f.machine_id || ':' || f.payment_hash, f.machine_id, m.currency,
-       -f.amount_sats - f.fee_sats
+       -f.amount_sats - f.fee_sats, 0
 FROM dca_foreign_payments f CROSS JOIN dca_machines m ON m.id = f.machine_id
 WHERE f.settled_by IS NOT NULL AND f.settled_by <> 'adopted' AND f.payment_id IS NULL AND f.status <> 'failure'
   AND {_OUT_POSTED} >= :since AND {_OUT_POSTED} < :until AND coalesce(f.decided_at, f.first_seen_at) <= :known
-  AND {_MINE} AND NOT EXISTS (
+  AND {MINE} AND NOT EXISTS (
       SELECT 1 FROM dca_payments p WHERE p.payment_hash = f.payment_hash AND p.status = 'completed')
 ORDER BY 1, 3
 """
 
 #: Few rows beside sales and legs: they are added up one by one.
-_FEW: tuple[tuple[Any, str], ...] = (
+FEW: tuple[tuple[Any, str], ...] = (
     (CashChange, _CASH_CHANGES),
     (Kept, _KEPT_OF_PAYOUTS),
     (CashBrought, _CASH),
+    (CashMoved, _NOTES),
+    (CashMoved, _BEGUN),
+    (CashMoved, _DIFFERENCES),
     (ToppedUp, _TOPPED_UP),
     (ToppedUp, _TOPPED_UP_UNDONE),
     (Unassigned, _CAME_IN),
@@ -333,7 +327,7 @@ _STREAMS: tuple[tuple[Any, str], ...] = (
     (Paid, _PAID),
     (Kept, _KEPT),
     (Kept, _LATE_KEPT),
-    *_FEW,
+    *FEW,
 )
 
 _COUNT = """
@@ -346,5 +340,5 @@ SELECT min(at) FROM (
     SELECT min(occurred_at) AS at FROM dca_settlements UNION ALL SELECT min(effective_at) FROM dca_deposits
     UNION ALL SELECT min(completed_at) FROM dca_payments WHERE completed_at IS NOT NULL
     UNION ALL SELECT min(settled_at) FROM dca_unmatched_payments
-    UNION ALL SELECT min(made_at) FROM dca_foreign_payments)
+    UNION ALL SELECT min(at) FROM dca_cash UNION ALL SELECT min(made_at) FROM dca_foreign_payments)
 """

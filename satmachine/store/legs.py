@@ -26,7 +26,7 @@ from satmachine.models import (
 from satmachine.seals import Given, Ordered
 from satmachine.store import as_models as rows
 from satmachine.store import payees, seals
-from satmachine.store.conditions import OPEN_LEG
+from satmachine.store.fragments import OPEN_LEG
 
 #: Statuses in which a leg is still the daemon's work.
 OPEN = ("pending", "invoiced", "sending", "failed")

@@ -12,7 +12,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Literal
 
-from satmachine.store.conditions import OPEN_LEG
+from satmachine.store.fragments import OPEN_LEG
 from satmachine.store.pages import Order, Where, merged, page, page_of
 from satmachine.store.pages import Page as Page  # of what this module answers with
 from satmachine.store.pages import Record as Record

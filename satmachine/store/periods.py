@@ -14,7 +14,7 @@ from satmachine.errors import Refused
 class Period:
     """A closed month: `start_at` <= posted < `end_at`. `totals` is what every account came to at its end.
 
-    `hash` is over everything else in it (reports/periods.py), `previous` the hash of the month before.
+    `hash` is over everything else in it (ledger/periods.py), `previous` the hash of the month before.
     """
 
     name: str

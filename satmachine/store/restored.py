@@ -24,6 +24,12 @@ def flag(copy: sqlite3.Connection, copied_at: int) -> None:
     )
 
 
+def copied_at(conn: sqlite3.Connection) -> int | None:
+    """When these books were copied, in Unix seconds, if they are a copy that no daemon has opened yet."""
+    row = conn.execute("SELECT value FROM daemon_state WHERE key = ?", (_KEY,)).fetchone()
+    return None if row is None else int(row["value"])
+
+
 def take_over(conn: sqlite3.Connection, now: int) -> int | None:
     """Where these books are a copy: stop the payouts of every machine until it is reconciled, and forget the flag.
 
@@ -32,8 +38,8 @@ def take_over(conn: sqlite3.Connection, now: int) -> int | None:
     row = conn.execute("DELETE FROM daemon_state WHERE key = ? RETURNING value", (_KEY,)).fetchone()
     if row is None:
         return None
-    copied_at = int(row["value"])
-    made = datetime.fromtimestamp(copied_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+    since = int(row["value"])
+    made = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%d %H:%M UTC")
     why = f"these books are a copy of {made}; what happened since is not in them"
     # What the copy knows of sweeps was before: only one from now on tells what happened since.
     conn.execute("UPDATE dca_wallets SET reconcile_since = ?, reconcile_why = ?, last_sweep_at = NULL", (now, why))
@@ -48,6 +54,6 @@ def take_over(conn: sqlite3.Connection, now: int) -> int | None:
         subject="all machines",
         machine_id=None,
         reason=why,
-        after={"copied_at": copied_at, "machines": len(machines)},
+        after={"copied_at": since, "machines": len(machines)},
     )
-    return copied_at
+    return since

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from satmachine import identity
 from satmachine.models import Cause, HoldReason
 from satmachine.store import legs
-from satmachine.store.conditions import OPEN_LEG
+from satmachine.store.fragments import OPEN_LEG
 
 
 @dataclass(frozen=True, slots=True)

@@ -199,6 +199,12 @@ def everything_wrong(conn: sqlite3.Connection) -> None:
             (NOW + 99_999, NOW + 100_000, NOW + 100_001),
         )
         conn.execute("UPDATE dca_settlements SET exchange_rate = '0' WHERE id = 1")
+        conn.execute(
+            "INSERT INTO dca_shortfalls (settlement_id, machine_id, number, short_minor, refund_sats, topup_sats, "
+            "payee, topup_hash, reason, actor, booked_at) SELECT id, machine_id, 1, 5, 7, 7, 'ana@example.org', ?, 'jam', "
+            "'maria', 1 FROM dca_settlements WHERE id = 1",
+            ("ab" * 32,),
+        )
         conn.execute("UPDATE dca_wallets SET balance_sats = 1 WHERE machine_id = 'panajachel-1'")
         conn.execute("INSERT INTO intents (created_at, actor, action, subject, params) VALUES (1, 'm', 'a', 's', '{}')")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from bench import pages, settlements
 
 
@@ -11,6 +13,7 @@ def test_every_page_has_its_figure() -> None:
     assert all("kB" in figure.value for figure in section.figures)
 
 
+@pytest.mark.slow
 def test_the_daemon_pays_while_people_look() -> None:
     section = pages.measure_viewers(5, settlements.Size(1, 1), rounds=1, say=lambda _: None)
     assert float(section.figures[2].value) > 0, "nobody has loaded a page"

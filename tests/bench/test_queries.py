@@ -43,7 +43,7 @@ def test_the_books_are_in_order(folder: Path) -> None:
     assert conn.execute("SELECT count(*) FROM pragma_foreign_key_check").fetchone()[0] == 0
     assert conn.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
     fresh = "SELECT name FROM sqlite_schema WHERE type = 'index' AND name LIKE 'dca_payments_%'"
-    assert len(conn.execute(fresh).fetchall()) == 8
+    assert len(conn.execute(fresh).fetchall()) == 9
     conn.close()
 
 

@@ -26,21 +26,22 @@ ADDRESSES: list[tuple[str | None, str]] = [
     *((None, path) for path in ("/sign-in", "/sign-in/link/unknown")),
 ]
 LOOKS = [(dark, phone) for dark in (False, True) for phone in (False, True)]
-#: What is looked at in the dark and on a phone, too, whenever tests are run; the rest by `make test-browser`.
+#: What is looked at whenever tests are run; every page, in every look, by `make test-browser`.
 _MAIN = ("/", "/machines", "/machines/machine-0000", "/sales/1", "/clients/3", "/search")
 
 
-@pytest.mark.parametrize(
-    ("dark", "phone"),
-    [pytest.param(*look, marks=pytest.mark.slow if any(look) else ()) for look in LOOKS],
-    ids=[f"{'dark' if dark else 'light'}-{'phone' if phone else 'desktop'}" for dark, phone in LOOKS],
-)
+_IDS = [f"{'dark' if dark else 'light'}-{'phone' if phone else 'desktop'}" for dark, phone in LOOKS]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dark", "phone"), LOOKS, ids=_IDS)
 def test_every_page_can_be_read_by_everybody(visit: Visit, dark: bool, phone: bool) -> None:
     _look(visit, ADDRESSES, dark=dark, phone=phone)
 
 
-def test_the_main_pages_can_be_read_in_the_dark_and_on_a_phone(visit: Visit) -> None:
-    _look(visit, [address for address in ADDRESSES if address[1] in _MAIN], dark=True, phone=True)
+@pytest.mark.parametrize("both", [False, True], ids=["light-desktop", "dark-phone"])
+def test_the_main_pages_can_be_read_by_everybody(visit: Visit, both: bool) -> None:
+    _look(visit, [address for address in ADDRESSES if address[1] in _MAIN], dark=both, phone=both)
 
 
 def _look(visit: Visit, addresses: list[tuple[str | None, str]], *, dark: bool, phone: bool) -> None:

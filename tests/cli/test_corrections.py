@@ -38,6 +38,7 @@ COMMANDS = {
     "close": (),
     "redistribute": (),
     "refund": ("100", "--to", "ana@example.org"),
+    "shortfall": ("--dispensed", "100", "--refund-to", "ana@example.org"),
 }
 
 DONE = ""
@@ -56,8 +57,8 @@ SAID: dict[tuple[str, str], str] = {
     (
         "held",
         "redistribute",
-    ): "is held (by_operator), so nothing is paid for it: `satmachine settlements release 2` first",
-    ("held", "refund"): "is held (by_operator), so nothing is paid for it: `satmachine settlements release 2` first",
+    ): "is held, so nothing is paid for it: `satmachine settlements release 2` first",
+    ("held", "refund"): "is held, so nothing is paid for it: `satmachine settlements release 2` first",
     ("processed", "partial-dispense"): PAID,
     ("processed", "close"): "is processed: there is nothing left to close",
     ("processed", "redistribute"): NOTHING,
@@ -74,6 +75,12 @@ SAID: dict[tuple[str, str], str] = {
     ("refunded", "close"): "is refunded: there is nothing left to close",
     ("refunded", "redistribute"): NOTHING,
     ("refunded", "refund"): DONE,
+    ("pending", "shortfall"): "is being paid out: try again when it is",
+    ("held", "shortfall"): "is held: `satmachine settlements partial-dispense 2 --fraction 0.5` corrects it",
+    ("processed", "shortfall"): DONE,
+    ("errored", "shortfall"): "else `satmachine settlements close 4` first",
+    ("partial", "shortfall"): DONE,
+    ("refunded", "shortfall"): DONE,
 }
 
 
@@ -87,7 +94,7 @@ FINISHED = {
 }
 SAID_BY_OTHERS: dict[str, dict[str, tuple[int, str]]] = {
     "pending": FINISHED | {"hold": (0, "is held: nothing more of it is sent")},
-    "held": FINISHED | {"retry": (1, "is held (by_operator); release it first"), "release": (0, "goes on")},
+    "held": FINISHED | {"retry": (1, "is held: `satmachine settlements release 2` first"), "release": (0, "goes on")},
     "processed": FINISHED,
     "errored": FINISHED
     | {"retry": (0, "will be tried within seconds"), "hold": (0, "is held: nothing more of it is sent")},

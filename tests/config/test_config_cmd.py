@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -121,3 +122,14 @@ def test_shown_numbers_are_numbers(tmp_path: Path) -> None:
     shown = tomllib.loads(run(tmp_path, EVERYTHING, "show").stdout, parse_float=Decimal)
     assert shown["super"]["fee_pct"] == Decimal("0.30")
     assert shown["machines"][1]["daily_limit_sats"] == 5_000_000
+
+
+def test_check_names_the_keys_that_only_root_can_see(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    text = changed('{ env = "WALLET_1" }', '{ credential = "market" }', VALID)
+    result = run(tmp_path, text, "check", "--secrets")
+    assert result.exit_code == 0, result.output
+    assert "only root and the service can see them: market." in result.stdout
+    assert result.stdout.endswith("All well, but 1 key(s) were not checked.\n")
+    told = json.loads(run(tmp_path, text, "check", "--secrets", "--json").stdout)
+    assert (told["problems"], told["left_out"]) == ([], ["market"])

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satmachine.config import Config, Payee, Secret, check_secrets, secrets
+from satmachine.config import Config, Payee, Secret, check_secrets, credentials, secrets
 from satmachine.config.show import to_json, to_text
-from satmachine.errors import ConfigError
+from satmachine.errors import ConfigError, KeyHidden
 from testkit.config_files import ENVIRON, VALID, changed, load_text
 
 PLANTED = "d0ab1eface" * 3
@@ -63,7 +63,7 @@ def test_a_file_is_loaded_without_any_of_its_secrets(tmp_path: Path) -> None:
         ('{ file = "key" }', b"\xff\xfe", "which does not hold a key"),
         ('{ file = "key" }', b"a" * 5000, "which is no key: it is longer than 4096 bytes"),
         ('{ file = "/" }', None, "which is no regular file"),
-        ('{ credential = "key" }', b"k", "credential key, but $CREDENTIALS_DIRECTORY is not set"),
+        ('{ credential = "key" }', b"k", "credential key, which the service has not got: put the key into"),
         ('"a b"', None, "the configuration file itself, which does not hold a key"),
     ],
 )
@@ -194,3 +194,60 @@ def test_a_pipe_or_a_device_is_no_key_file_and_keeps_nobody_waiting(tmp_path: Pa
     (tmp_path / "key").write_text(PLANTED)
     (tmp_path / "to-key").symlink_to(tmp_path / "key")
     assert Secret("file", str(tmp_path / "to-key")).resolve({}) == PLANTED
+
+
+class Host:
+    """A host whose folders of keys and units lie below a temporary one; the caller is root, or not."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.keys, self.given, self.units = folder / "keys", folder / "given", folder / "units"
+        for path in (self.keys, self.given, self.units):
+            path.mkdir()
+        monkeypatch.setattr(credentials, "KEYS", self.keys)
+        monkeypatch.setattr(credentials, "_GIVEN", self.given)
+        monkeypatch.setattr(credentials, "_UNITS", (self.units,))
+        self._patch = monkeypatch
+        self.as_root(True)
+
+    def as_root(self, root: bool) -> None:
+        self._patch.setattr(os, "geteuid", lambda: 0 if root else 1000)
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    return Host(tmp_path, monkeypatch)
+
+
+SECRET = Secret.parse({"credential": "m1"})
+
+
+def test_root_finds_a_credential_where_the_service_has_it_and_then_where_it_comes_from(host: Host) -> None:
+    drop_in = host.units / "satmachine.service.d" / "keys.conf"
+    drop_in.parent.mkdir()
+    elsewhere = host.units / "elsewhere"
+    elsewhere.write_text("of-a-drop-in")
+    drop_in.write_text(f"[Service]\nLoadCredential=m10:/nowhere\nLoadCredential=m1:{elsewhere}\n")
+    assert SECRET.resolve({}) == "of-a-drop-in"
+    (host.keys / "m1").write_text("of-the-folder")
+    assert SECRET.resolve({}) == "of-the-folder"
+    (host.given / "key_m1").write_text("as-the-service-has-it")
+    assert SECRET.resolve({}) == "as-the-service-has-it"
+
+
+def test_within_the_service_the_folder_of_keys_is_found_by_its_prefix(host: Host) -> None:
+    environ = {"CREDENTIALS_DIRECTORY": str(host.given)}
+    (host.keys / "m1").write_text("not-seen-from-within")
+    with pytest.raises(ConfigError, match=r"the service has not got: put the key into .*keys/m1 .*restart satmachine"):
+        SECRET.resolve(environ)
+    (host.given / "key_m1").write_text("handed-over")
+    assert SECRET.resolve(environ) == "handed-over"
+
+
+def test_what_only_root_sees_is_hidden_and_not_wrong(host: Host) -> None:
+    host.as_root(False)
+    with pytest.raises(KeyHidden, match="run this with sudo"):
+        SECRET.resolve({})
+    host.as_root(True)
+    with pytest.raises(ConfigError, match="has not got") as told:
+        SECRET.resolve({})
+    assert not isinstance(told.value, KeyHidden)

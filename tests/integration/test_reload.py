@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
+
+import anyio
 
 from testkit.machine import SimulatedMachine
 from testkit.system import DemoMachine, Relay, System
@@ -71,3 +75,35 @@ async def test_the_sales_of_an_inactive_machine_wait_until_it_is_active_again(sy
     system.write_config()
     reload(system)
     await until_status(system, "processed")
+
+
+def ask(system: System) -> subprocess.CompletedProcess[str]:
+    """As `systemctl reload` does."""
+    command = [sys.executable, "-m", "satmachine", "--config", str(system.config_path), "config", "reload"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+async def test_who_asks_for_a_reload_is_told_what_came_of_it(system: System) -> None:
+    await started(system)
+    good = system.config_path.read_text()
+    done = await anyio.to_thread.run_sync(ask, system)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "is in force" in done.stdout
+    system.config_path.write_text(good.replace("fee_pct", "fee_pkt"))
+    done = await anyio.to_thread.run_sync(ask, system)
+    assert done.returncode == 3
+    assert 'did you mean "fee_pct"' in done.stderr
+    assert "stays in force" in done.stderr
+    # Right by itself, and refused by the daemon all the same.
+    system.config_path.write_text(good.replace(system.lnbits.url, "https://other.example"))
+    done = await anyio.to_thread.run_sync(ask, system)
+    assert done.returncode == 3
+    assert "[lnbits] url cannot be changed by a reload: restart the daemon" in done.stderr
+
+
+async def test_without_a_daemon_a_reload_says_so(system: System) -> None:
+    await started(system)
+    await system.stop_daemon()
+    done = await anyio.to_thread.run_sync(ask, system)
+    assert done.returncode == 1
+    assert "systemctl start satmachine" in done.stderr

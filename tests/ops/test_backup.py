@@ -6,7 +6,9 @@ import json
 import sqlite3
 import stat
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -14,7 +16,7 @@ from typer.testing import CliRunner
 from satmachine.cli.main import app
 from satmachine.errors import StoreError
 from satmachine.ops import backup as backup_module
-from satmachine.ops.backup import make_backup
+from satmachine.ops.backup import make_backup, place, thin_out
 from satmachine.settlements.land.landing import Rules, land_event
 from satmachine.store.database import atomic, connect
 from satmachine.store.settlements import EventRecord
@@ -124,3 +126,66 @@ def test_the_command_names_the_file_by_the_time(tmp_path: Path) -> None:
     assert told["path"] == str(made)
     assert told["settlements"] == 1
     assert made.name.startswith("satmachine-20")
+
+
+def books_with_a_sale(folder: Path) -> Path:
+    with fresh_books(folder) as conn:
+        land(conn, 1)
+    config = folder / "config.toml"
+    config.write_text('[database]\npath = "satmachine.db"\n')
+    return config
+
+
+def command(config: Path, *words: str) -> Any:
+    return CliRunner().invoke(app, ["--config", str(config), *words])
+
+
+@pytest.mark.parametrize(("name", "ending"), [("backups", ""), ("backups", "/"), ("deep/er", ""), ("named.db", "/")])
+def test_a_folder_is_made_and_filled_again_and_again(tmp_path: Path, name: str, ending: str) -> None:
+    """The first time and the second: a file of the folder's name would have kept every later copy away."""
+    config = books_with_a_sale(tmp_path)
+    target = tmp_path / name
+    first = place(target, datetime(2026, 11, 22, 10, tzinfo=UTC), as_folder=ending == "/")
+    make_backup(tmp_path / "satmachine.db", first)
+    assert first == target / "satmachine-20261122T100000Z.db"
+    result = command(config, "backup", f"{target}{ending}")
+    assert result.exit_code == 0, result.output
+    assert len(list(target.iterdir())) == 2
+
+
+def test_a_file_where_the_folder_should_be_is_said_and_stays(tmp_path: Path) -> None:
+    config = books_with_a_sale(tmp_path)
+    (tmp_path / "backups").write_text("mine")
+    result = command(config, "backup", str(tmp_path / "backups"))
+    assert result.exit_code == 1
+    assert "there is a file of that name; name a folder" in result.output
+    assert (tmp_path / "backups").read_text() == "mine"
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    config = books_with_a_sale(tmp_path)
+    (tmp_path / "file").touch()
+    result = command(config, "backup", str(tmp_path / "file" / "backups"))
+    assert result.exit_code == 1
+    assert "the folder cannot be made: Not a directory" in result.output
+
+
+def test_old_copies_go_by_days_and_by_months_and_nothing_else_does(tmp_path: Path) -> None:
+    now = datetime(2026, 11, 30, 12, tzinfo=UTC)
+    for hours in (0, 1, 47, 24 * 3, 24 * 3 + 1, 24 * 100, 24 * 101, 24 * 150):
+        (tmp_path / f"satmachine-{now - timedelta(hours=hours):%Y%m%dT%H%M%SZ}.db").touch()
+    others = ["satmachine-before-upgrade-of-version-4.db", "satmachine-19990101T000000Z.db.gz", "notes.txt"]
+    for other in others:
+        (tmp_path / other).touch()
+    removed = thin_out(tmp_path, now)
+    assert [path.name for path in removed] == [
+        f"satmachine-{now - timedelta(hours=24 * 101):%Y%m%dT%H%M%SZ}.db",
+        f"satmachine-{now - timedelta(hours=24 * 3 + 1):%Y%m%dT%H%M%SZ}.db",
+    ]
+    assert {*others} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_thin_goes_with_a_folder(tmp_path: Path) -> None:
+    result = command(books_with_a_sale(tmp_path), "backup", str(tmp_path / "one.db"), "--thin")
+    assert result.exit_code == 2
+    assert not (tmp_path / "one.db").exists()

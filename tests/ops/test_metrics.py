@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import threading
@@ -64,7 +65,13 @@ def parse(text: str) -> dict[tuple[str, str], float]:
 def test_everything_that_was_asked_for_is_there(tmp_path: Path) -> None:
     with Exposition() as exposition:
         shown(tmp_path, exposition)
-        exposition.write(tmp_path / "satmachine.prom")
+        before = os.umask(0o007)  # as the unit has it
+        try:
+            exposition.write(tmp_path / "satmachine.prom")
+        finally:
+            os.umask(before)
+    assert (tmp_path / "satmachine.prom").stat().st_mode & 0o777 == 0o644, "who collects metrics is another user"
+    assert not list(tmp_path.glob(".satmachine.prom*"))
     found = parse((tmp_path / "satmachine.prom").read_text())
     assert found["settlements", "pending"] == 1
     assert found["settlements", "errored"] == 0

@@ -1,4 +1,4 @@
-"""satmachine.service: clean by systemd's own judgement, and hardened. Skipped where systemd-analyze is missing."""
+"""The units: clean by systemd's own judgement, and hardened. Skipped where systemd-analyze is missing."""
 
 from __future__ import annotations
 
@@ -12,11 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from satmachine.config import credentials
 from satmachine.config.model import Lnbits
+from satmachine.ops import payee_check
 from satmachine.store.database import atomic, connect, prepare
 
 ROOT = Path(__file__).parents[2]
-UNIT = ROOT / "satmachine.service"
+HOST = ROOT / "packaging" / "host"
+UNIT = HOST / "systemd" / "satmachine.service"
+UNITS = sorted((HOST / "systemd").glob("*.service"))
 #: The exposure level that must not be exceeded (0 is a process that can do nothing).
 HIGHEST_EXPOSURE = 1.1
 
@@ -34,20 +38,37 @@ def directive(name: str) -> str:
 
 
 @needs_systemd
-def test_the_exposure_is_low() -> None:
-    answer = analyze("security", "--offline=true", str(UNIT))
-    level = re.search(r"Overall exposure level for satmachine.service: ([0-9.]+)", answer.stdout)
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
+def test_the_exposure_is_low(unit: Path) -> None:
+    answer = analyze("security", "--offline=true", str(unit))
+    level = re.search(rf"Overall exposure level for {unit.name}: ([0-9.]+)", answer.stdout)
     assert level, answer.stdout + answer.stderr
     assert float(level[1]) <= HIGHEST_EXPOSURE
 
 
 @needs_systemd
-def test_systemd_finds_nothing_wrong(tmp_path: Path) -> None:
-    # verify wants the program to be there; here it is in a virtual environment.
-    installed = UNIT.read_text().replace("/usr/local/bin/satmachine", str(Path(sys.executable).with_name("satmachine")))
-    (tmp_path / UNIT.name).write_text(installed)
-    answer = analyze("verify", str(tmp_path / UNIT.name))
+@pytest.mark.parametrize("unit", sorted((HOST / "systemd").iterdir()), ids=lambda unit: unit.name)
+def test_systemd_finds_nothing_wrong(unit: Path, tmp_path: Path) -> None:
+    # verify wants the programs to be there; here they are in a virtual environment, or not at all.
+    program = str(Path(sys.executable).with_name("satmachine"))
+    for file in (HOST / "systemd").iterdir():
+        text = file.read_text().replace("/usr/local/bin/satmachine", program)
+        (tmp_path / file.name).write_text(text.replace("ExecStart=litestream", f"ExecStart={program}"))
+    answer = analyze("verify", str(tmp_path / unit.name))
     assert (answer.returncode, answer.stdout, answer.stderr) == (0, "", "")
+
+
+@needs_systemd
+def test_every_key_in_the_folder_is_handed_over() -> None:
+    assert directive("LoadCredential") == f"{credentials.PREFIX.rstrip('_')}:{credentials.KEYS}"
+
+
+def test_the_folders_are_those_that_the_units_name() -> None:
+    lines = [line.split() for line in (HOST / "tmpfiles.conf").read_text().splitlines() if line[0] == "d"]
+    made = {words[1]: words[2:5] for words in lines}
+    assert made[str(credentials.KEYS)] == ["0700", "root", "root"]
+    assert made[str(payee_check.PAYEES)] == ["0750", "root", "satmachine"]
+    assert made["/var/backups/satmachine"] == made["/var/lib/satmachine"] == ["2770", "satmachine", "satmachine"]
 
 
 def test_it_is_not_killed_within_a_payment() -> None:
@@ -88,7 +109,7 @@ def test_under_that_mask_the_group_may_write_the_books_and_others_may_not_read_t
 @pytest.mark.skipif(shutil.which("systemd-sysusers") is None, reason="there is no systemd-sysusers here")
 def test_the_user_can_be_made() -> None:
     answer = subprocess.run(
-        ["systemd-sysusers", "--dry-run", "--root=/nonexistent", str(ROOT / "satmachine.sysusers")],
+        ["systemd-sysusers", "--dry-run", "--root=/nonexistent", str(HOST / "sysusers.conf")],
         capture_output=True,
         text=True,
         check=False,

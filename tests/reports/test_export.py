@@ -7,20 +7,22 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from datetime import UTC
 from decimal import Decimal
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from beancount import loader
+from beancount.core import data, realization
 
+from satmachine.ledger.entries import Balances, balances, nonzero
+from satmachine.ledger.postings import SAT, entry_of
+from satmachine.models.facts import Paid
 from satmachine.money import fiat_to_minor
-from satmachine.reports.entries import Balances, balances, nonzero
-from satmachine.reports.ledger import SAT
+from satmachine.reports.export import CSV_COLUMNS, FORMATS, Known, known_in
 from tests.cli.books import Cli
 from tests.reports.conftest import cli_of
 from tests.reports.year import Year, random_events
-
-BEANCOUNT = find_spec("beancount") is not None
 
 
 def exported(cli: Cli, form: str, *arguments: str) -> str:
@@ -33,7 +35,6 @@ def everything(year: Year) -> Balances:
     return balances(year.conn, 2**60)
 
 
-@pytest.mark.skipif(not BEANCOUNT, reason="beancount is not installed")
 def test_beancount_accepts_a_year_and_its_balances_are_ours(year: Year, cli: Cli, tmp_path: Path) -> None:
     path = tmp_path / "books.beancount"
     path.write_text(exported(cli, "beancount"), "utf-8")
@@ -41,9 +42,6 @@ def test_beancount_accepts_a_year_and_its_balances_are_ours(year: Year, cli: Cli
         [sys.executable, "-m", "beancount.scripts.check", str(path)], capture_output=True, text=True, check=False
     )
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, "")
-    from beancount import loader  # type: ignore[import-not-found, unused-ignore]
-    from beancount.core import data, realization  # type: ignore[import-not-found, unused-ignore]
-
     entries, errors, _ = loader.load_file(str(path))
     assert errors == []
     found: Balances = Counter()
@@ -95,6 +93,40 @@ def test_importing_twice_changes_nothing(fresh: Year, tmp_path: Path, form: str)
     path.write_text(path.read_text("utf-8") + exported(cli, form, "--known", str(path)), "utf-8")
     assert sorted(path.read_text("utf-8").splitlines()) == sorted(exported(cli, form).splitlines())
     assert exported(cli, form, "--known", str(path)).strip() == ""
+
+
+STRANGE = [
+    *('=HYPERLINK("x")', "@SUM(1)", "-2+3", 'a"b;c|d\\', "line\nbreak\n2026-01-01 open Assets:X", "\u202eدينار"),
+    *("9" * 200, ""),
+]
+
+
+@pytest.mark.parametrize("form", ["beancount", "hledger", "csv"])
+def test_a_name_that_is_no_word_of_ours_breaks_no_format(tmp_path: Path, form: str) -> None:
+    facts = [
+        Paid(n, n, f"leg:sm1:{who}:{n}", "m-1", "GTQ", "7.5", 1, who, "operator_split", who, 90, 1, 91, 0)
+        for n, who in enumerate(STRANGE)
+    ]
+    found = [entry_of(fact) for fact in facts]
+    splits = {posting.account for entry in found for posting in entry.postings if ":Splits:" in posting.account}
+    assert len(splits) == len(STRANGE)
+    text = "\n".join(FORMATS[form](found, UTC, Known())) + "\n"
+    path = tmp_path / "books"
+    path.write_text(text, "utf-8")
+    if form == "beancount":
+        entries, errors, _ = loader.load_file(str(path))
+        assert errors == []
+        assert len([one for one in entries if isinstance(one, data.Transaction)]) == len(STRANGE)
+    elif form == "hledger" and shutil.which("hledger"):
+        told = subprocess.run(["hledger", "-f", str(path), "stats"], capture_output=True, text=True, check=True).stdout
+        assert f"Transactions             : {len(STRANGE)} " in told
+    elif form == "csv":
+        rows = list(csv.reader(text.splitlines()))
+        assert {len(row) for row in rows} == {len(CSV_COLUMNS)}
+        places = [CSV_COLUMNS.index(name) for name in ("id", "sale", "account", "narration", "kind")]
+        assert not [row for row in rows for place in places if row[place][:1] in tuple("=+-@")]
+    with path.open() as lines:
+        assert "\n".join(FORMATS[form](found, UTC, known_in(lines))).strip() == ""
 
 
 def test_an_export_of_a_month_begins_with_what_was_before(year: Year, cli: Cli) -> None:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 import sqlite3
 from datetime import UTC
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from satmachine.audit.breaks import Kind
+from satmachine.audit.proof import check_books
 from satmachine.errors import Refused
-from satmachine.reports.entries import balances, entries
-from satmachine.reports.periods import altered, broken_links, make_period, month_of, month_span
+from satmachine.ledger.entries import balances, entries
+from satmachine.ledger.periods import GRACE_S, altered, broken_links, make_period, month_of, month_span, off_totals
 from satmachine.store import periods
 from satmachine.store.database import atomic
 from satmachine.store.ledger import Span
+from tests.reports.conftest import cli_of
 from tests.reports.test_ledger import check_ledger
 from tests.reports.year import DAY_S, START, Year, random_events
 
@@ -25,6 +31,7 @@ def close(year: Year, name: str) -> None:
 
 
 def problems(year: Year) -> list[str]:
+    assert list(off_totals(year.conn)) == [] or list(altered(year.conn)) != []
     return [f"{period.name}: {why}" for period, why in (*broken_links(year.conn), *altered(year.conn))]
 
 
@@ -55,6 +62,32 @@ def test_months_that_are_closed_stay_what_they_were_whatever_happens(fresh: Year
     check_ledger(fresh)
 
 
+@pytest.mark.parametrize("behind_s", [0, 1, 100, 239, 241, 299, 301, 500])
+def test_a_sale_in_the_last_second_of_a_month_is_in_exactly_one(fresh: Year, behind_s: int) -> None:
+    end_at = START + 31 * DAY_S
+    fresh.now = end_at - 1 + behind_s
+    fresh.sale("panajachel-1", occurred_at=end_at - 1)
+    fresh.now = end_at + 2 * GRACE_S
+    with pytest.raises(Refused, match="not over yet"):
+        make_period(fresh.conn, "2026-01", UTC, actor="maria", reason="", now=fresh.now - 1)
+    close(fresh, "2026-01")
+    found = [one for one in entries(fresh.conn, Span(0, 2**60)) if one.kind == "sale" and one.happened_at == end_at - 1]
+    assert len(found) == 1
+    assert found[0].posted_at in (end_at - 1, end_at - 1 + behind_s)
+    assert problems(fresh) == []
+    check_ledger(fresh)
+
+
+@pytest.mark.parametrize(
+    "zone", ["America/Guatemala", "Europe/Berlin", "America/Asuncion", "Pacific/Apia", "Asia/Tehran"]
+)
+def test_months_of_any_zone_follow_each_other_without_a_gap(zone: str) -> None:
+    names = [f"{year}-{month:02}" for year in range(2009, 2028) for month in range(1, 13)]
+    spans = [month_span(name, ZoneInfo(zone)) for name in names]
+    assert all(before[1] == after[0] for before, after in pairwise(spans))
+    assert all(27 * DAY_S < end - begin < 32 * DAY_S for begin, end in spans)
+
+
 def test_a_correction_after_the_close_counts_in_the_open_month(fresh: Year) -> None:
     sale = fresh.sale("panajachel-1")
     fresh.now = START + 40 * DAY_S
@@ -74,7 +107,7 @@ def test_a_correction_after_the_close_counts_in_the_open_month(fresh: Year) -> N
     [
         "UPDATE dca_payments SET sent_sats = sent_sats - 1 WHERE id = (SELECT min(id) FROM dca_payments "
         "WHERE status = 'completed')",
-        "UPDATE dca_settlements SET fiat_amount_minor = 1 WHERE id = 2",
+        "UPDATE dca_settlements SET fiat_amount_minor = 1 WHERE id = (SELECT max(settlement_id) FROM dca_payments)",
         "DELETE FROM dca_deposits WHERE id = 1",
         "DELETE FROM dca_retained WHERE id = 1",
     ],
@@ -87,6 +120,30 @@ def test_an_altered_row_of_a_closed_month_is_found(fresh: Year, change: str) -> 
         drop_triggers(fresh.conn, table)
     fresh.conn.execute(change)
     assert [line.split(":")[0] for line in problems(fresh)] == ["2026-01"]
+    assert [period.name for period, _ in off_totals(fresh.conn)] == ["2026-01"]
+
+
+def test_the_audit_names_an_altered_month_and_the_way_out(fresh: Year) -> None:
+    fresh.now = START + 40 * DAY_S
+    cli = cli_of(fresh)
+    close(fresh, "2026-01")
+    assert cli("audit", "--offline").exit_code == 0
+    before = cli("export", "ledger", "--format", "csv", "--month", "2026-01").stdout
+    # Nothing adds up to anything else by it, so that only reading every entry finds it.
+    drop_triggers(fresh.conn, "dca_deposits")
+    fresh.conn.execute(
+        "UPDATE dca_deposits SET effective_at = effective_at + 1, decided_at = decided_at + 1 WHERE id = 1"
+    )
+    assert [one for one in check_books(fresh.conn) if one.kind is Kind.CLOSED_MONTH] == []
+    told = cli("audit", "--offline", "--json")
+    assert told.exit_code == 1
+    [broken] = json.loads(told.stdout)["breaks"]
+    assert (broken["kind"], broken["subject"]) == ("closed_month", "month 2026-01")
+    assert json.loads(cli("audit", "--offline", "--since", "2026-02-05", "--json").stdout)["breaks"] == []
+    command = broken["remedy"].partition(", and")[0]
+    after = cli(*shlex.split(command)[1:]).stdout
+    differing = set(before.splitlines()) ^ set(after.splitlines())
+    assert {line.split(":")[0] for line in differing} == {"cash"}
 
 
 def test_an_altered_close_breaks_the_chain(fresh: Year) -> None:

@@ -68,6 +68,20 @@ def test_one_added_or_missing_byte_proves_nothing(
     assert isinstance(verify_file(content[:at] + content[at + 1 :]), Unproven)
 
 
+def test_no_byte_of_a_small_statement_can_be_altered(fresh: Year) -> None:
+    with atomic(fresh.conn):
+        made, _ = sign_statement(fresh.conn, SignStatement(3, until=fresh.now - 1), secret=SECRET, actor="maria", now=1)
+    event = parse_event(json.loads(made.event))
+    assert isinstance(event, Event)
+    for text in (event_file(event), with_event(made.html, event)):
+        content = bytearray(text.encode())
+        for place in range(len(content)):
+            content[place] ^= 1
+            assert isinstance(verify_file(bytes(content)), Unproven), place
+            content[place] ^= 1
+        assert isinstance(verify_file(bytes(content)), Verified)
+
+
 def test_the_command_leaves_with_0_or_1(files: tuple[Path, Path], cli: Cli, tmp_path: Path) -> None:
     for path in files:
         assert cli("verify", str(path), "--npub", NPUB).exit_code == 0

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
 from decimal import Decimal
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from satmachine.reports.whatif import LpTerms, WhatIf, simulate
 from satmachine.settlements.plan.amounts import Terms
 from satmachine.settlements.plan.named_payees import terms_for
 from tests.cli.books import Cli
-from tests.reports.year import MACHINES, Year
+from tests.reports.year import MACHINES, Year, every_event, new_year, random_events
 
 
 def tried(year: Year, fee: str | None = None, lp_terms: dict[tuple[str, str], LpTerms] | None = None) -> WhatIf:
@@ -28,6 +33,19 @@ def test_the_rules_in_force_give_history_to_the_sat(year: Year) -> None:
     assert found.was == found.would_be
     assert found.fiat_was == found.fiat_would_be
     assert tried(year, lp_terms={(MACHINES[0], "maria"): LpTerms("flow")}).differ == []
+
+
+@settings(max_examples=3)
+@given(seed=st.integers(0, 2**32))
+def test_whatever_happened_the_rules_in_force_give_it_again(seed: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        made = new_year(Path(folder), seed)
+        every_event(made)
+        random_events(made, 30)
+        found = tried(made)
+        assert found.sales >= len(made.untouched)
+        assert (found.differ, found.was, found.fiat_was) == ([], found.would_be, found.fiat_would_be)
+        made.conn.close()
 
 
 def test_another_fee_moves_sats_from_the_partners_to_the_platform_and_no_others(year: Year) -> None:

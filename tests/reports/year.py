@@ -13,10 +13,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from satmachine.cash import book, look
 from satmachine.clients import payout
 from satmachine.config import Config, load
 from satmachine.errors import Refused
 from satmachine.models import Leg, Proof
+from satmachine.models.cash import EntryKind, NoteLine
 from satmachine.settlements.correct.changes import Author, close, partial_dispense, refund
 from satmachine.settlements.correct.changes import Proof as Unpaid
 from satmachine.settlements.correct.redistribute import Wish, redistribute
@@ -25,7 +27,7 @@ from satmachine.settlements.land.landing import Rules, land_claim
 from satmachine.settlements.pay.completion import complete_leg
 from satmachine.settlements.plan.named_payees import terms_for
 from satmachine.settlements.plan.planning import Bounds, plan_settlement
-from satmachine.store import clients, corrections, deposits, incoming, legs, registry, settlements
+from satmachine.store import cash, clients, corrections, deposits, incoming, legs, registry, settlements
 from satmachine.store.database import atomic, connect, prepare
 from testkit.books import a_claim, give_invoice
 from testkit.config_files import SECOND, VALID
@@ -155,13 +157,12 @@ class Year:
 
     def add_client(self, machine: str, label: str, **changes: Any) -> int:
         """An LP with a wallet of this LNbits, unless it says otherwise."""
-        values: dict[str, Any] = {"payee_kind": "invoice_key_file", "payee": KEYS + label} | changes
+        values: dict[str, Any] = {"payee_kind": "invoice_key_file", "payee": KEYS + label, "person": label} | changes
         with atomic(self.conn):
             return clients.add(
                 self.conn,
                 machine_id=machine,
                 label=label,
-                person=label,
                 actor="maria",
                 now=self.now,
                 **values,
@@ -194,6 +195,54 @@ class Year:
             )
         self.wallets[machine] += sats
         return payment_hash
+
+    def invoiced_top_up(self, machine: str, sats: int) -> None:
+        """An invoice of `machines top-up` is paid."""
+        payment_hash = self.a_hash()
+        name, until = f"t{self.numbers}", self.now + 60
+        made = incoming.TopUp(machine, payment_hash, name, sats, self.now, "maria", "", until, "lnbc1")
+        with atomic(self.conn):
+            incoming.add_top_up(self.conn, made)
+            incoming.note(
+                self.conn,
+                machine,
+                payment_hash=payment_hash,
+                amount_sats=sats,
+                memo="",
+                extra={},
+                settled_at=self.now + 30,
+                reason="a top-up",
+                kind="top_up",
+                now=self.now + 40,
+            )
+        self.now += 60
+        self.wallets[machine] += sats
+
+    def notes(
+        self, machine: str, kind: EntryKind, amount_minor: int, *, corrects: int | None = None, **how: Any
+    ) -> int:
+        """A row of the machine's cash book; `for_clients` and `at` as in life."""
+        currency = "GTQ" if machine == MACHINES[0] else "USD"
+        lines = (NoteLine(None, None, None, amount_minor),) if amount_minor else ()
+        draft = cash.Draft(machine, kind, how.get("at", self.now), currency, lines, "", corrects)
+        with atomic(self.conn):
+            entry, made = book.record(
+                self.conn, draft, for_clients=how.get("for_clients", {}), actor="maria", now=self.now
+            )
+            for deposit_id in made:
+                deposits.confirm(self.conn, deposit_id, actor="maria", now=self.now)
+        return entry.id
+
+    def book_difference(self, entry_id: int) -> None:
+        """What a count did not find, or found too much, is booked."""
+        report = look.closed_cycle(self.conn, cash.get(self.conn, entry_id).machine_id, entry_id)
+        if report is None or not report.cycle.open_minor:
+            return
+        minor = report.cycle.open_minor
+        with atomic(self.conn):
+            book.book_difference(
+                self.conn, report.cycle, minor, window=(0, self.now), reason="a jam", actor="maria", now=self.now
+            )
 
     def strange_payment(self, machine: str, sats: int, fee_sats: int) -> None:
         """Sats that went out in another life of the books, and that a person has declared not to be ours."""
@@ -320,10 +369,36 @@ def every_event(year: Year) -> None:
     year.now += DAY_S
     with atomic(year.conn):
         deposits.withdraw(year.conn, jose, 20_000, actor="maria", now=year.now)
+    _cash_book(year, maria)
     year.settle(maria, 10_000, Decimal("141.5"))
     year.settle(jose, 15_000, Decimal("141.5"))
     year.strange_payment(second, 1_234, 2)
     year.now += DAY_S
+
+
+def _cash_book(year: Year, maria: int) -> None:
+    """One begins with a count, the other with a load; notes are taken, mistyped, missing and too much."""
+    first, second = MACHINES
+    year.notes(first, EntryKind.COUNT, 800_000)
+    year.now += 600
+    load = year.notes(first, EntryKind.LOAD, 500_000, for_clients={maria: 200_000})
+    year.bring(maria, 10_000)  # brought to the operator, and in no machine
+    year.notes(second, EntryKind.LOAD, 90_000)
+    year.now += 600
+    year.pay(year.sale(first))
+    year.notes(first, EntryKind.TAKE, 20_000)
+    year.notes(first, EntryKind.LOAD, 450_000, corrects=load)
+    year.now += DAY_S
+    count = year.notes(first, EntryKind.COUNT, 900_000)
+    year.book_difference(count)
+    year.notes(first, EntryKind.COUNT, 901_000, corrects=count)
+    mistake = year.notes(second, EntryKind.TAKE, 1_000)
+    with atomic(year.conn):
+        book.void(year.conn, mistake, reason="never", actor="maria", now=year.now)
+    year.now += 600
+    year.book_difference(year.notes(second, EntryKind.COLLECT, 95_000))
+    for machine in MACHINES:
+        year.invoiced_top_up(machine, 7_000)
 
 
 def _corrections(year: Year) -> None:
@@ -414,6 +489,8 @@ def _something(year: Year) -> None:
         year.top_up(machine, year.rng.randrange(1, 100_000))
     elif chance < 0.34 and lps:
         _take(year, year.rng.choice(lps))
+    elif chance < 0.44:
+        _random_notes(year, machine)
     else:
         _random_sale(year, machine)
 
@@ -427,6 +504,17 @@ def _take(year: Year, client_id: int) -> None:
                 deposits.withdraw(year.conn, client_id, 3_000, actor="maria", now=year.now)
     except Refused:
         pass  # so little is left
+
+
+def _random_notes(year: Year, machine: str) -> None:
+    kind = year.rng.choice((EntryKind.LOAD, EntryKind.LOAD, EntryKind.TAKE, EntryKind.COUNT, EntryKind.COLLECT))
+    entry_id = year.notes(
+        machine, kind, year.rng.randrange(1_000, 900_000), at=year.now - year.rng.choice((0, 0, 50, 2 * DAY_S))
+    )
+    if kind in (EntryKind.COUNT, EntryKind.COLLECT) and year.rng.random() < 0.7:
+        year.book_difference(entry_id)
+    elif year.rng.random() < 0.2:
+        year.notes(machine, kind, year.rng.randrange(1_000, 900_000), corrects=entry_id)
 
 
 def _random_sale(year: Year, machine: str) -> None:

@@ -59,7 +59,7 @@ def add(
 
     Examples:
 
-        satmachine clients add --machine panajachel-1 --label maria --invoice-key-file /etc/satmachine/keys/maria
+        satmachine clients add --machine panajachel-1 --label maria --invoice-key-file /etc/satmachine/payees/maria
 
         satmachine clients add --machine panajachel-1 --label jose --lightning-address jose@example.org
         --mode fixed --daily-limit 500
@@ -76,7 +76,7 @@ def add(
     currency = clients.machine_currency(act.conn, machine)
     limit_minor = _fiat(daily_limit, currency)
     usage(lambda: check_mode(mode or "flow", limit_minor))
-    _check_payee(act, label, payee, unchecked=unchecked)
+    _check_payee(act, label, payee, forward[1], unchecked=unchecked)
     act.ask(f"add {label} to {machine}, paid to {clients.describe_payee(*payee)}")
     client_id = act.write(
         clients.add,
@@ -149,6 +149,9 @@ def update(
         raise typer.BadParameter("say what to change; --help lists the options")
     if payee is not None:
         _check_payee(act, row.label, payee, unchecked=unchecked)
+    if autoforward_key_file is not None:
+        forward_key = str(autoforward_key_file.expanduser().absolute())
+        _check_payee(act, row.label, None, forward_key, unchecked=unchecked)
     told = [*wanted, *(["npub"] if npub is not None else [])]
     act.ask(f"change client {row.id}, {row.label} at {row.machine_id}: {', '.join(told)}")
     if wanted:
@@ -182,21 +185,26 @@ def remove(
     return _now(act, client)
 
 
-def _check_payee(act: Act, label: str, payee: tuple[str, str], *, unchecked: bool) -> None:
-    """Ask whether the payee can be paid; where it cannot, a person says whether to go on all the same."""
+def _check_payee(
+    act: Act, label: str, payee: tuple[str, str] | None, forward_key: str | None = None, *, unchecked: bool
+) -> None:
+    """Ask whether the payee can be paid, and whether the service can read the keys for it; where it cannot, a person
+    says whether to go on all the same."""
     if unchecked or act.dry_run:
         return
     import anyio
 
     from satmachine.ops import payee_check
 
-    [found] = anyio.run(payee_check.check, act.books.config, [(label, *payee)])
-    if found.verdict == "ok":
-        typer.echo(f"Checked: {found.detail}.", err=True)
-        return
-    typer.echo(f"Warning: {found.detail}. What to do: {found.fix}", err=True)
-    if at_a_terminal():
-        confirm("Enter it all the same?", yes=act.yes and found.verdict != "problem")
+    named = [] if payee is None else [(label, *payee)]
+    named += [] if forward_key is None else [(label, payee_check.FORWARD_KEY, forward_key)]
+    for found in anyio.run(payee_check.check, act.books.config, named):
+        if found.verdict == "ok":
+            typer.echo(f"Checked: {found.detail}.", err=True)
+            continue
+        typer.echo(f"Warning: {found.detail}. What to do: {found.fix}", err=True)
+        if at_a_terminal():
+            confirm("Enter it all the same?", yes=act.yes and found.verdict != "problem")
 
 
 def _fiat(text: str | None, currency: str) -> int | None:

@@ -55,7 +55,7 @@ def statement(
     """Show a client's deposits and purchases with the running balance, average cost and totals.
 
     Of more lines than --limit, people see the latest; the totals are those of the whole time.
-    What --html and --signed write can be handed out: `satmachine verify` proves that it was not altered.
+    What --html and --signed write can be handed out: `satmachine verify FILE` proves that it was not altered.
 
     Examples:
 

@@ -220,7 +220,19 @@ def _limits(settings: dict[str, Any]) -> Limits:
 
 def not_found(kind: str, record_id: object) -> NotFound:
     """The one answer for what is missing and for what is another operator's."""
-    return NotFound(f"there is no {kind} {record_id}")
+    return NotFound(f"there is no {kind} {record_id}; `satmachine {_LISTS[kind]}` lists what there is")
+
+
+#: What lists the things of a kind, by the word for them in messages.
+_LISTS = {
+    "machine": "machines list",
+    "client": "clients list",
+    "settlement": "settlements list",
+    "payment": "payments list",
+    "deposit": "deposits list",
+    "message in quarantine": "quarantine list",
+    "audit log entry": "audit log",
+}
 
 
 def login() -> str:

@@ -158,6 +158,10 @@ def to_json(row: Row) -> dict[str, Any]:
     return dict(_json_item(key, row[key], row) for key in row)
 
 
+#: Sats in a sentence.
+_SATS = re.compile(r"\b\d{4,15}(?= sats\b)")
+
+
 def is_terminal() -> bool:
     """Whether a person reads what is printed; $TTY_COMPATIBLE=1 says so where it cannot be seen."""
     return sys.stdout.isatty() or os.environ.get("TTY_COMPATIBLE") == "1"
@@ -236,7 +240,12 @@ def text_of(row: Row, column: Column, tz: tzinfo, *, seconds: bool = False) -> s
         return format_fiat(value, row["currency"])
     if column.key.endswith("_sats"):
         return format_sats(value)
-    return printable(str(value))
+    return printable(grouped(str(value)) if column.fold else str(value))
+
+
+def grouped(text: str) -> str:
+    """A sentence whose sats are grouped like all others."""
+    return _SATS.sub(lambda found: format_sats(int(found[0])), text)
 
 
 def _print_plain(rows: Sequence[Row], columns: Sequence[Column], tz: tzinfo) -> None:

@@ -169,13 +169,23 @@ def _stacked(columns: Sequence[Column], cells: dict[Column, list[Text]], tz: tzi
             if not value.plain:
                 continue
             part = Text.assemble((_heading(column, tz) + " ", "dim"), value) if position else Text(value.plain, "bold")
+            if part.cell_len > width - _GAP:  # it has lines of its own, all of them indented
+                out.append(line).append("\n" if line else "")
+                below = part.wrap(make_console(), width - len(_INDENT))
+                out.append(
+                    Text("\n").join(Text.assemble("  " if n == 0 else _INDENT, one) for n, one in enumerate(below))
+                )
+                out.append("\n")
+                line = Text()
+                continue
             if line and line.cell_len + _GAP + part.cell_len > width:
                 out.append(line).append("\n")
                 line = Text("  ")
             elif line:
                 line.append(" " * _GAP)
             line.append(part)
-        out.append(line).append("\n")
+        if line:
+            out.append(line).append("\n")
     out.right_crop(1)
     return out
 

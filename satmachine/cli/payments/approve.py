@@ -28,7 +28,7 @@ def approve_payment(
 
     Example:
 
-        sudo CREDENTIALS_DIRECTORY=/run/credentials/satmachine.service satmachine payments approve 31 --reason "new key"
+        sudo satmachine payments approve 31 --reason "new key"
     """
     from satmachine.seals import Keyring
     from satmachine.settlements.pay.seal_check import approve

@@ -97,6 +97,7 @@ def _book(
 ) -> Done:
     from satmachine.settlements.correct import shortfall as rules
 
+    reason = act.reason
     sale = rules.allowed(act.conn, settlement_id)
     assert sale.fiat_amount_minor is not None
     dispensed_minor = usage(lambda: numbers.cash(dispensed, sale.currency), "--dispensed")
@@ -113,16 +114,17 @@ def _book(
     owner = None if client is None else clients.get(act.conn, client)
     if owner is not None and owner.machine_id != sale.machine_id:
         raise Refused(f"client {owner.id} ({owner.label}) is an LP of {owner.machine_id}, not of {sale.machine_id}")
-    reason = act.reason
     order = orders.Shortfall(sale.id, short_minor, refund_sats, topup_sats, reason, payee, client)
     told = _preview(sale, order, dispensed_minor, None if owner is None else owner.label)
     act.preview(to_json({"currency": sale.currency, **told}), lambda: emit_table(_rows(sale, told), _WHAT))
     pays = "" if payee is None else f", and pay back {format_sats(refund_sats)} sats once you have topped them up"
     act.ask(f"correct the cash of sale {sale.id} to {format_fiat(dispensed_minor, sale.currency)}{pays}")
+    number = shortfalls.next_number(act.conn, sale.id)
     answer = act.order(order)
     booked = shortfalls.latest(act.conn, sale.id)
-    if booked is None:
-        raise Refused(f"{answer} `satmachine settlements shortfall {sale.id}` shows the invoice when it is made")
+    if booked is None or booked.number != number:  # the daemon does it when it runs
+        hint = f" `satmachine settlements shortfall {sale.id}` shows the invoice then." if payee else ""
+        return Done(act.books.sale(str(sale.id)), answer + hint)
     return _shown(act, booked, sale.currency, answer)
 
 
@@ -199,6 +201,12 @@ def _how_to_pay(act: Act, found: Shortfall, expires_at: int) -> str:
 
 
 def _how_far(found: Shortfall, short: str) -> str:
+    if found.waits:
+        return (
+            f"{short} less was handed out for sale {found.settlement_id}, and the customer waits for a top-up whose "
+            f"invoice these books do not have: `satmachine settlements shortfall {found.settlement_id} --undo`, and "
+            "book it again."
+        )
     if found.payee is None:
         return f"{short} less was handed out for sale {found.settlement_id}; the customer was paid by hand."
     return (

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from satmachine.attention import words
 from satmachine.cli.kit import complete
 from satmachine.cli.kit.books import Books
 from satmachine.cli.kit.commands import Act, Done, acting
@@ -80,7 +81,7 @@ def release(act: Act, sale: Sale) -> Done:
     """
     from satmachine.settlements.correct import ways_out
 
-    why = sale["error"] or sale["hold_reason"]
+    why = sale["error"] or (sale["hold_reason"] and words.hold(sale["hold_reason"]))
     act.ask(f"release sale {sale['id']}" + (f", held because: {why}" if why else f", which is {sale['status']}"))
     act.write(ways_out.release, sale["id"], act.by)
     return _now(act.books, sale["id"], "goes on")

@@ -90,11 +90,12 @@ def add_machine(path: Path, flags: machine.Flags) -> str:
     config = writing.replace_config(path, path.read_text("utf-8").rstrip("\n") + "\n" + table)
     writing.mirror(config)
     runs = config.database.path.exists() and daemon_is_running(config.database.path)
-    start = "systemctl reload satmachine" if runs else "satmachine run    (or: systemctl enable --now satmachine)"
+    # A restart and no reload: systemd reads keys when the service starts.
+    start = "systemctl restart satmachine" if runs else "satmachine run    (or: systemctl enable --now satmachine)"
     typer.echo(
         f"{machine_id} is in {path}. What to do next:\n"
         f"  satmachine doctor\n"
-        f"  {start}\n"
+        f"  {start}\n"  # or, as a service: systemctl enable --now satmachine
         f"  satmachine clients add --machine {machine_id} --label NAME --lightning-address NAME@HOST\n"
         f"  satmachine deposits add NAME AMOUNT"
     )
@@ -104,8 +105,10 @@ def add_machine(path: Path, flags: machine.Flags) -> str:
 def _text(url: str, relays: list[str], operator: str, name: str, fee: str, zone: str, books: str) -> str:
     quoted = ", ".join(writing.text(relay) for relay in relays)
     return f"""# satmachine: written by `satmachine init`. Every other key, explained: config.example.toml
-#   satmachine config check            is this file right?
-#   systemctl reload satmachine        take a changed file into use; a bad one is refused, the old one stays
+# Is this file right?
+#   satmachine config check
+# Take a changed file into use; a bad one is refused, the old one stays:
+#   systemctl reload satmachine
 
 [database]
 path = {writing.text(books)}

@@ -75,7 +75,7 @@ def table(config: Config, flags: Flags) -> tuple[str, str]:
     lines = ["", "[[machines]]", f"id = {writing.text(machine_id)}"]
     lines += [f"{name} = {writing.text(value)}" for name, value in fields.items()]
     lines += [f"fallback_commission_pct = {numbers.fraction(pct):f}", f"payouts_since = {since}"]
-    lines.append(f"wallet = {{ admin_key = {{ file = {writing.text(str(key))} }} }}")
+    lines.append(f"wallet = {{ admin_key = {writing.secret_at(key)} }}")
     if sales == "share":
         lines += ["[machines.unannounced]", 'sales = "share"']
     return machine_id, "\n".join(lines) + "\n"
@@ -85,11 +85,19 @@ def _key(config: Config, machine_id: str, flags: Flags) -> Path:
     """The file with the wallet's admin key; what is typed is kept beside the configuration."""
     url = config.lnbits.url
     if flags.admin_key_file is not None or not at_a_terminal():
-        path = ask("", flag="--admin-key-file", given=flags.admin_key_file, test=live.key_file(url))
+        path = ask("", flag="--admin-key-file", given=flags.admin_key_file, test=_file_of_key(url))
         return Path(path).absolute()
     question = "Admin key of its LNbits wallet (not shown)"
     key = ask(question, flag="--admin-key-file", given=None, test=live.admin_key(url), hidden=True)
     return writing.keep_key(config.path.parent / "keys", machine_id, key)
+
+
+def _file_of_key(url: str) -> Test:
+    def test(path: str) -> str:
+        writing.check_readable(Path(path))
+        return live.key_file(url)(path)
+
+    return test
 
 
 def _new_id(config: Config) -> Test:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import shlex
 import shutil
 import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from satmachine.config import Config, load, wallet_conflicts
+from satmachine.config import Config, credentials, load, wallet_conflicts
 from satmachine.errors import ConfigError, Refused
-from satmachine.ops.payee_check import SERVICE_USER
+from satmachine.ops.payee_check import SERVICE_USER, unreadable_to_service
 from satmachine.store import registry
 from satmachine.store.database import atomic, connect, daemon_is_running, prepare
 
@@ -52,14 +53,43 @@ def replace_config(path: Path, content: str) -> Config:
     return load(path)
 
 
+def secret_at(path: Path) -> str:
+    """How config.toml refers to a key in this file: what lies in the folder of the service's keys is a credential."""
+    path = path.absolute()
+    return f"{{ credential = {text(path.name)} }}" if _is_credential(path) else f"{{ file = {text(str(path))} }}"
+
+
+def check_readable(path: Path) -> None:
+    """Raises ValueError where the service could not read this key."""
+    if not _is_credential(path.absolute()) and (problem := unreadable_to_service(path)):
+        keys = credentials.KEYS
+        raise ValueError(f"{problem}: sudo install -m 600 {shlex.quote(str(path))} {keys}/, and name that file")
+
+
+def _is_credential(path: Path) -> bool:
+    return path.parent == credentials.KEYS and _service() is not None
+
+
 def keep_key(folder: Path, name: str, key: str) -> Path:
     """A key in a file of its own. Raises Refused where there is one already."""
     path = folder / name
+    if _is_credential(path.absolute()):
+        return _keep_credential(path, key)
     if path.exists():
         raise Refused(f"{path} is there already: name it with --admin-key-file, or remove it")
     folder.mkdir(parents=True, exist_ok=True)
     _give_to_service(folder, 0o750 if _service() else 0o700)
     write(path, key.strip() + "\n", secret=True)
+    return path
+
+
+def _keep_credential(path: Path, key: str) -> Path:
+    """For root alone: systemd hands it to the service, and operators in the group do not see it."""
+    if path.exists():
+        raise Refused(f"{path} is there already: name it with --admin-key-file, or remove it")
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+        file.write(key.strip() + "\n")
     return path
 
 

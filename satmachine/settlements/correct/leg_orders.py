@@ -76,7 +76,7 @@ class LegOrders(CarriesOut):
         """Give up a balance payout that is proven unpaid, or a payment that the daemon has not ordered."""
         async with self._set_aside([order.payment_id]) as [leg]:
             if leg.settlement_id is not None and leg.hold_reason != HoldReason.UNORDERED:
-                raise Refused(f"payment {leg.id} is of sale {leg.settlement_id}; see `satmachine settlements close`")
+                raise Refused(f"payment {leg.id} is of a sale: `satmachine settlements close {leg.settlement_id}`")
             ways_out.require_unfinished(leg)
             proof = await self._unpaid.withdrawn(leg.machine_id, leg.leg_key, [leg])
             change = partial(ways_out.cancel_payout, proof=proof, leg_id=leg.id, by=self._by(asked, order.reason))

@@ -91,10 +91,13 @@ def _refusal(leg: Leg) -> str | None:
             f"{leg.settlement_id}` gives it up, then refund to another invoice"
         )
     if leg.leg_type is LegType.AUTOFORWARD:
-        return f"payment {leg.id} is a forward: `satmachine clients update {leg.client_id} --autoforward` changes it"
+        return (
+            f"payment {leg.id} is a forward: `satmachine clients update {leg.client_id} --autoforward ADDRESS "
+            f"--autoforward-key-file FILE` changes it"
+        )
     if leg.status is LegStatus.HELD and leg.hold_reason != HoldReason.PAYEE_CHANGED:
         return (
-            f"payment {leg.id} is held ({leg.hold_reason}), and may have been paid: `satmachine payments resolve "
+            f"payment {leg.id} is held, and may have been paid: `satmachine payments resolve "
             f"{leg.id}` decides that first"
         )
     if leg.status not in (*legs.OPEN, LegStatus.HELD):

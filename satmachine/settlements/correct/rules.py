@@ -70,7 +70,7 @@ def refusal(command: Command, settlement: Settlement) -> str | None:
     if message is None and command in (Command.REDISTRIBUTE, Command.REFUND) and settlement.planned_at is None:
         closed = settlement.status is SettlementStatus.PARTIAL
         message = _NEVER_PROVEN if closed else _NOT_PLANNED
-    return None if message is None else message.format(id=settlement.id, hold=settlement.hold_reason)
+    return None if message is None else message.format(id=settlement.id)
 
 
 def why_not_unpaid(view: View, *, sent: bool) -> str | None:
@@ -141,7 +141,7 @@ _DRAW_ORDER = (
     RetainedReason.BEFORE_PAYOUTS_SINCE,
 )
 
-_HELD = "settlement {id} is held ({hold}), so nothing is paid for it: `satmachine settlements release {id}` first"
+_HELD = "settlement {id} is held, so nothing is paid for it: `satmachine settlements release {id}` first"
 _NOT_PLANNED = "settlement {id} is not planned yet, so nothing of it is retained; try again when it is"
 _NEVER_PROVEN = "settlement {id} was closed before the customer's payment was proven: there is nothing to give out"
 _CLOSED = "settlement {id} is closed: its figures are final. What it retains can be refunded or redistributed"

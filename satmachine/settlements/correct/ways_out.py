@@ -69,7 +69,7 @@ def retry(conn: sqlite3.Connection, settlement_id: int, by: By) -> int:
     if before.hold_reason in (HoldReason.PAYMENT_NOT_FOUND, HoldReason.NO_PAYMENT_HASH):
         settlements.release(conn, settlement_id)
     elif before.status is SettlementStatus.HELD:
-        raise Refused(f"settlement {settlement_id} is held ({before.hold_reason}); release it first")
+        raise Refused(f"settlement {settlement_id} is held: `satmachine settlements release {settlement_id}` first")
     count = settlements.prove_now(conn, settlement_id) + legs.retry_failed(conn, settlement_id)
     count += sum(legs.look_again(conn, leg) for leg in _held_legs(conn, settlement_id) if not _other_payment(conn, leg))
     if count:
@@ -155,6 +155,11 @@ def declare_unpaid(conn: sqlite3.Connection, *, leg: Leg, by: By, given_up: Outg
     if not legs.renew(conn, leg, now=by.now):
         raise Refused(f"payment {leg.id} was changed meanwhile; look again, then retry")
     _settle_leg(conn, leg, by, "leg.declare_unpaid", {"status": "failed"})
+    if given_up is not None:
+        return (
+            f"payment {leg.id} ({leg.leg}) is made anew. The wallet still counts the former one as pending, so the new "
+            f"one is held in a moment, and waits for your word: `satmachine payments approve {leg.id}`"
+        )
     return f"payment {leg.id} ({leg.leg}) is made anew"
 
 

@@ -22,17 +22,6 @@ from satmachine.settlements.claim.content import claim_from_payment, derived_cla
 from satmachine.settlements.land.landing import Rules, land_claim
 from satmachine.settlements.pay import adoption
 from satmachine.settlements.plan.amounts import Terms
-from satmachine.settlements.reconcile.findings import (
-    Desk,
-    Look,
-    adopt,
-    as_found,
-    looked_up,
-    rate_of,
-    sale_key,
-    unknown_client,
-    who,
-)
 from satmachine.settlements.reconcile.rules import (
     Choice,
     Line,
@@ -46,6 +35,17 @@ from satmachine.settlements.reconcile.rules import (
     withdrawn,
 )
 from satmachine.settlements.reconcile.sale import STOPPED_S, SaleCase
+from satmachine.settlements.reconcile.shared import (
+    Desk,
+    Look,
+    adopt,
+    as_found,
+    looked_up,
+    rate_of,
+    sale_key,
+    unknown_client,
+    who,
+)
 from satmachine.store import audit_log as audit
 from satmachine.store import balances, client_legs, clients, corrections, legs, settlements, wallets
 from satmachine.store import reconciling as rows

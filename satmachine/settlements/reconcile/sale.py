@@ -15,7 +15,8 @@ from satmachine.models import Leg, LegStatus, LegType, Retained, RetainedReason,
 from satmachine.money import sats_to_minor, split_two_stage_commission
 from satmachine.settlements.pay import adoption
 from satmachine.settlements.plan.amounts import Plan, make_plan
-from satmachine.settlements.reconcile.findings import (
+from satmachine.settlements.reconcile.rules import OpenLeg, Verdict, booked_sats, cover, superseded
+from satmachine.settlements.reconcile.shared import (
     Desk,
     adopt,
     as_found,
@@ -25,7 +26,6 @@ from satmachine.settlements.reconcile.findings import (
     unknown_client,
     who,
 )
-from satmachine.settlements.reconcile.rules import OpenLeg, Verdict, booked_sats, cover, superseded
 from satmachine.store import clients, corrections, legs, positions, settlements
 from satmachine.store import reconciling as rows
 from satmachine.store.database import tried

@@ -118,7 +118,7 @@ def transfer(payer: str, *, is_machine: bool) -> Report:
 
 def _made_by_us(row: WalletPayment, *, top_up: bool, own: bool) -> Report | None:
     if top_up:
-        return Report("a top-up that `satmachine machines top-up` made the invoice for", Kind.TOP_UP)
+        return Report("a top-up that `machines top-up` made the invoice for", Kind.TOP_UP)
     if own:
         return Report(f"it paid an invoice of satmachine's own ({row.leg_key}): no customer's payment", Kind.OWN)
     if (row.leg_key or "").startswith(PREFIX):

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from satmachine.audit.proof import check_books
 from satmachine.errors import NotFound, Refused
+from satmachine.ledger import entries
+from satmachine.ledger.postings import is_balanced
 from satmachine.models import LegStatus
-from satmachine.reports import entries
-from satmachine.reports.ledger import is_balanced
 from satmachine.settlements.correct.shortfall import refund_sats
 from satmachine.settlements.explain import explain_settlement
 from satmachine.settlements.land.landing import contradiction

@@ -8,7 +8,7 @@ own rate, for those who ask what sats were worth when they moved.
 The idea of the accounts (docs/accounting.md has a worked month):
 
     Assets:Wallet:M               sats in the machine's wallet, as far as these books explain it
-    Assets:Cash:M                 cash in the machine, as far as deposits and sales tell
+    Assets:Cash:M                 cash in the machine: by its cash book, else as far as deposits and sales tell
     Liabilities:To-Share:M        of customers' payments: what is neither paid out nor retained yet
     Liabilities:LPs:M:WHO         cash that an LP has in the machine
     Income:Sales:M                of customers' payments: what was paid out, when it was
@@ -17,23 +17,26 @@ The idea of the accounts (docs/accounting.md has a worked month):
     Expenses:Splits:M:WHO         │ who got it
     Expenses:LPs:M:WHO            ┘  (below it: what was forwarded for them, and what that cost)
     Expenses:Routing-Fees:M       what Lightning took on the way
+    Expenses:Cash-Differences:M   cash that was missing (below zero: too much) when it was counted, once it is booked
     Equity:Retained:M:REASON      sats of sales that stay in the wallet, by reason
     Equity:Operator-Cash:M        the part of the machine's cash that is no LP's; below zero: an LP's cash was bought
     Equity:Operator-Sats:M        sats of the operator's own that balance payouts were promised with
-    Equity:Unassigned:M           top-ups, and payments that are no part of any sale
+    Equity:Top-Ups:M              sats that `machines top-up` brought into the wallet
+    Equity:Unassigned:M           payments that are no part of any sale
 
 Signs are beancount's: assets and expenses grow upwards, income, liabilities and equity downwards.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from satmachine.models.facts import CashBrought, CashChange, Fact, Kept, Paid, Sale, ToppedUp, Unassigned
+from satmachine.models.facts import CashBrought, CashChange, CashMoved, Fact, Kept, Paid, Sale, ToppedUp, Unassigned
 from satmachine.money import minor_digits
 
 #: The unit of sats; every other unit is a currency's ISO code, in minor units.
@@ -127,8 +130,18 @@ def _minor_per_sat(rate: str, currency: str) -> tuple[int, int]:
 
 @lru_cache(maxsize=262_144)
 def account(*parts: str) -> str:
-    """An account's name. Slugs and reasons become what beancount allows; no two become the same."""
-    return ":".join(part[:1].upper() + part[1:].replace("_", "-") for part in parts)
+    """An account's name. Slugs and reasons become what beancount allows; no two become the same.
+
+    A name that lost books have read out of a wallet may be no slug: what is not allowed in it is written as a number.
+    """
+    return ":".join(_STRANGE.sub(_numbered, part[:1].upper() + part[1:].replace("_", "-")) or "XU-" for part in parts)
+
+
+_STRANGE = re.compile(r"[^A-Za-z0-9-]|^-")
+
+
+def _numbered(strange: re.Match[str]) -> str:
+    return f"XU{ord(strange[0]):X}-"  # no slug has two capitals
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,18 +230,26 @@ def _kept(fact: Kept) -> Iterator[Posting]:
 
 def _cash_brought(fact: CashBrought) -> Iterator[Posting]:
     accounts = _of(fact.machine_id)
-    yield Posting(accounts.operator_cash if fact.was_there else accounts.cash, fact.amount_minor, fact.currency)
+    yield Posting(accounts.operator_cash if fact.in_book else accounts.cash, fact.amount_minor, fact.currency)
     yield Posting(account("Liabilities", "LPs", fact.machine_id, fact.who), -fact.amount_minor, fact.currency)
 
 
+def _cash_moved(fact: CashMoved) -> Iterator[Posting]:
+    accounts = _of(fact.machine_id)
+    other = account("Expenses", "Cash-Differences", fact.machine_id)
+    yield Posting(accounts.cash, fact.amount_minor, fact.currency)
+    yield Posting(other if fact.kind == "difference" else accounts.operator_cash, -fact.amount_minor, fact.currency)
+
+
 def _topped_up(fact: ToppedUp) -> Iterator[Posting]:
-    yield Posting(account("Equity", "Unassigned", fact.machine_id), fact.amount_sats, SAT)
+    yield Posting(account("Equity", "Top-Ups", fact.machine_id), fact.amount_sats, SAT)
     yield Posting(_of(fact.machine_id).to_share, -fact.amount_sats, SAT)
 
 
 def _unassigned(fact: Unassigned) -> Iterator[Posting]:
     yield Posting(_of(fact.machine_id).wallet, fact.amount_sats, SAT)
-    yield Posting(account("Equity", "Unassigned", fact.machine_id), -fact.amount_sats, SAT)
+    of_what = "Top-Ups" if fact.is_top_up else "Unassigned"
+    yield Posting(account("Equity", of_what, fact.machine_id), -fact.amount_sats, SAT)
 
 
 _POSTINGS: Mapping[type, Callable[[Any], Iterator[Posting]]] = {
@@ -237,6 +258,7 @@ _POSTINGS: Mapping[type, Callable[[Any], Iterator[Posting]]] = {
     Paid: _paid,
     Kept: _kept,
     CashBrought: _cash_brought,
+    CashMoved: _cash_moved,
     ToppedUp: _topped_up,
     Unassigned: _unassigned,
 }
@@ -291,7 +313,24 @@ def _told_cash(fact: CashBrought) -> tuple[str, str]:
     return fact.kind, _CASH[fact.kind].format(who=fact.who, machine=fact.machine_id)
 
 
+_NOTES = {
+    "load": "Cash loaded into {machine}",
+    "take": "Cash taken out of {machine}",
+    "collect": "Cash of {machine} collected",
+    "correction": "What was recorded of the cash of {machine} is corrected",
+    "begun": "What the cash book of {machine} begins with",
+    "difference": "Cash of {machine} that was {how}",
+}
+
+
+def _told_moved(fact: CashMoved) -> tuple[str, str]:
+    how = "missing" if fact.amount_minor < 0 else "too much"
+    return f"cash-{fact.kind}", _NOTES[fact.kind].format(machine=fact.machine_id, how=how)
+
+
 def _told_unassigned(fact: Unassigned) -> tuple[str, str]:
+    if fact.is_top_up:
+        return "top-up", f"Top-up of the wallet of {fact.machine_id}"
     words = "Payment without a sale into the wallet" if fact.amount_sats > 0 else "Payment that is not of a sale out of"
     return "unassigned", f"{words} of {fact.machine_id}"
 
@@ -302,6 +341,7 @@ _TOLD: Mapping[type, Callable[[Any], tuple[str, str]]] = {
     Paid: _told_paid,
     Kept: _told_kept,
     CashBrought: _told_cash,
+    CashMoved: _told_moved,
     ToppedUp: _told_topped_up,
     Unassigned: _told_unassigned,
 }

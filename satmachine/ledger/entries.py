@@ -6,10 +6,8 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
-from satmachine.models.facts import Fact
-from satmachine.reports.ledger import Entry, Posting, entry_of, postings_of
-from satmachine.reports.summary import Report, make_report
-from satmachine.store import ledger, periods
+from satmachine.ledger.postings import Entry, Posting, entry_of, postings_of
+from satmachine.store import ledger, ledger_sums, periods
 from satmachine.store.ledger import Span
 
 #: What accounts come to: (account, unit) -> amount. What is zero need not be there.
@@ -21,10 +19,18 @@ def entries(conn: sqlite3.Connection, span: Span) -> Iterator[Entry]:
     return map(entry_of, ledger.facts(conn, span))
 
 
-def balances(conn: sqlite3.Connection, at: int, *, scope: str | None = None, machine_id: str | None = None) -> Balances:
+def balances(
+    conn: sqlite3.Connection,
+    at: int,
+    *,
+    scope: str | None = None,
+    machine_id: str | None = None,
+    seen: Callable[[], object] = lambda: None,
+) -> Balances:
     """What every account comes to right before `at` (Unix seconds), in which nothing is zero.
 
-    From the last month that was closed before on, so that years that are closed need not be added up again.
+    From the last month that was closed before on, so that years that are closed need not be added up again. `seen` is
+    called for each of `steps_before`.
     """
     found: Balances = Counter()
     since = 0
@@ -33,7 +39,21 @@ def balances(conn: sqlite3.Connection, at: int, *, scope: str | None = None, mac
         since = closed.end_at
         wanted = ledger.machines(conn, scope, machine_id).keys()
         found.update(restricted(closed.totals, wanted))
-    add(found, _postings(ledger.sums(conn, Span(since, at, scope, machine_id))))
+    return totals_of(conn, found, Span(since, at, scope, machine_id), seen)
+
+
+def steps_before(conn: sqlite3.Connection, at: int, *, scope: str | None = None, machine_id: str | None = None) -> int:
+    """In how many steps `balances` reads."""
+    closed = periods.last_before(conn, at)
+    return ledger_sums.steps(conn, Span(0 if closed is None else closed.end_at, at, scope, machine_id))
+
+
+def totals_of(
+    conn: sqlite3.Connection, begun: Balances, span: Span, seen: Callable[[], object] = lambda: None
+) -> Balances:
+    """What every account comes to at the end of a span, if it was that at its beginning."""
+    found = Balances(begun)
+    add(found, (posting for fact in ledger_sums.sums(conn, span, seen) for posting in postings_of(fact)))
     return nonzero(found)
 
 
@@ -52,35 +72,3 @@ def restricted(totals: Balances, machine_ids: Iterable[str]) -> Balances:
     """Only the accounts of these machines: the third part of an account's name is the machine's."""
     wanted = {machine_id[:1].upper() + machine_id[1:] for machine_id in machine_ids}
     return Counter({key: amount for key, amount in totals.items() if key[0].split(":")[2] in wanted})
-
-
-def _postings(facts: Iterable[Fact]) -> Iterator[Posting]:
-    for fact in facts:
-        yield from postings_of(fact)
-
-
-def report(
-    conn: sqlite3.Connection,
-    span: Span,
-    *,
-    seen: Callable[[], object] = lambda: None,
-) -> Report:
-    """The report of a span; `seen` is called for each entry."""
-    opening = balances(conn, span.since, scope=span.scope, machine_id=span.machine_id)
-    ends: Balances = Counter(opening)
-
-    def read() -> Iterator[Entry]:
-        for entry in entries(conn, span):
-            add(ends, entry.postings)
-            seen()
-            yield entry
-
-    return make_report(
-        read(),
-        ledger.machines(conn, span.scope, span.machine_id),
-        ledger.lps(conn, span.scope, span.machine_id),
-        opening,
-        lambda: ends,
-        since=span.since,
-        until=span.until,
-    )
