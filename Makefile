@@ -11,7 +11,7 @@ PIP_PROGRESS = /^Collecting/ { printf "\r  %d packages fetched", ++n; fflush() }
                /^ERROR|^error|^  ERROR|HASHES/ { print } END { print "" }
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types unit coverage newest vulnerabilities test-browser test-compat test-found day chaos simulate fuzz bench docs \
+.PHONY: help install demo test lint types unit coverage newest vulnerabilities test-browser test-compat test-interop test-found day chaos simulate fuzz bench docs \
         man format lock clean
 
 help:  ## list the targets
@@ -23,7 +23,8 @@ $(VENV)/.ready: requirements-dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"satmachine needs Python 3.11 or newer, but $(PYTHON) is {v[0]}.{v[1]}. Name another one: make PYTHON=python3.12 ...")'
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: install its venv package (on Debian and Ubuntu: apt-get install python3-venv)."; exit 1; }
 	@echo "Making $(VENV) and installing the pinned packages into it (about a minute) ..."
-	@$(PYTHON) -m venv --clear $(VENV)
+	@# Not $(PYTHON) itself: in an activated environment that is the one that is about to be cleared.
+	@"$$($(PYTHON) -c 'import sys; print(sys._base_executable)')" -m venv --clear $(VENV)
 	@{ $(BIN)/python -m pip install --disable-pip-version-check --no-deps --require-hashes --progress-bar off \
 	     -r requirements-dev.txt 2>&1 || touch $(VENV)/.failed; } | awk '$(PIP_PROGRESS)'
 	@test ! -e $(VENV)/.failed
@@ -64,6 +65,9 @@ vulnerabilities: install  ## is any pinned package known to be dangerous? asks t
 
 test-compat: install  ## the integration tests against every LNbits that is supported, on SQLite and PostgreSQL
 	@$(BIN)/python -m testkit.compat $(ARGS)
+
+test-interop: install  ## beside a relay server and a library that others have written: nostr-relay (PyPI), nostr-tools (npm)
+	@$(BIN)/python -m testkit.interop $(ARGS)
 
 test-found: install  ## everything that once went wrong with money, on real parts, every variant (half an hour)
 	@$(BIN)/pytest -m '' tests/found $(ARGS)

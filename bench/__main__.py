@@ -20,6 +20,7 @@ BENCHMARKS = {
     "ingest": "events from relays to durable rows, beside other clients",
     "settlements": "from a sale's event to its last paid leg, beside a bare loop of the same calls",
     "wallet": "from a sale's event to its last paid leg, beside two bare calls a leg, on LNbits small and large",
+    "unannounced": "from a payment that nobody announces to its last paid leg, with LNbits' websocket and without",
     "lnbits-settings": "what LNbits' own settings cost a payment, one by one",
     "fleet": "ten thousand machines: start, memory, idling, beacons",
     "queries": "the CLI's first pages over millions of rows",

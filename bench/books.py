@@ -462,7 +462,8 @@ def _add_surroundings(conn: sqlite3.Connection, size: Size) -> None:
             (unmatched, size.machines, span_s // unmatched),
         )
         conn.executemany(
-            "INSERT INTO relay_health VALUES (?, 'subscribed', ?, 40, ?, ?, 1000, 20, '{}', 0, NULL, ?)",
+            "INSERT INTO relay_health (url, state, state_since, latency_ms, last_event_at, last_created_at, events, "
+            "duplicates, updated_at) VALUES (?, 'subscribed', ?, 40, ?, ?, 1000, 20, ?)",
             [(f"wss://relay-{n}.example.org", *([size.end] * 4)) for n in range(3)],
         )
         conn.executemany(

@@ -85,7 +85,7 @@ def _settings(stack: ExitStack, quick: bool) -> list[Setting]:
         Setting(f"{MORE_WALLETS} more wallets in the same account", {}, more_wallets=MORE_WALLETS),
     ]
     if quick:
-        return found[:2]
+        return found[1:2]
     if programs() is not None:
         postgres = stack.enter_context(Postgres())
         found.append(Setting("its database in PostgreSQL", {"LNBITS_DATABASE_URL": postgres.create("settings")}))

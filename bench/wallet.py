@@ -247,7 +247,7 @@ async def measure(case: Case, postgres: Postgres | None, say: Say, found: Measur
                     found.singles.append(await _pair(seller, bare, 1, daemon_first=number % 2 == 0))
             say(f"{case.title}: {len(found.singles)} single sales done after {time.monotonic() - began:.0f} s")
             if case.machines == 1:
-                await _unannounced_sales(seller, found, in_time)
+                await _unannounced_sales(seller, found, min(case.singles, UNANNOUNCED_SALES), in_time)
             found.legs = seller.legs
             found.faults += await _faults(seller, began_at)
             assert system.daemon is not None
@@ -384,11 +384,11 @@ async def _until(system: System, count: str, wanted: int, patience_s: float = PA
     raise SatmachineError(f"never {wanted} in {count!r}:\n{system.log_tail()}")
 
 
-async def _unannounced_sales(seller: _Seller, found: Measured, in_time: Callable[[], bool]) -> None:
+async def _unannounced_sales(seller: _Seller, found: Measured, sales: int, in_time: Callable[[], bool]) -> None:
     """Customers pay, and no event tells of it: the split is in what travels with the payment."""
     system = seller.system
     found.unannounced_s = []
-    for number in range(UNANNOUNCED_SALES):
+    for number in range(sales):
         if number and not in_time():
             return
         began = time.monotonic()

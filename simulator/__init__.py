@@ -12,9 +12,11 @@ sales.py       customers, and what is known of each sale from outside
 operators.py   what people do: everything that the command line offers
 happenings.py  what happens to daemons, LNbits, clocks and books; and customers
 person.py      who clears up at the end, by the daemon's own advice
+last_customer.py  one more sale when everything works again, which has to go its way
 world.py       all of it together
 judge.py       what must hold, read from the wallets' own ledger
 coverage.py    which action met which state
 run.py         seeds, replays, shrinking, campaigns (`make simulate`)
-planted.py     defects that are put in to see whether they are found
+defect.py      how one line of the real code is changed for a defect
+planted.py     defects that are put in to see whether they are found; planted_unseen.py has those of a stranger
 """

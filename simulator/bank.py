@@ -16,7 +16,7 @@ import httpx
 
 from satmachine.wallet import bolt11
 from satmachine.wallet.lnurl import LnurlInvoice
-from simulator.database import FAILED, PENDING, Entry
+from simulator.database import FAILED, PENDING, SUCCESS, Entry
 from simulator.lnbits import Fate, ModelLnbits, ModelLnurl, Snapshot
 from simulator.lnurl import Manner, Server
 
@@ -54,6 +54,8 @@ class Bank:
     lnurl: ModelLnurl = field(init=False)
     chance: Chance = field(default_factory=Chance)
     calls: int = 0
+    #: Told who asks to pay, and under which key.
+    on_pay: Callable[[str, str], None] = lambda _client, _leg_key: None
     #: Told at every step of LNbits (`simulator.lnbits.STEPS`); may kill it.
     on_step: Callable[[str], None] = lambda _step: None
     #: Payments whose debit is committed while their credit is not.
@@ -167,6 +169,10 @@ class Bank:
         """A settled payment from outside, at once; its payment hash."""
         return self.model.customer_pays(wallet_id, sats, extra, memo)
 
+    def unpaid_invoice(self, wallet_id: str, sats: int, extra: Mapping[str, Any]) -> str:
+        """An invoice of a machine's wallet that its customer has not paid; its payment hash."""
+        return self.model.customer_invoice(wallet_id, sats, extra)
+
     def pay_invoice(self, payment_hash: str) -> int:
         """Somebody elsewhere pays an invoice of a wallet here; how many sats that are, 0 where it cannot be paid."""
         rows = [row for row in self.model.database.by_hash(payment_hash) if row.incoming]
@@ -193,7 +199,7 @@ class Bank:
             server.hangs_s = self.rng.choice((5.0, 30.0))
             server.fate, server.takes_s = self._fate()
             server.expiry_s = self.rng.choice((600, 3_600, 86_400))
-        self.model.outside.fee_msat = self.rng.choice((0, 1000, 2000))
+        self.model.outside.fee_msat = self.rng.choice((0, 1000, 1500))
         return await self.lnurl.invoice(payee, amount_msat, comment=comment)
 
     def _fate(self) -> tuple[Fate, float]:
@@ -219,6 +225,15 @@ class Bank:
         row = self.model.database.by_checking_id(entry.checking_id)
         found: Mapping[str, Any] = {} if row is None else json.loads(row.extra)
         return found
+
+    def fee_msat(self, payment_hash: str) -> int:
+        """What a payment has cost its wallet beyond its amount."""
+        rows = self.model.database.by_hash(payment_hash)
+        return next((abs(row.fee_msat) for row in rows if not row.incoming and row.status == SUCCESS), 0)
+
+    def has_received(self, payment_hash: str) -> bool:
+        """Whether LNbits shows that somebody has paid this invoice."""
+        return any(row.incoming and row.status == SUCCESS for row in self.model.database.by_hash(payment_hash))
 
     def credited(self, payment_hash: str) -> bool:
         """Whether the payee of an invoice got the sats; also where LNbits was rolled back over that since.
@@ -261,6 +276,7 @@ class Wire(httpx.AsyncClient):
 
     def __init__(self, bank: Bank, client: str) -> None:
         self._bank = bank
+        self._client = client
         self._line = bank.model.transport(client)
 
     def build_request(self, method: str, url: Any, **options: Any) -> httpx.Request:
@@ -268,6 +284,8 @@ class Wire(httpx.AsyncClient):
 
     async def send(self, request: httpx.Request, **_options: Any) -> httpx.Response:
         self._bank.calls += 1
+        if request.method == "POST" and b'"out": true' in request.content:
+            self._bank.on_pay(self._client, str(json.loads(request.content).get("external_id")))
         answer = await self._line.handle_async_request(request)
         # As it comes from a network: not read yet.
         return httpx.Response(

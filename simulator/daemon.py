@@ -158,7 +158,7 @@ async def build(
         store,
         now,
         read_again=daemon.recorder.read_again,
-        corrections={**corrector.actions, **leg_orders.actions, **shortfalls.actions},
+        corrections={**corrector.actions, **leg_orders.actions, **wallet_orders.actions, **shortfalls.actions},
         guard=daemon._guard_request,
     )
     yield daemon

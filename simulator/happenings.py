@@ -11,6 +11,7 @@ from hashlib import sha256
 from random import Random
 
 from satmachine.store import restored
+from satmachine.store.database import atomic
 from simulator import operators
 from simulator.bank import Chance
 from simulator.faults import Call, Fault, Spoilt, any_call
@@ -35,7 +36,8 @@ def _sale(world: World, rng: Random) -> str:
 
 def _sale_at_odds(world: World, rng: Random) -> str:
     """What the payment carries and what the machine says differ."""
-    return _make_sale(world, rng, "full", rng.choice(("no_split", "other_split")))
+    kind = rng.choice(("no_split", "other_split", "more"))
+    return _make_sale(world, rng, "bare" if kind == "more" else "full", kind)
 
 
 def _make_sale(world: World, rng: Random, extra_kind: str, event_kind: str) -> str:
@@ -96,6 +98,31 @@ def _lie(world: World, rng: Random) -> str:
     return "lied"
 
 
+def _unpaid_invoice(world: World, rng: Random) -> str:
+    """A customer is shown an invoice and walks away, or pays it later; the machine tells of a sale at once."""
+    gross, net, rate, fiat = figures(rng)
+    machine = rng.choice(world.main.registry.machines)
+    sale = Sale(
+        len(world.sales), machine.id, gross, net, rate, fiat, int(world.now()), None, f"owed-{len(world.sales)}"
+    )
+    sale.on_word = world.words_count
+    sale.false_hash = world.bank.unpaid_invoice(machine.wallet.id, gross, payment_extra(sale, "full"))
+    world.add_sale(sale)
+    world.meet("unpaid_invoice", world.main, None)
+    _tell(world, sale, "false_hash", rng)
+    if rng.random() < 0.5:
+        world.later(rng.choice((5.0, 100.0, 4000.0)), lambda: _pay_late(world, sale))
+        return "paid later"
+    return "not paid"
+
+
+def _pay_late(world: World, sale: Sale) -> None:
+    assert sale.false_hash is not None
+    if world.bank.pay_invoice(sale.false_hash):
+        sale.payment_hash, sale.at = sale.false_hash, int(world.now())
+        world.know(sale)
+
+
 def _top_up(world: World, rng: Random) -> str:
     """The operator sends sats to the machine's wallet."""
     machine = rng.choice(world.main.registry.machines)
@@ -116,6 +143,7 @@ CUSTOMERS: dict[str, tuple[Act, float]] = {
     "retell": (_retell, 4),
     "lie": (_lie, 0.5),
     "top_up": (_top_up, 1),
+    "unpaid_invoice": (_unpaid_invoice, 0.5),
 }
 
 
@@ -390,7 +418,29 @@ FAULTS: dict[str, tuple[Act, float]] = {
     "wall_jump": (_wall_jump, 1),
 }
 
-#: Chances that are too small to come by themselves: only a run that is focused on one of these has it.
+
+def _tamper(world: World, rng: Random) -> str:
+    """Somebody who may write the database doubles what a payment is over that is not begun yet."""
+    conn = world.main.process.books.conn
+    found = conn.execute(
+        "SELECT id FROM dca_payments WHERE status IN ('pending', 'failed') AND generation = 0 AND amount_sats > 0"
+    ).fetchall()
+    if not found:
+        return "nothing"
+    world.meet("tamper", world.main, None)
+    guards = conn.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger' AND tbl_name = 'dca_payments'")
+    kept = guards.fetchall()
+    with atomic(conn):
+        for guard in kept:  # who may write can do that, too
+            conn.execute(f"DROP TRIGGER {guard['name']}")
+        conn.execute("UPDATE dca_payments SET amount_sats = 2 * amount_sats WHERE id = ?", (rng.choice(found)["id"],))
+        for guard in kept:
+            conn.execute(guard["sql"])
+    return "doubled"
+
+
+#: Chances that are too small to come by themselves, and crimes: only a run that is focused on one of these has it.
 RARE: dict[str, tuple[Act, float]] = {
+    "tamper": (_tamper, 6),
     "sleep_after_look": (_on_daemon("sleep_after_look", _sleep_after_look), 6),
 }

@@ -1,10 +1,12 @@
 """What must hold, read from the wallets' own ledger and from what happened in the world; never from a daemon's word.
 
-- No leg key is debited twice.
+- No leg key is debited twice, nor with more than what was planned.
 - What was debited for a sale, under any of its keys and by any daemon, never exceeds what the customer paid
   and what was topped up for them since.
 - Nobody is credited but who was meant when the leg was planned, or by a person's word since.
-- No LP is given more fiat's worth than the cash that the LP brought.
+- No LP is given more fiat's worth than the cash that the LP brought; of a sale not more than what was there by then,
+  nor beyond the LP's daily limit.
+- A top-up that the operator has ordered is nobody's sale, and what a person holds is not paid.
 - At the end: every customer's payment is a sale that ended, or that a person was shown; what the books call completed
   was credited; and the books' own proofs hold.
 """
@@ -12,6 +14,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,6 +58,9 @@ class Lp:
     given: list[tuple[float, str, int]] = field(default_factory=list)
     #: Every deposit (and, negative, withdrawal) in order, with its time.
     cash: list[tuple[int, int]] = field(default_factory=list)
+    #: The most that the LP wants to be given a day, in minor units, and what it was, by UTC day.
+    limit_minor: int | None = None
+    given_of_day: Counter[int] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)
@@ -65,6 +71,12 @@ class Judge:
     sale_of_key: dict[str, Sale] = field(default_factory=dict)
     lps: dict[tuple[str, str], Lp] = field(default_factory=dict)
     meant: dict[str, set[Identity]] = field(default_factory=dict)
+    #: What each leg was planned with when it was first seen.
+    planned_sats: dict[str, int] = field(default_factory=dict)
+    #: Books were replaced, or two daemons have lived: neither limits nor holds are known to all of them.
+    other_lives: bool = False
+    #: Legs that the daemon wanted to pay while a person held their sale.
+    though_held: list[str] = field(default_factory=list)
     #: Legs that a person has declared paid: (leg key).
     vouched: set[str] = field(default_factory=set)
     #: Legs whose payee's wallet the books did not know yet when they were planned.
@@ -83,9 +95,12 @@ class Judge:
             sale.paid_sats = 0
         for lp in self.lps.values():
             lp.given.clear()
+            lp.given_of_day.clear()
 
     def look(self) -> None:
         """Judge what has happened since the last look. Raises Violation."""
+        if self.though_held:
+            raise Violation("paid_though_held", f"{self.though_held[0]} was to be paid although a person holds it")
         ledger = self.bank.model.ledger
         while self._seen < len(ledger):
             entry = ledger[self._seen]
@@ -103,10 +118,24 @@ class Judge:
                 self._under_way.remove(entry)
                 self._judge(entry)
 
+    def asked(self, leg_key: str, begun_at: float) -> None:
+        """A daemon asks LNbits to pay; `begun_at`: when it first meant to (the loop's time)."""
+        parts = leg_key.split(":")
+        sale = None if "fwd" in parts or len(parts) < 2 else self.sale_of_key.get(parts[1])
+        if sale is None or sale.held_since is None or sale.on_word or self.other_lives:
+            return
+        if begun_at > sale.held_since:
+            self.though_held.append(leg_key)
+
     def debited(self, leg_key: str, payment_hash: str | None = None) -> Entry | None:
         """The debit that a leg has caused, if any; one that was booked as another leg's has another key."""
         booked = next((entry for entry in self._debits.values() if entry.payment_hash == payment_hash), None)
         return self._debits.get(leg_key) or booked
+
+    def paid_of(self, sale: Sale) -> dict[str, int]:
+        """What was debited for a sale, in sats by leg key."""
+        found = {key: entry for key, entry in self._debits.items() if self.sale_of_key.get(key.split(":")[1]) is sale}
+        return {key: abs(entry.amount_msat) // 1000 for key, entry in found.items()}
 
     def _judge(self, entry: Entry) -> None:
         key = entry.external_id
@@ -119,6 +148,9 @@ class Judge:
             raise Violation("twice", f"{key} was debited twice")
         self._debits[key] = entry
         self._judge_payee(key, entry)
+        planned_sats = self.planned_sats.get(key)
+        if planned_sats is not None and abs(entry.amount_msat) > planned_sats * 1000:
+            raise Violation("more_than_planned", f"{key}: {entry.amount_msat} msats, planned were {planned_sats} sats")
         parts = key.split(":")
         if parts[1] == "bal":
             self._judge_lp(parts[2], parts[3], key, entry)
@@ -144,11 +176,28 @@ class Judge:
         sale.paid_sats += abs(entry.amount_msat) // 1000
         if sale.payment_hash is None and not sale.on_word:
             raise Violation("unproven", f"{key}: the customer never paid")
-        came_in_sats = sale.gross_sats + sale.topped_up_sats
+        if sale.by_order and not sale.by_person:
+            raise Violation("top_up_shared", f"{key}: it was paid out of a top-up")
+        told_sats = sale.told_sats if sale.on_word else 0
+        came_in_sats = max(sale.gross_sats, told_sats) + sale.topped_up_sats
         if sale.paid_sats > came_in_sats:
             raise Violation("overpaid", f"{key}: {sale.paid_sats} of {came_in_sats} sats were paid out")
         if "dca" in parts:
             self._judge_lp(sale.machine_id, parts[-1], key, entry)
+            if not sale.by_person and not sale.on_word and not self.other_lives:
+                self._judge_share(self.lps[(sale.machine_id, parts[-1])], sale, key)
+
+    def _judge_share(self, lp: Lp, sale: Sale, key: str) -> None:
+        """What a plan alone gives to an LP: only of what was there by then, and of what a day may have."""
+        worth = lp.given[-1][2]
+        there_minor = sum(cash for cash, at in lp.cash if cash > 0 and at <= sale.at + CLOCKS_APART_S)
+        if worth > there_minor:
+            raise Violation("latecomer", f"{key}: {lp.label} had {there_minor} at the sale, was given {worth} of it")
+        day, second = divmod(sale.at, 86_400)
+        if CLOCKS_APART_S < second < 86_400 - CLOCKS_APART_S:
+            lp.given_of_day[day] += worth
+        if lp.limit_minor is not None and lp.given_of_day[day] > lp.limit_minor:
+            raise Violation("limit", f"{key}: {lp.label} was given {lp.given_of_day[day]} that day")
 
     def _judge_lp(self, machine_id: str, label: str, key: str, entry: Entry) -> None:
         lp = self.lps[(machine_id, label)]
@@ -171,10 +220,17 @@ def audit(books: Books) -> None:
 
 def completed_without_credit(judge: Judge, books: Books) -> None:
     """What the books call completed must have arrived, but where a person has said so."""
-    found = books.conn.execute("SELECT leg_key, payment_hash FROM dca_payments WHERE status = 'completed'")
+    found = books.conn.execute(
+        "SELECT leg_key, payment_hash, proof, fee_sats FROM dca_payments WHERE status = 'completed'"
+    )
     for row in found:
-        if row["leg_key"] not in judge.vouched and not judge.bank.credited(row["payment_hash"]):
+        if row["leg_key"] in judge.vouched:
+            continue
+        if not judge.bank.credited(row["payment_hash"]):
             raise Violation("uncredited", f"{row['leg_key']} is completed, and its payee has nothing")
+        fee_msat = judge.bank.fee_msat(row["payment_hash"])
+        if row["proof"] != "person" and not judge.other_lives and fee_msat > 1000 * (row["fee_sats"] or 0):
+            raise Violation("fee", f"{row['leg_key']} has cost {fee_msat} msats, in the books {row['fee_sats']} sats")
 
 
 def unfinished(books: Books, sales: list[Sale], payouts_since: Mapping[str, int]) -> list[tuple[str, str]]:

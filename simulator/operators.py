@@ -6,6 +6,7 @@ return what came of it in a word; a refusal is a good answer to a bad wish.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sqlite3
 from collections.abc import Callable
@@ -100,10 +101,20 @@ def ask(hold: Hold, order: Order) -> str:
 # --- sales
 
 
-def _hold(_world: World, hold: Hold, _rng: Random, sale: int) -> str:
+def _hold(world: World, hold: Hold, _rng: Random, sale: int) -> str:
     with atomic(_conn(hold)) as conn:
         ways_out.hold(conn, sale, _by(hold))
+    found = _sale_of(world, _conn(hold), sale)
+    if hold is world.main and found is not None:
+        found.held_since = asyncio.get_running_loop().time()
     return "held"
+
+
+def let_go(world: World, hold: Hold, sale: int) -> None:
+    """A person has let a sale go on, or ended it: it is held no more."""
+    found = _sale_of(world, _conn(hold), sale)
+    if found is not None:
+        found.held_since = None
 
 
 def is_told_twice(world: World, hold: Hold, sale: int) -> bool:
@@ -128,6 +139,7 @@ def _sale_of(world: World, conn: sqlite3.Connection, settlement_id: int) -> Sale
 def _release(world: World, hold: Hold, _rng: Random, sale: int) -> str:
     if is_told_twice(world, hold, sale):
         return "nothing"
+    let_go(world, hold, sale)
     with atomic(_conn(hold)) as conn:
         ways_out.release(conn, sale, _by(hold))
     return "released"
@@ -138,8 +150,9 @@ def _retry(_world: World, hold: Hold, _rng: Random, sale: int) -> str:
         return f"tried {ways_out.retry(conn, sale, _by(hold))}"
 
 
-def _close(_world: World, hold: Hold, _rng: Random, sale: int) -> str:
+def _close(world: World, hold: Hold, _rng: Random, sale: int) -> str:
     allowed(_conn(hold), Command.CLOSE, sale)
+    let_go(world, hold, sale)
     return ask(hold, orders.Close(sale, "because"))
 
 
@@ -149,8 +162,11 @@ def _partial_dispense(_world: World, hold: Hold, rng: Random, sale: int) -> str:
     return ask(hold, orders.PartialDispense(sale, dispensed.part, dispensed.whole, "jam"))
 
 
-def _redistribute(_world: World, hold: Hold, rng: Random, sale: int) -> str:
+def _redistribute(world: World, hold: Hold, rng: Random, sale: int) -> str:
     settlement = allowed(_conn(hold), Command.REDISTRIBUTE, sale)
+    found = _sale_of(world, _conn(hold), sale)
+    if found is not None:
+        found.by_person = True
     as_of = hold.process.now() if rng.random() < 0.5 else None
     rate = Decimal("143.797") if settlement.exchange_rate == 0 else None
     to = rng.choice((None, None, "super", "split:owner", "dca:lp1"))
@@ -285,6 +301,9 @@ def _land(world: World, rng: Random) -> str:
         return "nothing"
     row = rng.choice(found)
     world.meet("land", hold, None)
+    known = world.judge.sale_of_key.get(row["payment_hash"])
+    if known is not None:
+        known.by_person = True
     return land(hold, row["machine_id"], row["payment_hash"])
 
 
@@ -325,6 +344,28 @@ def _cancel_payment(world: World, rng: Random) -> str:
 
 
 # --- machines
+
+
+def _order_top_up(world: World, rng: Random) -> str:
+    """`machines top-up`: the daemon makes an invoice, and the operator pays it."""
+    hold, machine = world.main, rng.choice(world.main.registry.machines)
+    world.meet("order_top_up", hold, None)
+    name = f"{rng.getrandbits(64):016x}"
+    order = orders.MakeTopUp(machine.id, name, rng.randrange(1_000, 500_000), "for fees")
+    world.later(rng.choice((20.0, 300.0)), lambda: _pay_top_up(world, order))
+    return ask(hold, order)
+
+
+def _pay_top_up(world: World, order: orders.MakeTopUp) -> None:
+    """The invoice is paid where it was shown; books that were replaced since have forgotten it."""
+    found = _conn(world.main).execute("SELECT payment_hash FROM dca_topups WHERE id = ?", (order.topup_id,)).fetchone()
+    if found is None or not world.bank.pay_invoice(found["payment_hash"]):
+        return
+    sats, payment_hash = order.amount_sats, found["payment_hash"]
+    sale = Sale(len(world.sales), order.machine_id, sats, sats, Decimal(1), Decimal(1), int(world.now()), None, None)
+    sale.top_up = sale.by_order = True
+    sale.payment_hash = payment_hash
+    world.add_sale(sale)
 
 
 def _reconcile(world: World, rng: Random) -> str:
@@ -607,6 +648,17 @@ def _toggle_active(_world: World, registry: Registry, rng: Random) -> None:
     machine.active = not machine.active
 
 
+def _toggle_shares(_world: World, registry: Registry, rng: Random) -> None:
+    """`[machines.unannounced] sales`: whether payments that nothing explains are sales."""
+    machine = rng.choice(registry.machines)
+    machine.shares = not machine.shares
+
+
+def _change_delay(_world: World, registry: Registry, rng: Random) -> None:
+    """`payout_delay_s`: sales wait before they are planned, and much happens meanwhile."""
+    rng.choice(registry.machines).delay_s = rng.choice((0, 100, 900))
+
+
 def _toggle_paused(_world: World, registry: Registry, _rng: Random) -> None:
     registry.paused = not registry.paused
 
@@ -704,6 +756,9 @@ TABLE: dict[str, tuple[Act, float]] = {
     "reload_since": (_reload("reload_since", _raise_since), 0.5),
     "reload_proof": (_reload("reload_proof", _toggle_proof), 1),
     "reload_active": (_reload("reload_active", _toggle_active), 1),
+    "reload_shares": (_reload("reload_shares", _toggle_shares), 1),
+    "reload_delay": (_reload("reload_delay", _change_delay), 1),
+    "order_top_up": (_order_top_up, 1),
     "reload_paused": (_reload("reload_paused", _toggle_paused), 1),
     "reload_fees": (_reload("reload_fees", _toggle_fees), 0.5),
     "reload_super": (_reload("reload_super", _drop_super), 0.5),

@@ -56,6 +56,7 @@ async def clear_up(world: World, number: int) -> list[str]:
         sale = world.judge.sale_of_key.get(row["payment_hash"])
         known = conn.execute("SELECT 1 FROM dca_settlements WHERE payment_hash = ?", (row["payment_hash"],)).fetchone()
         if sale is not None and not sale.top_up and not sale.forgotten and known is None:
+            sale.by_person = True
             _try(refused, partial(operators.land, hold, row["machine_id"], row["payment_hash"]))
     if hold.process.daemon is not None:
         hold.process.daemon.worker.wake()
@@ -64,6 +65,7 @@ async def clear_up(world: World, number: int) -> list[str]:
 
 def _sale(world: World, hold: Hold, row: sqlite3.Row, number: int, refused: list[str]) -> None:
     sale, by = row["id"], By(hold)
+    operators.let_go(world, hold, sale)
     if number in CLOSING or operators.is_told_twice(world, hold, sale):
         _try(refused, lambda: operators.ask(hold, orders.Close(sale, "it cannot go on")))
         return

@@ -6,7 +6,7 @@ takes to show. A seed finds a defect when the run fails with it and holds withou
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,23 +26,13 @@ from satmachine.settlements.prove.proof import Proven
 from satmachine.settlements.sweep import arrivals, one_sweep
 from satmachine.store import reconciling
 from satmachine.wallet.lnbits import Lnbits
+from simulator import planted_unseen
+from simulator.defect import Planted, Put
 from simulator.run import Outcome, simulate
 
 #: How many steps a run has in which a defect is looked for, and how many seeds are tried.
 STEPS = 600
 SEEDS = 12
-
-#: Puts a new thing in the place of an attribute: (where, its name, the new one).
-Put = Callable[[Any, str, Any], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Planted:
-    """A defect. `focus`: the kinds of actions among which it shows."""
-
-    what: str
-    focus: frozenset[str]
-    plant: Callable[[Put], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,6 +329,7 @@ DEFECTS: Mapping[str, Planted] = {
     "told_twice": Planted(
         "a sale that is told again in other words is paid again", frozenset({"retell", "reload_proof"}), _told_twice
     ),
+    **planted_unseen.DEFECTS,
 }
 
 
@@ -366,6 +357,16 @@ KNOWN_SEEDS: Mapping[str, int] = {
     "no_memory": 14,
     "told_twice": 2,
     "booked_on_a_debit": 8,
+    "retained_twice": 5,
+    "taken_home_shares": 2,
+    "limit_forgotten": 2,
+    "lps_forgotten": 1,
+    "unpaid_invoice": 2,
+    "less_is_enough": 2,
+    "hold_ignored": 1,
+    "top_up_shared": 1,
+    "order_unsealed": 1,
+    "fee_rounded_down": 1,
 }
 
 #: How many seeds are tried from a known one on.

@@ -64,6 +64,10 @@ class MachineSpec:
     payouts_since: int
     active: bool = True
     npub_number: int = 0
+    #: Payments that nothing explains are taken for sales.
+    shares: bool = False
+    #: So long a sale waits before it is planned.
+    delay_s: int = 0
 
 
 @dataclass(slots=True)
@@ -124,6 +128,8 @@ class Registry:
                     "payouts_since": datetime.fromtimestamp(machine.payouts_since, UTC),
                     "wallet": {"admin_key": {"env": name}},
                     "active": machine.active,
+                    "payout_delay_s": machine.delay_s,
+                    "unannounced": {"sales": "share" if machine.shares else "report"},
                 }
             )
         splits = [

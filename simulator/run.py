@@ -18,7 +18,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from random import Random
 
-from simulator import clock, coverage, daemon, happenings, judge, operators, person
+from simulator import clock, coverage, daemon, happenings, judge, last_customer, operators, person
 from simulator.judge import Violation
 from simulator.world import Action, World, add_lp, bring_cash, new_world
 
@@ -170,10 +170,11 @@ async def _finish(world: World) -> None:
         for _ in range(4):  # of the many looks that LNbits has taken at its pending payments meanwhile
             await world.bank.model.sweep()
     world.look()
-    books = world.main.process.books
     if trouble:
         word, what = trouble[0]
         raise Violation(f"stuck_{word}", f"{what} (of {len(trouble)}); refused was: {refused[:3]}")
+    await last_customer.serve(world)
+    books = world.main.process.books
     judge.completed_without_credit(world.judge, books)
     judge.audit(books)
 

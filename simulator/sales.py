@@ -44,8 +44,16 @@ class Sale:
     #: LNbits was rolled back to before the payment, or the operator has raised payouts_since over it.
     forgotten: bool = False
 
-    #: A payment that the machine names, and that there never was.
+    #: A payment that the machine names, and that nobody made (yet).
     false_hash: str | None = None
+    #: The most that the machine has said that the customer paid: where no proof is asked for, that counts.
+    told_sats: int = 0
+    #: A top-up whose invoice the daemon has made for the operator: never a sale but by a person's word.
+    by_order: bool = False
+    #: A person has landed it, or said who gets what was given up of it: more than the plan decides who is paid.
+    by_person: bool = False
+    #: Since when a person holds it in the books that the operator believes in (the loop's time); None: nobody does.
+    held_since: float | None = None
 
     def events_json(self) -> str:
         return json.dumps(self.event_ids)
@@ -104,8 +112,11 @@ def signed_event(sale: Sale, public_key: str, now: int, *, kind: str, rng: Rando
         content |= {"net_sats": sale.net_sats, "fee_sats": sale.gross_sats - sale.net_sats}
     if kind == "other_split":
         content |= {"net_sats": sale.net_sats - 1, "fee_sats": sale.gross_sats - sale.net_sats + 1}
+    if kind == "more":  # than the customer paid
+        content |= {"gross_sats": sale.gross_sats + 1_000, "net_sats": sale.net_sats + 1_000}
+    sale.told_sats = max(sale.told_sats, content["gross_sats"])
     if kind == "false_hash":
-        content["payment_hash"] = sha256(f"nobody paid {sale.number}".encode()).hexdigest()
+        content["payment_hash"] = sale.false_hash
     elif kind != "no_hash" and sale.payment_hash is not None:
         content["payment_hash"] = sale.payment_hash
     if sale.txid is not None:

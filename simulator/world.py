@@ -59,6 +59,8 @@ class Hold:
     registry: Registry
     seen_legs: int = 0
     seen_audit: int = 0
+    #: When it first meant to pay each leg that it has sent, or is about to (the loop's time).
+    begun_at: dict[str, float] = field(default_factory=dict)
     #: Nobody starts it again: a second daemon that was stopped.
     stopped: bool = False
 
@@ -120,6 +122,10 @@ class World:
         for sale in self.sales:
             sale.on_word = True
 
+    def know_lp(self, machine_id: str, label: str) -> None:
+        """The judge is told of a new LP, and of the daily limit that goes with `lp_terms`."""
+        self.judge.lps[(machine_id, label)] = Lp(machine_id, label, limit_minor=self.lp_terms[(machine_id, label)][4])
+
     def calm_bank(self) -> None:
         """LNbits works again."""
         self.bank.chance = Chance()
@@ -132,11 +138,17 @@ class World:
         self.bank.roll_back(snapshot)
         self.judge.recount()
         for sale in self.sales:
-            if sale.payment_hash is not None and not self.bank.knows(sale.payment_hash):
+            if sale.payment_hash is not None and not self.bank.has_received(sale.payment_hash):
                 sale.forgotten = True
+
+    def asked(self, client: str, leg_key: str) -> None:
+        """A daemon asks LNbits to pay. What it meant to before a person held the sale is not called back."""
+        if client == self.main.process.name:
+            self.judge.asked(leg_key, self.main.begun_at.get(leg_key, 0.0))
 
     def look(self) -> None:
         """Judge what has happened so far. Raises Violation."""
+        self.judge.other_lives = self.other_lives or self.rolled_back
         self.judge.look()
         for hold in self.holds:
             if hold.process.surprises:
@@ -222,7 +234,7 @@ class World:
             Random(self.rng.random()),
             lambda _process: self._planned(hold),
         )
-        hold.process, hold.registry, hold.stopped = process, registry, False
+        hold.process, hold.registry, hold.stopped, hold.begun_at = process, registry, False, {}
         hold.seen_legs = books.conn.execute("SELECT coalesce(max(id), 0) FROM dca_payments").fetchone()[0]
         hold.seen_audit = books.conn.execute("SELECT coalesce(max(id), 0) FROM audit_log").fetchone()[0]
         return hold
@@ -329,6 +341,8 @@ class World:
         """A daemon has written: remember for each new leg who it is meant for, by the file and the books in force."""
         conn = hold.process.books.conn
         found = conn.execute("SELECT * FROM dca_payments WHERE id > ? ORDER BY id", (hold.seen_legs,)).fetchall()
+        for row in conn.execute("SELECT leg_key FROM dca_payments WHERE status = 'sending'"):
+            hold.begun_at.setdefault(row["leg_key"], asyncio.get_running_loop().time())
         latest = conn.execute("SELECT max(id) AS id FROM audit_log").fetchone()["id"] or 0
         if latest != hold.seen_audit:
             found += conn.execute(_REPOINTED, (hold.seen_audit,)).fetchall()
@@ -337,6 +351,8 @@ class World:
         for row in found:
             hold.seen_legs = max(hold.seen_legs, row["id"])
             leg: Leg = rows.load(Leg, row)
+            planned_sats = self.judge.planned_sats.get(leg.leg_key, 0)
+            self.judge.planned_sats[leg.leg_key] = max(planned_sats, leg.amount_sats)
             if leg.payee_kind == "wallet" and leg.payee_ref is None:
                 self.judge.unlearnt.add(leg.leg_key)
             meant = self._identity(hold, leg)
@@ -391,6 +407,7 @@ def new_world(seed: int) -> World:
     world: World
     bank = Bank(lambda: world.now(), Random(f"bank {seed}"))
     world = World(seed, bank, rng, Judge(bank))
+    bank.on_pay = world.asked
     registry = Registry(bank, rng, files)
     for number in range(1 if rng.random() < 0.6 else 2):
         machine_id = f"m{number + 1}"
@@ -429,7 +446,7 @@ def add_lp(world: World, hold: Hold, rng: Random, machine_id: str, label: str) -
         payee_kind = "lnurl"
     limit = rng.randrange(10_000, 500_000) if rng.random() < 0.3 else None
     world.lp_terms[(machine_id, label)] = (payee_kind, payee, forward, forward_key, limit)
-    world.judge.lps[(machine_id, label)] = Lp(machine_id, label)
+    world.know_lp(machine_id, label)
     return insert_lp(world, hold, machine_id, label)
 
 

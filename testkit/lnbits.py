@@ -42,7 +42,7 @@ _NEWEST_PYTHON: Final = (3, 12)
 
 _PROGRESS_EVERY: Final = 25
 
-_START_TIMEOUT_S: Final = 120.0
+_START_TIMEOUT_S: Final = 300.0  # under load LNbits 1.4 takes more than a minute
 _STOP_TIMEOUT_S: Final = 15.0
 _CALL_TIMEOUT_S: Final = 120.0
 

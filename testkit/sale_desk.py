@@ -158,7 +158,9 @@ class Desk:
         genuine = topups.genuine_id(row.extra, MACHINE, paid_sats, "wallet_1")
         assert genuine is not None
         with atomic(self.conn):
-            note_incoming(self.conn, machine, [row], may_land=True, top_ups={row.payment_hash: genuine}, now=NOW)
+            note_incoming(
+                self.conn, machine, [row], may_land=True, named_top_ups=[(row.payment_hash, genuine)], now=NOW
+            )
 
     async def ask(self, action: str, settlement_id: int = 1, **params: object) -> str:
         """Carry out an order about a sale as the daemon does. Raises what it is refused with."""

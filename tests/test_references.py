@@ -21,6 +21,8 @@ _NUMBER = r"[0-9]+(?:\.[0-9]+)?"
 CITED = re.compile(rf"SPEC\s+(?:sections?\s+)?({_NUMBER}(?:(?:,\s+|\s+and\s+){_NUMBER})*)")
 #: docs/lnbits.md "Two payers" · ARCHITECTURE.md, "Marks"
 QUOTED = re.compile(r"((?:docs/)?[A-Za-z-]+\.md),?\s+\"([^\"\n]+)\"")
+#: In docs/where.md: `store/legs.py` `due`; a path below satmachine/ or the root, and what is defined there.
+PLACED = re.compile(r"`([\w./-]+\.\w+)`(?: `(\w+)`)?")
 LINKED = re.compile(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)")
 
 
@@ -67,3 +69,20 @@ def test_every_heading_that_is_quoted_exists() -> None:
 def test_every_link_leads_somewhere(path: Path) -> None:
     for target in LINKED.findall(path.read_text()):
         assert (path.parent / target).exists(), f"{name(path)} links to {target}"
+
+
+def test_things_go_where_the_page_says() -> None:
+    placed = PLACED.findall((ROOT / "docs/where.md").read_text())
+    assert len(placed) > 60, "the page is written in another way than this test reads"
+    for path, defined in placed:
+        beside = ROOT / "satmachine" / path if (ROOT / "satmachine" / path).exists() else ROOT / path
+        assert beside.exists(), f"docs/where.md names {path}"
+        found = re.search(rf"(?m)^\s*(?:async )?(?:def |class )?{defined}\b(?:\(|:| =)", beside.read_text())
+        assert not defined or found, f"{path} defines no {defined}"
+
+
+def test_the_map_shows_every_room() -> None:
+    drawn = (ROOT / "ARCHITECTURE.md").read_text()
+    rooms = {path.name for path in (ROOT / "satmachine").glob("[a-z]*") if path.suffix == ".py"}
+    rooms |= {f"{path.parent.name}/" for path in (ROOT / "satmachine").glob("*/__init__.py")}
+    assert sorted(room for room in rooms if f"`{room}`" not in drawn and f"/{room}`" not in drawn) == []

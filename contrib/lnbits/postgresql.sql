@@ -8,6 +8,7 @@
 -- For            LNbits 1.4 to 1.6, PostgreSQL 12 or newer, from about 10,000 payments on (`satmachine doctor` says when). The
 --                indexes take some 150 bytes a payment.
 -- How            Stop LNbits. Back its database up (pg_dump). As the owner of the database:  psql -d lnbits -f postgresql.sql
+--                (or: satmachine doctor --tuning postgresql | psql "$LNBITS_DATABASE_URL").
 --                Start LNbits. It may be run again at any time, and should be after an update of LNbits (one that makes its
 --                view anew only becomes slow again, nothing worse).
 -- How to undo    Stop LNbits, and run the lines below between "undo" and "end of undo", without their dashes.

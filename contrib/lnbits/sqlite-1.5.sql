@@ -6,7 +6,9 @@
 --                pays an invoice. Nothing else is changed.
 -- For            LNbits 1.5 and 1.6 (1.4 has no external_id, and says so: nothing is done then). Some 200 bytes a payment.
 -- How            Stop LNbits. In its data folder:  sqlite3 -bail database.sqlite3 < sqlite-1.5.sql   Start LNbits.
---                After `sqlite.sql`, which matters more. It may be run again at any time.
+--                After `sqlite.sql`, which matters more; both at once:
+--                satmachine doctor --tuning sqlite-1.5 | sqlite3 -bail database.sqlite3
+--                It may be run again at any time.
 -- How to undo    DROP INDEX IF EXISTS satmachine_payment_hash; DROP INDEX IF EXISTS satmachine_external_id;
 
 BEGIN IMMEDIATE;

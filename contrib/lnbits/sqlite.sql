@@ -6,8 +6,9 @@
 --                all balances before and after, and where one differs it takes back everything and says "CHECK constraint failed".
 -- For            LNbits 1.4 to 1.6, from about 10,000 payments on (`satmachine doctor` says when). The index takes some 70 bytes a payment.
 -- How            Stop LNbits. Copy its database. In its data folder:  sqlite3 -bail database.sqlite3 < sqlite.sql
---                Start LNbits. It may be run again at any time, and should be after an update of LNbits (one that makes its
---                view anew only becomes slow again, nothing worse).
+--                (or: satmachine doctor --tuning sqlite | sqlite3 -bail database.sqlite3). Start LNbits.
+--                It may be run again at any time, and should be after an update of LNbits (one that makes its view anew only
+--                becomes slow again, nothing worse).
 -- How to undo    Stop LNbits, and run the lines below between "undo" and "end of undo", without their dashes.
 
 BEGIN IMMEDIATE;

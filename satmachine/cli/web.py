@@ -232,7 +232,8 @@ def serve(config_path: Path | None, listen: str | None) -> None:
         access_log=False,
         server_header=False,
         proxy_headers=True,
-        forwarded_allow_ips="127.0.0.1,::1",
+        # Only the proxy can reach the socket, whose connections have no address.
+        forwarded_allow_ips="*" if "uds" in where else "127.0.0.1,::1",
         limit_concurrency=1_000,
         timeout_keep_alive=15,
         timeout_graceful_shutdown=5,

@@ -36,6 +36,11 @@ class LegType(StrEnum):
     REFUND = "refund"
 
 
+#: What shares out a sale's sats: gross = these legs + retained. A `settlement` is paid from a balance, an `autoforward`
+#: from the LP's own wallet.
+OF_THE_SALE = frozenset({LegType.SUPER_FEE, LegType.OPERATOR_SPLIT, LegType.DCA, LegType.REFUND})
+
+
 class LegStatus(StrEnum):
     """SPEC section 5; the transitions are in ARCHITECTURE.md."""
 

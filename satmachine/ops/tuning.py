@@ -62,11 +62,9 @@ def finding(speed: Speed, url: str, *, external_id: bool) -> Finding:
 
 def _how(sqlite: Tuning) -> str:
     return (
-        "if LNbits has its own file database.sqlite3: stop LNbits, copy that file, and in its folder run: "
-        f"`satmachine doctor --tuning {sqlite} | sqlite3 -bail database.sqlite3`; "
-        "if LNBITS_DATABASE_URL is set (PostgreSQL): stop LNbits, and run: "
-        f'`satmachine doctor --tuning {Tuning.POSTGRESQL} | psql "$LNBITS_DATABASE_URL"`; then start LNbits. '
-        "No balance is changed; docs/lnbits-tuning.md says more. Done already? Then this is as fast as it gets here"
+        f"LNbits on SQLite: `satmachine doctor --tuning {sqlite}`; on PostgreSQL: "
+        f"`satmachine doctor --tuning {Tuning.POSTGRESQL}`; it prints what to run on a stopped LNbits, and how. No balance "
+        "is changed (docs/lnbits-tuning.md). Done already? Then this is as fast as it gets"
     )
 
 

@@ -12,13 +12,10 @@ from decimal import Decimal, localcontext
 from typing import Any
 
 from satmachine.clients.shares import Distribution, PlannedShare, explain_distribution
-from satmachine.models import LegStatus, LegType, RetainedReason
+from satmachine.models import OF_THE_SALE, LegStatus, LegType, RetainedReason
 from satmachine.money import minor_to_fiat
 
 Record = Mapping[str, Any]
-
-#: Legs that share out a sale's own sats.
-OF_THE_SALE = frozenset({LegType.SUPER_FEE, LegType.OPERATOR_SPLIT, LegType.DCA, LegType.REFUND})
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,10 +13,10 @@ from typing import Any
 
 from satmachine.models import Leg
 from satmachine.store import as_models as rows
+from satmachine.store.conditions import LEG_OF_THE_SALE
 
 Record = dict[str, Any]
 
-_OF_THE_SALE = "leg_type IN ('super_fee', 'operator_split', 'dca', 'refund')"
 _FINAL = "('completed', 'skipped', 'voided')"
 
 #: What a leg counts in its sale's sum: of a completed one what left for it, at most its amount (SPEC section 5).
@@ -35,7 +35,7 @@ _LEG = (
 _SUMS = f"""
 WITH legs AS (
     SELECT settlement_id, sum({_COUNTED}) AS sats FROM dca_payments
-    WHERE settlement_id IS NOT NULL AND {_OF_THE_SALE} GROUP BY settlement_id
+    WHERE settlement_id IS NOT NULL AND {LEG_OF_THE_SALE} GROUP BY settlement_id
 ), kept AS (SELECT settlement_id, sum(amount_sats) AS sats FROM dca_retained GROUP BY settlement_id),
 sale AS (
     SELECT s.*, coalesce(l.sats, 0) AS legs_sats, coalesce(k.sats, 0) AS kept_sats
@@ -43,7 +43,7 @@ sale AS (
 )
 """
 
-_UNPAID = f"""EXISTS (SELECT 1 FROM dca_payments p WHERE p.settlement_id = s.id AND {_OF_THE_SALE}
+_UNPAID = f"""EXISTS (SELECT 1 FROM dca_payments p WHERE p.settlement_id = s.id AND {LEG_OF_THE_SALE}
     AND p.status NOT IN {_FINAL})"""
 _REFUNDED = """EXISTS (SELECT 1 FROM dca_payments p WHERE p.settlement_id = s.id AND p.leg_type = 'refund'
     AND p.status = 'completed')"""
@@ -113,7 +113,7 @@ BREAKS: Mapping[str, str] = {
         WHERE p.status IN ('invoiced', 'sending') AND i.payment_hash IS NULL""",
     "voided_unproven": f"""
         SELECT {_LEG} FROM dca_payments p
-        WHERE p.status = 'voided' AND {_OF_THE_SALE} AND p.evidence IS NULL AND EXISTS (
+        WHERE p.status = 'voided' AND {LEG_OF_THE_SALE} AND p.evidence IS NULL AND EXISTS (
               SELECT 1 FROM dca_invoices i
               WHERE i.payment_id = p.id AND i.sent_at IS NOT NULL AND i.dead_at IS NULL)""",
     "unproven": f"""
@@ -245,7 +245,7 @@ of_payouts AS (SELECT r.amount_sats AS sats FROM dca_retained r JOIN paid p ON p
                WHERE r.settlement_id IS NULL)
 SELECT (SELECT coalesce(sum(retained_sats - topped_up_sats), 0) FROM sale)
        + (SELECT coalesce(sum(sats), 0) FROM of_payouts) AS retained_sats,
-       (SELECT coalesce(sum({_COUNTED}), 0) FROM leg WHERE {_OF_THE_SALE} AND settlement_id IN (SELECT id FROM sale)
+       (SELECT coalesce(sum({_COUNTED}), 0) FROM leg WHERE {LEG_OF_THE_SALE} AND settlement_id IN (SELECT id FROM sale)
         AND (completed_at IS NULL OR completed_at >= ?2)) AS owed_sats,
        (SELECT coalesce(sum(net_sats + commission_sats), 0) FROM sale WHERE planned_at IS NULL AND status <> 'partial')
        AS unplanned_sats,

@@ -17,9 +17,7 @@ from satmachine.models import Figures, Leg, LegType, Retained, RetainedReason, S
 from satmachine.seals import Ordered
 from satmachine.store import as_models as rows
 from satmachine.store import legs, seals, settlements
-
-#: Legs that share out a sale's sats; an autoforward is paid from the LP's wallet.
-_OF_THE_SALE = "leg_type IN ('super_fee', 'operator_split', 'dca', 'refund')"
+from satmachine.store.conditions import LEG_OF_THE_SALE
 
 
 def find(conn: sqlite3.Connection, settlement_id: int) -> Settlement:
@@ -33,7 +31,7 @@ def find(conn: sqlite3.Connection, settlement_id: int) -> Settlement:
 def unpaid_legs(conn: sqlite3.Connection, settlement_id: int) -> list[Leg]:
     """The sale's legs that are neither final nor forwards, in order."""
     found = conn.execute(
-        f"""SELECT * FROM dca_payments WHERE settlement_id = ? AND {_OF_THE_SALE}
+        f"""SELECT * FROM dca_payments WHERE settlement_id = ? AND {LEG_OF_THE_SALE}
         AND status NOT IN ('completed', 'voided', 'skipped') ORDER BY revision, position, id""",  # noqa: S608
         (settlement_id,),
     )
@@ -43,7 +41,7 @@ def unpaid_legs(conn: sqlite3.Connection, settlement_id: int) -> list[Leg]:
 def completed_leg(conn: sqlite3.Connection, settlement_id: int) -> int | None:
     """The id of a leg of the sale that is paid; None where none is."""
     row = conn.execute(
-        f"""SELECT id FROM dca_payments WHERE settlement_id = ? AND {_OF_THE_SALE} AND status = 'completed'
+        f"""SELECT id FROM dca_payments WHERE settlement_id = ? AND {LEG_OF_THE_SALE} AND status = 'completed'
         ORDER BY revision, position LIMIT 1""",  # noqa: S608
         (settlement_id,),
     ).fetchone()

@@ -17,13 +17,15 @@ class Known:
     """What these books know of a wallet's incoming payments, as far as a sweep asks.
 
     `settled`: hashes that belong to a sale; `dismissed`: those that a person has said are none; `top_ups`: those that
-    paid an invoice of `machines top-up`. `announces`: whether the machine has ever announced a sale.
+    paid an invoice of `machines top-up`; `own`: those that paid an invoice of a leg. `announces`: whether the machine
+    has ever announced a sale.
     """
 
     settled: frozenset[str]
     dismissed: frozenset[str]
     top_ups: frozenset[str]
     announces: bool
+    own: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +75,33 @@ def known(conn: sqlite3.Connection, machine_id: str, hashes: Collection[str]) ->
         "SELECT payment_hash FROM dca_topups WHERE machine_id = ? AND payment_hash IN (SELECT value FROM json_each(?))",
         asked,
     )
+    own = conn.execute(
+        "SELECT payment_hash FROM dca_invoices WHERE payment_hash IN (SELECT value FROM json_each(?))", asked[1:]
+    ).fetchall()
     return Known(
         settled=frozenset(row["payment_hash"] for row in settled),
         dismissed=frozenset(row["payment_hash"] for row in listed if row["dismissed_at"] is not None),
         top_ups=frozenset(row["payment_hash"] for row in top_ups),
         announces=announces(conn, machine_id),
+        own=frozenset(row["payment_hash"] for row in own),
     )
+
+
+def top_ups_among(conn: sqlite3.Connection, machine_id: str, named: Sequence[tuple[str, str]]) -> frozenset[str]:
+    """Which of these payments are top-ups that these books have not made: `named` are (hash, id), the first paid first.
+
+    Of each id it is one payment, and none where the books know another that has it.
+    """
+    found: dict[str, str] = {}
+    for payment_hash, topup_id in named:
+        taken = conn.execute(
+            """SELECT payment_hash FROM dca_topups WHERE machine_id = ?1 AND id = ?2 UNION ALL
+            SELECT payment_hash FROM dca_unmatched_payments WHERE machine_id = ?1 AND kind = 'top_up'
+            AND json_extract(extra, '$.satmachine_topup.id') = ?2 LIMIT 1""",
+            (machine_id, topup_id),
+        ).fetchone()
+        found.setdefault(topup_id, payment_hash if taken is None else taken["payment_hash"])
+    return frozenset(payment_hash for payment_hash, topup_id in named if found[topup_id] == payment_hash)
 
 
 def announces(conn: sqlite3.Connection, machine_id: str) -> bool:

@@ -200,9 +200,23 @@ def search_clients(conn: sqlite3.Connection, scope: str | None, text: str) -> li
     )
 
 
-def version(conn: sqlite3.Connection) -> int:
-    """A number that changes whenever another connection has changed the books."""
-    return int(conn.execute("PRAGMA data_version").fetchone()[0])
+def payment_owner(conn: sqlite3.Connection, payment_id: int) -> tuple[str, str | None] | None:
+    """(operator, the LP's person if it is an LP's) of a payment."""
+    return _operator_and_person(conn, "dca_payments", payment_id)
+
+
+def deposit_owner(conn: sqlite3.Connection, deposit_id: int) -> tuple[str, str | None] | None:
+    """(operator, person) of a deposit."""
+    return _operator_and_person(conn, "dca_deposits", deposit_id)
+
+
+def _operator_and_person(conn: sqlite3.Connection, table: str, row_id: int) -> tuple[str, str | None] | None:
+    row = conn.execute(
+        f"""SELECT m.operator_id, c.person FROM {table} t JOIN dca_machines m ON m.id = t.machine_id
+        LEFT JOIN dca_clients c ON c.id = t.client_id WHERE t.id = ?""",  # noqa: S608 - a name of our own
+        (row_id,),
+    ).fetchone()
+    return None if row is None else (str(row["operator_id"]), row["person"])
 
 
 def _all(conn: sqlite3.Connection, sql: str, *values: object) -> list[dict[str, Any]]:

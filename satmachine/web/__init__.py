@@ -8,7 +8,8 @@
     flow.py, charts.py   pure: pictures as SVG
     words.py     the viewer's language, numbers and time zone
     live.py      tells browsers that something has changed
-    openapi.py   describes the addresses for programs
+    pool.py      connections to the books
+    openapi.py, records.py  describe the addresses for programs
 
 Installed with the extra `web` (Starlette, Jinja2, uvicorn, Babel). `store/page_queries.py` has its SQL, and
 `store/passes.py` that of the links and sessions, which are kept in a database of their own.

@@ -8,6 +8,7 @@ only links and sessions are ever written.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import threading
 import time
@@ -32,7 +33,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Route
 
 from satmachine.errors import NotFound, StoreError
-from satmachine.store import page_queries, passes
+from satmachine.store import passes, pulse
 from satmachine.store.database import connect
 from satmachine.store.passes import PassKind
 from satmachine.web import openapi, signin
@@ -42,11 +43,13 @@ from satmachine.web.kept import Kept
 from satmachine.web.limits import Limiter
 from satmachine.web.live import Live
 from satmachine.web.places import PAGES, PROGRAMS, Place
+from satmachine.web.pool import Pool
 from satmachine.web.settings import Settings
 from satmachine.web.shape import iso, shaped
 from satmachine.web.views.base import BadQuery, Download, Look, Missing, View
 from satmachine.web.words import Words, negotiate
 
+_LOG = logging.getLogger("satmachine.web")
 _STATIC = {"style.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
 _THREADS = 4
 
@@ -82,8 +85,7 @@ class Desk:
         self._people = settings.people
         self._passes = passes.connect(settings.passes)
         self._passes_lock = threading.Lock()
-        self._local = threading.local()
-        self._open: list[sqlite3.Connection] = []
+        self._pool = Pool(self._connect)
         self._threads: anyio.CapacityLimiter | None = None
         self._templates = _templates()
         self._live = Live(self._connect)
@@ -101,8 +103,7 @@ class Desk:
                 yield
                 tasks.cancel_scope.cancel()
         finally:
-            for conn in self._open:
-                conn.close()
+            self._pool.close()
             self._passes.close()
 
     # --- the road of every page
@@ -117,11 +118,18 @@ class Desk:
             return self._refusal(request, held.viewer, HTTPStatus.TOO_MANY_REQUESTS)
         if place is None:
             return self._refusal(request, held.viewer, HTTPStatus.NOT_FOUND)
-        return await run_sync(self._show, place, held.viewer, request, limiter=self._threads)
+        try:
+            return await run_sync(self._show, place, held.viewer, request, limiter=self._threads)
+        except (sqlite3.Error, StoreError) as problem:
+            _LOG.error("the books cannot be read: %s", problem)
+            return self._refusal(request, held.viewer, HTTPStatus.SERVICE_UNAVAILABLE)
 
     def _show(self, place: Place, viewer: Viewer, request: Request) -> Response:
         """In a thread: decide, read, draw."""
-        conn = self._books()
+        with self._pool.borrow() as conn:
+            return self._read(conn, place, viewer, request)
+
+    def _read(self, conn: sqlite3.Connection, place: Place, viewer: Viewer, request: Request) -> Response:
         owner = None if place.owner_of is None else place.owner_of(conn, request.path_params)
         if (place.owner_of is not None and owner is None) or not admits(viewer, place.who, owner):
             return self._refusal(request, viewer, HTTPStatus.NOT_FOUND)
@@ -276,10 +284,10 @@ class Desk:
         if held is None:
             return self._not_signed_in(request)
         request.state.person = held.viewer.person
-        if self._live.is_full:
+        if not self._live.admits(held.viewer):
             return PlainTextResponse("", HTTPStatus.SERVICE_UNAVAILABLE, headers={"Retry-After": "60"})
         return StreamingResponse(
-            self._live.events(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
+            self._live.events(held.viewer), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
         )
 
     async def static(self, request: Request) -> Response:
@@ -298,7 +306,7 @@ class Desk:
     async def health(self, request: Request) -> Response:  # noqa: ARG002
         """Whether the books can be read, for whoever watches the process. Tells nothing else."""
         try:
-            await run_sync(lambda: page_queries.version(self._books()), limiter=self._threads)
+            await run_sync(self._is_readable, limiter=self._threads)
         except (sqlite3.Error, StoreError):
             return PlainTextResponse("the books cannot be read\n", HTTPStatus.SERVICE_UNAVAILABLE)
         return PlainTextResponse("ok\n")
@@ -311,13 +319,9 @@ class Desk:
         language, region = negotiate(chosen, request.headers.get("accept-language", ""))
         return Words(language, viewer.tz if viewer else _UTC, region)
 
-    def _books(self) -> sqlite3.Connection:
-        """This thread's own read-only connection."""
-        conn: sqlite3.Connection | None = getattr(self._local, "conn", None)
-        if conn is None:
-            conn = self._local.conn = self._connect()
-            self._open.append(conn)
-        return conn
+    def _is_readable(self) -> None:
+        with self._pool.borrow() as conn:
+            pulse.version(conn)
 
     def _connect(self) -> sqlite3.Connection:
         return connect(self._settings.books, busy_timeout_s=self._settings.busy_timeout_s, read_only=True)
@@ -335,6 +339,7 @@ class Desk:
 _REFUSALS = {
     HTTPStatus.NOT_FOUND: "There is nothing at this address.",
     HTTPStatus.BAD_REQUEST: "This cannot be read.",
+    HTTPStatus.SERVICE_UNAVAILABLE: "The books cannot be read now: try again in a minute.",
     HTTPStatus.TOO_MANY_REQUESTS: "Too many at once: wait a minute, then try again.",
 }
 _DEAD_LINK = "This link was used, has expired or was taken back. Ask for another one."

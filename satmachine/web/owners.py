@@ -21,7 +21,12 @@ def of_machine(conn: sqlite3.Connection, params: Mapping[str, Any]) -> Owner | N
 def of_sale(conn: sqlite3.Connection, params: Mapping[str, Any]) -> Owner | None:
     """The operator whose machine made sale `params["id"]`."""
     number = _id(params)
-    operator = None if number is None else page_queries.sale_owner(conn, number)
+    return None if number is None else of_sale_id(conn, number)
+
+
+def of_sale_id(conn: sqlite3.Connection, settlement_id: int) -> Owner | None:
+    """The operator whose machine made a sale."""
+    operator = page_queries.sale_owner(conn, settlement_id)
     return None if operator is None else Owner(operator)
 
 
@@ -29,6 +34,18 @@ def of_position(conn: sqlite3.Connection, params: Mapping[str, Any]) -> Owner | 
     """The operator and the LP of position `params["id"]`."""
     number = _id(params)
     found = None if number is None else page_queries.client_owner(conn, number)
+    return None if found is None else Owner(*found)
+
+
+def of_payment(conn: sqlite3.Connection, payment_id: int) -> Owner | None:
+    """The operator, and the LP if it is an LP's, of a payment."""
+    found = page_queries.payment_owner(conn, payment_id)
+    return None if found is None else Owner(*found)
+
+
+def of_deposit(conn: sqlite3.Connection, deposit_id: int) -> Owner | None:
+    """The operator and the LP of a deposit."""
+    found = page_queries.deposit_owner(conn, deposit_id)
     return None if found is None else Owner(*found)
 
 

@@ -6,8 +6,10 @@ Each in a process of its own: a simulated world takes the places of disks, chanc
 from __future__ import annotations
 
 import multiprocessing
+import re
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -54,6 +56,16 @@ def test_a_run_says_which_action_met_which_state(pool: ProcessPoolExecutor) -> N
 def test_a_planted_defect_is_found_by_its_seed(pool: ProcessPoolExecutor, name: str) -> None:
     found = pool.submit(planted.hunt, name, planted.KNOWN_SEEDS[name], planted.SEEDS_NEARBY).result()
     assert found is not None, f"nobody notices that {planted.DEFECTS[name].what}"
+
+
+def test_the_document_tells_of_every_planted_defect() -> None:
+    text = (Path(__file__).parents[2] / "docs/simulator.md").read_text()
+    told = {name: (what, seed) for name, what, seed in re.findall(r"(?m)^\| `(\w+)` \| ([^|]+) \| (\d+|—) \|", text)}
+    assert list(told) == list(planted.DEFECTS)
+    assert {name: what for name, (what, _) in told.items()} == {
+        name: defect.what for name, defect in planted.DEFECTS.items()
+    }
+    assert {name: int(told[name][1]) for name in planted.KNOWN_SEEDS} == planted.KNOWN_SEEDS
 
 
 def test_planting_leaves_the_code_as_it_was(pool: ProcessPoolExecutor) -> None:

@@ -42,7 +42,6 @@ _LEG_TYPES = {
     "refund": LegType.REFUND,
 }
 
-
 _LATER = "look again in a few minutes; if the wallet has it, let payouts go on, or decide HASH=not-ours"
 
 

@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from satmachine.config import Config, Machine
-from satmachine.identity import is_mark
 from satmachine.models import Answer, Claim, LandingResult, Rejection
 from satmachine.settlements.claim.content import claim_from_payment, derived_claim
 from satmachine.settlements.land.landing import Rules, land_claim, with_rate
@@ -58,13 +57,15 @@ class Incoming:
 
     async def take_in(self, machine: Machine, admin_key: str, page: Sequence[WalletPayment]) -> Arrived:
         """A page of a wallet's incoming payments. Raises WalletUnavailable, StoreError."""
-        wanted = [row for row in page if row.status is Answer.SUCCESS and not is_mark(row.leg_key)]
+        wanted = [row for row in page if row.status is Answer.SUCCESS]
         if not wanted:
             return Arrived()
-        known = await self._store.read(incoming.known, machine.id, [row.payment_hash for row in wanted])
-        named = {r.payment_hash: genuine_id(r.extra, machine.id, r.amount_sats, admin_key) for r in wanted}
-        genuine = {payment_hash: topup_id for payment_hash, topup_id in named.items() if topup_id is not None}
-        known = replace(known, top_ups=known.top_ups | genuine.keys())
+        named = [
+            (row.payment_hash, topup_id)
+            for row in sorted(wanted, key=lambda row: (row.updated_at, row.payment_hash))
+            if (topup_id := genuine_id(row.extra, machine.id, row.amount_sats, admin_key)) is not None
+        ]
+        known = await self._store.read(_known, machine.id, wanted, named)
         payers: dict[str, Payer | None] = {}
         for row in wanted:
             if isinstance(_about(row, machine, known, {}, self._now()), Share):
@@ -74,7 +75,7 @@ class Incoming:
             machine,
             wanted,
             may_land=self._config().payouts.require_payment_proof,
-            top_ups=genuine,
+            named_top_ups=named,
             payers=payers,
             now=self._now(),
         )
@@ -86,20 +87,19 @@ def note_incoming(
     found: Sequence[WalletPayment],
     *,
     may_land: bool,
-    top_ups: Mapping[str, str] | None = None,
+    named_top_ups: Sequence[tuple[str, str]] = (),
     payers: Mapping[str, Payer | None] | None = None,
     now: int,
 ) -> Arrived:
     """Match settled incoming payments to settlements, in one transaction.
 
     `may_land` False (no payment proof is required): only list, so that one sale cannot be landed under two keys.
-    `payers`: whose of our wallets has made a payment, None: a stranger's. Nothing is shared before that was asked.
-    `top_ups`: the ids of genuine ones among them, by payment hash.
+    `named_top_ups`: (hash, id) of those that name a top-up truly. `payers`: whose of our wallets has made a payment,
+    None: a stranger's. Nothing is shared before that was asked.
     """
     arrived = Arrived()
-    known = incoming.known(conn, machine.id, [row.payment_hash for row in found])
-    genuine = top_ups or {}
-    known = replace(known, top_ups=known.top_ups | genuine.keys())
+    known = _known(conn, machine.id, found, named_top_ups)
+    genuine = {payment_hash: topup_id for payment_hash, topup_id in named_top_ups if payment_hash in known.top_ups}
     for row in found:
         if settlements.payment_arrived(conn, machine.id, row.payment_hash) or row.payment_hash in known.dismissed:
             continue
@@ -121,6 +121,13 @@ def note_incoming(
     return arrived
 
 
+def _known(
+    conn: sqlite3.Connection, machine_id: str, found: Sequence[WalletPayment], named: Sequence[tuple[str, str]]
+) -> Known:
+    known = incoming.known(conn, machine_id, [row.payment_hash for row in found])
+    return replace(known, top_ups=known.top_ups | incoming.top_ups_among(conn, machine_id, named))
+
+
 def _about(
     row: WalletPayment, machine: Machine, known: Known, payers: Mapping[str, Payer | None], now: int
 ) -> Claim | Report | Wait | Share:
@@ -140,7 +147,7 @@ def _about(
         if payer is not None:
             return unannounced.transfer(payer.name, is_machine=payer.is_machine)
         after_s = unannounced.wait_s(rule.after_s, announces=known.announces)
-        return unannounced.judge(row, rule, top_up=top_up, after_s=after_s, now=now)
+        return unannounced.judge(row, rule, top_up=top_up, own=hash_ in known.own, after_s=after_s, now=now)
     # A machine that writes half of it into the payment is one that announces the rest.
     due_at = row.updated_at + unannounced.wait_s(rule.after_s, announces=True)
     return Wait(due_at) if _is_rough(claim) and now < due_at else claim

@@ -29,13 +29,17 @@ def extra_of(machine_id: str, topup_id: str, amount_sats: int, admin_key: str) -
 
 
 def genuine_id(extra: Mapping[str, object], machine_id: str, amount_sats: int, admin_key: str) -> str | None:
-    """The id of the top-up that this payment's invoice was made for, with this wallet's admin key; None: it was not."""
+    """The top-up that this payment names, if whoever made its words had this wallet's admin key; else None.
+
+    The words can be copied into another invoice, and whoever has the invoice key can read them: so one payment of each
+    id is a top-up, and no other (store.incoming.top_ups_among).
+    """
     field = extra.get(_FIELD)
     if not isinstance(field, Mapping) or not isinstance(field.get("id"), str) or not isinstance(field.get("mac"), str):
         return None
-    topup_id = str(field["id"])
-    expected = _mac(machine_id, topup_id, amount_sats, admin_key)
-    return topup_id if hmac.compare_digest(field["mac"].encode(errors="replace"), expected.encode()) else None
+    expected = _mac(machine_id, field["id"], amount_sats, admin_key)
+    same = hmac.compare_digest(field["mac"].encode(errors="replace"), expected.encode())
+    return str(field["id"]) if same else None
 
 
 def _mac(machine_id: str, topup_id: str, amount_sats: int, admin_key: str) -> str:

@@ -93,9 +93,10 @@ def wait_s(after_s: int | None, *, announces: bool) -> int:
     return ANNOUNCED_AFTER_S if announces else 0
 
 
-def judge(row: WalletPayment, rule: RuleOfShare, *, top_up: bool, after_s: int, now: int) -> Judgement:
-    """What a settled incoming payment is that no event and no `extra` explains. `top_up`: it paid such an invoice."""
-    made_here = _made_by_us(row, top_up=top_up)
+def judge(row: WalletPayment, rule: RuleOfShare, *, top_up: bool, own: bool, after_s: int, now: int) -> Judgement:
+    """What a settled incoming payment is that no event and no `extra` explains. `top_up`, `own`: it paid such an
+    invoice, as these books know."""
+    made_here = _made_by_us(row, top_up=top_up, own=own)
     if made_here is not None:
         return made_here
     if rule.sales != "share":
@@ -115,11 +116,14 @@ def transfer(payer: str, *, is_machine: bool) -> Report:
     return Report(f"it was paid by {payer}: a transfer or a mistake of theirs, not a customer's payment")
 
 
-def _made_by_us(row: WalletPayment, *, top_up: bool) -> Report | None:
+def _made_by_us(row: WalletPayment, *, top_up: bool, own: bool) -> Report | None:
     if top_up:
         return Report("a top-up that `machines top-up` made the invoice for", Kind.TOP_UP)
-    if (row.leg_key or "").startswith(PREFIX):
+    if own:
         return Report(f"it paid an invoice of satmachine's own ({row.leg_key}): no customer's payment", Kind.OWN)
+    if (row.leg_key or "").startswith(PREFIX):
+        # Whoever has the wallet's invoice key can write such a key beside a customer's invoice.
+        return Report(f"it bears a key of satmachine's, {row.leg_key!r:.100}, that these books have not given")
     return None
 
 

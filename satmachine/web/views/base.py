@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from typing import Any, TypeVar
 
-from satmachine.web.access import Viewer
+from satmachine.web.access import Owner, Viewer, owns
 from satmachine.web.kept import Kept
 from satmachine.web.settings import Settings
 from satmachine.web.words import Words
@@ -16,6 +16,8 @@ from satmachine.web.words import Words
 T = TypeVar("T")
 
 MAX_ID = 2**63 - 1
+#: No row has it.
+_NO_ID = 0
 #: Rows on a page of people's, and the most that a program gets at once.
 PAGE_ROWS, API_ROWS = 50, 1_000
 
@@ -63,6 +65,15 @@ class Look:
         if not (value.isascii() and value.isdigit() and len(value) < 20 and least <= int(value) <= most):
             raise BadQuery(self.words.say("{name} is a whole number, not {value}.", name=name, value=value))
         return int(value)
+
+    def before(self, owner_of: Callable[[sqlite3.Connection, int], Owner | None]) -> int | None:
+        """The id that a page goes on after. One that the viewer may not see is taken like one that does not exist:
+        after it there is nothing. Raises BadQuery."""
+        number = self.number("before")
+        if number is None:
+            return None
+        owner = owner_of(self.conn, number)
+        return number if owner is not None and owns(self.viewer, owner) else _NO_ID
 
     def day(self, name: str, *, end: bool = False) -> int | None:
         """The beginning (or, with `end`, the end) of a day of the query, in the viewer's zone. Raises BadQuery."""

@@ -12,7 +12,7 @@ from satmachine.attention import words as reasons
 from satmachine.models import Balance
 from satmachine.settlements.explain import counted_sats, explain_settlement
 from satmachine.store import balances, clients, lists, page_queries, telemetry
-from satmachine.web import charts, flow
+from satmachine.web import charts, flow, owners
 from satmachine.web.views import cash
 from satmachine.web.views.base import PAGE_ROWS, BadQuery, Look, Missing, View
 from satmachine.web.views.needs import needs, told
@@ -180,7 +180,7 @@ def sales(look: Look) -> View:
         status=look.text("status", known=SALE_STATES),
         since=look.day("since"),
         until=look.day("until", end=True),
-        before_id=look.number("before"),
+        before_id=look.before(owners.of_sale_id),
         limit=PAGE_ROWS,
     )
     if wanted.machine_id is not None and not lists.sees(look.conn, look.scope, wanted.machine_id):

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from satmachine.models import LegStatus, LegType
 from satmachine.store import balances, clients, deposits, lists
 from satmachine.web import owners
 from satmachine.web.access import owns
 from satmachine.web.views import operators
 from satmachine.web.views.base import API_ROWS, BadQuery, Look, Missing
 
-LEG_TYPES = frozenset({"super_fee", "operator_split", "dca", "settlement", "autoforward", "refund"})
-LEG_STATES = frozenset({"pending", "invoiced", "sending", "completed", "failed", "held", "voided", "skipped"})
+LEG_TYPES = frozenset(map(str, LegType))
+LEG_STATES = frozenset(map(str, LegStatus))
 CLIENT_KEYS = ("id", "machine_id", "operator_id", "currency", "label", "person", "mode", "daily_limit_minor", "status",
                 "created_at", "removed_at")  # fmt: skip
 DEPOSIT_KEYS = ("id", "client_id", "machine_id", "label", "amount_minor", "currency", "status", "kind", "notes",
@@ -46,7 +47,7 @@ def settlements(look: Look) -> Rows:
         status=look.text("status", known=operators.SALE_STATES),
         since=look.day("since"),
         until=look.day("until", end=True),
-        before_id=look.number("before"),
+        before_id=look.before(owners.of_sale_id),
         limit=_limit(look),
     )
     return [operators.sale_row(row) for row in lists.settlements(look.conn, look.scope, wanted).rows]
@@ -65,7 +66,7 @@ def payments(look: Look) -> Rows:
         leg_type=look.text("leg_type", known=LEG_TYPES),
         client_id=look.number("client_id"),
         settlement_id=look.number("settlement_id"),
-        before_id=look.number("before"),
+        before_id=look.before(owners.of_payment),
         limit=_limit(look),
     )
     if wanted.client_id is not None:
@@ -90,7 +91,8 @@ def balances_(look: Look) -> Rows:
 
 def deposits_(look: Look) -> Rows:
     """Cash that was brought or taken back, newest first: `client_id`, `before`, `limit`."""
-    client_id, before, limit = look.number("client_id"), look.number("before"), _limit(look)
+    client_id, limit = look.number("client_id"), _limit(look)
+    before = look.before(owners.of_deposit)
     if client_id is not None:
         _require_position(look, client_id)
     elif look.viewer.is_provider:
