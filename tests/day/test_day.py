@@ -125,7 +125,8 @@ async def a_jam_that_is_seen_too_late(operator: Operator) -> None:
     before = await operator.reads("clients", "balance", "alice")
     dry = await operator.reads(*booking, "--dry-run")
     assert (dry["refund_sats"], dry["short"]) == (owed_sats, "600.00")
-    wrong = await operator.types("settlements", "shortfall", number, "--dispensed", "1900", "--by-hand", code=1)
+    more = ("settlements", "shortfall", number, "--dispensed", "1900", "--by-hand", "--reason", "more than it sold")
+    wrong = await operator.types(*more, code=1)
     assert "has sold 1800.00 GTQ" in wrong.err
     await operator.types(*booking, "--yes")
     item = await operator.until("shortfall_waits:machine-1")

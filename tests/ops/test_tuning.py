@@ -50,7 +50,7 @@ def test_what_is_slow_is_told_the_file_for_its_version_and_both_databases(extern
     found = tuning.finding(Speed(180, 4, None), URL, external_id=external_id)
     assert found.verdict is Verdict.WARNING
     assert "176 ms" in found.detail
-    assert re.findall(r"satmachine doctor --tuning ([\w.-]+);", found.fix) == [sqlite, "postgresql"]
+    assert re.findall(r"satmachine doctor --tuning ([\w.-]+)`", found.fix) == [sqlite, "postgresql"]
 
 
 @pytest.mark.parametrize("name", list(Tuning))
