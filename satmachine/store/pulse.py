@@ -28,10 +28,10 @@ _PULSE_OF_OPERATOR = (
     LEFT JOIN dca_telemetry t ON t.machine_id = m.id WHERE ?1 IS NULL OR m.operator_id = ?1""",
     """SELECT sum(c.confirmed_minor), sum(c.used_minor), count(*), ?2 FROM dca_clients c
     JOIN dca_machines m ON m.id = c.machine_id WHERE ?1 IS NULL OR m.operator_id = ?1""",
-    """SELECT s.status, count(*), sum(s.id), ?2 FROM dca_settlements s JOIN dca_machines m ON m.id = s.machine_id
+    """SELECT s.status, count(*), sum(s.id), ?2 FROM dca_settlements s CROSS JOIN dca_machines m ON m.id = s.machine_id
     WHERE s.status NOT IN ('processed', 'partial', 'refunded') AND (?1 IS NULL OR m.operator_id = ?1)
     GROUP BY s.status""",
-    f"""SELECT p.status, count(*), sum(p.id), ?2 FROM dca_payments p JOIN dca_machines m ON m.id = p.machine_id
+    f"""SELECT p.status, count(*), sum(p.id), ?2 FROM dca_payments p CROSS JOIN dca_machines m ON m.id = p.machine_id
     WHERE p.{_OPEN_LEG} AND (?1 IS NULL OR m.operator_id = ?1) GROUP BY p.status""",
 )
 _OWN = (
