@@ -63,8 +63,8 @@ def finding(speed: Speed, url: str, *, external_id: bool) -> Finding:
 def _how(sqlite: Tuning) -> str:
     return (
         f"LNbits on SQLite: `satmachine doctor --tuning {sqlite}`; on PostgreSQL: "
-        f"`satmachine doctor --tuning {Tuning.POSTGRESQL}`; it prints what to run on a stopped LNbits, and how. No balance "
-        "is changed (docs/lnbits-tuning.md). Done already? Then this is as fast as it gets"
+        f"`satmachine doctor --tuning {Tuning.POSTGRESQL}`; it prints what to run on a stopped LNbits, and how. No "
+        "balance is changed (docs/lnbits-tuning.md). Done already? Then this is as fast as it gets"
     )
 
 
