@@ -201,9 +201,8 @@ def everything_wrong(conn: sqlite3.Connection) -> None:
         conn.execute("UPDATE dca_settlements SET exchange_rate = '0' WHERE id = 1")
         conn.execute(
             "INSERT INTO dca_shortfalls (settlement_id, machine_id, number, short_minor, refund_sats, topup_sats, "
-            "payee, topup_hash, reason, actor, booked_at) "
-            "SELECT id, machine_id, 1, 5, 7, 7, 'ana@example.org', ?, 'jam', "
-            "'maria', 1 FROM dca_settlements WHERE id = 1",
+            "payee, topup_hash, reason, actor, booked_at) SELECT id, machine_id, 1, 5, 7, 7, 'ana@example.org', ?, "
+            "'jam', 'maria', 1 FROM dca_settlements WHERE id = 1",
             ("ab" * 32,),
         )
         conn.execute("UPDATE dca_wallets SET balance_sats = 1 WHERE machine_id = 'panajachel-1'")
