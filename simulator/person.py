@@ -115,14 +115,17 @@ def _as_advised(world: World, hold: Hold, refused: list[str]) -> None:
 
 
 def _differences(world: World, hold: Hold, refused: list[str]) -> None:
-    """Where an LP got a little more than they brought, the operator bears it, as is advised: no more than a minor unit
-    for each payment, by which two lives of the books may have rounded otherwise."""
+    """Where an LP really got more than they brought, the operator bears it, as is advised: cash that went home by a copy
+    that nobody had found out yet, and a minor unit for each payment, by which two lives of the books may have rounded
+    otherwise."""
     for text in list(refused):
         for found in re.finditer(r"client (\d+) \(\S+\) would have ([\d.]+) \w+ less than nothing", text):
             client_id = int(found[1])
             client = clients.get(hold.process.books.conn, client_id)
             lacks_minor = fiat_to_minor(Decimal(found[2]), client.currency)
-            if lacks_minor <= len(world.judge.lps[(client.machine_id, client.label)].given):
+            lp = world.judge.lps[(client.machine_id, client.label)]
+            over_minor = max(0, sum(minor for _, _, minor, *_ in lp.given) - lp.brought_minor)
+            if lacks_minor <= over_minor + len(lp.given):
                 _try(refused, partial(enter_cash, hold, client_id, lacks_minor, int(world.now())))
 
 
