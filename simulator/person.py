@@ -115,9 +115,9 @@ def _as_advised(world: World, hold: Hold, refused: list[str]) -> None:
 
 
 def _differences(world: World, hold: Hold, refused: list[str]) -> None:
-    """Where an LP really got more than they brought, the operator bears it, as is advised: cash that went home by a
-    copy that nobody had found out yet, and a minor unit for each payment, by which two lives of the books may have rounded
-    otherwise."""
+    """Where an LP really got more than they brought, the operator bears it, as is advised: cash that went home by
+    a copy that nobody had found out yet, and a minor unit for each payment, by which two lives of the books may have
+    rounded otherwise."""
     for text in list(refused):
         for found in re.finditer(r"client (\d+) \(\S+\) would have ([\d.]+) \w+ less than nothing", text):
             client_id = int(found[1])
