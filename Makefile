@@ -46,7 +46,8 @@ types: install
 	@$(BIN)/mypy
 
 unit: install
-	@$(BIN)/pytest -n $(or $(JOBS),2) --dist worksteal $(if $(COVERAGE),--cov --cov-report=) $(ARGS)
+	@$(BIN)/pytest -n $(or $(JOBS),2) --dist worksteal --ignore=tests/browser $(if $(COVERAGE),--cov --cov-report=) $(ARGS)
+	@$(BIN)/pytest -q tests/browser # in a process of its own: Playwright keeps an event loop running
 	@[ -z "$(COVERAGE)" ] || echo "covered by the tests, branches counted, without the daemons that run as processes of their own: $$($(BIN)/coverage report --format=total) %"
 
 coverage: install  ## what the tests reach, without those that start whole systems; then the lines that they do not

@@ -235,7 +235,7 @@ def pay(conn: sqlite3.Connection, settlement_id: int, now: int) -> None:
 
 def sweep(conn: sqlite3.Connection, claim: Claim, now: int) -> None:
     """The next look into the machine's wallet finds the payment known, and nothing strange."""
-    wallets.reached(conn, claim.machine_id, wallet_id="w", balance_sats=1, version="1.6.2", now=now)
+    wallets.note_answer(conn, claim.machine_id, wallet_id="w", balance_sats=1, version="1.6.2", now=now)
     assert settlements.payment_arrived(conn, claim.machine_id, str(claim.payment_hash))
     assert wallets.refresh_safe_mode(conn, claim.machine_id) is None
     balances.find(conn, machine=claim.machine_id)

@@ -1,7 +1,7 @@
-"""The daemon: wires the stages, owns the signals, and is the only place that catches everything.
+"""The daemon: wires the stages, owns the signals, and outlives whatever fails in a task.
 
     relays --> verify --> land --> prove --> plan --> pay --> report
-    (nostr)                ^------ reconcile (wallets) ------^
+    (nostr)                ^-------- sweep (wallets) --------^
 
 Stages hand over through committed rows; what is called here only wakes the next one. So a restart is nothing
 special: every task below asks the database what there is to do.
@@ -44,7 +44,7 @@ from satmachine.settlements.correct.shortfall_orders import ShortfallDesk
 from satmachine.settlements.pay.payer import Payer
 from satmachine.settlements.sweep.hints import Hints
 from satmachine.settlements.sweep.looks import Looks
-from satmachine.settlements.sweep.one_sweep import Reconciler
+from satmachine.settlements.sweep.one_sweep import WalletSweep
 from satmachine.settlements.sweep.sweeper import Sweeper
 from satmachine.settlements.sweep.wallet_orders import WalletOrders
 from satmachine.settlements.worker import Item, Worker
@@ -119,14 +119,14 @@ class Daemon:
             max_concurrency=config.lnbits.max_concurrency,
             instance_id=name,
         ) as lnbits:
-            self.reconciler = Reconciler(self._store, lnbits, self.config, self._now)
+            self.wallet_sweep = WalletSweep(self._store, lnbits, self.config, self._now)
             payer = Payer(self._store, lnbits, lnurl, self.config, self._now, is_verified=self._is_verified)
             self.worker = Worker(
                 self._store, lnbits, payer, self.config, self._now, guard=self._guard, is_verified=self._is_verified
             )
             self.looks = Looks(lambda machine_id: self.sweeper.look_now(machine_id), self._now)
             self.sweeper = Sweeper(
-                self.reconciler,
+                self.wallet_sweep,
                 self._store,
                 self.config,
                 self._now,
@@ -246,7 +246,7 @@ class Daemon:
 
     def _is_verified(self, machine_id: str, key: str) -> bool:
         """Whether a sweep has seen this key; if not, the next sweep of the machine does not wait for its turn."""
-        verified = self.reconciler.is_verified(machine_id, key)
+        verified = self.wallet_sweep.is_verified(machine_id, key)
         if not verified:
             self.sweeper.hurry(machine_id)
         return verified

@@ -16,10 +16,10 @@ from satmachine.errors import StoreError
 from satmachine.failpoints import failpoint
 from satmachine.logs import about
 from satmachine.models import Claim, LandingResult, Rejection
-from satmachine.nostr.event import BEACON_KIND, RELAY_LIST_KIND, TELEMETRY_KINDS, Event
+from satmachine.nostr.event import BEACON_KIND, RELAY_LIST_KIND, SETTLEMENT_KIND, TELEMETRY_KINDS, Event
 from satmachine.nostr.lane import Received
 from satmachine.settlements.claim.envelope import DaemonKey, Transport, Window, read_content, read_event
-from satmachine.settlements.land.landing import KIND_SETTLEMENT, Landing, Rules, land_event
+from satmachine.settlements.land.landing import Landing, Rules, land_event
 from satmachine.store import quarantine, transport
 from satmachine.store import relay_lists as lists_store
 from satmachine.store import telemetry as telemetry_store
@@ -64,7 +64,7 @@ class Recorder:
 
     async def record(self, batch: Sequence[Received]) -> None:
         """Verified events, each once; when this returns they are durable. Raises StoreError: they come again."""
-        sales = [item for item in batch if item.event.kind == KIND_SETTLEMENT]
+        sales = [item for item in batch if item.event.kind == SETTLEMENT_KIND]
         if sales:
             failpoint("land.begin")
             await self._land(sales)
@@ -120,7 +120,7 @@ class Recorder:
 
     def read_again(self, item: Received) -> Callable[[sqlite3.Connection], Landing | Rejection] | Rejection:
         """A quarantined event read once more, as old as it may be by now: the transaction that lands it."""
-        if item.event.kind != KIND_SETTLEMENT:
+        if item.event.kind != SETTLEMENT_KIND:
             return Rejection("telemetry", "it is telemetry; the machine's next beacon replaces it")
         machine = self._config().machine_by_pubkey(item.event.pubkey)
         if machine is None:

@@ -35,7 +35,7 @@ from satmachine.settlements.pay import payer as paying
 from satmachine.settlements.pay.marker import Marker
 from satmachine.settlements.pay.payer import Payer
 from satmachine.settlements.sweep import one_sweep, sweeper
-from satmachine.settlements.sweep.one_sweep import Reconciler
+from satmachine.settlements.sweep.one_sweep import WalletSweep
 from satmachine.settlements.sweep.sweeper import Sweeper
 from satmachine.settlements.sweep.wallet_orders import WalletOrders
 from satmachine.settlements.worker import Worker
@@ -133,7 +133,7 @@ async def build(
     http = _Http(config.lnbits.url, lnbits._http._http, config.lnbits.max_concurrency)
     http.life = life
     lnbits._http = http
-    daemon.reconciler = Reconciler(store, lnbits, daemon.config, now)
+    daemon.wallet_sweep = WalletSweep(store, lnbits, daemon.config, now)
     payer = Payer(
         store,
         lnbits,
@@ -146,7 +146,7 @@ async def build(
     )
     verified = daemon._is_verified
     daemon.worker = Worker(store, lnbits, payer, daemon.config, now, guard=daemon._guard, is_verified=verified)
-    daemon.sweeper = Sweeper(daemon.reconciler, store, daemon.config, now, swept=daemon.worker.may_pay)
+    daemon.sweeper = Sweeper(daemon.wallet_sweep, store, daemon.config, now, swept=daemon.worker.may_pay)
     daemon.recorder = Recorder(store, daemon.config, None, now, landed=daemon.worker.wake)
     corrector = Corrector(store, lnbits, payer, daemon.worker, daemon.config, now)
     leg_orders = LegOrders(store, lnbits, payer, daemon.worker, daemon.config, now)

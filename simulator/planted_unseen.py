@@ -185,7 +185,7 @@ DEFECTS: Mapping[str, Planted] = {
     "own_clock_swept": Planted(
         "a sweep notes how far it has read by the daemon's clock",
         frozenset({"clock", "kill", "freeze"}),
-        _edit(one_sweep._Reached, "marks", ("min(self._begun_at, self._incoming_at)", "self._begun_at")),
+        _edit(one_sweep._ReadTo, "marks", ("min(self._begun_at, self._incoming_at)", "self._begun_at")),
     ),
     "unpaid_invoice": Planted(
         "an invoice that nobody has paid proves a sale",

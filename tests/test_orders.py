@@ -21,8 +21,10 @@ from satmachine.orders import (
     Repoint,
     RetryQuarantined,
     SettleBalance,
+    Shortfall,
     SignStatement,
     SweepNow,
+    UndoShortfall,
     Unreadable,
 )
 
@@ -33,6 +35,9 @@ EVERY: list[Order] = [
     Redistribute(12, "late"),
     Refund(12, 1_000, "ana@example.org", "jam", 1_010),
     Refund(12, 1_000, "ana@example.org", "jam"),
+    Shortfall(12, 50_000, 71_898, 72_000, "jam", "ana@example.org", 3),
+    Shortfall(12, 50_000, 0, 0, "jam"),
+    UndoShortfall(12, "it was another sale"),
     SettleBalance(3, Decimal("760.5"), 60_000, 2),
     RetryQuarantined(7),
     Repoint((31, 32), "new wallet"),

@@ -169,14 +169,16 @@ def _of(machine_id: str) -> _Accounts:
 
 
 def payee_account(machine_id: str, leg_type: str, who: str) -> str:
-    """Where the sats of a leg go."""
+    """Where the sats of a leg go. Raises ValueError for a type of leg that has no account."""
     if leg_type == "super_fee":
         return account("Expenses", "Platform", machine_id)
     if leg_type == "operator_split":
         return account("Expenses", "Splits", machine_id, who)
     if leg_type == "refund":
         return account("Income", "Refunds", machine_id)
-    return account("Expenses", "LPs", machine_id, who)
+    if leg_type in ("dca", "settlement"):
+        return account("Expenses", "LPs", machine_id, who)
+    raise ValueError(f"a leg of type {leg_type} has no account in the ledger")
 
 
 # --- what each kind of fact moves

@@ -102,6 +102,7 @@ class HoldReason(StrEnum):
     CONTRADICTION = "contradiction"
     CREDIT_UNSEEN = "credit_unseen"
     MARKS_CONFLICT = "marks_conflict"
+    #: Only in the books of earlier versions: by now such a leg waits, with a cause of the same name.
     PAYEE_CHANGED = "payee_changed"
     UNORDERED = "unordered"
 
@@ -301,7 +302,8 @@ class Leg:
 
 @dataclass(frozen=True, slots=True)
 class LegInvoice:
-    """The invoice of one generation of a leg; a row of `dca_invoices`. `bolt11` is None while it is asked for."""
+    """The invoice of one generation of a leg; a row of `dca_invoices`. `bolt11` is None only in rows
+    of earlier versions, and of a payment that was taken over without its text."""
 
     payment_id: int
     generation: int

@@ -178,6 +178,8 @@ class Worker:
             self.wake()
 
     async def _do(self, item: Item) -> None:
+        """A sale comes here three times: as `settlement` (it is proven and planned), as `bundle` (its legs get invoices
+        and a mark), and once for each `leg` (it is paid). What is due next is asked of the books after each."""
         if item.kind == "leg":
             await self._payer.advance(item.id)
             return

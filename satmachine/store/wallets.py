@@ -35,19 +35,19 @@ class Outgoing:
 
 
 @dataclass(frozen=True, slots=True)
-class SweepMarks:
+class ReadUntil:
     """How far a wallet has been read: incoming by the time of the last change, outgoing by the time of creation."""
 
     swept_until: int
     known_until: int
 
 
-def marks(conn: sqlite3.Connection, machine_id: str) -> SweepMarks:
+def read_until(conn: sqlite3.Connection, machine_id: str) -> ReadUntil:
     """Where the next sweep of a machine's wallet begins."""
     row = conn.execute(
         "SELECT swept_until, known_until FROM dca_wallets WHERE machine_id = ?", (machine_id,)
     ).fetchone()
-    return SweepMarks(row["swept_until"], row["known_until"])
+    return ReadUntil(row["swept_until"], row["known_until"])
 
 
 def was_swept(conn: sqlite3.Connection, machine_id: str) -> bool:
@@ -58,7 +58,7 @@ def was_swept(conn: sqlite3.Connection, machine_id: str) -> bool:
     return row is not None
 
 
-def mark_swept(conn: sqlite3.Connection, machine_id: str, found: SweepMarks, now: int) -> None:
+def mark_swept(conn: sqlite3.Connection, machine_id: str, found: ReadUntil, now: int) -> None:
     """A sweep has read everything up to here. Marks only move forward, but for one that a wrong clock set ahead."""
     conn.execute(
         """UPDATE dca_wallets SET
@@ -69,7 +69,7 @@ def mark_swept(conn: sqlite3.Connection, machine_id: str, found: SweepMarks, now
     )
 
 
-def reached(
+def note_answer(
     conn: sqlite3.Connection, machine_id: str, *, wallet_id: str, balance_sats: int, version: str, now: int
 ) -> None:
     """The wallet has answered. If it was funded since, what waits for that is tried at once."""

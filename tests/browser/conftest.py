@@ -56,7 +56,7 @@ class Served:
             return signin.begin_session(conn, person, now=town.NOW, lives_s=3600)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """On a port of this machine, from a thread, at the time of the books."""
     folder = tmp_path_factory.mktemp("town")
@@ -76,7 +76,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         thread.join(20)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Any]:
     """The browser itself."""
     path = next(filter(None, map(shutil.which, _NAMES)), None)

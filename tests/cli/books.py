@@ -237,7 +237,7 @@ def _add_surroundings(conn: Any) -> None:
         )
         _unmatched(conn, machine_id, digest(400 + number))
     _unmatched(conn, "panajachel-1", digest(PENDING))  # meanwhile it has a settlement
-    wallets.reached(conn, "panajachel-1", wallet_id="w1", balance_sats=1_250_000, version="1.6.2", now=NOW)
+    wallets.note_answer(conn, "panajachel-1", wallet_id="w1", balance_sats=1_250_000, version="1.6.2", now=NOW)
     wallets.failed(conn, "solola-1", error="connection refused", now=NOW)
     relay = RelayRecord("wss://relay.one.example", "subscribed", NOW, 42, NOW, NOW, 7, 3, {"bad_id": 1}, False, None)
     health.record_relays(conn, [relay], NOW)

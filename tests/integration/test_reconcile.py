@@ -21,7 +21,7 @@ from chaos.check import changed_by_restart, debits, held, violations
 from chaos.world import World, open_world
 from satmachine.config import load
 from satmachine.identity import tag
-from satmachine.settlements.sweep.one_sweep import Reconciler
+from satmachine.settlements.sweep.one_sweep import WalletSweep
 from satmachine.store.database import connect, open_store
 from satmachine.wallet.lnbits import Lnbits
 from testkit.lnbits import LnbitsServer
@@ -423,8 +423,8 @@ async def test_payments_of_another_living_daemon_stop_this_one(tmp_path: Path, l
             )
             await other.pay(wallet.admin_key, invoice.bolt11, extra={"tag": tag(machine.npub)}, external_id=key)
         async with open_store(world.system.database_path) as store, Lnbits(lnbits.url, instance_id="this") as client:
-            reconciler = Reconciler(store, client, lambda: config, lambda: int(time.time()))
-            sweep = await reconciler.sweep(machine)
+            wallet_sweep = WalletSweep(store, client, lambda: config, lambda: int(time.time()))
+            sweep = await wallet_sweep.sweep(machine)
         assert sweep.safe_mode is not None
         assert "another daemon" in sweep.safe_mode
         assert sweep.strange == 1

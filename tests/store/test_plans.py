@@ -16,7 +16,7 @@ from testkit.books import MACHINE, NOW, fresh_books
 QUESTIONS: dict[str, Callable[[sqlite3.Connection], object]] = {
     "legs that are due": lambda conn: legs.due(conn, NOW, [MACHINE], per_payee=2, limit=9),
     "sales that are due": lambda conn: settlements.due_to_prove(conn, NOW, per_machine=2, limit=9),
-    "a wallet has answered": lambda conn: wallets.reached(
+    "a wallet has answered": lambda conn: wallets.note_answer(
         conn, MACHINE, wallet_id="w", balance_sats=1, version="1", now=NOW
     ),
     "safe mode": lambda conn: wallets.refresh_safe_mode(conn, MACHINE),

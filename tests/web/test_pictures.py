@@ -21,7 +21,8 @@ def sales(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, Any]], list[d
     net, commission, undispensed = (draw(st.integers(0, 10**8)) for _ in range(3))
     gross = max(net + commission + undispensed, 1)
     net += gross - net - commission - undispensed
-    left, legs = gross, []
+    topped_up = draw(st.one_of(st.just(0), st.integers(0, 10**6)))
+    left, legs = gross + topped_up, []
     for _ in range(draw(st.integers(0, 8))):
         sats = draw(st.integers(0, left))
         left -= sats
@@ -31,7 +32,8 @@ def sales(draw: st.DrawFn) -> tuple[dict[str, Any], list[dict[str, Any]], list[d
              "status": draw(st.sampled_from(("completed", "pending")))}
         )  # fmt: skip
     kept = [{"leg": "", "reason": draw(st.sampled_from(("undispensed", "no_ruleset", "x"))), "amount_sats": left}]
-    sale = {"gross_sats": gross, "net_sats": net, "commission_sats": commission, "undispensed_sats": undispensed}
+    sale = {"gross_sats": gross, "net_sats": net, "commission_sats": commission, "undispensed_sats": undispensed,
+            "topped_up_sats": topped_up}  # fmt: skip
     return sale, legs, kept if left else []
 
 
@@ -41,8 +43,9 @@ def test_the_bands_add_up_on_both_sides(
 ) -> None:
     sale, legs, kept = case
     found = flow.flow_of(sale, legs, kept, {})
-    assert sum(sats for _, sats in found.parts) == sale["gross_sats"]
-    assert sum(place.amount_sats for place in found.places) == sale["gross_sats"]
+    came_in_sats = sale["gross_sats"] + sale["topped_up_sats"]
+    assert sum(sats for _, sats in found.parts) == came_in_sats
+    assert sum(place.amount_sats for place in found.places) == came_in_sats
     for index, (_, sats) in enumerate(found.parts):
         assert sum(band for part, _, band in found.bands if part == index) == sats
     for index, place in enumerate(found.places):

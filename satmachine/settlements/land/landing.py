@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from satmachine.models import Claim, HoldReason, LandingResult, Rejection, Settlement
+from satmachine.nostr.event import SETTLEMENT_KIND
 from satmachine.settlements.claim import sale_rate
 from satmachine.store import audit_log as audit
 from satmachine.store import incoming, quarantine, settlements
@@ -18,7 +19,6 @@ from satmachine.store.settlements import EventRecord
 
 log = logging.getLogger(__name__)
 
-KIND_SETTLEMENT = 21000
 #: Beacons that are asked for a rate: not each of them tells one.
 _BEACONS = 20
 
@@ -241,7 +241,7 @@ def _quarantine(
         conn,
         event_id=event.event_id,
         machine_id=machine_id,
-        kind=KIND_SETTLEMENT,
+        kind=SETTLEMENT_KIND,
         rejection=rejection,
         created_at=event.created_at,
         received_at=event.received_at,

@@ -1,6 +1,7 @@
 """A leg is paid: everything that follows from it, in one transaction, so that a crash can lose none of it.
 
-The one place where a leg becomes `completed` by evidence: the payer's, or a person's who reconciles.
+What follows when the payer has proof. A person's word (`correct/ways_out.py`) and reconciling complete legs on their
+own; nothing is forwarded then.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from satmachine.settlements.sweep.own_wallets import OwnWallets
 from satmachine.store import marks as mark_rows
 from satmachine.store import seals, wallets
 from satmachine.store.database import Store
-from satmachine.store.wallets import SweepMarks
+from satmachine.store.wallets import ReadUntil
 from satmachine.wallet.lnbits import Capabilities, Lnbits
 from satmachine.wallet.rows import require_wallet
 
@@ -66,7 +66,7 @@ class Sweep:
     look_again_at: int | None = None
 
 
-class Reconciler:
+class WalletSweep:
     """Sweeps machine wallets."""
 
     def __init__(self, store: Store, lnbits: Lnbits, config: Callable[[], Config], now: Callable[[], int]) -> None:
@@ -96,11 +96,11 @@ class Reconciler:
         if self._store.keyring.learn(machine.id, key):
             await self._store.write(seals.renew, machine.id)
         await begin(self._store, self._lnbits, machine, key, self._now())
-        marks = await self._store.read(wallets.marks, machine.id)
+        marks = await self._store.read(wallets.read_until, machine.id)
         deep = self._now() >= self._deep_at.get(machine.id, 0)
         if deep:
-            marks = SweepMarks(marks.swept_until - DEEP_OVERLAP_S, marks.known_until - DEEP_OVERLAP_S)
-        reached = _Reached(self._now())
+            marks = ReadUntil(marks.swept_until - DEEP_OVERLAP_S, marks.known_until - DEEP_OVERLAP_S)
+        reached = _ReadTo(self._now())
         strange = await self._sweep_outgoing(machine, key, marks, reached)
         await self._sweep_marks(machine, key, marks)
         failpoint("sweep.outgoing")
@@ -119,8 +119,8 @@ class Reconciler:
         key = machine.wallet.admin_key.resolve(self._config().environ)
         if not self.is_verified(machine.id, key):
             return None
-        marks = await self._store.read(wallets.marks, machine.id)
-        return await self._sweep_incoming(machine, key, marks, _Reached(self._now()))
+        marks = await self._store.read(wallets.read_until, machine.id)
+        return await self._sweep_incoming(machine, key, marks, _ReadTo(self._now()))
 
     async def _check_wallet(self, machine: Machine, key: str) -> None:
         info = await self._lnbits.wallet(key)
@@ -145,7 +145,7 @@ class Reconciler:
                 status=409,
             )
         await self._store.write(
-            wallets.reached,
+            wallets.note_answer,
             machine.id,
             wallet_id=info.wallet_id,
             balance_sats=info.balance_msat // 1000,
@@ -162,7 +162,7 @@ class Reconciler:
             self._found, self._probe_at = found, self._now() + PROBE_EVERY_S
         return self._found.version
 
-    async def _sweep_outgoing(self, machine: Machine, key: str, marks: SweepMarks, reached: _Reached) -> int:
+    async def _sweep_outgoing(self, machine: Machine, key: str, marks: ReadUntil, reached: _ReadTo) -> int:
         """Learn of every payment that bears a key of ours, whoever made it, of any npub, however old."""
         own = await self._store.read(wallets.wallet_id, machine.id)
         since = self._since(marks.known_until)
@@ -175,7 +175,7 @@ class Reconciler:
             log.error("machine %s: its wallet shows %d payment(s) that these books do not know", machine.id, strange)
         return strange
 
-    async def _sweep_marks(self, machine: Machine, key: str, since: SweepMarks) -> None:
+    async def _sweep_marks(self, machine: Machine, key: str, since: ReadUntil) -> None:
         """Learn of every genuine mark that these books did not write: what a person reconciles is then whole.
 
         Books that see this wallet for the first time (they were lost, or are a copy) cannot know whether its key was
@@ -193,7 +193,7 @@ class Reconciler:
         """Where to begin; a mark that lies in the future was set by a clock that was wrong, and says nothing."""
         return max(0 if mark > self._now() else mark - OVERLAP_S, 0)
 
-    async def _sweep_incoming(self, machine: Machine, key: str, marks: SweepMarks, reached: _Reached) -> Arrived:
+    async def _sweep_incoming(self, machine: Machine, key: str, marks: ReadUntil, reached: _ReadTo) -> Arrived:
         own = await self._store.read(wallets.wallet_id, machine.id)
         since = max(self._since(marks.swept_until), machine.payouts_since)
         arrived = Arrived()
@@ -208,7 +208,7 @@ class Reconciler:
         return arrived
 
 
-class _Reached:
+class _ReadTo:
     """How far a sweep has read, by LNbits' own clock: ours may be wrong, and must not make the next one skip rows."""
 
     def __init__(self, begun_at: int) -> None:
@@ -222,9 +222,9 @@ class _Reached:
     def outgoing(self, times: Iterable[int]) -> None:
         self._outgoing_at = max(self._outgoing_at, *times, 0)
 
-    def marks(self) -> SweepMarks:
+    def marks(self) -> ReadUntil:
         swept = min(self._begun_at, self._incoming_at) - OVERLAP_S
-        return SweepMarks(max(swept, 0), max(min(self._begun_at, self._outgoing_at) - OVERLAP_S, 0))
+        return ReadUntil(max(swept, 0), max(min(self._begun_at, self._outgoing_at) - OVERLAP_S, 0))
 
 
 def _note_marks(conn: sqlite3.Connection, machine_id: str, found: Sequence[Mark], now: int) -> None:

@@ -18,7 +18,7 @@ import anyio
 from satmachine.config import Config, Machine
 from satmachine.errors import ConfigError, StoreError, WalletError
 from satmachine.nostr.pace import TokenBucket
-from satmachine.settlements.sweep.one_sweep import Reconciler, Sweep
+from satmachine.settlements.sweep.one_sweep import Sweep, WalletSweep
 from satmachine.store import legs, wallets
 from satmachine.store.database import Store
 
@@ -51,7 +51,7 @@ class Sweeper:
 
     def __init__(
         self,
-        reconciler: Reconciler,
+        wallet_sweep: WalletSweep,
         store: Store,
         config: Callable[[], Config],
         now: Callable[[], int],
@@ -60,7 +60,7 @@ class Sweeper:
         look_later: Callable[[str, int], None] = lambda _machine_id, _at: None,
     ) -> None:
         """`look_later`: a payment of this machine waits for its event until then (Unix seconds)."""
-        self._reconciler = reconciler
+        self._wallet_sweep = wallet_sweep
         self._store = store
         self._config = config
         self._now = now
@@ -182,7 +182,7 @@ class Sweeper:
 
     def is_verified(self, machine: Machine, admin_key: str) -> bool:
         """Whether a sweep has seen this key to be of the machine's own wallet."""
-        return self._reconciler.is_verified(machine.id, admin_key)
+        return self._wallet_sweep.is_verified(machine.id, admin_key)
 
     async def look_now(self, machine_id: str) -> None:
         """Something hints at a payment, or one was waited for: read what came in. A hint changes nothing else."""
@@ -190,7 +190,7 @@ class Sweeper:
         if machine is None:
             return
         try:
-            arrived = await self._reconciler.look(machine)
+            arrived = await self._wallet_sweep.look(machine)
         except (WalletError, ConfigError, StoreError) as error:
             log.info("machine %s: what came in is read with the next sweep: %s", machine_id, error)
             return
@@ -207,7 +207,7 @@ class Sweeper:
 
     async def _try_sweep(self, machine: Machine) -> Sweep | None:
         try:
-            sweep = await self._reconciler.sweep(machine)
+            sweep = await self._wallet_sweep.sweep(machine)
         except (WalletError, ConfigError) as error:
             await self._note_failure(machine, error)
             return None

@@ -153,7 +153,7 @@ def test_a_wallet_that_was_funded_wakes_what_waits_for_it(books: sqlite3.Connect
 
     def reached(balance_sats: int) -> None:
         with atomic(books):
-            wallets.reached(books, MACHINE, wallet_id="w", balance_sats=balance_sats, version="1", now=NOW)
+            wallets.note_answer(books, MACHINE, wallet_id="w", balance_sats=balance_sats, version="1", now=NOW)
 
     reached(10)
     with atomic(books):

@@ -12,11 +12,11 @@ from satmachine.config import Machine
 from satmachine.config.model import LONGEST_AFTER_S
 from satmachine.models import Answer, HoldReason
 from satmachine.settlements.sweep.arrivals import note_incoming
-from satmachine.settlements.sweep.one_sweep import OVERLAP_S, _Reached
+from satmachine.settlements.sweep.one_sweep import OVERLAP_S, _ReadTo
 from satmachine.settlements.sweep.unannounced import ANNOUNCED_AFTER_S
 from satmachine.store import settlements, wallets
 from satmachine.store.database import atomic
-from satmachine.store.wallets import SweepMarks
+from satmachine.store.wallets import ReadUntil
 from satmachine.wallet.rows import WalletPayment
 from testkit.books import HASH, MACHINE, NOW
 from testkit.config_files import VALID, load_text
@@ -116,25 +116,25 @@ def test_a_sale_that_was_closed_again_after_the_payment_came_stays_closed(
     assert settlements.get(books, 1).status == "partial"
 
 
-def marks_after(books: sqlite3.Connection, reached: _Reached, now: int) -> SweepMarks:
+def marks_after(books: sqlite3.Connection, reached: _ReadTo, now: int) -> ReadUntil:
     with atomic(books):
         wallets.mark_swept(books, MACHINE, reached.marks(), now)
-    return wallets.marks(books, MACHINE)
+    return wallets.read_until(books, MACHINE)
 
 
 def test_marks_follow_the_rows_that_were_read_not_our_clock(books: sqlite3.Connection) -> None:
-    a_day_ahead = _Reached(NOW + 86_400)
+    a_day_ahead = _ReadTo(NOW + 86_400)
     a_day_ahead.incoming([NOW - 50, NOW])
     assert marks_after(books, a_day_ahead, NOW).swept_until == NOW - OVERLAP_S
 
 
 def test_a_sweep_that_read_nothing_moves_no_mark(books: sqlite3.Connection) -> None:
-    assert marks_after(books, _Reached(NOW), NOW) == SweepMarks(0, 0)
+    assert marks_after(books, _ReadTo(NOW), NOW) == ReadUntil(0, 0)
 
 
 def test_a_mark_that_a_wrong_clock_set_ahead_is_taken_back(books: sqlite3.Connection) -> None:
     with atomic(books):
         books.execute("UPDATE dca_wallets SET swept_until = ?", (NOW + 86_400,))
-    reached = _Reached(NOW)
+    reached = _ReadTo(NOW)
     reached.incoming([NOW - 5])
     assert marks_after(books, reached, NOW).swept_until == NOW - 5 - OVERLAP_S

@@ -26,7 +26,7 @@ CLEAN = Sweep(landed=0, unmatched=0, strange=0, safe_mode=None)
 
 
 class Wallets:
-    """Stands where the reconciler does: notes who was swept, and fails for whom it is told to."""
+    """Stands where the wallet_sweep does: notes who was swept, and fails for whom it is told to."""
 
     def __init__(self) -> None:
         self.swept: list[str] = []
