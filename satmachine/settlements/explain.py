@@ -1,4 +1,4 @@
-"""Where every sat of a sale went, and by which arithmetic: `settlements explain` (SPEC sections 4, 5 and 10). Pure.
+"""Where every sat of a sale went, and how it was calculated: `settlements explain` (SPEC sections 4, 5 and 10). Pure.
 
 Explains what the books recorded, from rows of `dca_settlements`, `dca_payments` and `dca_retained`; nothing is
 computed from today's rules. All amounts are sats.

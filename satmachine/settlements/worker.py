@@ -1,8 +1,8 @@
 """Does the work that the books say is due: prove, plan, pay (SPEC section 5).
 
-Crash-only: what is due is asked of the database, the wake-up only saves the wait. In memory is just which rows are
-being worked on right now, so that none is taken twice. Every row is a task of its own: a slow or failing one never
-delays another, and a machine takes no more than its share of the places.
+Crash-only: the database says what is due, and a wake-up only saves waiting. The memory holds only which rows are being
+worked on right now, so that none is taken twice. Every row is a task of its own: a slow or failing one never delays
+another, and a machine takes no more than its share of the places.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A machine's words about a sale -> `Claim`, or `Rejection` with the reason in words (SPEC section 2).
 
-Pure. The same keys come in an event's content, in its member `extra`, or in the `extra` of an LNbits payment;
-one reader serves all three. Numbers are read as int or Decimal, never as binary floats; a number in quotes is a number,
-and an empty text says nothing.
+Pure. The same keys are in an event's content, in its member `extra`, or in the `extra` of an LNbits payment; one reader
+serves all three. Numbers are read as int or Decimal, never as binary floats; a number in quotes is a number, and an
+empty text says nothing.
 """
 
 from __future__ import annotations

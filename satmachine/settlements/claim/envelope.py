@@ -1,4 +1,5 @@
-"""A verified kind 21000 event -> what it claims: is it for us, of our time, and readable (SPEC section 2)? Pure."""
+"""A verified kind 21000 event -> what it claims: is it for us, is its time right, can it be read (SPEC section 2)?
+Pure."""
 
 from __future__ import annotations
 

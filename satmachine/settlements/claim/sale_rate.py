@@ -1,7 +1,7 @@
-"""The exchange rate of a sale that does not say it (SPEC section 6.3). Pure.
+"""The exchange rate of a sale that does not state it (SPEC section 6.3). Pure.
 
-First LNbits' own fiat fields of the payment (it writes them where the wallet or the invoice has a currency), then the
-machine's newest beacon at or before the sale. A rate is sats per major unit of the machine's currency.
+First from LNbits' own fiat fields of the payment (it writes them if the wallet or the invoice has a currency), then
+from the machine's newest beacon at or before the sale. A rate is sats per major unit of the machine's currency.
 """
 
 from __future__ import annotations

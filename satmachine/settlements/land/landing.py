@@ -1,6 +1,6 @@
 """Claim -> settlement, each sale once (SPEC sections 2 and 6). Runs inside one write transaction.
 
-The order is a ladder of early returns with idempotency first: known event, unusable event, known sale, new sale.
+The checks come in this order, and the first that applies returns: known event, unusable event, known sale, new sale.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Is a payment that a wallet shows this leg's? One rule of evidence, for whoever asks (SPEC section 6.7). Pure.
+"""Does a payment in a wallet belong to this leg? One rule of evidence, used everywhere (SPEC section 6.7). Pure.
 
-The books may lack a payment: they were restored or lost, or another daemon made it. What it is, is decided by its key,
-its amounts, its fiat value, and who was paid; never by a text, and never by who asks first. ARCHITECTURE.md has the
-same rules as a table; a test compares every cell.
+A payment may be missing in the books: they were restored or lost, or another daemon made it. Its key, its amounts, its
+fiat value and its payee decide what it is; never a text, and never who asks first. ARCHITECTURE.md has the same rules
+as a table; a test compares every cell.
 """
 
 from __future__ import annotations

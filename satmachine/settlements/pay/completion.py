@@ -1,7 +1,7 @@
-"""A leg is paid: everything that follows from it, in one transaction, so that a crash can lose none of it.
+"""A leg is paid: everything that follows, in one transaction, so that a crash can lose none of it.
 
-What follows when the payer has proof. A person's word (`correct/ways_out.py`) and reconciling complete legs on their
-own; nothing is forwarded then.
+Used when the payer has proof. A person's decision (`correct/ways_out.py`) and reconciling complete legs by themselves;
+nothing is forwarded then.
 """
 
 from __future__ import annotations

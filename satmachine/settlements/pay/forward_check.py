@@ -1,7 +1,7 @@
-"""Is this really the LP's own wallet? Asked before sats are forwarded with a key whose file the database names.
+"""Is this really the LP's own wallet? Checked before sats are forwarded with a key whose file the database names.
 
-Who can write the database can name any file that the daemon may read: the admin key of a machine, or of another LP. So
-the key must be of the very wallet into which the share was paid, and that must be no machine's.
+Somebody who can write to the database can name any file that the daemon may read: the admin key of a machine, or of
+another LP. So the key must belong to the wallet into which the share was paid, and that wallet must not be a machine's.
 """
 
 from __future__ import annotations

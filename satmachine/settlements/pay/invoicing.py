@@ -1,6 +1,6 @@
 """Where a leg's invoice comes from: a wallet of this LNbits, a Lightning address or LNURL, or the customer's own.
 
-Nothing is written here: an invoice that no mark names is never paid, so one that is lost on the way is harmless.
+Nothing is written here: an invoice that no mark names is never paid, so it does no harm if one is lost on the way.
 """
 
 from __future__ import annotations

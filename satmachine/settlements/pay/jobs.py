@@ -1,6 +1,6 @@
-"""A leg with all that is needed to pay it: whose wallet pays, who is paid, and what the payment says of itself.
+"""A leg with everything needed to pay it: whose wallet pays, who is paid, and what the payment says about itself.
 
-Built anew at every step from the books and the configuration in force; nothing is kept.
+Built again at every step from the books and the configuration in force; nothing is kept.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Writes marks into the paying wallet and looks whether they stand alone (marks.py has the rule and why it holds).
+"""Writes marks into the paying wallet and checks that there are no others (marks.py has the rule and why it is safe).
 
-One listing of a bundle serves everything: it shows marks, and every payment that was ever made for the bundle, so what
-these books lack is found before a sat is sent. Nothing is paid here.
+One list of a bundle is enough: it shows marks, and every payment that was ever made for the bundle. So what is missing
+in these books is found before a sat is sent. Nothing is paid here.
 """
 
 from __future__ import annotations

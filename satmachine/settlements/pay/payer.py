@@ -1,13 +1,13 @@
 """Pay legs, each exactly once (SPEC section 6, docs/lnbits.md "The protocol").
 
-Two steps, both of which take a leg from wherever it stands; after a crash or in normal running it is the same code:
+Two steps. Both continue a leg from its present state; the code is the same after a crash and in normal running:
 
     prepare   legs of one bundle get their invoices, all are stored in one transaction, and a mark that names them is
               written into the paying wallet and seen there (marker.py)
     advance   one leg whose invoice is marked: send it if the wallets do not show it yet, and resolve its fate
 
-Each state is committed before the next call to a wallet. What becomes of a payment is read from both sides (the
-destination first) and decided by `transition.decide`. One answer is believed without looking: LNbits' own 201 `success`
+Each state is committed before the next call to a wallet. What happened to a payment is read from both sides (the
+destination first) and decided by `transition.decide`. One answer is trusted without looking: LNbits' own 201 `success`
 for a payment inside itself, which comes after both of its commits (`PayAnswer.settled`, for `PROVEN_VERSIONS`).
 """
 

@@ -1,8 +1,8 @@
-"""Was this payment ordered by the daemon itself? Asked right before an invoice is made, and right before it is paid.
+"""Did the daemon itself order this payment? Checked right before an invoice is made, and right before it is paid.
 
-Whoever may write the database can insert a payment or change one. What they cannot do is seal it (seals.py). Nor can
-they have more paid for a sale than its customer paid: what the seal says came in is held against everything that the
-books plan for that sale, and, by `beyond`, against what the wallet itself shows as paid.
+Anybody who may write to the database can insert or change a payment, but cannot seal it (seals.py). Nor can they make a
+sale pay more than its customer paid: what the seal says came in is compared with everything that the books plan for
+that sale and, in `beyond`, with what the wallet itself shows as paid.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""Since when are a machine's payments sealed? Its wallet keeps that in mind, because the database cannot.
+"""From which time are a machine's payments sealed? Its wallet stores that, because the database cannot.
 
-What an earlier version has left open has no seals, and is sealed as it stands, once. If the database said whether that
-was done, whoever can write it could say that it was not, or put a database of that version in its place. So the daemon
-leaves a row in the machine's wallet: an invoice that nobody pays. Nobody without the admin key can take it away, and
-where it is, nothing is taken over any more. (With the invoice key anybody can write one: then a person approves what
-an upgrade finds open.)
+Payments that an earlier version left open have no seals, and are sealed as they are, once. If the database said whether
+this was done, somebody who can write to it could change that, or put a database of the old version in its place. So the
+daemon leaves a row in the machine's wallet: an invoice that nobody pays. Nobody without the admin key can remove it,
+and once it is there, no unsealed payment is accepted any more. (Anybody with the invoice key can write one: then a
+person approves what an upgrade finds open.)
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What to do next with a leg, from what both wallets show: one pure function (docs/lnbits.md "The protocol").
+"""What to do next with a leg, by what both wallets show: one pure function (docs/lnbits.md "The protocol").
 
 ARCHITECTURE.md has the same rules as a table; a test compares every cell. Pure.
 """

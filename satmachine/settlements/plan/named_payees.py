@@ -1,4 +1,4 @@
-"""Who is paid by a leg: whom the configuration in force, or the client's row, names."""
+"""Who is paid by a leg: the payee named by the configuration in force, or by the client's row."""
 
 from __future__ import annotations
 

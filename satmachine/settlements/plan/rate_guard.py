@@ -1,9 +1,10 @@
-"""Is a sale's exchange rate believable? What a stolen machine key says of a true payment is held against the machine's
-own past (SPEC section 6.4). Pure.
+"""Is a sale's exchange rate believable? What a stolen machine key says about a true payment is compared with the
+machine's own past (SPEC section 6.4). Pure.
 
-The rate decides how much of an LP's balance a sale uses up: who can raise it at will drains the wallet on an LP's name.
-So a machine's usual rate is the median of its sales *weighed by sats*, of a day ago and before: a thief would have to
-sell more than the machine itself does, a day in advance, for each step within the bound. Dust moves nothing.
+The rate decides how much of an LP's balance a sale uses up: somebody who can raise it at will can empty the wallet in
+an LP's name. So a machine's usual rate is the median, *weighted by sats*, of its sales of a day ago and before: for
+each step within the limit a thief would have to sell more than the machine itself does, a day in advance. Very small
+sales do not change it.
 """
 
 from __future__ import annotations

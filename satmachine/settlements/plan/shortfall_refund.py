@@ -1,7 +1,7 @@
-"""A top-up that was named for a customer who got too little cash: when it is here, the refund is planned.
+"""A top-up for a customer who got too little cash: when it has arrived, the refund is planned.
 
-`settlements shortfall` has booked it (correct/shortfall.py); until its top-up is in the machine's wallet, nothing goes
-out for it.
+`settlements shortfall` has booked it (correct/shortfall.py); nothing is paid for it until its top-up is in the
+machine's wallet.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Did the customer's payment really arrive? Pure judgement of what the wallet shows (SPEC section 6.4)."""
+"""Did the customer's payment really arrive? Decided by what the wallet shows (SPEC section 6.4). Pure."""
 
 from __future__ import annotations
 
