@@ -1,7 +1,7 @@
 """satmachine shares out the sales of Bitcoin ATMs: each sat exactly once, through LNbits.
 
-The flow is one line, ``relay -> verify -> land -> prove -> plan -> pay -> report``;
-`satmachine.daemon` wires it, ARCHITECTURE.md draws it.
+The flow is one line, ``relay -> verify -> land -> prove -> plan -> pay -> report``; `satmachine.daemon` connects the
+parts, ARCHITECTURE.md explains them.
 """
 
 __version__ = "0.2.0"

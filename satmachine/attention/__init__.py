@@ -1,11 +1,11 @@
-"""What needs a person: one list. Everything that tells of trouble is a view of it.
+"""What needs a person: one list. Everything that reports a problem is a view of it.
 
-    items.py   pure   an item: what is wrong, since when, and a command that runs as it is printed
-    words.py   pure   reasons and causes as sentences, and which command leads on
-    look.py           reads the books, and what the daemon wrote of relays, wallets and itself, into the list
+    items.py   pure   an item: what is wrong, since when, and a command that can be run as it is printed
+    words.py   pure   reasons and causes as sentences, and which command helps
+    look.py           makes the list from the books, and from what the daemon wrote about relays, wallets and itself
     (store/attention.py: the statements)
 
 Views: `status` and `alerts list` (also their exit codes), the alarms (ops/alerts), the metrics, the line of `systemctl
-status`. An item that a person has judged is silenced (`alerts silence`) or dismissed where it lies (`quarantine
-dismiss`, `settlements dismiss`); what is silenced is counted, never hidden.
+status`. An item about which a person has decided is silenced (`alerts silence`) or dismissed (`quarantine dismiss`,
+`settlements dismiss`); silenced items are counted, never hidden.
 """

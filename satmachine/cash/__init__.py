@@ -1,18 +1,19 @@
 """The notes in a machine: how much should be there, how much was, since when it differs, and how long it lasts
 (SPEC section 12).
 
-Three witnesses tell of the same notes, and each can be wrong: the *sales* (what left the machine by the books), the
-machine's *beacons* (what it believes to hold) and *people* who count. Only people have seen the notes, so a difference
-is what they counted less what the sales leave; the beacons only help to say since when.
+Three witnesses report on the same notes, and each can be wrong: the *sales* (what left the machine by the books), the
+machine's *beacons* (how much cash it believes it has) and *people* who count. Only people have seen the notes, so a
+difference is the counted cash minus the cash that should be left after the sales; the beacons only help to find out
+since when.
 
-What they speak in is models/cash.py and models/banknotes.py.
+Their values are in models/cash.py and models/banknotes.py.
 
-cycles.py     pure   from one count to the next: opening + loaded - taken - sold = expected, beside counted
-narrow.py     pure   a difference, narrowed down to a window of sales by what the machine told
-forecast.py   pure   how long the cash lasts: weekdays for the middle, its own past errors for the range
-providers.py  pure   which LP's balance ends when
+cycles.py     pure   from one count to the next: opening + loaded - taken - sold = expected, compared with counted
+narrow.py     pure   a difference, narrowed down to a few sales by what the machine reported
+forecast.py   pure   how long the cash lasts: weekdays for the middle, its earlier errors for the range
+providers.py  pure   when each LP's balance will be empty
 book.py              transactions: entries, corrections, bookings, deposits that come from loads
-look.py              what is shown of a machine: the books read, the rules applied
-outlook.py           how long it lasts: the books read, the forecast applied
+look.py              what is shown about a machine: reads the books, applies the rules
+outlook.py           how long it lasts: reads the books, applies the forecast
 renew.py             the daemon's task that keeps every machine's forecast fresh
 """

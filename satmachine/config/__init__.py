@@ -5,7 +5,7 @@ secrets.py            a reference to a key, read only when it is needed
 credentials.py        where systemd keeps the keys, for the service and for root
 model.py       pure   the frozen models
 key_places.py  pure   where something stands in the file, in words
-crosscheck.py  pure   what must hold between tables
+crosscheck.py  pure   checks between tables
 load.py               file -> Config, or every problem at once
 check.py              secrets, permissions, warnings
 show.py        pure   the effective values as text

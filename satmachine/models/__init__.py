@@ -1,8 +1,8 @@
-"""The values that every part of satmachine speaks in. Pure.
+"""The values that every part of satmachine uses. Pure.
 
-All amounts are int sats (`.._sats`) or int minor units of fiat (`.._minor`); pcts and rates are Decimal;
-times are int Unix seconds, UTC. The words of the enums are stored in SQLite and shown to people: a contract
-(SPEC sections 5 and 11). The field names of `Settlement`, `Leg` and `Invoice` are the column names.
+All amounts are int sats (`.._sats`) or int minor units of fiat (`.._minor`); pcts and rates are Decimal; times are int
+Unix seconds, UTC. The words of the enums are stored in SQLite and shown to people, so they are a contract (SPEC
+sections 5 and 11). The field names of `Settlement`, `Leg` and `Invoice` are the column names.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Pages for people (SPEC section 14): a process of its own that reads the books, and can change nothing in them.
+"""Pages for people (SPEC section 14): a separate process that reads the books, and cannot change anything in them.
 
-    app.py       wiring: routes, one road for every request
+    app.py       connects the parts: routes, and the one way that every request takes
     access.py    pure: who may see which record; the only place that decides it
     signin.py    one-time links, signatures with a Nostr key (NIP-98), sessions, bearer tokens
     limits.py    how often somebody may try
-    views/       a function a page: rows -> what is on it; the same for HTML and JSON
+    views/       a function for each page: rows -> what is on it; the same for HTML and JSON
     flow.py, charts.py   pure: pictures as SVG
     words.py     the viewer's language, numbers and time zone
-    live.py      tells browsers that something has changed
+    live.py      tells browsers when something has changed
     pool.py      connections to the books
     openapi.py, records.py  describe the addresses for programs
 

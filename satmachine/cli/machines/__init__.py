@@ -1,6 +1,6 @@
 """`satmachine machines ...`: the registry with live state.
 
-lists.py     list, show            reconcile.py   what a wallet shows and the books lack
+lists.py     list, show            reconcile.py   what a wallet shows but not the books
 wallets.py   sweep, top-up         stand.py       a machine in a word
 add.py       add (what it asks is in cli/setup)
 """

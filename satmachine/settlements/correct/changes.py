@@ -1,7 +1,7 @@
-"""The transactions of corrections (SPEC section 9): each decides anew from the books, then writes all or nothing.
+"""The transactions of corrections (SPEC section 9): each decides again from the books, then writes all or nothing.
 
-Run inside one write transaction, in the daemon. Refused says why not; what was looked up in the wallets before comes
-in as a `Proof`, and a leg that has moved since then refuses the whole correction.
+Run inside one write transaction, in the daemon. Refused says why not. What was read in the wallets before is passed as
+a `Proof`; if a leg has changed since then, the whole correction is refused.
 """
 
 from __future__ import annotations

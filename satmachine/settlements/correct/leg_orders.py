@@ -1,4 +1,4 @@
-"""Carries out what people order for single payments, in the daemon: send it elsewhere, give it up, vouch for it.
+"""Carries out people's orders for single payments, in the daemon: send it to another payee, give it up, vouch for it.
 
 As with corrections: the sale is set aside, what may not be paid any more is withdrawn and proven unpaid, and one
 transaction changes the books and ends the order.

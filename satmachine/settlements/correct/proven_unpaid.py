@@ -1,8 +1,8 @@
-"""Proves that legs are unpaid and stay so, before a person's word takes them off the daemon's hands (docs/lnbits.md).
+"""Proves that legs are unpaid and stay so, before a person's decision replaces the daemon's (docs/lnbits.md).
 
-First their invoices are withdrawn (a mark without them, so that no other life of these books, and no other daemon, pays
-one), then both sides are read, then the machine's wallet for whatever else was paid. Only reads, but for
-the mark.
+First their invoices are withdrawn (by a mark without them, so that no other copy of these books, and no other daemon,
+pays one). Then both sides are read, and then the machine's wallet for anything else that was paid. Apart from the mark,
+this only reads.
 """
 
 from __future__ import annotations

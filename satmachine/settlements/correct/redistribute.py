@@ -1,9 +1,9 @@
-"""Retained sats planned as additional legs after all (SPEC section 5): who was missing then may be there now.
+"""Plans retained sats as additional legs (SPEC section 5): a payee who was missing then may be there now.
 
-What was given up of a leg to a named payee goes back to that payee, or to whom the person names; never through the
-ruleset again. What was never anybody's goes by the rules. What was not dispensed is never shared out: it is the
-customer's. `propose` reads, `redistribute` writes, both inside one transaction; the amounts come from the same
-functions as every plan.
+What was given up of a named payee's leg goes back to that payee, or to the payee that the person names; never through
+the ruleset again. Sats that were never planned for anybody are shared by the rules. What was not dispensed is never
+shared out: it belongs to the customer. `propose` reads, `redistribute` writes, both inside one transaction; the amounts
+come from the same functions as every plan.
 """
 
 from __future__ import annotations

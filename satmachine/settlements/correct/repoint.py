@@ -1,6 +1,6 @@
 """Sends open payments to the payee that the file, or the LP's row, names now (SPEC section 3): rules and transaction.
 
-`leg_orders.py` proves first that no invoice of the former payee can be paid any more.
+First `leg_orders.py` proves that no invoice of the old payee can be paid any more.
 """
 
 from __future__ import annotations

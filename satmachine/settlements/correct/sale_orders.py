@@ -1,8 +1,8 @@
-"""Carries out what people order for a sale's figures, in the daemon (SPEC section 9).
+"""Carries out people's orders about the figures of a sale, in the daemon (SPEC section 9).
 
 A correction cannot race a payment: the worker sets the sale aside first, then the invoices of every unpaid leg are
 withdrawn and both sides read (`proven_unpaid.py`), and only then one transaction changes the books and ends the order,
-provided that nothing has moved since. A crash before it changes nothing: the order is open still, and begins anew.
+if nothing has changed since. A crash before that changes nothing: the order is still open, and begins again.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A jam that is seen when everything is paid: what the customer is owed, booked, refunded, or undone (SPEC section 9).
+"""A jam noticed after everything is paid: what the customer is owed, booked, refunded, or undone (SPEC section 9).
 
-Lightning cannot claw back, so the sale stays as it is. Its cash is corrected, the operator tops up what the customer is
-owed, and when the machine's wallet shows that top-up paid, a refund of exactly that is planned. Rules first, then the
-transactions; `shortfall_orders.py` asks the wallets.
+Lightning payments cannot be taken back, so the sale stays as it is. Its cash is corrected, the operator tops up what
+the customer is owed, and when the machine's wallet shows that this top-up is paid, a refund of exactly that amount is
+planned. Rules first, then the transactions; `shortfall_orders.py` asks the wallets.
 """
 
 from __future__ import annotations

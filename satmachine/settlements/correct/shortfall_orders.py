@@ -1,4 +1,5 @@
-"""Carries out what people order about a shortfall, in the daemon: the wallets are asked first, then one transaction."""
+"""Carries out people's orders about a shortfall, in the daemon: it asks the wallets first, then runs one
+transaction."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The ways out: what a person may change about sales, legs and machines that wait (SPEC sections 5, 6 and 9).
 
 Each function is one transaction: it checks the state, changes it conditionally, and writes the audit row. None of them
-pays, and none can cause a second payment: what is let go on passes the payer's look-ups like everything else. They
-raise Refused, with what to do instead.
+pays, and none can cause a second payment: what may continue passes the payer's checks like everything else. They raise
+Refused, with what to do instead.
 """
 
 from __future__ import annotations

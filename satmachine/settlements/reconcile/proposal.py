@@ -1,8 +1,8 @@
-"""Reconciling a machine: what its wallet shows and the books lack is decided, in one transaction (SPEC section 6.8).
+"""Reconciling a machine: decides, in one transaction, what its wallet shows and the books do not (SPEC section 6.8).
 
-The same code makes the proposal and carries it out: `preview` runs it and rolls back, `accept` runs it again, and only
-what has the digest of what was shown is committed. What must be asked of the wallet first says `questions`; nothing is
-paid, and nothing here talks to a wallet.
+The same code makes the proposal and carries it out: `preview` runs it and rolls back; `accept` runs it again, and
+commits only if the digest is the one that was shown. `questions` says what to ask the wallet first. Nothing is paid,
+and nothing here talks to a wallet.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""How books that lack payments take them in again: the rules, without I/O (SPEC sections 6.7 and 6.8). Pure.
+"""How payments that are missing in the books are entered again: the rules, without I/O (SPEC sections 6.7 and 6.8).
+Pure.
 
-A payment that the wallet shows and the books lack is decided by a person, who sees a proposal for each. What a payment
-*is* says its key; whether an open leg is its leg says `adoption.decide`; how a sale bears one that has no leg says
-`cover`: it happened, so it takes the place of what was planned under the same name, then of what the sale retains, then
-of what is not paid yet. So gross = legs + retained holds before and after, and nothing is paid on top.
+A person decides about each payment that the wallet shows and the books do not, and sees a proposal for each. The key of
+a payment says what it *is*; `adoption.decide` says whether it belongs to an open leg; `cover` says how a sale accounts
+for one without a leg. The payment has happened, so it replaces what was planned under the same name, then what the sale
+retains, then what is not paid yet. So gross = legs + retained before and after, and nothing is paid on top.
 """
 
 from __future__ import annotations

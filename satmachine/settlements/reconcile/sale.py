@@ -1,4 +1,4 @@
-"""Reconciling one sale: its payments become legs, and what was planned gives way to what was paid (SPEC 6.8).
+"""Reconciling one sale: its payments become legs, and replace what was planned (SPEC 6.8).
 
 Inside the transaction of `proposal.py`. gross = legs + retained before and after, whatever the wallet shows.
 """

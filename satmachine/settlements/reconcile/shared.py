@@ -1,4 +1,4 @@
-"""What the parts of reconciling share: what was looked up, what is decided, and what is told of it."""
+"""What the parts of reconciling share: what was looked up, what is decided, and what is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the machine's wallet is asked before anything is reconciled; only reads (SPEC section 6.8)."""
+"""Asks the machine's wallet before anything is reconciled; only reads (SPEC section 6.8)."""
 
 from __future__ import annotations
 

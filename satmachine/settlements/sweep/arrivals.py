@@ -2,9 +2,9 @@
 
     a page of settled payments -> whose is each? -> (its payer, where only the wallets know) -> one transaction
 
-The same code serves a sweep and a hint that something came. Nothing is paid here, and nothing is decided by a hint:
-what is landed stood in the wallet's own list. Running twice, or side by side, changes nothing: a payment that belongs
-to a sale by then is left alone, in the transaction that would land it.
+The same code is used by a sweep and after a hint that something came in. Nothing is paid here, and a hint decides
+nothing: only what is in the wallet's own list is landed. Running twice, or in parallel, changes nothing: the
+transaction leaves a payment alone if it belongs to a sale by then.
 """
 
 from __future__ import annotations

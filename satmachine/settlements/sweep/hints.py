@@ -1,12 +1,13 @@
-"""LNbits' websocket: it tells at once that something came into a wallet (SPEC section 6.3). A hint, never a fact.
+"""LNbits' websocket: it reports at once that something came into a wallet (SPEC section 6.3). A hint, never a fact.
 
-One connection for each machine's wallet, `[lnbits] websockets` of them at the most. In a larger fleet most go to the
-machines that sold last, and the rest to the others in turn; whoever is not listened to is swept as ever. Anybody who
-knows a wallet's invoice key can send anything over its socket, so what comes is only read to tell a payment that went
-out, which happens six times a sale, from one that may have come in. It is bounded in size, and never logged.
+One connection for each machine's wallet, `[lnbits] websockets` of them at the most. With more machines, most
+connections go to those that sold last, and the others take turns; a machine without a connection is still swept.
+Anybody who knows a wallet's invoice key can send anything over its socket. So what comes is only read to distinguish a
+payment that went out, which happens six times a sale, from one that may have come in. Its size is limited, and it is
+never logged.
 
 The address of the socket holds a key, and addresses end up in the logs of servers. So it is the wallet's *invoice* key:
-from the file, or else LNbits is asked for it. The admin key never stands in an address.
+from the file, or else LNbits is asked for it. The admin key is never part of an address.
 """
 
 from __future__ import annotations

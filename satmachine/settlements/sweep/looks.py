@@ -1,8 +1,9 @@
-"""When a machine's wallet is looked into out of turn: something hints at a payment, or one was waited for (SPEC 6.3).
+"""When a machine's wallet is read before its turn: after a hint of a payment, or when one is expected (SPEC 6.3).
 
-A hint is never a fact, and costs little whoever sends it: hints of a moment are one look, a machine has LOOKS_BURST
-looks at once and then one in SECONDS_PER_LOOK, and all machines together have a budget of their own, beside that of the
-sweeps. What a hint brings too late, twice, or never, the next sweep finds. Nothing here matters for money.
+A hint is never a fact, and costs little, whoever sends it: hints at the same moment cause one look, a machine has
+LOOKS_BURST looks at once and then one in SECONDS_PER_LOOK, and all machines together have a budget, separate from that
+of the sweeps. If a hint comes too late, twice, or never, the next sweep finds the payment. Nothing here matters for
+money.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The second witness: read the machines' wallets and land what the relays never delivered (SPEC section 6.3).
+"""The second witness: reads the machines' wallets and lands what the relays never delivered (SPEC section 6.3).
 
 One sweep of one machine: its balance, its incoming payments since the last sweep, and its tagged outgoing ones.
 Nothing is paid here. A machine pays nothing before its wallet was swept once in this run, so that a database that

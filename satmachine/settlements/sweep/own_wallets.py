@@ -1,11 +1,12 @@
 """Whose wallet made a payment: one that the configuration names, or a stranger's (SPEC section 6.3).
 
-A credit does not say who paid it; the debit does, and stands in the payer's own wallet under the same payment hash. So
+A credit does not say who paid it; the debit does, and is in the payer's own wallet under the same payment hash. So
 before an unannounced payment is shared out, the wallets that may have made it are asked: the machine's own, those of
 its payees and LPs, those of the operator's other machines, and those in `[lnbits] own_wallets`. It only reads.
 
-At most ASKED_AT_MOST wallets, the likeliest first. A key that cannot be read, or that LNbits refuses, is passed over: a
-payee who has left must not stop the sales; that LNbits cannot be reached is no answer, and the sale waits.
+At most ASKED_AT_MOST wallets are asked, the most likely first. A key that cannot be read, or that LNbits refuses, is
+skipped: a payee who has left must not stop the sales. If LNbits cannot be reached, there is no answer, and the sale
+waits.
 """
 
 from __future__ import annotations

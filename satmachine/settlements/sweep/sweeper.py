@@ -1,9 +1,9 @@
 """When each machine's wallet is read (SPEC section 6.3): at start, then at intervals, and never all of them at once.
 
-A sweep costs LNbits four requests or more. So there is a limit for the whole fleet, `reconcile.sweeps_per_minute`: a
-small fleet is swept every `reconcile.interval_s`, one of thousands takes as long as it takes (docs/scale.md). Two
-kinds of machines do not wait for their turn: whose last sweep failed,
-and who has something to pay but may not before a sweep.
+A sweep costs LNbits four requests or more. So there is a limit for all machines together,
+`reconcile.sweeps_per_minute`: a few machines are swept every `reconcile.interval_s`, thousands less often
+(docs/scale.md). Two kinds of machines do not wait for their turn: those whose last sweep failed, and those that have
+something to pay but may not pay before a sweep.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Invoices that fund a machine's wallet: how they are told from a sale, in this database's life or another's. Pure.
+"""Invoices that fund a machine's wallet: how to distinguish them from a sale, also with another database. Pure.
 
 `machines top-up` makes an invoice whose key and `extra` say what it is, with a MAC under the wallet's admin key:
-whoever only has the invoice key (a machine has it) cannot make a customer's payment look like a top-up. What these
-books made themselves they know by its payment hash; the MAC is for the day when they are lost.
+somebody who has only the invoice key (as a machine does) cannot make a customer's payment look like a top-up. These
+books know their own top-ups by payment hash; the MAC is for the case that they are lost.
 """
 
 from __future__ import annotations

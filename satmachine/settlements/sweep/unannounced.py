@@ -1,8 +1,9 @@
 """Is this payment a sale that nobody announced? Pure judgement of one incoming payment (SPEC sections 2 and 6.3).
 
-A machine of today leaves nothing in the wallet but a payment: no event, no `extra`. Where the operator says that such
-payments are sales (`[machines.unannounced] sales = "share"`), everything else that comes into that wallet must be told
-from them, because what is shared out does not come back. The ladder, from what is certain to what is only likely:
+Today's machines leave nothing but a payment in the wallet: no event, no `extra`. If the operator says that such
+payments are sales (`[machines.unannounced] sales = "share"`), everything else that comes into that wallet must be
+distinguished from them, because sats that were shared out do not come back. The checks, from what is certain to what is
+only likely:
 
     made by satmachine            its own payments, and top-ups that `machines top-up` made the invoice for
     made by LNbits                an administrator's credit; an invoice of an extension, unless `tags` names it
@@ -10,8 +11,8 @@ from them, because what is shared out does not come back. The ladder, from what 
     the event may still come      `after_s`
     paid by one of our wallets    a transfer, or a partner's mistake: only the wallets know, so it is asked last
 
-What is none of these is shared. What is one of them is listed with the reason, and a person can land or dismiss it.
-Times are Unix seconds, amounts sats.
+A payment that is none of these is shared. One that is any of these is listed with the reason, and a person can land or
+dismiss it. Times are Unix seconds, amounts sats.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Carries out what people order of a machine's wallet, in the daemon: look into it now, make an invoice that funds it.
+"""Carries out people's orders about a machine's wallet, in the daemon: read it now, make an invoice that funds it.
 
 The daemon has the keys (systemd may hand them to nobody else), so it does both. Neither moves a sat.
 """
