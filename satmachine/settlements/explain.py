@@ -48,7 +48,7 @@ class Explanation:
 def explain_settlement(
     settlement: Record, legs: Sequence[Record], retained: Sequence[Record], say: Callable[[str], str] = str
 ) -> Explanation:
-    """Explain a sale; `say` puts the reason of a retained sat in words."""
+    """Explain a sale; `say` gives the reason of a retained sat in words."""
     plans = {leg["revision"]: [other for other in legs if other["revision"] == leg["revision"]] for leg in legs}
     sections = [
         _payment(settlement),

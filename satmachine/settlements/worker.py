@@ -69,7 +69,7 @@ class Item:
 
     @property
     def rows(self) -> list[tuple[str, int]]:
-        """The rows that nobody else may have in hand meanwhile."""
+        """The rows that nobody else may work on during this time."""
         return [("leg", leg_id) for leg_id in self.leg_ids] or [(self.kind, self.id)]
 
 
@@ -109,7 +109,7 @@ class Worker:
         self._wake.set()
 
     def may_pay(self, machine_id: str) -> None:
-        """This machine's wallet was swept in this run: what was paid in another life is known."""
+        """This machine's wallet was swept in this run: payments that are not in these books are known."""
         self._swept.add(machine_id)
         self.wake()
 
@@ -145,7 +145,7 @@ class Worker:
                     await self._wake.wait()
 
     async def _take(self) -> list[Item]:
-        """Due rows that fit into the free places: a payee or a machine that hangs never takes all of them."""
+        """Due rows for the free places: a payee or a machine that hangs never takes all places."""
         may_pay = frozenset() if self._config().payouts.paused else frozenset(self._swept)
         due = await self._store.read(_due, self._now(), may_pay)
         at_work = set(self._in_work.values())
@@ -232,8 +232,8 @@ class Worker:
         return False
 
     async def _is_still_proven(self, settlement: Settlement, machine: Machine) -> bool:
-        """That a sale was proven is a word in the file, and others may write the file: what was not proven a moment
-        ago is asked of the wallet again before it is planned."""
+        """The file says that a sale was proven, but others may write to the file: unless it was proven a moment ago,
+        the wallet is asked again before the sale is planned."""
         if settlement.planned_at is not None or not self._config().payouts.require_payment_proof:
             return True
         key = settlement.settlement_key or ""

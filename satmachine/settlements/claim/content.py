@@ -34,7 +34,7 @@ _KEYS = _AMOUNT_KEYS | _SALE_KEYS | _FIAT_KEYS
 
 
 class MachineTerms(Protocol):
-    """What of a machine's configuration a claim is read with."""
+    """The part of a machine's configuration that is needed to read a claim."""
 
     @property
     def id(self) -> str: ...
@@ -67,7 +67,7 @@ def claim_from_payment(
 ) -> Claim | Rejection | None:
     """Read a sale from an incoming payment's `extra`; None where it does not say `source = "bitspire"`.
 
-    The wallet's own facts rule: an `extra` that names another hash or amount is a Rejection.
+    The wallet's own facts decide: an `extra` that names another hash or amount is a Rejection.
     """
     try:
         fields = _one_level(dict(extra))
@@ -301,7 +301,7 @@ def _json_object(content: str) -> dict[str, object]:
 def _one_level(fields: dict[str, object]) -> dict[str, object]:
     """The settlement's keys, whether they stand at the top or in the member `extra` (SPEC section 2).
 
-    What is null or an empty text was not said."""
+    Null or an empty text counts as missing."""
     inner = fields.get("extra")
     merged = {key: value for key, value in fields.items() if not _is_nothing(value)}
     if not isinstance(inner, dict):
@@ -343,7 +343,7 @@ _DECODER = json.JSONDecoder(parse_float=_decimal, parse_constant=_no_constant, o
 
 
 def _shown(value: object) -> str:
-    """A foreign value, short and printable."""
+    """A value from outside, short and printable."""
     if isinstance(value, int) and abs(value) > MAX_SATS * 1000:
         return "an absurdly large number"
     text = repr(value) if not isinstance(value, Decimal) else str(value)

@@ -28,14 +28,14 @@ _MAX_RATE = Decimal(10) ** 12
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A rate, and who told it."""
+    """A rate, and where it comes from."""
 
     rate: Decimal
     source: str
 
 
 def of_payment(extra: Mapping[str, object], currency: str) -> Told | None:
-    """What LNbits wrote beside the payment when its invoice was made, in the machine's own currency."""
+    """What LNbits wrote with the payment when its invoice was made, in the machine's own currency."""
     for currency_key, _amount_key, rate_key in _FIELDS:
         told = extra.get(currency_key)
         rate = _usable(extra.get(rate_key))
@@ -45,7 +45,7 @@ def of_payment(extra: Mapping[str, object], currency: str) -> Told | None:
 
 
 def of_beacons(contents: Sequence[str], currency: str) -> Told | None:
-    """The first of these beacons, newest first, that tells a rate."""
+    """The rate of the newest of these beacons that has one."""
     for content in contents:
         fields = parse_beacon(content, currency)
         if isinstance(fields, Rejection):

@@ -37,7 +37,7 @@ from satmachine.store.wallets import Outgoing
 
 
 def hold(conn: sqlite3.Connection, settlement_id: int, by: By) -> None:
-    """Nothing more of this sale is sent until it is released. What is on its way is not called back."""
+    """Nothing more of this sale is sent until it is released. What is on its way is not stopped."""
     before = settlements.get(conn, settlement_id)
     if not settlements.hold(conn, settlement_id, reason=HoldReason.BY_OPERATOR, error=by.reason):
         raise Refused(f"settlement {settlement_id} is {before.status}: there is nothing to hold")
@@ -240,14 +240,14 @@ def undo_dismissal(conn: sqlite3.Connection, machine_id: str, payment_hash: str,
 
 
 def pause(conn: sqlite3.Connection, machine_id: str | None, by: By) -> None:
-    """The red button: nothing is sent for this machine, or for any (None). What is on its way is not called back."""
+    """The emergency stop: nothing is sent for this machine, or for any (None). What is on its way is not stopped."""
     if not wallets.pause(conn, machine_id or "*", actor=by.actor, reason=by.reason, now=by.now):
         raise Refused(f"payouts of {machine_id or 'all machines'} are paused already")
     _audit_machine(conn, by, "payouts.pause", machine_id, None, {"paused": True})
 
 
 def resume(conn: sqlite3.Connection, machine_id: str | None, by: By) -> None:
-    """Go on where it stopped."""
+    """Continue where it stopped."""
     if not wallets.resume(conn, machine_id or "*"):
         raise Refused(f"payouts of {machine_id or 'all machines'} are not paused; `satmachine status` shows what is")
     _audit_machine(conn, by, "payouts.resume", machine_id, {"paused": True}, {"paused": False})

@@ -34,7 +34,7 @@ class Landing:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What of the configuration decides about a new sale."""
+    """The part of the configuration that decides about a new sale."""
 
     machine_active: bool
     payouts_since: int
@@ -50,7 +50,7 @@ def land_event(
     *,
     retry: bool = False,
 ) -> Landing | Rejection:
-    """Store a machine's event and what it says. A Rejection is in quarantine when this returns.
+    """Store a machine's event and what it says. When this returns, a Rejection is in quarantine.
 
     `retry` takes up an event that is in quarantine already.
     """
@@ -133,7 +133,7 @@ def contradiction(settlement: Settlement, claim: Claim) -> str | None:
 
 
 def _meet(conn: sqlite3.Connection, settlement: Settlement, claim: Claim, now: int) -> Landing:
-    """A further word about a known sale: the same, better figures for derived ones, or a conflict."""
+    """Another message about a known sale: the same, better figures for derived ones, or a conflict."""
     difference = contradiction(settlement, claim)
     if difference is None:
         _fill_in(conn, settlement, claim, now)

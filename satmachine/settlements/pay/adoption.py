@@ -15,7 +15,7 @@ from satmachine.models import Leg, LegStatus
 
 
 class Verdict(StrEnum):
-    """ADOPT: the leg is this payment's. HOLD: it bears the leg's key, and does not fit. LEAVE: not this leg's."""
+    """ADOPT: the payment belongs to the leg. HOLD: it has the leg's key, but does not fit. LEAVE: not of this leg."""
 
     ADOPT = "adopt"
     HOLD = "hold"
@@ -23,7 +23,7 @@ class Verdict(StrEnum):
 
 
 class Misfit(StrEnum):
-    """Why a payment with the leg's key is not simply the leg's."""
+    """Why a payment with the leg's key does not simply belong to the leg."""
 
     FINAL = "final"
     OTHER_INVOICE = "other_invoice"

@@ -83,7 +83,7 @@ class Invoicer:
         return invoice.wallet_id
 
     def _given(self, job: Job, bolt11: str) -> Invoice:
-        """The invoice that a refund was given is paid once or never."""
+        """The invoice given for a refund is paid once or never."""
         if job.leg.generation > 0:
             raise Stuck(
                 Cause.INVOICE_DEAD,

@@ -24,7 +24,7 @@ from satmachine.store.database import Store
 
 
 class Stuck(Exception):
-    """This leg cannot go on without a person; `cause` in one word, `detail` in a sentence."""
+    """This leg cannot continue without a person; `cause` in one word, `detail` in a sentence."""
 
     def __init__(self, cause: Cause, detail: str) -> None:
         self.cause = cause
@@ -138,7 +138,7 @@ class Jobs:
         return f"{job.machine.name}: {job.leg.leg_type.replace('_', ' ')} of {sale}"
 
     def extra(self, job: Job) -> Mapping[str, object]:
-        """What travels with the payment: enough to rebuild the books from the wallets (SPEC section 6.2)."""
+        """The data that the payment carries: enough to rebuild the books from the wallets (SPEC section 6.2)."""
         leg = job.leg
         return {
             "tag": identity.tag(job.machine.npub),

@@ -70,7 +70,7 @@ _SIGHTINGS = {Answer.SUCCESS: Sighting.SUCCESS, Answer.PENDING: Sighting.PENDING
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """What both wallets showed of one invoice."""
+    """What both wallets showed about one invoice."""
 
     source: WalletPayment | None
     destination: WalletPayment | None
@@ -81,7 +81,7 @@ class Superseded(Exception):
 
 
 class NotOrdered(Exception):
-    """The daemon itself has not ordered this payment as it stands in the books: it is held."""
+    """The daemon itself did not order this payment in the form that is in the books: it is held."""
 
     def __init__(self, found: Strange) -> None:
         self.too_much = found.too_much
@@ -416,7 +416,7 @@ class Payer:
         log.error("%s is held: %s", leg_name(job.leg), detail)
 
     async def _trouble(self, leg_id: int, trouble: Exception) -> None:
-        """What stands in the way of a leg, as the state that it waits in."""
+        """What stops a leg, as the state in which it waits."""
         leg, invoice = await self._store.read(legs.get, leg_id)
         if isinstance(trouble, Stuck):
             await self._stuck(leg_id, trouble.cause, trouble.detail)
@@ -532,7 +532,7 @@ def _postpone(
 
 
 def _is_too_small(leg: Leg) -> bool:
-    """Whether no routing fee could ever be borne by this leg: it ends like one of 0 sats."""
+    """Whether the leg is too small for any routing fee: then it ends like one of 0 sats."""
     of_a_sale = leg.settlement_id is not None and leg.leg_type is not LegType.AUTOFORWARD
     return of_a_sale and leg.amount_sats <= MIN_RESERVE_SATS
 

@@ -59,7 +59,7 @@ class Decision:
 
 
 def decide(view: View) -> Decision:
-    """The one place where the fate of a leg is decided. Total: every view has exactly one decision."""
+    """The only place where the next step of a leg is decided. Total: every view has exactly one decision."""
     if view.source is Sighting.PENDING:
         return Decision(Step.WAIT)
     if view.destination is None:

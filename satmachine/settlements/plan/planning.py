@@ -31,7 +31,7 @@ GUARDS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a stolen machine key must not exceed, and whether an error that the machine reports holds its sales.
+    """Limits for a stolen machine key, and whether an error that the machine reports holds its sales.
 
     Pcts are fractions, `daily_limit_sats` None is no limit.
     """
@@ -110,7 +110,7 @@ def _breach(conn: sqlite3.Connection, settlement: Settlement, bounds: Bounds) ->
 
 
 def _machine_error(conn: sqlite3.Connection, settlement: Settlement) -> str | None:
-    """The machine has told of an error since the sale: the customer may have got less than he paid for."""
+    """The machine has reported an error since the sale: the customer may have got less than they paid for."""
     for at, status in telemetry.statuses_since(conn, settlement.machine_id, settlement.occurred_at):
         if says_broken(status):
             return (
@@ -146,7 +146,7 @@ def _told_twice(conn: sqlite3.Connection, settlement: Settlement) -> str | None:
 
 
 def _dismissed(conn: sqlite3.Connection, settlement: Settlement) -> str | None:
-    """A person has said of a payment that it is not satmachine's, and now its sale has come."""
+    """A person has said that a payment is not satmachine's, and now its sale has come."""
     found = reconciling.dismissed_before(conn, settlement)
     if found is None:
         return None

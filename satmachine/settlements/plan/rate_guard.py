@@ -67,7 +67,7 @@ def rate_breach(settlement: Settlement, usual: Decimal | None, bounds: RateBound
 
 
 def _cash_breach(settlement: Settlement, told: str) -> str | None:
-    """The machine's own words must agree: the cash it gave is what the net sats buy at its rate."""
+    """The machine's own figures must agree: the cash it gave is what the net sats buy at its rate."""
     if settlement.fiat_amount_minor is None or settlement.used_fallback_split:  # a derived net is only about right
         return None
     cash = minor_to_fiat(settlement.fiat_amount_minor, settlement.currency)

@@ -27,7 +27,7 @@ class NotYet:
 
 @dataclass(frozen=True, slots=True)
 class Refuted:
-    """The wallet says something else than the claim."""
+    """The wallet contradicts the claim."""
 
     reason: HoldReason
     detail: str

@@ -110,7 +110,7 @@ class Report:
 
     @property
     def digest(self) -> str:
-        """Stands for everything that was shown: another digest, another decision."""
+        """Identifies everything that was shown: another digest, another decision."""
         shown = asdict(self)
         for sale in shown["sales"]:
             del sale["settlement_id"]  # a sale that is landed on the way gets its number when it is

@@ -110,7 +110,7 @@ class Desk:
         return self.choices.get(payment.payment_hash)
 
     def say(self, settlement_id: int, words: str) -> None:
-        """Tell something of a sale."""
+        """Report something about a sale."""
         self.sales.setdefault(settlement_id, []).append(words)
 
     def line(
@@ -172,7 +172,7 @@ class Desk:
 
 
 def adopt(desk: Desk, leg: Leg, payment: Found) -> None:
-    """The books plan this very payment: the leg takes it over. What LNbits moved inside itself is looked at on both
+    """The books plan exactly this payment: the leg adopts it. What LNbits moved inside itself is looked at on both
     sides, as after every payment; of a payee elsewhere nothing more can be seen than the person has."""
     internal = leg.payee_kind is PayeeKind.WALLET
     if rows.live_invoice(desk.conn, leg) != payment.payment_hash:
@@ -205,7 +205,7 @@ def as_found(payment: Found) -> FoundPayment:
 
 
 def looked_up(payment: Found) -> str:
-    """What is said beside a payment that LNbits moved inside itself."""
+    """The words added to a payment that LNbits moved inside itself."""
     return "; it is looked up on both sides" if payment.inside else ""
 
 
