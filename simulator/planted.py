@@ -342,7 +342,6 @@ KNOWN_SEEDS: Mapping[str, int] = {
     "marks_ignored": 11,
     "mark_unseen": 1,
     "own_dead_start": 1,
-    "stale_look": 9,
     "oldest_wins": 1,
     "payee_changed": 1,
     "lies": 2,

@@ -86,3 +86,10 @@ def test_the_map_shows_every_room() -> None:
     rooms = {path.name for path in (ROOT / "satmachine").glob("[a-z]*") if path.suffix == ".py"}
     rooms |= {f"{path.parent.name}/" for path in (ROOT / "satmachine").glob("*/__init__.py")}
     assert sorted(room for room in rooms if f"`{room}`" not in drawn and f"/{room}`" not in drawn) == []
+
+
+def test_the_specification_names_every_table() -> None:
+    tables = re.findall(r"(?m)^CREATE TABLE (\w+)", (ROOT / "schema.sql").read_text("utf-8"))
+    section = (ROOT / "docs/spec.md").read_text("utf-8").partition("## 11.")[2].partition("\n## ")[0]
+    assert tables
+    assert [name for name in tables if f"`{name}`" not in section] == []
