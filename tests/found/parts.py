@@ -150,7 +150,10 @@ async def paid(world: World, machine: DemoMachine | None = None) -> Counter[str]
     """How often each payment key has left a machine's wallet."""
     wallet = (machine or world.system.machines[0]).wallet
     found = await rows_of(world.system.lnbits, wallet.admin_key, outgoing=True)
-    return Counter(str(row["external_id"]) for row in found if row["status"] == "success")
+    keys = [
+        row.get("external_id") or (row["extra"] or {}).get("leg_key") for row in found if row["status"] == "success"
+    ]
+    return Counter(str(key) for key in keys)  # LNbits before 1.5 has no external_id
 
 
 async def paid_for(world: World, payment_hash: str) -> Counter[str]:
