@@ -177,7 +177,7 @@ _WORDS: dict[Kind, tuple[str, str]] = {
     ),
     Kind.CLOSED_MONTH: (
         "this month was closed, and is not any more what it was then: {why}",
-        "satmachine --tz {tz} export ledger --month {name} --format csv --anyway, and compare it with the "
+        "`satmachine --tz {tz} export ledger --month {name} --format csv --anyway`, and compare it with the "
         "export of when it was closed (docs/accounting.md)",
     ),
 }

@@ -31,7 +31,7 @@ def backup(
 ) -> None:
     """Copy the books while the daemon runs: one moment of them, verified, whole or not at all.
 
-    A file that exists is never overwritten. To put a copy in the books' place: satmachine restore.
+    A file that exists is never overwritten. To put a copy in the books' place: `satmachine restore FILE`.
 
     Examples:
 

@@ -56,8 +56,7 @@ def install_files(
         print_line("Nothing was written.")
     elif to == Path("/"):
         print_line("What to do next:\n  systemd-sysusers && systemd-tmpfiles --create && systemctl daemon-reload")
-        print_line("  satmachine init                              # a new host")
-        print_line("  systemctl restart satmachine                 # after an upgrade")
+        print_line("and on a new host:\n  satmachine init\nor after an upgrade:\n  systemctl restart satmachine")
 
 
 def _files(prefix: str) -> Iterator[tuple[str, bytes]]:

@@ -18,7 +18,9 @@ from satmachine.errors import Refused
 
 def restore(
     ctx: typer.Context,
-    copy: Annotated[Path, typer.Argument(metavar="FILE", help="The copy: of `satmachine backup`, or Litestream's.")],
+    copy: Annotated[
+        Path, typer.Argument(metavar="FILE", help="The copy: of `satmachine backup FOLDER`, or Litestream's.")
+    ],
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:

@@ -24,8 +24,8 @@ _COMMAND = rf"satmachine(?: --?[a-z-]+ [^ `]+)* (?:{_NOUNS})\b"
 #: Between backticks; on a line of its own, alone or behind a shell's words; behind a colon; as code on a page.
 _FORMS = (
     re.compile(rf"`({_COMMAND}[^`]*)`"),
-    re.compile(rf"^[ #]*(?:[A-Za-z/_ .=-]+/[^ ]+ )?({_COMMAND}.*)$", re.MULTILINE),
-    re.compile(rf": ({_COMMAND}.*)$", re.MULTILINE),
+    re.compile(rf"^[ #]*(?:sudo )?(?:[A-Za-z/_ .=-]+/[^ ]+ )?({_COMMAND}.*)$", re.MULTILINE),
+    re.compile(rf": +(?:sudo )?({_COMMAND}.*)$", re.MULTILINE),
     re.compile(rf"<code[^>]*>({_COMMAND}[^<]*)</code>"),
 )
 _NAMED = re.compile(_COMMAND)

@@ -167,5 +167,5 @@ def test_many_held_sales_are_counted_not_listed(cli: Cli) -> None:
 def test_of_many_machines_those_in_trouble_come_first(monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:
     monkeypatch.setattr("satmachine.cli.status._MACHINES", 1)
     shown = screen(cli)
-    assert "There are 2 more machine(s); satmachine machines list shows them." in shown
+    assert "There are 2 more machine(s); `satmachine machines list` shows them." in shown
     assert len(json.loads(cli("status", "--json").stdout)["machines"]) == 3

@@ -51,6 +51,7 @@ async def test_what_a_mixed_fleet_sends_and_what_fits_it(build_system: BuildSyst
     urls = [relay.url for relay in system.relays]
     for number in range(3):
         await pays(system, 30_000 + number, silent)
+    await anyio.sleep(1.1)  # what is paid within the second in which it begins to watch counts as seen by it
     beacon = announcing.signer.event({"exchange_rate": 140, "currency": "GTQ"}, kind=30078, tags=[["d", "status"]])
     await publish(urls, beacon)
 

@@ -91,7 +91,11 @@ def add_machine(path: Path, flags: machine.Flags) -> str:
     writing.mirror(config)
     runs = config.database.path.exists() and daemon_is_running(config.database.path)
     # A restart and no reload: systemd reads keys when the service starts.
-    start = "systemctl restart satmachine" if runs else "satmachine run    (or: systemctl enable --now satmachine)"
+    start = (
+        "systemctl restart satmachine"
+        if runs
+        else "`satmachine run`, or as a service: systemctl enable --now satmachine"
+    )
     typer.echo(
         f"{machine_id} is in {path}. What to do next:\n"
         f"  satmachine doctor\n"

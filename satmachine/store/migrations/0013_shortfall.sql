@@ -32,6 +32,7 @@ CREATE TABLE dca_shortfalls (
 CREATE INDEX dca_shortfalls_open ON dca_shortfalls (booked_at)
     WHERE payee IS NOT NULL AND funded_at IS NULL AND undone_at IS NULL;
 CREATE INDEX dca_shortfalls_deposit ON dca_shortfalls (deposit_id) WHERE deposit_id IS NOT NULL;
+CREATE INDEX dca_shortfalls_payment ON dca_shortfalls (payment_id) WHERE payment_id IS NOT NULL;
 CREATE TRIGGER dca_shortfalls_keep BEFORE UPDATE OF settlement_id, machine_id, number, short_minor, refund_sats, topup_sats,
     payee, topup_hash, deposit_id, booked_at ON dca_shortfalls
 BEGIN SELECT RAISE(ABORT, 'a shortfall is undone, never changed'); END;
