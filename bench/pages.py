@@ -22,6 +22,7 @@ import httpx
 import uvicorn
 
 from bench import settlements, viewers
+from bench.bare import LEGS_PER_SALE
 from bench.books import DAY_S, Size, books, machine_id
 from bench.fleet import cpu_s
 from bench.report import Figure, Section, median, spread
@@ -160,7 +161,7 @@ def measure_viewers(count: int, size: settlements.Size, rounds: int, say: Say) -
     ratios = [with_them / without for without, with_them, *_ in found]
     return Section(
         f"The daemon while {count} people look",
-        f"{size.sales} sales of {settlements.LEGS_PER_SALE} legs from the first event to the last leg in the books, "
+        f"{size.sales} sales of {LEGS_PER_SALE} legs from the first event to the last leg in the books, "
         "with nobody looking, then with viewers who listen for news and load their page anew at each. The pages and "
         "the viewers run on the same processors, as nice as their unit makes them. Each run has an LNbits of its own.",
         [

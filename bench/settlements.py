@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sqlite3
 import tempfile
 import time
@@ -25,7 +24,7 @@ import anyio
 import httpx
 from websockets.asyncio.client import connect as connect_websocket
 
-from bench.fleet import cpu_s
+from bench.bare import LEGS_PER_SALE, PAID, SALE, Stopwatch, Timing
 from bench.report import Figure, Section, median, spread
 from satmachine.config import load
 from satmachine.errors import SatmachineError
@@ -40,32 +39,11 @@ Say = Callable[[str], None]
 
 ROUNDS = 3
 TARGET = 1.10
-LEGS_PER_SALE = 6
 #: The books are looked at so often.
 POLL_S = 0.02
 PATIENCE_S = 600.0
 #: LPs and the cash that each has brought to each machine, in minor units: enough for every sale.
 LPS: Mapping[str, int] = {"alice": 100_000_000, "bruno": 60_000_000, "carla": 40_000_000}
-#: A sale of 1,800 GTQ, and what becomes of its sats. Later sales differ by a sat or so from leg to leg.
-SALE: Mapping[str, object] = {
-    "gross_sats": 266_800,
-    "net_sats": 258_835,
-    "fee_sats": 7_965,
-    "exchange_rate": 143.797,
-    "fiat_amount": 1800,
-    "currency": "GTQ",
-}
-PAID: Mapping[str, int] = {
-    "super": 2_390,
-    "owner": 3_902,
-    "technician": 1_673,
-    "alice": 129_418,
-    "bruno": 77_650,
-    "carla": 51_767,
-}
-
-#: A line of LNbits' access log: the method, the path, and the filter that comes first.
-_LOGGED_CALL = re.compile(r'"(GET|POST|PUT|DELETE) /api/v1/([a-z/]+)(?:\?([a-z_]+))?\S* HTTP/')
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,16 +61,6 @@ class Size:
     @property
     def legs(self) -> int:
         return self.sales * LEGS_PER_SALE
-
-
-@dataclass(frozen=True, slots=True)
-class Timing:
-    """Seconds on the clock, of LNbits' processor time and of the client's own, and the calls that LNbits has logged."""
-
-    wall_s: float
-    lnbits_cpu_s: float
-    own_cpu_s: float
-    calls: Counter[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,40 +305,6 @@ class _BareLoop:
 
 
 # --- what LNbits has written down
-
-
-@dataclass(frozen=True, slots=True)
-class Stopwatch:
-    """What LNbits and a client (by its process) have spent when it was started."""
-
-    lnbits: LnbitsServer
-    lnbits_pid: int
-    own_pid: int
-    began: Timing
-
-    @classmethod
-    def start(cls, lnbits: LnbitsServer, own_pid: int) -> Stopwatch:
-        assert lnbits._process is not None
-        pid = lnbits._process.pid
-        return cls(lnbits, pid, own_pid, _spent(lnbits, pid, own_pid))
-
-    def stop(self) -> Timing:
-        """What was spent since."""
-        now, then = _spent(self.lnbits, self.lnbits_pid, self.own_pid), self.began
-        return Timing(
-            now.wall_s - then.wall_s,
-            now.lnbits_cpu_s - then.lnbits_cpu_s,
-            now.own_cpu_s - then.own_cpu_s,
-            now.calls - then.calls,
-        )
-
-
-def _spent(lnbits: LnbitsServer, lnbits_pid: int, own_pid: int) -> Timing:
-    """So far: the clock, two processes, and the calls by method and path in LNbits' access log."""
-    wall_s = time.perf_counter()
-    found = _LOGGED_CALL.findall(lnbits.log.read_text(errors="replace"))
-    calls = Counter(f"{method} {path}" + (f"?{wanted}" if wanted else "") for method, path, wanted in found)
-    return Timing(wall_s, cpu_s(lnbits_pid), cpu_s(own_pid), calls)
 
 
 def _written(timing: Timing) -> Counter[str]:

@@ -23,7 +23,7 @@ import anyio
 import httpx
 from websockets.asyncio.client import connect as connect_websocket
 
-from bench.bare import LEGS_PER_SALE, Stopwatch, Timing, time_bare
+from bench.bare import LEGS_PER_SALE, SALE, Stopwatch, Timing, time_bare
 from bench.ground import Ground, PostgresGround, SqliteGround, fill
 from bench.report import Figure, Section, median, spread
 from satmachine.config import load
@@ -49,15 +49,6 @@ CASE_S = 240.0
 UNANNOUNCED_S, UNANNOUNCED_SALES = 60.0, 5
 #: LPs and the cash that each has brought to each machine, in minor units: enough for every sale.
 LPS: Mapping[str, int] = {"alice": 1_000_000_000, "bruno": 600_000_000, "carla": 400_000_000}
-#: A sale of 1,800 GTQ; what becomes of its sats is `PAID`, but for a sat or so from leg to leg in later sales.
-SALE: Mapping[str, object] = {
-    "gross_sats": 266_800,
-    "net_sats": 258_835,
-    "fee_sats": 7_965,
-    "exchange_rate": 143.797,
-    "fiat_amount": 1800,
-    "currency": "GTQ",
-}
 
 
 @dataclass(frozen=True, slots=True)

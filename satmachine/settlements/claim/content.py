@@ -98,7 +98,8 @@ def derived_claim(
     exchange_rate: Decimal = Decimal(0),
     fiat_amount_minor: int | None = None,
 ) -> Claim:
-    """A claim from the bare payment, split by the machine's fallback commission: an operator lands it by hand."""
+    """A claim from the bare payment, split by the machine's fallback commission: an operator, or the
+    rule for payments that no event announces, lands it."""
     net_sats, commission_sats = calculate_commission(amount_sats, machine.fallback_commission_pct)
     return Claim(
         machine_id=machine.id,
