@@ -117,7 +117,7 @@ def test_the_page_has_the_examples_that_were_promised() -> None:
         "a fixed-mode LP that reaches the limit",
         "a paused LP",
         "rate 0",
-        "a sale that is landed late",
+        "a sale that is entered late",
     ]
 
 
