@@ -1,4 +1,4 @@
-"""An item of the list of what needs a person. Pure."""
+"""An item on the list of what needs a person. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from decimal import Decimal
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """From when on something needs a person; spans in seconds. The same keys in [alerts] and [payouts]."""
+    """When something begins to need a person; spans in seconds. The keys are those of [alerts] and [payouts]."""
 
     attention_after_s: int = 600
     machine_silent_after_s: int = 1_800
@@ -22,8 +22,8 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A kind of trouble: how its start and end are told, the command that shows more, and whether it is an alarm, told
-    at any hour."""
+    """A kind of trouble: how its start and end are reported, the command that shows more, and whether it is an alarm,
+    which is sent at any hour."""
 
     started: str
     ended: str
@@ -31,41 +31,44 @@ class Condition:
     is_alarm: bool = True
 
 
-#: The gravest first.
+#: The most serious first.
 CONDITIONS: dict[str, Condition] = {
     "daemon_down": Condition("does not run", "runs again", "systemctl start satmachine", is_alarm=False),
-    "daemon_frozen": Condition("shows no life", "is alive again", "systemctl restart satmachine", is_alarm=False),
+    "daemon_frozen": Condition("does not respond", "responds again", "systemctl restart satmachine", is_alarm=False),
     "books_broken": Condition("the books do not add up", "the books add up again", "satmachine audit"),
     "safe_mode": Condition("pays nothing (safe mode)", "has left safe mode", "satmachine status"),
-    "machine_error": Condition("reports an error", "reports no error any more", "satmachine telemetry latest"),
-    "settlement_held": Condition("sales are held and wait for you", "no held sales any more", "satmachine status"),
+    "machine_error": Condition("reports an error", "no longer reports an error", "satmachine telemetry latest"),
+    "settlement_held": Condition("sales are held and wait for you", "no sales are held any more", "satmachine status"),
     "settlement_errored": Condition("payments failed", "no failed payments any more", "satmachine status"),
     "payment_failing": Condition(
         "payments do not get through", "payments get through again", "satmachine payments list --status failing"
     ),
     "payment_waits": Condition("a payment waits for you", "no payment waits any more", "satmachine status"),
     "wallet_unreachable": Condition("wallet cannot be reached", "wallet answers again", "satmachine doctor"),
-    "wallet_low": Condition("wallet is low", "wallet is filled again", "satmachine machines list"),
-    "machine_silent": Condition("silent", "heard of again", "satmachine telemetry fleet"),
-    "cassette_low": Condition("low on cash", "cash is refilled", "satmachine telemetry fleet"),
-    "cash_out_soon": Condition("runs out of cash soon", "has cash for longer again", "satmachine forecast"),
+    "wallet_low": Condition("wallet is low", "wallet has enough again", "satmachine machines list"),
+    "machine_silent": Condition("silent", "is heard again", "satmachine telemetry fleet"),
+    "cassette_low": Condition("low on cash", "has enough cash again", "satmachine telemetry fleet"),
+    "cash_out_soon": Condition("runs out of cash soon", "has cash for more days again", "satmachine forecast"),
     "cash_differs": Condition(
         "cash was not as expected", "every difference is booked", "satmachine cash report", is_alarm=False
     ),
     "relay_quiet": Condition("relay does not deliver", "relay delivers again", "satmachine doctor"),
-    "payouts_paused": Condition("payouts are paused", "payouts go on", "satmachine status", is_alarm=False),
+    "payouts_paused": Condition("payouts are paused", "payouts continue", "satmachine status", is_alarm=False),
     "request_waits": Condition("a request is not done", "requests are done", "satmachine status", is_alarm=False),
     "quarantined": Condition(
-        "messages could not be used", "no unused message any more", "satmachine quarantine list", is_alarm=False
+        "messages could not be used", "no unusable messages any more", "satmachine quarantine list", is_alarm=False
     ),
     "rate_unknown": Condition(
-        "sales of an unknown rate keep the LPs' part", "every rate is known", "satmachine status", is_alarm=False
+        "the LPs' part of sales without a rate is not paid", "every rate is known", "satmachine status", is_alarm=False
     ),
     "shortfall_waits": Condition(
         "a customer waits for a refund", "no refund waits for its top-up", "satmachine status", is_alarm=False
     ),
     "unmatched": Condition(
-        "payments of no sale came", "every payment has its sale", "satmachine settlements unmatched", is_alarm=False
+        "payments arrived that belong to no sale",
+        "every payment belongs to a sale",
+        "satmachine settlements unmatched",
+        is_alarm=False,
     ),
 }
 _RANK = {condition: rank for rank, condition in enumerate(CONDITIONS)}
@@ -75,10 +78,10 @@ _RANK = {condition: rank for rank, condition in enumerate(CONDITIONS)}
 class Item:
     """Something that needs a person.
 
-    `subject` is what it concerns at large (a machine's id, a relay's URL, a payee, '' for the daemon), `ref` what
-    exactly (a sale's number); together with the condition they name it. `machine_id` is whose machine's it is, where
-    the subject is none. `since` is in Unix seconds, where it is known. `sure` False: in between two limits, which
-    raises nothing and ends nothing. `wait_s`: so long it may last first.
+    `subject` is what it concerns in general (a machine's id, a relay's URL, a payee, '' for the daemon), `ref` what
+    exactly (a sale's number); together with the condition they identify it. `machine_id` is the machine that it belongs
+    to, if the subject is not a machine. `since` is in Unix seconds, if it is known. `sure` False: between two limits,
+    which raises nothing and ends nothing. `wait_s`: how long it may last before it counts.
     """
 
     condition: str
@@ -96,18 +99,18 @@ class Item:
 
     @property
     def id(self) -> str:
-        """What names it to `alerts silence`: the condition, and what it concerns."""
+        """Its name for `alerts silence`: the condition, and what it concerns."""
         return ":".join(part for part in (self.condition, self.subject, self.ref) if part)
 
     @property
     def is_alarm(self) -> bool:
-        """Whether it is told at any hour."""
+        """Whether it is sent at any hour."""
         return CONDITIONS[self.condition].is_alarm
 
 
 @dataclass(frozen=True, slots=True)
 class Silence:
-    """A person's word that an item is known: quiet until then (Unix seconds), or for good (None)."""
+    """A person says that they know about an item: quiet until then (Unix seconds), or for ever (None)."""
 
     item: str
     until: int | None
@@ -118,7 +121,7 @@ class Silence:
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """The list: what needs a person, the gravest first, and what a person has silenced."""
+    """The list: what needs a person, the most serious first, and what a person has silenced."""
 
     items: tuple[Item, ...] = ()
     silenced: tuple[Item, ...] = field(default=())
@@ -146,13 +149,13 @@ def sorted_out(found: Iterable[Item], silences: Iterable[Silence], now: int) -> 
 
 
 def names_of(item: Item) -> Iterator[str]:
-    """What a silence may call it: exactly, or at large."""
+    """The names that a silence may use for it: exactly this, or all of its kind."""
     yield item.id
     yield f"{item.condition}:{item.subject}" if item.subject else item.condition
 
 
 def headline(attention: Attention) -> str:
-    """The list in half a sentence, the gravest first: for `systemctl status`."""
+    """The list in half a sentence, the most serious first: for `systemctl status`."""
     if not attention.items:
         return ""
     first = attention.items[0]

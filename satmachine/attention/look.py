@@ -1,7 +1,7 @@
-"""Reads the list of what needs a person from the books. Calls nobody, decides nothing about money.
+"""Reads from the books what needs a person. Calls nobody, decides nothing about money.
 
-`from_sales` and `from_wallets` are quick at any size; `from_telemetry` looks into every machine's state. What only the
-daemon sees (its relays as they are now, the proof of the books) it adds itself; others take what it wrote of them.
+`from_sales` and `from_wallets` are quick at any size; `from_telemetry` looks at the state of every machine. What only
+the daemon can see (its relays at this moment, the proof of the books) it adds itself; others use what it stored.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from satmachine.store import cash, lists, standing
 from satmachine.store.attention import Record
 from satmachine.telemetry.trouble import error_now
 
-#: Of each machine and state so many sales are told of one by one.
+#: So many sales of each machine and state are listed one by one.
 _SALES_EACH = 5
 #: A level ends its alarm only this far above the limit that raised it, in percent of the limit.
 _MARGIN_PERCENT = 20
-#: Without a sign of life for so long, the daemon is frozen: it writes one every 5 s.
+#: After so long without a sign of life the daemon is frozen: it writes one every 5 s.
 FROZEN_AFTER_S = 60
-#: A request that waits for so long is no matter of a busy moment.
+#: A request that waits for so long does not wait because of a busy moment.
 _REQUEST_AFTER_S = 300
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Whose books are looked at, when, and by which limits. `listening_s`: for how long somebody has listened."""
+    """Whose books are looked at, when, and with which limits. `listening_s`: how long the daemon has been listening."""
 
     limits: Limits
     now: int
@@ -40,7 +40,7 @@ class View:
 
 
 def look(conn: sqlite3.Connection, view: View, *, daemon_runs: bool) -> Attention:
-    """Everything that the books tell: for `status`, `alerts list` and whoever else asks."""
+    """Everything that the books say: for `status`, `alerts list` and whoever else asks."""
     found = [
         *from_daemon(conn, view, daemon_runs=daemon_runs),
         *from_sales(conn, view),
@@ -54,7 +54,7 @@ def look(conn: sqlite3.Connection, view: View, *, daemon_runs: bool) -> Attentio
 
 
 def silences(conn: sqlite3.Connection) -> list[Silence]:
-    """What a person knows of."""
+    """What people have said that they know about."""
     return [Silence(**row) for row in rows.silences(conn)]
 
 
@@ -68,7 +68,7 @@ def from_daemon(conn: sqlite3.Connection, view: View, *, daemon_runs: bool) -> I
         cause = sentence("The daemon does not run: nothing is received or paid.")
         yield Item("daemon_down", "", cause, "systemctl start satmachine", alive_at)
     elif alive_at is not None and view.now - alive_at > FROZEN_AFTER_S:
-        cause = sentence("The daemon runs and shows no life: what is below is as it was then.")
+        cause = sentence("The daemon runs but does not respond: what you see below is from that time.")
         yield Item("daemon_frozen", "", cause, "systemctl restart satmachine", alive_at)
     for pause in rows.pauses(conn, view.scope):
         machine_id = "" if pause["scope"] == "*" else pause["scope"]
@@ -82,7 +82,7 @@ def from_daemon(conn: sqlite3.Connection, view: View, *, daemon_runs: bool) -> I
     if daemon_runs and view.scope is None:
         for asked in rows.open_requests(conn, view.now - _REQUEST_AFTER_S):
             cause = sentence(
-                "Request {id} of {actor} ({action}, {subject}) is not done yet",
+                "Request {id} by {actor} ({action}, {subject}) is not done yet",
                 **{name: asked[name] for name in ("id", "actor", "action", "subject")},
             )
             yield Item("request_waits", "", cause, "satmachine doctor", asked["created_at"], ref=str(asked["id"]))
@@ -109,7 +109,7 @@ def from_sales(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
 
 
 def _is_errored(conn: sqlite3.Connection, row: Record) -> bool:
-    """Whether the sale itself tells of this payment."""
+    """Whether the sale itself reports this payment."""
     leg = lists.worst_leg(conn, row["settlement_id"])
     return leg is not None and leg["payment_id"] == row["payment_id"]
 
@@ -258,7 +258,7 @@ def from_wallets(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
 
 
 def from_telemetry(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
-    """What machines tell, and those that tell nothing."""
+    """What machines report, and which of them report nothing."""
     for row in rows.told_errors(conn, view.scope):
         told = error_now(
             row["status"],
@@ -295,7 +295,7 @@ def from_telemetry(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
 
 
 def _cash(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
-    """By the forecasts that the daemon has written down: the early end of the range counts."""
+    """From the forecasts that the daemon has stored: the early end of the range counts."""
     limit_s = view.limits.cash_out_days * 86_400
     for row in cash.forecasts(conn, fresh_since=view.now - cash.STALE_AFTER_S):
         machine_id = row["machine_id"]
@@ -315,7 +315,7 @@ def _cash(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
 
 
 def _cash_end(row: Record) -> Sentence:
-    """Dates, so that the words change once a day at the most."""
+    """With dates, so that the text changes at most once a day."""
     early, likely, late = (_date(row[name]) for name in ("early_at", "likely_at", "late_at"))
     if likely is None:
         return sentence("it may be empty on {early}", early=early)
@@ -334,7 +334,7 @@ def _date(at: int | None) -> str | None:
 
 
 def from_relays(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
-    """As the daemon last saw them. One that is away for a moment needs nobody."""
+    """As the daemon last saw them. A relay that is away for a moment needs nobody."""
     if view.scope is not None:
         return
     for row in lists.relays(conn):
@@ -344,7 +344,7 @@ def from_relays(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
         lasted_s = view.now - row["state_since"]
         if away and lasted_s < view.limits.relay_quiet_after_s:
             continue
-        detail = (row["error"] or "not connected") if away else "others bring events that it does not"
+        detail = (row["error"] or "not connected") if away else "other relays deliver events that it does not"
         yield relay(row["url"], detail, row["state_since"] if away else None)
 
 
@@ -366,7 +366,7 @@ def from_strangers(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
         yield Item("quarantined", row["machine_id"], cause, command, row["since"])
     for row in rows.unknown_rates(conn, view.scope):
         cause = sentence(
-            "{machine}: {sales} sale(s) keep the LPs' part, because nobody told their rate; "
+            "{machine}: the LPs' part of {sales} sale(s) is not paid, because their rate is not known; "
             "settlements redistribute ID --rate SATS pays it",
             machine=row["machine_id"], sales=row["sales"],
         )  # fmt: skip
@@ -384,7 +384,7 @@ def from_strangers(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
         )
     for row in rows.unmatched(conn, view.scope):
         cause = sentence(
-            "{machine}: {payments} incoming payment(s), {sats} sats, of no sale",
+            "{machine}: {payments} incoming payment(s) ({sats} sats) belong to no sale",
             machine=row["machine_id"], payments=row["payments"], sats=row["amount_sats"],
         )  # fmt: skip
         command = f"satmachine settlements unmatched --machine {row['machine_id']}"
@@ -405,7 +405,7 @@ def _only_raised(conn: sqlite3.Connection, view: View, found: Sequence[Item]) ->
         who = row["subject"] or "satmachine"
         cause = row["detail"] or f"{who}: {told.started}"
         if row["condition"] != "books_broken":
-            cause += "; it looks well right now, and the alarm ends if that lasts"
+            cause += "; it looks fine now, and the alarm ends if it stays so"
         yield Item(row["condition"], row["subject"], cause, told.command, row["changed_at"])
 
 
@@ -413,7 +413,7 @@ def _only_raised(conn: sqlite3.Connection, view: View, found: Sequence[Item]) ->
 
 
 def recovered(limit: int) -> int:
-    """From here on a level is well above its limit."""
+    """At this value a level is clearly above its limit."""
     return -(-limit * (100 + _MARGIN_PERCENT) // 100)
 
 

@@ -1,4 +1,4 @@
-"""Sentences that can be said in another language: plain text that remembers what it was made of. Pure."""
+"""Sentences that can be translated: plain text that remembers its message and its values. Pure."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ class Sentence(str):
 
 
 def sentence(message: str, **values: object) -> Sentence:
-    """Say it; whoever knows another language finds the message in a catalogue, and fills it in anew."""
+    """Make a sentence in English; to translate it, the message is looked up in a catalogue and filled in again."""
     made = Sentence(message.format(**values))
     made.message, made.values = message, values
     return made
 
 
 def joined(parts: Sequence[Sentence]) -> Sentence:
-    """Sentences one after the other, with commas between."""
+    """Sentences one after the other, separated by commas."""
     names = [f"part{number}" for number in range(len(parts))]
     return sentence(", ".join(f"{{{name}}}" for name in names), **dict(zip(names, parts, strict=True)))

@@ -1,7 +1,7 @@
-"""The one-word reasons of the books, as sentences for people, and the command that leads on from each. Pure.
+"""The one-word reasons of the books as sentences for people, each with the command that helps. Pure.
 
 The words are those of `models.HoldReason` and `models.RetainedReason`, which `satmachine status` need not import. A
-command runs exactly as it is printed; what it still needs to know (a reason) it asks.
+command runs exactly as it is printed; it asks for what it still needs (a reason).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _RESOLVE = "satmachine payments resolve {payment}"
 _REPOINT = "satmachine payments repoint {payment}"
 _RECONCILE = "satmachine machines reconcile {machine}"
 
-#: Why something is held, and the command that leads on. `{id}` is the settlement's, `{payment}` the payment's.
+#: Why something is held, and the command that helps. `{id}` is the settlement's, `{payment}` the payment's.
 HOLDS: dict[str, tuple[str, str]] = {
     "by_operator": ("held by a person", "satmachine settlements release {id}"),
     "machine_inactive": (
@@ -25,7 +25,7 @@ HOLDS: dict[str, tuple[str, str]] = {
         "satmachine settlements retry {id}",
     ),
     "payment_mismatch": (
-        "the wallet says something else than the machine",
+        "the machine and its wallet do not agree",
         "satmachine settlements show {id}",
     ),
     "before_payouts_since": ("the sale is older than payouts_since", "satmachine settlements close {id}"),
@@ -37,7 +37,7 @@ HOLDS: dict[str, tuple[str, str]] = {
     "rate_out_of_bounds": ("the exchange rate is unusual", "satmachine settlements release {id}"),
     "daily_limit": ("the machine's daily limit is reached", "satmachine settlements release {id}"),
     "told_twice": (
-        "it may be a sale that was told of before",
+        "it may be a sale that was reported before",
         "satmachine settlements close {id}",
     ),
     "unknown_payments": (
@@ -45,11 +45,11 @@ HOLDS: dict[str, tuple[str, str]] = {
         _RECONCILE,
     ),
     "not_a_sale": (
-        "its payment is no customer's: a top-up, or one that a person has dismissed",
+        "its payment is not from a customer: it is a top-up, or a person has dismissed it",
         "satmachine settlements close {id}",
     ),
     "machine_error": (
-        "the machine has reported an error since: was all of the cash handed out",
+        "the machine has reported an error since: check whether it handed out all the cash",
         "satmachine settlements show {id}",
     ),
     "debit_without_credit": (
@@ -80,10 +80,10 @@ HOLDS: dict[str, tuple[str, str]] = {
         "sats left the machine's wallet for an address of the same LNbits, which does not show whether they arrived",
         _RESOLVE,
     ),
-    "marks_conflict": ("another daemon, or another life of these books, has begun to pay this", _RECONCILE),
-    "payee_changed": ("somebody else is named as its payee than when it was planned", _REPOINT),
+    "marks_conflict": ("another daemon, or another copy of these books, has begun to pay this", _RECONCILE),
+    "payee_changed": ("its payee is not the one that it was planned for", _REPOINT),
     "unordered": (
-        "satmachine's daemon has not ordered this payment as it stands",
+        "the daemon has not ordered this payment, or not in this form",
         'satmachine payments cancel {payment} --reason "not ordered"',
     ),
 }
@@ -92,13 +92,13 @@ HOLDS: dict[str, tuple[str, str]] = {
 RETAINED: dict[str, str] = {
     "no_super_payee": "the platform has no payee in the configuration",
     "no_ruleset": "neither the machine nor its operator has splits",
-    "no_lp_balance": "no liquidity provider had a balance for it",
-    "unknown_rate": "the exchange rate of the sale is not known",
+    "no_lp_balance": "no LP had a balance for it",
+    "unknown_rate": "the sale's exchange rate is not known",
     "undispensed": "this part of the cash was not handed out",
-    "unused_fee_reserve": "set aside for routing fees, and not used",
+    "unused_fee_reserve": "set aside for routing fees, but not used",
     "voided_leg": "meant for a payment that was voided",
-    "closed_unpaid": "the sale was closed before anything of it was planned",
-    "before_payouts_since": "the sale is older than payouts_since: booked, never shared out",
+    "closed_unpaid": "the sale was closed before its payments were planned",
+    "before_payouts_since": "the sale is older than payouts_since: it is recorded, but not shared out",
     "shortfall": "a top-up brought it for the customer, who got too little cash",
 }
 
@@ -110,7 +110,7 @@ def hold(reason: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """What stands still, and why: a sale, with its worst payment if that is what is wrong, or a payment of no sale."""
+    """What does not go on, and why: a sale (with its worst payment, if that is the cause), or a payment of no sale."""
 
     status: str
     hold_reason: str | None
@@ -120,22 +120,22 @@ class Trouble:
     payment_id: int | None
 
 
-#: Why a payment is not paid yet, in words, where the error's own do not say what to do.
+#: Why a payment is not paid yet, in words, if the error itself does not say what to do.
 CAUSES: dict[str, str] = {
     "no_funds": "the machine's wallet has too few sats",
-    "payee_unreachable": "the payee's server does not answer; if the address is dead, name another and repoint",
-    "payee_changed": "somebody else is named as its payee now",
-    "no_payee": "nobody is named as its payee any more",
+    "payee_unreachable": "the payee's server does not answer; if the address is dead, enter another one and repoint",
+    "payee_changed": "another payee is named for it now",
+    "no_payee": "no payee is named for it any more",
     "key_unreadable": "the daemon cannot read the payee's key file",
     "wallet_unreachable": "LNbits does not answer",
-    "fees_not_covered": "the routing fees are more than the payment bears",
+    "fees_not_covered": "the routing fees are too high for this payment",
     "not_paid": "the payment did not get through",
-    "on_its_way": "it was sent, and its end is not known yet",
+    "on_its_way": "it was sent, and the result is not known yet",
     "invoice_dead": "the invoice can no longer be paid",
     "marks": "another daemon has begun to pay it",
 }
 
-#: The command that leads on where a payment fails, by the cause; of the others `retry` tries at once.
+#: The command that helps when a payment fails, by its cause; for all other causes `retry`, which tries at once.
 _CAUSES = {
     "payee_changed": _REPOINT,
     "marks": _RECONCILE,
@@ -145,7 +145,7 @@ _CAUSES = {
 
 
 def advice(found: Trouble) -> str:
-    """The command that helps with what is held or errored, or shows more; empty for what needs nobody."""
+    """The command that helps with what is held or errored, or shows more; empty if nobody is needed."""
     retry = "satmachine settlements retry {id}" if found.settlement_id else "satmachine payments retry {payment}"
     if found.hold_reason is not None:
         command = HOLDS.get(found.hold_reason, ("", "satmachine settlements show {id}"))[1]

@@ -39,7 +39,7 @@ def list_alerts(
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """List what needs you, the gravest first, each with a command that runs as it stands. The same list as `status`.
+    """List what needs you, the most serious first, each with a command that runs as it stands. The same list as `status`.
 
     Leaves with 1 when there is something, with 0 when there is nothing.
 

@@ -176,7 +176,7 @@ def print_fleet(books: Books, limit: int, *, as_json: bool, as_csv: bool) -> Non
         Column("machine_id", "Machine"),
         Column("cash_minor", "Cash"),
         Column("counted_at", "Counted", wide=True),
-        Column("told_minor", "It says", wide=True),
+        Column("told_minor", "Machine says", wide=True),
         Column("providers_minor", "LPs' balances", wide=True),
         Column("own_minor", "Own or missing"),
         Column("likely_at", "Runs out", show=lambda row: in_days(row["likely_at"], books.now)),
@@ -295,10 +295,10 @@ def _print_cycles(reports: Sequence[CycleReport], unit: str, books: Books) -> No
         Column("closed_id", "Id"),
         Column("closed_at", "Until", show=lambda row: _short_time(row["closed_at"], books)),
         Column("expected_minor", "Expected", show=lambda row: bare(row, "expected_minor")),
-        Column("told_minor", "It said", show=lambda row: bare(row, "told_minor"), wide=True),
+        Column("told_minor", "Machine said", show=lambda row: bare(row, "told_minor"), wide=True),
         Column("counted_minor", "Counted", show=lambda row: bare(row, "counted_minor")),
         Column("difference_minor", "Off by", show=lambda row: bare(row, "difference_minor")),
-        Column("state", "Is", show=_how_it_is),
+        Column("state", "State", show=_how_it_is),
     ]
     emit_table(closed, columns, title=f"Cycles, in {unit}", tz=books.tz)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from satmachine.cli.kit.options import AsJson
-from satmachine.cli.kit.output import Column, emit_table, is_terminal, print_item, print_json, print_line
+from satmachine.cli.kit.output import Column, emit_table, grouped, is_terminal, print_item, print_json, print_line
 from satmachine.ops.tuning import Tuning
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ def _print(findings: Iterable[Finding]) -> None:
     todo = [finding for finding in findings if finding.verdict != "ok"]
     for finding in findings if is_terminal() else ():
         if finding.verdict == "ok":
-            print_line(f"ok  {finding.check}: {finding.subject}: {finding.detail}")
+            print_item("ok", grouped(f"{finding.check}: {finding.subject}: {finding.detail}"), "", style="green")
     for finding in todo:
-        print_item("!", f"{finding.verdict}: {finding.subject}: {finding.detail}", finding.fix)
+        print_item("!", grouped(f"{finding.verdict}: {finding.subject}: {finding.detail}"), finding.fix)
     if not todo:
         print_line("All well.", style="green")

@@ -223,13 +223,13 @@ def _print_clients(found: Outlook, books: Books) -> None:
     ]
     columns = (
         Column("client_id", "Id"),
-        Column("label", "Client"),
+        Column("label", "LP"),
         Column("balance_minor", "Balance"),
         Column("likely_at", "Spent about", show=lambda row: _day(row["likely_at"], books)),
         Column("early_at", "Between", show=lambda row: _between(row, books), wide=True),
     )
     if rows:
-        emit_table(rows, columns, title="Clients' balances")
+        emit_table(rows, columns, title="LPs' balances")
 
 
 def _between(row: Row, books: Books) -> str:

@@ -11,10 +11,12 @@ from satmachine.cli.kit.output import format_age, grouped, print_item, print_lin
 def print_items(found: Attention, now: int, *, named: bool = False) -> None:
     """The list on a screen: what is wrong, since when, and the command that helps; `named`: also what `alerts silence`
     calls it."""
+    if found.items:
+        print_line(f"What needs you ({len(found.items)}):", style="bold")
     for item in found.items:
         if named:
             print_line(item.id, style="bold")
-        since = "" if item.since is None else f" ({format_age(now - item.since)})"
+        since = "" if item.since is None else f" (for {format_age(now - item.since)})"
         print_item("!", grouped(item.cause) + since, item.command)
     if not found.items:
         print_line("Nothing needs you.", style="green")
@@ -47,4 +49,4 @@ def silenced_hint(found: Attention) -> str:
     """How much a person has silenced."""
     if not found.silenced:
         return ""
-    return f"{len(found.silenced)} more that you know of is silenced; `satmachine alerts list --all` shows it."
+    return f"{len(found.silenced)} more silenced: `satmachine alerts list --all` shows them."

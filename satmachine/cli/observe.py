@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from satmachine.cli.kit.options import AsJson
-from satmachine.cli.kit.output import Column, Row, emit_table, iso, print_item, print_json, print_line
+from satmachine.cli.kit.output import Column, Row, emit_section, iso, print_item, print_json, print_line
 from satmachine.errors import NotFound
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _DAY_S = 86_400
 
 _RELAYS = (
     Column("url", "Relay"),
-    Column("state", "Is"),
+    Column("state", "State"),
     Column("events", "Events"),
     Column("faults", "Faults"),
     Column("problem", "Problem", fold=True),
@@ -39,10 +39,10 @@ _SENT = (
 _SALES = (
     Column("machine_id", "Machine"),
     Column("both", "Told and paid"),
-    Column("only_told", "Only told"),
+    Column("only_told", "Only announced"),
     Column("itself", "Only paid, says what it is"),
     Column("silent", "Only paid, says nothing"),
-    Column("before", "Paid before, not told of here"),
+    Column("before", "Paid before, not announced here"),
     Column("slowest_s", "Event after payment, s"),
     Column("problem", "Problem", fold=True),
 )
@@ -113,10 +113,10 @@ def _key_of(config: Config) -> Any:
 
 
 def _print(seen: Seen, config: Config) -> None:
-    emit_table([_relay(relay) for relay in seen.relays], _RELAYS, title="Relays", empty="No relay is configured.")
+    emit_section([_relay(relay) for relay in seen.relays], _RELAYS, title="Relays", empty="No relay is configured.")
     sent = [row for one in seen.machines for row in _sent(one)]
-    emit_table(sent, _SENT, title="What the machines send", empty="Nothing came: no event, no payment.")
-    emit_table([_sales(one) for one in seen.machines], _SALES, title="Sales", empty="No machine was watched.")
+    emit_section(sent, _SENT, title="What the machines send", empty="Nothing came: no event, no payment.")
+    emit_section([_sales(one) for one in seen.machines], _SALES, title="Sales", empty="No machine was watched.")
     settings = _settings(seen, config)
     for setting in settings:
         place = f"{setting['table']}  {setting['line']}" if setting["line"] else setting["table"]

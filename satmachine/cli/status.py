@@ -132,7 +132,8 @@ def _print(found: Status, books: Books) -> None:
     if found.counts["pending"]:
         [oldest] = found.oldest_pending
         age = format_age(found.now - oldest["landed_at"])
-        print_line(f"{found.counts['pending']} sale(s) in work, the oldest is {oldest['settlement_id']}, {age} old.")
+        number = found.counts["pending"]
+        print_line(f"{number} sale(s) under way; the oldest is sale {oldest['settlement_id']}, since {age}.")
     print_items(found.attention, found.now)
 
 
@@ -155,26 +156,26 @@ def _print_relays(found: Status) -> None:
         Column("events", "Events", wide=True),
         Column("error", "Error", fold=True),
     )
-    emit_table(found.relays, columns, empty="No relay was connected to yet.")
+    emit_table(found.relays, columns, empty="No relay has been connected yet.")
 
 
 def _print_machines(found: Status, books: Books) -> None:
     needy = {name for item in found.attention.items for name in (item.subject, item.machine_id)}
     columns = (
         Column("id", "Machine"),
-        Column("mode", "Is", show=mode),
+        Column("mode", "State", show=mode),
         Column("balance_sats", "Wallet, sats", show=balance),
-        Column("checked_at", "Asked", wide=True, show=lambda row: _ago(row["checked_at"], found.now)),
-        Column("last_event_at", "Last heard of", show=lambda row: _ago(row["last_event_at"], found.now)),
+        Column("checked_at", "Checked", wide=True, show=lambda row: _ago(row["checked_at"], found.now)),
+        Column("last_event_at", "Last heard", show=lambda row: _ago(row["last_event_at"], found.now)),
         Column("last_sale_at", "Last sale", show=lambda row: _ago(row["last_sale_at"], found.now)),
         Column("cash_out_at", "Cash lasts", show=lambda row: lasts(row, found.now)),
         Column("needs", "Needs", show=lambda row: "you" if row["id"] in needy else ""),
     )
     rows: Sequence[Row] = found.machines
     shown = rows if len(rows) <= _MACHINES else sorted(rows, key=lambda row: row["id"] not in needy)[:_MACHINES]
-    emit_table(shown, columns, empty="No machines yet: the daemon takes them from the configuration.", tz=books.tz)
+    emit_table(shown, columns, empty="No machines yet: the daemon reads them from the configuration.", tz=books.tz)
     if hidden := len(rows) - len(shown):
-        print_line(f"There are {hidden} more machine(s); `satmachine machines list` shows them.")
+        print_line(f"{hidden} more machine(s): `satmachine machines list` shows them.")
 
 
 def _ago(at: int | None, now: int) -> str:

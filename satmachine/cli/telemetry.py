@@ -18,6 +18,7 @@ from satmachine.cli.kit.output import (
     Column,
     Row,
     emit_record,
+    emit_section,
     emit_table,
     format_age,
     format_fiat,
@@ -70,8 +71,8 @@ _MACHINE_FIELDS = (
     Column("software_version", "Software"),
     Column("uptime_s", "Up for", show=_uptime),
     Column("cash_left_minor", "Cash left"),
-    Column("cash_total_minor", "Cash total told"),
-    Column("told_currency", "Currency told"),
+    Column("cash_total_minor", "Cash total reported"),
+    Column("told_currency", "Currency reported"),
     Column("exchange_rate", "Rate, sats"),
     Column("fee_pct", "Fee"),
     Column("last_error", "Last error"),
@@ -281,7 +282,9 @@ def _print_machine(row: Row, books: Books) -> None:
     emit_record(row, _MACHINE_FIELDS, title=f"Telemetry of {row['machine_id']} ({row['machine']})", tz=books.tz)
     cassettes = json.loads(row["cassettes"] or "[]")
     if cassettes:
-        emit_table([_cassette_row(n, c, row) for n, c in enumerate(cassettes, 1)], _CASSETTE_COLUMNS, title="Cassettes")
+        emit_section(
+            [_cassette_row(n, c, row) for n, c in enumerate(cassettes, 1)], _CASSETTE_COLUMNS, title="Cassettes"
+        )
     extra = json.loads(row["extra"])
     if extra:
         print_line("Also told", style="bold")

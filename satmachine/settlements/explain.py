@@ -62,13 +62,13 @@ def explain_settlement(
     conserves = came_in_sats == legs_sats + retained_sats
     if settlement["planned_at"] is None and not legs:
         conserves = settlement["undispensed_sats"] == retained_sats or conserves
-        total = f"{settlement['gross_sats']} sats, not planned yet; {retained_sats} of them are retained"
+        total = f"{settlement['gross_sats']} sats, not planned yet; {retained_sats} sats of them stay in the wallet"
     else:
         sign = "=" if conserves else "IS NOT"
         came_in = f"{settlement['gross_sats']} sats"
         if settlement["topped_up_sats"]:
-            came_in += f" + {settlement['topped_up_sats']} topped up"
-        total = f"{came_in} {sign} {legs_sats} in payments + {retained_sats} retained"
+            came_in += f" + {settlement['topped_up_sats']} sats topped up"
+        total = f"{came_in} {sign} {legs_sats} sats in payments + {retained_sats} sats that stay in the wallet"
     shown = tuple(section for section in sections if section.lines)
     return Explanation(_summary(settlement), shown, total, conserves)
 

@@ -151,3 +151,38 @@ def test_parts_are_read_as_fraction_and_as_percent(text: str, value: str) -> Non
 @pytest.mark.parametrize("text", ["145.37", "145.37 sats per GTQ"])
 def test_rates_are_read_as_they_are_printed(text: str) -> None:
     assert numbers.rate(text) == Decimal("145.37")
+
+
+@pytest.mark.parametrize("columns", range(40, 61))
+def test_no_line_breaks_within_a_number_or_before_its_unit(columns: int, cli: Cli) -> None:
+    shown = cli("status", columns=columns).stdout
+    assert "50\u202f000 sats" in shown
+    assert re.search(r"\(for \d+ [a-z]+\)", shown)
+
+
+def test_a_remedy_is_wrapped_between_words_and_a_command_never(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from satmachine.cli.kit import screen
+
+    monkeypatch.setenv("COLUMNS", "40")
+    command = "satmachine payments list --status failing --machine panajachel-1"
+    screen.item("!", "a payee does not answer", command, "red")
+    screen.item(
+        "!", "a payee does not answer", "ask its owner whether the address is right; until then it waits", "red"
+    )
+    screen.item(
+        "!", "LNbits is slow", "on SQLite this helps: `satmachine doctor --tuning sqlite`; nothing is lost", "red"
+    )
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert f"  {command}" in lines
+    assert all(len(line) <= 40 for line in lines if command not in line)
+    assert "  `satmachine doctor --tuning sqlite`;" in lines
+    assert all(line.startswith(("! ", "  ")) for line in lines)
+
+
+def test_behind_a_pipe_each_table_of_a_screen_has_its_title(cli: Cli) -> None:
+    shown = cli.piped("settlements", "show", "1").stdout.splitlines()
+    assert shown[0] == "Sale 1"
+    at = shown.index("Payments")
+    assert (shown[at - 1], shown[at + 1].split("\t")[:2]) == ("", ["Id", "For"])

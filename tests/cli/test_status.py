@@ -29,14 +29,14 @@ def screen(cli: Cli, columns: int = 80) -> str:
         "wss://relay.one.example was subscribed",
         "panajachel-1 active 1 250 000",
         "The wallet of solola-1 does not answer: connection refused",
-        "2 sale(s) in work, the oldest is 4",
+        "2 sale(s) under way; the oldest is sale 4",
         "panajachel-1: sale 2 is held: the machine's daily limit is reached",
         "satmachine settlements release 2",
         "sale 3 is errored: payment 4, to tech@example.org: no route to tech@example.org",
         "satmachine settlements retry 3",
         "panajachel-1: 1 message(s) could not be used",
         "satmachine quarantine show 1",
-        "panajachel-1: 1 incoming payment(s), 50 000 sats, of no sale",
+        "panajachel-1: 1 incoming payment(s) (50 000 sats) belong to no sale",
         "satmachine settlements unmatched --machine panajachel-1",
     ],
 )
@@ -167,5 +167,5 @@ def test_many_held_sales_are_counted_not_listed(cli: Cli) -> None:
 def test_of_many_machines_those_in_trouble_come_first(monkeypatch: pytest.MonkeyPatch, cli: Cli) -> None:
     monkeypatch.setattr("satmachine.cli.status._MACHINES", 1)
     shown = screen(cli)
-    assert "There are 2 more machine(s); `satmachine machines list` shows them." in shown
+    assert "2 more machine(s): `satmachine machines list` shows them." in shown
     assert len(json.loads(cli("status", "--json").stdout)["machines"]) == 3

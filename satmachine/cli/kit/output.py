@@ -101,6 +101,13 @@ def emit_table(
         typer.echo(more, err=json or csv or not is_terminal())
 
 
+def emit_section(rows: Iterable[Row], columns: Sequence[Column], title: str, **how: Any) -> None:
+    """Print a table that is one of several on a screen: behind a pipe its title stands above it too."""
+    if not is_terminal():
+        typer.echo(f"\n{printable(title)}")
+    emit_table(rows, columns, title=title, **how)
+
+
 def emit_record(
     record: Row,
     fields: Sequence[Column],
@@ -128,17 +135,19 @@ def emit_record(
 def print_line(text: str, *, style: str = "") -> None:
     """A line or some between tables, wrapped to the terminal."""
     if is_terminal():
-        make_console().print(printable(text), style=style or None, overflow="fold")
+        from satmachine.cli.kit import screen
+
+        screen.line(printable(text), style)
     else:
         typer.echo(printable(text))
 
 
-def print_item(mark: str, text: str, more: str) -> None:
+def print_item(mark: str, text: str, more: str, *, style: str = "red") -> None:
     """A point of a list: a mark, a text that is wrapped beside it, and below it a quieter line."""
     if is_terminal():
         from satmachine.cli.kit import screen
 
-        screen.item(mark, printable(text), printable(more))
+        screen.item(mark, printable(text), printable(more), style)
     else:
         typer.echo(f"{mark} {printable(text)}" + (f"\n  {printable(more)}" if more else ""))
 

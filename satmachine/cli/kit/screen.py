@@ -8,6 +8,7 @@ pager.
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -32,6 +33,15 @@ _STYLES = {
 _LEAST = 26
 _GAP = 2
 _INDENT = " " * 4
+
+#: Where no line may break: within a number, between a number and its unit, and within a command in backticks.
+_NUMBERS = re.compile(r"\u202f|(?<=\d) (?=(?:\d{3}|min|sats|[smhd]|[A-Z]{3})\b|%)")
+_WHOLE = re.compile(rf"`[^`\n]*`|{_NUMBERS.pattern}")
+#: Characters that rich takes for letters stand for the blanks there while it wraps lines; no text contains them.
+_TO_LETTERS = str.maketrans({" ": "\ue000", "\u202f": "\ue001"})
+_TO_BLANKS = str.maketrans({"\ue000": " ", "\ue001": "\u202f"})
+#: A command that stands in a sentence without backticks.
+_COMMAND = re.compile(r"\b(?:sudo|satmachine|systemctl|timedatectl|ch(?:own|mod)) ")
 
 
 def table(rows: Sequence[Row], columns: Sequence[Column], title: str, tz: tzinfo) -> None:
@@ -62,16 +72,46 @@ def record(row: Row, fields: Sequence[Column], title: str, tz: tzinfo) -> None:
     show(console, title, grid)
 
 
-def item(mark: str, text: str, more: str) -> None:
-    """A mark, a text beside it, and a quieter line below: a command stays on one line, so that it can be copied."""
+def line(text: str, style: str) -> None:
+    """A line or some, wrapped to the terminal."""
+    _write(make_console(), whole(text, style))
+
+
+def item(mark: str, text: str, more: str, style: str) -> None:
+    """A mark, a text beside it, and a quieter line below. A command is never broken over lines, so that it can be
+    copied: the terminal itself continues it at its edge."""
     console = make_console()
+    indent = len(mark) + 1
+    _write(console, _beside(Text(mark, style), whole(text)))
+    if more and _breaks(more, console.width - indent):
+        _write(console, _beside(Text(" " * len(mark)), whole(more, "cyan")))
+    elif more:
+        _write(console, Text(" " * indent + more, style="cyan"), soft_wrap=True)
+
+
+def whole(text: str, style: str = "", *, where: re.Pattern[str] = _WHOLE) -> Text:
+    """A text whose numbers and commands are not broken over lines, once it is written by this module."""
+    return Text(where.sub(lambda found: found[0].translate(_TO_LETTERS), text), style)
+
+
+def _beside(mark: Text, text: Text) -> Table:
     grid = Table.grid(padding=(0, 1))
-    grid.add_column(style="red", no_wrap=True)
+    grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
-    grid.add_row(mark, Text(text))
-    console.print(grid)
-    if more:
-        console.print(Text(f"  {more}", style="cyan"), soft_wrap=True)
+    grid.add_row(mark, text)
+    return grid
+
+
+def _breaks(more: str, width: int) -> bool:
+    """Whether this may be wrapped: a sentence whose commands are in backticks, and short enough for a line."""
+    commands = re.findall(r"`[^`\n]*`", more)
+    return all(len(one) < width for one in commands) and not _COMMAND.search(re.sub(r"`[^`\n]*`", "", more))
+
+
+def _write(console: Console, body: RenderableType, *, soft_wrap: bool = False) -> None:
+    with console.capture() as captured:
+        console.print(body, overflow="ignore" if soft_wrap else "fold", soft_wrap=soft_wrap)
+    sys.stdout.write(captured.get().translate(_TO_BLANKS))
 
 
 def show(console: Console, title: str, body: RenderableType) -> None:
@@ -81,7 +121,7 @@ def show(console: Console, title: str, body: RenderableType) -> None:
             console.print(title, style="bold")
         console.print(body)
         console.print()
-    text = captured.get()
+    text = captured.get().translate(_TO_BLANKS)
     if text.count("\n") > console.height and sys.stdout.isatty() and sys.stdin.isatty():
         _page(text)
     else:
@@ -99,7 +139,8 @@ def _page(text: str) -> None:
 
 def _cell(row: Row, column: Column, tz: tzinfo, *, seconds: bool = False) -> Text:
     state = column.show is None and column.key in ("status", "state")
-    return Text(text_of(row, column, tz, seconds=seconds), _STYLES.get(str(row[column.key]), "") if state else "")
+    style = _STYLES.get(str(row[column.key]), "") if state else ""
+    return whole(text_of(row, column, tz, seconds=seconds), style, where=_NUMBERS)
 
 
 def _width(columns: Sequence[Column], cells: dict[Column, list[Text]], tz: tzinfo) -> int:

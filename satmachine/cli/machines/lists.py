@@ -8,7 +8,7 @@ from satmachine.attention.words import way_out
 from satmachine.cli.kit.books import Books
 from satmachine.cli.kit.commands import Asked, listing, reading
 from satmachine.cli.kit.options import AsJson, Machine
-from satmachine.cli.kit.output import Column, Row, emit_record, emit_table, format_pct, print_json, to_json
+from satmachine.cli.kit.output import Column, Row, emit_record, emit_section, format_pct, print_json, to_json
 from satmachine.cli.machines import app
 from satmachine.cli.machines.stand import balance, mode
 from satmachine.store import incoming, lists, relay_lists, transport
@@ -32,7 +32,7 @@ _MACHINES = (
     Column("id", "Machine"),
     Column("name", "Name", wide=True, fold=True),
     Column("operator_id", "Operator", wide=True),
-    Column("mode", "Is", show=mode),
+    Column("mode", "State", show=mode),
     Column("balance_sats", "Wallet, sats", show=balance),
     Column("last_sale_at", "Last sale"),
     Column("open_settlements", "Open work", fold=True, show=_open_work),
@@ -42,7 +42,7 @@ _MACHINES = (
 _FIELDS = (
     Column("name", "Name"),
     Column("operator_id", "Operator"),
-    Column("mode", "Is", show=mode),
+    Column("mode", "State", show=mode),
     Column("paused", "Paused because"),
     Column("safe_mode", "Safe mode because"),
     Column("way_out", "The way out"),
@@ -58,11 +58,11 @@ _FIELDS = (
     Column("last_sweep_at", "Wallet compared"),
     Column("open_settlements", "Open work", show=_open_work),
     Column("last_sale_at", "Last sale"),
-    Column("last_event_at", "Last heard of"),
+    Column("last_event_at", "Last heard"),
     Column("relays", "Relays", show=lambda row: _words_of_relays(row)),
-    Column("way_in", "Its sales come", show=lambda row: words_of_way_in(row)),
+    Column("way_in", "Sales come", show=lambda row: words_of_way_in(row)),
     Column("top_ups", "Top-ups", show=lambda row: _top_ups(row["top_ups"])),
-    Column("clients", "Providers", show=lambda row: _providers(row["clients"])),
+    Column("clients", "LPs", show=lambda row: _providers(row["clients"])),
 )
 
 _SPLIT_COLUMNS = (
@@ -78,7 +78,7 @@ _TELEMETRY_FIELDS = (
     Column("cash_left_minor", "Cash left"),
     Column("exchange_rate", "Rate"),
     Column("last_error", "Last error"),
-    Column("beacon_at", "Told"),
+    Column("beacon_at", "Reported"),
 )
 
 
@@ -116,7 +116,7 @@ def show(books: Books, machine: Machine, as_json: AsJson = False) -> None:
         print_json(_as_json(record))
         return
     emit_record(record, _FIELDS, title=f"Machine {machine}", tz=books.tz)
-    emit_table(
+    emit_section(
         record["splits"],
         _SPLIT_COLUMNS,
         title=f"Splits ({_SOURCES[record['ruleset_source']]})",

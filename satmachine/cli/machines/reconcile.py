@@ -13,7 +13,7 @@ import typer
 from satmachine.cli.kit import complete
 from satmachine.cli.kit.books import Books
 from satmachine.cli.kit.commands import Act, acting
-from satmachine.cli.kit.output import Column, emit_table, format_sats, print_item, print_json, print_line, to_json
+from satmachine.cli.kit.output import Column, emit_section, format_sats, print_item, print_json, print_line, to_json
 from satmachine.cli.kit.requests import confirm
 from satmachine.cli.machines import app
 from satmachine.errors import ConfigError, NotFound, Refused, SatmachineError, WalletError
@@ -236,11 +236,11 @@ def _print(report: Report, choices: dict[str, Choice], safe_mode: str | None) ->
         return
     print_line(f"{report.machine_id} pays nothing: {safe_mode}", style="bold")
     if report.payments:
-        emit_table([asdict(line) for line in report.payments], _PAYMENT_COLUMNS, title="Payments that the books lack")
+        emit_section([asdict(line) for line in report.payments], _PAYMENT_COLUMNS, title="Payments that the books lack")
     if report.marks:
-        emit_table([asdict(line) for line in report.marks], _MARK_COLUMNS, title="Marks that the books lack")
+        emit_section([asdict(line) for line in report.marks], _MARK_COLUMNS, title="Marks that the books lack")
     if report.sales:
-        emit_table([asdict(line) for line in report.sales], _SALE_COLUMNS, title="Sales")
+        emit_section([asdict(line) for line in report.sales], _SALE_COLUMNS, title="Sales")
     for wait in report.waits:
         print_item("!", wait, "nothing can be accepted before that")
     paid_sats = sum(line.amount_sats for line in report.payments)

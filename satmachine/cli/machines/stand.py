@@ -6,7 +6,7 @@ from satmachine.cli.kit.output import Row, format_sats
 
 
 def mode(row: Row) -> str:
-    """How a machine stands, the gravest first."""
+    """How a machine stands, the most serious first."""
     if not row["in_config"]:
         return "dropped"
     if row["safe_mode"]:

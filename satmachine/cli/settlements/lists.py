@@ -22,7 +22,7 @@ _SALES = (
     Column("gross_sats", "Sats"),
     Column("fiat_amount_minor", "Cash"),
     Column("commission_sats", "Commission", wide=True),
-    Column("retained_sats", "Retained", wide=True),
+    Column("retained_sats", "Stays in wallet", wide=True),
     Column("status", "Status"),
     Column("error", "Why", fold=True),
 )

@@ -12,7 +12,7 @@ from satmachine.attention import words
 from satmachine.cli.kit.output import (
     Column,
     emit_record,
-    emit_table,
+    emit_section,
     format_fiat,
     format_sats,
     print_json,
@@ -66,11 +66,11 @@ def print_sale(sale: Sale, tz: tzinfo) -> None:
     if sale.legs:
         revisions = sale.legs[-1]["revision"] > 1
         columns = [column for column in _LEG_COLUMNS if column.key != "revision" or revisions]
-        emit_table(sale.legs, columns, title="Payments", tz=tz)
+        emit_section(sale.legs, columns, title="Payments", tz=tz)
     if sale.retained:
-        emit_table(sale.retained, _RETAINED_COLUMNS, title="Stays in the machine's wallet", tz=tz)
+        emit_section(sale.retained, _RETAINED_COLUMNS, title="Stays in the machine's wallet", tz=tz)
     if sale.events:
-        emit_table(sale.events, _EVENT_COLUMNS, title="Events", tz=tz)
+        emit_section(sale.events, _EVENT_COLUMNS, title="Events", tz=tz)
     if sale.settlement["notes"]:
         print_line("Notes", style="bold")
         print_line(sale.settlement["notes"])
@@ -124,13 +124,13 @@ _FIELDS = (
     Column("help", "What helps"),
     Column("error", "Error"),
     Column("occurred_at", "Sold"),
-    Column("landed_at", "Landed"),
+    Column("landed_at", "Entered"),
     Column("finished_at", "Finished"),
     Column("gross_sats", "Customer paid"),
-    Column("net_sats", "For providers"),
+    Column("net_sats", "For LPs"),
     Column("commission_sats", "Commission", show=_commission),
-    Column("undispensed_sats", "Not dispensed", show=_undispensed),
-    Column("retained_sats", "Retained"),
+    Column("undispensed_sats", "Not handed out", show=_undispensed),
+    Column("retained_sats", "Stays in wallet"),
     Column("fiat_amount_minor", "Cash"),
     Column("shortfall_minor", "Shortfall", show=_short),
     Column("exchange_rate", "Rate", show=_rate),

@@ -10,13 +10,16 @@ from satmachine.attention import words
 from satmachine.cli.kit.books import Books
 from satmachine.cli.kit.commands import Act, Done, acting, reading, usage
 from satmachine.cli.kit.options import AsJson, Sale
-from satmachine.cli.kit.output import Column, emit_record, emit_table, print_json, print_line
+from satmachine.cli.kit.output import Column, emit_record, emit_section, grouped, print_json, print_line
 from satmachine.cli.settlements import app
 from satmachine.cli.settlements.sheet import print_sale, print_sale_json, read_sale
 from satmachine.store import lists, notes
 
 if TYPE_CHECKING:
     from satmachine.settlements.explain import Explanation
+
+#: What people call the keys of an explanation's summary, where it is another word.
+_NAMES = {"settlement": "Sale", "super_fee": "Platform's part"}
 
 _LINES = (
     Column("what", "What"),
@@ -85,8 +88,9 @@ def note(
 
 def _print(explanation: Explanation) -> None:
     summary = explanation.summary
-    emit_record(summary, [Column(key, key.replace("_", " ").capitalize()) for key in summary], title="Rules in force")
+    fields = [Column(key, _NAMES.get(key) or key.replace("_", " ").capitalize()) for key in summary]
+    emit_record(summary, fields, title="The rules that were applied")
     for section in explanation.sections:
         lines = [{"what": line.what, "amount_sats": line.amount_sats, "how": line.how} for line in section.lines]
-        emit_table(lines, _LINES, title=section.title)
-    print_line(explanation.total, style="bold")
+        emit_section(lines, _LINES, title=section.title)
+    print_line(grouped(explanation.total), style="bold")

@@ -47,7 +47,7 @@ _UNMATCHED = (
     Column("settled_at", "Paid"),
     Column("machine_id", "Machine"),
     Column("amount_sats", "Sats"),
-    Column("kind", "Is", wide=True, show=_kind),
+    Column("kind", "Kind", wide=True, show=_kind),
     Column("reason", "Why", fold=True, show=_why),
     Column("memo", "Memo", wide=True, fold=True),
     Column("payment_hash", "Hash", fold=True),

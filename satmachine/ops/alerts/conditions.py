@@ -40,7 +40,7 @@ def from_relays(relays: Sequence[RelayHealth], wait_s: int) -> Iterator[Item]:
             continue
         away = relay.state is not RelayState.SUBSCRIBED
         if away or relay.quiet:
-            detail = (relay.error or "not connected") if away else "others bring events that it does not"
+            detail = (relay.error or "not connected") if away else "other relays deliver events that it does not"
             yield look.relay(relay.url, detail, relay.since, wait_s)
 
 

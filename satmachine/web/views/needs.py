@@ -14,7 +14,7 @@ from satmachine.web.words import Words
 
 
 def needs(conn: sqlite3.Connection, scope: str | None, now: int, books: Path, limits: Limits) -> Sequence[Item]:
-    """The list, the gravest first."""
+    """The list, the most serious first."""
     runs = daemon_is_running(books)
     return look(conn, View(limits, now, scope, listening_s=86_400 if runs else 0), daemon_runs=runs).items
 

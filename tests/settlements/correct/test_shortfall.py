@@ -230,7 +230,7 @@ def test_explain_accounts_for_the_top_up(paid: Desk) -> None:
     [row] = lists.find_settlements(paid.conn, None, "1")
     told = explain_settlement(row, lists.legs_of(paid.conn, 1), lists.retained_of(paid.conn, 1))
     assert told.conserves
-    assert told.total == "266800 sats + 88933 topped up = 355733 in payments + 0 retained"
+    assert told.total == "266800 sats + 88933 sats topped up = 355733 sats in payments + 0 sats that stay in the wallet"
 
 
 STEPS = st.lists(
