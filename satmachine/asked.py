@@ -1,7 +1,7 @@
-"""Asks no payee's server again at once that was being asked when the daemon died (I/O: the database).
+"""If the daemon died while it asked a payee's server, that server is not asked again at once (I/O: the database).
 
-An answer that kills the daemon would otherwise kill each next one too: the leg is due again at the start. All that a
-payee sends is bounded; this is for what nobody has thought of.
+Otherwise an answer that kills the daemon would kill each next one too: the leg is due again at the start. Everything
+that a payee sends is limited; this is for what nobody has thought of.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class AskedPayees:
 
     @asynccontextmanager
     async def asking(self, payee: str) -> AsyncIterator[None]:
-        """Ask this payee inside. Raises LnurlUnavailable while it has to wait, StoreError."""
+        """Ask this payee inside the block. Raises LnurlUnavailable while it must wait, StoreError."""
         digest = sha256(payee.strip().lower().encode(errors="replace")).hexdigest()
         wait_s = self._waiting.get(digest, 0) - self._now()
         if wait_s > 0:
             raise LnurlUnavailable(
-                f"the daemon died while it asked this payee's server for an invoice; it is asked again in {wait_s} s"
+                f"the daemon died while it asked this payee's server for an invoice; it will be asked again in {wait_s} s"
             )
         self._in_hand[digest] += 1
         try:

@@ -1,9 +1,9 @@
-"""The daemon: wires the stages, owns the signals, and outlives whatever fails in a task.
+"""The daemon: connects the stages, handles the signals, and survives whatever fails in a task.
 
     relays --> verify --> land --> prove --> plan --> pay --> report
     (nostr)                ^-------- sweep (wallets) --------^
 
-Stages hand over through committed rows; what is called here only wakes the next one. So a restart is nothing
+The stages hand work over through committed rows; what is called here only wakes the next one. So a restart is nothing
 special: every task below asks the database what there is to do.
 """
 
@@ -56,16 +56,16 @@ from satmachine.wallet.lnurl import LnurlClient
 
 log = logging.getLogger(__name__)
 
-#: Calls in flight get this long after SIGTERM; then they are abandoned, and recovery resolves them.
+#: Calls under way get this long after SIGTERM; then they are abandoned, and recovery resolves them.
 STOP_GRACE_S = 10.0
-#: How often the relays' health is written down.
+#: How often the relays' health is stored.
 HEALTH_EVERY_S = 5.0
 
 
 async def run_daemon(config: Config, reload_due: Callable[[], bool] = lambda: False) -> None:
     """Run until SIGTERM or SIGINT. Raises ConfigError, StoreError (DaemonRunning) before anything has started.
 
-    `reload_due` tells of a SIGHUP that came before the daemon listened to signals.
+    `reload_due` says whether a SIGHUP arrived before the daemon handled signals.
     """
     config_problems = key_problems(config)
     if config_problems:
@@ -86,7 +86,7 @@ async def run_daemon(config: Config, reload_due: Callable[[], bool] = lambda: Fa
 
 
 class Daemon:
-    """One running daemon. What it remembers is only what it is doing right now."""
+    """One running daemon. It remembers only what it is doing right now."""
 
     def __init__(self, store: Store, config: Config, *, now: Callable[[], int] = lambda: int(time.time())) -> None:
         self._store = store
@@ -98,7 +98,8 @@ class Daemon:
         self._grace = anyio.CancelScope()
 
     async def register(self) -> None:
-        """Mirror the configuration into the database. Raises ConfigError where it would strand work."""
+        """Copy the configuration into the database. Raises ConfigError if open work would be left without its
+        machine."""
         await self._store.write(_register, self._config, self._now())
         if await self._store.write(restored.take_over, self._now()) is not None:
             log.critical("these books are a copy: nothing is paid before each machine is reconciled")
@@ -229,7 +230,7 @@ class Daemon:
                 tasks.start_soon(self._forever, task)
             await self._stopping.wait()
             self.watch.stopping()
-            log.info("stopping: no new work is begun; calls in flight get %d s", int(STOP_GRACE_S))
+            log.info("stopping: no new work is begun; calls under way get %d s", int(STOP_GRACE_S))
             with anyio.move_on_after(STOP_GRACE_S) as self._grace:
                 await self.worker.finish()
             tasks.cancel_scope.cancel()
@@ -240,7 +241,7 @@ class Daemon:
         return self._config
 
     def _order_key(self) -> str | None:
-        """What orders are sealed with, where the operator wants that. Raises ConfigError."""
+        """The key with which orders are sealed, if the operator wants that. Raises ConfigError."""
         secret = self._config.payouts.order_key
         return None if secret is None else secret.resolve(self._config.environ)
 
@@ -311,7 +312,7 @@ class Daemon:
                     continue
                 if self._stopping.is_set():
                     log.warning(
-                        "told to stop again: stopping at once; what was in flight is resolved at the next start"
+                        "told to stop again: stopping at once; what was under way is resolved at the next start"
                     )
                     raise KeyboardInterrupt
                 self._stopping.set()
@@ -324,14 +325,14 @@ class Daemon:
                 refused = await self._reload()
                 await self._store.write(reloads.record, refused, self._now())
             except StoreError as error:
-                log.warning("what became of the reload could not be written down: %s", error)
+                log.warning("the result of the reload could not be stored: %s", error)
             finally:
                 self.watch.reloaded()
 
     async def _reload(self) -> str:
-        """Why it was refused; nothing where it was not."""
+        """Why it was refused; nothing if it was not."""
         try:
-            # On a thread: ten thousand machines take seconds, and sales go on being paid meanwhile.
+            # On a thread: ten thousand machines take seconds, and meanwhile sales are still paid.
             config = await anyio.to_thread.run_sync(load, self._config.path)
             problems = await anyio.to_thread.run_sync(key_problems, config)
             problems += _unchangeable(self._config, config)
@@ -351,8 +352,8 @@ class Daemon:
         kept = [machine.id for machine in config.machines if machine.wallet.admin_key.kind == "credential"]
         if kept:
             log.info(
-                "the wallet keys of %s are as they were at start, when systemd read them (LoadCredential): "
-                "after a change of a key's file, restart",
+                "the wallet keys of %s are as they were at the start, when systemd read them (LoadCredential): if a "
+                "key's file was changed, restart",
                 ", ".join(kept),
             )
         return ""
@@ -360,7 +361,7 @@ class Daemon:
     # --- catching everything (as recorder.py and sweeper.py do for one event or wallet)
 
     async def _guard(self, item: Item, run: Callable[[], Awaitable[None]]) -> None:
-        """Run one piece of work; a surprise in it is logged and postpones just that row."""
+        """Run one piece of work; an unexpected error in it is logged and postpones only that row."""
         leg = item.id if item.kind == "leg" else None
         with about(settlement=item.settlement_id, machine=item.machine_id, leg=leg):
             try:
@@ -370,26 +371,30 @@ class Daemon:
                 await anyio.sleep(1)
             except Exception:
                 log.exception(
-                    "%s %d of %s: a surprise; it is tried again in a minute", item.kind, item.id, item.machine_id
+                    "%s %d of %s: an unexpected error; it is tried again in a minute",
+                    item.kind,
+                    item.id,
+                    item.machine_id,
                 )
                 with anyio.move_on_after(5):
                     await self._postpone_surprise(item)
 
     async def _guard_request(self, action: Callable[[], Awaitable[Ended]]) -> Ended:
-        """Carry out what a person ordered; a surprise in it is refused, so that it does not block the next one."""
+        """Carry out what a person ordered; after an unexpected error it is refused, so that it does not block the next
+        one."""
         try:
             return await action()
         except SatmachineError:
             raise
         except Exception:
             log.exception("a request could not be carried out")
-            raise Refused("satmachine itself failed on this; its log says where. Nothing was changed") from None
+            raise Refused("satmachine itself failed here; its log says where. Nothing was changed") from None
 
     async def _postpone_surprise(self, item: Item) -> None:
-        error = "satmachine itself failed on this; see the log"
+        error = "satmachine itself failed here; see the log"
         until = self._now() + 60
         try:
-            for leg_id in item.leg_ids:  # of a bundle, too: its `id` is a leg's, never a sale's
+            for leg_id in item.leg_ids:  # also of a bundle: its `id` is a leg's, never a sale's
                 leg, _ = await self._store.read(legs.get, leg_id)
                 await self._store.write(legs.postpone, leg, status=LegStatus(leg.status), until=until, error=error)
             if not item.leg_ids:
@@ -399,18 +404,18 @@ class Daemon:
             await anyio.sleep(5)
 
     async def _forever(self, task: Callable[[], Awaitable[None]]) -> None:
-        """Keep a task going: whatever ends it is logged, and it starts again from what the database says."""
+        """Keep a task running: whatever ends it is logged, and it starts again from what the database says."""
         while True:
             try:
                 await task()
             except Exception:
-                log.exception("%s ended with a surprise; it starts again", getattr(task, "__qualname__", task))
+                log.exception("%s ended with an unexpected error; it starts again", getattr(task, "__qualname__", task))
             await anyio.sleep(1)
 
 
 def learn_keys(keyring: Keyring, config: Config) -> list[str]:
-    """Read what every machine's payments are sealed with; returns those that had another key before. A key that cannot
-    be read now is learnt when the wallet is swept."""
+    """Read the keys with which every machine's payments are sealed; returns the machines that had another key before. A
+    key that cannot be read now is learnt when the wallet is swept."""
     changed = []
     for machine in config.machines:
         with suppress(ConfigError):
@@ -426,7 +431,7 @@ def _register(conn: sqlite3.Connection, config: Config, now: int) -> None:
         raise ConfigError(str(config.path), problems)
     registry.mirror(conn, config, now)
     for settlement_id in settlements.release_reactivated(conn):
-        log.info("settlement %d goes on: its machine is active again", settlement_id)
+        log.info("settlement %d continues: its machine is active again", settlement_id)
 
 
 def _unchangeable(old: Config, new: Config) -> list[str]:

@@ -1,7 +1,7 @@
-"""Takes machines' own lists of relays into use (NIP-65): what the recorder has kept becomes what the pool listens to.
+"""Uses machines' own lists of relays (NIP-65): what the recorder has stored becomes what the pool listens to.
 
-A list is only ever added to the relays of the file. A machine that changes its list all the time makes the pool connect
-anew at most once in FOLLOW_EVERY_S.
+A list is only ever added to the relays of the file. If a machine changes its list all the time, the pool connects again
+at most once in FOLLOW_EVERY_S.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class Discovery:
         self._changed = anyio.Event()
 
     def changed(self) -> None:
-        """Some machine's list is another one now."""
+        """Some machine's list has changed."""
         self._changed.set()
 
     async def wanted(self) -> Wanted:
-        """Every relay that is to be listened to. Raises StoreError."""
+        """Every relay to listen to. Raises StoreError."""
         config = self._config()
         lists = await self._store.read(relay_lists.of_all) if config.nostr.discover_relays else {}
         return relays_of(config, lists)
@@ -49,8 +49,8 @@ class Discovery:
             found = await self.wanted()
             update(found.relays, found.named)
             log.info(
-                "relays that machines name themselves: %d are listened to%s",
+                "relays that machines name themselves: %d are used%s",
                 len(found.named),
-                f", {len(found.left_out)} beyond the limit of {MAX_IN_ALL} are not" if found.left_out else "",
+                f", {len(found.left_out)} more than the limit of {MAX_IN_ALL} are not" if found.left_out else "",
             )
             await anyio.sleep(FOLLOW_EVERY_S)

@@ -2,7 +2,7 @@
 
     SatmachineError
     ├── ConfigError            the TOML file or a secret it names is wrong (exit code 3)
-    │   └── KeyHangs           a key's file system does not answer: its machine waits, the others go on
+    │   └── KeyHangs           a key's file system does not answer: its machine waits, the others continue
     ├── NotFound               no such record, or not this operator's (exit code 1)
     ├── Refused                the record exists, but its state forbids the command (exit code 1)
     ├── StoreError             the database cannot be used as it is (exit code 1)
@@ -14,7 +14,7 @@
         └── WalletRefused      refused before anything happened (`status`): a person must act
 
 An *expected* rejection of somebody's input (a bad event, a failed payment) is a value, not an exception.
-Messages say what happened, to which machine, file or key, and what to do next; they never hold a secret. Pure.
+Messages say what happened, to which machine, file or key, and what to do next; they never contain a secret. Pure.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from collections.abc import Sequence
 
 
 class SatmachineError(Exception):
-    """The root. `exit_code` is what the CLI leaves with (SPEC section 10)."""
+    """The root. `exit_code` is that of the CLI (SPEC section 10)."""
 
     exit_code = 1
 
@@ -44,11 +44,11 @@ class ConfigError(SatmachineError):
 
 
 class KeyHangs(ConfigError):
-    """The file system that holds a key does not answer: the key may be right, and cannot be read now."""
+    """The file system of a key does not answer: the key may be right, but cannot be read now."""
 
 
 class KeyHidden(ConfigError):
-    """A credential that only root and the service can see: whether it is right cannot be known here."""
+    """A credential that only root and the service can see: it cannot be checked here."""
 
 
 class NotFound(SatmachineError):
@@ -84,7 +84,7 @@ class WalletError(SatmachineError):
 class WalletUnavailable(WalletError):
     """No answer, or one that proves nothing. Whatever was asked may or may not have happened.
 
-    `retry_after_s` is how long to wait at least before asking again, where it is known.
+    `retry_after_s` is how long to wait at least before asking again, if it is known.
     """
 
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:

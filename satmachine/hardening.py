@@ -10,10 +10,10 @@ _PR_SET_DUMPABLE = 4  # from <linux/prctl.h>
 
 
 def forbid_core_dumps() -> None:
-    """No memory image of this process is ever written, nor may another process of the same user read one.
+    """No memory image of this process is ever written, and no other process of the same user may read its memory.
 
-    The limit alone is not enough: Linux ignores it where `core_pattern` is a pipe (apport does not look at it), so the
-    process is marked as not dumpable as well.
+    The limit alone is not enough: Linux ignores it if `core_pattern` is a pipe (apport does not check it), so the
+    process is also marked as not dumpable.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":

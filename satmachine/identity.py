@@ -1,7 +1,7 @@
-"""What a payment *is*: the keys it travels under, and who it is for. One place makes them, reads them, compares them.
+"""What a payment *is*: its keys, and for whom it is. Only this module makes, reads and compares them.
 
-A key is fixed before anything is asked of a wallet, and is the same in this database's life or another's, because
-nothing in it comes from a row id:
+A key is fixed before anything is asked of a wallet, and is the same in every copy of the books, because nothing in it
+comes from a row id:
 
     sm1:<settlement key>:r<revision>:<leg>          a leg of a sale: super, split:<label>, dca:<client>, refund:<n>,
                                                     fwd:<client> (paid from the LP's own wallet); with a number
@@ -13,8 +13,8 @@ A *bundle* is what is listed and marked together: all legs of a sale (`sm1:<sett
 forward (its own key). The settlement key is the customer's payment hash as soon as it is known, else (without proof)
 the digest of the txid, else the event id.
 
-Who a payee is does not depend on where its key is kept, nor on which of a wallet's keys it is: a wallet by its id, a
-Lightning address or LNURL by its text, a refund by the customer's own invoice.
+Who a payee is does not depend on where its key is kept, or which of a wallet's keys it is: a wallet is known by its id,
+a Lightning address or LNURL by its text, a refund by the customer's own invoice.
 
 Pure. Sources: SPEC sections 3 and 6, docs/lnbits.md "The protocol".
 """
@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-#: Every key of satmachine begins so, whatever the machine's npub was or is.
+#: Every key of satmachine begins like this, whatever the machine's npub was or is.
 PREFIX: Final = "sm1:"
 
 _BALANCE = "bal"
@@ -56,14 +56,14 @@ class PayeeKind(StrEnum):
 class PayeeIdentity:
     """Who is paid. `reference`: the wallet's id, the address, the LNURL or the invoice; None: a wallet not learnt yet.
 
-    Two identities of which one is not learnt yet are not known to differ (`differs`).
+    If one of two identities is not learnt yet, they are not known to differ (`differs`).
     """
 
     kind: PayeeKind
     reference: str | None
 
     def differs(self, other: PayeeIdentity) -> bool:
-        """Whether these are certainly two payees."""
+        """Whether these are certainly two different payees."""
         if self.kind is not other.kind:
             return True
         return None not in (self.reference, other.reference) and self.reference != other.reference
@@ -86,7 +86,7 @@ def ruleset_scope(source: str, machine_id: str, operator_id: str, label: str) ->
 
 @dataclass(frozen=True, slots=True)
 class SaleLeg:
-    """A key of a sale's leg, taken apart. `leg` is what stands behind the revision."""
+    """A key of a sale's leg, in its parts. `leg` is what comes after the revision."""
 
     settlement_key: str
     revision: int
@@ -95,7 +95,7 @@ class SaleLeg:
 
 @dataclass(frozen=True, slots=True)
 class BalanceLeg:
-    """A key of a balance payout, taken apart."""
+    """A key of a balance payout, in its parts."""
 
     machine_id: str
     client_label: str
@@ -103,7 +103,7 @@ class BalanceLeg:
 
 
 def sale_bundle(settlement_key: str) -> str:
-    """What every key of a sale begins with, without the colon behind it."""
+    """The beginning of every key of a sale, without the colon after it."""
     return f"{PREFIX}{settlement_key}"
 
 
@@ -118,7 +118,7 @@ def balance_leg_key(machine_id: str, client_label: str, number: int) -> str:
 
 
 def balance_bundles(machine_id: str, client_label: str) -> str:
-    """What every balance payout of a client begins with, without the colon behind it."""
+    """The beginning of the key of every balance payout of a client, without the colon after it."""
     return f"{PREFIX}{_BALANCE}:{machine_id}:{client_label}"
 
 
@@ -133,7 +133,7 @@ def is_mark(key: str | None) -> bool:
 
 
 def belongs(key: str | None, bundle: str) -> bool:
-    """Whether a key is of this bundle: the bundle's own, or one below it."""
+    """Whether a key belongs to this bundle: the bundle's own, or one below it."""
     return key is not None and (key == bundle or key.startswith(f"{bundle}:"))
 
 
@@ -151,7 +151,7 @@ def parse_key(key: str | None) -> SaleLeg | BalanceLeg | None:
 def waived_settlement_key(payment_hash: str | None, txid: str | None, event_id: str | None) -> str:
     """The settlement key of a sale that is paid without proof (SPEC section 6.4).
 
-    The machine's txid may hold anything, so its digest stands for it: a key has no blanks or wildcards.
+    The machine's txid may contain anything, so its digest is used instead: a key has no blanks or wildcards.
     """
     if payment_hash is not None:
         return payment_hash
@@ -167,5 +167,5 @@ def tag(npub: str) -> str:
 
 
 def tag_pattern() -> str:
-    """What every tag of satmachine contains, of whatever npub."""
+    """What every tag of satmachine contains, whatever the npub."""
     return _TAG

@@ -1,8 +1,8 @@
-"""What people ordered through the CLI, carried out by the daemon: one order, one outcome in words.
+"""What people ordered through the CLI, carried out by the daemon: one order, one result in words.
 
 The CLI never pays and never races the payer: it writes an order, and this desk has it carried out, by a table from the
-kind of order to what does it. Each ends in the transaction of its effect (`store.intents.carry_out`), so that it is
-carried out once: whatever happens before that transaction has changed nothing, and begins anew.
+kind of order to the code that does it. Each ends in the transaction of its effect (`store.intents.carry_out`), so that
+it is carried out once: whatever happens before that transaction has changed nothing, and starts again.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ log = logging.getLogger(__name__)
 
 #: How often new orders are looked for.
 EVERY_S = 0.5
-#: A sealed order that was not carried out for so long is to be given again: who copies one has no longer to use it.
+#: A sealed order that was not carried out within this time must be given again, so that a copied order is of no use
+#: later.
 SEALED_ORDER_S = 86_400
 
-#: Carries out one kind of order (the second argument), to its end. Raises SatmachineError where it is refused before
+#: Carries out one kind of order (the second argument), to its end. Raises SatmachineError if it is refused before
 #: anything is written.
 Action = Callable[[Asked, Any], Awaitable[Ended]]
 Actions = Mapping[type[Order], Action]
@@ -44,8 +45,8 @@ LandAgain = Callable[[sqlite3.Connection], Landing | Rejection]
 
 
 class IntentDesk:
-    """Carries out open orders, oldest first. Some take minutes, because a request of another daemon is waited for: what
-    concerns other sales goes on meanwhile, and what concerns the same one takes its turn."""
+    """Carries out open orders, oldest first. Some take minutes, because they wait for a request of another daemon: what
+    concerns other sales continues meanwhile, and what concerns the same one waits for its turn."""
 
     def __init__(
         self,
@@ -57,9 +58,9 @@ class IntentDesk:
         guard: Callable[[Callable[[], Awaitable[Ended]]], Awaitable[Ended]],
         order_key: Callable[[], str | None] = lambda: None,
     ) -> None:
-        """`guard` carries out one action and turns a surprise in it into Refused (the daemon's).
+        """`guard` carries out one action and turns an unexpected error in it into Refused (the daemon's).
 
-        `order_key`: what orders must be sealed with; None where the operator has named none. Raises ConfigError."""
+        `order_key`: the key with which orders must be sealed; None if the operator has named none. Raises ConfigError."""
         self._store = store
         self._now = now
         self._read_again = read_again
@@ -81,7 +82,7 @@ class IntentDesk:
                 await anyio.sleep(EVERY_S)
 
     async def carry_out_open(self) -> int:
-        """Do what is open, each order once; returns how many have ended. The others wait for a database that can be
+        """Do what is open, each order once; returns how many have ended. The others wait until the database can be
         written."""
         tried: set[int] = set()
         ended: list[int] = []
@@ -93,7 +94,7 @@ class IntentDesk:
         return len(ended)
 
     async def _take(self, but: Collection[int] = ()) -> list[Asked]:
-        """Open orders that nothing in hand, and no earlier open order, is in the way of."""
+        """Open orders that no order in work, and no earlier open order, blocks."""
         taken = []
         touched = {name for asked in self._in_hand.values() for name in asked.touches}
         for asked in await self._store.read(intents.open_orders):
@@ -117,7 +118,7 @@ class IntentDesk:
         ended()
 
     async def _carry_out(self, asked: Asked) -> Ended:
-        """Raises StoreError: the order is open still, and nothing of it was done."""
+        """Raises StoreError: the order is still open, and nothing of it was done."""
         order = asked.order
         if isinstance(order, Unreadable):
             return await self._store.write(
@@ -132,13 +133,13 @@ class IntentDesk:
             return await self._store.write(intents.refuse, asked.id, str(error), self._now())
 
     async def _require_right(self, asked: Asked) -> None:
-        """Where orders are sealed: raises Refused for one that somebody without the key has written, or copied."""
+        """If orders are sealed: raises Refused for one that somebody without the key has written, or copied."""
         key = self._order_key()
         if key is None:
             return
         if not asked.is_sealed(key):
             raise Refused(
-                "this was not ordered by anybody who has the orders' key ([payouts] order_key). If it was you, run the "
+                "whoever ordered this does not have the key for orders ([payouts] order_key). If it was you, run the "
                 "command as a user who may read that key"
             )
         is_old = abs(self._now() - asked.created_at) > SEALED_ORDER_S
@@ -164,5 +165,5 @@ def _land_again(conn: sqlite3.Connection, *, quarantine_id: int, land_again: Lan
     outcome = land_again if isinstance(land_again, Rejection) else land_again(conn)
     if isinstance(outcome, Rejection):
         quarantine.note_retry(conn, quarantine_id, outcome, now)
-        return f"still cannot be used: {outcome.detail}"
+        return f"it still cannot be used: {outcome.detail}"
     return f"{outcome.result}: settlement {outcome.settlement_id}"

@@ -4,7 +4,7 @@
 
 The sentence comes first, then what it is about as key=value; JSON has the same as keys. `about(settlement=12)` puts
 its values on every line that is logged inside the block, so all lines about a sale are found by `settlement=12`.
-The same trouble over and over is folded: it is told once, and then how often it came again.
+The same trouble again and again is folded: it is logged once, and then how often it was repeated.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
-#: What a line can be about; `extra={"settlement": 12}` at one line, or `about(..)` around many.
+#: What a line can be about; `extra={"settlement": 12}` for one line, or `about(..)` around many.
 KEYS = ("settlement", "machine", "leg", "relay", "event")
 
-#: Libraries whose chatter is not the operator's business.
+#: Libraries whose log lines are of no use to the operator.
 _QUIET = ("httpx", "httpcore", "websockets", "aiosqlite", "asyncio")
 
 #: The same trouble again within this time is only counted.
@@ -64,7 +64,7 @@ def set_up(*, verbose: bool = False, log_format: LogFormat = LogFormat.TEXT, str
 
 @contextmanager
 def about(**values: object) -> Iterator[None]:
-    """Say in every line of this block, and of the tasks begun in it, what it is about. None is left out."""
+    """Say in every line of this block, and of the tasks started in it, what it is about. None is left out."""
     known = _about.get() or {}
     token = _about.set({**known, **{key: value for key, value in values.items() if value is not None}})
     try:
@@ -107,7 +107,7 @@ class JsonLine(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = "".join(traceback.format_exception(*record.exc_info))
-        # The same JSON; what would steer a terminal that shows it stands as an escape.
+        # The same JSON; characters that control a terminal are escapes.
         text = "".join(
             char if char.isprintable() else json.dumps(char)[1:-1]
             for char in json.dumps(line, ensure_ascii=False, default=str)
@@ -122,11 +122,11 @@ class _Told:
 
 
 class Fold(logging.Filter):
-    """Lets the same warning or error through once in `FOLD_S`, with how often it came in between.
+    """Lets the same warning or error through once in `FOLD_S`, with how often it was repeated in between.
 
-    Lines are the same when they differ only in how long something takes or waits. What is said of one sale is
-    never folded with what is said of another. Where a stranger chooses the words (ids, figures), the line says by
-    `fold` what it is about, or every line would be news.
+    Lines are the same if they differ only in how long something takes or waits. What is said about one sale is never
+    folded with what is said about another. If a stranger chooses the words (ids, figures), the line says with `fold`
+    what it is about; otherwise every line would be news.
     """
 
     MAX_KNOWN = 10_000
@@ -172,7 +172,7 @@ def fields_of(record: logging.LogRecord) -> dict[str, object]:
 
 
 def journal_level(level: int) -> int:
-    """The number by which journald knows a level; 7 is debug."""
+    """journald's number for a level; 7 is debug."""
     return next((number for least, number in _JOURNAL_LEVELS if level >= least), 7)
 
 
@@ -200,7 +200,7 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def _brief_error(record: logging.LogRecord) -> str:
-    """A surprise on one line: what, and where, innermost first."""
+    """An unexpected error on one line: what, and where, innermost first."""
     assert record.exc_info is not None
     error, frames = record.exc_info[1], traceback.extract_tb(record.exc_info[2])
     where = " < ".join(f"{PurePath(frame.filename).name}:{frame.lineno} {frame.name}" for frame in reversed(frames))
@@ -208,13 +208,14 @@ def _brief_error(record: logging.LogRecord) -> str:
 
 
 def _quoted(value: Any) -> str:
-    """A value as key=value has it: in quotes where it would not be one word."""
+    """A value as key=value has it: in quotes if it would not be one word."""
     text = _unpaired(_one_line(str(value)))
     return text if text and not re.search(r'[\s"=]', text) else json.dumps(text, ensure_ascii=False)
 
 
 def _unpaired(text: str) -> str:
-    """A stranger's words are no key=value of ours: whoever searches for settlement=12 finds what *is* about it."""
+    """A stranger's words must not look like our key=value: whoever searches for settlement=12 finds only what *is*
+    about it."""
     return _PAIR.sub(r"\1\\x3d", text)
 
 
@@ -222,6 +223,6 @@ _PAIR = re.compile(rf"\b({'|'.join((*KEYS, 'repeated', 'error'))})=", re.IGNOREC
 
 
 def _one_line(text: str) -> str:
-    """Several lines (a list of problems) as one event; the rest of what would steer a terminal as escapes."""
+    """Several lines (a list of problems) as one event; other characters that control a terminal as escapes."""
     joined = " ".join(part.strip() for part in text.splitlines())
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in joined)

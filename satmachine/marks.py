@@ -1,6 +1,6 @@
-"""Marks: what tells two payers of one wallet apart, whatever their databases remember. Pure.
+"""Marks: what keeps two payers of one wallet apart, whatever their databases remember. Pure.
 
-LNbits offers no lock, but its database is one, and paying the *same* invoice twice is impossible, whoever does it. Only
+LNbits offers no lock, but its database makes it impossible to pay the *same* invoice twice, whoever tries. Only
 *another* invoice for the same leg is dangerous. So before a bundle's first leg is paid, a *mark* is written into the
 paying wallet: an invoice that nobody ever pays, found by the bundle's key, whose `extra` names every invoice that may
 be paid for the bundle. The rule is
@@ -8,20 +8,20 @@ be paid for the bundle. The rule is
     Only an invoice may be paid that is named by a mark which was *seen* in the wallet, after it was written, with no
     mark beside it that these books do not know.
 
-Why it holds: who sees only known marks has listed the wallet after their own mark was committed. A stranger's mark that
-was committed earlier would have been in that list; a stranger whose mark is committed later lists later still, sees
-both, and pays nothing. Time stamps, order and "this one is mine" decide nothing.
+Why it is safe: a daemon lists the wallet only after its own mark was committed. A stranger's mark that was committed
+earlier would be in that list; a stranger whose mark is committed later lists later still, sees both, and pays nothing.
+Time stamps, order and "this one is mine" decide nothing.
 
 A mark's content is committed in these books *before* it is written there, and a write whose answer was lost is repeated
-with the same content: two rows with one id are one mark. A later mark names the ones before it (`prev`) and takes their
-place: it drops what is paid, dead, or withdrawn by a person. What a person has stopped it names, also where no invoice
-was named before: a copy of the books that does not know of the order finds a mark that it does not know.
+with the same content: two rows with one id are one mark. A later mark names the ones before it (`prev`) and replaces
+them: it leaves out what is paid, dead, or withdrawn by a person. It names what a person has stopped, even if no invoice
+was named before: a copy of the books that does not know about the order finds a mark that it does not know.
 
 The admin key authenticates a mark (HMAC-SHA256), because with the invoice key, which every machine has, anybody can
-write rows. A row with a mark's key that does not verify is no mark, and is ignored; but for books that see a wallet for
-the first time, which cannot know under which key a person's orders were marked: they show it (`written`).
+write rows. A row with a mark's key that does not verify is not a mark, and is ignored; except by books that see a
+wallet for the first time, which cannot know under which key a person's orders were marked: they show it (`written`).
 
-Source: docs/lnbits.md "Two payers"; ARCHITECTURE.md has the traces that it survives.
+Source: docs/lnbits.md "Two payers"; ARCHITECTURE.md has the cases that it survives.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Mark:
 
     @property
     def content(self) -> str:
-        """The one text that stands for this mark: stored, compared and authenticated."""
+        """The one text form of this mark: stored, compared and authenticated."""
         said: dict[str, object] = {
             "version": _VERSION,
             "id": self.id,
@@ -68,7 +68,7 @@ class Mark:
 
     @property
     def digest(self) -> str:
-        """What stands for the content where it is not needed any more; JSON, too."""
+        """What replaces the content when it is no longer needed; also JSON."""
         return json.dumps(f"sha256:{hashlib.sha256(self.content.encode()).hexdigest()}")
 
     def is_known(self, known: Mapping[str, str]) -> bool:
@@ -78,7 +78,8 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """What a list of a bundle's rows says of its marks: whether mine is there, and those that the books do not know."""
+    """What a list of a bundle's rows says about its marks: whether mine is there, and those that the books do not
+    know."""
 
     mine: bool
     unknown: tuple[Mark, ...]
@@ -90,7 +91,7 @@ def extra_of(mark: Mark, admin_key: str) -> dict[str, object]:
 
 
 def from_content(content: str) -> Mark | None:
-    """A mark from its text; None where it is not one, or was written by a version that this one does not know."""
+    """A mark from its text; None if it is not one, or was written by a version that this one does not know."""
     try:
         found = json.loads(content)
         stopped = tuple(found.get("stopped", ()))
@@ -102,7 +103,7 @@ def from_content(content: str) -> Mark | None:
 
 
 def genuine(extra: Mapping[str, object], external_id: str | None, admin_key: str) -> Mark | None:
-    """The mark that a row carries; None for every other row, also one that only looks like a mark."""
+    """The mark that a row carries; None for every other row, including one that only looks like a mark."""
     content, mac = extra.get("mark"), extra.get("mac")
     if not isinstance(content, str) or not isinstance(mac, str):
         return None
@@ -112,7 +113,7 @@ def genuine(extra: Mapping[str, object], external_id: str | None, admin_key: str
 
 
 def written(extra: Mapping[str, object], external_id: str | None) -> Mark | None:
-    """The mark that a row carries, whoever may have written it: under a key that was replaced since, or with none."""
+    """The mark that a row carries, whoever may have written it: with a key that was replaced since, or with none."""
     content = extra.get("mark")
     mark = from_content(content) if isinstance(content, str) else None
     return mark if mark is not None and external_id == identity.mark_key(mark.bundle, mark.id) else None
@@ -132,7 +133,7 @@ def successor(
     invoices: Mapping[str, str],
     stopped: Iterable[str] = (),
 ) -> Mark:
-    """The mark that takes the place of all that are known so far."""
+    """The mark that replaces all that are known so far."""
     before = set(known) | ({current.id} if current is not None else set())
     return Mark(mark_id, bundle, tuple(sorted(before)), dict(invoices), tuple(sorted(stopped)))
 

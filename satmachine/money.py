@@ -38,7 +38,7 @@ def allocate_operator_split_legs(operator_fee_sats: int, leg_pcts: Sequence[Deci
     """Stage two: one amount in sats per pct, in order; they sum to `operator_fee_sats`.
 
     Each leg but the last is rounded half to even and never exceeds what is left; the last takes the rest.
-    Raises ValueError where the pcts are empty or do not sum to exactly 1.
+    Raises ValueError if the pcts are empty or do not sum to exactly 1.
     """
     _require_amount("operator_fee_sats", operator_fee_sats)
     for pct in leg_pcts:
@@ -66,7 +66,7 @@ def calculate_commission(
     _require_fraction("commission_pct", commission_pct)
     _require_decimal("discount_pct", discount_pct)
     if not 0 <= discount_pct <= 100:
-        raise ValueError(f"discount_pct must lie within 0..100, not {discount_pct}")
+        raise ValueError(f"discount_pct must be within 0..100, not {discount_pct}")
     with localcontext(_EXACT):
         # (1 + pct * (100 - discount) / 100) as one exact fraction, so that the floor is exact too.
         divisor = 100 + commission_pct * (100 - discount_pct)
@@ -83,8 +83,8 @@ def calculate_distribution(
 ) -> tuple[dict[str, int], int]:
     """Share `net_sats` among liquidity providers: `({label: sats}, orphan_sats)`, which sum to `net_sats`.
 
-    `balances` (major units of fiat) weigh, `caps` (default: the balances) bound: nobody gets more than
-    floor(own cap x rate). Shares are proportional by largest remainder, ties by label; what a cap cuts off
+    `balances` (major units of fiat) are the weights, `caps` (default: the balances) the limits: nobody gets more than
+    floor(own cap x rate). Shares are proportional by largest remainder (if equal: by label); what a cap cuts off
     goes to the others. What nobody can take is orphan. Raises ValueError for negative input.
     """
     _require_amount("net_sats", net_sats)
@@ -106,7 +106,7 @@ def calculate_distribution(
 
 
 def fiat_to_minor(amount: Decimal, currency: str) -> int:
-    """Major units to minor units, exactly. Raises ValueError where the currency has no such fraction."""
+    """Major units to minor units, exactly. Raises ValueError if the currency has no such fraction."""
     _require_decimal("amount", amount)
     digits = minor_digits(currency)
     with localcontext(_EXACT):
@@ -161,7 +161,7 @@ def exact_sum(values: Sequence[Decimal]) -> Decimal:
 
 
 def _share_under_caps(total_sats: int, weights: Mapping[str, int], cap_sats: Mapping[str, int]) -> dict[str, int]:
-    """Hand out `total_sats` by weight; whoever would exceed the cap gets the cap and leaves the table."""
+    """Share `total_sats` by weight; whoever would exceed the cap gets the cap and takes no further part."""
     shares = dict.fromkeys(weights, 0)
     open_labels = {label for label in weights if weights[label] > 0 and cap_sats[label] > 0}
     left_sats = total_sats
@@ -179,7 +179,7 @@ def _share_under_caps(total_sats: int, weights: Mapping[str, int], cap_sats: Map
 
 
 def _largest_remainder(total_sats: int, weights: Mapping[str, int]) -> dict[str, int]:
-    """Hamilton's method on integers: floors first, then one sat each by remainder, ties by label."""
+    """Hamilton's method on integers: floors first, then one sat each by remainder (if equal: by label)."""
     weight_sum = sum(weights.values())
     shares: dict[str, int] = {}
     remainders: list[tuple[int, str]] = []
@@ -226,4 +226,4 @@ def _require_decimal(name: str, value: Decimal) -> None:
 def _require_fraction(name: str, value: Decimal) -> None:
     _require_decimal(name, value)
     if not 0 <= value <= 1:
-        raise ValueError(f"{name} must lie within 0..1, not {value}")
+        raise ValueError(f"{name} must be within 0..1, not {value}")

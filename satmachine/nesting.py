@@ -10,7 +10,7 @@ MAX_DEPTH = 32
 
 def is_too_deep(text: str, value: object) -> bool:
     """Whether `value`, decoded from `text`, is nested deeper than MAX_DEPTH levels, a plain value counting as one."""
-    # Too few brackets for that depth is the usual case, and quickly seen.
+    # Too few brackets for that depth is the usual case, and quick to see.
     return text.count("{") + text.count("[") >= MAX_DEPTH and _depth(value) > MAX_DEPTH
 
 

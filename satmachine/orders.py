@@ -50,7 +50,7 @@ class PartialDispense(_OfSale):
 
     def __post_init__(self) -> None:
         if not 0 <= self.part <= self.whole or self.whole == 0:
-            raise ValueError(f"{self.part} of {self.whole} is no part of a sale")
+            raise ValueError(f"{self.part} of {self.whole} is not a part of a sale")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +65,8 @@ class Close(_OfSale):
 class Redistribute(_OfSale):
     """Pay out what a sale retains.
 
-    `rate` takes the place of an unknown one; `as_of` (Unix seconds) says whose balances count, None: those at the time
-    of the sale. `to` names the leg (`super`, `split:owner`, `dca:maria`) that gets what other payees were not paid.
+    `rate` replaces an unknown one; `as_of` (Unix seconds) says which balances count, None: those at the time of the
+    sale. `to` names the leg (`super`, `split:owner`, `dca:maria`) that gets what other payees were not paid.
     """
 
     action: ClassVar[str] = "settlement.redistribute"
@@ -96,12 +96,12 @@ class Refund(_OfSale):
 
     def __post_init__(self) -> None:
         if self.amount_sats <= 0 or (self.draw_sats is not None and self.draw_sats < self.amount_sats):
-            raise ValueError(f"{self.amount_sats} sats out of {self.draw_sats} is no refund")
+            raise ValueError(f"{self.amount_sats} sats out of {self.draw_sats} is not a refund")
 
 
 @dataclass(frozen=True, slots=True)
 class Shortfall(_OfSale):
-    """The customer of a sale that is paid out got `short_minor` less cash than it says.
+    """The customer of a sale that is paid out got `short_minor` less cash than the sale says.
 
     `to`: the invoice or Lightning address that is paid `refund_sats` once a top-up of `topup_sats` has brought them;
     None: the customer was paid by hand. `client_id`: whose cash the rest is now; None: the operator's.
@@ -117,7 +117,7 @@ class Shortfall(_OfSale):
 
     def __post_init__(self) -> None:
         if self.short_minor <= 0 or not 0 <= self.refund_sats <= self.topup_sats:
-            raise ValueError(f"{self.short_minor} minor units for {self.refund_sats} sats is no shortfall")
+            raise ValueError(f"{self.short_minor} minor units for {self.refund_sats} sats is not a shortfall")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ class RetryQuarantined:
 
 @dataclass(frozen=True, slots=True)
 class Repoint:
-    """Send these payments to whom the file, or the client's row, names when it is carried out."""
+    """Send these payments to the payee that the file, or the client's row, names when it is carried out."""
 
     action: ClassVar[str] = "payments.repoint"
     payment_ids: tuple[int, ...]
@@ -202,7 +202,7 @@ class DeclareUnpaid(_OfPayment):
 
 @dataclass(frozen=True, slots=True)
 class SweepNow:
-    """Look into a machine's wallet now, out of turn."""
+    """Search a machine's wallet now, out of turn."""
 
     action: ClassVar[str] = "machines.sweep"
     machine_id: str
@@ -215,7 +215,7 @@ class SweepNow:
 
 @dataclass(frozen=True, slots=True)
 class MakeTopUp:
-    """Make an invoice that funds a machine's wallet. `topup_id` is by what the asker finds it afterwards."""
+    """Make an invoice that funds a machine's wallet. By `topup_id` the asker finds it afterwards."""
 
     action: ClassVar[str] = "machines.top_up"
     machine_id: str
@@ -225,7 +225,7 @@ class MakeTopUp:
 
     def __post_init__(self) -> None:
         if self.amount_sats <= 0:
-            raise ValueError(f"{self.amount_sats} sats fund nothing")
+            raise ValueError(f"an invoice of {self.amount_sats} sats cannot fund a wallet")
 
     @property
     def subject(self) -> str:
@@ -268,13 +268,13 @@ Order = (
     | SignStatement
 )
 
-#: Every order by its action, the word under which it is kept.
+#: Every order by its action, the word under which it is stored.
 ORDERS: Mapping[str, type[Order]] = {order.action: order for order in get_args(Order)}
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A row that is no order of this program; `why` completes "this cannot be carried out: "."""
+    """A row that is not an order of this program; `why` completes "this cannot be carried out: "."""
 
     why: str
 
@@ -290,7 +290,7 @@ def from_json(action: str, params: object) -> Order | Unreadable:
     if kind is None:
         return Unreadable(f"this daemon does not know {action}; is it older than the command?")
     if not isinstance(params, dict):
-        return Unreadable("its parameters are no JSON object")
+        return Unreadable("its parameters are not a JSON object")
     known = {field.name: field for field in fields(kind)}
     if strange := sorted(params.keys() - known.keys()):
         return Unreadable(f"it says {strange[0]}, which this daemon does not know; is it older than the command?")
@@ -326,14 +326,14 @@ def _read(hint: Any, value: object) -> object:
     if hint == tuple[int, ...]:
         if isinstance(value, list) and all(type(one) is int for one in value):
             return tuple(value)
-        raise ValueError(f"is no list of numbers: {value!r}")
+        raise ValueError(f"is not a list of numbers: {value!r}")
     if type(None) in options:
         if value is None:
             return None
         hint = next(option for option in options if option is not type(None))
     if hint is Decimal:
         return _decimal(value)
-    if type(value) is not hint:  # a bool is no int here
+    if type(value) is not hint:  # a bool is not an int here
         raise ValueError(f"is {value!r}, not {'a whole number' if hint is int else 'a text'}")
     return value
 
@@ -344,5 +344,5 @@ def _decimal(value: object) -> Decimal:
     except InvalidOperation:
         number = None
     if number is None or not number.is_finite():
-        raise ValueError(f"is no decimal in quotes: {value!r}")
+        raise ValueError(f"is not a decimal in quotes: {value!r}")
     return number

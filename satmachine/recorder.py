@@ -1,7 +1,7 @@
 """Verified events -> durable rows (SPEC sections 2, 6 and 7): the sink of the relay pool.
 
-A sale is landed or kept in quarantine, telemetry is merged, a batch in one transaction. Nothing here speaks to a wallet
-or a relay, and nothing is remembered but where each relay's stream has got to.
+A sale is landed or kept in quarantine, telemetry is merged, each batch in one transaction. Nothing here speaks to a
+wallet or a relay, and nothing is remembered except how far each relay's stream has come.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from satmachine.telemetry import beacons
 
 log = logging.getLogger(__name__)
 
-#: What becomes of an event that the code itself fails on: it is kept, and nobody else's waits for it.
+#: What happens to an event on which the code itself fails: it is kept, and no other event waits for it.
 _SURPRISE = Rejection("internal_error", "satmachine itself failed on this event; see the log, then retry it")
 
 #: Longer events say nothing that a sale or a beacon needs; NIP-44 needs a third more than its text.
 MAX_EVENT_CHARS = quarantine.MAX_RAW_CHARS
-_TOO_LONG = Rejection("too_long", f"it has more than {MAX_EVENT_CHARS} characters: no sale or beacon needs so many")
+_TOO_LONG = Rejection("too_long", f"it has more than {MAX_EVENT_CHARS} characters: no sale or beacon needs that many")
 
 _Ready = tuple[Received, Machine, Claim | Rejection | Transport]
 
@@ -59,11 +59,11 @@ class Recorder:
         self._now = now
         self._landed = landed
         self._relays_changed = relays_changed
-        #: The newest `created_at` of a sale from each relay, not beyond our own clock.
+        #: The newest `created_at` of a sale from each relay, not ahead of our own clock.
         self.newest: dict[str, int] = {}
 
     async def record(self, batch: Sequence[Received]) -> None:
-        """Verified events, each once; when this returns they are durable. Raises StoreError: they come again."""
+        """Verified events, each once; when this returns they are durable. Raises StoreError: then they arrive again."""
         sales = [item for item in batch if item.event.kind == SETTLEMENT_KIND]
         if sales:
             failpoint("land.begin")
@@ -82,7 +82,7 @@ class Recorder:
         except StoreError:
             raise
         except Exception:
-            # One event is a surprise to the code. Find it, keep it, and let the others through.
+            # The code fails on one event. Find it, keep it, and let the others through.
             log.exception("a batch of %d events could not be landed; landing them one by one", len(ready))
             outcomes = [await self._land_alone(*one) for one in ready]
         for (item, machine, _), outcome in zip(ready, outcomes, strict=True):
@@ -119,7 +119,7 @@ class Recorder:
             return _SURPRISE
 
     def read_again(self, item: Received) -> Callable[[sqlite3.Connection], Landing | Rejection] | Rejection:
-        """A quarantined event read once more, as old as it may be by now: the transaction that lands it."""
+        """A quarantined event, read once more, however old it is by now: the transaction that lands it."""
         if item.event.kind != SETTLEMENT_KIND:
             return Rejection("telemetry", "it is telemetry; the machine's next beacon replaces it")
         machine = self._config().machine_by_pubkey(item.event.pubkey)
@@ -178,7 +178,7 @@ class Recorder:
     # --- where machines publish
 
     async def _note_relay_lists(self, batch: Sequence[Received]) -> None:
-        """One from the future is nothing: it would stand for years, and no list after it would count."""
+        """One from the future is ignored: it would stay for years, and no list after it would count."""
         nostr = self._config().nostr
         read = [
             (item, machine, relay_lists.read(item.event, allow_private=nostr.discover_private))
@@ -190,7 +190,7 @@ class Recorder:
 
 
 def _land_all(conn: sqlite3.Connection, ready: Sequence[_Ready], now: int) -> list[Landing | Rejection | None]:
-    """One transaction for a batch; None for what was not for this daemon, and is only counted."""
+    """One transaction for a batch; None for what was not for this daemon and is only counted."""
     outcomes: list[Landing | Rejection | None] = []
     for item, machine, claim in ready:
         if isinstance(claim, Transport):

@@ -1,8 +1,8 @@
-"""Where machines say that they publish (NIP-65), and which of those relays are listened to as well. Pure.
+"""Where machines say that they publish (NIP-65), and which of those relays are used. Pure.
 
 With `[nostr] discover_relays`, a machine's own list adds relays to those of the file, for that machine alone. Whoever
-has a machine's key decides what is in it, so it is bounded: MAX_EACH relays a machine, MAX_IN_ALL in all, those first
-that most machines name; wss:// only, and not to addresses of this host or a private network.
+has a machine's key decides what is in it, so it is limited: MAX_EACH relays for each machine, MAX_IN_ALL in all, first
+those that most machines name; only wss://, and no addresses of this host or a private network.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from satmachine.nostr.event import Event
 
 MAX_EACH: Final = 4
 MAX_IN_ALL: Final = 50
-#: So many refused ones are told by name.
+#: This many refused ones are shown by name.
 MAX_TOLD: Final = 8
 MAX_URL_CHARS: Final = 200
 
-#: Names that lead nowhere but into somebody's own network (RFC 6762, RFC 6761, RFC 8375).
+#: Names that lead only into somebody's own network (RFC 6762, RFC 6761, RFC 8375).
 _PRIVATE_NAMES: Final = (".local", ".localhost", ".internal", ".home.arpa", ".lan")
 
 
 @dataclass(frozen=True, slots=True)
 class RelayList:
-    """What a list says: write relays that may be listened to, and why others are not, by URL."""
+    """What a list says: write relays that may be used, and why others are not, by URL."""
 
     relays: tuple[str, ...]
     refused: Mapping[str, str]
@@ -39,9 +39,9 @@ class RelayList:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Every relay with the machines (public keys) that it is asked for; `named`: those that only machines name.
+    """Every relay with the machines (public keys) for which it is asked; `named`: those that only machines name.
 
-    `left_out`: named as well, but beyond MAX_IN_ALL.
+    `left_out`: also named, but beyond MAX_IN_ALL.
     """
 
     relays: Mapping[str, frozenset[str]]
@@ -97,14 +97,14 @@ def _is_write_relay(tag: Sequence[str]) -> bool:
 
 
 def _judged(text: str, *, allow_private: bool) -> tuple[str, str | None]:
-    """The URL as it is used or told, and why it is not listened to."""
+    """The URL as it is used or shown, and why it is not used."""
     told = "".join(char if char.isprintable() else "?" for char in text[:MAX_URL_CHARS])
     if len(text) > MAX_URL_CHARS:
         return told, f"its address has more than {MAX_URL_CHARS} characters"
     try:
         url = relay_url(text)
     except ValueError:
-        return told, "that is no relay's address"
+        return told, "that is not the address of a relay"
     if allow_private:
         return url, None
     if not url.startswith("wss://"):
@@ -113,11 +113,11 @@ def _judged(text: str, *, allow_private: bool) -> tuple[str, str | None]:
 
 
 def _is_private(url: str) -> bool:
-    """As far as the URL itself tells; what its name leads to is looked at when it is connected to."""
+    """As far as the URL itself shows; what its name resolves to is checked when the daemon connects."""
     host = (urlsplit(url).hostname or "").removesuffix(".")
     try:
         return not is_public(ipaddress.ip_address(host))
     except ValueError:
-        # 127.1 and 0x7f.1 are addresses to the resolver.
+        # The resolver treats 127.1 and 0x7f.1 as addresses.
         is_number = host.rpartition(".")[2][:1].isdecimal()
         return is_number or is_loopback(url) or "." not in host or host.endswith(_PRIVATE_NAMES)

@@ -1,6 +1,6 @@
-"""Forget what is older than `keep_days`, in steps so small that a settlement never waits for one (SPEC section 7).
+"""Delete what is older than `keep_days`, in steps so small that a settlement never waits for one (SPEC section 7).
 
-Messages in quarantine too: strangers could not write them, but a stolen key can.
+Messages in quarantine too: strangers cannot write them, but a stolen key can.
 """
 
 from __future__ import annotations
@@ -30,18 +30,19 @@ _MAX_PAGES = 200
 async def run(
     store: Store, keep_days: Callable[[], int], keep_quarantine_days: Callable[[], int], now: Callable[[], int]
 ) -> None:
-    """Tidy up once an hour, for ever; `now` gives Unix seconds. A database that is busy is tried again next time."""
+    """Clean up once an hour, for ever; `now` gives Unix seconds. If the database is busy, it is tried again next
+    time."""
     while True:
         try:
             forgotten = await tidy_quarantine(store, now() - keep_quarantine_days() * DAY_S)
             deleted, pages = await tidy(store, now() - keep_days() * DAY_S)
         except StoreError as error:
-            log.warning("old telemetry cannot be deleted now; it is tried again in an hour: %s", error)
+            log.warning("old telemetry cannot be deleted now; this is tried again in an hour: %s", error)
         else:
             if forgotten:
-                log.info("quarantine: %d messages past quarantine_keep_days forgotten", forgotten)
+                log.info("quarantine: %d messages older than quarantine_keep_days deleted", forgotten)
             if deleted:
-                log.info("telemetry: %d rows past keep_days deleted, %d pages given back", deleted, pages)
+                log.info("telemetry: %d rows older than keep_days deleted, %d pages given back", deleted, pages)
         await anyio.sleep(INTERVAL_S)
 
 
@@ -53,12 +54,12 @@ async def tidy(store: Store, before: int) -> tuple[int, int]:
 
 
 async def tidy_quarantine(store: Store, before: int) -> int:
-    """Forget messages received before a time; how many."""
+    """Delete messages received before a time; returns how many."""
     return await _in_steps(lambda size: store.write(quarantine.expire_step, before, size), MAX_STEP)
 
 
 async def _in_steps(step: Callable[[int], Awaitable[int]], largest: int) -> int:
-    """Repeat a step until it has nothing left to do; what it did in all. Others get the writer in between."""
+    """Repeat a step until it has nothing left to do; returns what it did in all. Others get the writer in between."""
     size, done = MIN_STEP, 0
     while True:
         started = time.monotonic()

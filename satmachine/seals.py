@@ -1,18 +1,19 @@
-"""Seals: what the daemon itself has ordered to be paid, told from what anybody wrote into the database. Pure.
+"""Seals: they distinguish what the daemon itself has ordered to be paid from what anybody wrote into the database.
+Pure.
 
 Everybody who may run the command line may write the file, and so write rows of payments. So the daemon *seals* each
-payment in the moment when it plans it, and each invoice in the moment when it is given one: an HMAC over what decides
-who gets how much, under a key that is derived from the machine's admin key, which the writers of the file cannot read.
-Right before an invoice is asked for, and again before it is paid, the daemon makes the seal anew from the row and
-compares. A row that was inserted, or whose amount or payee was changed, has no seal that fits, and is not paid.
+payment when it plans it, and each invoice when it gets one: an HMAC over what decides who gets how much, under a key
+that is derived from the machine's admin key, which others who write to the file cannot read. Right before an invoice is
+asked for, and again before it is paid, the daemon makes the seal again from the row and compares. A row that was
+inserted, or whose amount or payee was changed, has no valid seal, and is not paid.
 
-A seal says what was ordered, not how it stands: a row can be put back to an earlier state. So the sum is looked at too:
-a sale's seal holds what the customer paid, and no payment is made beyond it (`store/seals.py`).
+A seal says what was ordered, not what has happened since: a row can be put back to an earlier state. So the sum is
+checked too: a sale's seal contains what the customer paid, and no payment is made above it (`store/seals.py`).
 
-What people order through the command line is a row too, which everybody who may write the file can write. Where the
-operator names an `order_key`, an order is carried out only with a seal under it: who can read that key may order.
+What people order through the command line is a row too, which everybody who may write the file can write. If the
+operator names an `order_key`, an order is carried out only with a seal under it: whoever can read that key may order.
 
-The admin key itself is not kept: only what is derived from it, for as long as the process lives.
+The admin key itself is not kept: only what is derived from it, as long as the process lives.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _BEYOND = "beyond:"
 @dataclass(frozen=True, slots=True)
 class Ordered:
     """What is sealed of a payment. `gross_sats`: what the customer of its sale paid; None for a payout and a forward,
-    which no sale bears. An identity that is learnt later is sealed again when it is."""
+    which belong to no sale. If an identity is learnt later, the payment is sealed again then."""
 
     machine_id: str
     settlement_id: int | None
@@ -68,14 +69,14 @@ class Given:
 
 
 class Keyring:
-    """The keys to seal with, by machine. Learnt when a machine's admin key is read; a later one takes the place of an
-    earlier one, with which this process can still verify (`former`)."""
+    """The keys for sealing, by machine. Learnt when a machine's admin key is read; a later one replaces an earlier one,
+    with which this process can still verify (`former`)."""
 
     def __init__(self) -> None:
         self._keys: dict[str, tuple[bytes, ...]] = {}
 
     def learn(self, machine_id: str, admin_key: str) -> bool:
-        """Returns whether this machine had another key before: then what is open is to be sealed again."""
+        """Returns whether this machine had another key before: then what is open must be sealed again."""
         key = hmac.new(admin_key.encode(), b"satmachine seal key", hashlib.sha256).digest()
         known = self._keys.get(machine_id, ())
         if known[:1] == (key,):
@@ -88,7 +89,7 @@ class Keyring:
         return machine_id in self._keys
 
     def seal(self, what: Ordered | Given, *, beyond: bool = False) -> str | None:
-        """The seal of a payment or an invoice; None where the machine's key was not read yet."""
+        """The seal of a payment or an invoice; None if the machine's key was not read yet."""
         keys = self._keys.get(what.machine_id)
         return None if keys is None else _seal(what, keys[0], beyond=beyond)
 
@@ -104,7 +105,7 @@ class Keyring:
 
 
 def order_seal(order_key: str, created_at: int, actor: str, action: str, subject: str, params: str) -> str:
-    """The seal of what a person orders, under `[payouts] order_key`. `params` as they are kept."""
+    """The seal of what a person orders, under `[payouts] order_key`. `params` as they are stored."""
     text = json.dumps(["order", _VERSION, created_at, actor, action, subject, params], separators=(",", ":"))
     return hmac.new(order_key.encode(), text.encode(), hashlib.sha256).hexdigest()
 

@@ -82,7 +82,7 @@ def test_what_version_2_wrote_is_read(action: str, params: dict[str, object]) ->
     ("action", "params", "words"),
     [
         ("settlement.burn", {}, "does not know settlement.burn"),
-        ("settlement.close", [], "no JSON object"),
+        ("settlement.close", [], "not a JSON object"),
         ("settlement.close", {"settlement_id": 1}, "does not say reason"),
         ("settlement.close", {"settlement_id": "1", "reason": "x"}, "its settlement_id is '1', not a whole number"),
         ("settlement.close", {"settlement_id": True, "reason": "x"}, "its settlement_id is True"),
@@ -91,17 +91,17 @@ def test_what_version_2_wrote_is_read(action: str, params: dict[str, object]) ->
         ("settlement.close", {"settlement_id": 1, "reason": "x", "burn": 1}, "says burn, which this daemon does not"),
         ("settlement.partial_dispense", {"settlement_id": 1, "part": 3, "whole": 2, "reason": "x"}, "3 of 2 is no"),
         ("settlement.partial_dispense", {"settlement_id": 1, "part": 0, "whole": 0, "reason": "x"}, "0 of 0 is no"),
-        ("settlement.redistribute", {"settlement_id": 1, "reason": "x", "rate": 143.797}, "its rate is no decimal"),
-        ("settlement.redistribute", {"settlement_id": 1, "reason": "x", "rate": "NaN"}, "its rate is no decimal"),
+        ("settlement.redistribute", {"settlement_id": 1, "reason": "x", "rate": 143.797}, "its rate is not a decimal"),
+        ("settlement.redistribute", {"settlement_id": 1, "reason": "x", "rate": "NaN"}, "its rate is not a decimal"),
         ("settlement.redistribute", {"settlement_id": 1, "reason": "x", "rate": "-1"}, "is not above 0"),
-        ("settlement.refund", {"settlement_id": 1, "amount_sats": 0, "to": "x", "reason": "x"}, "is no refund"),
+        ("settlement.refund", {"settlement_id": 1, "amount_sats": 0, "to": "x", "reason": "x"}, "is not a refund"),
         (
             "settlement.refund",
             {"settlement_id": 1, "amount_sats": 5, "draw_sats": 4, "to": "x", "reason": "x"},
-            "5 sats out of 4 is no refund",
+            "5 sats out of 4 is not a refund",
         ),
         ("payments.repoint", {"payment_ids": [], "reason": "x"}, "names no payment"),
-        ("payments.repoint", {"payment_ids": [1, "2"], "reason": "x"}, "its payment_ids is no list of numbers"),
+        ("payments.repoint", {"payment_ids": [1, "2"], "reason": "x"}, "its payment_ids is not a list of numbers"),
     ],
 )
 def test_what_is_not_exactly_an_order_is_refused_in_words(action: str, params: object, words: str) -> None:

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Kind(StrEnum):
-    """One word per kind of break; `_WORDS` has a sentence and a remedy for each."""
+    """One word for each kind of break; `_WORDS` has a sentence and a remedy for each."""
 
     CONSERVATION = "conservation"
     FIGURES = "figures"
@@ -46,7 +46,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Break:
-    """Something that is not as it must be: what, where, in words, and what helps."""
+    """Something that is wrong: what, where, in words, and what helps."""
 
     kind: Kind
     subject: str
@@ -78,27 +78,30 @@ _RECONCILE = "satmachine machines reconcile {machine_id}"
 #: The sentence, and the command that resolves it or shows the way.
 _WORDS: dict[Kind, tuple[str, str]] = {
     Kind.CONSERVATION: (
-        "{expected_sats} sats are to be accounted for, but its payments hold {legs_sats} and {kept_sats} are retained",
+        "{expected_sats} sats must be accounted for, but its payments have {legs_sats} and {kept_sats} are retained",
         _STOP,
     ),
     Kind.FIGURES: (
-        "{gross_sats} sats are not net {net_sats} + commission {commission_sats} + not dispensed {undispensed_sats}, "
+        "{gross_sats} sats are not net {net_sats} + commission {commission_sats} + not handed out {undispensed_sats}, "
         "or the two parts of the commission do not add up to it",
         _STOP,
     ),
     Kind.FIRST_STAGE: (
-        "the platform's part of {commission_sats} sats at {super_fee_pct} is {expected_sats}, it has {found_sats}",
+        "the platform's part of {commission_sats} sats at {super_fee_pct} is {expected_sats}, but it has {found_sats}",
         _STOP,
     ),
     Kind.SHORTFALL: (
         "it says that top-ups brought {topped_up_sats} sats for it and that {shortfall_minor} minor units of its cash "
-        "were not handed out; its shortfalls sum to {sats} and {minor}",
+        "were not handed out; but the sums of its shortfalls are {sats} and {minor}",
         _STOP,
     ),
-    Kind.RETAINED_SUM: ("it says that {found_sats} sats are retained, its entries sum to {expected_sats}", _STOP),
+    Kind.RETAINED_SUM: (
+        "it says that {found_sats} sats are retained, but the sum of its entries is {expected_sats}",
+        _STOP,
+    ),
     Kind.RETAINED_NEGATIVE: ("more was taken out of {reason} ({leg}) than was retained: {found_sats} sats", _STOP),
     Kind.NO_EVIDENCE: (
-        "{leg} is completed with {sent_sats} sats, but no invoice of exactly that was stored and sent before",
+        "{leg} is completed with {sent_sats} sats, but no invoice for exactly that amount was stored and sent before",
         _STOP,
     ),
     Kind.OVERPAID: ("{leg} of {amount_sats} sats has sent {sent_sats} and {fee_sats} for routing", _STOP),
@@ -108,7 +111,7 @@ _WORDS: dict[Kind, tuple[str, str]] = {
         "satmachine payouts pause --machine {machine_id}",
     ),
     Kind.UNSETTLED: (
-        "{leg}: {amount_sats} sats have left the machine's wallet, and its payee is not known to have them "
+        "{leg}: {amount_sats} sats have left the machine's wallet, but it is not known whether its payee has them "
         "({hold_reason}): ask the payee",
         "satmachine payments resolve {payment_id}",
     ),
@@ -117,13 +120,13 @@ _WORDS: dict[Kind, tuple[str, str]] = {
     Kind.UNPROVEN: ("{leg} was planned although the customer's payment is not proven", _STOP),
     Kind.LEG_KEY: ("{leg_key} is not the key of {leg}: the wallets know this payment by another name", _STOP),
     Kind.UNORDERED: (
-        "the daemon has not ordered {leg} as it stands: it was written or changed by something else than satmachine, "
-        "or the machine's wallet key was changed since",
+        "the daemon has not ordered {leg}, or not in this form: something other than satmachine has written or "
+        "changed it, or the machine's wallet key was changed since",
         'satmachine payments cancel {payment_id} --reason "not ordered"',
     ),
     Kind.STATUS: ("it is {status}, but {why}", _STOP),
     Kind.LEG_FIAT: (
-        "{leg} of {amount_sats} sats counts {found_minor} minor units, it should be {expected_minor}",
+        "{leg} of {amount_sats} sats counts {found_minor} minor units, but should count {expected_minor}",
         _STOP,
     ),
     Kind.BALANCE: (
@@ -135,8 +138,8 @@ _WORDS: dict[Kind, tuple[str, str]] = {
         "satmachine clients statement {client_id}",
     ),
     Kind.CHANGED_OUTSIDE: (
-        "whom {label} is paid to was written into the database by something else than satmachine; the audit log shows "
-        "it as client.changed_outside. `satmachine clients update {client_id} --lightning-address ADDRESS` (or with "
+        "something other than satmachine has written the payee of {label} into the database; the audit log shows it "
+        "as client.changed_outside. `satmachine clients update {client_id} --lightning-address ADDRESS` (or with "
         "the file of their key) says which payee is right",
         "satmachine clients show {client_id}",
     ),
@@ -155,29 +158,29 @@ _WORDS: dict[Kind, tuple[str, str]] = {
         _RECONCILE,
     ),
     Kind.WALLET_SUM: (
-        "its wallet's sales less its payments leave {wallet_sats} sats, the books retain or owe {books_sats}",
+        "its wallet's sales less its payments leave {wallet_sats} sats, but the books expect {books_sats}",
         _RECONCILE,
     ),
     Kind.CASH_SUM: (
-        "it says {found_minor} minor units, its notes are worth {expected_minor}: something else than satmachine "
-        "has written it. Void it, and record it again",
+        "it says {found_minor} minor units, but its notes are worth {expected_minor}: something other than "
+        "satmachine has written it. Take it back, and enter it again",
         "satmachine cash void {entry_id}",
     ),
     Kind.CASH_CHAIN: (
-        "it names {corrects} as what it corrects, which is of another kind or machine",
+        "it says that it corrects {corrects}, but that is of another kind or machine",
         "satmachine cash list --machine {machine_id}",
     ),
     Kind.CASH_BOOKED: (
-        "{booked_minor} minor units are booked as its difference, but no count of it stands",
+        "{booked_minor} minor units are booked as its difference, but its count was taken back",
         "satmachine cash list --machine {machine_id}",
     ),
     Kind.CASH_DEPOSITS: (
-        "{loaded_minor} minor units were loaded with it, but the clients' deposits that come from it are {parts_minor}",
+        "{loaded_minor} minor units were loaded with it, but the LPs' deposits that come from it are {parts_minor}",
         "satmachine deposits list --machine {machine_id}",
     ),
     Kind.CLOSED_MONTH: (
-        "this month was closed, and is not any more what it was then: {why}",
-        "`satmachine --tz {tz} export ledger --month {name} --format csv --anyway`, and compare it with the "
-        "export of when it was closed (docs/accounting.md)",
+        "this month was closed, but is not what it was then: {why}",
+        "`satmachine --tz {tz} export ledger --month {name} --format csv --anyway`, and compare it with the export "
+        "that was made when it was closed (docs/accounting.md)",
     ),
 }

@@ -1,5 +1,5 @@
 """The proof from the database alone: every settlement conserves, every leg has its evidence, statuses agree with
-legs, balances recompute (SPEC sections 5, 8 and 9). Each rule is one query, so a daemon may go on writing meanwhile.
+legs, balances recompute (SPEC sections 5, 8 and 9). Each rule is one query, so a daemon can write meanwhile.
 
 Also run after store tests."""
 
@@ -51,7 +51,7 @@ def check_books(
 
 
 def _closed_months(conn: sqlite3.Connection, since: int, read_again: Callable[[], object] | None) -> Iterator[Break]:
-    """Months that were closed are what they were then (SPEC section 13): one break for each that is not."""
+    """Closed months are what they were when they were closed (SPEC section 13): one break for each that is not."""
     links = [(period, why) for period, why in periods.broken_links(conn) if period.end_at > since]
     if read_again is None:
         wrong = [*links, *periods.off_totals(conn, since=since)]
@@ -67,7 +67,7 @@ def _closed_months(conn: sqlite3.Connection, since: int, read_again: Callable[[]
 
 
 def _cash(conn: sqlite3.Connection, since: int) -> Iterator[Break]:
-    """The cash book: its sums and chains, and what was booked and deposited by it (SPEC section 12)."""
+    """The cash book: its sums and chains, and what was booked and deposited from it (SPEC section 12)."""
     for kind in cash.BREAKS:
         yield from (make_break(Kind(kind), row) for row in cash.breaking(conn, kind) if row["at"] >= since)
 
@@ -101,7 +101,7 @@ def _leg_fiat(conn: sqlite3.Connection) -> Iterator[Record]:
 
 
 def _balances(conn: sqlite3.Connection) -> Iterator[Break]:
-    """Balances recompute from their rows, and no LP has been given more than was confirmed."""
+    """Balances are right when computed again from their rows, and no LP has been given more than was confirmed."""
     wrong = set(balances.wrong_totals(conn))
     for balance in balances.find(conn, removed=True):
         facts = {

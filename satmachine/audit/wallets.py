@@ -1,7 +1,7 @@
-"""The proof against the wallets: what they show is held against what the books say (SPEC section 9). Only reads.
+"""The proof against the wallets: what they show is compared with what the books say (SPEC section 9). Only reads.
 
-The wallets are read first, then the books, up to the moment the reading began. So a daemon that goes on paying
-meanwhile makes no false alarm: what it completed since counts as under way on both sides.
+The wallets are read first, then the books, up to the moment when the reading began. So a daemon that continues to pay
+causes no false alarm: what it completed since counts as under way on both sides.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from satmachine.wallet.rows import WalletPayment
 
 Record = dict[str, Any]
 
-#: Clocks differ: payments are asked for from so long before the legs' plan.
+#: Clocks differ: payments are asked for from this long before the legs' plan.
 _OVERLAP_S = 3_600
 
 #: A payment in a state in which no leg may be when the wallet shows it paid.
@@ -33,10 +33,10 @@ _GIVEN_UP = frozenset({LegStatus.VOIDED, LegStatus.SKIPPED})
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One machine's wallet in sats, beside the books; None where `--since` leaves a part of the history out.
+    """One machine's wallet in sats, beside the books; None if `--since` leaves out a part of the history.
 
     `wallet_sats` are its proven sales less its tagged payments, `books_sats` what the books retain or owe of them. The
-    others explain the rest of the balance, and are no breaks: top-ups, withdrawals, payments under way or accepted.
+    others explain the rest of the balance, and are not breaks: top-ups, withdrawals, payments under way or accepted.
     """
 
     machine_id: str
@@ -74,7 +74,7 @@ class WalletAudit:
         self._since = since
 
     async def audit(self, machine: Machine, conn: sqlite3.Connection) -> tuple[Statement, list[Break]]:
-        """Read a machine's wallet and its payees', then hold the books against them.
+        """Read a machine's wallet and its payees', then compare the books with them.
 
         Raises WalletError, ConfigError.
         """
@@ -96,7 +96,7 @@ class WalletAudit:
     # --- reading
 
     async def _read(self, machine: Machine) -> _Reading:
-        """Payments with a key of ours; without `--since` all the others too."""
+        """Payments with one of our keys; without `--since` all the others too."""
         key = machine.wallet.admin_key.resolve(self._config.environ)
         info = await self._lnbits.wallet(key)
         if self._since:
@@ -122,18 +122,17 @@ class WalletAudit:
             reading.credits[name] = {row.payment_hash: row.amount_sats for row in found if row.status is Answer.SUCCESS}
 
     async def _leads_to(self, key: str, wallet_id: str | None) -> bool:
-        """Whether a key is of this wallet, as far as that is known."""
+        """Whether a key belongs to this wallet, as far as that is known."""
         return wallet_id is None or await self._lnbits.wallet_of(key) in (None, wallet_id)
 
     async def _ours(self, key: str, *, incoming: bool) -> list[WalletPayment]:
-        """A wallet's payments with a key of ours, under whatever npub they were made, since the legs that are asked for
-        were planned."""
+        """A wallet's payments with one of our keys, whatever the npub was, since the legs in question were planned."""
         since = max(0, self._since - _OVERLAP_S)
         pages = self._lnbits.iter_ours(key, incoming=incoming, created_since=since)
         return [row async for page in pages for row in page]
 
     def _payee_key(self, leg: Leg, conn: sqlite3.Connection) -> str | None:
-        """The invoice key of a leg's payee; None where it is another one by now, or cannot be read here."""
+        """The invoice key of a leg's payee; None if it is another one by now, or cannot be read here."""
         payee = payee_of(leg, self._config, conn)
         if payee is None or payee.invoice_key is None or has_changed(payee, leg):
             return None
@@ -170,15 +169,15 @@ class WalletAudit:
 
 
 def payee_of(leg: Leg, config: Config, conn: sqlite3.Connection) -> Payee | None:
-    """Who a leg is paid to by the configuration and the books of today."""
+    """To whom a leg is paid by the configuration and the books of today."""
     if leg.leg_type in (LegType.DCA, LegType.SETTLEMENT) and leg.client_id is not None:
         return client_payee(clients.payee_of(conn, leg.client_id))
     return configured_payee(config, leg)
 
 
 def _wallet(leg: Leg) -> str:
-    """What tells payees on this LNbits apart: the wallet, or where it is named; of legs that were booked
-    from another life, where neither is known, the share that they pay."""
+    """What distinguishes payees on this LNbits: the wallet, or where it is named; for legs that were booked from lost
+    books, for which neither is known, the share that they pay."""
     return leg.payee_ref or leg.payee_scope or leg.leg
 
 

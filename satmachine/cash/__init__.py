@@ -1,4 +1,4 @@
-"""The notes in a machine: how much should be there, how much was, since when it differs, and how long it lasts
+"""The banknotes in a machine: how much should be there, how much was, since when it differs, and how long it lasts
 (SPEC section 12).
 
 Three witnesses report on the same notes, and each can be wrong: the *sales* (what left the machine by the books), the
@@ -15,5 +15,5 @@ providers.py  pure   when each LP's balance will be empty
 book.py              transactions: entries, corrections, bookings, deposits that come from loads
 look.py              what is shown about a machine: reads the books, applies the rules
 outlook.py           how long it lasts: reads the books, applies the forecast
-renew.py             the daemon's task that keeps every machine's forecast fresh
+renew.py             the daemon's task that keeps every machine's forecast up to date
 """

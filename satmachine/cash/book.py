@@ -1,6 +1,6 @@
-"""Writing the cash book: entries, corrections, what was booked of a difference, and the deposits of a load.
+"""Writing the cash book: entries, corrections, booked differences, and the deposits that come from a load.
 
-Call these inside `atomic()`. Whatever is refused leaves nothing behind; every change has its row in the audit log.
+Call these inside `atomic()`. What is refused changes nothing; every change has its row in the audit log.
 """
 
 from __future__ import annotations
@@ -22,28 +22,30 @@ def record(
 ) -> tuple[Entry, list[int]]:
     """Add an entry; returns it and the ids of the pending deposits that come from it.
 
-    `for_clients` is {client: minor units} of a load. With `draft.corrects` it takes the place of an entry. Raises
-    Refused for a time that is to come, for a count that leaves out a cassette, and where parts exceed the whole.
+    `for_clients` is {client: minor units} of a load. With `draft.corrects` it replaces an entry. Raises Refused for a
+    time in the future, for a count that leaves out a cassette, and if parts exceed the whole.
     """
     if draft.at > now:
-        raise Refused(f"{_moment(draft.at)} is to come: write down what was done, with --at when it was done earlier")
+        raise Refused(
+            f"{_moment(draft.at)} is in the future: enter only what was done, with --at if it was done earlier"
+        )
     old = None if draft.corrects is None else _replaceable(conn, draft.corrects)
     if old is not None and (old.machine_id, old.kind) != (draft.machine_id, draft.kind):
         raise Refused(
-            f"cash entry {old.id} is a {old.kind} at {old.machine_id}: it is corrected by another {old.kind} there. "
-            f"`satmachine cash void {old.id}` takes it back as a whole"
+            f"cash entry {old.id} is a {old.kind} at {old.machine_id}: correct it with another {old.kind} there. "
+            f"`satmachine cash void {old.id}` takes all of it back"
         )
     _require_whole(conn, draft)
     amount_minor = sum(line.amount_minor for line in draft.lines)
     if draft.kind not in CLOSING and amount_minor == 0:
-        raise Refused(f"a {draft.kind} of nothing is no entry")
+        raise Refused(f"a {draft.kind} of nothing cannot be entered")
     parts_minor = sum(for_clients.values()) + sum(
         int(one["amount_minor"]) for one in (cash.deposits_of(conn, old.root_id) if old else ())
     )
     if draft.kind is EntryKind.LOAD and parts_minor > amount_minor:
         raise Refused(
-            f"{_money(amount_minor, draft.currency)} are loaded, but {_money(parts_minor, draft.currency)} of it are "
-            "to be clients' deposits" + (_deposits_help(conn, old) if old else "")
+            f"{_money(amount_minor, draft.currency)} are loaded, but the LPs' deposits are "
+            f"{_money(parts_minor, draft.currency)}" + (_deposits_help(conn, old) if old else "")
         )
     entry = cash.insert(conn, draft, actor=actor, now=now)
     _log(conn, f"cash.{draft.kind}", entry, actor, now, old=old)
@@ -63,9 +65,9 @@ def record(
 
 
 def void(conn: sqlite3.Connection, entry_id: int, *, reason: str, actor: str, now: int) -> Entry:
-    """Take an entry back as a whole: it was never done, or at another machine. Returns the row that says so.
+    """Take back a whole entry: it was never done, or at another machine. Returns the row that says so.
 
-    Raises Refused where it was replaced before, deposits come from it, or its difference is booked.
+    Raises Refused if it was already replaced, if deposits come from it, or if its difference is booked.
     """
     old = _replaceable(conn, entry_id)
     booked_minor = cash.booked(conn, old.machine_id).get(old.root_id, 0)
@@ -75,7 +77,7 @@ def void(conn: sqlite3.Connection, entry_id: int, *, reason: str, actor: str, no
             f"first: `satmachine cash book {old.id} --amount {minor_to_fiat(-booked_minor, old.currency):f}`"
         )
     if cash.deposits_of(conn, old.root_id):
-        raise Refused(f"clients' deposits come from cash entry {old.id}" + _deposits_help(conn, old))
+        raise Refused(f"LPs' deposits come from cash entry {old.id}" + _deposits_help(conn, old))
     draft = cash.Draft(old.machine_id, EntryKind.VOID, old.at, old.currency, (), reason, old.id)
     entry = cash.insert(conn, draft, actor=actor, now=now)
     _log(conn, "cash.void", entry, actor, now, old=old, reason=reason)
@@ -94,8 +96,8 @@ def book_difference(
 ) -> int:
     """Say why cash of a closed cycle was missing (below 0) or too much; returns the row's id.
 
-    What was booked wrongly is taken back by booking the opposite. Raises Refused where the amount is neither a part of
-    what is open nor takes back what is booked.
+    To take back what was booked, book the opposite. Raises Refused if the amount is neither a part of what is open nor
+    takes back what is booked.
     """
     assert cycle.closing is not None, "an open cycle has no difference yet"
     closing, open_minor = cycle.closing, cycle.open_minor
@@ -104,7 +106,7 @@ def book_difference(
     if not (is_part or takes_back):
         raise Refused(
             f"of the cycle that entry {closing.id} closed, {_money(open_minor, closing.currency)} are not booked yet; "
-            f"{_money(amount_minor, closing.currency)} is no part of that"
+            f"{_money(amount_minor, closing.currency)} is not a part of that"
         )
     booked_id = cash.book(
         conn, closing, amount_minor, since_at=window[0], until_at=window[1], reason=reason, actor=actor, now=now
@@ -127,23 +129,23 @@ def parse_part(conn: sqlite3.Connection, client_id: int, machine_id: str, *, ope
     """Raises NotFound for an unknown client, Refused for one of another machine."""
     client = clients.get(conn, client_id, operator=operator)
     if client.machine_id != machine_id:
-        raise Refused(f"client {client_id} ({client.label}) is one of {client.machine_id}, not of {machine_id}")
+        raise Refused(f"LP {client_id} ({client.label}) belongs to {client.machine_id}, not to {machine_id}")
 
 
 def _replaceable(conn: sqlite3.Connection, entry_id: int) -> Entry:
-    """An entry that stands. Raises Refused with the one that has taken its place."""
+    """An entry that is still valid. Raises Refused with the one that has replaced it."""
     old = cash.get(conn, entry_id)
     if old.kind is EntryKind.VOID:
-        raise Refused(f"cash entry {old.id} takes back {old.corrects}; record what was really done as a new entry")
+        raise Refused(f"cash entry {old.id} takes back {old.corrects}; enter what was really done as a new entry")
     later = cash.replaced_by(conn, entry_id)
     if later is not None:
         what = "taken back" if later.kind is EntryKind.VOID else "corrected"
-        raise Refused(f"cash entry {old.id} was {what} before, by {later.id}: correct that one")
+        raise Refused(f"cash entry {old.id} was already {what}, by {later.id}: correct that one")
     return old
 
 
 def _require_whole(conn: sqlite3.Connection, draft: cash.Draft) -> None:
-    """A count by cassettes names all of them, or a forgotten one would look like stolen cash."""
+    """A count by cassettes must name all of them; otherwise a forgotten one would look like stolen cash."""
     named = {line.cassette for line in draft.lines if line.cassette is not None}
     if draft.kind not in CLOSING or not named:
         return
@@ -192,7 +194,7 @@ def _log(
 
 
 def _said(entry: Entry) -> dict[str, object]:
-    """What the log keeps of an entry."""
+    """What the log keeps about an entry."""
     said: dict[str, object] = {"amount_minor": entry.amount_minor, "currency": entry.currency, "at": entry.at}
     notes = [
         f"cassette {line.cassette}: {in_words({line.denomination_minor: line.notes}, entry.currency) or '0'}"

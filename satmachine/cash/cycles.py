@@ -1,8 +1,8 @@
 """From one count to the next: what should be in the machine, beside what was counted. Pure.
 
-A count or a collection closes a cycle and opens the next one. Before the first of them the machine is taken for empty,
-from its first load on; where there was no load either, the first count only opens. A sale of the very second of a count
-belongs before it. The view `cash_cycles` says the same in SQL; `audit` holds one against the other.
+A count or a collection closes a cycle and opens the next one. Before the first of them the machine is assumed to be
+empty, from its first load on; if there was no load either, the first count only opens a cycle. A sale in the same
+second as a count belongs before it. The view `cash_cycles` says the same in SQL; `audit` compares the two.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def build(
 ) -> list[Cycle]:
     """The cycles of one machine, the oldest first; the last one is open. Without entries there is none.
 
-    `entries` stand (what was corrected is not among them); `booked` is {root of a closing entry: minor units}. With
+    `entries` are the valid ones (without what was corrected); `booked` is {root of a closing entry: minor units}. With
     `since`, a closing entry, only the cycles after it are built, and earlier entries and sales need not be given.
     """
     ordered = sorted(entries, key=lambda entry: entry.place)
@@ -73,7 +73,7 @@ def _after(closing: Entry) -> int:
 
 
 def _expected_notes(opening: Entry | None, moves: Sequence[Entry], sales: Sequence[CashSale]) -> Notes | None:
-    """Notes by denomination at the end; None as soon as one step of the way is not known by notes."""
+    """Notes by denomination at the end; None as soon as the notes of one step are not known."""
     total: Counter[int] = Counter()
     if opening is not None and opening.kind is EntryKind.COUNT:
         counted = by_denomination(opening.lines)
@@ -95,7 +95,7 @@ def _expected_notes(opening: Entry | None, moves: Sequence[Entry], sales: Sequen
 
 
 def given_notes(sale: CashSale, only: int | None) -> Notes | None:
-    """The notes of a sale; of a machine with one denomination (`only`) they follow from the money."""
+    """The notes of a sale; for a machine with one denomination (`only`) they follow from the money."""
     if sale.notes is not None or sale.sold_minor is None:
         return sale.notes
     if sale.sold_minor == 0:
@@ -125,7 +125,7 @@ def levels(entries: Sequence[Entry], sold: Sequence[tuple[int, int | None]]) -> 
 
 
 def notes_difference(cycle: Cycle) -> dict[int, int] | None:
-    """Counted less expected, by denomination; None where either is not known by notes."""
+    """Counted less expected, by denomination; None if the notes of either are not known."""
     if cycle.closing is None or cycle.expected_notes is None:
         return None
     counted = by_denomination(cycle.closing.lines)

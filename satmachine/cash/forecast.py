@@ -5,10 +5,10 @@
 into each weekday, so that a few Fridays do not say too much).
 
 *The range.* The same forecast is made for every day of the last `ERROR_DAYS`, from what was known before that day, and
-laid beside what came: sold / forecast, for one day ahead, two days, and so on. The middle of these ratios gives the
-likely run-out, their outer tenths the range, so that it says "in eight of ten cases": growth that the average lags
-behind, pay days and dead days are in it as far as they were in these weeks. Many days ahead there are few examples
-that do not overlap; then the range reaches further out, up to the worst that was ever seen.
+compared with what happened: sold / forecast, for one day ahead, two days, and so on. The middle of these ratios gives
+the likely run-out, their outer tenths the range, so that it means "in eight of ten cases": growth that the average lags
+behind, pay days and dead days are included as far as these weeks had them. Many days ahead there are few examples that
+do not overlap; then the range reaches further out, up to the worst that was ever seen.
 
 A day is a UTC day since 1970 (its number modulo 7 tells the weekday). A day on which the machine was out of cash says
 nothing about what people want: it is None in a history, and left out. Amounts are minor units, or notes.
@@ -25,14 +25,14 @@ DAY_S = 86_400
 LEVEL_DAYS = 28
 SHARE_DAYS = 56
 ERROR_DAYS = 112
-#: As much of the past as ever has a say.
+#: How much of the past is used at most.
 HISTORY_DAYS = ERROR_DAYS + SHARE_DAYS
 
-#: Errors are looked at this many days ahead; beyond, they are taken to stay as they are at the end.
+#: Errors are measured up to this many days ahead; beyond that they are assumed to stay as they are at the end.
 MAX_AHEAD = 21
 #: How far ahead a run-out is looked for.
 HORIZON_DAYS = 90
-#: A forecast needs so many days before it, and a range so many examples.
+#: A forecast needs this many days before it, and a range this many examples.
 MIN_DAYS = 7
 MIN_EXAMPLES = 5
 
@@ -40,7 +40,7 @@ _MILLE = 1_000
 
 
 class Sure(StrEnum):
-    """How much the forecast rests on, in a word."""
+    """How reliable the forecast is, in a word."""
 
     GOOD = "good"
     FAIR = "fair"
@@ -70,7 +70,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Ahead:
-    """What is sold from now to the end of a day; low and high None where too little is known for a range."""
+    """What is sold from now to the end of a day; low and high are None if too little is known for a range."""
 
     until: int
     low: int | None
@@ -98,7 +98,7 @@ class Forecast:
     ahead: tuple[Ahead, ...]
 
     def run_out(self, amount: int) -> RunOut:
-        """When so much is used up."""
+        """When this amount is used up."""
         if self.profile is None:
             return RunOut(None, None, None)
         return RunOut(
@@ -108,11 +108,11 @@ class Forecast:
         )
 
     def sold_within(self, days: int) -> Ahead | None:
-        """What is sold in the next so many days, the rest of today not counted as one."""
+        """What is sold in the next `days` days, not counting the rest of today as one."""
         return self.ahead[min(days, len(self.ahead) - 1)] if self.ahead else None
 
     def _reached(self, amount: int, sold: Sequence[int | None]) -> int | None:
-        """Within a day the sales are taken to be even."""
+        """Within a day sales are assumed to be even."""
         if amount <= 0:
             return self.now
         before, since = 0, self.now
@@ -148,10 +148,10 @@ def daily_history(
     *,
     empty_below: int,
 ) -> list[int | None]:
-    """What each day of `first_day` <= day < `end_day` sold; None where the machine was out of cash on it.
+    """What was sold on each day of `first_day` <= day < `end_day`; None if the machine was out of cash on it.
 
     `sold` is (time, amount) of each sale; a sale that does not say it (None) counts as an average one. `levels` is
-    (time, cash) after each thing that happened to the machine's cash, oldest first; empty where nobody keeps count.
+    (time, cash) after each thing that happened to the machine's cash, oldest first; empty if nobody keeps a cash book.
     """
     known = [amount for _, amount in sold if amount is not None]
     average = sum(known) // len(known) if known else 0
@@ -182,7 +182,7 @@ class _Sums:
                 running.append((total + (sold or 0), number + 1) if counts else (total, number))
 
     def profile(self, end: int) -> Profile | None:
-        """From the days before a place only; None where they are too few, or nothing was sold."""
+        """Only from the days before a place; None if they are too few, or nothing was sold."""
         level_sum, level_days = _between(self._all, end - LEVEL_DAYS, end)
         total, number = _between(self._all, end - SHARE_DAYS, end)
         if number < MIN_DAYS or level_sum <= 0:
@@ -220,7 +220,8 @@ def _ranges(sums: _Sums, history: Sequence[int | None]) -> dict[int, Range]:
 
 
 def _range(ratios: Sequence[int], ahead: int) -> Range:
-    """The outer tenths of sorted ratios. Of n examples, n / ahead do not overlap; the fewer, the further out."""
+    """The outer tenths of sorted ratios. Of n examples, n / ahead do not overlap; the fewer there are, the further
+    out."""
     apart = max(1, len(ratios) // ahead)
     # Of m numbers, a further one is below the k-th with k / (m + 1): solve for the rank that leaves one tenth outside.
     outside_mille = max(0, (100 * (apart + 1) - 500) // apart)

@@ -1,4 +1,4 @@
-"""What is shown of a machine's cash: the books read, the rules applied. Reads only."""
+"""What is shown about a machine's cash: reads the books and applies the rules. Only reads."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def reports(conn: sqlite3.Connection, machine_id: str, *, limit: int) -> list[Cy
 
 
 def closed_cycle(conn: sqlite3.Connection, machine_id: str, entry_id: int) -> CycleReport | None:
-    """The cycle that an entry closed; None where it closed none."""
+    """The cycle that an entry closed; None if it closed none."""
     entry = cash.get(conn, entry_id)
     for cycle in _cycles(conn, machine_id, _EVER):
         if cycle.closing is not None and cycle.closing.root_id == entry.root_id:

@@ -1,15 +1,15 @@
-"""Since when does the cash differ? A cycle's difference, laid beside what the machine told. Pure.
+"""Since when the cash differs: a cycle's difference, compared with what the machine reported. Pure.
 
-The counted difference is certain; *when* it arose the machine may know. At each beacon, `told - expected` is how far
+The counted difference is certain; the machine may know *when* it began. At each beacon, `told - expected` is how far
 the machine's own count is from the sales. While nothing happens but sales, that distance stays the same; where it
 changes and stays changed, something happened between two beacons: notes that were stuck in a jam, a load that the
-machine counted otherwise than the person. What the machine does not notice (theft, notes that were miscounted by
-everybody) shows at the next count only, and then the whole cycle is its window.
+machine counted differently from the person. What the machine does not notice (theft, notes that everybody miscounted)
+shows only at the next count, and then the whole cycle is its window.
 
 The machine can be wrong too: it was not told of a load, it forgot its count, a beacon was garbage. So the simplest
 explanation that reaches the counted difference exactly wins: those changes (as few as possible) that add up to it. If
-none do, changes away from loads are believed, and the rest is what the machine did not notice. What cancels out within
-a cycle that was counted as expected is the machine's affair: no cash was missing.
+none do, changes that are not near loads are trusted, and the rest is what the machine did not notice. What cancels out
+within a cycle that was counted as expected does not matter: no cash was missing.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from itertools import combinations
 
 from satmachine.models.cash import CashSale, Cycle, EntryKind, Told
 
-#: A beacon so soon after a sale may tell of the cash before it or after it: notes take their time.
+#: A beacon this soon after a sale may report the cash before it or after it: notes take time.
 SALE_SLACK_S = 180
-#: People write down a load before or after the machine is told of it.
+#: People enter a load before or after the machine is told about it.
 MOVE_SLACK_S = 3_600
-#: With more changes than this the machine's own count is no witness.
+#: With more changes than this the machine's own count proves nothing.
 MAX_STEPS = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Cash that was missing (below 0) or too much, and when it can have arisen: after `since_at`, up to `until_at`.
+    """Cash that was missing (below 0) or too much, and when it can have begun: after `since_at`, up to `until_at`.
 
     `sales` are those of the window, the oldest first. `noticed`: the machine's own count changed in it.
     """
@@ -45,9 +45,9 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The machine's count moved away from the sales by this, between two beacons. `weak`: believed only where it makes
-    the sum exact, because notes were loaded or taken out meanwhile, it is the first that the machine told in the cycle,
-    or a single beacon says so."""
+    """The machine's count moved away from the sales by this, between two beacons. `weak`: trusted only if it makes the
+    sum exact, because notes were loaded or taken out meanwhile, because it is the first report of the machine in the
+    cycle, or because only a single beacon says so."""
 
     amount_minor: int
     since_at: int
@@ -57,7 +57,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class _Level:
-    """`told - expected` as a number of beacons in a row tell it."""
+    """`told - expected` as several beacons in a row report it."""
 
     distance_minor: int
     first_at: int
@@ -68,7 +68,7 @@ class _Level:
 def findings(cycle: Cycle, beacons: Sequence[Told]) -> list[Finding]:
     """What a closed cycle's difference is made of, the oldest first; the amounts sum to the difference exactly.
 
-    Empty where the count was as expected, and where nothing can be compared.
+    Empty if the count was as expected, or if nothing can be compared.
     """
     difference = cycle.difference_minor
     if not difference or cycle.closing is None:
@@ -95,16 +95,16 @@ def steps(cycle: Cycle, beacons: Sequence[Told]) -> list[Step]:
 
 
 def distance_minor(cycle: Cycle, beacons: Sequence[Told]) -> int | None:
-    """How far the machine's own count is from the sales by now; None where it says nothing that can be compared."""
+    """How far the machine's own count is from the sales by now; None if it says nothing that can be compared."""
     levels = _levels(cycle, beacons)
     return levels[-1].distance_minor if levels else None
 
 
 def _believed(candidates: Sequence[Step], difference_minor: int) -> list[Step]:
-    """The steps that cash went with: the fewest that sum to the difference, else all that are not weak."""
+    """The steps at which cash went: the fewest that sum to the difference, else all that are not weak."""
     if len(candidates) > MAX_STEPS:
         return []
-    # The strong ones come first, so that of equally simple explanations theirs is taken.
+    # The strong ones come first, so that of equally simple explanations theirs is used.
     ordered = sorted(candidates, key=lambda step: (step.weak, step.since_at))
     for number in range(1, len(ordered) + 1):
         for chosen in combinations(ordered, number):
@@ -114,7 +114,7 @@ def _believed(candidates: Sequence[Step], difference_minor: int) -> list[Step]:
 
 
 def _without_slips(strong: list[Step]) -> list[Step]:
-    """Less those that a later one takes back: the machine miscounted for a while."""
+    """Without those that a later one takes back: the machine miscounted for a while."""
     for one, other in combinations(strong, 2):
         if one.amount_minor + other.amount_minor == 0:
             return _without_slips([step for step in strong if step not in (one, other)])
@@ -122,7 +122,8 @@ def _without_slips(strong: list[Step]) -> list[Step]:
 
 
 def _levels(cycle: Cycle, beacons: Sequence[Told]) -> list[_Level]:
-    """The levels, without those that a single beacon tells of (a slip) unless it is the last; neighbours differ."""
+    """The levels, without those that only a single beacon reports (an error), unless it is the last; neighbours
+    differ."""
     runs: list[_Level] = []
     for at, distance in _distances(cycle, beacons):
         _extend(runs, _Level(distance, at, at, 1))
@@ -142,7 +143,7 @@ def _extend(levels: list[_Level], level: _Level) -> None:
 
 
 def _distances(cycle: Cycle, beacons: Sequence[Told]) -> Iterator[tuple[int, int]]:
-    """(time, told - expected) at each beacon that can only tell of one moment of the books."""
+    """(time, told - expected) at each beacon that can only mean one moment of the books."""
     if cycle.opening_minor is None:
         return
     end = cycle.closing.at if cycle.closing is not None else 2**62
@@ -168,7 +169,7 @@ def _changes(cycle: Cycle) -> Iterator[tuple[int, int]]:
 
 
 def _blurs(cycle: Cycle) -> Iterator[tuple[int, int]]:
-    """(from, to): when a beacon may tell of before or after."""
+    """(from, to): when a beacon may mean before or after."""
     yield cycle.opened_at, cycle.opened_at + MOVE_SLACK_S
     for sale in cycle.sales:
         yield sale.at, sale.at + SALE_SLACK_S

@@ -1,4 +1,4 @@
-"""How long a machine's cash lasts, from the books: what `forecast` shows and the daemon writes down. Reads only."""
+"""How long a machine's cash lasts, from the books: what `forecast` shows and the daemon stores. Only reads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from satmachine.store import balances, cash, clients
 @dataclass(frozen=True, slots=True)
 class NotesOutlook:
     """One denomination: how many notes there are and in which cassettes, and when they are used up. `known` False: too
-    few sales tell their notes."""
+    few sales report their notes."""
 
     denomination_minor: int
     cassettes: tuple[int, ...]
@@ -56,7 +56,7 @@ class Outlook:
     clients: tuple[ClientOutlook, ...] = ()
 
     def load_minor(self, days: int) -> int | None:
-        """What to add so that the cash lasts so many days in nine of ten cases; None where no range is known."""
+        """What to add so that the cash lasts `days` days in nine of ten cases; None if no range is known."""
         within = self.forecast.sold_within(days)
         if within is None or within.high is None or self.cash_minor is None:
             return None
@@ -91,14 +91,14 @@ def row(conn: sqlite3.Connection, machine_id: str, now: int) -> dict[str, object
 
 
 def refresh(conn: sqlite3.Connection, machine_id: str, now: int) -> None:
-    """Write down a machine's forecast at once: its cash was changed or counted. Call it inside `atomic()`."""
+    """Store a machine's forecast at once, because its cash was changed or counted. Call it inside `atomic()`."""
     found = row(conn, machine_id, now)
     if found is not None:
         cash.save_forecast(conn, found)
 
 
 def whole(conn: sqlite3.Connection, machine_id: str, now: int, days: int) -> Outlook | None:
-    """The same with every denomination and every LP; `days`: what is asked for each."""
+    """The same with every denomination and every LP; `days`: for how many days each should last."""
     found = of_machine(conn, machine_id, now)
     if found is None:
         return None
@@ -134,14 +134,14 @@ def _first_day(conn: sqlite3.Connection, machine_id: str, today: int) -> int:
 
 
 def _levels(conn: sqlite3.Connection, machine_id: str, sold: Sequence[tuple[int, int | None]]) -> list[tuple[int, int]]:
-    """From the last count before the sales on; where nobody keeps count, none."""
+    """From the last count before the sales on; if nobody keeps a cash book, none."""
     since = cash.last_closing_before(conn, machine_id, sold[0][0]) if sold else 0
     entries = cash.standing(conn, machine_id, since=since)
     return cycles.levels(entries, [one for one in sold if not entries or one[0] >= entries[0].at]) if entries else []
 
 
 def _notes(conn: sqlite3.Connection, found: Outlook, now: int, days: int) -> list[NotesOutlook]:
-    """By denomination, where the books or the machine know the notes in it."""
+    """By denomination, if the books or the machine know the notes in it."""
     held, cassettes = _held_notes(conn, found.machine_id)
     if not held:
         return []
@@ -170,7 +170,7 @@ def _notes(conn: sqlite3.Connection, found: Outlook, now: int, days: int) -> lis
 
 
 def _held_notes(conn: sqlite3.Connection, machine_id: str) -> tuple[Mapping[int, int], Mapping[int, Sequence[int]]]:
-    """{denomination: notes} now, and {denomination: cassettes}: by the cash book, else as the machine told."""
+    """{denomination: notes} now, and {denomination: cassettes}: by the cash book, else as the machine reported."""
     told = cash.told_notes(conn, machine_id)
     cassettes: dict[int, list[int]] = {}
     for cassette, denomination in sorted(cash.known_cassettes(conn, machine_id).items()):

@@ -1,8 +1,8 @@
-"""Which LP's balance ends when. Pure.
+"""When each LP's balance ends. Pure.
 
-Sales are shared in proportion to the balances (SPEC section 8), so those of flow mode end together, when what is sold
-reaches all that they have; those of fixed mode spend at most their daily limit, and last longer. The days ahead are
-played through with what the forecast says is sold on each.
+Sales are shared in proportion to the balances (SPEC section 8), so balances in flow mode end together, when sales reach
+all that they have; those in fixed mode spend at most their daily limit, and last longer. The days ahead are simulated
+with what the forecast says is sold on each.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The daemon's task that keeps every machine's forecast fresh in the database, for alarms, metrics, `status` and SQL.
+"""The daemon's task that keeps every machine's forecast up to date in the database, for alarms, metrics, `status`, SQL.
 
 A few machines at a time, on a thread and a connection of its own: ten thousand machines are spread over the hour, and
 the payer never waits. It touches no money.
@@ -21,26 +21,26 @@ from satmachine.store.database import Store, connect, snapshot
 
 log = logging.getLogger(__name__)
 
-#: A forecast is worked out anew after so long.
+#: A forecast is computed again after this time.
 RENEW_AFTER_S = 3_600
-#: How many machines are worked out at a time, and how long is waited before the next ones, or where none is due.
+#: How many machines are computed at a time, and how long to wait before the next ones, or if none is due.
 _BATCH = 20
 _PAUSE_S, _IDLE_S = 2.0, 30.0
 
 
 async def run(store: Store, now: Callable[[], int]) -> None:
-    """Renew what is due, for ever; `now` gives Unix seconds. A database that is busy is tried again."""
+    """Renew what is due, for ever; `now` gives Unix seconds. If the database is busy, it is tried again."""
     while True:
         done = 0
         try:
             done = await renew_due(store, now())
         except StoreError as error:
-            log.warning("forecasts cannot be renewed now; it is tried again: %s", error)
+            log.warning("forecasts cannot be renewed now; they are tried again: %s", error)
         await anyio.sleep(_PAUSE_S if done else _IDLE_S)
 
 
 async def renew_due(store: Store, now: int) -> int:
-    """Work out some of the forecasts that are due and write them down; how many."""
+    """Compute some of the forecasts that are due and store them; returns how many."""
     rows = await anyio.to_thread.run_sync(_worked_out, store, now)
     if rows:
         await store.write(_save, rows)

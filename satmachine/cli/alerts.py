@@ -1,4 +1,4 @@
-"""`satmachine alerts`: what needs a person, what a person knows of already, and whether alarms arrive."""
+"""`satmachine alerts`: what needs a person, what a person already knows about, and whether alarms arrive."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from satmachine.cli.needs import print_items, row_of, silenced_hint
 from satmachine.errors import NotFound, Refused
 from satmachine.store import attention
 
-app = typer.Typer(no_args_is_help=True, help="What needs you, what you know of already, and whether alarms arrive.")
+app = typer.Typer(no_args_is_help=True, help="What needs you, what you already know about, and whether alarms arrive.")
 
 _ITEMS = (
     Column("since", "Since"),
@@ -39,9 +39,9 @@ def list_alerts(
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """List what needs you, the most serious first, each with a command that runs as it stands. The same list as `status`.
+    """List what needs you, the most serious first, each with a command that runs as printed: the list of `status`.
 
-    Leaves with 1 when there is something, with 0 when there is nothing.
+    Exits with 1 if there is something, with 0 if there is nothing.
 
     Examples:
 
@@ -74,9 +74,9 @@ def list_alerts(
 def silence(
     act: Act,
     item: Name,
-    for_how_long: Annotated[str, typer.Option("--for", metavar="SPAN", help="Like 8h, 2d, 1w; or: ever.")] = "8h",
+    for_how_long: Annotated[str, typer.Option("--for", metavar="SPAN", help="How long: 8h, 2d, 1w, or ever.")] = "8h",
 ) -> Done:
-    """Be quiet about something that you know of: it is in no list and raises no alarm until then.
+    """Silence something that you know about: until then it is in no list and raises no alarm.
 
     `condition:what` covers everything of it; `alerts list --all` shows what is silenced.
 
@@ -88,7 +88,7 @@ def silence(
     """
     _require_condition(item)
     until = None if for_how_long == "ever" else _until(act, for_how_long)
-    act.ask(f"be quiet about {item}")
+    act.ask(f"silence {item}")
     books, machine_id = act.books, _machine_of(act, item)
     act.write(
         attention.silence,
@@ -99,33 +99,33 @@ def silence(
         machine_id=machine_id,
         now=books.now,
     )
-    left = "for good" if until is None else f"for {format_age(until - books.now)}"
-    words = f"{item} is silenced {left}. To hear of it again: satmachine alerts unsilence {item}"
+    left = "for ever" if until is None else f"for {format_age(until - books.now)}"
+    words = f"{item} is silenced {left}. To end this: satmachine alerts unsilence {item}"
     return Done({"item": item, "until_at": until, "reason": act.reason}, words)
 
 
 @acting(app, "unsilence", asks=False)
 def unsilence(act: Act, item: Name) -> Done:
-    """Hear again of something that was silenced.
+    """End the silence about something.
 
     Example:
 
         satmachine alerts unsilence machine_error:panajachel-1
     """
-    act.ask(f"tell of {item} again")
+    act.ask(f"end the silence about {item}")
     books = act.books
     if not act.write(attention.unsilence, item, actor=books.actor, machine_id=_machine_of(act, item), now=books.now):
         known = ", ".join(one.item for one in silences(books.conn)) or "nothing"
-        raise NotFound(f"{item} is not silenced; silenced is: {known}")
-    return Done({"item": item, "until_at": None, "reason": ""}, f"{item} is told of again.")
+        raise NotFound(f"{item} is not silenced; silenced: {known}")
+    return Done({"item": item, "until_at": None, "reason": ""}, f"{item} is no longer silenced.")
 
 
 @app.command("test")
 def try_channels(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Send a test message by each way that [alerts] names, and say whether it arrived.
+    """Send a test message in each way that [alerts] names, and say whether it arrived.
 
-    Leaves with 1 where one did not, or where no way is named. Run it as the daemon's user, or with sudo: it reads the
-    same keys.
+    Exits with 1 if one did not, or if no way is named. Run it as the daemon's user, or with sudo: it reads the same
+    keys.
 
     Examples:
 
@@ -142,7 +142,7 @@ def try_channels(ctx: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         print_json([to_json(row) for row in results])
     elif not results:
-        print_line("No way is named in [alerts]: alarms are in the log and in `satmachine status` only.")
+        print_line("[alerts] names no way to send alarms: they are only in the log and in `satmachine status`.")
     for row in () if as_json else results:
         told = "delivered" if row["delivered"] else f"NOT delivered: {row['error']}"
         print_line(f"{row['channel']}: {told}")
@@ -175,22 +175,22 @@ def _require_condition(item: str) -> None:
     if condition not in CONDITIONS:
         raise typer.BadParameter(f"{item!r} is no item; `satmachine alerts list` names them")
     if condition == "books_broken":
-        raise Refused("books that do not add up are never silenced: `satmachine audit` names the sat")
+        raise Refused("books that do not add up cannot be silenced: `satmachine audit` shows what is wrong")
 
 
 def _until(act: Act, span: str) -> int:
-    """`act.books.when` reads 2d as two days ago; here it is two days from now."""
+    """`act.books.when` reads 2d as two days ago; here it means two days from now."""
     at = act.books.when(span)
     if at is None or at > act.books.now or span in ("today", "yesterday", "now"):
-        raise typer.BadParameter(f"--for is a span like 8h, 2d or 1w, or: ever; not {span!r}")
+        raise typer.BadParameter(f"--for must be a time like 8h, 2d or 1w, or ever; not {span!r}")
     return 2 * act.books.now - at
 
 
 def _machine_of(act: Act, item: str) -> str | None:
-    """The machine that an item is about, which has to be in scope. Raises NotFound."""
+    """The machine that an item is about, which must be in scope. Raises NotFound."""
     subject = item.split(":")[1] if ":" in item else ""
     if act.books.sees(subject):
         return subject
     if act.books.scope is not None:
-        raise NotFound(f"there is no item {item}")
+        raise NotFound(f"there is no item {item}; `satmachine alerts list` shows them")
     return None

@@ -59,15 +59,15 @@ class _Report:
 def audit(
     ctx: typer.Context,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Only the books; no wallet is asked, no key read.")
+        bool, typer.Option("--offline", help="Check only the books; no wallet is asked, no key is read.")
     ] = False,
     since: Since = None,
     as_json: AsJson = False,
 ) -> None:
-    """Prove where every sat is, from the books and against the wallets; leaves with 1 where anything is not right.
+    """Prove where every sat is, from the books and against the wallets; exits with 1 if anything is wrong.
 
-    Only reads, also while the daemon runs. Top-ups and withdrawals are told, and are no breaks. Months that were closed
-    are read again, entry by entry: a row of them that was altered is a break of its month.
+    It only reads, and can be used while the daemon runs. Top-ups and withdrawals are shown, but are not breaks. Closed
+    months are read again, entry by entry: if one of their rows was altered, that is a break of its month.
 
     From cron: `satmachine audit --since 2d --json || mail ...`; once a week without --since.
 
@@ -93,13 +93,13 @@ def audit(
         raise typer.Exit(4)
 
 
-@listing(app, "log", _LOG_COLUMNS, title="Audit log", empty="Nothing was changed like that.", span=True, below="entry")
+@listing(app, "log", _LOG_COLUMNS, title="Audit log", empty="No such changes.", span=True, below="entry")
 def log(
     books: Books,
     asked: Asked,
     author: Annotated[str | None, typer.Option(metavar="NAME", help="Who did it; the daemon is 'daemon'.")] = None,
     action: Annotated[str | None, typer.Option(help="What was done, like settlement.refund.")] = None,
-    subject: Annotated[str | None, typer.Option(help="Of what, like 'settlement 12'.")] = None,
+    subject: Annotated[str | None, typer.Option(help="What it was done to, like 'settlement 12'.")] = None,
     machine: OfMachine = None,
 ) -> Page:
     """List who changed what, and when, newest first.
@@ -144,7 +144,7 @@ def _prove(books: Books, since: int, *, offline: bool) -> _Report:
 
 
 async def _prove_wallets(books: Books, since: int, report: _Report) -> None:
-    """Every configured machine in scope; one wallet that cannot be read keeps no other from being read."""
+    """Every configured machine in scope; if one wallet cannot be read, the others are still read."""
     from satmachine.audit.wallets import WalletAudit
     from satmachine.errors import ConfigError, WalletError
     from satmachine.wallet.lnbits import Lnbits
@@ -173,20 +173,20 @@ def _print_report(report: _Report) -> None:
         print_line(_told(statement))
     for machine_id, why in report.unread.items():
         print_line(f"{machine_id}: its wallet could not be read: {why}")
-    looked_at = f"{report.settlements} settlements, {report.payments} payments, {len(report.wallets)} wallets"
+    looked_at = f"{report.settlements} sales, {report.payments} payments, {len(report.wallets)} wallets"
     verdict = f"{len(report.breaks)} break(s)" if report.breaks else "every sat is accounted for"
     if report.unread and not report.breaks:
         verdict = f"no break in the books, but {len(report.unread)} wallet(s) could not be read"
     elif not report.wallets and not report.breaks:
-        verdict = "every sat is accounted for in the books; no wallet was looked into"
+        verdict = "every sat is accounted for in the books; no wallet was read"
     print_line(f"{looked_at}: {verdict}.", style="bold")
 
 
 def _told(statement: Statement) -> str:
-    """One wallet in a sentence or two; what explains its balance beside the sales."""
+    """One wallet in a sentence or two, with what explains its balance beside the sales."""
     parts = [f"{statement.machine_id}: balance {format_sats(statement.balance_sats)} sats"]
     if statement.books_sats is not None:
-        parts.append(f"the books retain or owe {format_sats(statement.books_sats)}")
+        parts.append(f"the books expect {format_sats(statement.books_sats)}")
     beside: dict[str, Any] = {
         "top-ups and other income": statement.top_ups_sats,
         "withdrawals": statement.withdrawals_sats,
@@ -195,5 +195,5 @@ def _told(statement: Statement) -> str:
     }
     parts += [f"{name} {format_sats(sats)}" for name, sats in beside.items() if sats]
     parts += [f"{leg} was declared paid by a person" for leg in statement.vouched_legs]
-    parts += [f"could not look into the wallet of {payee}" for payee in statement.unseen_payees]
+    parts += [f"could not read the wallet of {payee}" for payee in statement.unseen_payees]
     return "; ".join(parts)

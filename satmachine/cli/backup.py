@@ -20,18 +20,21 @@ def backup(
     target: Annotated[
         str,
         typer.Argument(
-            metavar="FOLDER|FILE.db", help="A folder, made if it is missing: the file's name is the time. Or a file."
+            metavar="FOLDER|FILE.db",
+            help="A folder (made if it is missing; the file's name is then the time), or a file.",
         ),
     ],
     thin: Annotated[
         bool,
-        typer.Option("--thin", help="Then remove old copies: kept are 2 days, one a day for 90, one a month."),
+        typer.Option(
+            "--thin", help="Then delete old copies: all of 2 days are kept, one a day for 90 days, one a month."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Copy the books while the daemon runs: one moment of them, verified, whole or not at all.
+    """Copy the books while the daemon runs: their state at one moment, verified, complete or not at all.
 
-    A file that exists is never overwritten. To put a copy in the books' place: `satmachine restore FILE`.
+    A file that exists is never overwritten. To use a copy as the books: `satmachine restore FILE`.
 
     Examples:
 
@@ -44,11 +47,11 @@ def backup(
     from satmachine.ops.backup import make_backup, place, thin_out
 
     if ctx.obj.operator is not None:
-        raise Refused("a backup holds every operator's books: leave --operator (and $SATMACHINE_OPERATOR) away")
+        raise Refused("a backup contains every operator's books: leave out --operator (and $SATMACHINE_OPERATOR)")
     now = datetime.now(UTC)
     file = place(Path(target), now, as_folder=target.endswith("/"))
     if thin and file == Path(target):
-        raise typer.BadParameter("--thin goes with a folder: it removes old copies there")
+        raise typer.BadParameter("--thin needs a folder: it deletes old copies there")
     made = make_backup(where(ctx.obj.config_path).path, file)
     removed = thin_out(file.parent, now) if thin else []
     if as_json:
@@ -56,4 +59,4 @@ def backup(
         return
     print_line(f"{made.path}: {made.settlements} sale(s), {made.legs} payment(s), {made.size_bytes} bytes; verified.")
     if removed:
-        print_line(f"{len(removed)} old copies were removed.")
+        print_line(f"{len(removed)} old copies were deleted.")

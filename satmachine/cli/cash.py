@@ -1,4 +1,4 @@
-"""`satmachine cash ...` (SPEC section 12): what people do with the notes of a machine. Thin: parse, call, print."""
+"""`satmachine cash ...` (SPEC section 12): what people do with a machine's banknotes. Thin: parse, call, print."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="The notes in the machines: loaded, counted, collected, and what is missing.",
+    help="The banknotes in the machines: loaded, counted, collected, and what is missing.",
 )
 
 MachineId = Annotated[str, typer.Argument(metavar="MACHINE", help="The machine's id.")]
 Cassettes = Annotated[
     list[int] | None,
     typer.Option(
-        "--cassette", metavar="N", min=1, max=64, help="A cassette, counted from 1; its --notes stand behind it."
+        "--cassette", metavar="N", min=1, max=64, help="A cassette, counted from 1; its --notes come after it."
     ),
 ]
 Notes = Annotated[
@@ -45,21 +45,21 @@ Notes = Annotated[
 ]
 Denominations = Annotated[
     list[str] | None,
-    typer.Option("--denomination", metavar="VALUE", help="Which notes; needed once, for cassettes that are new."),
+    typer.Option("--denomination", metavar="VALUE", help="The value of its notes; needed once, for new cassettes."),
 ]
 Amount = Annotated[
     str | None,
-    typer.Option("--amount", metavar="AMOUNT", help="The sum, where notes were not counted by cassette; or the rest."),
+    typer.Option("--amount", metavar="AMOUNT", help="The sum, if notes were not counted by cassette; or the rest."),
 ]
-At = Annotated[str | None, typer.Option("--at", metavar="TIME", help="When it was done, if not just now.")]
+At = Annotated[str | None, typer.Option("--at", metavar="TIME", help="When it was done; without it, now.")]
 Note = Annotated[str, typer.Option("--note", metavar="TEXT", help="What the books should say about it.")]
 Corrects = Annotated[
     int | None,
-    typer.Option("--corrects", metavar="ID", min=1, help="The entry that was typed wrongly: this one takes its place."),
+    typer.Option("--corrects", metavar="ID", min=1, help="The entry that was wrong: this one replaces it."),
 ]
 ForClients = Annotated[
     list[str] | None,
-    typer.Option("--for", metavar="CLIENT_ID=AMOUNT", help="Whose cash it is, and how much; once for each client."),
+    typer.Option("--for", metavar="CLIENT_ID=AMOUNT", help="Whose cash it is, and how much; once for each LP."),
 ]
 EntryId = Annotated[int, typer.Argument(metavar="ID", help="The entry's id, as `cash list` shows it.")]
 
@@ -80,9 +80,9 @@ def load(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Record notes that were put into a machine. On a terminal it asks for what is not given.
+    """Record banknotes that were put into a machine. On a terminal it asks for what you do not give.
 
-    With --for, deposits of these clients are proposed: they count once they are confirmed.
+    With --for, deposits of these LPs are proposed: they count once they are confirmed.
 
     Examples:
 
@@ -105,7 +105,7 @@ def collect(
     denomination: Denominations = None,
     amount: Amount = None,
     part: Annotated[
-        bool, typer.Option("--part", help="Only some notes were taken out; what stays was not counted.")
+        bool, typer.Option("--part", help="Only some of the notes were taken out; the rest was not counted.")
     ] = False,
     for_: ForClients = None,
     at: At = None,
@@ -115,9 +115,9 @@ def collect(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Record that all notes were taken out of a machine and counted; it is empty now. Ends a cycle, unless --part.
+    """Record that all notes were taken out of a machine and counted; it is now empty. This ends a cycle, unless --part.
 
-    With --for, it names the command that takes these clients' part off their balances.
+    With --for, it shows the commands that take these LPs' parts off their balances.
 
     Examples:
 
@@ -147,9 +147,9 @@ def count(
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Record how many notes are in a machine, counted by hand; they stay in it. Ends a cycle.
+    """Record how many notes are in a machine, counted by hand; they stay in it. This ends a cycle.
 
-    Every cassette is named, an empty one with --notes 0. A count that was typed wrongly is corrected by another one.
+    Name every cassette, an empty one with --notes 0. To correct a wrong count, enter another one with --corrects.
 
     Examples:
 
@@ -166,7 +166,7 @@ def count(
 
 @app.command("void")
 def void(ctx: typer.Context, entry_id: EntryId, reason: Reason = "", yes: Yes = False, as_json: AsJson = False) -> None:
-    """Take an entry back as a whole: it was never done, or at another machine. A row says so; nothing is deleted.
+    """Take back a whole entry: it was never done, or at another machine. A row says so; nothing is deleted.
 
     Examples:
 
@@ -189,13 +189,13 @@ def book_(
     reason: Reason = "",
     amount: Annotated[
         str | None,
-        typer.Option(metavar="AMOUNT", help="Only so much of it; below 0 where cash is missing. Else all."),
+        typer.Option(metavar="AMOUNT", help="Only this much of it; below 0 if cash is missing. Without it, all."),
     ] = None,
     yes: Yes = False,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say why cash was missing or too much at a count. The opposite amount takes back what was booked.
+    """Say why there was too little or too much cash at a count. To take back what was booked, book the opposite amount.
 
     Examples:
 
@@ -212,7 +212,8 @@ def book_(
         amount_minor = cycle.open_minor if amount is None else _signed(amount, entry.currency)
         if amount_minor == 0:
             raise Refused(
-                f"the cash was as expected at entry {entry.id}, or all of it is booked: there is nothing to say"
+                f"the cash was as expected at entry {entry.id}, or the difference is already booked: there is "
+                "nothing to do"
             )
         why = reason_of(reason)
         finding = finding_for(report, amount_minor)
@@ -242,7 +243,7 @@ def book_(
     "list",
     LIST_COLUMNS,
     title="Cash",
-    empty="Nothing is written down yet: `satmachine cash load MACHINE --amount FIAT` (or collect, or count).",
+    empty="There are no entries yet: `satmachine cash load MACHINE --amount FIAT` (or collect, or count).",
     span=True,
     below="cash_entry",
 )
@@ -250,9 +251,9 @@ def list_entries(
     books: Books,
     asked: Asked,
     machine: OfMachine = None,
-    kind: Annotated[EntryKind | None, typer.Option(help="What was done.")] = None,
+    kind: Annotated[EntryKind | None, typer.Option(help="Only entries of this kind.")] = None,
 ) -> Page:
-    """List what people did with the notes, the latest record first; also what was corrected since.
+    """List what people did with the notes, the latest entry first; also what was corrected since.
 
     Examples:
 
@@ -283,7 +284,8 @@ def report(
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """Show the cash that should be in each machine, beside what it says and whose it is; of one machine, every cycle.
+    """Show the cash that should be in each machine, what the machine says, and whose it is; for one machine, every
+    cycle.
 
     A cycle goes from one count or collection to the next: opening + loaded - sold = expected, beside what was counted.
 
@@ -305,11 +307,11 @@ def report(
         cash_view.print_machine(books, machine, limit, as_json=as_json, as_csv=as_csv)
 
 
-# --- one entry, from what was typed to what is told
+# --- one entry, from what was typed to what is shown
 
 
 class _Desk:
-    """An entry in the making."""
+    """An entry that is being made."""
 
     def __init__(self, books: Books, draft: cash.Draft) -> None:
         self._books = books
@@ -343,10 +345,10 @@ class _Desk:
         for text in parts or []:
             number, equals, amount = text.partition("=")
             if not equals or not number.strip().isdecimal() or len(number) > 18:
-                raise typer.BadParameter("--for is a client's id and an amount, like --for 3=1000")
+                raise typer.BadParameter("--for is an LP's id and an amount, like --for 3=1000")
             client_id = int(number)
             if client_id in found:
-                raise typer.BadParameter(f"client {client_id} is named twice")
+                raise typer.BadParameter(f"LP {client_id} is named twice")
             book.parse_part(self._books.conn, client_id, self._draft.machine_id, operator=self._books.scope)
             found[client_id] = _amount(amount, self._draft.currency)
         return found
@@ -363,7 +365,7 @@ class _Desk:
         if dry_run:
             return
         if asks:
-            confirm("Is this right, and to be recorded?", yes=False)
+            confirm("Is this right? Record it?", yes=False)
         with atomic(books.conn) as conn:
             entry, added = self._record(conn)
             outlook.refresh(conn, entry.machine_id, books.now)
@@ -374,12 +376,12 @@ class _Desk:
         taken_minor, parts_minor = sum(line.amount_minor for line in draft.lines), sum(self.parts.values())
         if draft.kind is not EntryKind.LOAD and parts_minor > taken_minor:
             taken, parts = format_fiat(taken_minor, draft.currency), format_fiat(parts_minor, draft.currency)
-            raise Refused(f"{taken} are taken out, but {parts} of it are to be for clients")
+            raise Refused(f"{taken} are taken out, but the LPs' parts are {parts}")
         for_clients = self.parts if draft.kind is EntryKind.LOAD else {}
         return book.record(conn, draft, for_clients=for_clients, actor=self._books.actor, now=self._books.now)
 
     def _ask(self, known: dict[int, int]) -> tuple[list[int], list[int], str | None]:
-        """Cassette by cassette, on a terminal; else say what is missing."""
+        """Cassette by cassette, on a terminal; otherwise say what is missing."""
         draft = self._draft
         if not sys.stdin.isatty():
             raise typer.BadParameter("say how much: --cassette 1 --notes 200, for each cassette, or --amount 20000")
@@ -397,7 +399,7 @@ class _Desk:
 def _recording(
     ctx: typer.Context, machine: str, kind: EntryKind, at: str | None, note: str, corrects: int | None
 ) -> Iterator[_Desk]:
-    """The books, and an entry whose notes are still to be read. A correction is of the time of what it corrects."""
+    """The books, and an entry whose notes are still to be read. A correction has the time of what it corrects."""
     with open_books(ctx, write=True) as books:
         books.require_machine(machine)
         currency = cash.currency_of(books.conn, machine)
@@ -409,7 +411,7 @@ def _recording(
 
 
 def _differs(conn: sqlite3.Connection, entry: Entry) -> bool:
-    """Whether this count is not as expected: then a person looks at it once more."""
+    """Whether this count is not as expected: then a person checks it once more."""
     report = look.closed_cycle(conn, entry.machine_id, entry.id) if entry.kind in CLOSING else None
     return report is not None and bool(report.cycle.difference_minor)
 
@@ -419,7 +421,7 @@ def _closed(books: Books, entry: Entry) -> CycleReport:
     if report is None or report.cycle.difference_minor is None:
         raise NotFound(
             f"cash entry {entry.id} closed no cycle whose cash can be compared; "
-            f"`satmachine cash report {entry.machine_id}` shows those that did"
+            f"`satmachine cash report {entry.machine_id}` shows the entries that did"
         )
     return report
 

@@ -22,7 +22,7 @@ def _notes_text(row: Row) -> str:
 
 
 def _short(denomination: str) -> str:
-    """As it is printed on the note: 100, or 0.50."""
+    """As it is printed on the banknote: 100, or 0.50."""
     major = Decimal(denomination)
     return f"{int(major)}" if major == major.to_integral_value() else denomination
 

@@ -1,4 +1,4 @@
-"""How cash looks on a screen, from 60 columns up, and as JSON: entries, cycles, differences, whose it is."""
+"""How cash looks on a screen, from 60 columns up, and as JSON: entries, cycles, differences, and whose it is."""
 
 from __future__ import annotations
 
@@ -56,13 +56,13 @@ def print_entry(
     *,
     planned: bool = False,
 ) -> None:
-    """An entry, what it shows, and what is to be done next."""
+    """An entry, what it shows, and what to do next."""
     number = "" if planned else f"Entry {entry.id}. "
     print_line(f"{number}{_WORDS[entry.kind]} {entry.machine_id}, {format_time(entry.at, books.tz)}", style="bold")
     if entry.kind is not EntryKind.VOID:
         _print_amounts(_entry_lines(entry))
     if entry.corrects is not None:
-        print_line(f"It takes the place of entry {entry.corrects}.")
+        print_line(f"It replaces entry {entry.corrects}.")
     if report is not None:
         _print_result(report, planned=planned)
     if planned:
@@ -71,7 +71,7 @@ def print_entry(
         print_line(f"Proposed: deposit {deposit_id}. It counts once it is confirmed:")
         print_line(f"  satmachine deposits confirm {deposit_id}", style="cyan")
     for client_id, amount_minor in proposed:
-        print_line(f"To take it off client {client_id}'s balance:")
+        print_line(f"To take it off the balance of LP {client_id}:")
         amount = f"{minor_to_fiat(amount_minor, entry.currency):f}"
         print_line(f'  satmachine deposits withdraw {client_id} {amount} --note "cash entry {entry.id}"', style="cyan")
 
@@ -108,18 +108,18 @@ def _entry_lines(entry: Entry) -> list[tuple[str, str]]:
 
 
 def _print_result(report: CycleReport, *, planned: bool) -> None:
-    """What a count shows, in a sentence, and what leads on."""
+    """What a count shows, in a sentence, and what to do next."""
     cycle = report.cycle
     assert cycle.closing is not None
     unit = cycle.closing.currency
     if cycle.expected_minor is None:
-        print_line("From now on the books know what is in it; the next count is compared with this one.")
+        print_line("From now on the books know what is in the machine; the next count is compared with this one.")
         return
     expected = format_fiat(cycle.expected_minor, unit)
     if not cycle.difference_minor:
         print_line(f"As expected: {expected}.", style="green")
         return
-    print_line(f"Expected were {expected}: {_off(cycle.difference_minor, unit)}.", style="red")
+    print_line(f"Expected: {expected}. {_off(cycle.difference_minor, unit)}.", style="red")
     if notes := notes_difference(cycle):
         print_line(f"In notes: {in_words(notes, unit, signed=True)}")
     if cycle.unknown_sales:
@@ -151,7 +151,7 @@ def print_machine(books: Books, machine_id: str, limit: int, *, as_json: bool, a
     row = rows[0]
     print_line(f"Cash of {machine_id} ({row['machine']})", style="bold")
     if not reports:
-        print_line("Nobody has counted it yet. Begin with what is in it now:")
+        print_line("Nobody has counted it yet. First enter what is in it now:")
         print_line(f"  satmachine cash count {machine_id}", style="cyan")
         typer.echo()
     _print_now(row, reports, books)
@@ -162,15 +162,16 @@ def print_machine(books: Books, machine_id: str, limit: int, *, as_json: bool, a
 
 
 def raise_unconfigured(machine_id: str) -> None:
-    """A machine that the configuration no longer names has entries, and no present."""
+    """A machine that the configuration no longer names has entries, but no present state."""
     typer.echo(
-        f"{machine_id} is no longer in the configuration; `satmachine cash list --machine {machine_id}` shows what was"
+        f"{machine_id} is no longer in the configuration; `satmachine cash list --machine {machine_id}` shows its "
+        "entries"
     )
     raise typer.Exit
 
 
 def print_fleet(books: Books, limit: int, *, as_json: bool, as_csv: bool) -> None:
-    """Every machine of the scope on one line."""
+    """Each machine of the scope on one line."""
     rows = cash.now_rows(books.conn, books.scope)
     columns = (
         Column("machine_id", "Machine"),
@@ -192,7 +193,7 @@ def print_fleet(books: Books, limit: int, *, as_json: bool, as_csv: bool) -> Non
         tz=books.tz,
         keys=_NOW_KEYS,
         empty="No machine's cash is known: it comes from beacons, or from `satmachine cash count MACHINE`.",
-        more=f"There are {len(known) - len(shown)} more; --limit shows them." if len(shown) < len(known) else "",
+        more=f"{len(known) - len(shown)} more: --limit shows them." if len(shown) < len(known) else "",
     )
     if not (as_json or as_csv):
         for row in _open_differences(books, shown)[:_NAMED]:
@@ -201,14 +202,14 @@ def print_fleet(books: Books, limit: int, *, as_json: bool, as_csv: bool) -> Non
 
 
 def _open_differences(books: Books, rows: Sequence[Row]) -> list[cash.Record]:
-    """The newest ones of the machines that have any."""
+    """The newest one of each machine that has any."""
     differing = [row["machine_id"] for row in rows if row["open_differences"]]
     found = [one for machine_id in differing for one in cash.open_differences(books.conn, machine_id)]
     return sorted(found, key=lambda row: -row["closed_at"])
 
 
 def in_days(at: int | None, now: int) -> str:
-    """When something is used up, short: "in 9 d"."""
+    """When something is used up, in short: "in 9 d"."""
     if at is None:
         return ""
     return "now" if at - now < 3_600 else f"in {format_age(at - now)}"
@@ -229,7 +230,7 @@ def _print_now(row: Row, reports: Sequence[CycleReport], books: Books) -> None:
         lines.append((f"- sold since, {len(cycle.sales)} sale(s)", format_fiat(cycle.sold_minor, unit)))
         lines.append(("= should be in it now", format_fiat(cycle.expected_minor or 0, unit)))
     if row["told_minor"] is not None:
-        lines.append((f"It says, {format_age(row['told_age_s'])} ago", format_fiat(row["told_minor"], unit)))
+        lines.append((f"The machine said {format_age(row['told_age_s'])} ago", format_fiat(row["told_minor"], unit)))
     _print_amounts(lines)
     if not reports:
         return
@@ -237,12 +238,12 @@ def _print_now(row: Row, reports: Sequence[CycleReport], books: Books) -> None:
     if notes := cycle.expected_notes:
         print_line(f"In notes: {in_words(notes, unit) or 'none'}")
     if (cycle.expected_minor or 0) < 0:
-        print_line("Below 0: a load is not written down, or a count was typed wrongly.", style="red")
+        print_line("Below 0: a load was not entered, or a count is wrong.", style="red")
     if reports[0].distance_minor:
         distance = reports[0].distance_minor
         print_line(
             f"The machine's own count is {format_fiat(abs(distance), unit)} {'above' if distance > 0 else 'below'} "
-            "this. Only a count by hand tells who is right.",
+            "this. Only a count by hand shows which is right.",
             style="yellow",
         )
     if cycle.unknown_sales:
@@ -250,7 +251,8 @@ def _print_now(row: Row, reports: Sequence[CycleReport], books: Books) -> None:
     waiting = cash.unproven(books.conn, row["machine_id"], cycle.opened_at)
     if waiting["sales"]:
         print_line(
-            f"{waiting['sales']} sale(s) of {format_fiat(waiting['sold_minor'], unit)} are not proven, and not counted."
+            f"{waiting['sales']} sale(s) of {format_fiat(waiting['sold_minor'], unit)} are not proven yet, and not "
+            "counted."
         )
     typer.echo()
 
@@ -304,7 +306,7 @@ def _print_cycles(reports: Sequence[CycleReport], unit: str, books: Books) -> No
 
 
 def _how_it_is(row: Row) -> str:
-    """A difference that is booked is not `even` to whoever reads it beside the amount."""
+    """A difference that is booked is not called `even` beside its amount."""
     return "booked" if row["state"] == "even" and row["difference_minor"] else str(row["state"])
 
 
@@ -329,36 +331,34 @@ def _print_difference(report: CycleReport, newer: Cycle | None, books: Books) ->
     for finding in report.findings:
         since, until = (_short_time(at, books) for at in (finding.since_at, finding.until_at))
         how = "the machine's own count changed then" if finding.noticed else "the machine did not notice"
-        text = f"Entry {entry.id}: {_off(finding.amount_minor, unit)}. It arose after {since}, by {until}"
+        text = f"Entry {entry.id}: {_off(finding.amount_minor, unit)}. It began after {since}, and before {until}"
         print_item("!", f"{text}, {_sales(finding)}; {how}.", _book_command(command, report, finding, unit))
     if cycle.booked_minor:
-        print_line(f"Booked of it: {format_fiat(cycle.booked_minor, unit)}.")
+        print_line(f"Already booked: {format_fiat(cycle.booked_minor, unit)}.")
     if notes := notes_difference(cycle):
         print_line(f"In notes: {in_words(notes, unit, signed=True)}")
     if cycle.unknown_sales:
         print_line(_unknown(cycle, unit))
     if newer is not None and newer.difference_minor == -(cycle.difference_minor or 0):
         assert newer.closing is not None
-        print_line(
-            f"Entry {newer.closing.id} shows the opposite: was {entry.id} typed wrongly, or its time? Correct it:"
-        )
+        print_line(f"Entry {newer.closing.id} shows the opposite: is entry {entry.id}, or its time, wrong? Correct it:")
         print_line(f"  satmachine cash {entry.kind} {entry.machine_id} --corrects {entry.id}", style="cyan")
 
 
 def _book_command(command: str, report: CycleReport, finding: Finding, unit: str) -> str:
-    """The whole of it, or this part."""
+    """All of it, or this part."""
     if finding.amount_minor == report.cycle.open_minor:
         return command
     return f"{command} --amount {minor_to_fiat(finding.amount_minor, unit):f}"
 
 
 def finding_for(report: CycleReport, amount_minor: int) -> Finding | None:
-    """The finding that an amount to be booked is of."""
+    """The finding to which an amount belongs that is to be booked."""
     return next((one for one in report.findings if one.amount_minor == amount_minor), None)
 
 
 def window_of(report: CycleReport, finding: Finding | None) -> tuple[int, int]:
-    """When it can have arisen: the finding's window, else the whole cycle."""
+    """When it can have begun: the finding's window, else the whole cycle."""
     cycle = report.cycle
     assert cycle.closing is not None
     if finding is None:
@@ -387,7 +387,7 @@ def _unknown(cycle: Cycle, unit: str) -> str:
 
 
 def _print_amounts(lines: Sequence[tuple[str, str]]) -> None:
-    """Names and amounts in two columns, the amounts under each other."""
+    """Names and amounts in two columns, aligned."""
     from rich.table import Table
 
     grid = Table.grid(padding=(0, 2))

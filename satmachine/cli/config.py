@@ -13,22 +13,22 @@ if TYPE_CHECKING:
     from satmachine.config import Config
     from satmachine.errors import ConfigError
 
-app = typer.Typer(no_args_is_help=True, help="Validate the configuration file, or show what is in force.")
+app = typer.Typer(no_args_is_help=True, help="Check the configuration file, or show what is in force.")
 
 
 @app.command("check")
 def check(
     ctx: typer.Context,
     secrets: Annotated[
-        bool, typer.Option("--secrets", help="Read every secret too: is it there, is it guarded?")
+        bool, typer.Option("--secrets", help="Also read every key: is it there, and can nobody else read it?")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Say whether the configuration file is right: every problem at once, with its remedy.
+    """Say whether the configuration file is right: every problem at once, each with what to do.
 
     Without --secrets no key is read, so that any user can check the file.
-    What only root and the service can see is left out, and named: sudo sees it.
-    Leaves with 0 when all is well (there may be warnings) and with 3 when it is not.
+    What only root and the service can see is left out and named; use sudo to include it.
+    Exits with 0 if all is well (there may be warnings), and with 3 if not.
 
     Examples:
 
@@ -59,16 +59,16 @@ def check(
         if left_out:
             typer.echo(f"Not checked, because only root and the service can see them: {', '.join(left_out)}.")
             typer.echo("To check them too: sudo satmachine config check --secrets")
-        but = [f"mind the {len(found)} warning(s) above"] if found else []
+        but = [f"see the {len(found)} warning(s) above"] if found else []
         but += [f"{len(left_out)} key(s) were not checked"] if left_out else []
         typer.echo(f"All well, but {' and '.join(but)}." if but else "All well.")
 
 
 @app.command("reload")
 def reload(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Have the running daemon take the file into use, and say whether it did. A bad file changes nothing.
+    """Let the running daemon load the file again, and say whether it did. A file with errors changes nothing.
 
-    `systemctl reload satmachine` does this. Leaves with 3 where the file is refused, with the reasons.
+    `systemctl reload satmachine` does this. Exits with 3 if the file is refused, and says why.
 
     Example:  sudo satmachine config reload
     """
@@ -84,7 +84,7 @@ def reload(ctx: typer.Context, as_json: AsJson = False) -> None:
     if as_json:
         _print_json({"path": str(path), "reloaded": not refused, "refused": refused})
     elif refused:
-        typer.echo(f"{refused}\nThe configuration from before stays in force.", err=True)
+        typer.echo(f"{refused}\nThe previous configuration stays in force.", err=True)
     else:
         typer.echo(f"{path} is in force.")
     if refused:
@@ -134,7 +134,7 @@ def _print_json(value: dict[str, Any]) -> None:
 
 
 def _summary(config: Config) -> str:
-    """A few lines by which an operator sees that it is the right file."""
+    """A few lines that show an operator that it is the right file."""
     machines = [machine.id if machine.active else f"{machine.id} (not active)" for machine in config.machines]
     relays = {url for machine in config.machines for url in config.relays_of(machine)} | {*config.nostr.relays}
     rows = {

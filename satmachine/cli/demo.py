@@ -1,4 +1,4 @@
-"""`satmachine demo`: the whole system on this machine, with real parts. In a checkout only: see testkit/."""
+"""`satmachine demo`: the whole system on this computer, with real parts. In a checkout only: see testkit/."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from satmachine.errors import SatmachineError
 
 def demo(
     keep: Annotated[
-        bool, typer.Option("--keep", help="A fleet with a past and troubles, kept running, and a tour.")
+        bool, typer.Option("--keep", help="A fleet with a history and some problems, kept running, and a tour.")
     ] = False,
-    hours: Annotated[int, typer.Option("--hours", min=1, max=24, help="How long --keep runs at the most.")] = 8,
+    hours: Annotated[int, typer.Option("--hours", min=1, max=24, help="How many hours --keep runs at most.")] = 8,
 ) -> None:
-    """Show the main job on this machine: a sale arrives and is shared out.
+    """Show the main job on this computer: a sale arrives and is shared out.
 
     Everything is real: a Nostr relay, an LNbits (with its FakeWallet, no real bitcoin), a simulated machine that
     signs its sale, and the daemon. The first run installs LNbits into a cache; nothing else is left behind.
     It comes with the source, not with the installed package.
 
-    With --keep it becomes three machines with sales, a jam, a dead payee and more, and stays: a list of commands leads
-    you through, in another terminal, until Ctrl-C.
+    With --keep there are three machines with sales, a jam, a dead payee and more, and it keeps running until Ctrl-C: a
+    list of commands, for another terminal, shows you around.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""`satmachine doctor`: a table of findings, with the fix for each."""
+"""`satmachine doctor`: a list of findings, with what to do about each."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ _COLUMNS = (
 
 _Tuning = Annotated[
     Tuning | None,
-    typer.Option("--tuning", help="Print the SQL that makes a stopped LNbits quicker, and how to use it."),
+    typer.Option("--tuning", help="Print the SQL that makes LNbits quicker (it must be stopped), and how to use it."),
 ]
 
 
 def doctor(ctx: typer.Context, as_json: AsJson = False, tuning: _Tuning = None) -> None:
     """Check relays, wallets, keys, clock, database, permissions and disk; say what to do about what is wrong.
 
-    Asks every relay and wallet, and changes nothing. As root it sees every key; otherwise it says what it left
-    out. Leaves with 0 when all is well (there may be warnings), 1 where something is wrong here, 3 for a bad
-    configuration, 4 where only a relay or LNbits could not be reached.
+    Asks every relay and wallet, and changes nothing. As root it sees every key; otherwise it says what it left out.
+    Exits with 0 if all is well (there may be warnings), 1 if something is wrong here, 3 for a bad configuration, 4 if
+    only a relay or LNbits could not be reached.
 
     Examples:
 
@@ -67,7 +67,7 @@ def doctor(ctx: typer.Context, as_json: AsJson = False, tuning: _Tuning = None) 
 
 
 def _print(findings: Iterable[Finding]) -> None:
-    """On a terminal a line for each, what is wrong last and with its fix; behind a pipe a list."""
+    """On a terminal one line for each, with what is wrong at the end; behind a pipe a list."""
     findings = list(findings)
     if not is_terminal():
         emit_table([asdict(finding) for finding in findings], _COLUMNS)

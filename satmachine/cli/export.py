@@ -29,7 +29,7 @@ _HELP = """Write the ledger in double entry: sales, payments, deposits, refunds,
 Amounts are in sats and in the machines' currencies; the price of sats is each sale's own rate. Every entry carries
 an id that is the same in every export. Refused while `satmachine audit --offline` finds a break.
 
-With --known: only what that file does not have yet, to be appended to it; doing it twice adds nothing.
+With --known: only what that file does not have yet, to be appended to it; doing this twice adds nothing.
 
 Examples:
 
@@ -55,15 +55,15 @@ def export_ledger(
     until: Until = None,
     machine: Machine = None,
     known: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Leave out what this earlier export has already.")
+        Path | None, typer.Option(metavar="FILE", help="Leave out what is already in this earlier export.")
     ] = None,
-    anyway: Annotated[bool, typer.Option("--anyway", help="Also while the audit finds a break.")] = False,
+    anyway: Annotated[bool, typer.Option("--anyway", help="Export even if the audit finds a break.")] = False,
 ) -> None:
     """Read, translate, write line by line."""
     from satmachine.reports.export import FORMATS
 
     if form not in FORMATS:
-        raise typer.BadParameter("--format is one of beancount, hledger and csv")
+        raise typer.BadParameter("--format must be beancount, hledger or csv")
     seen_before = _known(known)
     with open_books(ctx) as books:
         if not anyway:
@@ -78,7 +78,7 @@ def export_ledger(
 
 
 def _entries(books: Books, span: Span, known: Known) -> Iterator[Entry]:
-    """The entries of a span, after one for what was before it (unless they are to follow an earlier export)."""
+    """The entries of a period, after one entry for everything before it (unless they follow an earlier export)."""
     from satmachine.ledger.entries import balances, entries, steps_before
     from satmachine.reports.export import opening_entry
 
@@ -100,12 +100,12 @@ def _known(path: Path | None) -> Known:
         with path.open(encoding="utf-8") as lines:
             found, is_empty = known_in(lines), path.stat().st_size == 0
     except UnicodeError:
-        raise typer.BadParameter(f"--known {path} is no text, so it is no earlier export") from None
+        raise typer.BadParameter(f"--known {path} is not text, so it is not an earlier export") from None
     except OSError as error:
         hint = "; for a first export leave out --known" if isinstance(error, FileNotFoundError) else ""
         raise typer.BadParameter(f"--known {path} cannot be read: {error.strerror}{hint}") from None
     if not found.ids and not is_empty:
-        raise typer.BadParameter(f"--known {path} holds no entry of an earlier export: is it the right file?")
+        raise typer.BadParameter(f"--known {path} contains no entry of an earlier export: is it the right file?")
     return found
 
 
@@ -116,5 +116,5 @@ def _require_whole(books: Books) -> None:
     if breaks:
         raise Refused(
             f"the audit finds {len(breaks)} break(s) in the books, the first at {breaks[0].subject}: "
-            "`satmachine audit --offline` shows them. To export all the same, add --anyway"
+            "`satmachine audit --offline` shows them. To export anyway, add --anyway"
         )

@@ -43,7 +43,7 @@ def fleet_table(
     wide = width >= _WIDE
     table = Table(title=_summary(rows), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     table.padding = (0, 1, 0, 0)
-    # Rich takes from columns that may wrap first: names and errors give way, figures and bars never do.
+    # Rich first narrows columns that may wrap: names and errors, never figures and bars.
     table.add_column("Machine", min_width=6)
     table.add_column("State", no_wrap=True)
     table.add_column("Age", no_wrap=True, justify="right")
@@ -63,20 +63,20 @@ def fleet_table(
     table.caption = printable("\n".join(told)) if told and not wide else None
     table.caption_justify = "left"
     if len(shown) < len(rows):
-        table.caption = f"There are {len(rows) - len(shown)} more; show them with --limit."
+        table.caption = f"There are {len(rows) - len(shown)} more: show them with --limit."
         table.caption_justify = "left"
     return table
 
 
 def lasts(row: Row, now: int) -> str:
-    """How long the cash lasts by the stored forecast, in days: "9 d"; empty where it is not known."""
+    """How long the cash lasts by the stored forecast, in days: "9 d"; empty if it is not known."""
     if row["cash_out_at"] is None:
         return ""
     return "now" if row["cash_out_at"] - now < 3_600 else format_age(row["cash_out_at"] - now)
 
 
 def percent_full(cassette: Row) -> int | None:
-    """How full a cassette is; None where count or capacity is not known."""
+    """How full a cassette is; None if count or capacity is not known."""
     count, capacity = cassette["count"], cassette["capacity"]
     return count * 100 // capacity if count is not None and capacity else None
 
@@ -101,19 +101,19 @@ def _cells(row: Row, points: Sequence[int | None], *, wide: bool) -> list[Text |
 
 
 def _state(row: Row) -> str:
-    """Whether it is there, and works: a machine that says it is broken is not well for being online."""
+    """Whether it is there, and works: a machine that says it is broken is not well just because it is online."""
     return "error" if row["state"] == "online" and says_broken(row["status"]) else str(row["state"])
 
 
 def _one_line(text: str) -> Text:
-    """Cut off with an ellipsis where the column is too narrow."""
+    """Cut off with an ellipsis if the column is too narrow."""
     from rich.text import Text
 
     return Text(printable(text), no_wrap=True, overflow="ellipsis")
 
 
 def _cassettes(row: Row, *, wide: bool) -> Text:
-    """Bars with their denominations where there is room; else one block a cassette, and the lowest percentage."""
+    """Bars with their denominations if there is room; else one block for each cassette, and the lowest percentage."""
     from rich.text import Text
 
     cassettes = json.loads(row["cassettes"] or "[]")

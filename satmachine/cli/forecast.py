@@ -1,4 +1,4 @@
-"""`satmachine forecast`: how long the cash lasts, what to load, whose balance ends when (SPEC section 12)."""
+"""`satmachine forecast`: how long the cash lasts, what to load, when each balance ends (SPEC section 12)."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ if TYPE_CHECKING:
 _WEEKDAYS = ("Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed")  # of day numbers since 1970, a Thursday
 
 _HOW_SURE = {
-    Sure.GOOD: "good: in 8 of 10 cases it comes within the range",
-    Sure.FAIR: "fair: some weeks only; the range is right more or less",
-    Sure.POOR: "poor: few days of sales; take the range as a hint",
-    Sure.NONE: "not at all: too few days of sales to say anything",
+    Sure.GOOD: "good: in 8 of 10 cases the result is within the range",
+    Sure.FAIR: "fair: only some weeks of sales; the range is roughly right",
+    Sure.POOR: "poor: few days of sales; the range is only a hint",
+    Sure.NONE: "not at all: there are too few days of sales to say anything",
 }
 
 
 def forecast(
     ctx: typer.Context,
     machine: Annotated[str | None, typer.Argument(metavar="[MACHINE]", help="This machine in full.")] = None,
-    days: Annotated[int, typer.Option(min=1, max=90, help="For so many days the notes are to last.")] = 14,
-    limit: Annotated[int, typer.Option(min=1, max=100_000, help="How many machines are worked out.")] = 50,
+    days: Annotated[int, typer.Option(min=1, max=90, help="For how many days the notes should last.")] = 14,
+    limit: Annotated[int, typer.Option(min=1, max=100_000, help="For how many machines it is computed.")] = 50,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """When does the cash run out, and what is to be loaded? From the sales of the last weeks, weekday by weekday.
+    """Show when the cash runs out and what to load, from the sales of the last weeks, weekday by weekday.
 
-    The range says what the same forecast was wrong by in the past: in 8 of 10 cases it comes within.
-    Days are UTC days.
+    The range shows how wrong the same forecast was in the past: in 8 of 10 cases the result is within it. Days are UTC
+    days.
 
     Examples:
 
@@ -98,7 +98,7 @@ def _print_fleet(books: Books, days: int, limit: int, *, as_json: bool, as_csv: 
         csv=as_csv,
         keys=_KEYS,
         empty="No machines yet.",
-        more=f"These are {limit} of {len(ids)} machines; --limit shows more." if len(ids) > limit else "",
+        more=f"These are {limit} of {len(ids)} machines: --limit shows more." if len(ids) > limit else "",
     )
 
 
@@ -108,7 +108,7 @@ def _print_machine(found: Outlook, days: int, books: Books) -> None:
     if found.cash_minor is None:
         print_line(f"Nobody has said what is in it: satmachine cash count {found.machine_id}")
     else:
-        by = "by the cash book" if found.source == "book" else "as the machine tells"
+        by = "by the cash book" if found.source == "book" else "as the machine reports"
         print_line(f"In it now, {by}: {format_fiat(found.cash_minor, unit)}")
     print_line(f"How sure: {_HOW_SURE[made.sure]}.")
     if made.profile is None:
@@ -127,18 +127,18 @@ def _print_run_out(found: Outlook, days: int, books: Books) -> None:
     print_line(_sentence(found.run_out, books), style="bold")
     load = found.load_minor(days)
     if load == 0:
-        print_line(f"What is in it lasts {days} days, with nine chances in ten.")
+        print_line(f"What is in it will last {days} days in 9 of 10 cases.")
     elif load is not None:
-        print_line(f"To last {days} days, with nine chances in ten, load {format_fiat(load, found.currency)}.")
+        print_line(f"To last {days} days in 9 of 10 cases, load {format_fiat(load, found.currency)}.")
     typer.echo()
 
 
 def _sentence(run_out: RunOut, books: Books) -> str:
     if run_out.likely_at is None:
         early = "" if run_out.early_at is None else f", but it may be empty on {_day(run_out.early_at, books)}"
-        return f"It lasts for 90 days, as it looks{early}."
+        return f"It will probably last for 90 days{early}."
     if run_out.early_at is None:
-        return f"Empty about {_day(run_out.likely_at, books)}, at the pace so far."
+        return f"Empty about {_day(run_out.likely_at, books)}, if sales go on as before."
     late = "" if run_out.late_at is None else f" and {_day(run_out.late_at, books)}"
     until = f"between {_day(run_out.early_at, books)}{late}" if late else f"from {_day(run_out.early_at, books)} on"
     return f"Empty about {_day(run_out.likely_at, books)}, likely {until}."
@@ -192,7 +192,9 @@ def _print_notes(found: Outlook, days: int, books: Books) -> None:
         return
     emit_table([_notes_row(one, found.currency) for one in found.notes], columns, title="Notes")
     if any(not one.known for one in found.notes):
-        print_line("The sales do not tell their notes: when each cassette is empty cannot be said.")
+        print_line(
+            "The sales do not say which notes were handed out, so it is not known when each cassette will be empty."
+        )
 
 
 def _notes_row(one: NotesOutlook, unit: str) -> dict[str, Any]:

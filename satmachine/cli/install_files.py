@@ -1,4 +1,4 @@
-"""`satmachine install-files`: what a host needs beside the program. The package for Debian is made with it, too.
+"""`satmachine install-files`: what a host needs beside the program. The Debian package is made with it, too.
 
 systemd/     units, the user, the folders: written for the prefix under which the program lies
 share/       man pages and completion, made from the commands; the documents, examples
@@ -19,20 +19,22 @@ from satmachine.cli.kit.options import DryRun
 from satmachine.cli.kit.output import print_line
 from satmachine.errors import Refused
 
-#: The prefix for which the units are written; another one takes its place.
+#: The prefix for which the units are written; another one replaces it.
 _WRITTEN_FOR = "/usr/local"
 _ZSH = {"/usr": "vendor-completions"}
 
 
 def install_files(
     to: Annotated[Path, typer.Option(metavar="DIR", help="Write below this folder, as if it were /.")] = Path("/"),
-    prefix: Annotated[str, typer.Option(metavar="DIR", help="Where programs lie: /usr/local, or /usr.")] = _WRITTEN_FOR,
+    prefix: Annotated[
+        str, typer.Option(metavar="DIR", help="Where programs are installed: /usr/local, or /usr.")
+    ] = _WRITTEN_FOR,
     dry_run: DryRun = False,
 ) -> None:
     """Write what this host needs beside the program: units, user, folders, manual, completion, examples.
 
-    Again after each upgrade: units and manual become those of this version. Your own changes to a unit belong into
-    `systemctl edit satmachine`, which this does not touch. Nothing is started or enabled, and no configuration written.
+    Run it again after each upgrade: units and manual become those of this version. Make your own changes to a unit with
+    `systemctl edit satmachine`; they are not touched. Nothing is started or enabled, and no configuration is written.
 
     Examples:
 
@@ -41,7 +43,7 @@ def install_files(
         sudo satmachine install-files
     """
     if not prefix.startswith("/") or prefix == "/":
-        raise typer.BadParameter("--prefix is a folder below /, like /usr/local")
+        raise typer.BadParameter("--prefix must be a folder below /, like /usr/local")
     files = dict(_files(prefix.rstrip("/")))
     told = {path: _state(to / path.lstrip("/"), content) for path, content in files.items()}
     for path, content in files.items():
@@ -84,7 +86,7 @@ def _files(prefix: str) -> Iterator[tuple[str, bytes]]:
 
 
 def _shipped(within: str, in_checkout: str) -> Traversable:
-    """A file or folder that the wheel carries; in a checkout it stands beside the package."""
+    """A file or folder that the wheel contains; in a checkout it is beside the package."""
     shipped = resources.files("satmachine").joinpath(within)
     if shipped.is_file() or shipped.is_dir():
         return shipped
@@ -121,11 +123,11 @@ def _write(path: Path, content: bytes) -> None:
         path.write_bytes(content)
         path.chmod(0o644)
     except OSError as error:
-        raise Refused(f"{path} cannot be written: {error.strerror}; for the files of a host: sudo") from error
+        raise Refused(f"{path} cannot be written: {error.strerror}; to write the files of a host, use sudo") from error
 
 
 def _program(path: Path, *, dry_run: bool) -> str:
-    """The units start the program from there; a link to where it is, if nothing is."""
+    """The units start the program from there; if nothing is there, make a link to where it is."""
     here = Path(sys.argv[0]).absolute()
     if path.exists() or here.name != "satmachine":
         return ""

@@ -1,7 +1,7 @@
 """The root of the command line: global options, and a table of nouns (SPEC section 10).
 
 A noun's module is imported when the noun is used, so that `--help` and every read stay quick. Help is plain text for
-the same reason: to draw it with Rich would take longer than everything else that is done for it.
+the same reason: to draw it with Rich would take longer than everything else.
 """
 
 from __future__ import annotations
@@ -46,33 +46,37 @@ NOUNS = {
     "status": Noun("satmachine.cli.status:status", "What is going on, and what needs you.", _RUNNING),
     "alerts": Noun("satmachine.cli.alerts:app", "What needs you, and whether alarms arrive.", _RUNNING),
     "run": Noun("satmachine.cli.run:run", "The daemon, in the foreground.", _RUNNING),
-    "doctor": Noun("satmachine.cli.doctor:doctor", "Is everything in order that the daemon needs?", _RUNNING),
-    "observe": Noun("satmachine.cli.observe:observe", "What the fleet really sends; which settings fit it.", _RUNNING),
+    "doctor": Noun(
+        "satmachine.cli.doctor:doctor", "Check whether everything that the daemon needs is in order.", _RUNNING
+    ),
+    "observe": Noun(
+        "satmachine.cli.observe:observe", "What the machines really send, and which settings fit.", _RUNNING
+    ),
     "backup": Noun("satmachine.cli.backup:backup", "A consistent copy of the books while it runs.", _RUNNING),
-    "restore": Noun("satmachine.cli.restore:restore", "Put a copy in the place of the books.", _RUNNING),
+    "restore": Noun("satmachine.cli.restore:restore", "Replace the books by a copy.", _RUNNING),
     "install-files": Noun(
         "satmachine.cli.install_files:install_files", "Units, manual and completion for this host.", _RUNNING
     ),
     "config": Noun("satmachine.cli.config:app", "Check the configuration file, or show what is in force.", _RUNNING),
-    "payouts": Noun("satmachine.cli.payouts:app", "The red button: stop and resume payouts.", _RUNNING),
+    "payouts": Noun("satmachine.cli.payouts:app", "Stop and resume payouts.", _RUNNING),
     "machines": Noun("satmachine.cli.machines:app", "The machines, with wallet balance and open work.", _RUNNING),
-    "telemetry": Noun("satmachine.cli.telemetry:app", "What the machines tell of themselves.", _RUNNING),
+    "telemetry": Noun("satmachine.cli.telemetry:app", "What the machines report.", _RUNNING),
     "web": Noun("satmachine.cli.web:app", "The pages, for people to read in a browser.", _RUNNING),
     "demo": Noun("satmachine.cli.demo:demo", "Everything on this computer, with real parts.", _RUNNING),
     "settlements": Noun("satmachine.cli.settlements:app", "The sales, and where every sat of them went.", _SALES),
     "payments": Noun("satmachine.cli.payments:app", "The payments that sales cause.", _SALES),
-    "cash": Noun("satmachine.cli.cash:app", "The notes in the machines: loaded, counted, missing.", _CASH),
+    "cash": Noun("satmachine.cli.cash:app", "The banknotes in the machines: loaded, counted, missing.", _CASH),
     "forecast": Noun("satmachine.cli.forecast:forecast", "How long the cash lasts, and what to load.", _CASH),
     "splits": Noun("satmachine.cli.splits:app", "How the commission is shared.", _SALES),
     "audit": Noun("satmachine.cli.audit:app", "Prove where every sat went; who changed what.", _SALES),
-    "quarantine": Noun("satmachine.cli.quarantine:app", "Messages of machines that could not be used.", _SALES),
+    "quarantine": Noun("satmachine.cli.quarantine:app", "Messages from machines that could not be used.", _SALES),
     "clients": Noun("satmachine.cli.clients:app", "Who brings cash and gets sats.", _PEOPLE),
-    "deposits": Noun("satmachine.cli.deposits:app", "The cash that they brought.", _PEOPLE),
+    "deposits": Noun("satmachine.cli.deposits:app", "The cash that they bring, and take home.", _PEOPLE),
     "report": Noun("satmachine.cli.report:report", "What came in, who got it, what is there now.", _BOOKS),
     "export": Noun("satmachine.cli.export:app", "The ledger for beancount, hledger or a spreadsheet.", _BOOKS),
     "period": Noun("satmachine.cli.period:app", "Close a month; prove that a closed one was not altered.", _BOOKS),
     "simulate": Noun("satmachine.cli.simulate:simulate", "Last month's sales under other rules.", _BOOKS),
-    "verify": Noun("satmachine.cli.verify:verify", "Is a statement what its signer made?", _BOOKS),
+    "verify": Noun("satmachine.cli.verify:verify", "Check that a statement was not altered.", _BOOKS),
 }
 
 _HELP = """Pays out the sales of Bitcoin ATMs, each exactly once.
@@ -114,10 +118,10 @@ def load_noun(name: str) -> Any:
 
 
 class Verbs(TyperGroup):
-    """Lists a noun's verbs, each with the whole first paragraph of its help, where click would cut it off."""
+    """Lists a noun's verbs, each with the whole first paragraph of its help; click would cut it off."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """What stands below the options."""
+        """What is below the options."""
         verbs = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
         with formatter.section("Commands"):
             formatter.write_dl([(name, _summary(verb.help or "")) for name, verb in verbs if verb and not verb.hidden])
@@ -138,7 +142,7 @@ class Nouns(TyperGroup):
                 formatter.write_dl([(name, noun.help) for name, noun in NOUNS.items() if noun.panel == panel])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        """Exchange the table's entry for the real command."""
+        """Replace the table's entry by the real command."""
         name, command, rest = super().resolve_command(ctx, args)
         return name, load_noun(name) if name in NOUNS else command, rest
 
@@ -147,7 +151,7 @@ class Nouns(TyperGroup):
         try:
             return super().invoke(ctx)
         except typer.BadParameter as error:
-            error.message = error.message.removeprefix("Value error, ")  # how typer says that a word is none of a list
+            error.message = error.message.removeprefix("Value error, ")  # how typer says that a word is not in a list
             raise
         except SatmachineError as error:
             typer.secho("Error: ", fg=typer.colors.RED, err=True, nl=False)
@@ -200,11 +204,11 @@ def root(
         typer.Option(
             envvar="SATMACHINE_TZ",
             metavar="ZONE",
-            help="Show times in this zone, like America/Guatemala; else as [display] tz says. JSON stays UTC.",
+            help="Show times in this time zone, like America/Guatemala; else that of [display] tz. JSON stays in UTC.",
         ),
     ] = None,
     actor: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Who is doing this, for notes and audit log; else your login.")
+        str | None, typer.Option(metavar="NAME", help="Who does this, for notes and audit log; else your login name.")
     ] = None,
     version: Annotated[  # noqa: ARG001
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
@@ -223,6 +227,6 @@ def main() -> None:
     """Entry point of the `satmachine` script."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            # A machine's text may hold what the terminal's encoding, or any, cannot: it is shown as an escape.
+            # A machine's text may contain what the terminal's encoding (or any) cannot show: it is shown as an escape.
             stream.reconfigure(errors="backslashreplace")
     app()

@@ -1,4 +1,4 @@
-"""The list of what needs a person on a screen, and for programs; light, for `status`."""
+"""The list of what needs a person, on a screen and for programs; imports little, for `status`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`satmachine observe`: what the fleet really sends, and which settings fit it."""
+"""`satmachine observe`: what the fleet really sends, and which settings fit."""
 
 from __future__ import annotations
 
@@ -50,14 +50,16 @@ _SALES = (
 
 def observe(
     ctx: typer.Context,
-    machine: Annotated[list[str] | None, typer.Option("--machine", metavar="ID", help="Only these; repeat it.")] = None,
+    machine: Annotated[
+        list[str] | None, typer.Option("--machine", metavar="ID", help="Only this machine; may be repeated.")
+    ] = None,
     minutes: Annotated[float, typer.Option(min=0.05, max=1_440, help="How long to watch; Ctrl-C ends it.")] = 10,
-    past_days: Annotated[int, typer.Option(min=0, max=366, help="How far back wallets are read as well.")] = 7,
+    past_days: Annotated[int, typer.Option(min=0, max=366, help="How far back the wallets are read.")] = 7,
     as_json: AsJson = False,
 ) -> None:
-    """Watch relays and wallets for a while: what the machines really send, and which settings fit that.
+    """Watch relays and wallets for a while: what the machines really send, and which settings fit.
 
-    Pays nothing, lands nothing, writes nothing; the daemon may run beside it or not. It reads the wallets' keys.
+    Pays nothing and writes nothing. The daemon may run at the same time, but need not. It reads the wallets' keys.
 
     Examples:
 
@@ -99,7 +101,7 @@ def _chosen(config: Config, ids: list[str] | None) -> list[Machine]:
 
 
 def _key_of(config: Config) -> Any:
-    """The daemon's key, where the file names one that can be read. Raises ConfigError."""
+    """The daemon's key, if the file names one that can be read. Raises ConfigError."""
     from satmachine.nostr.keys import parse_secret_key, public_key_of
     from satmachine.settlements.claim.envelope import DaemonKey
 
@@ -115,16 +117,16 @@ def _key_of(config: Config) -> Any:
 def _print(seen: Seen, config: Config) -> None:
     emit_section([_relay(relay) for relay in seen.relays], _RELAYS, title="Relays", empty="No relay is configured.")
     sent = [row for one in seen.machines for row in _sent(one)]
-    emit_section(sent, _SENT, title="What the machines send", empty="Nothing came: no event, no payment.")
+    emit_section(sent, _SENT, title="What the machines send", empty="Nothing arrived: no event, no payment.")
     emit_section([_sales(one) for one in seen.machines], _SALES, title="Sales", empty="No machine was watched.")
     settings = _settings(seen, config)
     for setting in settings:
         place = f"{setting['table']}  {setting['line']}" if setting["line"] else setting["table"]
         print_item("+" if setting["line"] else "!", place, setting["why"])
     if not settings:
-        print_line("Nothing to change: what was seen fits the file.", style="green")
+        print_line("Nothing to change: the configuration fits what was seen.", style="green")
     else:
-        print_line(f"Settings go into {config.path}; `satmachine config check` tells whether it is right.")
+        print_line(f"Put these settings into {config.path}; `satmachine config check` says whether it is right.")
 
 
 def _as_json(seen: Seen, config: Config) -> dict[str, Any]:
@@ -144,7 +146,7 @@ def _relay(relay: Any) -> dict[str, Any]:
 
 
 def _sent(one: MachineSeen) -> list[dict[str, Any]]:
-    """Events and payments of the same sort as one row each, the most frequent first."""
+    """One row for each kind of event and payment, the most frequent first."""
     told = [_of_event(event) for event in one.events] + [_of_payment(paid) for paid in [*one.before, *one.payments]]
     counts = Counter(told)
     return [
@@ -198,7 +200,7 @@ def _sales(one: MachineSeen) -> Row:
 
 
 def _settings(seen: Seen, config: Config) -> list[dict[str, str]]:
-    """What fits, what is true of the whole file once."""
+    """The settings that fit; what concerns the whole file only once."""
     from satmachine.observe.fit import fitting
 
     found = [asdict(setting) for one in seen.machines for setting in fitting(one, config)]

@@ -12,7 +12,7 @@ app = typer.Typer(help="Stop and resume payouts.", no_args_is_help=True)
 
 @acting(app, "pause", reason=True)
 def pause(act: Act, machine: OfMachine = None) -> Done:
-    """The red button: nothing is sent until `payouts resume`. What is on its way is not called back.
+    """Stop all payouts: nothing is sent until `payouts resume`. What is on its way cannot be stopped.
 
     Examples:
 
@@ -26,12 +26,12 @@ def pause(act: Act, machine: OfMachine = None) -> Done:
     act.ask(f"stop all payouts of {who}")
     act.write(ways_out.pause, machine, act.by)
     more = f" --machine {machine}" if machine else ""
-    return _done(machine, True, f"Payouts of {who} are paused. To go on: satmachine payouts resume{more}")
+    return _done(machine, True, f"Payouts of {who} are paused. To continue: satmachine payouts resume{more}")
 
 
 @acting(app, "resume", reason=True)
 def resume(act: Act, machine: OfMachine = None) -> Done:
-    """Go on paying where it was paused.
+    """Continue payouts that were paused.
 
     Examples:
 
@@ -42,13 +42,13 @@ def resume(act: Act, machine: OfMachine = None) -> Done:
     from satmachine.settlements.correct import ways_out
 
     who = _whose(act, machine)
-    act.ask(f"let payouts of {who} go on")
+    act.ask(f"continue payouts of {who}")
     act.write(ways_out.resume, machine, act.by)
-    return _done(machine, False, f"Payouts of {who} go on.")
+    return _done(machine, False, f"Payouts of {who} continue.")
 
 
 def _whose(act: Act, machine_id: str | None) -> str:
-    """One operator's person must not stop another's machines."""
+    """One operator's people must not stop another's machines."""
     if machine_id is None and act.books.scope is not None:
         raise typer.BadParameter("--operator is set: name one of its machines with --machine")
     return machine_id or "all machines"

@@ -34,16 +34,16 @@ _COLUMNS = (
 @app.command("close")
 def close(
     ctx: typer.Context,
-    month: Annotated[str, typer.Argument(metavar="YYYY-MM", help="A month that is over, in the zone of --tz.")],
+    month: Annotated[str, typer.Argument(metavar="YYYY-MM", help="A month that is over, in the time zone of --tz.")],
     reason: Reason = "",
     dry_run: DryRun = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Close a month: its totals and a hash of its entries are kept, chained to the month before.
+    """Close a month: its totals and a hash of its entries are stored, chained to the month before.
 
-    What the books learn later (a sale that landed late, a correction, a deposit with an old date) counts in the month
-    that is open then, and names the original. A closed month cannot be opened again.
+    What the books learn later (a sale that was entered late, a correction, a deposit with an old date) counts in the
+    month that is open then, and names the original. A closed month cannot be opened again.
 
     Examples:
 
@@ -94,15 +94,15 @@ def list_(ctx: typer.Context, as_json: AsJson = False, as_csv: AsCsv = False) ->
     with open_books(ctx) as books:
         rows = [_row(period) for period in periods.all_of(books.conn)]
         keys = [name for name in Period.__dataclass_fields__ if name != "totals"]
-        empty = "No month was closed yet."
+        empty = "No month has been closed yet."
         emit_table(rows, _COLUMNS, json=as_json, csv=as_csv, tz=books.tz, keys=keys, empty=empty)
 
 
 @app.command("check")
 def check(ctx: typer.Context, as_json: AsJson = False) -> None:
-    """Prove that no closed month was altered: every entry of them is read again. Leaves with 1 where one was.
+    """Prove that no closed month was altered: every entry of them is read again. Exits with 1 if one was.
 
-    `satmachine audit` does the same beside everything else.
+    `satmachine audit` also does this.
 
     Examples:
 
@@ -119,7 +119,7 @@ def check(ctx: typer.Context, as_json: AsJson = False) -> None:
     for period, detail in found if not as_json else ():
         print_line(f"{period.name}: {detail}.")
     if not as_json and not found:
-        print_line(f"{len(closed)} closed month(s): each is what it was when it was closed.")
+        print_line(f"{len(closed)} closed month(s): none was altered.")
     if found:
         raise typer.Exit(1)
 

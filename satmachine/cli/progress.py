@@ -1,4 +1,4 @@
-"""Progress bars on stderr, for what reads for seconds; nothing where there is no terminal."""
+"""Progress bars on stderr, for what reads for seconds; nothing if there is no terminal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-#: What is read within a moment needs no bar; and a bar that is moved for every row would cost more than the row.
+#: What is read in a moment needs no bar; and moving a bar for every row would cost more than the row.
 _WORTH_A_BAR = 20_000
 _STEP = 1_000
 _MOMENT_S = 0.7
@@ -33,7 +33,7 @@ def progress(what: str, total: int) -> Iterator[Callable[[], object]]:
 
 @contextmanager
 def stepwise(what: str, steps: int) -> Iterator[Callable[[], object]]:
-    """Give a function to call after each of some steps of unknown size. The bar appears when it has taken a moment."""
+    """Give a function to call after each of some steps of unknown size. The bar appears after a moment."""
     if not sys.stderr.isatty():
         yield lambda: None
         return

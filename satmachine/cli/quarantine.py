@@ -1,4 +1,4 @@
-"""`satmachine quarantine`: signed messages of machines that could not be used (SPEC section 6.6)."""
+"""`satmachine quarantine`: signed messages from machines that could not be used (SPEC section 6.6)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from satmachine.orders import RetryQuarantined
 from satmachine.store import lists, quarantine
 from satmachine.store.pages import Page
 
-app = typer.Typer(no_args_is_help=True, help="Messages of machines that could not be used.")
+app = typer.Typer(no_args_is_help=True, help="Messages from machines that could not be used.")
 
 _MESSAGES = (
     Column("id", "Id"),
@@ -50,9 +50,7 @@ def list_quarantine(
     books: Books,
     asked: Asked,
     machine: OfMachine = None,
-    everything: Annotated[
-        bool, typer.Option("--all", help="Also those that were used after all, or dismissed.")
-    ] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also those that were used later, or dismissed.")] = False,
 ) -> Page:
     """List messages that machines have signed and that could not be used, newest first, with the reason.
 
@@ -65,13 +63,13 @@ def list_quarantine(
     wanted = asked.filter(machine_id=machine, status=None if everything else "open")
     page = lists.quarantine(books.conn, books.scope, wanted)
     beyond = quarantine.overflow(books.conn, books.scope, machine)
-    hint = f"{beyond} more came than are kept; a key that signs so many may be stolen (docs/security.md)."
+    hint = f"{beyond} more arrived than are kept; a key that signs so many may be stolen (docs/security.md)."
     return replace(page, hints=(hint,) if beyond else ())
 
 
 @reading(app, "show")
 def show(books: Books, message: Message, as_json: AsJson = False) -> None:
-    """Show one message: what is wrong with it, and the message as it came.
+    """Show one message: what is wrong with it, and its text as it arrived.
 
     Examples:
 
@@ -88,7 +86,7 @@ def show(books: Books, message: Message, as_json: AsJson = False) -> None:
 
 @acting(app, "retry", asks=False)
 def retry(act: Act, message: Message) -> Done:
-    """Let the daemon read a message again, after what was wrong has been put right.
+    """Let the daemon read a message again, after the cause was corrected.
 
     Examples:
 
@@ -98,7 +96,7 @@ def retry(act: Act, message: Message) -> Done:
     """
     row = _find(act.books, message)
     if row["status"] == "landed":
-        raise Refused(f"message {message} was used after all: it belongs to settlement {row['settlement_id']}")
+        raise Refused(f"message {message} was used later: it belongs to sale {row['settlement_id']}")
     act.ask(f"read message {message} again")
     answer, intent = act.order_and_intent(RetryQuarantined(message))
     return Done(asdict(intent), answer)
@@ -106,7 +104,7 @@ def retry(act: Act, message: Message) -> Done:
 
 @acting(app, "dismiss", reason=True)
 def dismiss(act: Act, message: Message) -> Done:
-    """Say of a message that it is of no use: it stays on record, and `status` is quiet about it.
+    """Say that a message is of no use: it is kept, but `status` no longer shows it.
 
     Example:
 

@@ -1,8 +1,8 @@
-"""Keeps pydantic out of quick commands; the only place that knows typer's insides.
+"""Keeps pydantic out of quick commands; the only place that depends on typer's internals.
 
-typer (0.29) builds a pydantic validator for every option, also for those that nobody gave, and importing pydantic takes
-longer than all of `satmachine status`. Here a value that has its type already, or was not given, is taken as it is;
-all others still go the whole way. Where typer's insides have changed, commands work as before, only slower.
+typer (0.29) builds a pydantic validator for every option, even for those that nobody gave, and importing pydantic takes
+longer than all of `satmachine status`. Here a value that already has its type, or was not given, is used as it is; all
+others are still validated. If typer's internals change, commands work as before, only slower.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import typer.core
 
 
 class _AsItIs:
-    """Stands in for typer's coercion of one parameter until there is something to coerce."""
+    """Replaces typer's coercion of one parameter until there is something to coerce."""
 
     def __init__(self, descriptor: Any, build: Any) -> None:
         self._descriptor = descriptor

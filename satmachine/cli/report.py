@@ -29,7 +29,7 @@ from satmachine.store import ledger
 if TYPE_CHECKING:
     from satmachine.reports.summary import Report
 
-#: Of the tables for people: what each row adds up, from the first moment to the last.
+#: The tables for people: what each row adds up, from the first moment to the last.
 _MACHINE = (
     Column("opening_sats", "In the wallet before"),
     Column("sales", "Sales"),
@@ -97,14 +97,14 @@ def report(
     rate: Annotated[
         str | None, typer.Option(metavar="SATS", help="Show what is there at this rate: sats for one unit of fiat.")
     ] = None,
-    html: Annotated[bool, typer.Option("--html", help="One page for screen and paper, on standard output.")] = False,
+    html: Annotated[bool, typer.Option("--html", help="Print one HTML page, to read or to put on paper.")] = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
     """Show what came in, who got it, what it was worth at the time, and what is there now.
 
-    Sats are exact. Fiat is the value at each sale's own rate; nothing is valued anew. With --rate, what is in the
-    wallets at the end is shown at a rate of your own too.
+    Sats are exact. Fiat is the value at each sale's own rate; nothing is valued again. With --rate, the report also
+    shows what is in the wallets at the end at a rate of your own.
 
     With --csv: the rows that --by names. With --json: everything.
 
@@ -117,7 +117,7 @@ def report(
         satmachine --tz America/Guatemala report --month 2026-11 --html > november.html
     """
     if by is not None and by not in COLUMNS:
-        raise typer.BadParameter("--by is one of machine, operator, payee and client")
+        raise typer.BadParameter("--by must be machine, operator, payee or client")
     if html + as_json + as_csv > 1:
         raise typer.BadParameter("choose one of --html, --json and --csv")
     market = None if rate is None else _rate(rate)
@@ -137,7 +137,7 @@ def report(
 
 
 def make(books: Books, month: str | None, since: str | None, until: str | None, machine: str | None) -> Report:
-    """The report that was asked for, with a progress bar where that takes its time."""
+    """The report that was asked for, with a progress bar if it takes long."""
     from satmachine.reports import reading
 
     span = span_of(books, month, since, until, machine)
@@ -173,7 +173,7 @@ def _print(books: Books, made: Report, by: str | None, market: Decimal | None, *
         keys = list(rows[0]) if rows else [column.key for column in COLUMNS[name]]
         emit_table(rows, COLUMNS[name], csv=as_csv, title=_TITLES[name], empty=_EMPTY[name], tz=books.tz, keys=keys)
     if by is None and not as_csv:
-        empty = "Nothing is retained."
+        empty = "Nothing stays in the wallets."
         emit_table(made.retained, _KEPT, title="Sats of sales that stay in the wallets, by reason", empty=empty)
         if market is not None:
             _print_market(made, market)
@@ -182,7 +182,7 @@ def _print(books: Books, made: Report, by: str | None, market: Decimal | None, *
 _EMPTY = {
     "machine": "Nothing moved.",
     "operator": "Nothing moved.",
-    "payee": "Nobody got anything of a commission.",
+    "payee": "Nobody got any commission.",
     "client": "No liquidity provider had or brought anything.",
 }
 
@@ -194,7 +194,7 @@ def _print_market(made: Report, market: Decimal) -> None:
 
 
 def _print_difference(books: Books, made: Report, balances: Mapping[str, tuple[int, int]]) -> None:
-    """Where the wallet has another balance than the books explain; only of use where the report goes up to now."""
+    """Say where a wallet's balance is not what the books explain; useful only if the report goes up to now."""
     if made.until <= books.now:
         return
     for row in made.machines:

@@ -1,4 +1,4 @@
-"""`satmachine restore`: a copy takes the place of the books."""
+"""`satmachine restore`: a copy replaces the books."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from satmachine.errors import Refused
 def restore(
     ctx: typer.Context,
     copy: Annotated[
-        Path, typer.Argument(metavar="FILE", help="The copy: of `satmachine backup FOLDER`, or Litestream's.")
+        Path, typer.Argument(metavar="FILE", help="The copy: made by `satmachine backup FOLDER`, or by Litestream.")
     ],
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
-    """Put a copy in the place of the books, while the daemon is stopped. What was there is kept beside it.
+    """Replace the books by a copy, while the daemon is stopped. The old books are kept beside it.
 
-    The copy is read and proven first, and stays as it is. The daemon that then starts pays nothing before you have
-    reconciled each machine: what happened since the copy was made is not in it.
+    The copy is read and checked first, and stays as it is. After that the daemon pays nothing until you have reconciled
+    each machine, because what happened since the copy was made is not in it.
 
     Example:  satmachine restore /var/backups/satmachine/satmachine-20261122T100000Z.db
     """
     from satmachine.ops import restore as desk
 
     if ctx.obj.operator is not None:
-        raise Refused("a copy holds every operator's books: leave --operator (and $SATMACHINE_OPERATOR) away")
+        raise Refused("a copy contains every operator's books: leave out --operator (and $SATMACHINE_OPERATOR)")
     database = where(ctx.obj.config_path).path
-    confirm(f"Put {copy} in the place of {database}?", yes=yes)
+    confirm(f"Replace {database} by {copy}?", yes=yes)
     done = desk.restore(copy, database, datetime.now(UTC))
     if as_json:
         print_json(asdict(done))
@@ -44,5 +44,5 @@ def restore(
     made = datetime.fromtimestamp(done.copied_at, UTC)
     print_line(f"{done.path}: {done.settlements} sale(s), {done.legs} payment(s), as of {made:%Y-%m-%d %H:%M} UTC.")
     if done.kept is not None:
-        print_line(f"What was there is in {done.kept}; keep it until all is clear.")
+        print_line(f"The old books are in {done.kept}; keep them until all is clear.")
     print_line("What to do next:\n  systemctl start satmachine\n  satmachine machines reconcile --all")

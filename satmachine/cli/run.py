@@ -24,7 +24,7 @@ def run(
 ) -> None:
     """Run the daemon in the foreground until SIGTERM or Ctrl-C.
 
-    It subscribes to the relays, lands every sale once, and pays it out. SIGHUP reads the configuration again.
+    It subscribes to the relays, enters every sale once, and pays it out. SIGHUP loads the configuration again.
     A second daemon on the same database is refused.
 
     Example:
@@ -58,7 +58,7 @@ def run(
 
 
 class _Hangups:
-    """SIGHUP from the first moment on: it would end the process; one that comes this early is made up for."""
+    """SIGHUP from the first moment on: otherwise it would end the process. One that comes this early is done later."""
 
     def __init__(self) -> None:
         self._seen = False

@@ -1,8 +1,8 @@
 """The shapes of JSON outputs as a JSON Schema: docs/output.schema.json (SPEC section 10).
 
 Rows are those of the tables, so their shapes are derived from schema.sql by the rules of kit/output.py; what commands
-add to them is said here. Rows may get further keys in a later version; none of these goes away or changes its type.
-`python -m satmachine.cli.manual --schema FILE` writes it; tests hold the commands to it.
+add to them is listed here. Rows may get more keys in a later version; no key goes away or changes its type. `python -m
+satmachine.cli.manual --schema FILE` writes it; tests hold the commands to it.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ _COMMANDS: dict[str, Shape] = {
 }
 
 
-#: What `observe` tells; a column that is not known is null.
+#: What `observe` prints; a column that is not known is null.
 _OBSERVED: Shape = {
     "type": "object",
     "required": ["began_at", "ended_at", "relays", "sent", "sales", "settings"],
@@ -164,6 +164,6 @@ def _shape(key: str, kind: str, *, nullable: bool) -> Shape:
         return {}
     if key.endswith("_minor") or is_time(key):
         told = _FIAT if key.endswith("_minor") else _TIME
-        return {"anyOf": [told, {"type": "null"}]}  # a time of 0 is "at once", and told as null
+        return {"anyOf": [told, {"type": "null"}]}  # a time of 0 is "at once", and shown as null
     plain = "boolean" if key in FLAGS else {"INTEGER": "integer"}.get(kind, "string")
     return {"type": [plain, "null"]} if nullable else {"type": plain}

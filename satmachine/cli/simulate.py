@@ -36,7 +36,7 @@ def simulate(
     ctx: typer.Context,
     rules: Annotated[
         Path,
-        typer.Option(metavar="FILE", help="A configuration file: whose fees and splits are tried; no key is read."),
+        typer.Option(metavar="FILE", help="A configuration file whose fees and splits are tried; no key is read."),
     ],
     month: Month = None,
     since: Since = None,
@@ -49,10 +49,10 @@ def simulate(
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """Plan the sales of a time again under other rules, and show who would have got what. Nothing is paid or written.
+    """Plan the sales of a period again under other rules, and show who would have got what. Nothing is paid or written.
 
     FILE is a configuration file like the one in force, with other fees or splits. What people did to single sales
-    afterwards (refunds, closing them) is not repeated. Under the rules in force nothing differs.
+    afterwards (refunds, closing them) is not repeated. Under the present rules nothing differs.
 
     Examples:
 
@@ -85,7 +85,7 @@ def _terms(config: Config, machine_id: str) -> Callable[[], Terms]:
 
     def terms() -> Terms:
         if config.machine(machine_id) is None:
-            raise NotFound(f"{config.path} has no machine {machine_id}, which had sales in this time")
+            raise NotFound(f"{config.path} has no machine {machine_id}, which had sales in this period")
         return terms_for(config, machine_id)
 
     return terms
@@ -103,7 +103,7 @@ def _lp_terms(books: Books, text: str) -> tuple[tuple[str, str], LpTerms]:
         raise typer.BadParameter(f"--lp {text}: write it like panajachel-1/maria=flow, =fixed:500 or =paused")
     books.require_machine(machine_id)
     if (machine_id, label) not in ledger.lps(books.conn, books.scope, machine_id):
-        raise NotFound(f"there is no client {label} at {machine_id}; `satmachine clients list` shows them")
+        raise NotFound(f"there is no LP {label} at {machine_id}; `satmachine clients list` shows them")
     currency = ledger.machines(books.conn, books.scope, machine_id)[machine_id][1]
     try:
         limit_minor = parse_fiat(limit, currency) if limit else None
@@ -123,10 +123,10 @@ def _document(found: WhatIf, rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _tell(found: WhatIf) -> None:
     if not found.differ:
-        print_line(f"{found.sales} sale(s): each comes out as it was planned, to the sat.")
+        print_line(f"{found.sales} sale(s): each has the same result as planned, to the sat.")
     else:
         named = ", ".join(map(str, found.differ[:_SHOWN])) + (" .." if len(found.differ) > _SHOWN else "")
-        print_line(f"{found.sales} sale(s), of which {len(found.differ)} come out otherwise: {named}.")
+        print_line(f"{found.sales} sale(s), of which {len(found.differ)} have another result: {named}.")
     if found.left_out:
         print_line(f"{len(found.left_out)} sale(s) were reconciled from a wallet, and are left out.")
     print_line("Nothing was paid, and nothing was written.")

@@ -1,4 +1,4 @@
-"""`--month`, or `--since` and `--until`: which time a report, an export or a what-if is about."""
+"""`--month`, or `--since` and `--until`: which period a report, an export or a what-if is about."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from satmachine.store import ledger
 from satmachine.store.ledger import Span
 
 Month = Annotated[
-    str | None, typer.Option(metavar="YYYY-MM", help="A month in the zone of --tz, like 2026-11; or --since, --until.")
+    str | None,
+    typer.Option(metavar="YYYY-MM", help="A month in the time zone of --tz, like 2026-11; or use --since and --until."),
 ]
 Machine = Annotated[str | None, typer.Option("--machine", metavar="ID", help="Only this machine.")]
 
 
 def span_of(books: Books, month: str | None, since: str | None, until: str | None, machine: str | None = None) -> Span:
-    """The span that was asked for: from the first fact, up to now, unless it says otherwise. Raises BadParameter."""
+    """The period that was asked for; without it, from the first fact up to now. Raises BadParameter."""
     from satmachine.ledger.periods import month_span
 
     books.require_machine(machine)
@@ -35,5 +36,5 @@ def span_of(books: Books, month: str | None, since: str | None, until: str | Non
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
     if begin >= end:
-        raise typer.BadParameter("--since lies after --until: nothing is in between")
+        raise typer.BadParameter("--since is after --until: there is nothing in between")
     return Span(begin, end, books.scope, machine)

@@ -51,15 +51,15 @@ _EFFECTIVE_COLUMNS = (
 def show(
     books: Books,
     machine: OfMachine = None,
-    effective: Annotated[bool, typer.Option("--effective", help="What is in force, machine by machine.")] = False,
+    effective: Annotated[bool, typer.Option("--effective", help="Show what is in force for each machine.")] = False,
     limit: Limit = None,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
     """Show the rules by which the commission is shared, as the daemon has last loaded them.
 
-    The platform takes its part first; the rest is shared by the machine's own splits, else its operator's.
-    With --effective: machine by machine what is in force, as parts of the whole commission.
+    The platform gets its part first; the rest is shared by the machine's own splits, or else its operator's. With
+    --effective: what is in force for each machine, as parts of the whole commission.
 
     Examples:
 
@@ -80,7 +80,7 @@ def show(
         csv=as_csv,
         title="Who gets what of the commission" if effective else "Splits of the operator's part",
         empty="No splits: the operator's part of the commission stays in the machine's wallet.",
-        more="There are more; show them with --limit." if len(rows) > most else "",
+        more="There are more: show them with --limit." if len(rows) > most else "",
     )
     if for_people and not effective:
         payee = terms["payee"] or "nobody: it stays in the machine's wallet"
@@ -88,7 +88,7 @@ def show(
 
 
 def _with_platform(rows: list[lists.Record], terms: lists.Record) -> list[lists.Record]:
-    """Put the platform's part in front of each machine's rules, and every part in relation to the whole."""
+    """Put the platform's part before each machine's rules, and show every part in relation to the whole."""
     platform = Decimal(terms["fee_pct"])
     found: list[lists.Record] = []
     for row in rows:

@@ -1,4 +1,4 @@
-"""`satmachine status`: what is going on and what needs a person, from the books alone. Calls nobody."""
+"""`satmachine status`: what is going on and what needs a person, from the books only. Calls nobody."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from satmachine.cli.needs import print_items
 from satmachine.store import attention as signs
 from satmachine.store import lists
 
-#: How many machines are listed; of more, those that need somebody come first.
+#: How many machines are listed; if there are more, those that need somebody come first.
 _MACHINES = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Everything that the screen tells, in the order of the screen."""
+    """Everything that the screen shows, in the order of the screen."""
 
     now: int
     daemon_runs: bool
@@ -57,7 +57,7 @@ def status(
 ) -> None:
     """What is going on, and what needs you: relays, machines, wallets, open work.
 
-    Tells what the books know and calls nobody. Leaves with 1 when something needs you, with 0 when nothing does.
+    Shows what the books know, and calls nobody. Exits with 1 if something needs you, with 0 if nothing does.
 
     Examples:
 
@@ -81,7 +81,7 @@ def status(
 
 
 def _watch_once(ctx: typer.Context, every_s: int) -> None:
-    """Draw the screen anew; Ctrl-C, which is how a person ends it, is no failure."""
+    """Draw the screen again; Ctrl-C, by which a person ends it, is not a failure."""
     console = make_console()
     try:
         with open_books(ctx) as books:

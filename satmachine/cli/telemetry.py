@@ -1,4 +1,4 @@
-"""`satmachine telemetry`: the fleet at a glance, what each machine last told, and its history (SPEC section 7)."""
+"""`satmachine telemetry`: the fleet at a glance, what each machine reported last, and its history (SPEC section 7)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.table import Table
 
-app = typer.Typer(no_args_is_help=True, help="What the machines tell of themselves.")
+app = typer.Typer(no_args_is_help=True, help="What the machines report.")
 
 
 # --- columns
@@ -76,7 +76,7 @@ _MACHINE_FIELDS = (
     Column("exchange_rate", "Rate, sats"),
     Column("fee_pct", "Fee"),
     Column("last_error", "Last error"),
-    Column("beacon_at", "Told at"),
+    Column("beacon_at", "Reported at"),
     Column("age_s", "Age", show=_age),
     Column("beacon_id", "Beacon"),
 )
@@ -90,7 +90,7 @@ _CASSETTE_COLUMNS = (
 )
 
 _HISTORY_COLUMNS = (
-    Column("created_at", "Told at"),
+    Column("created_at", "Reported at"),
     Column("received_at", "Received", wide=True),
     Column("status", "Status"),
     Column("cash_left_minor", "Cash left"),
@@ -105,7 +105,7 @@ _SNAPSHOT_COLUMNS = (
     Column("raw", "Snapshot", fold=True),
 )
 
-#: The keys of CSV when there is no row to take them from.
+#: The keys of CSV if there is no row to take them from.
 _LATEST_KEYS = tuple(column.key for column in _LATEST_COLUMNS)
 _HISTORY_KEYS = ("machine_id", "created_at", "event_id", "d_tag", "received_at", "status", "cash_left_minor", "raw")
 _SNAPSHOT_KEYS = ("machine_id", "created_at", "event_id", "d_tag", "received_at", "raw")
@@ -137,10 +137,10 @@ def fleet(
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """Show every machine: is it there, how much cash is left, when did it last sell.
+    """Show every machine: whether it is there, how much cash is left, when it last sold.
 
     The cassettes are drawn as bars, red below 20 percent; the curve is the cash of the last 24 hours.
-    Of more machines than --limit, those that are silent or told of an error are shown first.
+    If there are more machines than --limit, those that are silent or reported an error come first.
     --watch refreshes the screen in place until Ctrl-C.
 
     Examples:
@@ -172,9 +172,9 @@ def latest(
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """Show what each machine last told: every field is from the newest beacon that has it.
+    """Show what each machine reported last: every field comes from the newest beacon that has it.
 
-    With a machine's id everything of that one is shown, also fields that satmachine does not know yet.
+    With a machine's id: everything about that machine, including fields that satmachine does not know yet.
 
     Examples:
 
@@ -198,14 +198,14 @@ def latest(
         json=as_json,
         csv=as_csv,
         title="Telemetry",
-        empty="No beacon has come yet.",
+        empty="No beacon has arrived yet.",
         tz=books.tz,
         keys=_LATEST_KEYS,
-        more="There are more; show them with --limit." if len(rows) > most else "",
+        more="There are more: show them with --limit." if len(rows) > most else "",
     )
 
 
-@listing(app, "history", _HISTORY_COLUMNS, title="Beacons", empty="No beacon of it in this time.", span=True)
+@listing(app, "history", _HISTORY_COLUMNS, title="Beacons", empty="No beacon from it in this period.", span=True)
 def history(books: Books, asked: Asked, machine: Machine) -> Page:
     """Show a machine's beacons, newest first, and its cash over time.
 
@@ -225,9 +225,11 @@ def history(books: Books, asked: Asked, machine: Machine) -> Page:
     return Page([dict(row) for row in rows[: asked.limit]], _HISTORY_KEYS, len(rows) > asked.limit)
 
 
-@listing(app, "snapshots", _SNAPSHOT_COLUMNS, title="Fleet snapshots", empty="No fleet snapshot then.", span=True)
+@listing(
+    app, "snapshots", _SNAPSHOT_COLUMNS, title="Fleet snapshots", empty="No fleet snapshot in this period.", span=True
+)
 def snapshots(books: Books, asked: Asked, machine: OneMachine = None) -> Page:
-    """Show the fleet snapshots (kind 30079) as they came, newest first.
+    """Show the fleet snapshots (kind 30079) as they arrived, newest first.
 
     Example:
 
@@ -261,7 +263,7 @@ def _is_well(row: Row) -> bool:
 
 
 def watch_screen(screen: Callable[[], RenderableType], every_s: int) -> None:
-    """Draw again and again until Ctrl-C, which is how a person ends it and no failure."""
+    """Draw again and again until Ctrl-C, by which a person ends it; that is not a failure."""
     from rich.live import Live
 
     console = make_console()
@@ -278,7 +280,7 @@ def watch_screen(screen: Callable[[], RenderableType], every_s: int) -> None:
 
 
 def _print_machine(row: Row, books: Books) -> None:
-    """Everything that a machine told, and what of its newest beacon could not be used."""
+    """Everything that a machine reported, and what in its newest beacon could not be used."""
     emit_record(row, _MACHINE_FIELDS, title=f"Telemetry of {row['machine_id']} ({row['machine']})", tz=books.tz)
     cassettes = json.loads(row["cassettes"] or "[]")
     if cassettes:
@@ -287,11 +289,11 @@ def _print_machine(row: Row, books: Books) -> None:
         )
     extra = json.loads(row["extra"])
     if extra:
-        print_line("Also told", style="bold")
+        print_line("Also reported", style="bold")
         emit_record(extra, [Column(key, key, show=_as_json(key)) for key in sorted(extra)])
     fields = parse_beacon(row["raw"], row["currency"])
     if isinstance(fields, Fields) and fields.problems:
-        print_line("Not used of the newest beacon", style="bold")
+        print_line("Not used from the newest beacon", style="bold")
         for problem in fields.problems:
             typer.echo(f"  {printable(problem)}")
 
@@ -311,7 +313,7 @@ def _as_json(key: str) -> Callable[[Row], str]:
 
 
 def _print_curve(points: Sequence[int | None], rows: Sequence[Row], span_s: int) -> None:
-    """The cash of a span in one line, between its lowest and highest."""
+    """The cash over a period in one line, between its lowest and highest value."""
     known = [point for point in points if point is not None]
     currency = rows[0]["currency"]
     print_line(f"Cash over {format_age(span_s)}", style="bold")
@@ -320,6 +322,6 @@ def _print_curve(points: Sequence[int | None], rows: Sequence[Row], span_s: int)
 
 
 def _span(books: Books, asked: Asked) -> tuple[int, int]:
-    """The seconds asked for; a machine's clock may run ahead of ours, so "until now" has some slack."""
+    """The seconds that were asked for; a machine's clock may be ahead of ours, so "until now" allows for that."""
     end = asked.until or books.now + MAX_FUTURE_S
     return asked.since or min(books.now, end) - SPAN_S, end

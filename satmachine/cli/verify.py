@@ -15,17 +15,15 @@ _UTC_HINT = "UTC"
 
 
 def verify(
-    file: Annotated[
-        str, typer.Argument(metavar="FILE", help="The statement as it was handed out; - reads it from stdin.")
-    ],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The statement as you got it; - reads it from stdin.")],
     npub: Annotated[
-        str | None, typer.Option(metavar="NPUB", help="The operator's key, as they gave it to you by another way.")
+        str | None, typer.Option(metavar="NPUB", help="The operator's key, which they gave you in another way.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Prove that a statement (HTML or JSON) was not altered, and by whom it was signed; leaves with 1 where it was.
+    """Prove that a statement (HTML or JSON) was not altered, and who signed it; exits with 1 if it was altered.
 
-    Without --npub it only names the signer: anybody can sign a paper with a key of their own. Needs no daemon.
+    Without --npub it only names the signer: anybody can sign with a key of their own. Needs no daemon.
 
     Examples:
 
@@ -52,12 +50,12 @@ def verify(
         print_json(head | {"signed_at": found.signed_at, "document": said})
         return
     span = f"{said.get('since') or 'the beginning'} to {said.get('until') or said.get('made_at')}"
-    print_line(printable(f"Not one byte was altered since it was signed, at {format_time(found.signed_at)} UTC."))
+    print_line(printable(f"Nothing was altered since it was signed, at {format_time(found.signed_at)} UTC."))
     print_line(printable(f"The statement of {who}, from {span}; balance {said.get('closing')} {said.get('currency')}."))
     if wanted is None:
         print_line(
-            f"It was signed by {found.npub}. Anybody can sign with a key of their own: give the key that the operator "
-            "has told you by another way with --npub."
+            f"It was signed by {found.npub}. Anybody can sign with a key of their own: with --npub, give the key "
+            "that you got from the operator in another way."
         )
     else:
         print_line(f"It was signed by {found.npub}, the key that you named.")

@@ -33,7 +33,7 @@ _COLUMNS = (
 )
 
 
-_NOTHING = "there is nothing of that which still counts; `satmachine web list` shows what does"
+_NOTHING = "nothing like that is still valid; `satmachine web list` shows what is"
 
 
 @app.callback(invoke_without_command=True)
@@ -46,8 +46,9 @@ def web(
 ) -> None:
     """Serve the pages: for operators and their liquidity providers, to read in a browser. Nothing on them moves money.
 
-    A process of its own beside the daemon; the address is loopback, and TLS is the work of a proxy (docs/pages.md). Who
-    may look stands in [[web.people]]; they come in by a link (`satmachine web link PERSON`) or with their Nostr key.
+    It is a process of its own beside the daemon; its address is loopback, and TLS is the job of a proxy
+    (docs/pages.md). [[web.people]] says who may look; they sign in by a link (`satmachine web link PERSON`) or with
+    their Nostr key.
 
     Examples:
 
@@ -63,7 +64,7 @@ def web(
 def link(ctx: typer.Context, person: PersonId, as_json: AsJson = False) -> None:
     """Make a link that signs somebody in, once, within a day ([web] link_hours).
 
-    Whoever opens it first is that person, so send it by a way that only they read. It is shown here and nowhere else.
+    Whoever opens it first is that person, so send it in a way that only they can read. It is shown only here.
 
     Examples:
 
@@ -80,7 +81,7 @@ def link(ctx: typer.Context, person: PersonId, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"person": person, "link": address, "expires_at": _iso(int(time.time()) + lives_s)})
         return
-    print_line(f"Signs in {name}, once, within {config.web.link_hours} hours:")
+    print_line(f"This signs in {name}, once, within {config.web.link_hours} hours:")
     typer.echo(address)
 
 
@@ -88,13 +89,13 @@ def link(ctx: typer.Context, person: PersonId, as_json: AsJson = False) -> None:
 def token(
     ctx: typer.Context,
     person: PersonId,
-    days: Annotated[int, typer.Option(min=1, max=3660, help="How long it counts.")] = 365,
+    days: Annotated[int, typer.Option(min=1, max=3660, help="For how many days it is valid.")] = 365,
     note: Annotated[str, typer.Option(metavar="TEXT", help="What it is for.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Make a token with which a program reads what somebody may see, under /api/v1/dca/.
+    """Make a token with which a program can read what a person may see, under /api/v1/dca/.
 
-    It is shown here and nowhere else. `satmachine web revoke` ends it.
+    It is shown only here. `satmachine web revoke` ends it.
 
     Examples:
 
@@ -116,11 +117,11 @@ def token(
 @app.command("list")
 def list_(
     ctx: typer.Context,
-    over: Annotated[bool, typer.Option("--all", help="Also those that no longer count.")] = False,
+    over: Annotated[bool, typer.Option("--all", help="Also those that are no longer valid.")] = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """Show the links, sessions and tokens that count, never their secrets.
+    """List the links, sessions and tokens that are valid, without their secrets.
 
     Examples:
 
@@ -143,7 +144,7 @@ def list_(
         _COLUMNS,
         json=as_json,
         csv=as_csv,
-        empty="Nobody can sign in yet: satmachine web link PERSON",
+        empty="Nobody can sign in yet. Make a link: satmachine web link PERSON",
         tz=ctx.obj.tz or parse_tz(config.display.tz),
         keys=[column.key for column in _COLUMNS],
     )
@@ -155,7 +156,9 @@ def revoke(
     pass_id: Annotated[
         int | None, typer.Argument(metavar="ID", min=1, max=MAX_ID, help="As `web list` shows it.")
     ] = None,
-    person: Annotated[str | None, typer.Option(metavar="PERSON", help="Everything of this person.")] = None,
+    person: Annotated[
+        str | None, typer.Option(metavar="PERSON", help="Everything that belongs to this person.")
+    ] = None,
     yes: Yes = False,
 ) -> None:
     """End a link, session or token, or all of one person, at once.
@@ -169,7 +172,7 @@ def revoke(
     from satmachine.store import passes
 
     if (pass_id is None) == (person is None):
-        raise typer.BadParameter("name an ID, or --person and whose")
+        raise typer.BadParameter("name an ID, or use --person NAME")
     config = _config(ctx)
     with passes.open_passes(passes_path(config)) as conn:
         if ctx.obj.operator is not None:
@@ -185,7 +188,7 @@ def revoke(
 
 
 def serve(config_path: Path | None, listen: str | None) -> None:
-    """Serve until stopped. Raises ConfigError, StoreError, and Refused where the extra `web` is not installed."""
+    """Serve until stopped. Raises ConfigError, StoreError, and Refused if the extra `web` is not installed."""
     from satmachine.attention.items import Limits
     from satmachine.config import find_config, formats, load
     from satmachine.hardening import forbid_core_dumps
@@ -218,7 +221,7 @@ def serve(config_path: Path | None, listen: str | None) -> None:
     _require_books(settings.books)
     if not config.web.people:
         typer.echo("Nobody may look yet: add [[web.people]] to the configuration.", err=True)
-    typer.echo(f"Serving the pages at {address}; people reach them at {settings.origin}", err=True)
+    typer.echo(f"Serving the pages at {address}; people open them at {settings.origin}", err=True)
     where: dict[str, Any] = {}
     if address.startswith("unix:"):
         where["uds"] = address.removeprefix("unix:")
@@ -252,7 +255,7 @@ _LOGGING: dict[str, Any] = {
 
 
 def passes_path(config: Config) -> Path:
-    """Where links and sessions are kept: beside the books unless the configuration says otherwise."""
+    """Where links and sessions are stored: beside the books, unless the configuration says otherwise."""
     return config.web.database or config.database.path.with_name("web.db")
 
 

@@ -5,6 +5,6 @@ shares.py     pure   a sale's dca legs -> the arithmetic of every sat
 terms.py      pure   what the operator typed -> amounts, rates, mode and limit, changes
 typed_payee.py       what the operator typed -> a payee, checked
 removal.py           when a client may be removed
-payout.py            a balance paid out at a stated rate
+payout.py            a balance paid out at a given rate
 forward.py           a completed dca leg -> its autoforward
 """

@@ -1,7 +1,7 @@
-"""Settle balance: the operator pays out what an LP has left, at a stated rate (SPEC section 8).
+"""Settle balance: the operator pays out what an LP has left, at a given rate (SPEC section 8).
 
-The leg is paid by the same exactly-once machinery as every other; it only has no settlement. Its number is fixed
-when the operator asks, so that a request which is carried out twice (a crash came between) plans one payout.
+The leg is paid by the same exactly-once machinery as every other; it only has no settlement. Its number is fixed when
+the operator asks, so that a request which is carried out twice (after a crash in between) plans one payout.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ def propose_payout(
     amount_minor: int | None = None,
     operator: str | None = None,
 ) -> Payout:
-    """What paying out `amount_minor` (default: all that is available) comes to. Writes nothing.
+    """The result of paying out `amount_minor` (default: all that is available). Writes nothing.
 
     Raises NotFound, and Refused for a removed client, a rate that is not above 0, an amount that is not available
     or that does not buy a single sat.
     """
     client = clients.get(conn, client_id, operator=operator)
-    who = f"client {client.id} ({client.label} at {client.machine_id})"
+    who = f"LP {client.id} ({client.label} at {client.machine_id})"
     if client.status is ClientStatus.REMOVED:
         raise Refused(f"{who} was removed: there is nothing to pay out")
     if wallets.is_stopped(conn, client.machine_id):
         raise Refused(
-            f"the books of {client.machine_id} may lack payments to {who}, so that less may be left than they say: "
-            f"`satmachine machines reconcile {client.machine_id}` first"
+            f"payments to {who} may be missing in the books of {client.machine_id}, so less may be left than they "
+            f"say: run `satmachine machines reconcile {client.machine_id}` first"
         )
     if not exchange_rate.is_finite() or exchange_rate <= 0:
         raise Refused(f"the rate must be above 0: sats for one {client.currency}")
@@ -82,7 +82,7 @@ def plan_balance_payout(
 ) -> Payout | None:
     """Write the `settlement` leg in this transaction; from now on its fiat is reserved. Raises as `propose_payout`.
 
-    None where this very payout was planned before; Refused where `number` is another one's.
+    None if exactly this payout was planned before; Refused if `number` belongs to another one.
     """
     if number != client_legs.next_payout_number(conn, client_id):
         _refuse_other(conn, clients.get(conn, client_id), number, amount_minor, exchange_rate)
@@ -116,7 +116,7 @@ def plan_balance_payout(
 
 
 def carry_out(conn: sqlite3.Connection, *, order: SettleBalance, actor: str, now: int) -> str:
-    """The order of `satmachine clients settle`, in the daemon; returns a sentence for who asked."""
+    """The order of `satmachine clients settle`, in the daemon; returns a sentence for the person who asked."""
     payout = plan_balance_payout(
         conn,
         order.client_id,
@@ -127,7 +127,7 @@ def carry_out(conn: sqlite3.Connection, *, order: SettleBalance, actor: str, now
         now=now,
     )
     if payout is None:
-        return "this payout was planned already"
+        return "this payout is already planned"
     fiat = _text(payout.fiat_amount_minor, payout.client)
     return f"{payout.amount_sats} sats for {fiat} are on their way to {payout.client.label} ({payout.leg_key})"
 
@@ -138,7 +138,7 @@ def _refuse_other(
     found = client_legs.payout(conn, client, number)
     if found != (amount_minor, exchange_rate):
         raise Refused(
-            f"another payout of client {client.id} ({client.label}) was planned since this was asked for; look at "
+            f"another payout of LP {client.id} ({client.label}) was planned since this was asked for; look at "
             f"`satmachine clients statement {client.id}` and ask again"
         )
 

@@ -1,7 +1,7 @@
-"""Why each LP got what it got of a sale: the arithmetic of `settlements explain`. Pure.
+"""Why each LP got what they got from a sale: the arithmetic of `settlements explain`. Pure.
 
-Nothing is computed anew from today's balances: each dca leg carries what weighed and what bound when it was planned
-(`dca_payments.explain`), and the shares are derived from that with `money`, so that they can be compared.
+Nothing is computed from today's balances: each dca leg carries the weight and the cap with which it was planned
+(`dca_payments.explain`), and the shares are derived from them with `money`, so that they can be compared.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from decimal import Decimal
 
 from satmachine.money import calculate_distribution, minor_to_fiat, minor_to_sats
 
-#: Decimals of a sat that an exact share is shown with, cut off.
+#: With how many decimals of a sat an exact share is shown; the rest is cut off.
 _SHARE_DIGITS = 6
 
 
@@ -49,8 +49,8 @@ class ShareExplained:
     """One LP's share, before and after rounding.
 
     `weight_minor` is the balance as of the sale (in fixed mode at most what was left of the day). `exact_sats` is the
-    share before cap and rounding, cut after six decimals; `capped` says that the cap bound, and what it cut off went to
-    the others; `remainder_sat` that rounding gave it one of the sats that were left over.
+    share before cap and rounding, cut after six decimals; `capped` says that the cap limited it, and what it cut off
+    went to the others; `remainder_sat` says that rounding gave it one of the sats that were left over.
     """
 
     label: str
@@ -102,7 +102,7 @@ def explain_distribution(
 
 @dataclass(frozen=True, slots=True)
 class _Rounds:
-    """What sharing in rounds came to: who was capped, and everybody's share before cap and rounding, and after."""
+    """The result of sharing in rounds: who was capped, and everybody's share before cap and rounding, and after."""
 
     capped: set[str]
     exact: dict[str, Decimal]
@@ -127,7 +127,7 @@ def _explained(share: PlannedShare, rounds: _Rounds, cap_sats: int) -> ShareExpl
 
 
 def _distributable(net_sats: int, rate: Decimal, currency: str, planned: Sequence[PlannedShare]) -> int:
-    """What the LPs can take together (SPEC section 4); asked of the formula itself."""
+    """What the LPs can take together (SPEC section 4), from the formula itself."""
     caps = {share.label: minor_to_fiat(share.cap_minor, currency) for share in planned}
     weights = {share.label: minor_to_fiat(share.weight_minor, currency) for share in planned}
     _, orphan_sats = calculate_distribution(net_sats, rate, weights, caps)
@@ -135,8 +135,8 @@ def _distributable(net_sats: int, rate: Decimal, currency: str, planned: Sequenc
 
 
 def _replay(distributable_sats: int, weights: Mapping[str, int], cap_sats: Mapping[str, int]) -> _Rounds:
-    """Share in rounds until nobody exceeds the cap; who does gets the cap and leaves the table (SPEC section 4).
-    Who can take nothing never sits at it."""
+    """Share in rounds until nobody exceeds the cap; whoever does gets the cap and takes no further part (SPEC section
+    4). Whoever can take nothing takes no part at all."""
     capped = {label for label, weight in weights.items() if weight and not cap_sats[label]}
     exact = {label: _exact(distributable_sats, weights[label], sum(weights.values())) for label in capped}
     while True:
@@ -161,13 +161,13 @@ def _exact(pool_sats: int, weight_minor: int, total_weight_minor: int) -> Decima
 
 
 def _orphan_reason(orphan_sats: int, rate: Decimal, planned: Sequence[PlannedShare]) -> str:
-    """A sentence for the operator; empty where every sat was shared."""
+    """A sentence for the operator; empty if every sat was shared."""
     if orphan_sats == 0:
         return ""
     if rate == 0:
-        return "the machine told no exchange rate, so no share could be computed"
+        return "the machine gave no exchange rate, so no share could be computed"
     if not planned:
-        return "no active client had a balance, or anything left of the daily limit, at the time of the sale"
+        return "no active LP had a balance, or anything left of the daily limit, at the time of the sale"
     if not any(share.cap_minor for share in planned):
         return "the balances at the time of the sale have been spent since"
-    return "more cash was in the machine than is on the books: the balances (or limits) could not take all"
+    return "more cash was in the machine than is in the books: the balances (or limits) could not take all of it"

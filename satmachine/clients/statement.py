@@ -1,7 +1,7 @@
-"""An LP's statement: what moved the balance, line by line, and what it comes to. Pure.
+"""An LP's statement: what moved the balance, line by line, and the sums. Pure.
 
-Fiat is in minor units of the machine's currency. A statement is by the time of sales, not of payments: a purchase
-whose sats are still on their way stands in it with its status, and its fiat is already gone from the balance.
+Fiat is in minor units of the machine's currency. A statement goes by the time of sales, not of payments: a purchase
+whose sats are still on their way is in it with its status, and its fiat is already gone from the balance.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from satmachine.models import DepositKind, Movement
 
 SATS_PER_BTC = 100_000_000
 
-#: What is cash in the machine, brought or taken back.
+#: Cash in the machine, brought or taken back.
 _CASH = frozenset(DepositKind)
 
 
@@ -30,7 +30,7 @@ class Totals:
     """Sums over the statement's time. `deposited_minor` is what was brought less what was taken back. `bought_*` are
     completed purchases and payouts, `reserved_*` open ones.
 
-    `average_cost_minor` is the fiat of one whole bitcoin, over what was bought; None where nothing was.
+    `average_cost_minor` is the fiat for one whole bitcoin, over what was bought; None if nothing was.
     """
 
     deposited_minor: int
@@ -69,7 +69,7 @@ def make_statement(movements: Iterable[Movement], *, since: int | None = None, u
 
 
 def average_cost_minor(bought_minor: int, bought_sats: int) -> int | None:
-    """What one bitcoin has cost on average, rounded half up; None where no sats were bought."""
+    """What one bitcoin has cost on average, rounded half up; None if no sats were bought."""
     if bought_sats == 0:
         return None
     return (2 * bought_minor * SATS_PER_BTC + bought_sats) // (2 * bought_sats)

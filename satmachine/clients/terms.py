@@ -22,10 +22,10 @@ def parse_fiat(text: str, currency: str) -> int:
     if amount <= 0:
         raise ValueError(f"an amount must be above 0, not {text}")
     if amount.adjusted() > 15:
-        raise ValueError(f"{text} {currency} is more than any machine holds")
+        raise ValueError(f"{text} {currency} is more than any machine can hold")
     amount_minor = fiat_to_minor(amount, currency)
     if amount_minor > _MOST_MINOR:
-        raise ValueError(f"{text} {currency} is more than any machine holds")
+        raise ValueError(f"{text} {currency} is more than any machine can hold")
     return amount_minor
 
 
@@ -44,7 +44,7 @@ def check_mode(mode: str, daily_limit_minor: int | None) -> None:
     if mode == "fixed" and daily_limit_minor is None:
         raise ValueError("--mode fixed needs --daily-limit: how much fiat may be spent in one UTC day")
     if mode == "flow" and daily_limit_minor is not None:
-        raise ValueError("--daily-limit is for --mode fixed; a flow client takes part in every sale in full")
+        raise ValueError("--daily-limit is for --mode fixed; in flow mode an LP takes part in every sale in full")
 
 
 def changes(
@@ -58,7 +58,7 @@ def changes(
     autoforward: tuple[str, str] | None = None,
     no_autoforward: bool = False,
 ) -> dict[str, object]:
-    """The columns that an update is to set; None says "as it is"."""
+    """The columns that an update should set; None means "as it is"."""
     wanted: dict[str, object] = {}
     if person is not None:
         wanted["person"] = person
@@ -77,7 +77,7 @@ def changes(
         wanted |= {"autoforward": address, "autoforward_key_file": key_file}
     after = {"payee_kind": client.payee_kind, "autoforward": client.autoforward} | wanted
     if after["autoforward"] is not None and after["payee_kind"] != "invoice_key_file":
-        raise ValueError("autoforward is paid from the client's own LNbits wallet: add --no-autoforward")
+        raise ValueError("autoforward is paid from the LP's own LNbits wallet: add --no-autoforward")
     return wanted
 
 
@@ -85,7 +85,7 @@ def _decimal(text: str) -> Decimal:
     try:
         value = Decimal(text.strip())
     except InvalidOperation:
-        raise ValueError(f"{text!r} is no number; write it like 1234.50, without commas") from None
+        raise ValueError(f"{text!r} is not a number; write it like 1234.50, without commas") from None
     if not value.is_finite():
-        raise ValueError(f"{text!r} is no number; write it like 1234.50, without commas")
+        raise ValueError(f"{text!r} is not a number; write it like 1234.50, without commas")
     return value

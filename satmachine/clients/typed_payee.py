@@ -1,4 +1,4 @@
-"""What the operator types about an LP's payee, checked before it is stored. Reads key files, nothing else.
+"""What the operator types about an LP's payee, checked before it is stored. Reads only key files.
 
 Every function raises ValueError whose message completes "--option ...".
 """
@@ -17,7 +17,7 @@ from satmachine.errors import ConfigError
 def choose(
     *, invoice_key_file: Path | None = None, address: str | None = None, lnurl_code: str | None = None
 ) -> tuple[str, str] | None:
-    """`(payee_kind, payee)` as `dca_clients` keeps them; None where nothing was said."""
+    """`(payee_kind, payee)` as `dca_clients` stores them; None if nothing was given."""
     if sum(way is not None for way in (invoice_key_file, address, lnurl_code)) > 1:
         raise ValueError("give one of --invoice-key-file, --lightning-address and --lnurl")
     if invoice_key_file is not None:
@@ -37,7 +37,7 @@ def autoforward(address: str | None, admin_key_file: Path | None, payee_kind: st
         raise ValueError("--autoforward and --autoforward-key-file belong together: give both")
     if payee_kind != "invoice_key_file":
         raise ValueError(
-            "--autoforward needs --invoice-key-file: sats are forwarded from the client's own LNbits wallet. To pay "
+            "--autoforward needs --invoice-key-file: sats are forwarded from the LP's own LNbits wallet. To pay "
             "somewhere else at once, use --lightning-address instead"
         )
     return (
@@ -47,7 +47,7 @@ def autoforward(address: str | None, admin_key_file: Path | None, payee_kind: st
 
 
 def key_file(path: Path, option: str) -> str:
-    """The absolute path of a file that holds a key; the key itself is read to see that it is one, and forgotten."""
+    """The absolute path of a file with a key; the key itself is read to check that it is one, and then forgotten."""
     absolute = str(path.expanduser().absolute())
     try:
         Secret("file", absolute, source=option, place=option).resolve({})

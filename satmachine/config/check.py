@@ -1,7 +1,7 @@
 """What can only be known by reading secrets and looking at file permissions (SPEC section 3).
 
-`check_secrets` and `wallet_conflicts` (or both as `key_problems`) report errors, `warnings` what works but should not
-stay so. No message ever holds a secret.
+`check_secrets` and `wallet_conflicts` (or both as `key_problems`) report errors; `warnings` reports what works but
+should be changed. No message ever contains a secret.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from satmachine.nostr.keys import parse_secret_key
 
 
 def key_problems(config: Config, environ: Mapping[str, str] | None = None) -> list[str]:
-    """What `check_secrets` says, and where that is nothing, `wallet_conflicts`; reads every secret once.
+    """What `check_secrets` says, and if that is nothing, `wallet_conflicts`; reads every secret once.
 
-    Keys whose file system hangs are no reason not to start: their machines wait, the others go on.
+    Keys on a file system that hangs are no reason not to start: their machines wait, the others continue.
     """
     problems, keys = _resolved(config, config.environ if environ is None else environ)
     return problems or _conflicts(config, keys)
@@ -32,14 +32,14 @@ def key_problems(config: Config, environ: Mapping[str, str] | None = None) -> li
 def check_secrets(config: Config, environ: Mapping[str, str] | None = None) -> list[str]:
     """Resolve every secret once; one sentence for each that is missing, empty or open to other users.
 
-    Of credentials that this user cannot see nothing is said: `hidden_credentials` names them.
+    Credentials that this user cannot see are left out: `hidden_credentials` names them.
     """
     problems, _ = _resolved(config, config.environ if environ is None else environ, passed=KeyHidden)
     return problems
 
 
 def wallet_conflicts(config: Config, environ: Mapping[str, str] | None = None) -> list[str]:
-    """Two machines with the same wallet key, or a payee whose key is a machine's, once resolved.
+    """Two machines with the same wallet key, or a payee with a machine's key, after all keys are read.
 
     Secrets that cannot be resolved are skipped: `check_secrets` names them. A wallet's invoice key and admin
     key are different texts; whether they belong together only LNbits knows, and is asked at start.
@@ -77,8 +77,8 @@ def _left_as_it_came(config: Config) -> Iterator[str]:
     for machine in config.machines:
         if machine.npub == _EXAMPLE_NPUB:
             yield (
-                f"machine {machine.id} is the one of config.example.toml, with the example's npub, relays and LNbits: "
-                "`satmachine init` writes a file of your own"
+                f"machine {machine.id} is the example of config.example.toml, with its npub, relays and LNbits: "
+                "`satmachine init` writes your own file"
             )
 
 
@@ -98,35 +98,35 @@ def _file_warnings(config: Config) -> Iterator[str]:
 
 
 def _writable_warnings(config: Config) -> Iterator[str]:
-    """Who may write the file names the payees; who may write a folder may exchange what is in it."""
+    """Whoever may write the file decides who the payees are; whoever may write a folder can replace what is in it."""
     if _mode(config.path) & stat.S_IWOTH:
         yield (
             f"other users may write {config.path}, and so decide who is paid: chmod o-w {shlex.quote(str(config.path))}"
         )
     folder = config.path.parent
     if _mode(folder) & stat.S_IWOTH and not _mode(folder) & stat.S_ISVTX:
-        yield f"other users may exchange files in {folder}: chmod o-w {shlex.quote(str(folder))}"
+        yield f"other users may replace files in {folder}: chmod o-w {shlex.quote(str(folder))}"
 
 
 def _transport_warnings(config: Config) -> Iterator[str]:
     urls = [*config.nostr.relays, *(url for machine in config.machines for url in machine.relays)]
     for url in dict.fromkeys(urls):
         if url.startswith("ws://") and not is_loopback(url):
-            yield f"relay {url} is not encrypted: use wss:// where the relay offers it"
+            yield f"relay {url} is not encrypted: use wss:// if the relay offers it"
     if config.lnbits.url.startswith("http://") and not is_loopback(config.lnbits.url):
         yield f"[lnbits]: {config.lnbits.url} is not encrypted, and wallet keys travel over it: use https://"
     if config.nostr.discover_private:
         yield (
-            "[nostr]: discover_private is true, so that whoever has a machine's key can have this host knock at others "
-            "of its network: it is meant for tests only, remove it"
+            "[nostr]: discover_private is true, so whoever has a machine's key can make this host connect to others "
+            "in its network: it is meant only for tests, remove it"
         )
     if config.lnurl.allow_private_hosts:
-        yield "[lnurl]: allow_private_hosts is true, which is meant for tests only: remove it"
+        yield "[lnurl]: allow_private_hosts is true, which is meant only for tests: remove it"
 
 
 def _payout_warnings(config: Config) -> Iterator[str]:
     if config.payouts.paused:
-        yield "[payouts]: paused is true: sales are recorded, and nothing is paid"
+        yield "[payouts]: paused is true: sales are recorded, but nothing is paid"
     if not config.payouts.require_payment_proof:
         yield (
             "[payouts]: require_payment_proof is false: sales are paid on the machine's word alone, so "
@@ -142,7 +142,7 @@ def _machine_warnings(config: Config) -> Iterator[str]:
     for machine in config.machines:
         place = f'[[machines]] "{machine.id}"'
         if not config.relays_of(machine):
-            yield f"{place}: it has no relay, so its sales are found in its wallet only: add one in [nostr]"
+            yield f"{place}: it has no relay, so its sales are found only in its wallet: add a relay in [nostr]"
         if config.ruleset(machine).source == "none":
             yield f"{place}: neither it nor its operator has splits: the operator's share stays in its wallet"
         if machine.fallback_commission_pct > machine.max_commission_pct:
@@ -166,7 +166,7 @@ def _resolved(
         else:
             problems += _open_file(secret, environ)
             if secret is config.nostr.secret_key and not _is_nostr_key(keys[secret]):
-                problems.append(f"{secret.place} is no Nostr secret key: it needs nsec1... or 64 hex digits")
+                problems.append(f"{secret.place} is not a Nostr secret key: it must be nsec1... or 64 hex digits")
     return problems, keys
 
 
@@ -185,7 +185,7 @@ def _conflicts(config: Config, keys: Mapping[Secret, str]) -> list[str]:
         key = keys.get(payee.invoice_key) if payee.invoice_key else None
         if payee.invoice_key and key and key in owners:
             problems.append(
-                f'{payee.invoice_key.place} is the admin key of machine "{owners[key].id}": no payee is a '
+                f'{payee.invoice_key.place} is the admin key of machine "{owners[key].id}": a payee cannot be a '
                 "machine's own wallet; name the invoice key of another wallet"
             )
     return problems
@@ -214,7 +214,7 @@ def _payees(config: Config) -> Iterator[Payee]:
 
 
 def _mode(path: Path) -> int:
-    """Permission bits; none where the file has gone meanwhile, or its file system hangs."""
+    """Permission bits; none if the file has disappeared, or its file system hangs."""
     try:
         return stat.S_IMODE(look(path.parent, path.stat).st_mode)
     except OSError:

@@ -1,8 +1,8 @@
-"""Where a credential lies. systemd shows credentials to the service alone; root finds them on the host.
+"""Where a credential is. systemd shows credentials only to the service; root finds them on the host.
 
 The unit loads the folder `KEYS` as `key_NAME` (LoadCredential=key:/etc/satmachine/keys), and a drop-in may name others.
-Within the service all of them are in $CREDENTIALS_DIRECTORY. A command that root runs beside it looks where the service
-has them, then at the files from which they come.
+Inside the service all of them are in $CREDENTIALS_DIRECTORY. A command that root runs looks where the service has them,
+and then at the files from which they come.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-#: A file here, named as the credential, is handed to the service by its unit.
+#: A file here, named like the credential, is passed to the service by its unit.
 KEYS = Path("/etc/satmachine/keys")
 #: The unit's prefix for what comes from that folder: systemd puts `key_` before each file's name.
 PREFIX = "key_"
 
-#: What the running service was given; closed to everybody but root and the service.
+#: What the running service was given; only root and the service can read it.
 _GIVEN = Path("/run/credentials/satmachine.service")
 _UNITS = tuple(Path(root) / "systemd/system" for root in ("/etc", "/usr/local/lib", "/usr/lib", "/lib"))
 
 
 def find(name: str, environ: Mapping[str, str]) -> Path | None:
-    """The file with this credential; None where there is none that this user can see."""
+    """The file with this credential; None if there is none that this user can see."""
     return next((path for path in _places(name, environ) if _is_there(path)), None)
 
 
@@ -53,7 +53,7 @@ def _named_in_units(name: str) -> Iterator[Path]:
 
 
 def _is_there(path: Path) -> bool:
-    """Also where it may not be read: that is said when it is."""
+    """Also if it may not be read: the error comes when it is read."""
     try:
         return path.exists()
     except OSError:

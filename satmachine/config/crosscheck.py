@@ -1,6 +1,6 @@
 """What must be true between the tables of a configuration file (SPEC section 3).
 
-Works on the TOML document as it was read, so that these problems show up together with those of single keys;
+Works on the TOML document as it was read, so that these problems are reported together with those of single keys;
 whatever has the wrong shape is skipped here, because the models report it. Pure.
 """
 
@@ -48,11 +48,11 @@ def _unknown_operators(document: Document) -> Iterator[str]:
         if isinstance(operator, str) and operator not in known:
             hint = nearest(operator, known) or "; add an [[operators]] table with this id"
             place = place_of(document, ("machines", index, "operator"))
-            yield f"{place} names {quoted(operator)}, and there is no such operator{hint}"
+            yield f"{place} names {quoted(operator)}, but there is no such operator{hint}"
 
 
 def _web_people(document: Document) -> Iterator[str]:
-    """Who looks at the pages: each once, each with a key of their own, each of an operator that there is."""
+    """Who may look at the pages: each person once, each with a key of their own, each of an operator that exists."""
     web = document.get("web")
     if not isinstance(web, Mapping):
         return
@@ -63,12 +63,12 @@ def _web_people(document: Document) -> Iterator[str]:
         if isinstance(operator, str) and operator != "*" and operator not in known:
             hint = nearest(operator, known) or "; add an [[operators]] table with this id"
             place = place_of(document, ("web", "people", index, "operator"))
-            yield f"{place} names {quoted(operator)}, and there is no such operator{hint}"
+            yield f"{place} names {quoted(operator)}, but there is no such operator{hint}"
         for key in ("id", "npub"):
             value = person.get(key)
             if isinstance(value, str) and seen.setdefault((key, value.strip().lower()), index) != index:
                 place = place_of(document, ("web", "people", index, key))
-                yield f"{place} is the same as that of somebody before: it must be different for each"
+                yield f"{place} is the same as that of an earlier person: it must be different for each"
 
 
 def _unsendable(document: Document) -> Iterator[str]:
@@ -89,7 +89,7 @@ def _undecryptable(document: Document) -> Iterator[str]:
 
 
 def _shared_wallets(document: Document) -> Iterator[str]:
-    """No two machines share a wallet, and no payee is a machine's wallet, as far as references show it."""
+    """No two machines share a wallet, and no payee is a machine's wallet, as far as the references show."""
     owners: dict[str | tuple[str, str], Location] = {}
     for index, machine in _tables(document, "machines"):
         wallet = machine.get("wallet")
@@ -108,13 +108,13 @@ def _shared_wallets(document: Document) -> Iterator[str]:
             first = owners[key]
             yield (
                 f"{place_of(document, (*location, 'invoice_key'))} is the admin key of "
-                f"{place_of(document, first)}: no payee is a machine's own wallet; "
-                "name the invoice key of another wallet"
+                f"{place_of(document, first)}: a payee cannot be a machine's own wallet; name the invoice key of "
+                "another wallet"
             )
 
 
 def _reference(key: object) -> str | tuple[str, str] | None:
-    """A secret as it is written, in a form that can be looked up; None for what is none."""
+    """A secret as it is written, in a form that can be looked up; None for what is not a secret."""
     if isinstance(key, str):
         return key
     if isinstance(key, Mapping) and len(key) == 1:

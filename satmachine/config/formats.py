@@ -82,7 +82,7 @@ def pattern(text: str) -> str:
     try:
         re.compile(text)
     except (re.error, RecursionError) as error:
-        raise ValueError(f"is no regular expression: {error}") from None
+        raise ValueError(f"is not a regular expression: {error}") from None
     return text
 
 
@@ -123,13 +123,13 @@ def lnurl(text: str) -> str:
 
 
 def lnurl_to_url(text: str) -> str:
-    """The URL that an LNURL stands for (LUD-01). Raises ValueError where it is not a valid one."""
+    """The URL that an LNURL stands for (LUD-01). Raises ValueError if it is not valid."""
     code = text.strip().lower().removeprefix("lightning:")
     prefix, words = bech32.bech32_decode(code)
     octets = bech32.convertbits(words, 5, 8, False) if prefix == "lnurl" and words else None
     if octets is None:
         raise ValueError('must be an LNURL: a long code that starts with "lnurl1"; copy it again in full')
-    # What is no ASCII becomes a character that is refused as part of a URL.
+    # What is not ASCII becomes a character that is refused in a URL.
     url = bytes(octets).decode("ascii", errors="replace")
     _split_url(url, ("https", "http"), "an LNURL that stands for an https address")
     return url
@@ -141,7 +141,7 @@ def lnurl_host(code: str) -> str:
 
 
 def is_loopback(url: str) -> bool:
-    """Whether a valid URL leads to this very machine, so that nobody can listen in."""
+    """Whether a valid URL leads to this host itself, so that nobody can listen in."""
     host = urlsplit(url).hostname or ""
     if host == "localhost" or host.endswith(".localhost"):
         return True
@@ -152,7 +152,7 @@ def is_loopback(url: str) -> bool:
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean "x"?`, or nothing where no known word is near."""
+    """`; did you mean "x"?`, or nothing if no known word is similar."""
     matches = get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f'; did you mean "{matches[0]}"?' if matches else ""
 
@@ -173,9 +173,9 @@ def _split_url(text: str, schemes: tuple[str, ...], wanted: str) -> SplitResult:
     if not valid or any(char.isspace() or not char.isprintable() for char in text.strip()):
         raise ValueError(f"must be {wanted}")
     if parts.username is not None or parts.password is not None:
-        raise ValueError("must not hold a user name or password")
+        raise ValueError("must not contain a user name or password")
     if parts.fragment:
-        raise ValueError('must not hold a "#"')
+        raise ValueError('must not contain a "#"')
     return parts
 
 
@@ -205,5 +205,5 @@ def time_zone(text: str) -> str:
     try:
         ZoneInfo(text)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"{text!r} is no time zone; use a name like America/Guatemala") from None
+        raise ValueError(f"{text!r} is not a time zone; use a name like America/Guatemala") from None
     return text

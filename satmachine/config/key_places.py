@@ -1,4 +1,4 @@
-"""Where something stands in a configuration file, in words that an operator can search the file for.
+"""Where something is in a configuration file, in words for which an operator can search.
 
 `("machines", 0, "wallet", "admin_key")` becomes `[[machines]] "panajachel-1": key "wallet.admin_key"`.
 Pure; works on the TOML document as it was read, however wrong it is.

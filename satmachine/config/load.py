@@ -28,7 +28,7 @@ DEFAULT_PATH = Path("/etc/satmachine/config.toml")
 
 Document = dict[str, Any]
 
-#: What each of pydantic's complaints about a type asks for.
+#: What pydantic's errors about a type ask for.
 _WANTED = {
     "string_type": "text in quotes",
     "int_type": "a whole number",
@@ -42,7 +42,7 @@ _WANTED = {
 def find_config(option: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
     """Which file to read: `--config`, else $SATMACHINE_CONFIG, else /etc/satmachine/config.toml.
 
-    Raises ConfigError where that file does not exist.
+    Raises ConfigError if that file does not exist.
     """
     if option is not None:
         path, chosen_by = option, "named by --config"
@@ -53,7 +53,7 @@ def find_config(option: Path | None, environ: Mapping[str, str] = os.environ) ->
     try:
         exists = path.exists()
     except OSError:
-        exists = True  # It is there but out of reach: `load` says so.
+        exists = True  # It is there but cannot be reached: `load` says so.
     if not exists:
         raise ConfigError(
             str(path),
@@ -85,7 +85,7 @@ def load(path: Path, *, environ: Mapping[str, str] = os.environ) -> Config:
 
 @contextmanager
 def _uncollected() -> Iterator[None]:
-    """Without the garbage collector: the tables of ten thousand machines are no garbage, and hold no cycles, but it
+    """Without the garbage collector: the tables of ten thousand machines are not garbage and have no cycles, but it
     would go through all of them again and again while they are made."""
     was_enabled = gc.isenabled()
     gc.disable()
@@ -110,7 +110,7 @@ def _read_toml(path: Path) -> Document:
         problem = f"the file is not valid TOML: {error}"
     except (DecimalException, ValueError):
         # tomli reads numbers and dates with `int`, `Decimal` and `datetime`, and lets their errors through.
-        problem = "the file is not valid TOML: it holds a number or a date that is out of all bounds"
+        problem = "the file is not valid TOML: it contains a number or a date that is far too large"
     except RecursionError:
         problem = "the file is not valid TOML: brackets are nested too deeply"
     raise ConfigError(str(path), [problem])
@@ -181,7 +181,7 @@ def _model_in(annotation: object) -> type[BaseModel] | None:
 
 
 def _found(value: object) -> str:
-    """What kind of thing stands there, in the words of TOML; never the thing itself."""
+    """What kind of thing is there, in the words of TOML; never the thing itself."""
     kinds: list[tuple[type | tuple[type, ...], str]] = [
         (bool, "true or false"),
         (str, "text"),
@@ -191,4 +191,4 @@ def _found(value: object) -> str:
         (list, "a list"),
         (dict, "a table"),
     ]
-    return next((name for kind, name in kinds if isinstance(value, kind)), "what stands there")
+    return next((name for kind, name in kinds if isinstance(value, kind)), "what is there")

@@ -1,6 +1,6 @@
 """The configuration as frozen values (SPEC section 3). `load.load()` is the one way to get a `Config`.
 
-Each model checks what it can see of itself; what concerns several tables is in `crosscheck.py`. Validators
+Each model checks what it can see itself; what concerns several tables is in `crosscheck.py`. Validators
 raise ValueError, because pydantic gathers those, and their messages complete the sentence `key "x" ...`.
 Rates and pcts are Decimal (a fraction 0..1), amounts int sats, durations int seconds.
 """
@@ -35,7 +35,7 @@ from satmachine.identity import PayeeIdentity, PayeeKind
 from satmachine.money import exact_sum
 from satmachine.nostr.keys import npub_to_hex
 
-#: Where a value stands in the file: `("machines", 0, "wallet", "admin_key")`.
+#: Where a value is in the file: `("machines", 0, "wallet", "admin_key")`.
 Location = tuple[str | int, ...]
 
 PayeeWay = Literal["invoice_key", "lightning_address", "lnurl"]
@@ -44,7 +44,7 @@ _MAX_SATS = 21_000_000 * 100_000_000
 _YEAR_S = 366 * 24 * 3600
 #: How long a payment may wait for its event: a later sweep must still read it (settlements/sweep/arrivals.py).
 LONGEST_AFTER_S = 480
-#: More decimals are a slip of the pen, and would not survive arithmetic with 120 digits.
+#: More decimals are a mistake, and would not survive arithmetic with 120 digits.
 _MAX_PCT_DECIMALS = 18
 _MAX_RATE = 10**12
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -57,7 +57,7 @@ def _fraction(value: object) -> Decimal:
         raise ValueError("must be a number between 0 and 1 without quotes, like 0.05")  # noqa: TRY004
     if not number.is_finite() or not 0 <= number <= 1:
         hint = "; 5 percent is written as 0.05" if number.is_finite() and 1 < number <= 100 else ""
-        raise ValueError(f"must lie between 0 and 1{hint}")
+        raise ValueError(f"must be between 0 and 1{hint}")
     if -int(number.as_tuple().exponent) > _MAX_PCT_DECIMALS:
         raise ValueError(f"must have at most {_MAX_PCT_DECIMALS} decimals")
     return number
@@ -79,10 +79,10 @@ def _unix_seconds(value: object) -> int:
     if not isinstance(value, datetime):
         raise ValueError(f"must be a full date and time, like {example}")  # noqa: TRY004
     if value.tzinfo is None:
-        raise ValueError(f'must say its time zone: end it with "Z" for UTC, as in {example}, or an offset')
+        raise ValueError(f'must have a time zone: end it with "Z" for UTC, as in {example}, or an offset')
     seconds = (value - _EPOCH) // timedelta(seconds=1)
     if seconds < 0:
-        raise ValueError("must not lie before 1970")
+        raise ValueError("must not be before 1970")
     return seconds
 
 
@@ -119,7 +119,7 @@ def _npub(text: str) -> str:
 
 @lru_cache(maxsize=65_536)
 def _public_key(npub: str) -> str:
-    """As 64 hex digits. Remembered, because each is asked for twice, and again at a reload: 0.1 ms is much here."""
+    """As 64 hex digits. Cached, because each is needed twice, and again at a reload: 0.1 ms is much here."""
     return npub_to_hex(npub)
 
 
@@ -132,12 +132,12 @@ def _unique(urls: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _listed(value: object) -> object:
-    """One text may stand without brackets."""
+    """A single text may be written without brackets."""
     return (value,) if isinstance(value, str) else value
 
 
 def _ruleset(splits: tuple[Split, ...]) -> tuple[Split, ...]:
-    """An empty ruleset is none; another one shares out exactly everything, under labels that differ."""
+    """An empty ruleset counts as none; any other shares out exactly everything, under different labels."""
     labels = [split.label for split in splits]
     for label in labels:
         if labels.count(label) > 1:
@@ -177,7 +177,7 @@ class Payee(Table):
     @model_validator(mode="after")
     def _exactly_one(self) -> Payee:
         if sum(way is not None for way in (self.invoice_key, self.lightning_address, self.lnurl)) != 1:
-            raise ValueError('must hold exactly one of "invoice_key", "lightning_address" and "lnurl"')
+            raise ValueError('must have exactly one of "invoice_key", "lightning_address" and "lnurl"')
         return self
 
     @property
@@ -189,7 +189,7 @@ class Payee(Table):
 
     @property
     def identity(self) -> PayeeIdentity:
-        """Who this is; which wallet a key leads to is not known before LNbits was asked."""
+        """Who this is; to which wallet a key leads is not known before LNbits was asked."""
         if self.invoice_key is not None:
             return PayeeIdentity(PayeeKind.WALLET, None)
         if self.lightning_address is not None:
@@ -222,14 +222,14 @@ class Operator(Table):
 
 
 class Wallet(Table):
-    """A machine's own LNbits wallet, which the customers pay into. `invoice_key`: to listen for payments with."""
+    """A machine's own LNbits wallet, into which the customers pay. `invoice_key`: to listen for payments."""
 
     admin_key: Secret
     invoice_key: Secret | None = None
 
 
 class Unannounced(Table):
-    """What becomes of payments into a machine's wallet that no event and no `extra` explains (SPEC section 3).
+    """What is done with payments into a machine's wallet that no event and no `extra` explains (SPEC section 3).
 
     `after_s` None: 0 for a machine that never announced a sale, else ANNOUNCED_AFTER_S.
     """
@@ -245,7 +245,7 @@ class Unannounced(Table):
     @model_validator(mode="after")
     def _sizes_in_order(self) -> Unannounced:
         if self.min_sats > self.max_sats:
-            raise ValueError("has a min_sats above its max_sats: no payment would ever be a sale")
+            raise ValueError("has a min_sats above its max_sats: no payment could ever be a sale")
         return self
 
 
@@ -276,7 +276,7 @@ class Machine(Table):
     @model_validator(mode="after")
     def _rates_in_order(self) -> Machine:
         if self.rate_min is not None and self.rate_max is not None and self.rate_min >= self.rate_max:
-            raise ValueError("has a rate_min that is not below its rate_max: no sale would ever be paid")
+            raise ValueError("has a rate_min that is not below its rate_max: no sale could ever be paid")
         return self
 
     @cached_property
@@ -312,7 +312,7 @@ class Lnbits(Table):
 
 
 class Super(Table):
-    """The platform: takes `fee_pct` of every commission."""
+    """The platform: gets `fee_pct` of every commission."""
 
     fee_pct: Pct
     payee: Payee | None = None
@@ -338,7 +338,7 @@ class Lnurl(Table):
 
 
 class Telemetry(Table):
-    """`beacon_d`, `fleet_d`: the `d` tags that count; empty: every one that reads as telemetry."""
+    """`beacon_d`, `fleet_d`: the `d` tags that count; empty: every one that can be read as telemetry."""
 
     keep_days: Annotated[int, Field(ge=1, le=36_500)] = 90
     beacon_d: DTags = ()
@@ -367,7 +367,7 @@ class Metrics(Table):
 
 
 class Alerts(Table):
-    """What the operator is told of, and how. Without a channel, alarms are in the log and in the books only."""
+    """What the operator is told, and how. Without a channel, alarms are only in the log and in the books."""
 
     webhook_url: Secret | None = None
     command: Annotated[tuple[str, ...], Field(strict=False)] = ()
@@ -451,7 +451,7 @@ class Config(Table):
     _environ: Mapping[str, str] = PrivateAttr(default_factory=lambda: os.environ)
 
     def bind(self, path: Path, environ: Mapping[str, str]) -> None:
-        """Say which file this is and where secrets are to be looked up. `load()` does this once."""
+        """Say which file this is and where secrets must be looked up. `load()` does this once."""
         self._path = path
         self._environ = environ
 
@@ -478,7 +478,7 @@ class Config(Table):
         return self._machines_by_pubkey.get(pubkey)
 
     def limited_to(self, operator_id: str) -> Config:
-        """The same file as this operator may see it: nobody else's machines or splits. Raises NotFound."""
+        """The same file as this operator may see it: without the machines and splits of others. Raises NotFound."""
         if self.operator(operator_id) is None:
             raise NotFound(f"there is no operator {operator_id}")
         limited = Config.model_construct(
@@ -538,7 +538,7 @@ def secrets_of(value: object, location: Location = ()) -> Iterator[tuple[Locatio
 
 @cache
 def _ways_to_secrets(model: type[BaseModel]) -> tuple[tuple[str, str], ...]:
-    """(attribute, key in the file) of everything in this model that may be or hold a secret."""
+    """(attribute, key in the file) of everything in this model that may be or contain a secret."""
     return tuple(
         (name, field.alias or name) for name, field in model.model_fields.items() if _may_hold_secret(field.annotation)
     )

@@ -1,9 +1,9 @@
-"""Looks at files without waiting for them for ever: a dead network file system never answers, and no call ends it.
+"""Looks at files without waiting for ever: a dead network file system never answers, and no call ends the wait.
 
-Another thread looks, and who asks waits for it for `DEADLINE_S`. Where that is not enough, the thread is left to it,
-and until its call has ended nobody looks at that folder again: who asks is told at once. So a folder that hangs
-costs the daemon's loop one deadline, not one for each key in it and each try. When the file system is back, so are
-its keys.
+Another thread looks, and the caller waits for it for `DEADLINE_S`. If that is not enough, the thread is left alone, and
+until its call has ended nobody looks at that folder again: callers get the error at once. So a folder that hangs costs
+the daemon's loop one deadline, not one for each key in it and each attempt. When the file system is back, so are its
+keys.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-#: Disks, and network file systems that live, answer in milliseconds.
+#: Disks, and network file systems that work, answer in milliseconds.
 DEADLINE_S = 1.0
 
 
@@ -28,7 +28,7 @@ class Hangs(OSError):
 
 
 class _Call(Generic[T]):
-    """One look, and what came of it."""
+    """One look, and its result."""
 
     def __init__(self, look: Callable[[], T]) -> None:
         self._look = look
@@ -62,8 +62,8 @@ _idle: list[SimpleQueue[Callable[[], None]]] = []
 
 
 def look(folder: Path, at: Callable[[], T]) -> T:
-    """What `at` says of a file in this folder. Raises Hangs where that takes too long, OSError and ValueError as it
-    does."""
+    """What `at` says about a file in this folder. Raises Hangs if that takes too long, and OSError and ValueError as
+    `at` does."""
     with _lock:
         if folder in _hanging:
             raise Hangs
@@ -87,7 +87,7 @@ def look(folder: Path, at: Callable[[], T]) -> T:
 
 
 def _new_thread() -> SimpleQueue[Callable[[], None]]:
-    """A thread that does what comes; it keeps no process from ending."""
+    """A thread that does one look after the other; it does not keep the process from ending."""
     jobs: SimpleQueue[Callable[[], None]] = SimpleQueue()
 
     def work() -> None:

@@ -1,4 +1,4 @@
-"""Secrets as references: where a key is to be found, never the key itself (SPEC section 3).
+"""Secrets as references: where to find a key, never the key itself (SPEC section 3).
 
 A secret is read only when somebody calls `resolve()`. Its repr, str and every serialisation show where it
 comes from; the text of a plain secret is shown as `********`.
@@ -24,7 +24,7 @@ Kind = Literal["plain", "env", "file", "credential"]
 
 MASK = "********"
 
-#: A key is a line of text. Whatever is longer is some other file.
+#: A key is a line of text. A longer file is something else.
 _MAX_SECRET_BYTES = 4096
 
 _FORMS = '"...", { env = "NAME" }, { file = "/path" } or { credential = "name" }'
@@ -61,7 +61,7 @@ class Secret:
         return cls(kind, reference)
 
     def bind(self, source: str, place: str) -> None:
-        """Say in which file and key the secret stands, for its error messages. `load()` does this once."""
+        """Say in which file and key the secret is written, for its error messages. `load()` does this once."""
         self._source = source
         self._place = place
 
@@ -72,12 +72,12 @@ class Secret:
 
     @property
     def place(self) -> str:
-        """The table and key that hold this secret, for messages."""
+        """The table and key of this secret, for messages."""
         return self._place
 
     @property
     def where(self) -> str:
-        """For people: where the key is to be found."""
+        """For people: where to find the key."""
         return {
             "plain": "the configuration file itself",
             "env": f"environment variable {self._reference}",
@@ -86,9 +86,9 @@ class Secret:
         }[self._kind]
 
     def path(self, environ: Mapping[str, str]) -> Path | None:
-        """The file that holds the key; None where it is in no file of its own.
+        """The file with the key; None if it is in no file of its own.
 
-        Raises ConfigError for a credential that is in none of its places, KeyHidden where this user could not see it.
+        Raises ConfigError for a credential that is in none of its places, KeyHidden if this user could not see it.
         """
         if self._kind == "file":
             return Path(self._reference)
@@ -100,14 +100,14 @@ class Secret:
         if credentials.only_root_sees(environ):
             raise KeyHidden(self._source, [self._said("which only root and the service can see: run this with sudo")])
         raise self._error(
-            f"which the service has not got: put the key into {credentials.KEYS / self._reference} (owner root, mode "
+            f"which the service does not have: put the key into {credentials.KEYS / self._reference} (owner root, mode "
             "600), then: systemctl restart satmachine (a reload is not enough: systemd reads keys at start)"
         )
 
     def resolve(self, environ: Mapping[str, str] = os.environ) -> str:
         """The key itself, without blanks or line breaks around it.
 
-        Raises ConfigError that names table, key and remedy where it is missing, empty or unreadable.
+        Raises ConfigError, with table, key and remedy, if it is missing, empty or unreadable.
         """
         path = self.path(environ)
         if path is not None:
@@ -123,7 +123,7 @@ class Secret:
         if not key:
             raise self._error("which is empty: put the key there")
         if not (key.isascii() and key.isprintable()) or " " in key:
-            raise self._error("which does not hold a key: a key is one word without blanks on a single line")
+            raise self._error("which does not contain a key: a key is one word without blanks on a single line")
         return key
 
     def masked(self) -> str | dict[str, str]:
@@ -146,9 +146,11 @@ class Secret:
             reason = error.strerror if isinstance(error, OSError) else "not a file name"
             raise self._error(f"which cannot be read: {reason}") from None
         if octets is None:
-            raise self._error("which is no regular file (a pipe, a device, a folder): put the key into a plain file")
+            raise self._error(
+                "which is not a regular file (but a pipe, a device or a folder): put the key into a plain file"
+            )
         if len(octets) > _MAX_SECRET_BYTES:
-            raise self._error(f"which is no key: it is longer than {_MAX_SECRET_BYTES} bytes")
+            raise self._error(f"which is not a key: it is longer than {_MAX_SECRET_BYTES} bytes")
         # What is not text becomes a character that `resolve` refuses.
         return octets.decode("utf-8", errors="replace")
 
@@ -177,8 +179,8 @@ class Secret:
 
 
 def _read_regular(path: Path) -> bytes | None:
-    """The beginning of a regular file; None for anything else, which could keep us waiting for ever."""
-    # Non-blocking, because opening a pipe would already wait for somebody who writes into it.
+    """The beginning of a regular file; None for anything else, which could make us wait for ever."""
+    # Non-blocking, because even opening a pipe would wait for somebody who writes into it.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -198,14 +200,14 @@ def _reference(table: Mapping[str, object]) -> tuple[Kind, str]:
     kinds: dict[str, Kind] = {"env": "env", "file": "file", "credential": "credential"}
     for key in table:
         if key not in kinds:
-            raise ValueError(f"is a secret and cannot hold {quoted(key)}{nearest(key, kinds)}; write it as " + _FORMS)
+            raise ValueError(f"is a secret and cannot have {quoted(key)}{nearest(key, kinds)}; write it as " + _FORMS)
     if len(table) != 1:
-        raise ValueError("must say one place where the secret is: " + _FORMS)
+        raise ValueError("must name one place where the secret is: " + _FORMS)
     [(key, reference)] = table.items()
     if not isinstance(reference, str) or not reference.strip() or not reference.isprintable():
         raise ValueError(f'needs a name in quotes after "{key} ="')
     if key == "env" and "=" in reference:
         raise ValueError("needs just the name of the environment variable")
     if key == "credential" and ("/" in reference or reference in {".", ".."}):
-        raise ValueError("names a credential with a path: write the plain name, as in LoadCredential=")
+        raise ValueError("names a credential with a path: write only the name, as in LoadCredential=")
     return kinds[key], reference

@@ -28,7 +28,7 @@ def to_json(config: Config) -> dict[str, Any]:
 
 
 def to_text(config: Config) -> str:
-    """The effective values in the form of the file; what the file does not say is marked `# default`."""
+    """The effective values in the form of the file; what is not in the file is marked `# default`."""
     lines = [f"# {config.path}"]
     for name, field in type(config).model_fields.items():
         value = getattr(config, name)
@@ -43,7 +43,7 @@ def to_text(config: Config) -> str:
 
 
 def _keys(table: BaseModel) -> Iterator[str]:
-    """`key = value` for all keys of a table but its splits, which are tables of their own."""
+    """`key = value` for all keys of a table, except its splits, which are tables of their own."""
     shown = table.model_dump(mode="json")
     for name in type(table).model_fields:
         if name == "splits":

@@ -1,4 +1,4 @@
-"""The ledger of these books: entries in order, and what the accounts come to at a moment. Reads only."""
+"""The ledger of these books: entries in order, and the balances of the accounts at a moment. Only reads."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from satmachine.ledger.postings import Entry, Posting, entry_of, postings_of
 from satmachine.store import ledger, ledger_sums, periods
 from satmachine.store.ledger import Span
 
-#: What accounts come to: (account, unit) -> amount. What is zero need not be there.
+#: Balances: (account, unit) -> amount. Those that are zero may be missing.
 Balances = Counter[tuple[str, str]]
 
 
 def entries(conn: sqlite3.Connection, span: Span) -> Iterator[Entry]:
-    """The entries of a span, in the order in which they are posted."""
+    """The entries of a period, in the order in which they are posted."""
     return map(entry_of, ledger.facts(conn, span))
 
 
@@ -27,9 +27,9 @@ def balances(
     machine_id: str | None = None,
     seen: Callable[[], object] = lambda: None,
 ) -> Balances:
-    """What every account comes to right before `at` (Unix seconds), in which nothing is zero.
+    """The balance of every account right before `at` (Unix seconds), without those that are zero.
 
-    From the last month that was closed before on, so that years that are closed need not be added up again. `seen` is
+    Starts from the last month that was closed before, so that closed years need not be added up again. `seen` is
     called for each of `steps_before`.
     """
     found: Balances = Counter()
@@ -51,7 +51,7 @@ def steps_before(conn: sqlite3.Connection, at: int, *, scope: str | None = None,
 def totals_of(
     conn: sqlite3.Connection, begun: Balances, span: Span, seen: Callable[[], object] = lambda: None
 ) -> Balances:
-    """What every account comes to at the end of a span, if it was that at its beginning."""
+    """The balance of every account at the end of a period, from the balances at its beginning."""
     found = Balances(begun)
     add(found, (posting for fact in ledger_sums.sums(conn, span, seen) for posting in postings_of(fact)))
     return nonzero(found)

@@ -1,10 +1,10 @@
-"""Closing a month: what it came to is remembered, with a digest of its entries, chained to the month before.
+"""Closing a month: its totals are stored, with a digest of its entries, chained to the month before.
 
-After that nothing is posted in it any more: what the books learn later counts in the open month (store/ledger.py). So
-the digest can be made again at any time and must be the same; where it is not, a row of the past was altered.
+After that nothing more is posted in it: what the books learn later counts in the open month (store/ledger.py). So the
+digest can be computed again at any time and must be the same; if it is not, a row of the past was altered.
 
-Closing reads, and then writes one row. Facts that the daemon commits meanwhile are no part of it: `closed_at` lies so
-far back that everything which the books knew by then was committed when the reading began.
+Closing reads, and then writes one row. Facts that the daemon commits meanwhile are not part of it: `closed_at` is so
+far in the past that everything which the books knew by then was committed when the reading began.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def month_span(name: str, tz: tzinfo) -> tuple[int, int]:
     except ValueError:
         first = None
     if first is None or f"{first:%Y-%m}" != name:  # strptime also takes 2026-1, which would be another name of a month
-        raise ValueError(f"{name!r} is no month; write it like 2026-11")
+        raise ValueError(f"{name!r} is not a month; write it like 2026-11")
     after = (first + timedelta(days=32)).replace(day=1)
     return int(first.timestamp()), int(after.timestamp())
 
@@ -90,7 +90,7 @@ def make_period(
 
 
 def hash_of(period: Period) -> str:
-    """SHA-256 over everything that a closed month says, the hash of the month before included."""
+    """SHA-256 over everything that a closed month says, including the hash of the month before."""
     said = {
         "actor": period.actor,
         "closed_at": period.closed_at,
@@ -108,23 +108,24 @@ def hash_of(period: Period) -> str:
 
 
 def broken_links(conn: sqlite3.Connection) -> Iterator[tuple[Period, str]]:
-    """Closed months whose own row was altered, or whose neighbour is not the one that it was closed after. Quick."""
+    """Closed months whose own row was altered, or whose predecessor is not the month after which it was closed.
+    Quick."""
     previous, end_at = "", 0
     for period in periods.all_of(conn):
         if hash_of(period) != period.hash:
-            yield period, "its own row was altered: its hash is another one"
+            yield period, "its own row was altered: its hash is different"
         if period.previous != previous or period.start_at != end_at:
-            yield period, "the month before it is not the one that it was closed after"
+            yield period, "the month before it is not the one after which it was closed"
         previous, end_at = period.hash, period.end_at
 
 
 def off_totals(conn: sqlite3.Connection, *, since: int = 0) -> Iterator[tuple[Period, str]]:
-    """Closed months (that ended after `since`) whose accounts come to something else now. Adds up in SQL, so that it
-    takes a fraction of what `altered` takes; what cancels out within a month, only that one finds."""
+    """Closed months (that ended after `since`) whose accounts have other balances now. Adds up in SQL, so it takes a
+    fraction of the time of `altered`; only `altered` finds what cancels out within a month."""
     begun = Balances()
     for period in periods.all_of(conn):
         if period.end_at > since and totals_of(conn, begun, Span(period.start_at, period.end_at)) != period.totals:
-            yield period, "its entries come to something else now than when it was closed"
+            yield period, "its entries have another sum now than when it was closed"
         begun = period.totals
 
 
@@ -139,9 +140,9 @@ def altered(
             facts = ledger.facts(conn, Span(period.start_at, period.end_at))
             digest, entries, totals = _digest(facts, begun, seen)
             if (digest, entries) != (period.digest, period.entries):
-                yield period, f"its {period.entries} entries are {entries} now, or say something else"
+                yield period, f"it had {period.entries} entries and has {entries} now, or they say something else"
             elif totals != period.totals:
-                yield period, "what its accounts came to is not what its entries say"
+                yield period, "its accounts are not what its entries say"
         totals = period.totals
 
 
@@ -151,8 +152,8 @@ def _totals_before(conn: sqlite3.Connection, period: Period) -> Balances:
 
 
 def _digest(facts: Iterator[Fact], begun: Balances, seen: Callable[[], object]) -> tuple[str, int, Balances]:
-    """Digest and number of facts, and what the accounts come to after them. What may still change (a rate that a person
-    states later, and a sale's number in these books) is no part of the digest."""
+    """Digest and number of facts, and the balances of the accounts after them. What may still change (a rate that a
+    person gives later, and a sale's number in these books) is not part of the digest."""
     hashed, entries, totals = sha256(), 0, Balances(begun)
     for fact in facts:
         postings = tuple(postings_of(fact))

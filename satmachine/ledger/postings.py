@@ -1,14 +1,14 @@
 """The ledger: every movement of sats and of cash as a balanced entry (SPEC section 13). Pure.
 
-An entry is dumb and complete, as beancount's are: who reads it needs nothing else, and nothing is parsed back out of a
-text. Two commodities never meet: in each entry the sats sum to zero, and the cash sums to zero, each by itself. So no
-rate and no rounding can unbalance anything, and sats are never revalued. The price that an entry carries is the sale's
-own rate, for those who ask what sats were worth when they moved.
+An entry is simple and complete, as in beancount: whoever reads it needs nothing else, and nothing is parsed out of a
+text again. Two commodities never meet: in each entry the sats sum to zero, and the cash sums to zero, each by itself.
+So no rate and no rounding can unbalance anything, and sats are never revalued. The price of an entry is the sale's own
+rate, for those who want to know what sats were worth when they moved.
 
 The idea of the accounts (docs/accounting.md has a worked month):
 
     Assets:Wallet:M               sats in the machine's wallet, as far as these books explain it
-    Assets:Cash:M                 cash in the machine: by its cash book, else as far as deposits and sales tell
+    Assets:Cash:M                 cash in the machine: by its cash book, else as far as deposits and sales show
     Liabilities:To-Share:M        of customers' payments: what is neither paid out nor retained yet
     Liabilities:LPs:M:WHO         cash that an LP has in the machine
     Income:Sales:M                of customers' payments: what was paid out, when it was
@@ -19,10 +19,10 @@ The idea of the accounts (docs/accounting.md has a worked month):
     Expenses:Routing-Fees:M       what Lightning took on the way
     Expenses:Cash-Differences:M   cash that was missing (below zero: too much) when it was counted, once it is booked
     Equity:Retained:M:REASON      sats of sales that stay in the wallet, by reason
-    Equity:Operator-Cash:M        the part of the machine's cash that is no LP's; below zero: an LP's cash was bought
-    Equity:Operator-Sats:M        sats of the operator's own that balance payouts were promised with
+    Equity:Operator-Cash:M        the machine's cash that belongs to no LP; below zero: an LP's cash was bought
+    Equity:Operator-Sats:M        the operator's own sats, with which balance payouts were promised
     Equity:Top-Ups:M              sats that `machines top-up` brought into the wallet
-    Equity:Unassigned:M           payments that are no part of any sale
+    Equity:Unassigned:M           payments that are not part of any sale
 
 Signs are beancount's: assets and expenses grow upwards, income, liabilities and equity downwards.
 """
@@ -55,7 +55,7 @@ class Posting(NamedTuple):
 class Entry:
     """One thing that happened. `id` is the same in every export; `sale` names the sale that it is of, or is empty.
 
-    `posted_at` says where it counts; `happened_at` differs only where that month had been closed already. `rate` is
+    `posted_at` says where it counts; `happened_at` differs only if that month had already been closed. `rate` is
     the sale's own (sats per major unit of `currency`), "0" where it is not known or there is none. `who` is the label
     of the split or of the LP, `reason` that of sats which are retained.
     """
@@ -132,7 +132,7 @@ def _minor_per_sat(rate: str, currency: str) -> tuple[int, int]:
 def account(*parts: str) -> str:
     """An account's name. Slugs and reasons become what beancount allows; no two become the same.
 
-    A name that lost books have read out of a wallet may be no slug: what is not allowed in it is written as a number.
+    A name that lost books have read from a wallet may not be a slug: what is not allowed in it is written as a number.
     """
     return ":".join(_STRANGE.sub(_numbered, part[:1].upper() + part[1:].replace("_", "-")) or "XU-" for part in parts)
 
@@ -208,7 +208,7 @@ def _paid(fact: Paid) -> Iterator[Posting]:
     yield Posting(accounts.wallet, -fact.sent_sats - fact.fee_sats, SAT)
     yield Posting(payee_account(fact.machine_id, fact.leg_type, fact.who), fact.sent_sats, SAT)
     yield Posting(accounts.fees, fact.fee_sats, SAT)
-    if fact.leg_type != "settlement":  # a balance is paid out of the operator's own sats, and is no part of a sale
+    if fact.leg_type != "settlement":  # a balance is paid out of the operator's own sats, and is not part of a sale
         yield Posting(accounts.to_share, fact.counted_sats, SAT)
         yield Posting(accounts.sales, -fact.counted_sats, SAT)
     if fact.cash_minor:
@@ -217,7 +217,7 @@ def _paid(fact: Paid) -> Iterator[Posting]:
 
 
 def _forwarded(fact: Paid) -> Iterator[Posting]:
-    """From the LP's own wallet: nothing of the machine's moves."""
+    """From the LP's own wallet: nothing moves in the machine's."""
     path = ("Expenses", "LPs", fact.machine_id, fact.who)
     yield Posting(account(*path), -fact.sent_sats - fact.fee_sats, SAT)
     yield Posting(account(*path, "Forwarded"), fact.sent_sats, SAT)

@@ -36,8 +36,8 @@ class LegType(StrEnum):
     REFUND = "refund"
 
 
-#: What shares out a sale's sats: gross = these legs + retained. A `settlement` is paid from a balance, an `autoforward`
-#: from the LP's own wallet.
+#: The types that share out a sale's sats: gross = these legs + retained. A `settlement` is paid from a balance, an
+#: `autoforward` from the LP's own wallet.
 OF_THE_SALE = frozenset({LegType.SUPER_FEE, LegType.OPERATOR_SPLIT, LegType.DCA, LegType.REFUND})
 
 
@@ -102,7 +102,7 @@ class HoldReason(StrEnum):
     CONTRADICTION = "contradiction"
     CREDIT_UNSEEN = "credit_unseen"
     MARKS_CONFLICT = "marks_conflict"
-    #: Only in the books of earlier versions: by now such a leg waits, with a cause of the same name.
+    #: Only in the books of earlier versions: now such a leg waits, with a cause of the same name.
     PAYEE_CHANGED = "payee_changed"
     UNORDERED = "unordered"
 
@@ -135,7 +135,7 @@ class Proof(StrEnum):
 
 
 class LandingResult(StrEnum):
-    """What became of a claim. Same id with other content has a name of its own."""
+    """The result of a claim. The same id with other content has a name of its own."""
 
     LANDED = "landed"
     DUPLICATE = "duplicate"
@@ -158,7 +158,7 @@ class Claim:
     """What somebody says about a sale: a machine's signed event, or the `extra` of a wallet's payment.
 
     `gross_sats == net_sats + commission_sats` always holds. `exchange_rate` 0 means unknown; `rate_source` says who
-    told it where the sale itself did not (settlements/claim/sale_rate.py).
+    gave it if the sale itself did not (settlements/claim/sale_rate.py).
     """
 
     machine_id: str
@@ -231,13 +231,13 @@ class Settlement:
 
     @property
     def came_in_sats(self) -> int:
-        """All that the machine's wallet got for it: from the customer, and by top-ups that are booked to it."""
+        """All that the machine's wallet got for it: from the customer, and from top-ups that are booked to it."""
         return self.gross_sats + self.topped_up_sats
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedLeg:
-    """A leg that the plan wants; `leg` is its part of the leg key (SPEC section 6.2)."""
+    """A leg that the plan needs; `leg` is its part of the leg key (SPEC section 6.2)."""
 
     leg_type: LegType
     leg: str
@@ -296,7 +296,7 @@ class Leg:
 
     @property
     def identity(self) -> PayeeIdentity:
-        """Who this leg is for, whatever the configuration says by now."""
+        """For whom this leg is, whatever the configuration says now."""
         return PayeeIdentity(self.payee_kind, self.payee_ref)
 
 
@@ -324,7 +324,7 @@ class LegInvoice:
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """An LP's place in a plan: what weighs and what bounds, in minor units of the machine's currency."""
+    """An LP's place in a plan: weight and cap, in minor units of the machine's currency."""
 
     client_id: int
     label: str
@@ -336,7 +336,7 @@ class Position:
 
 
 class ClientStatus(StrEnum):
-    """A removed client takes part in nothing any more; its history stays."""
+    """A removed client no longer takes part in anything; its history stays."""
 
     ACTIVE = "active"
     PAUSED = "paused"
@@ -344,7 +344,8 @@ class ClientStatus(StrEnum):
 
 
 class DepositKind(StrEnum):
-    """Cash that came, one that had not, and cash that an LP took home; the latter two are negative (SPEC section 8)."""
+    """Cash that an LP brought, a deposit that is taken back, and cash that an LP took home; the last two are negative
+    (SPEC section 8)."""
 
     DEPOSIT = "deposit"
     REVERSAL = "reversal"
@@ -384,8 +385,8 @@ class Client:
 @dataclass(frozen=True, slots=True)
 class Deposit:
     """Cash that an LP brought, or (negative) took; a row of `dca_deposits` with its client's label and its machine's
-    operator. `effective_at`: from when on it counts; `reverses`: the deposit that a reversal takes back; `cash_id`: the
-    load of the cash book that it came with."""
+    operator. `effective_at`: the time from which it counts; `reverses`: the deposit that a reversal takes back;
+    `cash_id`: the load of the cash book with which it came."""
 
     id: int
     client_id: int
@@ -429,9 +430,9 @@ class Balance:
 class Movement:
     """What moved an LP's balance: confirmed cash (`DepositKind`), or a leg that was not voided.
 
-    `amount_minor` is signed: deposits add, purchases and payouts take. `sats` is what the LP got, or is to get while
-    `status` is not completed; `fee_sats` is what routing took on the way. Of a leg, `planned_sats` is what its
-    `amount_minor` was computed from, and `payment_hash` the Lightning payment's.
+    `amount_minor` is signed: deposits add, purchases and payouts take. `sats` is what the LP got, or will get while
+    `status` is not completed; `fee_sats` is what routing took. For a leg, `planned_sats` is what its `amount_minor` was
+    computed from, and `payment_hash` that of the Lightning payment.
     """
 
     at: int

@@ -1,7 +1,7 @@
-"""Notes by denomination: as a person types them, and as a sale's `bills` tell them. Pure.
+"""Notes by denomination: as a person types them, and as a sale's `bills` report them. Pure.
 
-`bills` has no settled form and is kept as it came, so reading is tolerant and the proof is the sum: notes that do not
-add up to the cash of the sale are not believed.
+`bills` has no fixed form and is stored as it arrived, so reading is tolerant and the proof is the sum: notes that do
+not add up to the cash of the sale are not trusted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from satmachine.models.cash import NoteLine
 from satmachine.money import fiat_to_minor, minor_to_fiat
 
-#: The names that the number of notes goes by, the surest first.
+#: The names that the number of notes may have, the most certain first.
 _COUNTS = ("dispensed", "count", "notes", "quantity")
 _MOST_NOTES = 1_000_000
 
@@ -27,13 +27,13 @@ def typed(
     known: Mapping[int, int],
     loose_minor: int,
 ) -> tuple[NoteLine, ...]:
-    """What stands behind `--cassette 1 --notes 200 ..`: a line for each cassette, and one for loose money.
+    """The meaning of `--cassette 1 --notes 200 ..`: a line for each cassette, and one for loose money.
 
-    `known` is {cassette: denomination} of before, for cassettes whose denomination was not typed. Raises ValueError
+    `known` is the earlier {cassette: denomination}, for cassettes whose denomination was not typed. Raises ValueError
     whose message is a sentence for the person.
     """
     if len(cassettes) != len(notes):
-        raise ValueError("each --cassette needs its --notes behind it, like --cassette 1 --notes 200")
+        raise ValueError("each --cassette needs its --notes after it, like --cassette 1 --notes 200")
     if denominations_minor and len(denominations_minor) != len(cassettes):
         raise ValueError("name --denomination for each cassette, or for none")
     if len(set(cassettes)) != len(cassettes):
@@ -47,7 +47,7 @@ def typed(
                 f"--cassette {cassette} --notes {number} --denomination 100"
             )
         if number > _MOST_NOTES:
-            raise ValueError(f"{number} notes are more than any cassette holds")
+            raise ValueError(f"{number} notes are more than any cassette can hold")
         lines.append(NoteLine(cassette, denomination, number, denomination * number))
     if loose_minor or not lines:
         lines.append(NoteLine(None, None, None, loose_minor))
@@ -60,7 +60,7 @@ def total_minor(lines: Iterable[NoteLine]) -> int:
 
 
 def by_denomination(lines: Iterable[NoteLine]) -> dict[int, int] | None:
-    """{denomination: notes}; None where some of the money was not counted note by note."""
+    """{denomination: notes}; None if some of the money was not counted note by note."""
     found: Counter[int] = Counter()
     for line in lines:
         if line.denomination_minor is not None and line.notes is not None:
@@ -71,7 +71,8 @@ def by_denomination(lines: Iterable[NoteLine]) -> dict[int, int] | None:
 
 
 def of_sale(bills: str | None, sold_minor: int | None, currency: str) -> dict[int, int] | None:
-    """The notes that a sale handed out, {denomination: notes}; None where it does not tell them, or tells them wrongly.
+    """The notes that a sale handed out, {denomination: notes}; None if it does not report them, or reports them
+    wrongly.
 
     Understands `[{"denomination": 100, "count": 20}]` (or `dispensed`, `notes`, `quantity`) and `{"100": 20}`.
     """
@@ -110,7 +111,7 @@ def in_words(notes: Mapping[int, int], currency: str, *, signed: bool = False) -
 
 
 def short(denomination_minor: int, currency: str) -> str:
-    """A denomination as it is printed on the note: 100, or 0.50."""
+    """A denomination as it is printed on the banknote: 100, or 0.50."""
     major = minor_to_fiat(denomination_minor, currency)
     return f"{int(major)}" if major == major.to_integral_value() else f"{major:f}"
 

@@ -1,4 +1,4 @@
-"""What the cash book speaks in. Pure. Amounts are int minor units of the machine's currency, times Unix seconds."""
+"""The values of the cash book. Pure. Amounts are int minor units of the machine's currency, times Unix seconds."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from enum import StrEnum
 
 
 class EntryKind(StrEnum):
-    """What a person did with the notes of a machine."""
+    """What a person did with a machine's banknotes."""
 
     LOAD = "load"
-    TAKE = "take"  # some were taken out, and what stays was not counted
-    COLLECT = "collect"  # all of them: the machine is empty, and what it held is counted
+    TAKE = "take"  # some were taken out, and the rest was not counted
+    COLLECT = "collect"  # all of them: the machine is empty, and what was in it is counted
     COUNT = "count"
     VOID = "void"  # takes an entry back
 
@@ -23,7 +23,7 @@ CLOSING = (EntryKind.COUNT, EntryKind.COLLECT)
 
 @dataclass(frozen=True, slots=True)
 class NoteLine:
-    """Notes of one denomination, in a cassette where it is known; or money that was not counted note by note."""
+    """Notes of one denomination, in a cassette if that is known; or money that was not counted note by note."""
 
     cassette: int | None
     denomination_minor: int | None
@@ -53,7 +53,7 @@ class Entry:
 
     @property
     def place(self) -> tuple[int, int]:
-        """Where it stands among the entries of its machine."""
+        """Its place among the entries of its machine."""
         return self.at, self.root_id
 
 
@@ -71,7 +71,7 @@ class CashSale:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a machine said to hold. `at` is when the beacon was *received*: a machine's own clock may be wrong."""
+    """What a machine said that it holds. `at` is when the beacon was *received*: a machine's own clock may be wrong."""
 
     at: int
     cash_minor: int
@@ -118,7 +118,7 @@ class Cycle:
 
     @property
     def open_minor(self) -> int:
-        """What of the difference nobody has given a reason for."""
+        """The part of the difference for which nobody has given a reason."""
         return 0 if self.difference_minor is None else self.difference_minor - self.booked_minor
 
     @property

@@ -1,8 +1,8 @@
-"""What happened, as the ledger reads it out of the books: one small tuple for each thing that moved sats or cash. Pure.
+"""What happened, as the ledger reads it from the books: one small tuple for each thing that moved sats or cash. Pure.
 
 A fact is something that never changes once it is there: a sale's payment was proven, a leg was completed, sats were
-retained, cash was brought. What can still change (a plan, an open leg, a status) is no fact; so an entry that was
-exported, or that stands in a closed month, stays as it is, and whatever is corrected later is a fact of its own.
+retained, cash was brought. What can still change (a plan, an open leg, a status) is not a fact; so an entry that was
+exported, or that is in a closed month, stays as it is, and whatever is corrected later is a fact of its own.
 
 `key` names the thing, wherever and in whatever order it is read; nothing in it is a row's number except a deposit's,
 and that of a row of the cash book. `happened_at` is when it happened, `posted_at` in which month it counts: the same,
@@ -33,12 +33,12 @@ class Sale(NamedTuple):
     sale: str
     gross_sats: int
     cash_minor: int
-    #: The payment had been listed as one without a sale, and is now known to be this one's.
+    #: The payment had been listed as one without a sale, and is now known to belong to this one.
     was_unassigned: int
 
 
 class CashChange(NamedTuple):
-    """What the books say about a sale's cash became another amount after its payment was proven."""
+    """A sale's cash in the books was changed after its payment was proven."""
 
     posted_at: int
     happened_at: int
@@ -93,7 +93,7 @@ class CashBrought(NamedTuple):
     """An LP's confirmed cash: brought, or (negative) found not to have come, or taken home again.
 
     `in_book`: it only says whose the cash is, because the machine has a cash book, which says what is in it; or because
-    (`was_there`) it lay in the machine already: a customer had not got it.
+    (`was_there`) it was already in the machine: a customer had not got it.
     """
 
     posted_at: int
@@ -109,10 +109,10 @@ class CashBrought(NamedTuple):
 
 
 class CashMoved(NamedTuple):
-    """What a machine's cash book says of its notes (SPEC section 12): by how much there are more, or (negative) fewer.
+    """What a machine's cash book says about its notes (SPEC section 12): how much there is more, or (negative) less.
 
     `kind` is `load`, `take`, `collect`; `correction` of one of them; `begun`: what the book begins with; `difference`:
-    what was missing or too much, and for which a person has given a reason.
+    what was missing or too much, after a person has given a reason.
     """
 
     posted_at: int
@@ -152,7 +152,7 @@ class Unassigned(NamedTuple):
 
 
 class PaidLeg(NamedTuple):
-    """What a receipt tells an LP of; `sold_at` is the sale's time, None for a balance that was paid out."""
+    """What a receipt tells an LP; `sold_at` is the sale's time, None for a balance that was paid out."""
 
     leg_type: str
     sent_sats: int

@@ -48,7 +48,7 @@ class Fault(StrEnum):
 class Event(NamedTuple):
     """A NIP-01 event. `created_at` is Unix seconds, UTC, as its author's clock had it.
 
-    A tuple, because one is made for every frame that comes in, and a frozen dataclass takes four times as long.
+    A tuple, because one is made for every frame that arrives, and a frozen dataclass takes four times as long.
     """
 
     id: str
@@ -77,7 +77,7 @@ class Event(NamedTuple):
 class Keyring:
     """Parsed public keys by author: parsing one costs as much as a third of a verification.
 
-    Bounded: a ring that is full starts afresh, which costs time but nothing else.
+    Bounded: when it is full it starts again empty, which costs only time.
     """
 
     def __init__(self, max_keys: int = 50_000) -> None:
@@ -85,7 +85,7 @@ class Keyring:
         self._keys: dict[str, PublicKeyXOnly] = {}
 
     def key_of(self, pubkey: str) -> PublicKeyXOnly | None:
-        """None where the hex is no point on the curve."""
+        """None if the hex is not a point on the curve."""
         key = self._keys.get(pubkey)
         if key is not None:
             return key
@@ -100,7 +100,7 @@ class Keyring:
 
 
 def parse_event(obj: object) -> Event | Fault:
-    """An event out of decoded JSON; proves its shape only. Members that NIP-01 doesn't know are left out."""
+    """An event from decoded JSON; proves only its shape. Members that NIP-01 does not know are left out."""
     if not isinstance(obj, dict):
         return Fault.BAD_SHAPE
     get = obj.get
@@ -110,7 +110,7 @@ def parse_event(obj: object) -> Event | Fault:
         return Fault.BAD_SHAPE
     if not _are_lower_hex(event_id, pubkey, sig):
         return Fault.BAD_SHAPE
-    # type() and not isinstance(): a bool is an int, and true is no time.
+    # type(), not isinstance(): a bool is an int, but true is not a time.
     if type(created_at) is not int or not 0 <= created_at < MAX_CREATED_AT:
         return Fault.BAD_SHAPE
     if type(kind) is not int or not 0 <= kind <= MAX_KIND or type(content) is not str:
@@ -125,7 +125,7 @@ def event_id(pubkey: str, created_at: int, kind: int, tags: Sequence[Sequence[st
     """The id that NIP-01 gives an event: SHA-256 of its canonical serialisation, in hex.
 
     orjson escapes exactly what NIP-01 lists (and the other control characters as JSON must); the tests
-    compare it with another implementation. ValueError: a lone surrogate, which is no text and has no UTF-8.
+    compare it with another implementation. ValueError: a lone surrogate, which is not text and has no UTF-8.
     """
     try:
         canonical = orjson.dumps([0, pubkey, created_at, kind, tags, content])
@@ -135,7 +135,7 @@ def event_id(pubkey: str, created_at: int, kind: int, tags: Sequence[Sequence[st
 
 
 def verify(event: Event, keyring: Keyring) -> Fault | None:
-    """None if the id is true and the author signed it. The hash comes first: it costs a twentieth."""
+    """None if the id is right and the author signed it. The hash comes first: it costs a twentieth as much."""
     try:
         true_id = event_id(event.pubkey, event.created_at, event.kind, event.tags, event.content)
     except ValueError:
@@ -149,9 +149,10 @@ def verify(event: Event, keyring: Keyring) -> Fault | None:
 
 
 def signer_of(obj: object, keyring: Keyring) -> tuple[str, str] | None:
-    """(id, author) of what has a true id and signature, whatever shape it has otherwise; None: nobody signed it.
+    """(id, author) of what has a right id and signature, whatever else its shape is; None: nobody signed it.
 
-    Tells whose fault an event is that `parse_event` does not take: its author's, or the relay's that made it up.
+    Says whose fault it is if `parse_event` does not accept an event: its author's, or that of the relay that made it
+    up.
     """
     if not isinstance(obj, dict):
         return None
@@ -163,7 +164,7 @@ def signer_of(obj: object, keyring: Keyring) -> tuple[str, str] | None:
     signed = [0, pubkey, *(obj.get(name) for name in ("created_at", "kind", "tags", "content"))]
     try:
         true_id = sha256(orjson.dumps(signed)).hexdigest()
-    except orjson.JSONEncodeError:  # nested without end, or half a character
+    except orjson.JSONEncodeError:  # nested endlessly, or half a character
         return None
     key = keyring.key_of(pubkey) if true_id == named else None
     if key is None or not key.verify(bytes.fromhex(sig), bytes.fromhex(named)):
@@ -172,11 +173,12 @@ def signer_of(obj: object, keyring: Keyring) -> tuple[str, str] | None:
 
 
 def sign(kind: int, content: str, tags: Sequence[Sequence[str]], created_at: int, secret: bytes) -> Event:
-    """A new event by the owner of `secret`, signed by pynostr. ValueError for a bad secret or text that is no Unicode.
+    """A new event by the owner of `secret`, signed by pynostr. ValueError for a bad secret, or text that is not
+    Unicode.
 
-    The id is computed once more on our side: what leaves here is what others will verify.
+    The id is computed once more by our own code: what leaves here is what others will verify.
     """
-    from pynostr.event import Event as Draft  # brings a whole HTTP library: nobody waits for it who signs nothing
+    from pynostr.event import Event as Draft  # imports a whole HTTP library: only those who sign wait for it
 
     draft = Draft(content, public_key_of(secret), created_at, kind, [list(tag) for tag in tags])
     draft.sign(secret.hex())
@@ -186,7 +188,7 @@ def sign(kind: int, content: str, tags: Sequence[Sequence[str]], created_at: int
 
 
 def _are_lower_hex(event_id: str, pubkey: str, sig: str) -> bool:
-    """64, 64 and 128 digits. One round trip for all is quicker than a regular expression for each."""
+    """64, 64 and 128 digits. One decoding for all is quicker than a regular expression for each."""
     if len(event_id) != 64 or len(pubkey) != 64 or len(sig) != 128:
         return False
     digits = event_id + pubkey + sig

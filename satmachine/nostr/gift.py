@@ -2,7 +2,7 @@
 
     rumor (kind 14, unsigned) in a seal (13, signed by us) in a gift wrap (1059, signed by a key made for it alone)
 
-Randomness comes in as `entropy(number of bytes)`, so that the same input gives the same event.
+Randomness is passed in as `entropy(number of bytes)`, so that the same input gives the same event.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from satmachine.nostr.keys import public_key_of
 from satmachine.nostr.nip44 import conversation_key, encrypt
 
 RUMOR_KIND, SEAL_KIND, WRAP_KIND = 14, 13, 1059
-#: Times of the outer layers are moved into the past by up to this, so that they tell little.
+#: Times of the outer layers are moved into the past by up to this, so that they reveal little.
 _BLUR_S = 2 * 86_400
 
 Entropy = Callable[[int], bytes]

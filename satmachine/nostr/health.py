@@ -1,4 +1,4 @@
-"""What the operator sees of a relay. Pure."""
+"""What the operator sees about a relay. Pure."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class RelayState(StrEnum):
 class RelayHealth:
     """Times are Unix seconds; counts are since the daemon started.
 
-    `events` came from this relay first, `duplicates` had come before (mostly from other relays); `shed` is
-    what is beyond its author's budget, or telemetry beyond the queue; `malformed` is what its author signed but
-    nobody can use (not the relay's fault); `missed` counts the events in a row that
-    other relays delivered since this one last delivered anything. `named`: not the operator named it, but a machine.
+    `events` came from this relay first, `duplicates` had arrived before (mostly from other relays); `shed` is what
+    exceeds its author's budget, or telemetry that exceeds the queue; `malformed` is what its author signed but nobody
+    can use (not the relay's fault); `missed` counts the events in a row that other relays delivered since this one last
+    delivered anything. `named`: a machine named it, not the operator.
     """
 
     url: str
@@ -55,5 +55,5 @@ class RelayHealth:
 
 
 def printable(text: str, limit: int = 200) -> str:
-    """What a relay wrote, fit for a log line: one line, no control characters, not long."""
+    """What a relay wrote, made safe for the log: one line, no control characters, not long."""
     return "".join(char if char.isprintable() else " " for char in text[:limit]).strip()

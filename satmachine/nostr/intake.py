@@ -1,10 +1,11 @@
 """What happens to every event that any relay sends: the ladder from raw JSON to a lane (no I/O of its own).
 
-Cheapest first: id seen; shape; author and kind; budget; id true; signature. Only what its author really signed is
-recorded as seen, or a forgery would keep the true event out.
+Cheapest first: id seen; shape; author and kind; budget; id right; signature. Only what its author really signed is
+recorded as seen; otherwise a forgery could keep the true event out.
 
-Whose fault is it? What a known author has signed is the author's, of whatever shape: the relay only keeps it, and is
-not disconnected for it, or one stolen key would cut all machines off. Everything else is the relay's.
+Whose fault is it? What a known author has signed is the author's fault, whatever its shape: the relay only keeps it,
+and is not disconnected for it; otherwise one stolen key would cut off all machines. Everything else is the relay's
+fault.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ _VALUE_OVERHEAD_BYTES = 56
 
 
 class Dropped(StrEnum):
-    """Why an event that may be perfectly good goes no further."""
+    """Why an event that may be perfectly good is dropped."""
 
     DUPLICATE = "duplicate"
-    SHED = "shed"  # beyond what its author's budget, or for telemetry the queue, takes
-    MALFORMED = "malformed"  # its author signed it, but it is no event that anybody could use
+    SHED = "shed"  # more than its author's budget, or for telemetry the queue, allows
+    MALFORMED = "malformed"  # its author signed it, but nobody could use it
 
 
 class _Budgets:
@@ -54,7 +55,8 @@ class _Budgets:
 
 
 class Intake:
-    """Shared by all relays of a pool. `clock` gives Unix seconds. `relay_lists` are taken like telemetry, if at all."""
+    """Shared by all relays of a pool. `clock` gives Unix seconds. `relay_lists` are accepted like telemetry, if at
+    all."""
 
     def __init__(
         self,
@@ -86,21 +88,22 @@ class Intake:
 
     @property
     def must_wait(self) -> bool:
-        """When the queue of settlements is full, the sockets wait (`room`); one author alone cannot fill it."""
+        """When the queue of settlements is full, the sockets wait (`room`); a single author cannot fill it."""
         return self._settlements.full
 
     async def room(self) -> None:
         await self._settlements.room()
 
     def is_duplicate(self, frame: Octets) -> bool:
-        """Before parsing, from the raw frame; see `scan_event_id` for what this may not be used for."""
+        """Before parsing, from the raw frame; `scan_event_id` says for what this must not be used."""
         event_id = scan_event_id(frame)
         return event_id is not None and event_id in self.seen
 
     def take(
         self, raw_event: object, authors: frozenset[str], relay_url: str, size: int = 0
     ) -> Event | Dropped | Fault:
-        """The event if it was taken; `authors` are those whom this relay was asked for, `size` is the frame's."""
+        """The event, if it was accepted; `authors` are those for whom this relay was asked, `size` is that of the
+        frame."""
         event = parse_event(raw_event)
         if isinstance(event, Fault):
             return self.blame(raw_event, authors, size, event)
@@ -118,7 +121,8 @@ class Intake:
         return Fault.WRONG_KIND
 
     def blame(self, raw_event: object, authors: frozenset[str], size: int, fault: Fault) -> Dropped | Fault:
-        """What cannot be used is its author's if a known author signed it; otherwise it is the relay's `fault`."""
+        """If a known author signed what cannot be used, it is the author's fault; otherwise it is the relay's
+        `fault`."""
         author = raw_event.get("pubkey") if isinstance(raw_event, dict) else None
         if not isinstance(author, str) or author not in authors:
             return fault
@@ -131,7 +135,7 @@ class Intake:
             return fault
         events.charge()
         octets.charge(size)
-        # It will never be anything else: the next copy is dropped unread.
+        # It will never be different: the next copy is dropped unread.
         self.seen.add(bytes.fromhex(signed[0]))
         return Dropped.MALFORMED
 
@@ -146,7 +150,7 @@ class Intake:
         fault = verify(event, self._keyring)
         if fault is not None:
             return fault
-        # Only what the author signed is charged to it: a relay cannot use up a machine's budget by forgeries.
+        # Only what the author signed is charged to it: a relay cannot use up a machine's budget with forgeries.
         events.charge()
         octets.charge(weight)
         self.seen.add(bytes.fromhex(event.id))
@@ -155,5 +159,6 @@ class Intake:
 
 
 def weight_of(event: Event, size: int) -> int:
-    """About what an event of a frame of `size` octets takes in memory: many short tags take far more than they are."""
+    """Roughly what an event from a frame of `size` octets needs in memory: many short tags need far more than their
+    size."""
     return size + _EVENT_OVERHEAD_BYTES + sum(_VALUE_OVERHEAD_BYTES * (1 + len(tag)) for tag in event.tags)

@@ -1,7 +1,7 @@
 """Nostr keys in and out of their bech32 form (NIP-19). Pure.
 
 A public key is 64 lower-case hex digits (the x coordinate of a point on secp256k1, BIP-340), a secret key
-32 bytes. Whatever cannot be a key is a ValueError that says what is wrong; a secret never stands in a message.
+32 bytes. Whatever cannot be a key is a ValueError that says what is wrong; a secret is never part of a message.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def _private_key(secret: bytes) -> PrivateKey:
     try:
         return PrivateKey(secret)
     except ValueError:
-        # coincurve's own message may show the number; never chain it.
+        # coincurve's own message may show the number, so it is never chained.
         raise ValueError("not a secret key of secp256k1 (zero, or beyond the curve's order)") from None
 
 
@@ -72,23 +72,23 @@ def _from_bech32(text: str, prefix: str) -> bytes:
 
 
 def _slowly_from_bech32(text: str, prefix: str) -> bytes:
-    """By the library, which knows every form, and what is wrong with the others."""
+    """By the library, which knows every form, and says what is wrong with others."""
     hrp, words = bech32_decode(text)
     if hrp is None or words is None:
         raise ValueError(f"not a valid {prefix}: its checksum or characters are wrong (a typing error?)")
     if hrp != prefix:
-        raise ValueError(f"this is an {hrp}, where an {prefix} is expected")
+        raise ValueError(f"this is an {hrp}, but an {prefix} is expected")
     octets = convertbits(words, 5, 8, False)
     if octets is None or len(octets) != KEY_BYTES:
-        raise ValueError(f"not a valid {prefix}: it does not hold {KEY_BYTES} bytes")
+        raise ValueError(f"not a valid {prefix}: it does not contain {KEY_BYTES} bytes")
     return bytes(octets)
 
 
 def _quickly_from_bech32(text: str, prefix: str) -> bytes | None:
-    """32 octets in their usual form, in lower case and right; None for everything else (BIP-173).
+    """32 octets in their usual form, lower case and valid; None for everything else (BIP-173).
 
-    The registry of a large fleet is read at each start and reload: one table step a character instead of the library's
-    five, and one number instead of a list of bits, make that a third.
+    The registry of a large fleet is read at each start and reload: one table step for each character instead of the
+    library's five, and one number instead of a list of bits, take a third of the time.
     """
     if not text.startswith(prefix + "1"):
         return None

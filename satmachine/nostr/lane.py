@@ -1,7 +1,7 @@
-"""A bounded queue of verified events and the task that empties it into the sink, batch by batch (I/O).
+"""A bounded queue of verified events, and the task that empties it into the sink, batch by batch (I/O).
 
 There is one lane for settlements and one for telemetry, so that neither waits for the other. Within a lane authors take
-turns, so that no flood of one delays another's, and each has at most a quarter of the octets.
+turns, so that a flood from one does not delay another, and each has at most a quarter of the octets.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Received(NamedTuple):
-    """A verified event. `received_at` is Unix seconds, `weight` about the octets that it takes in memory."""
+    """A verified event. `received_at` is Unix seconds, `weight` roughly the octets that it needs in memory."""
 
     event: Event
     relay_url: str
@@ -30,7 +30,7 @@ class Received(NamedTuple):
 
     @property
     def raw(self) -> str:
-        """The event's JSON text, written anew from exactly the values that were verified."""
+        """The event's JSON text, written again from exactly the values that were verified."""
         return self.event.to_json()
 
 
@@ -40,8 +40,8 @@ Sink = Callable[[Sequence[Received]], Awaitable[None]]
 class Lane:
     """Flushes when a batch is full or its first event is `flush_after_s` old.
 
-    The sink returning means: durable. While it raises StoreError the batch stays here and is tried again,
-    `attempts` times (None: for ever); then `on_lost` is told what was given up.
+    When the sink returns, the batch is durable. While it raises StoreError, the batch stays here and is tried again,
+    `attempts` times (None: for ever); then `on_lost` gets what was given up.
     """
 
     def __init__(
@@ -74,11 +74,11 @@ class Lane:
         return self._count >= self._capacity or self._weight >= self._limits.queue_bytes
 
     def has_share_for(self, author: str, weight: int) -> bool:
-        """Whether an author may put so much more: nobody gets more than a quarter."""
+        """Whether an author may put this much more: nobody gets more than a quarter."""
         return self._weights.get(author, 0) + weight <= self._limits.queue_bytes // 4
 
     def put(self, item: Received) -> None:
-        """Never waits: who may wait asks `full` first, and awaits `room`."""
+        """Never waits: a caller that may wait asks `full` first, and awaits `room`."""
         author = item.event.pubkey
         queue = self._queues.get(author)
         if queue is None:
@@ -104,7 +104,7 @@ class Lane:
             await self._deliver()
 
     async def drain(self) -> None:
-        """Deliver what is left, once, when nothing is put any more. The caller bounds the time."""
+        """Deliver what is left, once, when nothing more is put in. The caller limits the time."""
         try:
             while self._in_flight or self._count:
                 if not self._in_flight:

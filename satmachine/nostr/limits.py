@@ -22,26 +22,26 @@ class Limits:
     # Between connections.
     backoff_floor_s: float = 1.0
     backoff_cap_s: float = 300.0
-    healthy_after_s: float = 60.0  # what must have held so long for the backoff to start over
-    penalty_s: float = 60.0  # the least wait after a flood of faults
+    healthy_after_s: float = 60.0  # how long a connection must have lasted for the backoff to start again
+    penalty_s: float = 60.0  # the shortest wait after a flood of faults
 
-    # A relay that a reload dropped is heard until its successors are subscribed, but no longer than this,
-    # and then for a while, because relays hand out with a delay.
+    # A relay that a reload removed is heard until its successors are subscribed, but no longer than this,
+    # and then for a while, because relays deliver with a delay.
     retire_after_s: float = 30.0
     linger_s: float = 5.0
 
-    # What a relay may do wrong within one connection: so many at once, and so many a second.
+    # What a relay may do wrong within one connection: so many faults at once, and so many each second.
     fault_burst: int = 200
     faults_per_s: float = 1.0
 
-    # What one REQ asks for. Known relays take REQs of 128 KiB, and 67 octets go for an author; they send
+    # What one REQ asks for. Known relays accept REQs of 128 KiB, and an author takes 67 octets; they send
     # at most 500 stored events for a filter, and a machine has two addressable ones.
     authors_per_filter: int = 250
     filters_per_req: int = 6
     # `since` also filters live events by their author's clock: the overlap is how far a machine's clock may
     # be behind, or how late it may publish a sale, without being missed.
     since_overlap_s: int = 3 * 86_400
-    # A thief may keep as many addressable events there as the relay lets him: more than this are not handed out.
+    # A thief may keep as many addressable events there as the relay allows: more than this are not asked for.
     stored_telemetry: int = 500
 
     # From the sockets to the sink.
@@ -49,20 +49,20 @@ class Limits:
     flush_after_s: float = 0.05
     settlement_queue: int = 10_000
     telemetry_queue: int = 10_000
-    # Each of the two queues in memory: events of 128 KiB are bounded by it, and no author has more than a
-    # quarter. Counted is what an event takes as Python objects, about: see `weight_of`.
+    # Each of the two queues in memory: it limits events of 128 KiB, and no author has more than a
+    # quarter. What counts is roughly what an event needs as Python objects: see `weight_of`.
     queue_bytes: int = 32 * 1024 * 1024
     batch_bytes: int = 4 * 1024 * 1024
-    # Of one author in a batch: what comes meanwhile waits for the end of the batch, and a flood fills one alone.
+    # From one author in a batch: what arrives meanwhile waits for the end of the batch, and a flood fills only one.
     batch_per_author: int = 100
-    telemetry_attempts: int = 5  # after so many failures of the sink a batch of telemetry is given up
+    telemetry_attempts: int = 5  # after this many failures of the sink a batch of telemetry is given up
     retry_floor_s: float = 0.1
     retry_cap_s: float = 30.0
     drain_timeout_s: float = 5.0
     seen_ids: int = 100_000  # per generation; there are two
 
-    # One machine's settlements: so many at once (days of sales that a relay has kept), and so many a second. Far
-    # more than it can sell, so that only a stolen key meets it; what is refused here, the wallet's sweep finds.
+    # One machine's settlements: so many at once (days of sales that a relay has kept), and so many each second. Far
+    # more than it can sell, so only a stolen key reaches it; what is refused here, the wallet's sweep finds.
     settlement_burst: int = 20_000
     settlements_per_s: float = 0.5
     settlement_burst_bytes: int = 48 * 1024 * 1024
@@ -73,6 +73,6 @@ class Limits:
     telemetry_burst_bytes: int = 1024 * 1024
     telemetry_bytes_per_s: float = 1024.0
 
-    # A relay is quiet if it missed so many events in a row that others delivered, over so long a time.
+    # A relay is quiet if it missed this many events in a row that others delivered, over this time.
     quiet_events: int = 5
     quiet_after_s: float = 900.0

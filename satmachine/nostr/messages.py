@@ -1,8 +1,8 @@
 """The relay protocol without I/O: text in, typed messages out (NIP-01, NIP-42). Pure.
 
-`parse_message` never raises: what is no message is a `Fault`. JSON that says things twice, nests too deep
+`parse_message` never raises: what is not a message is a `Fault`. JSON with duplicate keys, too much nesting
 (orjson stops at 1,024), or has numbers beyond 64 bits (they become floats, and no field takes a float) is
-harmless: an event counts only as far as its own hash and signature prove exactly the values that were read.
+harmless: an event counts only if its own hash and signature prove exactly the values that were read.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _EVENT_FRAME = b'["EVENT"'
 
 
 class EventMessage(NamedTuple):
-    """An event for a subscription; `raw_event` is decoded JSON that nobody has looked at."""
+    """An event for a subscription; `raw_event` is decoded JSON that nobody has checked."""
 
     subscription: str
     raw_event: object
@@ -51,7 +51,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Ok:
-    """The relay's answer to an EVENT or AUTH of ours."""
+    """The relay's answer to our EVENT or AUTH."""
 
     event_id: str
     accepted: bool
@@ -70,8 +70,8 @@ RelayMessage = EventMessage | Eose | Closed | Notice | Ok | Auth
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which events a subscription asks for. `since` also filters live events, by their `created_at`; `limit` bounds
-    stored ones only."""
+    """Which events a subscription asks for. `since` also filters live events, by their `created_at`; `limit` limits
+    only stored ones."""
 
     kinds: tuple[int, ...]
     authors: tuple[str, ...]
@@ -111,11 +111,11 @@ def parse_message(frame: bytes | bytearray | str) -> RelayMessage | Fault:
 def scan_event_id(frame: bytes | bytearray | str) -> bytes | None:
     """What looks like the id of the event (its 32 octets) in an EVENT frame, found without parsing; None: parse it.
 
-    For one purpose only: to drop an event that was taken before, at a tenth of the cost. The answer
-    is a guess. In well-formed JSON the key cannot be imitated inside a string (its quotes would be escaped),
-    but a hostile relay can write `"id"` twice or in a place of its own, and so make a *new* event look like an
-    old one. By that it suppresses its own delivery only, which it could do as well by not delivering; the
-    honest relays still deliver the event. A forged event can gain nothing: a hit drops it.
+    For one purpose only: to drop an event that was accepted before, at a tenth of the cost. The answer is a guess. In
+    well-formed JSON the key cannot be imitated inside a string (its quotes would be escaped), but a hostile relay can
+    write `"id"` twice or in another place, and so make a *new* event look like an old one. In this way it suppresses
+    only its own delivery, which it could also do by not delivering; the honest relays still deliver the event. A forged
+    event gains nothing: a hit drops it.
     """
     octets = frame.encode(errors="replace") if isinstance(frame, str) else frame
     if not octets.startswith(_EVENT_FRAME):

@@ -1,7 +1,7 @@
 """Encrypted payloads, NIP-44 version 2: encrypt, decrypt, conversation keys. Pure; the nonce comes in.
 
 secp256k1 ECDH (the unhashed x coordinate), HKDF-SHA256, ChaCha20, HMAC-SHA256, base64. Lengths are octets.
-Whatever is wrong is one `Nip44Error`; its message holds neither key nor plaintext.
+Everything that is wrong is one `Nip44Error`; its message contains neither key nor plaintext.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ MIN_PAYLOAD, MAX_PAYLOAD = 132, 87_472
 KEY_BYTES = NONCE_BYTES = MAC_BYTES = 32
 _SALT = b"nip44-v2"
 _CHACHA_NONCE_BYTES = 12
-_FIRST_BLOCK = bytes(4)  # ChaCha20's counter, which `cryptography` wants in front of the nonce
+_FIRST_BLOCK = bytes(4)  # ChaCha20's counter, which `cryptography` expects before the nonce
 
 
 class Nip44Error(SatmachineError):
@@ -44,7 +44,7 @@ def conversation_key(secret: bytes, pubkey: str) -> bytes:
     """The key that two people share: the same for (my secret, your key) as for (your secret, my key)."""
     try:
         private = PrivateKey(secret)
-        # A Nostr key is an x coordinate alone; it stands for the point with even y (BIP-340).
+        # A Nostr key is only an x coordinate; it means the point with even y (BIP-340).
         public = PublicKey(b"\x02" + bytes.fromhex(pubkey))
     except ValueError:
         raise Nip44Error("not a key pair of secp256k1") from None
@@ -68,7 +68,7 @@ def encrypt(plaintext: str, key: bytes, nonce: bytes) -> str:
 
 
 def decrypt(payload: str, key: bytes) -> str:
-    """The plaintext of a payload under a conversation key. Nothing is decrypted before its MAC is proven."""
+    """The plaintext of a payload under a conversation key. Nothing is decrypted before its MAC is checked."""
     data = _decode_payload(payload)
     nonce, ciphertext, mac = data[1 : 1 + NONCE_BYTES], data[1 + NONCE_BYTES : -MAC_BYTES], data[-MAC_BYTES:]
     keys = message_keys(key, nonce)
@@ -81,7 +81,7 @@ def decrypt(payload: str, key: bytes) -> str:
 
 
 def padded_length(length: int) -> int:
-    """To how many octets a plaintext is padded, so that its length tells little."""
+    """To how many octets a plaintext is padded, so that its length reveals little."""
     if length <= 32:
         return 32
     next_power = 1 << (length - 1).bit_length()

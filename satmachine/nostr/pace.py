@@ -1,4 +1,4 @@
-"""How fast, how often, how long: token buckets and backoff. Pure; time and chance come in as arguments."""
+"""How fast, how often, how long: token buckets and backoff. Pure; time and chance are arguments."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MAX_BUCKETS = 50_000
 
 @dataclass(slots=True)
 class TokenBucket:
-    """`burst` at once, `per_s` a second on average. A clock that is set back refills nothing."""
+    """`burst` at once, `per_s` each second on average. A clock that is set back refills nothing."""
 
     burst: float
     per_s: float
@@ -21,7 +21,7 @@ class TokenBucket:
         return cls(burst, per_s, burst, now)
 
     def allows(self, now: float, amount: float = 1) -> bool:
-        """Are there so many tokens? Takes none."""
+        """Whether there are this many tokens. Takes none."""
         if now > self.filled_at:
             self.tokens = min(self.burst, self.tokens + (now - self.filled_at) * self.per_s)
         self.filled_at = now
@@ -40,7 +40,7 @@ class TokenBucket:
 
 
 class BucketPerAuthor:
-    """A token bucket for each author. Bounded: when there are too many, all start afresh."""
+    """A token bucket for each author. Bounded: when there are too many, all start again."""
 
     def __init__(self, burst: float, per_s: float) -> None:
         self._burst = burst
@@ -58,10 +58,10 @@ class BucketPerAuthor:
 
 @dataclass(slots=True)
 class Backoff:
-    """Waits that double from `floor_s` up to `cap_s`, each shortened by chance by up to a half.
+    """Waits that double from `floor_s` up to `cap_s`, each shortened at random by up to a half.
 
-    Chance keeps many daemons from knocking at a restarted relay at once. The floor always holds. Only success
-    that *lasted* resets: whoever resets on every connect hammers a relay that accepts and then closes.
+    Chance keeps many daemons from connecting to a restarted relay at the same moment. The floor always holds. Only
+    success that *lasted* resets: a reset on every connect would hammer a relay that accepts and then closes.
     """
 
     floor_s: float

@@ -3,11 +3,10 @@
     relays -> intake (seen? allowed? true?) -> lane of settlements -> sink
                                             -> lane of telemetry   -> sink
 
-An event is *seen* when it is in a lane or durable, so a copy from another relay is dropped. Settlements are shed
-only beyond what a machine could ever sell (the wallet's sweep finds the true ones): should the sink fall behind, the
-sockets wait. Telemetry has a queue and budgets of its own and is
-shed beyond them, so no flood of it delays a settlement. The sink gets batches of one lane at a time, never
-mixed, but may be called for both lanes at once.
+An event is *seen* when it is in a lane or durable, so a copy from another relay is dropped. Settlements are dropped
+only if they are more than a machine could ever sell (the wallet's sweep finds the true ones); if the sink falls behind,
+the sockets wait. Telemetry has its own queue and budgets, and what exceeds them is dropped, so a flood of it delays no
+settlement. The sink gets batches of one lane at a time, never mixed, but may be called for both lanes at the same time.
 """
 
 from __future__ import annotations
@@ -26,17 +25,17 @@ from satmachine.nostr.relay import Relay
 
 __all__ = ["Received", "RelayPool", "Sink"]
 
-#: Names of relays looked up at once, of those that machines have named.
+#: How many names of relays that machines have named are looked up at once.
 _LOOKUPS = 4
 
 
 class RelayPool:
-    """`relays` maps each relay's URL to the machines (hex) it is asked for.
+    """`relays` maps each relay's URL to the machines (hex) for which it is asked.
 
-    `sink` is awaited with a batch; its return means that the batch is durable, StoreError that it is not.
-    `since` gives the `created_at` of the newest settlement known from a relay, or None. `secret_key` is for
-    NIP-42. `clock` gives Unix seconds. `named`: the relays that machines have named and not the operator; unless
-    `allow_private`, they may not lead to private addresses. `relay_lists`: machines are asked for theirs (NIP-65).
+    `sink` is awaited with a batch; its return means that the batch is durable, StoreError that it is not. `since` gives
+    the `created_at` of the newest settlement known from a relay, or None. `secret_key` is for NIP-42. `clock` gives
+    Unix seconds. `named`: the relays that machines have named, not the operator; unless `allow_private`, they may not
+    lead to private addresses. `relay_lists`: machines are asked for theirs (NIP-65).
     """
 
     def __init__(
@@ -82,7 +81,7 @@ class RelayPool:
         self._tasks: TaskGroup | None = None
 
     async def run(self) -> None:
-        """Until cancelled; then what is still in memory is given to the sink, within `drain_timeout_s`."""
+        """Runs until cancelled; then what is still in memory is given to the sink, within `drain_timeout_s`."""
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
@@ -99,9 +98,9 @@ class RelayPool:
             self._tasks = None
 
     def update(self, relays: Mapping[str, frozenset[str]], named: frozenset[str] = frozenset()) -> None:
-        """Take over a changed configuration (SIGHUP) or relay list without missing an event of those that stay.
+        """Use a changed configuration (SIGHUP) or relay list, without missing an event from those that stay.
 
-        A relay that is in neither any more is heard until the new ones are subscribed, and `linger_s` longer.
+        A relay that is no longer in either is heard until the new ones are subscribed, and `linger_s` longer.
         """
         self._named = named
         dropped = [relay for url, relay in self._relays.items() if url not in relays]
@@ -153,7 +152,7 @@ class RelayPool:
         with anyio.move_on_after(self._limits.retire_after_s):
             for relay in added:
                 await relay.subscribed.wait()
-        # A relay confirms an event before it hands it out: what was published just now is still under way.
+        # A relay confirms an event before it delivers it: what was published just now is still under way.
         await anyio.sleep(self._limits.linger_s)
         for relay in dropped:
             self._scopes[relay].cancel()
@@ -165,5 +164,5 @@ class RelayPool:
             relay.note_missed(sum(r.relay_url != relay.url and r.event.pubkey in authors for r in batch))
 
     def _on_lost(self, batch: Sequence[Received]) -> None:
-        """These events are neither stored nor in memory any more: take them when they come again."""
+        """These events are no longer stored or in memory: accept them when they arrive again."""
         self._intake.seen.forget(bytes.fromhex(received.event.id) for received in batch)

@@ -1,4 +1,4 @@
-"""Publish one event on one relay, logging in where it asks (NIP-01, NIP-42)."""
+"""Publish one event on one relay, and log in if it asks (NIP-01, NIP-42)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from satmachine.nostr.health import printable
 from satmachine.nostr.messages import Auth, Ok, auth, parse_message, publish
 from satmachine.nostr.wire import straight
 
-#: What a relay may say until it takes an event, or does not: each question who we are costs a signature.
+#: How many messages a relay may send before it accepts an event or not: each question who we are costs a signature.
 MESSAGES = 8
 
 
 async def post(url: str, event: Event, secret: bytes, now: int, *, timeout_s: float) -> str:
-    """Publish; what went wrong, or nothing where the relay took it. Its answers may take without end: put it under a
-    time limit. `secret` is what it logs in with, `now` Unix seconds."""
+    """Publish; returns what went wrong, or nothing if the relay accepted it. Its answers may take for ever: call this
+    with a time limit. `secret` is for logging in, `now` is Unix seconds."""
     login = ""
     try:
         async with straight(url, proxy=None, open_timeout=timeout_s / 2, close_timeout=1) as socket:
@@ -33,6 +33,6 @@ async def post(url: str, event: Event, secret: bytes, now: int, *, timeout_s: fl
                         if not accepted:
                             return printable(text)
                         await socket.send(publish(event))
-            return "says much, and takes nothing"
+            return "sends many messages, but does not accept the event"
     except (OSError, WebSocketException, UnicodeError) as error:
         return printable(f"cannot connect: {error or type(error).__name__}")

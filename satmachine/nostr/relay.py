@@ -1,7 +1,7 @@
 """A relay that we never give up on (I/O: a websocket, the log).
 
-`Relay.run` connects, lets a `Session` do the talking, and when the connection ends for whatever reason waits
-and starts again; the waits grow until a connection has lasted.
+`Relay.run` connects, lets a `Session` do the talking, and when the connection ends, for whatever reason, waits and
+starts again; the waits grow until a connection has lasted.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ _wire_log.setLevel(logging.CRITICAL)
 
 
 class Relay:
-    """`authors` are the machines (hex) that this relay is asked for.
+    """`authors` are the machines (hex) for which this relay is asked.
 
-    `since` is the `created_at` of the newest settlement that this relay delivered before, `clock` gives Unix
-    seconds, `chance` numbers in [0, 1) for the jitter. `relay_lists`: it is asked for those as well. `named`: by
-    a machine; with `lookups` (its limiter of them) it may then not lead to a private address.
+    `since` is the `created_at` of the newest settlement that this relay delivered before, `clock` gives Unix seconds,
+    `chance` numbers in [0, 1) for the jitter. `relay_lists`: it is asked for those too. `named`: by a machine; then,
+    with `lookups` (a limiter for them), it may not lead to a private address.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Relay:
         self.url = url
         self._lookups = lookups
         self.authors = authors
-        self.subscribed = anyio.Event()  # set when everything asked for was live for the first time
+        self.subscribed = anyio.Event()  # set when everything that was asked for is live for the first time
         self._intake = intake
         self._limits = limits
         self._secret_key = secret_key
@@ -73,7 +73,7 @@ class Relay:
         self._session: Session | None = None
 
     def set_authors(self, authors: frozenset[str]) -> None:
-        """Ask for these from now on. Nothing of those that stay is missed."""
+        """Ask for these from now on. Nothing from those that stay is missed."""
         if authors == self.authors:
             return
         self.authors = authors
@@ -81,7 +81,7 @@ class Relay:
             self._session.set_authors(authors)
 
     def note_named(self, named: bool) -> None:
-        """Whether a machine has named it and not the operator; counts for the next connection."""
+        """Whether a machine has named it, not the operator; counts for the next connection."""
         self._health.named = named
 
     def health(self) -> RelayHealth:
@@ -89,7 +89,7 @@ class Relay:
         return self._health.copy(quiet=self._is_quiet())
 
     def note_missed(self, count: int) -> None:
-        """Others delivered so many events of our authors first."""
+        """Others delivered this many events of our authors first."""
         if self._health.state is RelayState.SUBSCRIBED:
             self._health.missed += count
 
@@ -159,7 +159,7 @@ class Relay:
             delay_s = max(delay_s, self._limits.penalty_s)
         self._health.enter(RelayState.BACKING_OFF, self._clock())
         self._health.error = ended.problem
-        # The same trouble again is no news.
+        # The same trouble again is not news.
         level = logging.DEBUG if ended.problem == self._last_problem else logging.WARNING
         self._last_problem = ended.problem
         log.log(level, "%s: %s; trying again in %.0f s", self.url, ended.problem, delay_s)
@@ -175,11 +175,11 @@ class Relay:
 
 @asynccontextmanager
 async def _connection(url: str, limits: Limits, address: Address) -> AsyncIterator[Wire]:
-    """A websocket that is gone a second after `close_timeout_s` at the latest, even when we are cancelled."""
+    """A websocket that is closed at the latest one second after `close_timeout_s`, even when we are cancelled."""
     socket = await straight(
         url,
         **address,
-        compression=None,  # inflating costs a seventh of the throughput
+        compression=None,  # decompression costs a seventh of the throughput
         proxy=None,
         open_timeout=limits.open_timeout_s,
         close_timeout=limits.close_timeout_s,

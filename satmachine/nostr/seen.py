@@ -1,9 +1,9 @@
-"""The ids of events that were taken lately, in bounded memory. Pure.
+"""The ids of events that were accepted lately, in bounded memory. Pure.
 
-Ids are their 32 octets: as text they would take nearly twice the memory.
+Ids are 32 octets: as text they would need nearly twice the memory.
 
-A cache in front of the truth, which is the UNIQUE index of the database: forgetting an id costs a verification
-and a probe there, never a second payment.
+It is only a cache; what decides is the UNIQUE index of the database. Forgetting an id costs a verification and a look
+there, never a second payment.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Iterable
 
 
 class SeenIds:
-    """Two generations of a set: when the young one is full it becomes the old one, and the old one goes.
+    """Two generations of a set: when the young one is full it becomes the old one, and the old one is dropped.
 
-    So at least the last `per_generation` ids are known, and at most twice as many are held.
+    So at least the last `per_generation` ids are known, and at most twice as many are kept.
     """
 
     def __init__(self, per_generation: int) -> None:
@@ -35,7 +35,7 @@ class SeenIds:
             self._young = set()
 
     def forget(self, event_ids: Iterable[bytes]) -> None:
-        """Take ids out again, so that the events are taken when they come once more."""
+        """Take ids out again, so that the events are accepted when they arrive once more."""
         for event_id in event_ids:
             self._young.discard(event_id)
             self._old.discard(event_id)

@@ -1,10 +1,10 @@
 """One connection to a relay, from the first REQ to its end (I/O: a websocket, the log).
 
-Frames are worked off where they arrive, without a queue or a task switch per event; what the socket hands over at once
-(up to 256 KiB) is some 30 ms of verifications, then others have their turn. A task of its own sends, so that a relay
-that does not read cannot keep us from hearing what it says.
+Frames are processed where they arrive, without a queue or a task switch for each event; what the socket delivers at
+once (up to 256 KiB) means about 30 ms of verifications, then others have their turn. A separate task sends, so that a
+relay that does not read cannot keep us from hearing what it says.
 
-Nothing that a relay sends raises out of here. What it does wrong is counted by `Fault`; whoever does so
+Nothing that a relay sends raises an exception from here. What it does wrong is counted by `Fault`; a relay that does so
 faster than the budget allows is disconnected. What a machine's key has signed is never the relay's fault.
 """
 
@@ -40,7 +40,7 @@ from satmachine.nostr.wire import Octets, Wire
 
 log = logging.getLogger(__name__)
 
-# Nothing we ever have to say is longer; a relay that provokes more is not served.
+# Nothing that we ever have to say is longer; a relay that provokes more is not served.
 MAX_OUTBOX = 1_000
 
 
@@ -53,7 +53,7 @@ class Ended:
 
 
 class Session:
-    """`health` is the relay's, and written to. `secret_key` answers NIP-42; `clock` gives Unix seconds."""
+    """`health` is the relay's, and is updated here. `secret_key` answers NIP-42; `clock` gives Unix seconds."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class Session:
         self._update_state()
 
     async def run(self) -> Ended:
-        """Until the connection ends, from whichever side."""
+        """Runs until the connection ends, from whichever side."""
         self._health.last_connected_at = int(self._clock())
         self._health.enter(RelayState.CONNECTED, self._clock())
         self.set_authors(self._authors)
@@ -106,11 +106,11 @@ class Session:
         return ended
 
     async def _keep_receiving(self) -> Ended:
-        """Until the connection ends. Most messages come by `_take` directly; here, those in several frames."""
+        """Runs until the connection ends. Most messages arrive directly in `_take`; here, those in several frames."""
         try:
             with self._receiving:
                 while self._ended is None:
-                    # Octets, not text: bad UTF-8 is then a fault of one frame and not the end of the connection.
+                    # Octets, not text: then bad UTF-8 is a fault of one frame, not the end of the connection.
                     self._take(await self._socket.recv(decode=False))
         except ConnectionClosed as error:
             return self._ended or Ended(f"connection lost: {printable(str(error))}")
@@ -155,7 +155,7 @@ class Session:
         self._receiving.cancel()
 
     def _take(self, frame: Octets) -> None:
-        """A message as it arrives. What has been read already is worked off even when there is no more room."""
+        """A message as it arrives. What has already been read is processed even if there is no more room."""
         if self._ended is not None:
             return
         self._process(frame)
@@ -179,7 +179,7 @@ class Session:
                 self._on_control(message)
 
     def _on_too_big(self, frame: Octets) -> None:
-        """Of no use to anybody; but an honest relay keeps what a stolen key has signed."""
+        """Of no use to anybody, but an honest relay keeps what a stolen key has signed."""
         message = parse_message(frame)
         if isinstance(message, EventMessage) and self._subscriptions.knows(message.subscription):
             blamed = self._intake.blame(message.raw_event, self._authors, len(frame), Fault.TOO_BIG)
@@ -207,7 +207,7 @@ class Session:
             self.newest_settlement_at = max(self.newest_settlement_at or 0, min(result.created_at, now))
 
     def _on_dropped(self, dropped: Dropped, raw_event: object) -> None:
-        """An event of a known author that goes no further: counted, and told at its first, tenth, hundredth one."""
+        """An event of a known author that is dropped: counted, and logged at the first, tenth, hundredth one."""
         if dropped is Dropped.DUPLICATE:
             self._health.duplicates += 1
             return
@@ -216,7 +216,7 @@ class Session:
             what = "sends more than its budget; the rest is dropped (sales are found in its wallet)"
         else:
             self._health.malformed += 1
-            what = "signs messages that are no Nostr events; they are dropped"
+            what = "signs messages that are not Nostr events; they are dropped"
         author = raw_event["pubkey"] if isinstance(raw_event, dict) else ""
         self._dropped[author, dropped] += 1
         count = self._dropped[author, dropped]

@@ -1,6 +1,6 @@
 """What one connection asks of its relay, and how that changes (NIP-01 REQ, EOSE, CLOSED). Pure.
 
-`Subscriptions` is told what the relay says and answers with the texts to send. It holds the rules:
+`Subscriptions` gets what the relay says, and returns the texts to send. It has the rules:
 
 - the authors are split over filters, and the filters over subscriptions, as small as the relay wants them;
 - settlements are asked for `since` a time, telemetry always whole: it is addressable, so the relay sends only
@@ -35,7 +35,7 @@ _LIST_KINDS = (RELAY_LIST_KIND,)
 MAX_FILTERS_PER_REQ = 64
 MAX_RETRY_S = 300.0
 MAX_RETIRED = 1_000
-# A fragment stays behind with every reload; so many more than needed, and all are packed anew.
+# Every reload leaves a fragment; with this many more than needed, all are packed again.
 MAX_EXTRA_SUBSCRIPTIONS = 3
 # The first wait by the reason of a CLOSED; it doubles.
 _RETRY_S = {"rate-limited": 10.0, "restricted": 60.0, "blocked": 60.0}
@@ -49,7 +49,7 @@ _SUBSCRIPTION_WORDS = re.compile(r"subscription|concurrent|\bsubs\b|\breqs?\b", 
 
 
 class Complaint(StrEnum):
-    """Of what a relay finds too many."""
+    """What a relay finds too many of."""
 
     AUTHORS = "authors"
     FILTERS = "filters"
@@ -58,7 +58,7 @@ class Complaint(StrEnum):
 
 
 def complaint_of(text: str) -> Complaint | None:
-    """What a relay complains of, as far as its words tell; they are not standardised."""
+    """What a relay complains about, as far as its words say; they are not standardised."""
     if not _LIMIT_WORDS.search(text):
         return None
     if _TOTAL_WORDS.search(text):
@@ -74,9 +74,9 @@ def complaint_of(text: str) -> Complaint | None:
 class Shape:
     """How much goes into one filter and into one REQ.
 
-    `combined` names each author once, for all kinds, which halves the whole: then even settlements are asked
-    for without `since`. `most_filters` is what a complaint has taught: it never rises, so that a relay that
-    finds both filters and subscriptions too many is not asked in circles. `relay_lists`: they are asked for as well.
+    `combined` names each author once, for all kinds, which halves the size: then even settlements are asked for without
+    `since`. `most_filters` is what a complaint has taught: it never rises, so that a relay that finds both filters and
+    subscriptions too many is not asked in circles. `relay_lists`: they are asked for too.
     """
 
     authors_per_filter: int
@@ -87,7 +87,7 @@ class Shape:
     relay_lists: bool = False
 
     def after(self, complaint: Complaint) -> Shape | None:
-        """The shape that meets a complaint half-way; None if there is none."""
+        """The shape that answers a complaint; None if there is none."""
         fewer = self.filters_per_req // 2
         more = min(2 * self.filters_per_req, self.most_filters)
         match complaint:
@@ -120,7 +120,7 @@ class _Subscription:
 
     @property
     def is_open(self) -> bool:
-        """Does the relay still hold it, as far as we know?"""
+        """Whether the relay still has it, as far as we know."""
         return self.state in (_State.PENDING, _State.LIVE)
 
 
@@ -146,11 +146,11 @@ class Subscriptions:
 
     @property
     def complete(self) -> bool:
-        """Everything asked for is live: stored events have all come, new ones come as they happen."""
+        """Everything that was asked for is live: all stored events have arrived, new ones arrive as they happen."""
         return all(sub.state is _State.LIVE for sub in self._subscriptions.values())
 
     def knows(self, sub_id: str) -> bool:
-        """Did we ask for it? (Events of a subscription just closed may still be under way.)"""
+        """Whether we asked for it. (Events of a subscription that was just closed may still be under way.)"""
         return sub_id in self._subscriptions or sub_id in self._retired
 
     def set_authors(self, authors: frozenset[str]) -> list[str]:
@@ -205,14 +205,14 @@ class Subscriptions:
         return [self._reopen(sub) for sub in self._in_state(_State.NEEDS_AUTH)]
 
     def due(self, now: float) -> list[str]:
-        """What is to be asked again by now."""
+        """What must be asked again by now."""
         return [self._reopen(sub) for sub in self._in_state(_State.WAITING) if sub.due <= now]
 
     def next_due(self) -> float | None:
         return min((sub.due for sub in self._in_state(_State.WAITING)), default=None)
 
     def _filters_for(self, authors: Iterable[str]) -> list[Filter]:
-        """Settlements before telemetry: what is asked first is live first."""
+        """Settlements before telemetry: what is asked for first is live first."""
         everyone = tuple(sorted(authors))
         if not everyone:
             return []
@@ -234,7 +234,7 @@ class Subscriptions:
 
     def _reshape(self, sub: _Subscription, complaint: Complaint) -> list[str] | None:
         """Ask for the same in another shape; None if there is no other."""
-        # Several complaints about one shape come at once; only the first may change it.
+        # Several complaints about one shape arrive together; only the first may change it.
         if sub.shape == self.shape:
             shape = self.shape.after(complaint)
             if shape is None or (complaint is Complaint.SUBSCRIPTIONS and len(self._subscriptions) == 1):
@@ -261,7 +261,7 @@ class Subscriptions:
                 self._retire([sub])
         still_open = tuple(sub.id for sub in old if sub.is_open)
         for sub_id in still_open:
-            # No longer ours to retry or count, but its events are welcome until it is closed.
+            # It is no longer retried or counted, but its events are accepted until it is closed.
             del self._subscriptions[sub_id]
             self._remember_retired(sub_id)
         self._handovers.append(_Handover(set(new_ids), still_open))
@@ -308,13 +308,13 @@ def _authors_of(filters: Iterable[Filter]) -> set[str]:
 
 
 def _narrowed(filters: Iterable[Filter], authors: frozenset[str]) -> list[Filter]:
-    """The filters with these authors only; those that are left empty vanish."""
+    """The filters with only these authors; filters that are then empty are dropped."""
     narrowed = ((wanted, tuple(a for a in wanted.authors if a in authors)) for wanted in filters)
     return [replace(wanted, authors=kept) for wanted, kept in narrowed if kept]
 
 
 def _packed(wanted: Iterable[Filter], shape: Shape) -> list[tuple[Filter, ...]]:
-    """The same wishes in filters and REQs of this shape; those that differ in authors alone are merged."""
+    """The same requests in filters and REQs of this shape; those that differ only in authors are merged."""
     authors: dict[tuple[tuple[int, ...], int | None], set[str]] = defaultdict(set)
     for each in wanted:
         everything = _ALL_KINDS + _LIST_KINDS if shape.relay_lists else _ALL_KINDS

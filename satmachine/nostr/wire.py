@@ -1,7 +1,7 @@
-"""The websocket to a relay, with a short cut: a whole message is handed over where it arrives (I/O).
+"""The websocket to a relay, with a short cut: a whole message is processed where it arrives (I/O).
 
-The library would take it through a queue and three coroutines, which costs as much as taking the frame apart, for
-copies from a second relay too. And copies would be queued before the first of them has been looked at.
+The library would pass it through a queue and three coroutines, which costs as much as parsing the frame, even for
+copies from a second relay. And copies would be queued before the first of them has been processed.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ Octets = bytes | bytearray
 class straight(connect):  # noqa: N801  used like the library's `connect`
     """Connects to the URL that the operator wrote, and nowhere else.
 
-    The library follows redirects: a relay could have us knock at hosts that only this one reaches, and tell from the
-    time it takes what is there.
+    The library follows redirects: a relay could make us connect to hosts that only this one can reach, and learn from
+    the time it takes what is there.
     """
 
     def process_redirect(self, exc: Exception) -> Exception | str:
-        """What the handshake failed with is raised as it is."""
+        """The error of the handshake is raised as it is."""
         return exc
 
 
 class Address(TypedDict, total=False):
-    """Where to connect to, whatever the name would lead to by then; the certificate is checked for the name."""
+    """The address to connect to, whatever the name resolves to by then; the certificate is checked for the name."""
 
     host: str
     port: int
@@ -60,7 +60,7 @@ async def public_address(url: str, lookups: anyio.CapacityLimiter, *, timeout_s:
 
 
 class Wire(ClientConnection):
-    """`on_message` gets every text message that came in one frame; it must not raise. Others come by `recv`."""
+    """`on_message` gets every text message that arrived in one frame; it must not raise. Others come from `recv`."""
 
     on_message: Callable[[Octets], None] | None = None
 

@@ -1,7 +1,7 @@
-"""A consistent copy of the books while the daemon writes: verified, and in place whole or not at all.
+"""A consistent copy of the books while the daemon writes: verified, and there completely or not at all.
 
 `place` decides what a copy is called, `make_backup` makes it, `thin_out` removes old ones, and `keep_before_upgrade` is
-the copy that the daemon makes of its own before a migration, so that there is a way back.
+the copy that the daemon itself makes before a migration, so that there is a way back.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _DAILY_DAYS = 90
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """What was made. `settlements` and `legs` let a person see that it is the right one."""
+    """What was made. `settlements` and `legs` show a person that it is the right one."""
 
     path: Path
     size_bytes: int
@@ -39,10 +39,10 @@ class Backup:
 
 
 def place(target: Path, now: datetime, *, as_folder: bool = False) -> Path:
-    """The file to make. A name that ends like a database (`.db`, `.sqlite`) is the file's; everything else is a folder,
-    made where it is missing, and the file in it is named by the time. `as_folder`: a slash stood at the end.
+    """The file to make. A name that ends like a database (`.db`, `.sqlite`) is that of the file; everything else is a
+    folder (made if it is missing) in which the file is named by the time. `as_folder`: there was a slash at the end.
 
-    Raises StoreError where a folder cannot be made, or a file has its name.
+    Raises StoreError if a folder cannot be made, or a file has its name.
     """
     if not target.is_dir():
         if target.suffix in _DATABASE_ENDINGS and not as_folder:
@@ -57,8 +57,8 @@ def place(target: Path, now: datetime, *, as_folder: bool = False) -> Path:
 
 
 def thin_out(folder: Path, now: datetime) -> list[Path]:
-    """Remove old copies from a folder, and return them: kept are all of the last two days, the last one of each day for
-    90 days, and the last one of each month for ever. Only files named as `place` names them are looked at."""
+    """Delete old copies from a folder, and return them. Those of the last two days are all kept, then the last one of
+    each day for 90 days, and the last one of each month for ever. Only files with names from `place` are considered."""
     copies = {path: made for path in folder.iterdir() if (made := _made_at(path)) is not None}
     kept: dict[str, Path] = {}
     for path, made in sorted(copies.items(), key=lambda item: item[1]):
@@ -83,9 +83,9 @@ def _made_at(path: Path) -> datetime | None:
 
 
 def keep_before_upgrade(database: Path, version: int, progress: Callable[[], None]) -> Path | None:
-    """Copy books of an older version beside themselves before they are migrated; None where that was done before.
+    """Copy books of an older version into the same folder before they are migrated; None if that was done before.
 
-    `progress` is called again and again while it lasts. Raises StoreError; then nothing is to be migrated.
+    `progress` is called again and again while it lasts. Raises StoreError; then nothing must be migrated.
     """
     target = database.with_name(f"{database.stem}-before-upgrade-of-version-{version}.db")
     if target.exists():
@@ -103,24 +103,24 @@ def keep_before_upgrade(database: Path, version: int, progress: Callable[[], Non
 
 
 def make_backup(database: Path, target: Path) -> Backup:
-    """Copy the books as they are at one moment; the daemon is not kept from writing.
+    """Copy the books as they are at one moment; the daemon can still write.
 
-    The copy is one file without a write-ahead log, and knows that it is a copy. It is read again and proven before it
+    The copy is one file without a write-ahead log, and knows that it is a copy. It is read again and checked before it
     gets its name. Raises StoreError; then there is no new file, and an existing one was not touched.
     """
     if target.exists():
-        raise StoreError(f"{target}: there is such a file already, and backups are never overwritten; name another one")
+        raise StoreError(f"{target}: this file already exists, and backups are never overwritten; name another one")
     with _as_store_errors(target), _private_folder(target) as folder:
         partial = _created(folder / target.name)
         with closing(connect(database, read_only=True)) as source, closing(_plain(partial)) as copy:
-            # All pages in one step: one snapshot, however much is written meanwhile.
+            # All pages in one step: one snapshot, however much is written at the same time.
             source.backup(copy, pages=-1)
             without_log(copy)
-            # In the copy alone: a daemon that opens it pays nothing before a person has reconciled.
+            # Only in the copy: a daemon that opens it pays nothing before a person has reconciled.
             restored.flag(copy, int(time.time()))
         made = _verified(partial, target)
         _sync(partial)
-        # A link fails where somebody made the target meanwhile; a rename would replace it.
+        # A link fails if somebody has made the target in the meantime; a rename would replace it.
         os.link(partial, target)
         _sync(target.parent)
     return made
@@ -130,7 +130,7 @@ def _verified(partial: Path, target: Path) -> Backup:
     with closing(connect(partial, read_only=True)) as conn:
         trouble = damage(conn)
         if trouble:
-            raise StoreError(f"{target}: the copy is not whole and was thrown away: {trouble}")
+            raise StoreError(f"{target}: the copy is damaged and was deleted: {trouble}")
         found = standing.look(conn)
     return Backup(target, partial.stat().st_size, sum(found.settlements.values()), sum(found.legs.values()))
 
@@ -141,7 +141,8 @@ def _plain(path: Path) -> sqlite3.Connection:
 
 @contextmanager
 def _private_folder(target: Path) -> Iterator[Path]:
-    """A new folder beside the target that only we may enter: others may write there, and plant links under any name."""
+    """A new folder beside the target that only we may enter: others may be able to write beside it, and plant links
+    under any name."""
     folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent))
     try:
         yield folder
@@ -150,7 +151,7 @@ def _private_folder(target: Path) -> Iterator[Path]:
 
 
 def _created(path: Path) -> Path:
-    """A new, empty file of our own and for us alone, whatever the folder and the umask say."""
+    """A new, empty file that only we can read, whatever the folder and the umask say."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         os.fchmod(descriptor, 0o600)

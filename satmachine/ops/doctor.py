@@ -1,7 +1,7 @@
-"""`satmachine doctor`: is everything that the daemon needs in order? Reads, asks, and changes nothing.
+"""`satmachine doctor`: whether everything that the daemon needs is in order. Reads, asks, and changes nothing.
 
-A check yields findings: what was looked at, how it is, and what to do about it. Nobody is paid, no invoice is made, and
-no message holds a key. Checks of the host are plain functions; those that ask others run side by side.
+A check yields findings: what was checked, its state, and what to do about it. Nobody is paid, no invoice is made, and
+no message contains a key. Checks of the host are plain functions; those that ask others run at the same time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from satmachine.store import clients, relay_lists, wallets
 from satmachine.store.database import connect
 from satmachine.wallet.answers import PLAIN
 
-#: How far this clock may be from others': events of machines are judged by it.
+#: How much this clock may differ from others': machines' events are judged by it.
 MAX_SKEW_S = 30
 SLOW_RELAY_MS = 2_000
 _HTTP_TIMEOUT_S = 10.0
@@ -77,8 +77,8 @@ async def examine(
 
 
 def _from_books(config: Config) -> tuple[dict[str, str], list[payee_check.Named], dict[str, dict[str, Any]]]:
-    """The machines' wallets as the books know them, every LP's payee, and the machines' own lists of relays where they
-    count; nothing where there are no books yet."""
+    """The machines' wallets as the books know them, every LP's payee, and the machines' own lists of relays if they
+    count; nothing if there are no books yet."""
     machines = {machine.id for machine in config.machines}
     try:
         with closing(connect(config.database.path, read_only=True)) as conn:
@@ -97,7 +97,7 @@ def _from_books(config: Config) -> tuple[dict[str, str], list[payee_check.Named]
 
 
 def _external(config: Config) -> Iterator[payee_check.Named]:
-    """The Lightning addresses and LNURLs that the file names."""
+    """The Lightning addresses and LNURLs in the configuration."""
     holders = [(one.id, one.splits) for one in config.operators] + [(one.id, one.splits) for one in config.machines]
     named = [(f"payee {split.label} of {holder}", split.payee) for holder, splits in holders for split in splits]
     if config.super_.payee is not None:
@@ -110,7 +110,7 @@ def _external(config: Config) -> Iterator[payee_check.Named]:
 
 
 def exit_code(findings: list[Finding]) -> int:
-    """1 where something is wrong here, 4 where only somebody could not be reached, else 0 (SPEC section 10)."""
+    """1 if something is wrong here, 4 if only somebody could not be reached, else 0 (SPEC section 10)."""
     verdicts = {finding.verdict for finding in findings}
     if Verdict.PROBLEM in verdicts:
         return 1
@@ -121,9 +121,9 @@ def exit_code(findings: list[Finding]) -> int:
 
 
 def _clock(dates: Mapping[str, float]) -> Finding:
-    """`dates`: by how many seconds this clock is ahead of others'. The nearest one is believed."""
+    """`dates`: by how many seconds this clock is ahead of others'. The smallest difference counts."""
     if not dates:
-        return Finding("clock", "this host", Verdict.UNKNOWN, "nobody was reached to compare it with", "timedatectl")
+        return Finding("clock", "this host", Verdict.UNKNOWN, "no server was reached to compare it with", "timedatectl")
     host, ahead_s = min(dates.items(), key=lambda item: abs(item[1]))
     if abs(ahead_s) <= MAX_SKEW_S:
         return Finding("clock", "this host", Verdict.OK, f"agrees with {host}")
@@ -166,16 +166,16 @@ def _named_finding(url: str, report: RelayReport) -> Finding:
     """Nothing depends on a relay that only machines name."""
     if report.latency_ms is not None and not report.problem:
         return Finding("relay", url, Verdict.OK, f"answers in {report.latency_ms:.0f} ms; machines name it themselves")
-    fix = "nothing depends on it; is the list of the machine right that names it?"
+    fix = "nothing depends on it; check the list of the machine that names it"
     return Finding("relay", url, Verdict.WARNING, f"machines name it themselves, but: {report.problem}", fix)
 
 
 def _relay_lists(config: Config, lists: Mapping[str, dict[str, Any]]) -> Iterator[Finding]:
-    """Relays on which machines say that they publish, and which are not listened to."""
+    """Relays on which machines say that they publish, but which the daemon does not use."""
     for machine_id, told in lists.items():
         for url, why in told["refused"].items():
             fix = f'if it is right, name it yourself: relays in [[machines]] "{machine_id}" of {config.path}'
-            detail = f"says that it publishes on {url}, which is not listened to: {why}"
+            detail = f"says that it publishes on {url}, which the daemon does not use: {why}"
             yield Finding("relay list", machine_id, Verdict.WARNING, detail, fix)
 
 
@@ -188,14 +188,14 @@ def _relay_findings(url: str, report: RelayReport, *, has_key: bool, authors: in
     limits = f"; {report.limits}" if report.limits else ""
     told = f"answers in {report.latency_ms:.0f} ms{asks}{limits}"
     if report.problem and report.asks_auth and not has_key:
-        fix = "set [nostr] secret_key; the relay's owner may have to admit its public key"
-        yield Finding("relay", url, Verdict.PROBLEM, f"asks who you are, and there is no key: {report.problem}", fix)
+        fix = "set [nostr] secret_key; the relay's owner may have to allow its public key"
+        yield Finding("relay", url, Verdict.PROBLEM, f"asks who you are, but there is no key: {report.problem}", fix)
     elif report.problem:
-        fix = "ask the relay's owner to admit this daemon's key, or name another relay"
+        fix = "ask the relay's owner to allow this daemon's key, or name another relay"
         yield Finding("relay", url, Verdict.PROBLEM, f"refuses the subscription: {report.problem}", fix)
     elif report.latency_ms > SLOW_RELAY_MS:
-        yield Finding("relay", url, Verdict.WARNING, f"slow: {told}", "name a second relay that is nearer")
+        yield Finding("relay", url, Verdict.WARNING, f"slow: {told}", "name a second relay that is closer")
     elif report.max_message_bytes and report.max_message_bytes < 100 + 67 * min(authors, 250):
-        yield Finding("relay", url, Verdict.WARNING, f"takes short messages only: {told}", "name a second relay")
+        yield Finding("relay", url, Verdict.WARNING, f"accepts only short messages: {told}", "name a second relay")
     else:
         yield Finding("relay", url, Verdict.OK, told)

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """`unreachable` is a problem that may be somebody else's; `unknown`: this user cannot see it."""
+    """`unreachable` is a problem that may be on the other side; `unknown`: this user cannot see it."""
 
     OK = "ok"
     UNKNOWN = "unknown"
@@ -18,7 +18,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the table. `fix` is what to do, empty where all is well."""
+    """One line of the table. `fix` is what to do, empty if all is well."""
 
     check: str
     subject: str

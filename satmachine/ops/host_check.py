@@ -12,7 +12,7 @@ from satmachine.ops.findings import Finding, Verdict
 from satmachine.store.database import connect, daemon_is_running
 from satmachine.store.integrity import damage
 
-#: Less free space than the first is a warning, less than the second a problem: SQLite needs room to commit a payment.
+#: Less free space than the first is a warning, less than the second a problem: SQLite needs space to commit a payment.
 LOW_DISK_BYTES = 1_000_000_000
 FULL_DISK_BYTES = 200_000_000
 
@@ -21,7 +21,7 @@ DiskUsage = Callable[[Path], tuple[int, int, int]]
 
 
 def keys(config: Config) -> Iterator[Finding]:
-    """Every secret resolves and is guarded; no wallet serves twice."""
+    """Every secret can be read and is protected; no wallet is used twice."""
     hidden = hidden_credentials(config)
     problems = check_secrets(config)
     for text in [*problems, *wallet_conflicts(config)]:
@@ -36,17 +36,17 @@ def keys(config: Config) -> Iterator[Finding]:
             "keys",
             f"{len(hidden)} credential(s)",
             Verdict.UNKNOWN,
-            "only root and the service see them, so that they and their wallets are not checked here",
+            "only root and the service can see them, so they and their wallets are not checked here",
             "sudo satmachine doctor",
         )
     elif not problems:
-        yield Finding("keys", config.path.name, Verdict.OK, "every key is there, and closed to others")
+        yield Finding("keys", config.path.name, Verdict.OK, "every key is there, and nobody else can read it")
 
 
 def database(config: Config) -> Iterator[Finding]:
     path = config.database.path
     if not path.exists():
-        yield Finding("database", str(path), Verdict.WARNING, "there is none yet", "satmachine run")
+        yield Finding("database", str(path), Verdict.WARNING, "there are no books yet", "satmachine run")
         return
     try:
         conn = connect(path, read_only=True)
@@ -60,9 +60,9 @@ def database(config: Config) -> Iterator[Finding]:
     if trouble:
         yield Finding("database", str(path), Verdict.PROBLEM, trouble, "stop the daemon; docs/operations.md, Restore")
     else:
-        yield Finding("database", str(path), Verdict.OK, "whole, and of the version that this program knows")
+        yield Finding("database", str(path), Verdict.OK, "complete, and in the version that this program needs")
     if daemon_is_running(path):
-        yield Finding("daemon", str(path), Verdict.OK, "a daemon works on it")
+        yield Finding("daemon", str(path), Verdict.OK, "the daemon is running")
     else:
         yield Finding(
             "daemon", str(path), Verdict.WARNING, "no daemon runs: nothing is paid", "systemctl start satmachine"
@@ -82,7 +82,7 @@ def permissions(config: Config) -> Iterator[Finding]:
     for file in readable:
         yield Finding("permissions", str(file), Verdict.WARNING, "every user may read the books", f"chmod o= {file}")
     if not bad and not readable:
-        yield Finding("permissions", str(path), Verdict.OK, "closed to others")
+        yield Finding("permissions", str(path), Verdict.OK, "nobody else can read the books")
 
 
 def _mode(path: Path) -> int:
@@ -96,8 +96,10 @@ def disk(config: Config, disk_usage: DiskUsage) -> Iterator[Finding]:
     free = disk_usage(folder)[2]
     told = f"{free / 1e9:.1f} GB are free"
     if free < FULL_DISK_BYTES:
-        yield Finding("disk", str(folder), Verdict.PROBLEM, f"nearly full: {told}", "make room now: payouts stop at 0")
+        yield Finding(
+            "disk", str(folder), Verdict.PROBLEM, f"nearly full: {told}", "free some space now: at 0 payouts stop"
+        )
     elif free < LOW_DISK_BYTES:
-        yield Finding("disk", str(folder), Verdict.WARNING, told, "make room, or lower [telemetry] keep_days")
+        yield Finding("disk", str(folder), Verdict.WARNING, told, "free some space, or lower [telemetry] keep_days")
     else:
         yield Finding("disk", str(folder), Verdict.OK, told)

@@ -29,7 +29,7 @@ from satmachine.telemetry.trouble import error_now
 
 log = logging.getLogger(__name__)
 
-#: How many scrapes are answered together, and how long one may take to ask.
+#: How many scrapes are answered at the same time, and how long a client may take to ask.
 _AT_ONCE = 4
 _ASKS_WITHIN_S = 10
 
@@ -38,7 +38,7 @@ LEG_STATUSES = ("pending", "invoiced", "sending", "completed", "failed", "held",
 
 
 class Exposition(Collector):
-    """What is shown to Prometheus. As a context manager it serves on `listen` ("host:port"), if that is given."""
+    """What Prometheus sees. As a context manager it serves on `listen` ("host:port"), if that is given."""
 
     def __init__(self, listen: str | None = None) -> None:
         self._listen = listen
@@ -53,7 +53,7 @@ class Exposition(Collector):
             try:
                 self._server = _serve(host.strip("[]"), int(port), self._registry)
             except OSError as error:
-                log.error("[metrics] listen = %s: nothing is served there: %s", self._listen, error)  # noqa: TRY400
+                log.error("[metrics] listen = %s: metrics cannot be served there: %s", self._listen, error)  # noqa: TRY400
         return self
 
     def __exit__(
@@ -90,7 +90,8 @@ class Exposition(Collector):
         )
 
     def write(self, path: Path) -> None:
-        """Write it to a file, atomically, for other users to read; a folder that is missing or closed is logged."""
+        """Write it to a file, atomically, for other users to read; a folder that is missing or not writable is
+        logged."""
         fresh = path.with_name(f".{path.name}.{os.getpid()}")
         try:
             fresh.write_bytes(generate_latest(self._registry))
@@ -101,7 +102,7 @@ class Exposition(Collector):
 
 
 class _Handler(WSGIRequestHandler):
-    """Says nothing of requests, and waits for none."""
+    """Logs no requests, and waits for none."""
 
     timeout = _ASKS_WITHIN_S
 
@@ -110,7 +111,8 @@ class _Handler(WSGIRequestHandler):
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """A few requests at a time: anybody on this host may connect, and threads and open files are the daemon's."""
+    """A few requests at a time: anybody on this host may connect, but threads and open files are needed by the
+    daemon."""
 
     daemon_threads = True
 
@@ -127,14 +129,14 @@ class _Server(ThreadingMixIn, WSGIServer):
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Gives its place back."""
+        """Frees its place."""
         try:
             super().process_request_thread(request, client_address)
         finally:
             self._places.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Whoever asked has hung up, or took too long."""
+        """The client has closed the connection, or took too long."""
 
 
 def _serve(host: str, port: int, registry: CollectorRegistry) -> tuple[WSGIServer, Thread]:
@@ -151,7 +153,7 @@ def _books(found: Standing, now: int) -> Iterable[Metric]:
     yield _family("legs", "Payments by status.", "status", dict.fromkeys(LEG_STATUSES, 0), found.legs)
     yield _family("quarantined", "Messages in quarantine by reason (rejects).", "reason", {}, found.quarantined)
     age_s = 0 if found.oldest_pending_at is None else max(0, now - found.oldest_pending_at)
-    yield _gauge("oldest_pending_seconds", "Age of the oldest sale that is in work; 0 without one.", age_s)
+    yield _gauge("oldest_pending_seconds", "Age of the oldest sale that is under way; 0 without one.", age_s)
     yield _gauge("database_bytes", "Size of the database.", found.database_bytes)
 
 
@@ -177,7 +179,9 @@ def _cash(found: Standing, now: int) -> Iterable[Metric]:
     )
     age = GaugeMetricFamily("satmachine_cash_forecast_age_seconds", "How old that forecast is.", labels=["machine"])
     differences = GaugeMetricFamily(
-        "satmachine_cash_differences", "Counts whose cash was not as expected, not booked yet.", labels=["machine"]
+        "satmachine_cash_differences",
+        "Cash counts that were not as expected and are not booked yet.",
+        labels=["machine"],
     )
     for row in found.cash:
         for end in ("early", "likely", "late"):
@@ -194,10 +198,10 @@ def _business(found: Standing, now: int) -> Iterable[Metric]:
     def gauge(name: str, text: str, *more: str) -> GaugeMetricFamily:
         return GaugeMetricFamily(f"satmachine_{name}", text, labels=["machine", *more])
 
-    cash = gauge("cash", "Cash in a machine, as it told last.", "currency")
-    owed = gauge("cash_of_providers", "Cash on the books that is the liquidity providers'.", "currency")
-    age = gauge("beacon_age_seconds", "Since a machine's last beacon came.")
-    error = gauge("machine_error", "1 while a machine's last word is that it does not work.")
+    cash = gauge("cash", "Cash in a machine, as last reported.", "currency")
+    owed = gauge("cash_of_providers", "Cash in the books that belongs to the liquidity providers.", "currency")
+    age = gauge("beacon_age_seconds", "Time since a machine's last beacon arrived.")
+    error = gauge("machine_error", "1 while a machine's last report is that it does not work.")
     sales = gauge("day_sales", "Proven sales of the last 24 hours.")
     sats = gauge("day_sold_sats", "Sats that customers paid in the last 24 hours.")
     commission = gauge("day_commission_sats", "Commission of the sales of the last 24 hours, in sats.")
@@ -224,10 +228,12 @@ def _is_broken(row: Mapping[str, Any]) -> bool:
 
 def _relays(relays: Sequence[RelayHealth]) -> Iterable[Metric]:
     up = GaugeMetricFamily("satmachine_relay_up", "1 while subscribed.", labels=["relay"])
-    quiet = GaugeMetricFamily("satmachine_relay_quiet", "1 while it misses what others bring.", labels=["relay"])
+    quiet = GaugeMetricFamily(
+        "satmachine_relay_quiet", "1 while it misses what other relays deliver.", labels=["relay"]
+    )
     latency = GaugeMetricFamily("satmachine_relay_latency_seconds", "Its last ping.", labels=["relay"])
-    events = CounterMetricFamily("satmachine_relay_events", "Events that it brought first.", labels=["relay"])
-    copies = CounterMetricFamily("satmachine_relay_duplicates", "Events that had come before.", labels=["relay"])
+    events = CounterMetricFamily("satmachine_relay_events", "Events that it delivered first.", labels=["relay"])
+    copies = CounterMetricFamily("satmachine_relay_duplicates", "Events that had arrived before.", labels=["relay"])
     shed = CounterMetricFamily("satmachine_relay_shed", "Telemetry dropped beyond its budget.", labels=["relay"])
     faults = CounterMetricFamily("satmachine_relay_faults", "Messages refused.", labels=["relay", "fault"])
     for relay in relays:
@@ -254,7 +260,7 @@ def _gauge(name: str, text: str, value: float) -> Metric:
 
 
 def _family(name: str, text: str, label: str, none: Mapping[str, int], counts: Mapping[str, int]) -> Metric:
-    """A gauge per word; words that may occur are 0 rather than missing, so that alarms can be written on them."""
+    """A gauge for each word; words that may occur are 0, not missing, so that alarms can be defined on them."""
     family = GaugeMetricFamily(f"satmachine_{name}", text, labels=[label])
     for word, count in {**none, **counts}.items():
         family.add_metric([word], count)

@@ -1,5 +1,5 @@
-"""Can a payee be paid? Asked when one is entered, and by the doctor: does it resolve, does it answer, is its key that
-of a wallet of this LNbits, and may the *daemon's* user read it. Nobody is paid, no invoice is made."""
+"""Whether a payee can be paid, checked when one is entered, and by the doctor: does it resolve, does it answer, does
+its key belong to a wallet of this LNbits, and may the *daemon's* user read it. Nobody is paid, no invoice is made."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from satmachine.wallet.lnurl import LnurlClient
 
 #: The user that the unit file names.
 SERVICE_USER = "satmachine"
-#: Where LPs' keys lie: the service reads them when it pays, so that a new one needs no restart.
+#: Where LPs' keys are: the service reads them when it pays, so that a new one needs no restart.
 PAYEES = Path("/etc/satmachine/payees")
 #: What the unit hides from it (ProtectHome, PrivateTmp, PrivateDevices).
 _HIDDEN = tuple(map(Path, ("/home", "/root", "/run/user", "/tmp", "/var/tmp", "/dev")))  # noqa: S108
 _TIMEOUT_S = 10
 _AT_ONCE = 5
 
-#: The kind of a file with the admin key of an LP's wallet, from which is forwarded.
+#: The kind of a file with the admin key of an LP's wallet, from which payments are forwarded.
 FORWARD_KEY = "forward_key_file"
 
 #: (subject, kind, payee) as `dca_clients` keeps them: an address, an LNURL, or the file of an invoice key.
@@ -68,14 +68,14 @@ async def _address(lnurl: LnurlClient, subject: str, payee: str, *, hidden: bool
     except WalletError as error:
         detail = f"{told} cannot be paid" if hidden else str(error)
         verdict = Verdict.PROBLEM if isinstance(error, WalletRefused) else Verdict.UNREACHABLE
-        fix = "ask its owner whether it is written right; until it answers, its payments wait and are tried on"
+        fix = "ask its owner whether the address is right; until it answers, its payments wait and are tried again"
         return Finding("payee", subject, verdict, detail, fix)
     most, least = offer.max_sendable_msat // 1000, -(-offer.min_sendable_msat // 1000)
-    return Finding("payee", subject, Verdict.OK, f"{told} answers, and takes {least} to {most} sats")
+    return Finding("payee", subject, Verdict.OK, f"{told} answers, and accepts {least} to {most} sats")
 
 
 def _forward(subject: str, path: Path) -> Finding:
-    """Whether the service can read the key with which it forwards; it is that of the LP's own wallet."""
+    """Whether the service can read the key with which it forwards: the key of the LP's own wallet."""
     if problem := unreadable_to_service(path):
         return Finding("payee", subject, Verdict.PROBLEM, problem, _fix(path))
     if not os.access(path, os.R_OK):
@@ -91,11 +91,11 @@ async def _key(lnbits: Lnbits, subject: str, path: Path, config: Config) -> Find
         wallet = await lnbits.wallet(key)
     except ConfigError as error:
         if isinstance(error.__cause__, PermissionError) or not os.access(path, os.R_OK):
-            detail = f"this user may not read {path}, so that its wallet is not checked"
+            detail = f"this user may not read {path}, so its wallet is not checked"
             return Finding("payee", subject, Verdict.UNKNOWN, detail, "run this with sudo")
         return Finding("payee", subject, Verdict.PROBLEM, "; ".join(error.problems), f"look at {path}")
     except WalletRefused:
-        detail = f"the key in {path} is of no wallet of {config.lnbits.url}"
+        detail = f"the key in {path} opens no wallet at {config.lnbits.url}"
         return Finding(
             "payee", subject, Verdict.PROBLEM, detail, "copy the wallet's Invoice/read key from LNbits again"
         )
@@ -105,7 +105,7 @@ async def _key(lnbits: Lnbits, subject: str, path: Path, config: Config) -> Find
 
 
 def _fix(path: Path) -> str:
-    """How the service comes to read it, and nobody else: commands as they are typed."""
+    """How to let the service read it, and nobody else: commands as they are typed."""
     if path.absolute().is_relative_to(PAYEES):
         return f"sudo chown {SERVICE_USER} {quote(str(path))} && sudo chmod 400 {quote(str(path))}"
     there = PAYEES / path.name
@@ -113,7 +113,7 @@ def _fix(path: Path) -> str:
 
 
 def unreadable_to_service(path: Path) -> str:
-    """Why the daemon's user may not read a file; empty where it may, or where that cannot be known here."""
+    """Why the daemon's user may not read a file; empty if it may, or if that cannot be known here."""
     path = path.absolute()
     try:
         user = pwd.getpwnam(SERVICE_USER)
@@ -121,12 +121,12 @@ def unreadable_to_service(path: Path) -> str:
         return ""
     hidden = next((folder for folder in _HIDDEN if path.is_relative_to(folder)), None)
     if hidden is not None:
-        return f"the service does not see {hidden}, where {path.name} lies"
+        return f"the service cannot see {hidden}, where {path.name} is"
     groups = {user.pw_gid, *os.getgrouplist(SERVICE_USER, user.pw_gid)}
     try:
         for folder in reversed(path.parents):
             if not _may(folder, user.pw_uid, groups, stat.S_IXOTH):
-                return f"the daemon's user, {SERVICE_USER}, may not enter {folder}, where {path.name} lies"
+                return f"the daemon's user, {SERVICE_USER}, may not enter {folder}, where {path.name} is"
         if not _may(path, user.pw_uid, groups, stat.S_IROTH):
             return f"the daemon's user, {SERVICE_USER}, may not read {path}"
     except OSError:
@@ -135,7 +135,7 @@ def unreadable_to_service(path: Path) -> str:
 
 
 def _may(path: Path, uid: int, groups: set[int], bit: int) -> bool:
-    """As the kernel decides it: the owner's bits, else the group's, else the others'."""
+    """As the kernel decides: the owner's bits, else the group's, else the others'."""
     found = path.stat()
     if found.st_uid == uid:
         return bool(found.st_mode & (bit << 6))

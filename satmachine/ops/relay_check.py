@@ -1,4 +1,4 @@
-"""One question to a relay, as the doctor asks it: reachable, how quick, which limits (NIP-11), which login (NIP-42)."""
+"""The doctor's check of a relay: whether it can be reached, how fast, its limits (NIP-11), its login (NIP-42)."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _LIMITS = {
     "max_message_length": "messages up to {} bytes",
     "max_subscriptions": "{} subscriptions",
     "max_filters": "{} filters",
-    "max_limit": "{} stored events a filter",
+    "max_limit": "{} stored events for each filter",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class RelayReport:
-    """`latency_ms` is from connect to the end of stored events; None: it was not reached."""
+    """`latency_ms` is from connecting to the end of stored events; None: it was not reached."""
 
     latency_ms: float | None = None
     problem: str = ""
@@ -54,7 +54,7 @@ async def ask_relay(
 ) -> RelayReport:
     """Connect, subscribe for these machines, and read its information document. Publishes nothing.
 
-    `public_only`: a stranger has named it, so it may not lead to a private address, and nothing else is asked there.
+    `public_only`: a stranger has named it, so it must not lead to a private address, and nothing else is asked there.
     """
     started = anyio.current_time()
     try:
@@ -114,7 +114,7 @@ async def _log_in(
 
 
 async def _with_information(report: RelayReport, url: str, http: httpx.AsyncClient) -> RelayReport:
-    """Add what the information document says; a relay without one is as good."""
+    """Add what the information document says; a relay need not have one."""
     try:
         address = url.replace("ws", "http", 1)
         told = parse_json(await get_plain(http, address, _MAX_INFORMATION_BYTES, accept="application/nostr+json"))

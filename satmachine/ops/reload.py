@@ -1,4 +1,4 @@
-"""Asks the running daemon to read its configuration again, and waits for what it says of it."""
+"""Asks the running daemon to load its configuration again, and waits for its answer."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from satmachine.errors import Refused
 from satmachine.store import reloads
 from satmachine.store.database import connect, daemon_pid
 
-#: Ten thousand machines are read in seconds; a daemon that is frozen is told of elsewhere.
+#: Ten thousand machines are read in seconds; a frozen daemon is reported elsewhere.
 _WAITS_S = 75.0
 _LOOKS_EVERY_S = 0.1
 
 
 def ask(database: Path) -> str:
-    """Why the daemon that works on these books refused its file; nothing where it took it into use.
+    """Why the daemon of these books refused its file; nothing if it uses the file now.
 
-    Raises Refused where there is no daemon, it belongs to somebody else, or it does not answer.
+    Raises Refused if there is no daemon, if it belongs to somebody else, or if it does not answer.
     """
     pid = daemon_pid(database)
     if pid is None:
         raise Refused(
-            f"no daemon works on {database}: systemctl start satmachine (restart, if [database] path was changed)"
+            f"no daemon is running for {database}: systemctl start satmachine (restart, if [database] path was changed)"
         )
     with closing(connect(database, read_only=True)) as conn:
         before = reloads.latest(conn).number
@@ -41,4 +41,4 @@ def ask(database: Path) -> str:
             if found.number != before:
                 return found.refused
             time.sleep(_LOOKS_EVERY_S)
-    raise Refused(f"the daemon has said nothing for {_WAITS_S:.0f} s: journalctl -u satmachine -n 20")
+    raise Refused(f"the daemon has not answered for {_WAITS_S:.0f} s: journalctl -u satmachine -n 20")

@@ -1,7 +1,7 @@
-"""A copy takes the place of the books. What was there is kept, and nothing is paid before a person reconciles.
+"""A copy replaces the books. The old books are kept, and nothing is paid before a person reconciles.
 
-The copy may be one that `satmachine backup` made, or any other whole file of satmachine's, like what Litestream
-restored: here it learns that it is a copy (store/restored.py), so that its daemon waits.
+The copy may be one that `satmachine backup` made, or any other complete database of satmachine, like one that
+Litestream restored: here it is marked as a copy (store/restored.py), so that its daemon waits.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BESIDE = ("-wal", "-shm")
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What stands there now. `kept` is the folder with what was there before; `copied_at` is in Unix seconds."""
+    """What is there now. `kept` is the folder with the old books; `copied_at` is in Unix seconds."""
 
     path: Path
     kept: Path | None
@@ -35,9 +35,9 @@ class Restored:
 
 
 def restore(copy: Path, database: Path, now: datetime) -> Restored:
-    """Put a copy in the place of the books; the copy itself stays as it is.
+    """Replace the books by a copy; the copy itself stays as it is.
 
-    Raises StoreError (DaemonRunning while a daemon works on them, DatabaseNewer), and then nothing was changed.
+    Raises StoreError (DaemonRunning while a daemon uses them, DatabaseNewer); then nothing was changed.
     """
     if not copy.is_file():
         raise StoreError(f"{copy}: there is no such file")
@@ -55,21 +55,21 @@ def restore(copy: Path, database: Path, now: datetime) -> Restored:
         except OSError as error:
             raise StoreError(f"{database}: it was not replaced: {error.strerror or error}") from error
         except sqlite3.DatabaseError as error:
-            raise StoreError(f"{copy}: it is no whole copy of the books; SQLite says: {error}") from error
+            raise StoreError(f"{copy}: this is not a complete copy of the books; SQLite says: {error}") from error
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     return Restored(database, kept, copied_at, sum(found.settlements.values()), sum(found.legs.values()))
 
 
 def _readied(copy: Path, fresh: Path) -> tuple[Path, int]:
-    """A new file with the copy's content: whole, up to date, alone, and knowing that it is a copy."""
+    """A new file with the copy's content: complete, up to date, without a log beside it, and marked as a copy."""
     origin = f"{copy.absolute().as_uri()}?mode=ro"
     with closing(sqlite3.connect(origin, uri=True)) as source, closing(sqlite3.connect(fresh)) as target:
         source.backup(target)
-    prepare(fresh, may_create=False)  # refuses what is no database of ours, or of a newer program
+    prepare(fresh, may_create=False)  # refuses what is not our database, or is from a newer program
     with closing(connect(fresh)) as conn:
         if trouble := damage(conn):
-            raise StoreError(f"{copy}: this copy is not whole: {trouble}")
+            raise StoreError(f"{copy}: this copy is damaged: {trouble}")
         copied_at = restored.copied_at(conn)
         if copied_at is None:
             copied_at = int(copy.stat().st_mtime)
@@ -93,7 +93,7 @@ def _as_owned_here(fresh: Path, database: Path) -> None:
 
 
 def _set_aside(database: Path, now: datetime) -> Path | None:
-    """Keep what is there in a folder of its own. No log of the old file may lie beside the new one."""
+    """Keep what is there in a folder of its own. No log of the old file may be beside the new one."""
     if not database.exists():
         for ending in _BESIDE:
             database.with_name(database.name + ending).unlink(missing_ok=True)
@@ -104,7 +104,7 @@ def _set_aside(database: Path, now: datetime) -> Path | None:
         file = database.with_name(database.name + ending)
         if file.exists():
             os.link(file, folder / file.name)
-    # Where it can still be done, so that what stands here is whole at every moment, also if the power fails now.
+    # While it can still be done, so that the books here are complete at every moment, even if the power fails now.
     with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(database)) as conn:
         without_log(conn)
     for ending in _BESIDE:

@@ -1,4 +1,4 @@
-"""What systemd is told (sd_notify(3)): datagrams to $NOTIFY_SOCKET, and a watchdog that only real progress feeds.
+"""Messages to systemd (sd_notify(3)): datagrams to $NOTIFY_SOCKET, and a watchdog that is fed only by real progress.
 
 Without systemd nothing is sent, and nothing else is different.
 """
@@ -19,14 +19,14 @@ from satmachine.store.database import Store
 
 log = logging.getLogger(__name__)
 
-#: How often progress is looked for where no watchdog asks for it.
+#: How often progress is checked if no watchdog asks for it.
 PERIOD_S = 15.0
-#: The watchdog is fed this many times per interval, so that one late turn is no alarm.
+#: The watchdog is fed this many times in an interval, so that one late turn raises no alarm.
 FEEDS_PER_INTERVAL = 4
 
 
 class Notifier:
-    """The daemon's line to systemd. `environ` is what systemd has set for this process."""
+    """The daemon's connection to systemd. `environ` is what systemd has set for this process."""
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
         address = environ.get("NOTIFY_SOCKET", "")
@@ -48,17 +48,17 @@ class Notifier:
         self._send("STOPPING=1")
 
     def extend(self, timeout_s: float) -> None:
-        """What lasts before READY goes on: systemd waits for it so much longer from now (TimeoutStartSec)."""
+        """What must be done before READY continues: systemd waits for it this much longer (TimeoutStartSec)."""
         self._send(f"EXTEND_TIMEOUT_USEC={int(timeout_s * 1e6)}")
 
     def status(self, sentence: str) -> None:
-        """How it stands, for `systemctl status`; the same again is not sent."""
+        """The state, for `systemctl status`; the same text is not sent again."""
         if sentence != self._status:
             self._status = sentence
             self._send(f"STATUS={' '.join(sentence.split())}")
 
     def feed_watchdog(self) -> None:
-        """All is alive: restart the interval after which systemd kills this process."""
+        """Everything works: restart the interval after which systemd kills this process."""
         self._send("WATCHDOG=1")
 
     def _send(self, text: str) -> None:
@@ -73,10 +73,10 @@ class Notifier:
 
 
 class Pulse:
-    """Looks whether the daemon makes progress: the event loop turns, and the database answers on both connections.
+    """Checks whether the daemon makes progress: the event loop turns, and the database answers on both connections.
 
     `on_beat` is called while it does. A database that answers "busy" or "disk full" is alive: a restart would not
-    help, and what is wrong is told elsewhere. One that does not answer at all, or a loop that hangs, ends the beats.
+    help, and the problem is reported elsewhere. One that does not answer at all, or a loop that hangs, ends the beats.
     """
 
     def __init__(self, store: Store, period_s: float, on_beat: Callable[[], None]) -> None:
@@ -108,7 +108,7 @@ class Pulse:
             await anyio.sleep(self._period_s / 2)
 
     async def _knock_at_writer(self) -> None:
-        """A transaction that changes nothing; where others wait for the writer too, their turns count as well."""
+        """A transaction that changes nothing; if others also wait for the writer, their turns count too."""
         while True:
             try:
                 await self._store.write(_nothing)

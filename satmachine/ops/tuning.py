@@ -1,7 +1,7 @@
 """When an LNbits needs its tuning (docs/lnbits-tuning.md), and the files for it (contrib/lnbits).
 
-LNbits adds up payments to tell a balance, and does so several times in every call: on SQLite, as it comes, all that it
-has ever stored. The time of one wallet's read over a call that reads nothing shows it, on whatever machine it runs.
+LNbits adds up payments to find a balance, several times in every call: on SQLite, without tuning, all that it has ever
+stored. The time of one wallet's read, less that of a call that reads nothing, shows it on any computer.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import Final
 
 from satmachine.ops.findings import Finding, Verdict
 
-#: One wallet's read takes so much longer than a call that reads nothing: each payment makes five or so of them.
+#: By how much one wallet's read may be slower than a call that reads nothing: each payment makes about five of them.
 SLOW_READ_MS: Final = 40.0
-#: From so many payments on the tuning is worth its while where reads are not quick any more, ..
+#: From this number of payments on, the tuning is useful if reads are no longer quick, ..
 MANY_PAYMENTS: Final = 10_000
-#: .. which is this; PostgreSQL hides behind it what shows after each payment.
+#: .. which means this; on PostgreSQL most of the cost comes after each payment and does not show here.
 NOT_QUICK_MS: Final = 12.0
 
 
 @dataclass(frozen=True, slots=True)
 class Speed:
     """What was measured: milliseconds for a wallet's read and for a call that reads nothing, each the median of
-    several; how many payments the machines' wallets have, None where LNbits could not count them. There may be more."""
+    several; how many payments the machines' wallets have, None if LNbits could not count them. There may be more."""
 
     read_ms: float
     plain_ms: float
@@ -51,20 +51,20 @@ def needs_tuning(speed: Speed) -> bool:
 
 def finding(speed: Speed, url: str, *, external_id: bool) -> Finding:
     """The doctor's line. `external_id`: whether it is LNbits 1.5 or newer."""
-    told = f"a wallet's balance takes it {speed.cost_ms:.0f} ms"
+    told = f"LNbits needs {speed.cost_ms:.0f} ms to find a wallet's balance"
     if speed.payments is not None:
         told += f"; your machines' wallets have {speed.payments:,} payments"
     if not needs_tuning(speed):
         return Finding("speed", url, Verdict.OK, told)
-    detail = f"{told}. It adds up old payments several times in every call, and each sale waits for that"
+    detail = f"{told}. It adds up old payments several times in every call, and every sale waits for that"
     return Finding("speed", url, Verdict.WARNING, detail, _how(Tuning.SQLITE_1_5 if external_id else Tuning.SQLITE))
 
 
 def _how(sqlite: Tuning) -> str:
     return (
         f"LNbits on SQLite: `satmachine doctor --tuning {sqlite}`; on PostgreSQL: "
-        f"`satmachine doctor --tuning {Tuning.POSTGRESQL}`; it prints what to run on a stopped LNbits, and how. No "
-        "balance is changed (docs/lnbits-tuning.md). Done already? Then this is as fast as it gets"
+        f"`satmachine doctor --tuning {Tuning.POSTGRESQL}`; they print what to run while LNbits is stopped, and how. "
+        "No balance is changed (docs/lnbits-tuning.md). If you have done this already, it cannot get faster"
     )
 
 

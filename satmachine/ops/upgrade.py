@@ -1,4 +1,4 @@
-"""A new version brings the books up to date when its daemon starts: with a copy first, and with systemd's patience."""
+"""A new version brings the books up to date when its daemon starts: it makes a copy first, and systemd waits for it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from satmachine.store.database import SCHEMA_VERSION, Upgrade
 
 log = logging.getLogger(__name__)
 
-#: While SQLite makes progress, systemd is asked for so much more time, so often.
+#: While SQLite makes progress, systemd is asked for this much more time, this often.
 _PATIENCE_S = 300.0
 _EVERY_S = 10.0
 
@@ -33,6 +33,6 @@ def upgrade_of(database: Path, notifier: Notifier) -> Upgrade:
         goes_on()
         kept = keep_before_upgrade(database, version, goes_on)
         if kept is not None:
-            log.info("the books as they were are in %s: with the old program, the way back", kept)
+            log.info("the old books are in %s: use them with the old program if you have to go back", kept)
 
     return Upgrade(begins, goes_on)

@@ -1,4 +1,4 @@
-"""The doctor's look at LNbits: does each key open its wallet, and may it do what it is for? Only reads."""
+"""The doctor's check of LNbits: whether each key opens its wallet, and may do what it is for. Only reads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from satmachine.ops.findings import Finding, Verdict
 from satmachine.ops.tuning import Speed
 from satmachine.wallet.lnbits import Lnbits
 
-#: Calls of each kind to learn how quick LNbits is, and wallets that are asked how many payments they have.
+#: Calls of each kind to measure how quick LNbits is, and wallets that are asked how many payments they have.
 _READS = 10
 _WALLETS_COUNTED = 20
 
@@ -20,7 +20,7 @@ _WALLETS_COUNTED = 20
 async def wallets(config: Config, known: Mapping[str, str]) -> list[Finding]:
     """Every wallet whose key can be read, one after the other: LNbits limits how often it may be asked.
 
-    `known`: the wallet ids that the books have of machines, so that a key of another wallet is noticed. An LNbits that
+    `known`: the machines' wallet ids in the books, so that a key of another wallet is noticed. An LNbits that
     does not answer is one finding, not one for each wallet.
     """
     settings = config.lnbits
@@ -46,7 +46,7 @@ async def wallets(config: Config, known: Mapping[str, str]) -> list[Finding]:
 
 
 def _down(url: str, found: Finding) -> Finding:
-    return Finding("lnbits", url, Verdict.UNREACHABLE, f"{found.detail}; no wallet was looked at", found.fix)
+    return Finding("lnbits", url, Verdict.UNREACHABLE, f"{found.detail}; no wallet was checked", found.fix)
 
 
 async def _machine_wallet(lnbits: Lnbits, machine_id: str, key: str, known: str | None) -> Finding:
@@ -60,7 +60,7 @@ async def _machine_wallet(lnbits: Lnbits, machine_id: str, key: str, known: str 
         detail = f"{balance}: this is the invoice key, which cannot pay"
         return Finding("wallet", subject, Verdict.PROBLEM, detail, "put the wallet's Admin key there instead")
     if known is not None and wallet.wallet_id not in (None, known):
-        detail = f"{balance}: this is another wallet ({wallet.wallet_id}) than the machine's own ({known})"
+        detail = f"{balance}: this is another wallet ({wallet.wallet_id}), not the machine's own ({known})"
         return Finding(
             "wallet", subject, Verdict.PROBLEM, detail, "put the Admin key of the machine's own wallet there"
         )
@@ -73,7 +73,7 @@ async def _payee_wallet(lnbits: Lnbits, label: str, key: str) -> Finding:
     except WalletError as error:
         return _no_wallet(label, error)
     if wallet.can_pay:
-        detail = f'"{wallet.name}": this is an admin key, which may spend; receiving needs less'
+        detail = f'"{wallet.name}": this is an admin key, which may spend; to receive, the invoice key is enough'
         return Finding("wallet", label, Verdict.WARNING, detail, "put the wallet's Invoice/read key there instead")
     return Finding("wallet", label, Verdict.OK, f'"{wallet.name}" can receive')
 
@@ -86,14 +86,16 @@ def _no_wallet(subject: str, error: WalletError) -> Finding:
 
 
 async def _server(lnbits: Lnbits, url: str, key: str, config: Config) -> list[Finding]:
-    """The version, whether a burst of questions runs into the rate limit, and how long old payments hold it up."""
+    """The version, whether a burst of requests reaches the rate limit, and how much old payments slow it down."""
     try:
         found = await lnbits.probe(key)
         speed = await measure(lnbits, key, _machine_keys(config))
     except WalletError as error:
         return [_no_wallet(f"LNbits {url}", error)]
     lookup = (
-        "finds payments by their key" if found.external_id else "before 1.5: payments are found by their tag, slower"
+        "finds payments by their key"
+        if found.external_id
+        else "before 1.5: payments are found by their tag, which is slower"
     )
     detail = f"version {found.version}; {lookup}; no rate limit within {_READS} quick calls"
     return [
@@ -103,7 +105,7 @@ async def _server(lnbits: Lnbits, url: str, key: str, config: Config) -> list[Fi
 
 
 async def measure(lnbits: Lnbits, key: str, machine_keys: Collection[str]) -> Speed:
-    """A wallet's reads, in turns with calls that read nothing; and how many payments the machines' wallets have.
+    """Reads of a wallet, alternating with calls that read nothing; and how many payments the machines' wallets have.
 
     Raises WalletUnavailable, WalletRefused.
     """
@@ -118,7 +120,7 @@ async def measure(lnbits: Lnbits, key: str, machine_keys: Collection[str]) -> Sp
 
 
 def _machine_keys(config: Config) -> set[str]:
-    """Some of them: it is to be quick."""
+    """Only some of them, to be quick."""
     keys = (resolved(machine.wallet.admin_key, config) for machine in config.machines[:_WALLETS_COUNTED])
     return {key for key in keys if key is not None}
 
@@ -135,7 +137,7 @@ def _invoice_payees(config: Config) -> Iterator[tuple[str, Payee]]:
 
 
 def resolved(secret: Secret | None, config: Config) -> str | None:
-    """The key, or None where it cannot be read (`host_check.keys` says so)."""
+    """The key, or None if it cannot be read (`host_check.keys` says so)."""
     try:
         return None if secret is None else secret.resolve(config.environ)
     except ConfigError:

@@ -1,4 +1,4 @@
-"""What the running daemon tells of itself: READY and STATUS to systemd, the watchdog, a heartbeat, metrics.
+"""What the running daemon reports about itself: READY and STATUS to systemd, the watchdog, a heartbeat, metrics.
 
 Each `async` method is a task of the daemon's; none of them touches money, and none of them ends by itself.
 """
@@ -24,12 +24,12 @@ from satmachine.wallet.answers import PLAIN
 
 log = logging.getLogger(__name__)
 
-#: READY says so after this long even where no relay could be reached: wallets are swept and sales paid without one.
+#: READY is sent after this time even if no relay could be reached: wallets are searched and sales paid without one.
 READY_WITHIN_S = 60.0
 STATUS_EVERY_S = 5.0
 METRICS_EVERY_S = 15.0
 _HEARTBEAT_TIMEOUT_S = 10.0
-#: Without a beat of the pulse for so long, the dead-man switch is no longer held.
+#: After this time without a beat of the pulse, the heartbeat is no longer sent.
 _STALE_AFTER_S = 120.0
 
 
@@ -57,7 +57,7 @@ class Watch:
         self._beat_at = 0.0
 
     async def tell_systemd(self) -> None:
-        """READY after the first subscription, then a sentence on how things stand."""
+        """READY after the first subscription, then a sentence about the state."""
         if not self._ready:
             await self._until_subscribed()
             self._ready = True
@@ -79,7 +79,7 @@ class Watch:
             self._notifier.reloading()
 
     def reloaded(self) -> None:
-        """A reload has ended, well or not."""
+        """A reload has ended, with or without success."""
         if self._ready:
             self._notifier.ready()
 
@@ -89,7 +89,7 @@ class Watch:
         self._notifier.status("Stopping: payments under way get a moment.")
 
     async def keep_metrics(self) -> None:
-        """Serve or write metrics where the configuration asks for it."""
+        """Serve or write metrics if the configuration asks for it."""
         settings = self._config().metrics
         with Exposition(settings.listen) as exposition:
             while True:
@@ -102,7 +102,7 @@ class Watch:
                 await anyio.sleep(METRICS_EVERY_S)
 
     async def keep_heartbeat(self) -> None:
-        """Ask for the heartbeat URL while all is alive; when that ends, whoever serves it raises the alarm."""
+        """Request the heartbeat URL while everything works; when that ends, whoever serves the URL raises the alarm."""
         async with httpx.AsyncClient(timeout=_HEARTBEAT_TIMEOUT_S) as http:
             while True:
                 settings = self._config().metrics
@@ -121,7 +121,7 @@ class Watch:
             if not relays or any(relay.state is RelayState.SUBSCRIBED for relay in relays):
                 return
             await anyio.sleep(0.1)
-        log.error("no relay could be reached so far; sales are looked for in the machines' wallets meanwhile")
+        log.error("no relay could be reached so far; until then sales are looked for in the machines' wallets")
 
     async def _tell_status(self) -> None:
         try:
@@ -132,7 +132,7 @@ class Watch:
         self._notifier.status(status_sentence(self._relays(), len(self._config().machines), counts, self._attention()))
 
     def _look(self) -> standing.Standing:
-        """On a connection of its own: counting a million sales must not keep the payer waiting."""
+        """On its own connection: counting a million sales must not make the payer wait."""
         conn = connect(self._store.path, read_only=True)
         try:
             return standing.look(conn, self._now())
@@ -141,20 +141,20 @@ class Watch:
 
 
 def status_sentence(relays: Sequence[RelayHealth], machines: int, counts: dict[str, int], attention: Attention) -> str:
-    """What `systemctl status` shows, the bad news first."""
+    """What `systemctl status` shows, bad news first."""
     heard = sum(relay.state is RelayState.SUBSCRIBED for relay in relays)
     parts = []
     if attention.items:
         parts.append(headline(attention))
-    parts.append(f"{counts.get('pending', 0)} in work")
+    parts.append(f"{counts.get('pending', 0)} under way")
     parts.append(f"{machines} machine(s) on {heard} of {len(relays)} relay(s)")
     return ("No relay is reachable; " if relays and not heard else "") + ", ".join(parts) + "."
 
 
 async def _ask(http: httpx.AsyncClient, url: str) -> None:
-    """The URL is a secret: it is in no message."""
+    """The URL is a secret: no message contains it."""
     try:
-        # What it says besides is not read: it could be a gigabyte.
+        # The rest of its answer is not read: it could be a gigabyte.
         async with http.stream("GET", url, headers=PLAIN) as answer:
             answer.raise_for_status()
     except httpx.HTTPStatusError as error:

@@ -9,14 +9,14 @@ from html import escape
 #: Of the drawing, in its own units; the page scales it.
 _WIDTH, _HEIGHT = 720, 180
 _LEFT, _TOP, _BOTTOM = 8, 22, 24
-#: More steps than this nobody can tell apart.
+#: Nobody can distinguish more steps than this.
 _MOST_POINTS = 360
 
 
 def step_chart(points: Sequence[tuple[int, Decimal]], end: int, told: str, days: tuple[str, str], highest: str) -> str:
     """An amount over time: each of (Unix seconds, amount) holds until the next, the last until `end`.
 
-    `told` is what the picture says, for those who cannot see it; `days` stand at its corners, `highest` at its top.
+    `told` is what the picture says, for those who cannot see it; `days` are at its corners, `highest` is at its top.
     """
     begin = points[0][0]
     most = max([amount for _, amount in points] + [Decimal(1)])
@@ -40,7 +40,7 @@ def step_chart(points: Sequence[tuple[int, Decimal]], end: int, told: str, days:
 
 
 def _thinned(points: Sequence[tuple[int, Decimal]]) -> list[tuple[int, Decimal]]:
-    """At most so many, the first and the last among them."""
+    """At most this many, including the first and the last."""
     if len(points) <= _MOST_POINTS:
         return list(points)
     places = {number * (len(points) - 1) // (_MOST_POINTS - 1) for number in range(_MOST_POINTS)}

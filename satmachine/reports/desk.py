@@ -1,7 +1,7 @@
-"""The daemon's part of the books for people: statements that are asked for are signed, messages to LPs are brought.
+"""The daemon's part of the books for people: it signs statements on request, and delivers messages to LPs.
 
-It never touches money. What is to be told is a row before anybody tries to tell it, and stays one until a relay took
-it: a crash loses no message, and as each is sealed once, with one id, no reader gets it twice.
+It never touches money. A message is a row before anybody tries to send it, and stays one until a relay has accepted it:
+a crash loses no message, and because each is sealed once, with one id, no reader gets it twice.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ log = logging.getLogger(__name__)
 
 BRING_EVERY_S = 5.0
 TIMEOUT_S = 20.0
-#: A month's statements wait so long after its end, for sales that land late.
+#: A month's statements wait this long after its end, for sales that land late.
 MONTH_SETTLES_S = 3_600
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 10, 3_600
 
 
 class PeopleDesk:
-    """`secret` is the daemon's own Nostr key, None where it has none; `now` gives Unix seconds."""
+    """`secret` is the daemon's own Nostr key, None if it has none; `now` gives Unix seconds."""
 
     def __init__(
         self, store: Store, config: Callable[[], Config], secret: bytes | None, now: Callable[[], int]
@@ -56,12 +56,12 @@ class PeopleDesk:
         self.actions: Actions = {SignStatement: self._sign}
 
     async def run(self) -> None:
-        """Bring what is to be told, again and again."""
+        """Deliver what is due, again and again."""
         while True:
             try:
                 await self.bring_due()
             except StoreError as error:
-                log.warning("messages to liquidity providers are brought later: %s", error)
+                log.warning("messages to liquidity providers are delivered later: %s", error)
             await anyio.sleep(BRING_EVERY_S)
 
     async def bring_due(self) -> None:
@@ -74,7 +74,7 @@ class PeopleDesk:
             await self._bring(message, self._secret)
 
     async def _note_last_month(self, now: int) -> None:
-        """The month that ended last is told, once it has settled (months in UTC)."""
+        """Send the month that ended last, once it has settled (months in UTC)."""
         ended_at, _ = month_span(month_of(now, UTC), UTC)
         month = month_of(ended_at - 1, UTC)
         if month != self._noted_month and now >= ended_at + MONTH_SETTLES_S:
@@ -91,12 +91,12 @@ class PeopleDesk:
         if relay is not None:
             await self._store.write(messages.taken, message.id, relay, now)
             return
-        log.warning("no relay took a message to client %d: %s", message.client_id, refusals)
+        log.warning("no relay accepted a message to LP %d: %s", message.client_id, refusals)
         wait_s = min(_FIRST_RETRY_S * 2 ** min(message.attempts, 16), _LONGEST_RETRY_S)
         await self._store.write(messages.postpone, message.id, error=refusals, until=now + wait_s)
 
     async def _offer(self, event: Event, relays: Sequence[str], secret: bytes, now: int) -> tuple[str | None, str]:
-        """Offer an event to all of them; one that took it, and what the others said."""
+        """Offer an event to all of them; returns one that accepted it, and what the others said."""
         took: list[str] = []
         refusals: list[str] = []
 
@@ -112,18 +112,18 @@ class PeopleDesk:
         async with anyio.create_task_group() as tasks:
             for url in relays:
                 tasks.start_soon(tell, url)
-        return (took[0] if took else None), "; ".join(refusals) or "there is no relay to bring it to"
+        return (took[0] if took else None), "; ".join(refusals) or "there is no relay to send it to"
 
     async def _sign(self, asked: Asked, order: SignStatement) -> Ended:
         if self._secret is None:
-            raise Refused("the daemon has no key to sign with: set [nostr] secret_key, and restart it")
+            raise Refused("the daemon has no key for signing: set [nostr] secret_key, and restart it")
         now = self._now()
         change = partial(_sign_ordered, order=order, secret=self._secret, actor=asked.actor, now=now)
         return await self._store.write(intents.carry_out, asked.id, change, now)
 
 
 def seal(conn: sqlite3.Connection, message: Message, secret: bytes, now: int) -> tuple[Event, tuple[str, ...]] | None:
-    """The event of a message, which is kept before it is sent; None where nobody wants it any more."""
+    """The event of a message, which is stored before it is sent; None if nobody wants it any more."""
     wishes = messages.wishes_of(conn, message.client_id)
     if wishes is None:
         return None
@@ -158,4 +158,4 @@ def _text_of(conn: sqlite3.Connection, message: Message, secret: bytes, now: int
 
 def _sign_ordered(conn: sqlite3.Connection, *, order: SignStatement, secret: bytes, actor: str, now: int) -> str:
     signed, _ = sign_statement(conn, order, secret=secret, actor=actor, now=now)
-    return f"the statement of client {order.client_id} is signed: {signed.id}"
+    return f"the statement of LP {order.client_id} is signed: {signed.id}"

@@ -1,7 +1,7 @@
 """The ledger for other programs: beancount, hledger, CSV. Pure; line by line, so that years need no memory.
 
-Every entry carries its id, which is the same in every export of these books, and of books made anew from the wallets:
-who has imported an entry knows it again (`Known`). Amounts are exact; the price of sats is the sale's own rate as a
+Every entry carries its id, which is the same in every export of these books, and of books made again from the wallets:
+whoever has imported an entry recognises it (`Known`). Amounts are exact; the price of sats is the sale's own rate as a
 decimal of 12 digits, the same for every posting of an entry, so that it cannot unbalance it.
 """
 
@@ -27,14 +27,14 @@ OPENING = "Equity:Opening-Balances"
 
 @dataclass(slots=True)
 class Known:
-    """What a file has already: ids of entries, and accounts and units that are opened."""
+    """What a file already has: ids of entries, and accounts and units that are opened."""
 
     ids: frozenset[str] = frozenset()
     opened: set[str] = field(default_factory=set)
 
 
 def known_in(text: Iterable[str]) -> Known:
-    """What an earlier export holds, whichever of the three formats it is in."""
+    """What an earlier export contains, in whichever of the three formats."""
     ids: set[str] = set()
     opened: set[str] = set()
     for line in text:
@@ -51,7 +51,7 @@ _OPENED = re.compile(r"^(?:\d{4}-\d{2}-\d{2} )?(?:open|account|commodity) ([A-Z0
 
 
 def opening_entry(balances: Mapping[tuple[str, str], int], at: int) -> Entry | None:
-    """What was before `at` (Unix seconds), as one entry; None where that is nothing."""
+    """Everything before `at` (Unix seconds), as one entry; None if there is nothing."""
     postings = [Posting(account, amount, unit) for (account, unit), amount in sorted(balances.items()) if amount]
     rest: dict[str, int] = {}
     for posting in postings:
@@ -136,7 +136,8 @@ FORMATS: Mapping[str, Format] = {"beancount": beancount, "hledger": hledger, "cs
 
 
 def _new(entries: Iterable[Entry], known: Known) -> Iterator[Entry]:
-    """What is not known yet. A machine's own transaction id may be part of an id: what is no plain word is escaped."""
+    """What is not known yet. A machine's own transaction id may be part of an id: what is not a plain word is
+    escaped."""
     for entry in entries:
         plain = (
             entry
@@ -148,7 +149,7 @@ def _new(entries: Iterable[Entry], known: Known) -> Iterator[Entry]:
 
 
 def _facts(entry: Entry, tz: tzinfo) -> Iterator[tuple[str, str]]:
-    """What an entry says of itself beside its postings."""
+    """What an entry says beside its postings."""
     if entry.sale:
         yield "sale", entry.sale
     if _unit_price(entry.rate) is not None:
@@ -169,13 +170,13 @@ def _price(posting: Posting, entry: Entry) -> str:
 
 @lru_cache(maxsize=65_536)
 def _unit_price(rate: str) -> str | None:
-    """The fiat that one sat was worth; None where the rate is unknown."""
+    """The fiat that one sat was worth; None if the rate is unknown."""
     exact = Decimal(rate)
     return f"{_PRICE.divide(Decimal(1), exact):f}" if exact > 0 else None
 
 
 def _example(unit: str) -> str:
-    """How hledger is to show amounts of a unit; it wants a decimal mark in each."""
+    """How hledger should show amounts of a unit; it requires a decimal mark in each."""
     return "1000." if unit == SAT else f"{minor_to_fiat(100_000, unit):f}" + ("" if "." in _one(unit) else ".")
 
 
@@ -189,7 +190,7 @@ def _day_of(day: int, tz: tzinfo) -> str:
 
 
 def _day(at: int, tz: tzinfo) -> str:
-    # A zone's midnight lies on a quarter of an hour.
+    # A time zone's midnight is on a quarter of an hour.
     return _day_of(at - at % 900, tz)
 
 
@@ -198,7 +199,7 @@ def _quoted(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """What hledger takes for the end of a description: a semicolon; and a bar divides it."""
+    """What hledger treats as the end of a description: a semicolon; and a bar divides it."""
     return _in_one_line(text).replace(";", ",").replace("|", "/")
 
 
@@ -207,7 +208,7 @@ def _in_one_line(text: str) -> str:
 
 
 def _cell(text: str) -> str:
-    """What a spreadsheet would take for a formula is made a text."""
+    """What a spreadsheet would treat as a formula is made text."""
     return f"'{text}" if text[:1] in _FORMULA else text
 
 

@@ -64,7 +64,7 @@ thead{display:table-header-group}tr,figure,dl div,footer,section.one{break-insid
 
 @dataclass(frozen=True, slots=True)
 class _Cell:
-    """One cell: its text (escaped when it is written), a quieter line below it; numbers stand to the right, and a time
+    """One cell: its text (escaped when it is written), a quieter line below it; numbers are on the right, and a time
     stays in one line."""
 
     text: str
@@ -77,13 +77,13 @@ class _Cell:
 
 
 def statement_page(document: Document, zone: tzinfo) -> str:
-    """The page of a statement, times in a zone; where it is signed, with an empty place for its event."""
+    """The page of a statement, with times in a time zone; if it is signed, with an empty place for its event."""
     unit = document["currency"]
     who = f"{document['person']} at {document['machine_name']}"
     body = [
         f"<header><h1>Statement for {_name(document['person'])} at {_name(document['machine_name'])}</h1>",
         f"<p>{_text(_span_in_words(document, zone))}</p>",
-        f"<p class=quiet>From {_name(document['operator'])}; client {_name(document['client'])} at machine "
+        f"<p class=quiet>From {_name(document['operator'])}; LP {_name(document['client'])} at machine "
         f"{_text(document['machine'])}. Made {_text(_time(document['made_at'], zone))}; "
         f"times are {_text(str(zone))}.</p>",
         "</header>",
@@ -91,12 +91,12 @@ def statement_page(document: Document, zone: tzinfo) -> str:
         _balance_chart(document, zone),
         "<h2>Line by line</h2>",
         _table(
-            "Cash that you brought, and what it became",
+            "The cash that you brought, and what you got for it",
             ("Time", "What", f"Amount in {unit}", "Sats", f"Rate, sats per {unit}", f"Balance in {unit}"),
             [_statement_line(line, zone) for line in document["lines"]],
         )
         if document["lines"]
-        else "<p>Nothing happened in this time.</p>",
+        else "<p>Nothing happened in this period.</p>",
         _statement_footer(document),
     ]
     return _page(f"Statement for {who}", body)
@@ -127,7 +127,7 @@ def _statement_figures(document: Document) -> list[tuple[str, str]]:
 
 _WORDS = {
     "deposit": "Cash brought",
-    "reversal": "Cash that had not come",
+    "reversal": "Deposit that was taken back",
     "withdrawal": "Cash taken home",
     "purchase": "Bought from a sale",
     "payout": "Balance paid out",
@@ -176,7 +176,7 @@ def _statement_footer(document: Document) -> str:
     return (
         "<footer><p>This page is signed with the key</p>"
         f"<p class=key>{_text(document['signer'])}</p>"
-        "<p>Compare it with the key that the operator has given you by another way. "
+        "<p>Compare it with the key that the operator has given you in another way. "
         "<code>satmachine verify FILE</code> proves that not one byte of this file was changed; you can do that "
         "without us as well (docs/for-liquidity-providers.md in satmachine). Each purchase's payment hash is shown by "
         "your own wallet too.</p></footer>" + place_of_event()
@@ -192,7 +192,7 @@ def report_page(report: Report, zone: tzinfo, now: int, *, market: Decimal | Non
     body = [
         f"<header><h1>Report</h1><p>From {span}</p>",
         f"<p class=quiet>Made {_at(now, zone)}; times are {_text(str(zone))}. Sats are exact. Fiat is what sats were "
-        "worth at each sale's own rate; nothing was valued anew.</p></header>",
+        "worth at each sale's own rate; nothing was valued again.</p></header>",
     ]
     several = [row for row in report.operators if row["machines"] > 1]
     body += [_flow(f"{row['operator_id']}, {row['machines']} machines", row) for row in several]
@@ -216,9 +216,9 @@ def _flow(title: str, row: Row) -> str:
         ("Balances paid out", "payouts", -1),
         ("Refunds", "refunds", -1),
         ("Routing fees", "fees", -1),
-        ("Other: top-ups and the like", "other", 1),
+        ("Other: top-ups and similar", "other", 1),
         ("In the wallet after", "closing", 1),
-        ("of which waits to be paid", "to_share", 1),
+        ("of which still to be paid", "to_share", 1),
         ("of which is retained", "retained", 1),
         ("of which is neither", "own", 1),
     ]
@@ -315,8 +315,8 @@ def _market(report: Report, market: Decimal) -> list[str]:
         ]
         for row in report.at(market)
     ]
-    caption = f"At {market:f} sats for one unit, a rate that was stated for this page; the books value nothing anew"
-    return ["<h2>What is there at a stated rate</h2>", _table(caption, ("Machine", "Sats", "Worth"), cells)]
+    caption = f"At {market:f} sats for one unit, a rate that was given for this page; the books value nothing again"
+    return ["<h2>What is there, at a given rate</h2>", _table(caption, ("Machine", "Sats", "Worth"), cells)]
 
 
 # --- parts
@@ -339,7 +339,7 @@ def _figures(found: Iterable[tuple[str, str]]) -> str:
 
 
 def _table(caption: str, heads: Sequence[str], rows: Iterable[Sequence[_Cell]]) -> str:
-    """A table that becomes a list of cards where the screen is narrow."""
+    """A table that becomes a list of cards if the screen is narrow."""
     lines = list(rows)
     numbers = [any(line[place].number for line in lines) for place in range(len(heads))]
     head = "".join(
@@ -365,7 +365,7 @@ def _text(text: str) -> str:
 
 
 def _name(text: str) -> str:
-    """What a person has typed: in whichever direction it is written, it turns nothing around it."""
+    """What a person has typed: its direction of writing does not affect the text around it."""
     return f"<bdi>{_text(text)}</bdi>"
 
 

@@ -1,6 +1,6 @@
 """The words of messages to LPs: what concerns the reader, and nobody else. Pure.
 
-Nothing in them tells of other LPs, of the commission, or of what else was sold.
+They say nothing about other LPs, the commission, or what else was sold.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from satmachine.reports.statement import Document
 
 
 def receipt(leg: PaidLeg, *, machine_name: str, currency: str, balance_minor: int) -> str:
-    """For sats that were just paid out; `balance_minor` is the cash that is left after everything paid so far."""
+    """For sats that were just paid out; `balance_minor` is the cash that is left after everything that was paid so
+    far."""
     what = "from your balance" if leg.sold_at is None else f"from the sale of {_time(leg.sold_at)}"
     fee = f" {leg.fee_sats:,} sats went for routing." if leg.fee_sats else ""
     rate = Decimal(leg.exchange_rate)

@@ -1,4 +1,4 @@
-"""Make an LP's statement out of the books, and sign it. Call what writes inside `atomic()`."""
+"""Make an LP's statement from the books, and sign it. Call what writes inside `atomic()`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A report, read out of the ledger of these books. Reads only."""
+"""A report, read from the ledger of these books. Only reads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def steps(conn: sqlite3.Connection, span: Span) -> int:
 
 
 def report(conn: sqlite3.Connection, span: Span, *, seen: Callable[[], object] = lambda: None) -> Report:
-    """The report of a span; `seen` is called for each of `steps`."""
+    """The report of a period; `seen` is called for each of `steps`."""
     opening = balances(conn, span.since, scope=span.scope, machine_id=span.machine_id, seen=seen)
     ends = Balances(opening)
 

@@ -1,11 +1,11 @@
-"""Documents that their reader can prove without us: signed as a Nostr event (NIP-01, BIP-340), verified offline. Pure.
+"""Documents that their reader can check without us: signed as a Nostr event (NIP-01, BIP-340), verified offline. Pure.
 
-The event's content is the document's canonical JSON, so that whoever can verify a Nostr event can verify a statement. A
-page for people (HTML) holds its event in itself, and the event's tag `x` is the SHA-256 of the page without it: so what
-people read is proven too, not only what programs read.
+The event's content is the document's canonical JSON, so whoever can verify a Nostr event can verify a statement. A page
+for people (HTML) contains its event, and the event's tag `x` is the SHA-256 of the page without it: so what people read
+is proven too, not only what programs read.
 
-A file is taken exactly as it was handed out: another byte anywhere, also one that no reader would see, does not verify.
-Such an event is for this file alone; it is of a kind that relays do not keep, and is never published.
+A file is checked exactly as it was given out: one changed byte anywhere, even one that no reader would see, is found.
+Such an event is only for this file; its kind is one that relays do not keep, and it is never published.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from typing import Any
 from satmachine.nostr.event import Event, Keyring, parse_event, sign, verify
 from satmachine.nostr.keys import hex_to_npub
 
-#: Of an event that is no message: in the range that relays do not keep (NIP-01).
+#: The kind of an event that is not a message: in the range that relays do not keep (NIP-01).
 KIND = 27_813
 
 #: Where a page keeps its event.
 _OPEN, _CLOSE = '<script type="application/json" id="proof">', "</script>"
-#: A document with more than this is none of ours.
+#: A larger document is not ours.
 MAX_BYTES = 64 * 1024 * 1024
 
 
@@ -69,7 +69,7 @@ def place_of_event() -> str:
 
 
 def with_event(page: str, event: Event) -> str:
-    """A page that holds its event."""
+    """A page with its event."""
     before, place, after = page.partition(place_of_event())
     assert place, "the page has a place for its event"
     return before + _OPEN + _for_script(canonical(event.to_dict())) + _CLOSE + after
@@ -80,7 +80,7 @@ def verify_file(content: bytes) -> Verified | Unproven:
     try:
         text = content.decode()
     except UnicodeDecodeError:
-        return Unproven("it is no text, so it is no statement")
+        return Unproven("it is not text, so it is not a statement")
     if text.lstrip().startswith("<"):
         return _verify_page(text)
     event, problem = _event_in(text.removesuffix("\n"), escaped=False)
@@ -93,7 +93,7 @@ def verify_file(content: bytes) -> Verified | Unproven:
 
 def _verify_page(text: str) -> Verified | Unproven:
     if text.count(_OPEN) != 1:
-        return Unproven("the page holds no signature; ask for a signed statement")
+        return Unproven("the page contains no signature; ask for a signed statement")
     before, _, rest = text.partition(_OPEN)
     inner, close, after = rest.partition(_CLOSE)
     if not close:
@@ -102,7 +102,7 @@ def _verify_page(text: str) -> Verified | Unproven:
     if event is None:
         return Unproven(problem)
     if ("x", _digest(before + _OPEN + close + after)) not in event.tags:
-        return Unproven("the page says something else than what was signed: it was altered")
+        return Unproven("the page does not say what was signed: it was altered")
     return _verified(event)
 
 
@@ -111,10 +111,10 @@ def _event_in(text: str, *, escaped: bool) -> tuple[Event | None, str]:
     try:
         parsed = json.loads(text)
     except (ValueError, RecursionError):
-        return None, "what should be its signature is no JSON"
+        return None, "what should be its signature is not JSON"
     event = parse_event(parsed)
     if not isinstance(event, Event):
-        return None, "what should be its signature is no Nostr event"
+        return None, "what should be its signature is not a Nostr event"
     written = canonical(event.to_dict())
     if (_for_script(written) if escaped else written) != text:
         return None, "its signature is not written as the signer wrote it: something was added or changed"
@@ -125,13 +125,13 @@ def _verified(event: Event) -> Verified | Unproven:
     if verify(event, Keyring(1)) is not None:
         return Unproven("the signature does not fit: the statement was altered, or nobody signed it")
     if event.kind != KIND:
-        return Unproven("it is a signed message, but no statement")
+        return Unproven("it is a signed message, but not a statement")
     try:
         document = json.loads(event.content)
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict) or not str(document.get("format", "")).startswith("satmachine statement"):
-        return Unproven("it is a signed document, but no statement")
+        return Unproven("it is a signed document, but not a statement")
     return Verified(event.pubkey, event.created_at, document)
 
 
@@ -140,5 +140,5 @@ def _digest(page: str) -> str:
 
 
 def _for_script(text: str) -> str:
-    """JSON within a page: nothing in it can end the script or begin a comment."""
+    """JSON inside a page: nothing in it can end the script or begin a comment."""
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -1,8 +1,8 @@
 """An LP's statement as a document: what it says is plain JSON, always written the same way, so that it can be signed.
 
 Pure. Fiat is a decimal text in major units, sats are whole numbers, times ISO 8601 in UTC. It says nothing about other
-LPs, and nothing of the operator's notes. Each purchase carries the Lightning payment's hash, which the LP's own wallet
-shows too; so does its arithmetic: sats / rate = fiat.
+LPs, and contains none of the operator's notes. Each purchase has the Lightning payment's hash, which the LP's own
+wallet shows too, and its arithmetic: sats / rate = fiat.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Whose statement it is, of when, and by whom. Times are Unix seconds; None: from the beginning, or up to now."""
+    """Whose statement it is, for which period, and by whom. Times are Unix seconds; None: from the beginning, or up to
+    now."""
 
     operator: str
     machine_name: str
@@ -98,7 +99,7 @@ def _line(line: Line, currency: str) -> Document:
 
 
 def _arithmetic(movement: Movement, currency: str) -> str | None:
-    """How the amount came about, in figures; None where there is no rate."""
+    """How the amount was computed, in figures; None if there is no rate."""
     rate: Decimal | None = movement.exchange_rate
     if rate is None or rate <= 0 or movement.planned_sats is None:
         return None

@@ -1,8 +1,8 @@
-"""The report of a time: what came in, who got it, what it was worth, and what is there now (SPEC section 13). Pure.
+"""The report of a period: what came in, who got it, what it was worth, and what is there now (SPEC section 13). Pure.
 
-It is made from the ledger's facts, so it cannot say anything else than an export does. Sats are counted exactly; the
-fiat beside them is each movement's value at its own sale's rate, rounded one by one, and where a sale has no known rate
-its sats have no value and are counted as `unpriced_sats`.
+It is made from the ledger's facts, so it cannot differ from an export. Sats are counted exactly; the fiat beside them
+is each movement's value at its own sale's rate, rounded one by one; if the rate of a sale is not known, its sats have
+no value and are counted as `unpriced_sats`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Report:
         return rows
 
     def at(self, rate: Decimal) -> list[Row]:
-        """What is in each wallet at the end, at a rate that a person has stated (sats per major unit of fiat)."""
+        """What is in each wallet at the end, at a rate that a person has given (sats per major unit of fiat)."""
         return [
             {
                 "machine_id": row["machine_id"],
@@ -111,7 +111,7 @@ def make_report(
     since: int,
     until: int,
 ) -> Report:
-    """From what moved in a time, and what the accounts came to before and after. `lps` are (machine, label)."""
+    """From what moved in a period, and the balances before and after. `lps` are (machine, label)."""
     flows = _Flows()
     for one in moved:
         _gather(flows, one)
@@ -156,7 +156,7 @@ def _gather(flows: _Flows, moved: Moved) -> None:
 
 
 def _gather_payment(flows: _Flows, moved: Moved, fact: Paid) -> None:
-    """A leg that went out; what is forwarded for an LP leaves no machine's wallet."""
+    """A leg that went out; what is forwarded for an LP does not leave a machine's wallet."""
     machine, who, sats, fee_sats = fact.machine_id, fact.who, fact.sent_sats, fact.fee_sats
     if fact.leg_type == "autoforward":
         flows.clients.setdefault((machine, who, "forwarded"), _Sum()).add(moved, sats)
@@ -246,7 +246,7 @@ def _payee_rows(flows: _Flows, machines: Machines) -> list[Row]:
 
 
 def _client_row(machine: str, who: str, machines: Machines, flows: _Flows, opening: Balances, ends: Balances) -> Row:
-    """An LP's cash from the first moment to the last, and the sats that it has become."""
+    """An LP's cash from the first moment to the last, and the sats that they got for it."""
     operator, currency = machines[machine]
     place = (account("Liabilities", "LPs", machine, who), currency)
     bought = flows.clients.get((machine, who, "purchases"), _Sum())
@@ -271,7 +271,7 @@ def _client_row(machine: str, who: str, machines: Machines, flows: _Flows, openi
 
 
 def _retained_rows(flows: _Flows, machines: Machines, opening: Balances, ends: Balances) -> list[Row]:
-    """What stays in the wallet, by reason: what came to it, and what was planned or refunded after all."""
+    """What stays in the wallet, by reason: what was added to it, and what was later planned or refunded."""
     rows = []
     for machine, (operator, _) in machines.items():
         for reason in RetainedReason:

@@ -1,12 +1,13 @@
-"""What would have been: a time's sales planned again, under other splits, fees or terms of LPs (SPEC section 13).
+"""What would have been: the sales of a period planned again, under other splits, fees or terms of LPs (SPEC section
+13).
 
-Nothing is paid, nothing is written. Each sale is planned by the very function that the daemon plans with, and what it
-gives is compared with what *was* planned; what people did afterwards (refunds, redistributing) is not repeated.
+Nothing is paid, nothing is written. Each sale is planned by the same function that the daemon uses, and the result is
+compared with what *was* planned; what people did afterwards (refunds, redistributing) is not repeated.
 
-Who had which balance is taken from the plan itself: each share carries what weighed and what bound when it was planned.
-So under the rules that were in force, history comes out to the sat. Fees and splits never change what LPs get. Where an
-LP's terms are others, balances run away from what they were, and are counted on from then: what was brought, less what
-was given in this other history.
+Who had which balance is taken from the plan itself: each share carries the weight and the cap with which it was
+planned. So under the rules that were in force, the result is the same to the sat. Fees and splits never change what LPs
+get. If an LP's terms are different, balances diverge from what they were, and are counted from then on: what was
+brought, less what was given in this other history.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class LpTerms:
 class WhatIf:
     """Sats by machine and who gets them: as they were planned, and as they would have been.
 
-    `fiat` is what LPs' balances went down by, in minor units. `differ` are the sales that come out otherwise, `sales`
+    `fiat` is by how much LPs' balances went down, in minor units. `differ` are the sales with another result, `sales`
     all that were planned again; `left_out` had a plan that says too little to be made again, and are in neither column.
     """
 
@@ -87,8 +88,8 @@ def simulate(
     lp_terms: Mapping[tuple[str, str], LpTerms] | None = None,
     seen: Callable[[], object] = lambda: None,
 ) -> WhatIf:
-    """Plan the sales of `since` <= time < `until` again. `machines` gives the terms of each, `lp_terms` those of
-    LPs that are to be others, by machine and label."""
+    """Plan the sales of `since` <= time < `until` again. `machines` gives the terms of each, `lp_terms` those of LPs
+    that should be different, by machine and label."""
     found = WhatIf()
     for machine_id, terms_of in machines.items():
         sales = history.planned_sales(conn, machine_id, since, until)
@@ -114,7 +115,7 @@ def _again(found: WhatIf, sale: PlannedSale, terms: Terms, replay: _Replay | Non
     positions = recorded if replay is None else replay.positions(sale, recorded)
     seen = sale.settlement
     if any(reason == "unknown_rate" for reason, _, _ in sale.retained):
-        seen = replace(seen, exchange_rate=Decimal(0))  # a person has stated it later
+        seen = replace(seen, exchange_rate=Decimal(0))  # a person has given it later
     was, fiat_was = _as_planned(sale)
     would_be, fiat_would_be = _as_it_would_be(seen, terms, positions)
     if replay is not None:
@@ -165,7 +166,7 @@ def _some(sums: Counter[Share]) -> dict[Share, int]:
 
 
 def _recorded_positions(sale: PlannedSale) -> list[Position] | None:
-    """The positions that the sale was planned with; None where some share does not say them."""
+    """The positions with which the sale was planned; None if some share does not say them."""
     positions = []
     for leg, explain in sale.legs:
         if leg.leg_type is not LegType.DCA:
@@ -185,14 +186,15 @@ class _Lp:
 
     known: LpHistory
     used: list[tuple[int, int]] = field(default_factory=list)
-    #: What it has more there than it had: (effective, minor units) of each plan that came out otherwise.
+    #: How much more it has there than it had: (effective, minor units) of each plan with another result.
     more: list[tuple[int, int]] = field(default_factory=list)
     #: How many of `known.used` have been looked at, in the order in which they were planned.
     read: int = 0
 
 
 class _Replay:
-    """Balances of one machine's LPs as they run on under other terms; plans come in the order of their making."""
+    """Balances of one machine's LPs as they develop under other terms; plans come in the order in which they were
+    made."""
 
     def __init__(self, known: list[LpHistory], terms: Mapping[str, LpTerms], again: set[int]) -> None:
         self._lps = {lp.label: _Lp(lp) for lp in known}
@@ -201,7 +203,7 @@ class _Replay:
         self._given: dict[tuple[str, int], int] = defaultdict(int)  # of fixed LPs: by label and UTC day
 
     def positions(self, sale: PlannedSale, recorded: list[Position]) -> list[Position]:
-        """What weighs and bounds for this sale: who took part then, and fixed LPs who had nothing left that day."""
+        """Weights and caps for this sale: those who took part then, and fixed LPs who had nothing left that day."""
         took_part = {position.label: position for position in recorded}
         found = []
         for label, lp in self._lps.items():
@@ -215,7 +217,7 @@ class _Replay:
         return found
 
     def note(self, sale: Settlement, was: Mapping[Share, int], would_be: Mapping[Share, int]) -> None:
-        """This is what the LPs' balances went down by, and what they have gone down by in the other history."""
+        """By how much the LPs' balances went down, and by how much they go down in the other history."""
         for part, label in {*was, *would_be}:
             if part != "lp":
                 continue
@@ -246,8 +248,8 @@ class _Replay:
         return Position(lp.known.client_id, label, mode, payee, identity, weight, max(0, min(weight, cap)))
 
     def _balance(self, lp: _Lp, then: Position | None, sale: Settlement) -> tuple[int, int]:
-        """As of the sale, and when it was planned. What a plan says of it is better than what can be added up now:
-        legs that were voided since counted then. Of a fixed LP it says only what was left of the day."""
+        """As of the sale, and when it was planned. What a plan says about it is better than what can be added up now:
+        legs that were voided since counted then. About a fixed LP it says only what was left of the day."""
         if then is not None and then.mode == "flow":
             more_then = sum(minor for at, minor in lp.more if at <= sale.occurred_at)
             return then.weight_minor + more_then, then.cap_minor + sum(minor for _, minor in lp.more)
@@ -259,7 +261,7 @@ class _Replay:
         return now - later, now
 
     def _catch_up(self, lp: _Lp, sale: PlannedSale) -> None:
-        """Take over what was planned before this sale and is not planned again: earlier sales, balances paid out."""
+        """Include what was planned before this sale and is not planned again: earlier sales, balances paid out."""
         first = sale.order[1]
         while lp.read < len(lp.known.used) and lp.known.used[lp.read][0] < first:
             _, at, minor, settlement_id = lp.known.used[lp.read]

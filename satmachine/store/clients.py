@@ -94,7 +94,7 @@ def get(conn: sqlite3.Connection, client_id: int, *, operator: str | None = None
         _SELECT + "WHERE c.id = ?1 AND (?2 IS NULL OR m.operator_id = ?2)", (client_id, operator)
     ).fetchone()
     if row is None:
-        raise NotFound(f"there is no client {client_id}; `satmachine clients list` shows the ids")
+        raise NotFound(f"there is no LP {client_id}; `satmachine clients list` shows the ids")
     return rows.load(Client, row)
 
 

@@ -24,7 +24,7 @@ def find(conn: sqlite3.Connection, settlement_id: int) -> Settlement:
     """A settlement by its number. Raises NotFound."""
     row = conn.execute("SELECT * FROM dca_settlements WHERE id = ?", (settlement_id,)).fetchone()
     if row is None:
-        raise NotFound(f"there is no settlement {settlement_id}; `satmachine settlements list` lists what there is")
+        raise NotFound(f"there is no sale {settlement_id}; `satmachine settlements list` shows what there is")
     return rows.load(Settlement, row)
 
 

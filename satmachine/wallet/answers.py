@@ -1,8 +1,8 @@
-"""The body of an HTTP answer from a server that may wish us ill: plain, and no longer than we are ready to hold.
+"""The body of an HTTP answer from a server that may be hostile: plain, and no longer than we are ready to keep.
 
-An answer that is compressed is a program that says how much memory we need: 265 bytes of gzip, packed three times,
-unfold to a gigabyte, and the HTTP library unfolds a whole chunk before anybody can count it. So we ask for the plain
-text, refuse everything else unread, and count the octets that really came.
+A compressed answer decides how much memory we need: 265 bytes of gzip, packed three times, become a gigabyte, and the
+HTTP library unpacks a whole chunk before anybody can count it. So we ask for plain text, refuse everything else unread,
+and count the octets that really arrived.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ class UnwelcomeBody(ValueError):
 
 
 class TooLong(UnwelcomeBody):
-    """It has more octets than anybody was ready to hold."""
+    """It has more octets than we are ready to keep."""
 
 
 async def read_plain(response: httpx.Response, max_bytes: int) -> bytes:
-    """The octets of a streamed answer. Raises UnwelcomeBody where they are encoded, or more than `max_bytes`."""
+    """The octets of a streamed answer. Raises UnwelcomeBody if they are encoded, or more than `max_bytes`."""
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in ("", "identity"):
         raise UnwelcomeBody("in a compressed form that was not asked for")

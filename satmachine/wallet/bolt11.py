@@ -1,10 +1,10 @@
 """Reads a Lightning invoice: what it asks for, and until when. Pure; source: BOLT 11.
 
-satmachine looks into an invoice for one reason: to hold it against what it asked for (amount, payment hash,
-expiry) before it is stored and paid. The bech32 checksum is verified; the signature is not: without a payee that is
-known beforehand it proves nothing, and the node that pays verifies it.
+satmachine reads an invoice for one reason: to compare it with what was asked for (amount, payment hash, expiry) before
+it is stored and paid. The bech32 checksum is verified; the signature is not: if the payee is not known beforehand it
+proves nothing, and the node that pays verifies it.
 
-Why not the `bolt11` package: 2.2.0 cannot be imported beside the `bitstring` 5 that it permits, and its decoder
+Why not the `bolt11` package: 2.2.0 cannot be imported together with `bitstring` 5, which it allows, and its decoder
 lets errors of five libraries through, which an invoice from a stranger's server must not be able to raise.
 """
 
@@ -51,7 +51,7 @@ def decode(bolt11: str) -> DecodedInvoice:
     """Raises InvoiceError."""
     prefix, groups = _bech32(bolt11)
     if len(groups) < _TIMESTAMP_GROUPS + _SIGNATURE_GROUPS:
-        raise InvoiceError("it is too short to hold a signature")
+        raise InvoiceError("it is too short to contain a signature")
     body = groups[:-_SIGNATURE_GROUPS]
     created_at = _number(body[:_TIMESTAMP_GROUPS])
     fields = dict(_fields(body[_TIMESTAMP_GROUPS:]))

@@ -1,11 +1,11 @@
-"""The LNbits client: creates invoices, pays them, and reads wallets, with nothing believed that was not checked.
+"""The LNbits client: creates invoices, pays them, and reads wallets; it trusts nothing that was not checked.
 
-Why it is as wary as it is: ARCHITECTURE.md, "LNbits as it really behaves". In short: an answer's text proves
+Why it is so careful: ARCHITECTURE.md, "LNbits as it really behaves". In short: an answer's text proves
 little, an unknown filter is ignored, and `GET /api/v1/payments/{hash}` changes what it reports (never used here).
 Writes nothing but HTTP. Amounts are int sats or msats by name; times are int Unix seconds.
 
 Reads raise WalletUnavailable (nothing is known) or WalletRefused (wrong key or request). `pay` raises neither:
-it returns a PayAnswer, and all of its answers but FAILURE have to be confirmed by reading.
+it returns a PayAnswer, and all of its answers except FAILURE must be confirmed by reading.
 """
 
 from __future__ import annotations
@@ -58,13 +58,13 @@ _MAX_MEMO_BYTES: Final = 639
 _NOT_FOR_LNBITS: Final = str.maketrans("<>&", "()+")
 
 
-#: Failures that LNbits itself answers with, when it has ended; a gateway's 502, 503 or 504 may say `detail` too.
+#: Failures that LNbits itself answers when it has finished; a gateway's 502, 503 or 504 may contain `detail` too.
 _OWN_FAILURES: Final = frozenset({500, 520})
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What this LNbits can do. `version` is "unknown" where it does not say."""
+    """What this LNbits can do. `version` is "unknown" if it does not say."""
 
     version: str
     external_id: bool
@@ -98,9 +98,9 @@ class Invoice:
 class PayAnswer:
     """What LNbits said to a payment. FAILURE: refused before anything happened. Everything else: look it up.
 
-    `permanent` is for FAILURE: repeating it will not help. `ended`: LNbits itself has answered, so that nothing of this
-    request is under way any more; what it did shows when it is looked up. `settled`: the row that came with a
-    201 `success` of this very invoice, where LNbits moved the sats inside itself: both of its commits are behind it.
+    `permanent` is for FAILURE: repeating it will not help. `ended`: LNbits itself has answered, so nothing of this
+    request is under way any more; to see what it did, look it up. `settled`: the row that came with a 201 `success` of
+    this very invoice, where LNbits moved the sats inside itself: both of its commits are behind it.
     """
 
     answer: Answer
@@ -153,11 +153,11 @@ class Lnbits:
 
     @property
     def version(self) -> str:
-        """As it was found last; "unknown" before that."""
+        """As it was last found; "unknown" before that."""
         return self._capabilities.version if self._capabilities else "unknown"
 
     async def probe(self, key: str) -> Capabilities:
-        """Find out, by trying, whether `external_id` works; any key of this LNbits will do.
+        """Find out, by trying, whether `external_id` works; any key of this LNbits can be used.
 
         Two questions, because each alone can mislead: a filter that is ignored returns nothing for an empty
         wallet, and a column that can be sorted by need not be a filter.
@@ -199,13 +199,14 @@ class Lnbits:
         return (await self._get(_HEALTH, key, {})).status == httpx.codes.OK
 
     async def invoice_key(self, admin_key: str) -> str:
-        """The wallet's invoice key, which LNbits tells only when a wallet is changed: so it is changed in nothing.
+        """The wallet's invoice key, which LNbits shows only when a wallet is changed; so this makes a change that
+        changes nothing.
 
         Raises WalletUnavailable, WalletRefused.
         """
         answer = await self._http.call("PATCH", _WALLET, admin_key, timeout_s=self._timeout_s, body={})
         if answer.status != httpx.codes.OK:
-            self._http.reject("tell the wallet's invoice key", answer)
+            self._http.reject("give the wallet's invoice key", answer)
         key = answer.body.get("inkey") if isinstance(answer.body, dict) else None
         if not isinstance(key, str) or not re.fullmatch(r"[0-9A-Za-z]{16,64}", key) or key == admin_key:
             raise self._lying("PATCH", _WALLET, "inkey is missing")
@@ -226,7 +227,7 @@ class Lnbits:
     ) -> Invoice:
         """An invoice of the key's wallet. `internal`: only wallets of the same LNbits can pay it, without a node.
 
-        After WalletUnavailable there may be an orphan invoice in the wallet, which is harmless.
+        After WalletUnavailable there may be an unused invoice in the wallet, which is harmless.
         """
         answer = await self._http.call(
             "POST",
@@ -274,7 +275,7 @@ class Lnbits:
         return clean
 
     def _memo(self, memo: str, external_id: str) -> str:
-        """Cut to what fits; before 1.5 with the leg key, which a person could not find otherwise."""
+        """Cut to what fits; before 1.5 with the leg key, which people could not find otherwise."""
         note = f" [{external_id}]" if self._capabilities and not self._capabilities.external_id else ""
         room = _MAX_MEMO_BYTES - len(note.encode())
         return memo.translate(_NOT_FOR_LNBITS).encode()[:room].decode(errors="ignore") + note
@@ -282,10 +283,10 @@ class Lnbits:
     # --- reading
 
     async def fee_reserve_sats(self, key: str, bolt11: str) -> int:
-        """What the wallet must hold on top of an external invoice's amount for routing fees, rounded up."""
+        """What the wallet must hold for routing fees in addition to an external invoice's amount, rounded up."""
         answer = await self._get(_FEE_RESERVE, key, {"invoice": bolt11})
         if answer.status != httpx.codes.OK:
-            self._http.reject("tell the fee reserve", answer)
+            self._http.reject("give the fee reserve", answer)
         try:
             reserve_msat = integer(answer.body if isinstance(answer.body, dict) else {}, "fee_reserve")
         except AnswerError as lie:
@@ -314,7 +315,7 @@ class Lnbits:
             yield self._matching(rows, filters)
 
     async def count_payments(self, key: str) -> int | None:
-        """How many rows the wallet has, of any kind; None where LNbits cannot show the one that it is asked for.
+        """How many rows the wallet has, of any kind; None if LNbits cannot show the one that it is asked for.
 
         Raises WalletUnavailable, WalletRefused.
         """
@@ -325,13 +326,13 @@ class Lnbits:
 
     async def bundle(self, key: str, bundle: str) -> list[WalletPayment]:
         """Every row of the wallet that belongs to a bundle of legs: payments and marks, failed ones too, of whatever
-        revision and in whatever life of the database (identity.py). Before 1.5 through all rows with our tag."""
+        revision and from whatever copy of the database (identity.py). Before 1.5 through all rows with our tag."""
         return [row async for page in self.iter_ours(key, bundle) for row in page if belongs(row.leg_key, bundle)]
 
     async def iter_ours(
         self, key: str, prefix: str = PREFIX, **filters: Unpack[PaymentFilters]
     ) -> AsyncIterator[list[WalletPayment]]:
-        """The wallet's rows whose key begins so, page by page, whatever the machine's npub is or was."""
+        """The wallet's rows whose key begins like this, page by page, whatever the machine's npub is or was."""
         if (await self._known_capabilities(key)).external_id:
             filters["external_id_prefix"] = prefix
         else:
@@ -340,7 +341,7 @@ class Lnbits:
             yield [row for row in page if (row.leg_key or "").startswith(prefix)]
 
     async def wallet_of(self, key: str) -> str | None:
-        """The id of the wallet that a key leads to, an invoice key too; None for a wallet without any row."""
+        """The id of the wallet to which a key leads, also an invoice key; None for a wallet without any row."""
         try:
             page = await self._ask_page(key, {"limit": "1", "sortby": "time", "direction": "asc"})
         except _Unreadable:
@@ -386,8 +387,9 @@ class Lnbits:
     async def _latest_changes(
         self, key: str, filters: PaymentFilters, page_size: int
     ) -> AsyncIterator[list[WalletPayment]]:
-        """LNbits sorts by the time of the last change but cannot filter by it. What changes meanwhile moves to
-        the front and only shows rows twice; a filter by status could make rows skip, so that one is applied here."""
+        """LNbits sorts by the time of the last change but cannot filter by it. What changes meanwhile moves to the
+        front, so that rows only appear twice; a filter by status could make rows disappear, so that filter is applied
+        here."""
         asked = query_params({**filters})
         asked.pop("status", None)
         params = asked | {"sortby": "updated_at", "direction": "desc"}
@@ -412,7 +414,7 @@ class Lnbits:
     async def _ask_around(self, key: str, params: Mapping[str, str], offset: int, limit: int) -> _Page:
         """A page, or as much of it as can be read. With a wallet's invoice key anybody can store rows that LNbits
         cannot show (NaN in `extra`: every list with them answers 400) or that are as large as hundreds. So the page
-        gets smaller, and a single row that still cannot be shown is left out: nothing of ours looks like that."""
+        gets smaller, and a single row that still cannot be shown is left out: no row of ours looks like that."""
         while True:
             asked = {**params, "offset": str(offset), "limit": str(limit)}
             try:
@@ -422,11 +424,11 @@ class Lnbits:
                     limit = max(1, limit // 8)
                     continue
                 log.warning("a payment in this wallet cannot be shown by LNbits and is left out: %s", error)
-                return _Page([], offset + 2, skipped=1)  # whether more come behind it, the next page tells
+                return _Page([], offset + 2, skipped=1)  # the next page shows whether more come after it
 
     async def _ask_page(self, key: str, params: Mapping[str, str]) -> _Page:
-        """A page with as many rows as its own `total` promises. A short one is asked for again: on PostgreSQL a
-        payment can arrive between LNbits' two queries. One that stays short hides a payment."""
+        """A page with as many rows as its own `total` promises. A short page is asked for again: on PostgreSQL a
+        payment can arrive between LNbits' two queries. A page that stays short hides a payment."""
         limit, offset = int(params["limit"]), int(params.get("offset", "0"))
         for _ in range(_PAGE_ATTEMPTS):
             page = await self._ask_once(key, params)
@@ -454,7 +456,7 @@ class Lnbits:
 
 @dataclass(frozen=True, slots=True)
 class _Page:
-    """`skipped`: rows that are there and cannot be shown."""
+    """`skipped`: rows that are there but cannot be shown."""
 
     rows: list[WalletPayment]
     total: int
@@ -474,7 +476,7 @@ def _parse_page(body: object) -> _Page:
         raise AnswerError("the list of payments is missing or truncated")
     page = _Page([parse_payment(row) for row in body["data"]], integer(body, "total"))
     if len({payment.wallet_id for payment in page.rows}) > 1:
-        raise AnswerError("payments of several wallets came for one key")
+        raise AnswerError("payments of several wallets arrived for one key")
     return page
 
 

@@ -1,10 +1,9 @@
 """Asks a payee elsewhere for an invoice: Lightning addresses (LUD-16), LNURL (LUD-01) and payRequest (LUD-06).
 
-The payee's server is a stranger who chooses the next URL and the invoice, so: https only; every address of a host
-must be public, and the connection goes to one of exactly the addresses that were checked (a second DNS answer
-cannot redirect it); no redirects are followed at all; no proxy; size and time are bounded, and nothing compressed is
-unfolded; the invoice must ask for exactly the amount and still be valid. Nothing is ever sent but the request for an
-invoice.
+The payee's server is a stranger who chooses the next URL and the invoice, so: https only; every address of a host must
+be public, and the connection goes to one of exactly the addresses that were checked (a second DNS answer cannot
+redirect it); no redirects are followed at all; no proxy; size and time are limited, and nothing compressed is unpacked;
+the invoice must ask for exactly the amount and still be valid. Nothing is ever sent except the request for an invoice.
 
 LnurlUnavailable: try again later. LnurlRefused: will not work like this; a person must look. Amounts are int msats.
 """
@@ -35,7 +34,7 @@ from satmachine.wallet import bolt11 as invoices
 from satmachine.wallet.answers import PLAIN, UnwelcomeBody, read_plain
 from satmachine.wallet.transport import parse_json, printable
 
-#: Metadata may hold a picture.
+#: Metadata may contain a picture.
 _MAX_ANSWER_BYTES: Final = 512 * 1024
 _MAX_REASON_CHARS: Final = 200
 _MAX_ADDRESSES: Final = 4
@@ -52,7 +51,7 @@ class LnurlUnavailable(WalletUnavailable):
 
 
 class LnurlRefused(WalletRefused):
-    """This payee cannot be paid like this; `status` is the HTTP status, 0 where it was not HTTP that said so."""
+    """This payee cannot be paid like this; `status` is the HTTP status, 0 if it was not HTTP that said so."""
 
     def __init__(self, message: str, *, status: int = 0) -> None:
         super().__init__(message, status=status)
@@ -72,7 +71,7 @@ class PayRequest:
 
 @dataclass(frozen=True, slots=True)
 class LnurlInvoice:
-    """An invoice over exactly the amount asked for."""
+    """An invoice for exactly the amount that was asked for."""
 
     payment_hash: str
     bolt11: str
@@ -123,8 +122,8 @@ class LnurlClient:
     ) -> LnurlInvoice:
         """An invoice of exactly `amount_msat`, valid for at least `min_valid_s` more seconds.
 
-        `require_description_hash`: the invoice must commit to the offer's metadata; LUD-06 once demanded it,
-        and many servers do not do it.
+        `require_description_hash`: the invoice must commit to the offer's metadata; LUD-06 once required it, but many
+        servers do not do it.
         """
         if not offer.min_sendable_msat <= amount_msat <= offer.max_sendable_msat:
             raise LnurlRefused(
@@ -156,7 +155,7 @@ class LnurlClient:
             raise LnurlUnavailable(f"{offer.payee} gave an unreadable invoice: {error}.") from error
         description_hash = hashlib.sha256(offer.metadata.encode()).hexdigest()
         if decoded.amount_msat != amount_msat:
-            problem = f"over {decoded.amount_msat} msats instead of {amount_msat}"
+            problem = f"for {decoded.amount_msat} msats instead of {amount_msat}"
         elif decoded.expires_at < self._clock() + min_valid_s:
             problem = "that has expired or is about to"
         elif require_description_hash and decoded.description_hash != description_hash:
@@ -198,7 +197,7 @@ class LnurlClient:
     async def _checked_addresses(self, url: httpx.URL, payee: str) -> list[IPAddress]:
         port = url.port or (443 if url.scheme == "https" else 80)
         try:
-            # The ASCII form, because that is what is asked for in the end.
+            # The ASCII form, because that is what is resolved in the end.
             look_up = partial(socket.getaddrinfo, url.raw_host.decode(), port, type=socket.SOCK_STREAM)
             found = await anyio.to_thread.run_sync(look_up, limiter=self._resolvers, abandon_on_cancel=True)
         except (OSError, UnicodeError) as error:
@@ -223,7 +222,7 @@ class LnurlClient:
         raise LnurlUnavailable(f"{payee}: {url.host} cannot be reached ({type(failure).__name__}).") from failure
 
     async def _fetch(self, url: httpx.URL, address: IPAddress, payee: str) -> tuple[int, bytes]:
-        # A client per request: a kept connection belongs to an address, and two hosts can share one.
+        # A client for each request: a kept connection belongs to an address, and two hosts can share one.
         async with httpx.AsyncClient(
             verify=self._ssl_context, trust_env=False, follow_redirects=False, timeout=self._timeout_s
         ) as http:
@@ -246,7 +245,7 @@ def _parse_url(text: str, payee: str) -> httpx.URL:
     try:
         url = httpx.URL(text)
     except (httpx.InvalidURL, UnicodeError) as error:
-        raise LnurlRefused(f"{payee} leads to a URL that is none.") from error
+        raise LnurlRefused(f"{payee} leads to something that is not a URL.") from error
     if not url.host or url.userinfo:
         raise LnurlRefused(f"{payee} leads to a URL without a host, or with a password in it.")
     return url
@@ -284,9 +283,9 @@ def _parse_pay_request(body: dict[str, object], payee: str) -> PayRequest:
     callback, metadata = body.get("callback"), body.get("metadata")
     smallest, largest = _msats(body.get("minSendable")), _msats(body.get("maxSendable"))
     if body.get("tag") != "payRequest" or not isinstance(callback, str) or not isinstance(metadata, str):
-        raise LnurlRefused(f"{payee} is not something to pay to (no payRequest).")
+        raise LnurlRefused(f"{payee} cannot be paid: it offers no payRequest.")
     if smallest is None or largest is None or not 1 <= smallest <= largest:
-        raise LnurlRefused(f"{payee} has no sensible limits for a payment.")
+        raise LnurlRefused(f"{payee} has limits for payments that make no sense.")
     comment_allowed = _msats(body.get("commentAllowed")) or 0
     return PayRequest(payee, callback, smallest, largest, metadata, max(0, comment_allowed))
 

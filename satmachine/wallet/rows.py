@@ -1,4 +1,4 @@
-"""LNbits' payment rows: how they are asked for, read, and held against what was asked. Pure.
+"""LNbits' payment rows: how they are asked for, read, and compared with what was asked. Pure.
 
 LNbits silently ignores a filter that it does not know, so every row that comes back is checked here.
 All amounts are int msats as LNbits counts them; times are int Unix seconds, rounded down.
@@ -20,12 +20,12 @@ _STATUS: Final = {"success": Answer.SUCCESS, "failed": Answer.FAILURE, "pending"
 _STATUS_WORDS: Final = {answer: word for word, answer in _STATUS.items()}
 
 
-#: All the bitcoin there can ever be; what is stored fits into SQLite's integers.
+#: All the bitcoin that there can ever be; what is stored fits into SQLite's integers.
 _MAX_MSAT: Final = 21_000_000 * 100_000_000 * 1_000
 
 
 class AnswerError(ValueError):
-    """The wallet's answer has not the shape, or not the content, that was asked for."""
+    """The wallet's answer does not have the form, or the content, that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class WalletPayment:
 
     @property
     def moved_inside(self) -> bool:
-        """Whether LNbits moved, or is to move, the sats from one of its wallets to another, without its node."""
+        """Whether LNbits moved the sats (or will move them) from one of its wallets to another, without its node."""
         return self.checking_id.startswith("internal_")
 
     @property
@@ -132,9 +132,9 @@ def _plain(prefix: str) -> str:
 
 
 def matches(payment: WalletPayment, filters: PaymentFilters) -> bool:
-    """True for a row that was asked for, False for one that LNbits may well return besides those.
+    """True for a row that was asked for, False for one that LNbits may return in addition.
 
-    Raises AnswerError for one that shows that a filter was ignored.
+    Raises AnswerError for a row that shows that a filter was ignored.
     """
     for name in ("payment_hash", "checking_id", "external_id", "tag", "status", "incoming"):
         if name in filters and getattr(payment, name) != filters[name]:
@@ -217,7 +217,7 @@ def _time(row: Mapping[str, object], name: str) -> int:
 
 
 def require_wallet(rows: Iterable[WalletPayment], wallet_id: str | None, machine_id: str) -> None:
-    """Raises WalletUnavailable for rows of another wallet than the machine's own: nothing that they say is believed."""
+    """Raises WalletUnavailable for rows of a wallet that is not the machine's own: nothing in them is trusted."""
     if any(row.wallet_id != wallet_id for row in rows):
         raise WalletUnavailable(
             f"LNbits shows rows of another wallet than machine {machine_id}'s: is its wallet key right?"

@@ -1,4 +1,4 @@
-"""HTTP to one LNbits: paced, bounded in size and time, and every trouble turned into one of two errors.
+"""HTTP to one LNbits: paced, limited in size and time, with every trouble turned into one of two errors.
 
 WalletUnavailable means that nothing is known; WalletRefused that LNbits itself, in its own words, declined before
 anything happened. Which of its answers prove that is decided here, in `refusal`, and nowhere else.
@@ -26,10 +26,10 @@ _MAX_ANSWER_BYTES: Final = 32 * 1024 * 1024
 _MAX_DETAIL_CHARS: Final = 200
 _CONNECT_TIMEOUT_S: Final = 10.0
 
-#: Below uvicorn's 5 s: a connection that the server closes at the same moment costs an unknown outcome.
+#: Below uvicorn's 5 s: if the server closes the connection at the same moment, the outcome is unknown.
 _KEEPALIVE_EXPIRY_S: Final = 4.0
 
-#: What LNbits allows per route is counted in minutes.
+#: LNbits counts what it allows on each route in minutes.
 _WINDOW_S: Final = 60.0
 _FIRST_PAUSE_S: Final = 2.0
 _LONGEST_PAUSE_S: Final = 30.0
@@ -47,7 +47,7 @@ class HttpAnswer:
 
 
 class AnswerTooLarge(WalletUnavailable):
-    """More octets than any answer may have: fewer rows at a time may do."""
+    """More octets than any answer may have: asking for fewer rows at a time may help."""
 
 
 class LnbitsHttp:
@@ -115,7 +115,7 @@ class LnbitsHttp:
             raise self._unavailable(request, f"failed ({type(error).__name__})") from error
         self.latency_s = anyio.current_time() - sent_at
         parsed = parse_json(content)
-        # What LNbits says in words matters where it says no; a good answer can be long, and is read as what it is.
+        # What LNbits says in words matters if it says no; a good answer can be long, and is read as data.
         good = response.is_success and parsed is not None
         detail = "" if good and not _speaks(parsed) else _detail(parsed, content, key)
         return HttpAnswer(response.status_code, parsed, detail, _retry_after_s(response))
@@ -134,7 +134,7 @@ class LnbitsHttp:
         return WalletUnavailable(f"LNbits at {self.url}: {call} {what}. Is it running and reachable?")
 
     def reject(self, what: str, answer: HttpAnswer) -> NoReturn:
-        """Raise what this unwelcome answer means to somebody who wanted `what`."""
+        """Raise what this unwelcome answer means for a caller who wanted `what`."""
         message = f"LNbits at {self.url} did not {what}: HTTP {answer.status}, {answer.detail}"
         if refusal(answer) and answer.status != httpx.codes.TOO_MANY_REQUESTS:
             raise WalletRefused(message, status=answer.status)
@@ -144,10 +144,10 @@ class LnbitsHttp:
 def refusal(answer: HttpAnswer) -> bool:
     """Whether this answer proves that LNbits refused before anything happened.
 
-    The rate limiter (429) works in front of everything, the key check (401, 403, 404) before the handler. With
-    400 only the complaint about the request's form does: LNbits turns *any* ValueError into a 400, for instance
-    "Payment already exists", which is the opposite. An answer that is not LNbits' JSON may come from anything
-    in between, after LNbits did what was asked.
+    The rate limiter (429) comes before everything, the key check (401, 403, 404) before the handler. A 400 proves it
+    only if it complains about the request's form: LNbits turns *any* ValueError into a 400, for example "Payment
+    already exists", which means the opposite. An answer that is not LNbits' JSON may come from anything in between,
+    after LNbits did what was asked.
     """
     if answer.status == httpx.codes.TOO_MANY_REQUESTS:
         return True
@@ -164,7 +164,7 @@ def parse_json(content: bytes) -> object:
     """The JSON with floats as Decimal; None for everything else (`null` is no answer either)."""
     try:
         return json.loads(content, parse_float=Decimal, parse_constant=_no_constant)
-    except (ValueError, InvalidOperation, RecursionError):  # broken, not UTF-8; absurd numbers; nested without end
+    except (ValueError, InvalidOperation, RecursionError):  # broken, not UTF-8; absurd numbers; nested endlessly
         return None
 
 
@@ -188,7 +188,7 @@ def _detail(parsed: object, content: bytes, key: str) -> str:
 
 
 def printable(text: str, max_chars: int) -> str:
-    """A stranger's text on one line, fit for a log: no control characters, bounded."""
+    """A stranger's text on one line, safe for a log: no control characters, of limited length."""
     line = " ".join("".join(char if char.isprintable() else " " for char in text[: 4 * max_chars]).split())
     return line if len(line) <= max_chars else line[: max_chars - 1] + "…"
 
@@ -199,10 +199,10 @@ def _retry_after_s(response: httpx.Response) -> float | None:
 
 
 class _Gate:
-    """Adapts to LNbits' rate limit on one route, which it does not tell: 429 comes without Retry-After.
+    """Adapts to LNbits' rate limit on one route, which LNbits does not reveal: 429 comes without Retry-After.
 
-    After a 429 the route pauses, longer each time (with jitter, at most 30 s), and then keeps a distance between
-    calls that follows from how many went through in the last minute; the distance wears off with success.
+    After a 429 the route pauses, longer each time (with jitter, at most 30 s), and then keeps a distance between calls
+    that depends on how many succeeded in the last minute; the distance shrinks with success.
     """
 
     def __init__(self) -> None:
@@ -214,9 +214,9 @@ class _Gate:
         self._sent: deque[float] = deque(maxlen=10_000)
 
     async def pass_through(self) -> float:
-        """Wait for one's turn; the time at which it came."""
+        """Wait for one's turn; returns the time at which it came."""
         async with self._turn:
-            # Again, because a call that was under way may have been refused meanwhile.
+            # Again, because a call that was under way may have been refused in the meantime.
             while (wait_s := self._opens_at - anyio.current_time()) > 0:  # noqa: ASYNC110
                 await anyio.sleep(wait_s)
             now = anyio.current_time()
@@ -229,7 +229,7 @@ class _Gate:
         self._interval_s = self._interval_s * 0.99 if self._interval_s > 0.01 else 0.0
 
     def refused(self, sent_at: float, retry_after_s: float | None) -> float:
-        """A call sent at `sent_at` got a 429; how long the route pauses from now on, in seconds."""
+        """A call that was sent at `sent_at` got a 429; returns how long the route pauses from now on, in seconds."""
         now = anyio.current_time()
         if sent_at < self._refused_at:  # one of several that were under way: already counted
             return max(0.0, self._opens_at - now)

@@ -1,6 +1,6 @@
 """Pages for people (SPEC section 14): a separate process that reads the books, and cannot change anything in them.
 
-    app.py       connects the parts: routes, and the one way that every request takes
+    app.py       connects the parts: routes, and the one path that every request takes
     access.py    pure: who may see which record; the only place that decides it
     signin.py    one-time links, signatures with a Nostr key (NIP-98), sessions, bearer tokens
     limits.py    how often somebody may try

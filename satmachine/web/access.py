@@ -1,8 +1,8 @@
 """Who may see what: every decision about access is made here. Pure.
 
 Whoever is signed in is a `Viewer`: somebody of an operator (or of the whole platform), or a liquidity provider. A
-record has an `Owner`. What a viewer may not see is answered like what does not exist, so nothing can be learnt from the
-difference (SPEC section 9).
+record has an `Owner`. What a viewer may not see is answered like what does not exist, so nobody can learn anything from
+the difference (SPEC section 9).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from enum import StrEnum
 
 
 class Who(StrEnum):
-    """For whom an address is there at all."""
+    """For whom an address exists at all."""
 
     ANYBODY = "anybody"
     SIGNED_IN = "signed_in"
@@ -23,7 +23,7 @@ class Who(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Viewer:
-    """Who looks. `operator` None: of every operator's records. `client`: the LP (`dca_clients.person`) whose own
+    """Who is looking. `operator` None: at every operator's records. `client`: the LP (`dca_clients.person`) whose own
     positions with this operator are all that is shown; None for an operator's people."""
 
     person: str
@@ -40,14 +40,14 @@ class Viewer:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Whose a record is: an operator's, and, if it is a position, the LP's it belongs to."""
+    """To whom a record belongs: an operator, and, if it is a position, an LP."""
 
     operator: str
     client: str | None = None
 
 
 def admits(viewer: Viewer | None, who: Who, owner: Owner | None = None) -> bool:
-    """Whether `viewer` may see an address that is there for `who`, with the record of `owner` (None: no record)."""
+    """Whether `viewer` may see an address that exists for `who`, with the record of `owner` (None: no record)."""
     if who is Who.ANYBODY:
         return True
     if viewer is None:

@@ -1,9 +1,9 @@
-"""The pages: one road for every request, from who asks to what they are shown (SPEC section 14).
+"""The pages: one path for every request, from who asks to what they see (SPEC section 14).
 
 A request goes: who is it (`signin`) -> may they (`access`, by the table in `places`) -> the page -> HTML or JSON.
-Whoever is not signed in is sent to the sign-in from every address alike; whoever is, gets 404 for what is another's and
-for what does not exist. Books are read on a read-only connection, in a thread;
-only links and sessions are ever written.
+Whoever is not signed in is sent to the sign-in from every address in the same way; whoever is signed in gets 404 for
+what belongs to others and for what does not exist. Books are read on a read-only connection, in a thread; only links
+and sessions are ever written.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ T = TypeVar("T")
 
 
 def make_app(settings: Settings, *, clock: Callable[[], float] = time.time) -> Starlette:
-    """The whole application. `clock` gives Unix seconds. Raises StoreError where the sessions cannot be kept."""
+    """The whole application. `clock` gives Unix seconds. Raises StoreError if the sessions cannot be stored."""
     desk = Desk(settings, clock)
     routes = [Route(place.path, partial(desk.answer, place), methods=["GET"]) for place in (*PAGES, *PROGRAMS)]
     routes += [
@@ -106,10 +106,10 @@ class Desk:
             self._pool.close()
             self._passes.close()
 
-    # --- the road of every page
+    # --- the path of every page
 
     async def answer(self, place: Place | None, request: Request) -> Response:
-        """What somebody is shown at an address; `place` None: there is no such address."""
+        """What somebody sees at an address; `place` None: there is no such address."""
         held = await self._who(request)
         request.state.person = held.viewer.person if held else "-"
         if held is None:
@@ -186,7 +186,7 @@ class Desk:
     def _not_signed_in(self, request: Request) -> Response:
         """The same from every address, whether there is something or not."""
         if _wants_json(request) or request.method not in ("GET", "HEAD"):
-            text = self._words(None, request).say("Sign in first, or send a token that counts.")
+            text = self._words(None, request).say("Sign in first, or send a valid token.")
             return JSONResponse({"error": text}, HTTPStatus.UNAUTHORIZED, headers={"WWW-Authenticate": "Bearer"})
         return RedirectResponse("/sign-in", HTTPStatus.SEE_OTHER)
 
@@ -208,7 +208,8 @@ class Desk:
         return self._html(request, View("signin.html", words.say("Sign in"), {"problem": ""}), None, words)
 
     async def link_page(self, request: Request) -> Response:
-        """Where a link leads: a button. Whatever only looks at addresses (mail filters, chats) uses nothing up."""
+        """Where a link leads: a button. So programs that only look at addresses (mail filters, chats) do not use up the
+        link."""
         words = self._words(None, request)
         if not self._tries.admits(_peer(request)):
             return self._refusal(request, None, HTTPStatus.TOO_MANY_REQUESTS)
@@ -275,7 +276,7 @@ class Desk:
 
     @property
     def _cookie_name(self) -> str:
-        """The prefix makes browsers refuse a cookie of this name from anybody else (RFC 6265bis)."""
+        """The prefix makes browsers refuse a cookie with this name from anybody else (RFC 6265bis)."""
         return "__Host-satmachine" if self._settings.is_secure else "satmachine"
 
     # --- the rest
@@ -308,7 +309,7 @@ class Desk:
         return self._not_signed_in(request) if held is None else _json(openapi.document(self._settings.origin))
 
     async def health(self, request: Request) -> Response:  # noqa: ARG002
-        """Whether the books can be read, for whoever watches the process. Tells nothing else."""
+        """Whether the books can be read, for whatever monitors the process. Says nothing else."""
         try:
             await run_sync(self._is_readable, limiter=self._threads)
         except (sqlite3.Error, StoreError):
@@ -346,7 +347,7 @@ _REFUSALS = {
     HTTPStatus.SERVICE_UNAVAILABLE: "The books cannot be read now: try again in a minute.",
     HTTPStatus.TOO_MANY_REQUESTS: "Too many at once: wait a minute, then try again.",
 }
-_DEAD_LINK = "This link was used, has expired or was taken back. Ask for another one."
+_DEAD_LINK = "This link was already used, has expired or was withdrawn. Ask for another one."
 
 
 def _digest(request: Request) -> str:

@@ -1,7 +1,7 @@
 """Curves and bars as SVG. Pure: numbers in, text out.
 
-There is no style in them, classes only: the page's sheet has the colours.
-Every chart names itself for those who cannot see it; the page has the same figures as a table.
+They contain no style, only classes: the page's style sheet has the colours.
+Every chart has a name for those who cannot see it; the page has the same figures as a table.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 6, 6, 26, 26
 
 
 def bars(values: Sequence[int], labels: Sequence[str], title: str, top: str) -> str:
-    """A bar for each value (0 or more), labelled below where there is room; `top` is the highest value in words."""
+    """A bar for each value (0 or more), labelled below if there is room; `top` is the highest value in words."""
     highest = max(values, default=0) or 1
     step = (_WIDTH - _LEFT - _RIGHT) / max(len(values), 1)
     room = _HEIGHT - _TOP - _BOTTOM
@@ -32,7 +32,8 @@ def bars(values: Sequence[int], labels: Sequence[str], title: str, top: str) -> 
 
 
 def steps(points: Sequence[tuple[int, int]], since: int, until: int, title: str, top: str, ticks: Sequence[str]) -> str:
-    """What stays as it is from each point (time, value) to the next, as a stair; `ticks` are spread evenly below."""
+    """A value that stays the same from each point (time, value) to the next, as steps; `ticks` are spread evenly
+    below."""
     span, room = max(until - since, 1), _HEIGHT - _TOP - _BOTTOM
     highest = max((value for _, value in points), default=0) or 1
 

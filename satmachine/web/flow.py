@@ -1,7 +1,7 @@
-"""A sale's way of every sat as a picture: what was paid on the left, where it went on the right. Pure.
+"""Where every sat of a sale went, as a picture: what was paid on the left, where it went on the right. Pure.
 
-The heights are the sats. Each thing on the right drinks from the part of the sale it belongs to (the commission, what
-goes to the LPs, what was not handed out) and, where that is empty, from the next: so the bands add up on both sides
+The heights are the sats. Each thing on the right drinks from the part of the sale to which it belongs (the commission,
+what goes to the LPs, what was not handed out) and, if that is empty, from the next: so the bands add up on both sides,
 whatever was corrected since.
 """
 

@@ -1,7 +1,7 @@
 """Around every answer: headers that keep browsers from doing more than they are asked, and the access log.
 
-Nothing of another host is ever loaded, no script or style stands within a page, nobody may put a page into a frame, and
-nothing of a person's is kept by caches. The log says who saw what, and never a secret of an address.
+Nothing is ever loaded from another host, no script or style is inside a page, nobody may put a page into a frame, and
+caches keep nothing that belongs to a person. The log says who saw what, and never the secret in an address.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SECRET_PATH = "/sign-in/link/"  # noqa: S105 - the beginning of an address
 
 
 class Guard:
-    """ASGI middleware; `secure`: browsers come by TLS. `clock` gives Unix seconds."""
+    """ASGI middleware; `secure`: browsers connect by TLS. `clock` gives Unix seconds."""
 
     def __init__(self, app: ASGIApp, *, secure: bool, clock: Callable[[], float]) -> None:
         self._app = app

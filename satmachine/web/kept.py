@@ -1,4 +1,4 @@
-"""Answers that many viewers share, kept for a few seconds: of a hundred browsers, one asks the books."""
+"""Answers that many viewers share, kept for a few seconds: of a hundred browsers, only one asks the books."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ class Kept:
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, lives_s: float, make: Callable[[], T]) -> T:
-        """What `make` gives, or gave within the last `lives_s` seconds for this key. The key must name whose it is."""
+        """What `make` returns, or has returned within the last `lives_s` seconds for this key. The key must include
+        whose it is."""
         with self._lock:
             found = self._items.get(key)
         if found is not None and self._clock() < found[0] + lives_s:

@@ -1,4 +1,5 @@
-"""How often somebody may try: token buckets in memory, of bounded number. Pure but for the clock that is handed in."""
+"""How often somebody may try: token buckets in memory, of bounded number. Pure except for the clock that is passed
+in."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ class _Bucket:
 class Limiter:
     """At most `burst` at once and `per_minute` in the long run, for each key and for all together.
 
-    `clock` is monotonic seconds. Of more keys than `max_keys`, the one that was idle for longest is forgotten: it
-    starts afresh, and the limit for all together still holds.
+    `clock` is monotonic seconds. If there are more than `max_keys` keys, the one that was idle for longest is
+    forgotten: it starts again, and the limit for all together still holds.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class Limiter:
         self._all = _Bucket(self._all_burst, clock())
 
     def admits(self, key: str) -> bool:
-        """Whether one more of this key is all right; if so, it counts."""
+        """Whether one more with this key is allowed; if so, it is counted."""
         now = self._clock()
         bucket = self._buckets.get(key)
         if bucket is None:

@@ -1,8 +1,8 @@
-"""Tells browsers that something which they may see has changed (server-sent events); they then load their page anew.
+"""Tells browsers that something which they may see has changed (server-sent events); they then load their page again.
 
-One connection looks every two seconds, for as long as somebody listens, whether anybody has written; if so, it takes
-the pulse of each scope that is listened for. So a hundred viewers cost the books what one does, and nobody learns when
-something happens that is not theirs.
+As long as somebody listens, one connection checks every two seconds whether anything was written; if so, it takes the
+pulse of each scope for which somebody listens. So a hundred viewers cost the books as much as one, and nobody learns
+that something happened which they may not see.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from anyio.to_thread import run_sync
 from satmachine.store import pulse as pulses
 from satmachine.web.access import Viewer
 
-#: How many may listen at once, in all and by person; more are told to come back.
+#: How many may listen at the same time, in all and for each person; others are told to come back.
 MAX_LISTENERS, MAX_EACH = 300, 20
-#: A browser connects again after this; so a session that has ended does not listen for ever.
+#: After this a browser connects again, so a session that has ended does not listen for ever.
 LIFE_S = 600
 _LOOK_EVERY_S = 2.0
-#: A line now and then, so that proxies do not take the connection for dead.
+#: A line from time to time, so that proxies do not treat the connection as dead.
 _KEEP_ALIVE_S = 20
 
 _CHANGED = "event: changed\ndata: 1\n\n"
@@ -36,7 +36,7 @@ Scope = tuple[str | None, str | None]
 
 @dataclass
 class _Channel:
-    """Who may see the same, and the pulse that was last taken."""
+    """Viewers who may see the same, and the pulse that was last taken."""
 
     pulse: tuple[object, ...] | None = None
     listeners: int = 0
@@ -84,7 +84,7 @@ class Live:
                 told.set()
 
     def seen_by(self, conn: sqlite3.Connection, viewer: Viewer) -> str:
-        """What a page says it was made from, so that what changes before its browser listens is not missed."""
+        """The state from which a page was made, so that changes before its browser listens are not missed."""
         return _digest(pulses.of_scope(conn, viewer.operator, viewer.client))
 
     async def events(self, viewer: Viewer, seen: str) -> AsyncIterator[str]:

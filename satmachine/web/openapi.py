@@ -19,7 +19,7 @@ _STRING, _INTEGER = {"type": "string"}, {"type": "integer", "maximum": MAX_ID}
 
 
 def _one_of(words: Iterable[str]) -> dict[str, Any]:
-    """One of them; an empty word is none."""
+    """One of them; an empty word counts as none."""
     return {**_STRING, "enum": ["", *sorted(words)]}
 
 
@@ -30,9 +30,9 @@ _QUERY: dict[str, dict[str, Any]] = {
     "settlement_id": {**_INTEGER, "minimum": 1, "description": "only of this sale"},
     "since": {**_STRING, "format": "date", "description": "from this day on, in the person's time zone"},
     "until": {**_STRING, "format": "date", "description": "up to the end of this day"},
-    "before": {**_INTEGER, "minimum": 1, "description": "go on below this id, the last of a page"},
-    "limit": {**_INTEGER, "minimum": 1, "maximum": 1000, "description": "rows at the most; 50 unless told"},
-    "effective": {**_one_of({"0", "1", "true", "false"}), "description": "1: machine by machine, in force"},
+    "before": {**_INTEGER, "minimum": 1, "description": "continue below this id, the last one of a page"},
+    "limit": {**_INTEGER, "minimum": 1, "maximum": 1000, "description": "how many rows at most; 50 if not given"},
+    "effective": {**_one_of({"0", "1", "true", "false"}), "description": "1: what is in force, machine by machine"},
 }
 _STATES = {"settlements": SALE_STATES, "payments": LEG_STATES}
 _ASKS = {
@@ -76,7 +76,7 @@ def _operation(place: Place) -> dict[str, Any]:
         "responses": {
             "200": _answer("What was asked for", SCHEMAS[name]),
             "400": _answer("Something in the query cannot be read", _ERROR),
-            "401": _answer("No token that counts", _ERROR),
+            "401": _answer("No valid token", _ERROR),
             "404": _answer("No such record, or not yours", _ERROR),
             "429": _answer("Too many at once", _ERROR),
         },

@@ -1,4 +1,4 @@
-"""Whose record an address names."""
+"""To whom the record of an address belongs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MAX_ID_DIGITS = 18
 
 
 def of_machine(conn: sqlite3.Connection, params: Mapping[str, Any]) -> Owner | None:
-    """The operator of `params["machine"]`; None where there is no such machine."""
+    """The operator of `params["machine"]`; None if there is no such machine."""
     operator = page_queries.machine_owner(conn, str(params["machine"]))
     return None if operator is None else Owner(operator)
 
@@ -38,7 +38,7 @@ def of_position(conn: sqlite3.Connection, params: Mapping[str, Any]) -> Owner | 
 
 
 def of_payment(conn: sqlite3.Connection, payment_id: int) -> Owner | None:
-    """The operator, and the LP if it is an LP's, of a payment."""
+    """The operator of a payment, and the LP, if it is for an LP."""
     found = page_queries.payment_owner(conn, payment_id)
     return None if found is None else Owner(*found)
 

@@ -1,4 +1,4 @@
-"""Every address that there is: for whom, whose record, and what is on it. The table that access is tested against."""
+"""Every address that exists: for whom, whose record, and what is on it. Access is tested against this table."""
 
 from __future__ import annotations
 

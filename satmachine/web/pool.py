@@ -1,4 +1,4 @@
-"""Read-only connections to the books, which threads borrow: there are never more than threads at work."""
+"""Read-only connections to the books, which threads borrow: there are never more of them than working threads."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 
 class Pool:
-    """Connections that are opened when one is missing, and kept for the next. `connect` must give such as may go from
-    thread to thread, one at a time."""
+    """Connections that are opened when one is missing, and kept for the next use. `connect` must return connections
+    that can be used by different threads, one at a time."""
 
     def __init__(self, connect: Callable[[], sqlite3.Connection]) -> None:
         self._connect = connect
@@ -19,7 +19,8 @@ class Pool:
 
     @contextmanager
     def borrow(self) -> Iterator[sqlite3.Connection]:
-        """A connection of one's own for a while. Raises what `connect` raises; after an error it is not used again."""
+        """A connection for one's own use for a while. Raises what `connect` raises; after an error it is not used
+        again."""
         with self._lock:
             conn = self._idle.pop() if self._idle else None
         if conn is None:

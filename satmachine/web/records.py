@@ -1,7 +1,7 @@
 """The records that programs get, as JSON schemas: made from the keys that the pages themselves pick.
 
 What a key holds follows from its name, as in `shape`: sats are whole numbers, fiat is a decimal text without `_minor`,
-times end in `_at`. So nothing is described that is not there, and nothing is there that is not described.
+times end in `_at`. So everything that is described exists, and everything that exists is described.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the pages are told when they start."""
+"""The settings of the pages, given at their start."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Settings:
 
     @property
     def origin(self) -> str:
-        """How browsers reach the pages; without `public_url` only from this machine."""
+        """How browsers reach the pages; without `public_url` only from this computer."""
         return self.web.public_url or f"http://{self.web.listen}"
 
     @property

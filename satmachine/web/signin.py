@@ -1,7 +1,7 @@
 """How somebody comes in: one-time links, signatures with a Nostr key, sessions and bearer tokens (SPEC section 14).
 
-A secret is 32 random octets, shown once; only its SHA-256 is kept. A signature is a NIP-98 event (kind 27235) over the
-address and method of the sign-in, made for this moment and used once. What is wrong is a value, never an exception.
+A secret is 32 random octets, shown once; only its SHA-256 is stored. A signature is a NIP-98 event (kind 27235) over
+the address and method of the sign-in, made for this moment and used once. What is wrong is a value, never an exception.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from satmachine.web.access import Viewer
 
 #: NIP-98 "HTTP Auth".
 HTTP_AUTH_KIND = 27235
-#: How far the clock of who signs may be away from ours, in seconds (NIP-98 suggests 60).
+#: How much the signer's clock may differ from ours, in seconds (NIP-98 suggests 60).
 _SKEW_S = 60
 _MAX_AUTHORIZATION_CHARS = 8_192
-#: A session ends so long after its last use, whatever its full life.
+#: A session ends this long after its last use, even if its full life is longer.
 IDLE_S = 7 * 86_400
 
 _KEYRING = Keyring(1_000)
@@ -44,18 +44,18 @@ class Held:
 
 
 def new_secret() -> tuple[str, str]:
-    """(a secret to hand out, what is kept of it)."""
+    """(a secret to give away, what is stored of it)."""
     secret = secrets.token_urlsafe(32)
     return secret, digest(secret)
 
 
 def digest(secret: str) -> str:
-    """What is kept of a secret. It has 256 random bits, so one round of SHA-256 is enough."""
+    """What is stored of a secret. It has 256 random bits, so one round of SHA-256 is enough."""
     return hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
 
 
 def viewer_of(people: Mapping[str, WebPerson], person: str) -> Viewer | None:
-    """Somebody of the configuration as it is now; None where it no longer names them."""
+    """A person in the present configuration; None if it no longer names them."""
     found = people.get(person)
     if found is None:
         return None
@@ -72,7 +72,7 @@ def viewer_of(people: Mapping[str, WebPerson], person: str) -> Viewer | None:
 def by_secret(
     conn: sqlite3.Connection, people: Mapping[str, WebPerson], kind: PassKind, secret: str, now: int
 ) -> Held | None:
-    """Whose session or token this is, if it still counts."""
+    """Whose session or token this is, if it is still valid."""
     found = passes.find(conn, kind, digest(secret), now)
     if found is None:
         return None
@@ -95,14 +95,14 @@ def begin_session(conn: sqlite3.Connection, person: str, *, now: int, lives_s: i
 def by_signature(
     conn: sqlite3.Connection, people: Mapping[str, WebPerson], authorization: str, *, url: str, method: str, now: int
 ) -> WebPerson | str:
-    """Who has signed this sign-in, or why it does not count, in words. `url` is the address as browsers see it."""
+    """Who has signed this sign-in, or why it is not valid, in words. `url` is the address as browsers see it."""
     event = _signed(authorization)
     if isinstance(event, str):
         return event
     if event.kind != HTTP_AUTH_KIND:
         return f"the signed event is of kind {event.kind}, not {HTTP_AUTH_KIND}"
     if abs(now - event.created_at) > _SKEW_S:
-        return f"it was signed more than {_SKEW_S} seconds from now: look at the clock of this device"
+        return f"it was signed more than {_SKEW_S} seconds from now: check the clock of this device"
     if _tag(event, "u") != url or (_tag(event, "method") or "").upper() != method:
         return "it was signed for another address"
     fault = verify(event, _KEYRING)
@@ -110,7 +110,7 @@ def by_signature(
         return "the signature is false"
     person = next((one for one in people.values() if one.pubkey == event.pubkey), None)
     if person is None:
-        return "nobody is known by this key here"
+        return "nobody here has this key"
     if not passes.first_use(conn, event.id, now + 2 * _SKEW_S):
         return "this signature was used before: sign again"
     return person
@@ -129,6 +129,6 @@ def _signed(authorization: str) -> Event | str:
 
 
 def _tag(event: Event, name: str) -> str | None:
-    """The value of the only tag of this name; None where there is none, or more than one."""
+    """The value of the only tag with this name; None if there is none, or more than one."""
     values = [tag[1] for tag in event.tags if tag[0] == name and len(tag) > 1]
     return values[0] if len(values) == 1 else None

@@ -1,7 +1,7 @@
 """The viewer's language, numbers and time zone.
 
-Messages are written in English in the code and the templates; `locale/<language>.po` has the others, and another
-language is another file. Numbers and times are written as the viewer's language writes them (Babel).
+Messages are written in English in the code and the templates; `locale/<language>.po` has the translations; for another
+language, add another file. Numbers and times are written as the viewer's language writes them (Babel).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from babel.messages.pofile import read_po
 from satmachine.attention.sentence import Sentence
 from satmachine.money import minor_digits, minor_to_fiat
 
-#: The languages that there are, English first: it is what the code speaks.
+#: The languages, English first: it is the language of the code.
 LANGUAGES = ("en", "es")
 _ACCEPTED = 20
 
 
-#: How numbers are written where the browser names no country: Spanish as in the Americas (1,234.56).
+#: How numbers are written if the browser names no country: Spanish as in the Americas (1,234.56).
 _REGIONS = {"es": "es_419"}
 
 
@@ -66,12 +66,12 @@ class Words:
         return text.format(**values) if values else text
 
     def count(self, one: str, many: str, count: int) -> str:
-        """A message with a number in it; every language that there is has one form for 1 and one for the rest."""
+        """A message with a number in it; each of the languages has one form for 1 and one for the rest."""
         return self.say(one if count == 1 else many, count=self.number(count))
 
     def tell(self, sentence: str) -> str:
-        """A sentence of the program in the viewer's language, as far as the catalogue has it: what machines and wallets
-        have said themselves stays as it is."""
+        """A sentence of the program in the viewer's language, if the catalogue has it: what machines and wallets
+        themselves have said stays as it is."""
         if not isinstance(sentence, Sentence):
             return self.say(sentence)
         told = {name: self.tell(value) if isinstance(value, str) else value for name, value in sentence.values.items()}
@@ -84,7 +84,7 @@ class Words:
         return "" if amount_sats is None else f"{self.number(amount_sats)} sats"
 
     def fiat(self, amount_minor: int | None, currency: str) -> str:
-        """With all its decimals, and the code of the currency behind it: signs like $ are of many."""
+        """With all its decimals, and the code of the currency after it: signs like $ belong to many currencies."""
         if amount_minor is None:
             return ""
         digits = minor_digits(currency)
@@ -94,7 +94,7 @@ class Words:
         return numbers.format_percent(fraction, "#,##0.##%", self.locale)
 
     def time(self, at: int | None) -> str:
-        """Date, time of day and nothing more; the page says once which zone they are in."""
+        """Only date and time of day; the page says once in which time zone."""
         if at is None:
             return ""
         return _time(at - at % 60, str(self.locale), self.tz)
@@ -144,7 +144,7 @@ def _locale(language: str) -> Locale:
 
 @cache
 def _catalogue(language: str) -> NullTranslations:
-    """The messages of a language, compiled when they are first asked for."""
+    """The messages of a language, compiled when they are first needed."""
     source = resources.files("satmachine.web") / "locale" / f"{language}.po"
     if not source.is_file():
         return NullTranslations()

@@ -94,7 +94,7 @@ def test_everything_is_there_without_javascript(visit: Visit, served: Served) ->
     page.get_by_role("button", name="Show").click()
     assert "status=held" in page.url
     page.locator("table a").first.click()
-    assert page.get_by_role("img", name="The way of every sat").is_visible()
+    assert page.get_by_role("img", name="Where every sat went").is_visible()
     page.get_by_role("searchbox").fill("panajachel")
     page.get_by_role("searchbox").press("Enter")
     page.get_by_role("link", name="Panajachel market").click()

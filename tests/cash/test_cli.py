@@ -108,14 +108,14 @@ def test_a_mistyped_count_is_corrected_by_a_row_that_names_it(cli: Cli) -> None:
     ok(cli, f"cash count {MACHINE} --cassette 1 --notes 4 --cassette 2 --notes 12 --at 2d")
     ok(cli, f"cash count {MACHINE} --cassette 1 --notes 40 --cassette 2 --notes 12 --at 1d")
     shown = ok(cli, f"cash report {MACHINE}")
-    assert "Entry 3 shows the opposite: was 2 typed wrongly" in shown
+    assert "Entry 3 shows the opposite: is entry 2, or its time, wrong" in shown
     ok(cli, f"cash count {MACHINE} --cassette 1 --notes 40 --cassette 2 --notes 12 --corrects 2")
     assert [one["state"] for one in cli.json("cash", "report", MACHINE)["cycles"]] == ["open", "even", "even", "start"]
     rows = {row["id"]: row for row in cli.json("cash", "list")}
     assert (rows[4]["corrects"], rows[2]["replaced_by"], rows[4]["at"]) == (2, 4, rows[2]["at"])
     again = cli("cash", "count", MACHINE, "--amount", "5", "--corrects", "2")
     assert again.exit_code == 1
-    assert "corrected before, by 4" in again.stderr
+    assert "already corrected, by 4" in again.stderr
 
 
 def test_an_entry_is_taken_back_and_stays_on_record(cli: Cli) -> None:
@@ -137,12 +137,12 @@ def test_an_entry_is_taken_back_and_stays_on_record(cli: Cli) -> None:
         (f"cash load {MACHINE} --cassette 3 --notes 5", "which notes are in cassette 3"),
         (f"cash load {MACHINE} --amount 0", "above 0"),
         (f"cash load {MACHINE} --amount 1.001", "decimals"),
-        (f"cash load {MACHINE} --amount 100 --at 2099-01-01", "to come"),
-        (f"cash load {MACHINE} --amount 100 --for 1=200", "to be clients' deposits"),
-        (f"cash collect {MACHINE} --part --amount 100 --for 1=200", "200.00 GTQ of it are to be for clients"),
-        (f"cash load {MACHINE} --amount 100 --for 2=50", "is one of flores-1"),
+        (f"cash load {MACHINE} --amount 100 --at 2099-01-01", "is in the future"),
+        (f"cash load {MACHINE} --amount 100 --for 1=200", "but the LPs' deposits are"),
+        (f"cash collect {MACHINE} --part --amount 100 --for 1=200", "the LPs' parts are 200.00 GTQ"),
+        (f"cash load {MACHINE} --amount 100 --for 2=50", "belongs to flores-1"),
         (f"cash load {MACHINE} --amount 100 --for 1", "like --for 3=1000"),
-        (f"cash load {MACHINE} --amount 100 --corrects 1", "it is corrected by another count"),
+        (f"cash load {MACHINE} --amount 100 --corrects 1", "correct it with another count"),
         ("cash count nowhere --amount 1", "there is no machine nowhere"),
         ("cash void 99 --reason x --yes", "there is no cash entry 99"),
         ("cash book 1 --reason x --yes", "closed no cycle"),
@@ -197,7 +197,7 @@ def test_a_difference_is_booked_in_parts_and_never_beyond(cli: Cli) -> None:
     ok(cli, "cash book 2 --yes", "--reason", "the rest is stolen")
     assert cycle(cli, 1)["booked"] == "-300.00"
     nothing = cli("cash", "book", "2", "--yes", "--reason", "x")
-    assert "nothing to say" in nothing.stderr
+    assert "nothing to do" in nothing.stderr
     ok(cli, "cash book 2 --amount 100 --yes", "--reason", "it was not that note")
     assert (cycle(cli, 1)["open"], cycle(cli, 1)["state"]) == ("-100.00", "short")
 
@@ -207,7 +207,7 @@ def test_a_load_with_deposits_is_not_taken_back_behind_their_back(cli: Cli) -> N
     refused = cli("cash", "void", "1", "--yes", "--reason", "never")
     assert "satmachine deposits delete 1" in refused.stderr
     too_small = cli("cash", "load", MACHINE, "--amount", "50", "--corrects", "1")
-    assert "to be clients' deposits" in too_small.stderr
+    assert "but the LPs' deposits are" in too_small.stderr
     ok(cli, "deposits delete 1 --yes")
     ok(cli, "cash void 1 --yes", "--reason", "never")
 
@@ -263,7 +263,7 @@ def test_a_list_is_whole_behind_a_pipe(cli: Cli, conn: sqlite3.Connection) -> No
             )
     assert len(cli.json("cash", "list")) == 61
     assert len(cli.json("cash", "list", "--before", "61")) == 60
-    assert "go on with --before 12" in cli("cash", "list", "--limit", "50", "--columns", "id,at").stdout
+    assert "continue with --before 12" in cli("cash", "list", "--limit", "50", "--columns", "id,at").stdout
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])

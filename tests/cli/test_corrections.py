@@ -90,11 +90,11 @@ FINISHED = {
     "retry": (0, "There is nothing to try."),
     "hold": (1, "there is nothing to hold"),
     "release": (1, "not held"),
-    "note": (0, "Noted on sale"),
+    "note": (0, "is added to sale"),
 }
 SAID_BY_OTHERS: dict[str, dict[str, tuple[int, str]]] = {
     "pending": FINISHED | {"hold": (0, "is held: nothing more of it is sent")},
-    "held": FINISHED | {"retry": (1, "is held: `satmachine settlements release 2` first"), "release": (0, "goes on")},
+    "held": FINISHED | {"retry": (1, "is held: `satmachine settlements release 2` first"), "release": (0, "continues")},
     "processed": FINISHED,
     "errored": FINISHED
     | {"retry": (0, "will be tried within seconds"), "hold": (0, "is held: nothing more of it is sent")},
@@ -165,7 +165,7 @@ def test_every_status_against_every_command(cli: Desk, status: SettlementStatus,
         assert result.exit_code == 0, result.output
         action = f"settlement.{command.replace('-', '_')}"
         assert intents(cli) == [("maria", action, f"settlement {number}")]
-        assert "carried out when the daemon runs" in result.stdout
+        assert "carries it out when it runs" in result.stdout
     else:
         assert result.exit_code == 1
         assert expected in result.stderr
@@ -261,7 +261,7 @@ def test_a_foreign_sale_is_answered_like_a_missing_one(cli: Desk, command: str) 
     foreign = run(cli, "settlements", command, "1", *rest, operator="flores")
     missing = run(cli, "settlements", command, "999", *rest, operator="flores")
     assert foreign.exit_code == missing.exit_code == 1
-    assert foreign.output.replace("settlement 1", "settlement 999") == missing.output
+    assert foreign.output.replace("sale 1", "sale 999") == missing.output
     assert "there is no" not in run(cli, "settlements", command, "1", *rest, operator="atitlan").output
 
 
@@ -272,7 +272,7 @@ def test_explain_accounts_for_every_sat_in_every_state(cli: Desk, number: int) -
     assert explained["summary"]["ruleset"] == "operator"
     people = run(cli, "settlements", "explain", str(number))
     assert people.exit_code == 0
-    assert "266800 sats =" in people.stdout
+    assert "266\u202f800 sats =" in people.stdout
 
 
 def test_explain_shows_each_rounding_and_each_retained_sat(cli: Desk) -> None:

@@ -179,8 +179,8 @@ def test_a_limit_limits_everybody_and_without_one_programs_get_all(command: str,
     everything = rows()
     assert len(everything) > 1
     shown = cli(*command.split(), "--limit", "1").stdout
-    assert "more; show them with --limit" in shown
-    assert "more; show them" not in cli(*command.split()).stdout
+    assert "more: show them with --limit" in shown
+    assert "more: show them" not in cli(*command.split()).stdout
     assert rows("--limit", "1") == everything[:1]
 
 
@@ -191,7 +191,7 @@ def test_deposits_come_in_pages(cli: Cli) -> None:
     assert [row["amount"] for row in first] == ["300.00", "200.00"]
     rest = cli.json("deposits", "list", "--limit", "2", "--before", str(first[-1]["id"]))
     assert [row["amount"] for row in rest] == ["100.00"]
-    assert "go on with --before 2" in cli("deposits", "list", "--limit", "2").stdout
+    assert "continue with --before 2" in cli("deposits", "list", "--limit", "2").stdout
     assert cli("deposits", "list", "--before", "99").exit_code == 1
 
 

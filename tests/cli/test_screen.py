@@ -53,7 +53,7 @@ def test_behind_a_pipe_there_is_no_limit(cli: Cli) -> None:
     assert len(cli.piped("audit", "log", "--author", "x").stdout.splitlines()) == 61
     assert len(cli.run("audit", "log", "--author", "x", "--csv", env={}).stdout.splitlines()) == 61
     assert len(cli.json("audit", "log", "--author", "x")) == 60
-    assert "There are more" in cli("audit", "log", "--author", "x").stdout
+    assert "There are more:" in cli("audit", "log", "--author", "x").stdout
     assert len(cli.piped("audit", "log", "--author", "x", "--limit", "5").stdout.splitlines()) == 6
 
 
@@ -129,7 +129,7 @@ def test_sats_are_read_in_every_form_in_which_they_are_printed(text: str, value:
 
 @pytest.mark.parametrize("text", ["0", "-5", "1,000", "1.5", "many", "", "266 80O", "9" * 30])
 def test_what_is_no_number_of_sats_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="no number of sats"):
+    with pytest.raises(ValueError, match="not a number of sats"):
         numbers.sats(text)
 
 

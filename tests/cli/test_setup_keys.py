@@ -40,7 +40,7 @@ def test_elsewhere_it_is_a_file(keys: Path, tmp_path: Path) -> None:
 def test_a_key_that_the_service_could_not_read_is_refused_with_what_to_do(
     keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writing, "unreadable_to_service", lambda _path: "the service does not see /root")
+    monkeypatch.setattr(writing, "unreadable_to_service", lambda _path: "the service cannot see /root")
     with pytest.raises(ValueError, match=rf"does not see /root: sudo install -m 600 /root/key {keys}/, and name that"):
         writing.check_readable(Path("/root/key"))
     writing.check_readable(keys / "panajachel-1")

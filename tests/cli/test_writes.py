@@ -54,7 +54,7 @@ def test_an_actor_cannot_forge_a_line(name: str, cli: Cli) -> None:
 def test_a_retry_is_an_intent_that_waits_for_the_daemon(cli: Cli) -> None:
     result = cli("quarantine", "retry", "1")
     assert result.exit_code == 0
-    assert "carried out when the daemon runs" in result.stdout
+    assert "carries it out when it runs" in result.stdout
     conn = connect(cli.database)
     [asked] = intents.open_orders(conn)
     conn.close()

@@ -72,7 +72,7 @@ def test_a_payout_is_a_leg_of_its_own_under_a_key_of_its_own(books: sqlite3.Conn
 
 def test_a_request_that_is_carried_out_twice_plans_one_payout(books: sqlite3.Connection, maria: int) -> None:
     assert "60" in ask(books, maria, 60_000, number=1)
-    assert ask(books, maria, 60_000, number=1) == "this payout was planned already"
+    assert ask(books, maria, 60_000, number=1) == "this payout is already planned"
     assert len(payouts(books)) == 1
 
 

@@ -87,7 +87,7 @@ def test_the_example_loads_without_problems_and_says_that_it_is_one() -> None:
     config = load(EXAMPLE, environ={})
     assert [machine.id for machine in config.machines] == ["panajachel-1"]
     [warning] = warnings(config)
-    assert "is the one of config.example.toml" in warning
+    assert "is the example of config.example.toml" in warning
 
 
 def test_the_example_with_everything_switched_on_is_valid() -> None:

@@ -60,11 +60,11 @@ def test_a_file_is_loaded_without_any_of_its_secrets(tmp_path: Path) -> None:
         ('{ file = "key" }', None, "/key, which does not exist: create it, or correct the name"),
         ('{ file = "key" }', b" \n", "/key, which is empty: put the key there"),
         ('{ file = "key" }', b"a\nb", "a key is one word without blanks on a single line"),
-        ('{ file = "key" }', b"\xff\xfe", "which does not hold a key"),
-        ('{ file = "key" }', b"a" * 5000, "which is no key: it is longer than 4096 bytes"),
-        ('{ file = "/" }', None, "which is no regular file"),
-        ('{ credential = "key" }', b"k", "credential key, which the service has not got: put the key into"),
-        ('"a b"', None, "the configuration file itself, which does not hold a key"),
+        ('{ file = "key" }', b"\xff\xfe", "which does not contain a key"),
+        ('{ file = "key" }', b"a" * 5000, "which is not a key: it is longer than 4096 bytes"),
+        ('{ file = "/" }', None, "which is not a regular file"),
+        ('{ credential = "key" }', b"k", "credential key, which the service does not have: put the key into"),
+        ('"a b"', None, "the configuration file itself, which does not contain a key"),
     ],
 )
 def test_a_secret_that_is_not_there_is_named_with_table_key_and_remedy(
@@ -189,7 +189,7 @@ def test_a_pipe_or_a_device_is_no_key_file_and_keeps_nobody_waiting(tmp_path: Pa
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "pipe")
     for place in (tmp_path / "pipe", tmp_path / "link", tmp_path / "folder", Path("/dev/zero")):
-        with pytest.raises(ConfigError, match="which is no regular file"):
+        with pytest.raises(ConfigError, match="which is not a regular file"):
             Secret("file", str(place)).resolve({})
     (tmp_path / "key").write_text(PLANTED)
     (tmp_path / "to-key").symlink_to(tmp_path / "key")
@@ -237,7 +237,7 @@ def test_root_finds_a_credential_where_the_service_has_it_and_then_where_it_come
 def test_within_the_service_the_folder_of_keys_is_found_by_its_prefix(host: Host) -> None:
     environ = {"CREDENTIALS_DIRECTORY": str(host.given)}
     (host.keys / "m1").write_text("not-seen-from-within")
-    with pytest.raises(ConfigError, match=r"the service has not got: put the key into .*keys/m1 .*restart satmachine"):
+    with pytest.raises(ConfigError, match=r"the service does not have: put the key into .*keys/m1 .*restart satmachine"):
         SECRET.resolve(environ)
     (host.given / "key_m1").write_text("handed-over")
     assert SECRET.resolve(environ) == "handed-over"
@@ -248,6 +248,6 @@ def test_what_only_root_sees_is_hidden_and_not_wrong(host: Host) -> None:
     with pytest.raises(KeyHidden, match="run this with sudo"):
         SECRET.resolve({})
     host.as_root(True)
-    with pytest.raises(ConfigError, match="has not got") as told:
+    with pytest.raises(ConfigError, match="does not have") as told:
         SECRET.resolve({})
     assert not isinstance(told.value, KeyHidden)

@@ -77,7 +77,7 @@ def test_an_lps_key_must_lie_where_the_service_can_read_it(host: Host, world: Sy
     assert "a wallet of this LNbits" in said
     host.put("/root/bruno", world.wallets["bruno"].invoice_key, 0o600)
     said = host.run("satmachine clients add --machine machine-1 --label bruno --invoice-key-file /root/bruno")
-    assert "Warning: the service does not see /root" in said
+    assert "Warning: the service cannot see /root" in said
     fix = re.search(r"sudo (install -o satmachine -m 400 \S+ \S+)", said)
     assert fix
     host.run(fix[1])

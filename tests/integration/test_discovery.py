@@ -46,7 +46,7 @@ async def test_a_sale_that_is_announced_only_where_the_machine_itself_publishes(
         shown = satmachine(system, "machines", "show", machine.id)
         assert shown["relays"] == [system.relays[0].url]
         assert shown["own_relays"]["relays"] == [own_url]
-        assert shown["own_relays"]["refused"] == {"ftp://x": "that is no relay's address"}
+        assert shown["own_relays"]["refused"] == {"ftp://x": "that is not the address of a relay"}
         found = await examine(load(system.config_path))
         assert [f.verdict for f in found if f.subject == own_url] == ["ok"]
         assert [f.verdict for f in found if f.check == "relay list"] == ["warning"]

@@ -55,7 +55,7 @@ async def test_all_well(well: System) -> None:
     }  # fmt: skip
     assert "the key may pay" in next(f for f in found if f.subject == "machine machine-1").detail
     assert "version" in only(found, "lnbits").detail
-    assert "a wallet's balance takes it" in only(found, "speed").detail
+    assert "to find a wallet's balance" in only(found, "speed").detail
     assert only(found, "clock").detail.startswith("agrees with")
 
 

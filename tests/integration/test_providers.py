@@ -119,7 +119,7 @@ async def test_a_balance_is_paid_out_once_through_the_daemon(system: System) -> 
     assert (await balances(system))["alice"] == 87_222
     assert (await debits(system))[leg.leg_key] == 1
     assert answered(system, first).startswith("87222 sats for 600.00 GTQ are on their way to alice")
-    assert answered(system, again) == "this payout was planned already"
+    assert answered(system, again) == "this payout is already planned"
     assert "has 400.00 GTQ available" in answered(system, too_much)
 
 

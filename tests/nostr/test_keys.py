@@ -49,7 +49,7 @@ def test_agrees_with_another_implementation(secret: bytes) -> None:
         ("npub1", "not a valid npub"),
         (NPUB[:-1] + "q", "checksum"),
         (NPUB.replace("e", "E", 1), "not a valid npub"),
-        (NSEC, "this is an nsec, where an npub is expected"),
+        (NSEC, "this is an nsec, but an npub is expected"),
         ("npub1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqzqujme", "no such point"),
         ("nprofile1qqsrhuxx8l9ex335q7he0f09aej04zpazpl0ne2cgukyawd24mayt8gpp4mhxue69uhhytnc9e3k7mgpz4mhxue69uhk"
          "g6nzv9ejuumpv34kytnrdaksjlyr9p", "nprofile"),

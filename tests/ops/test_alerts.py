@@ -245,7 +245,7 @@ async def test_a_command_gets_json_and_text(tmp_path: Path) -> None:
 
 async def test_a_command_that_fails_says_why() -> None:
     command = [sys.executable, "-c", "import sys; print('no route'); sys.exit(3)"]
-    with pytest.raises(NotDelivered, match="left with 3: no route"):
+    with pytest.raises(NotDelivered, match="exited with 3: no route"):
         await deliver(message("command"), config_with({"command": command}), NOW)
 
 

@@ -77,7 +77,7 @@ def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path: Path, target: st
 
 def test_a_copy_that_is_not_whole_is_thrown_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backup_module, "damage", lambda _conn: "row 3 is missing from index x")
-    with fresh_books(tmp_path), pytest.raises(StoreError, match=r"not whole.*row 3"):
+    with fresh_books(tmp_path), pytest.raises(StoreError, match=r"damaged.*row 3"):
         make_backup(tmp_path / "satmachine.db", tmp_path / "copy.db")
     assert not list(tmp_path.glob("*copy*"))
 

@@ -170,10 +170,10 @@ def test_the_status_sentence_begins_with_the_bad_news() -> None:
     counts = {"pending": 3, "held": 1, "errored": 1}
     needs = Attention((Item("settlement_held", "market", "", ""), Item("unmatched", "market", "", "")))
     assert status_sentence([RELAY, away], 5, counts, needs) == (
-        "2 thing(s) need you: market: sales are held and wait for you (and 1 more), 3 in work, "
+        "2 thing(s) need you: market: sales are held and wait for you (and 1 more), 3 under way, "
         "5 machine(s) on 1 of 2 relay(s)."
     )
-    assert status_sentence([away], 5, {}, Attention()).startswith("No relay is reachable; 0 in work")
+    assert status_sentence([away], 5, {}, Attention()).startswith("No relay is reachable; 0 under way")
 
 
 async def test_the_heartbeat_is_asked_for_only_while_all_is_alive(tmp_path: Path) -> None:

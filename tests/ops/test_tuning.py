@@ -42,7 +42,7 @@ def test_a_slow_network_alone_is_no_reason() -> None:
 def test_what_is_quick_has_nothing_to_do() -> None:
     found = tuning.finding(Speed(8, 3, 1_204), URL, external_id=True)
     assert (found.verdict, found.fix) == (Verdict.OK, "")
-    assert found.detail == "a wallet's balance takes it 5 ms; your machines' wallets have 1,204 payments"
+    assert found.detail == "LNbits needs 5 ms to find a wallet's balance; your machines' wallets have 1,204 payments"
 
 
 @pytest.mark.parametrize(("external_id", "sqlite"), [(True, "sqlite-1.5"), (False, "sqlite")])

@@ -161,7 +161,7 @@ def test_forged_cookies_and_tokens_are_like_none(site: Site) -> None:
         answer = site.client.get("/", headers={"cookie": f"__Host-satmachine={secret}", "accept": "text/html"})
         assert (answer.status_code, answer.headers.get("location")) == (303, "/sign-in"), secret[:50]
         answer = site.client.get("/api/v1/dca/machines", headers={"authorization": f"Bearer {secret}"})
-        assert (answer.status_code, answer.json()) == (401, {"error": "Sign in first, or send a token that counts."})
+        assert (answer.status_code, answer.json()) == (401, {"error": "Sign in first, or send a valid token."})
     for name in ("satmachine", "__Secure-satmachine", "__host-satmachine"):
         assert site.client.get("/", headers={"cookie": f"{name}={good}"}).status_code == 303
 

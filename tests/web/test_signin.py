@@ -100,7 +100,7 @@ def test_a_signature_signs_in_once(site: Site) -> None:
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"key": bytes(31) + b"\x09"}, "nobody is known"),
+        ({"key": bytes(31) + b"\x09"}, "nobody here has this key"),
         ({"kind": 1}, "kind 1"),
         ({"url": "https://evil.example.org/sign-in/key"}, "another address"),
         ({"url": f"{ORIGIN}/"}, "another address"),

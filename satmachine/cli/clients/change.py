@@ -19,20 +19,22 @@ from satmachine.store import clients
 
 InvoiceKeyFile = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="The file that holds the invoice key of their wallet in this LNbits."),
+    typer.Option(metavar="FILE", help="The file with the invoice key of their wallet in this LNbits."),
 ]
-Address = Annotated[str | None, typer.Option("--lightning-address", metavar="NAME@HOST", help="Pay there instead.")]
+Address = Annotated[
+    str | None, typer.Option("--lightning-address", metavar="NAME@HOST", help="Pay to this address instead.")
+]
 Lnurl = Annotated[str | None, typer.Option("--lnurl", metavar="LNURL1..", help="Or to this LNURL-pay code.")]
-Mode = Annotated[str | None, typer.Option(help="flow: a share of every sale; fixed: at most --daily-limit a day.")]
-DailyLimit = Annotated[str | None, typer.Option(metavar="AMOUNT", help="Fiat per UTC day, for --mode fixed.")]
+Mode = Annotated[str | None, typer.Option(help="flow: a share of every sale; fixed: at most --daily-limit each day.")]
+DailyLimit = Annotated[str | None, typer.Option(metavar="AMOUNT", help="Fiat for each UTC day, with --mode fixed.")]
 Forward = Annotated[str | None, typer.Option(metavar="NAME@HOST", help="Forward what arrives to this address.")]
 ForwardKeyFile = Annotated[
     Path | None,
-    typer.Option(metavar="FILE", help="The file that holds the admin key of their wallet, to forward from."),
+    typer.Option(metavar="FILE", help="The file with the admin key of their wallet, to forward from it."),
 ]
 
 
-Unchecked = Annotated[bool, typer.Option("--unchecked", help="Do not ask whether the payee answers.")]
+Unchecked = Annotated[bool, typer.Option("--unchecked", help="Do not check whether the payee can be paid.")]
 
 
 @acting(app, "add", asks=False)
@@ -40,22 +42,24 @@ def add(
     act: Act,
     machine: Annotated[
         str,
-        typer.Option(metavar="ID", help="The machine whose cash they bring.", autocompletion=complete.machines),
+        typer.Option(metavar="ID", help="The machine to which they bring cash.", autocompletion=complete.machines),
     ],
-    label: Annotated[str, typer.Option(help="A short name, part of payment keys: never used again for another.")],
+    label: Annotated[
+        str, typer.Option(help="A short name. It is part of payment keys, so it is never used again for somebody else.")
+    ],
     invoice_key_file: InvoiceKeyFile = None,
     lightning_address: Address = None,
     lnurl: Lnurl = None,
     mode: Mode = None,
     daily_limit: DailyLimit = None,
-    person: Annotated[str | None, typer.Option(metavar="NAME", help="Whose it is; the label if not given.")] = None,
+    person: Annotated[str | None, typer.Option(metavar="NAME", help="The person; without it, the label.")] = None,
     autoforward: Forward = None,
     autoforward_key_file: ForwardKeyFile = None,
     unchecked: Unchecked = False,
 ) -> Done:
-    """Add a liquidity provider to a machine. Keys are never stored, only the file in which they are.
+    """Add a liquidity provider to a machine. A key is never stored, only the path of its file.
 
-    The payee is asked whether it can be paid: does it answer, is its key of this LNbits, may the daemon read it?
+    The payee is checked at once: does it answer, does the key belong to this LNbits, may the daemon read it?
 
     Examples:
 
@@ -99,24 +103,24 @@ def add(
 def update(
     act: Act,
     client: Client,
-    status: Annotated[str | None, typer.Option(help="active, or paused: no share of sales for now.")] = None,
+    status: Annotated[str | None, typer.Option(help="active, or paused (no share of sales for now).")] = None,
     mode: Mode = None,
     daily_limit: DailyLimit = None,
-    person: Annotated[str | None, typer.Option(metavar="NAME", help="Whose it is.")] = None,
+    person: Annotated[str | None, typer.Option(metavar="NAME", help="The person.")] = None,
     invoice_key_file: InvoiceKeyFile = None,
     lightning_address: Address = None,
     lnurl: Lnurl = None,
     autoforward: Forward = None,
     autoforward_key_file: ForwardKeyFile = None,
-    no_autoforward: Annotated[bool, typer.Option("--no-autoforward", help="Forward nothing any more.")] = False,
+    no_autoforward: Annotated[bool, typer.Option("--no-autoforward", help="Stop forwarding.")] = False,
     npub: Annotated[
-        str | None, typer.Option(metavar="NPUB", help="Tell them by Nostr message; `clients messages` says what.")
+        str | None, typer.Option(metavar="NPUB", help="Send them Nostr messages; `clients messages` says which.")
     ] = None,
     unchecked: Unchecked = False,
 ) -> Done:
-    """Change a liquidity provider: pause them, another payee, another mode. Machine and label stay.
+    """Change a liquidity provider: pause them, or give another payee or mode. Machine and label stay.
 
-    Sales that are planned already keep their amounts. The payee cannot change while a payment is on its way.
+    Sales that are already planned keep their amounts. The payee cannot change while a payment is on its way.
 
     Examples:
 
@@ -130,7 +134,7 @@ def update(
     from satmachine.clients.typed_payee import choose
 
     if status not in (None, "active", "paused"):
-        raise typer.BadParameter("--status must be active or paused; `clients remove` removes")
+        raise typer.BadParameter("--status must be active or paused; `clients remove` removes an LP")
     payee = usage(lambda: choose(invoice_key_file=invoice_key_file, address=lightning_address, lnurl_code=lnurl))
     row = clients.get(act.conn, client)
     wanted = usage(
@@ -153,7 +157,7 @@ def update(
         forward_key = str(autoforward_key_file.expanduser().absolute())
         _check_payee(act, row.label, None, forward_key, unchecked=unchecked)
     told = [*wanted, *(["npub"] if npub is not None else [])]
-    act.ask(f"change client {row.id}, {row.label} at {row.machine_id}: {', '.join(told)}")
+    act.ask(f"change LP {row.id}, {row.label} at {row.machine_id}: {', '.join(told)}")
     if wanted:
         act.write(clients.update, row, wanted, actor=act.books.actor, now=act.books.now)
     if npub is not None:
@@ -168,10 +172,10 @@ def remove(
     act: Act,
     client: Client,
     write_off: Annotated[
-        str, typer.Option(metavar="REASON", help="Leave a remaining balance behind, and why; for the audit log.")
+        str, typer.Option(metavar="REASON", help="Give up a remaining balance, and why; for the audit log.")
     ] = "",
 ) -> Done:
-    """Remove a liquidity provider; their history stays. Refused while anything is outstanding.
+    """Remove a liquidity provider; their history stays. Refused while a deposit, a payment or a balance is open.
 
     Examples:
 
@@ -180,7 +184,7 @@ def remove(
         satmachine clients remove maria --write-off "handed back 120 GTQ in cash"
     """
     row = clients.get(act.conn, client)
-    act.ask(f"remove client {row.id}, {row.label} at {row.machine_id}")
+    act.ask(f"remove LP {row.id}, {row.label} at {row.machine_id}")
     act.write(remove_client, client, actor=act.books.actor, now=act.books.now, write_off=write_off)
     return _now(act, client)
 
@@ -188,8 +192,8 @@ def remove(
 def _check_payee(
     act: Act, label: str, payee: tuple[str, str] | None, forward_key: str | None = None, *, unchecked: bool
 ) -> None:
-    """Ask whether the payee can be paid, and whether the service can read the keys for it; where it cannot, a person
-    says whether to go on all the same."""
+    """Check whether the payee can be paid, and whether the service can read the keys for it; if not, a person says
+    whether to continue anyway."""
     if unchecked or act.dry_run:
         return
     import anyio
@@ -204,7 +208,7 @@ def _check_payee(
             continue
         typer.echo(f"Warning: {found.detail}. What to do: {found.fix}", err=True)
         if at_a_terminal():
-            confirm("Enter it all the same?", yes=act.yes and found.verdict != "problem")
+            confirm("Enter it anyway?", yes=act.yes and found.verdict != "problem")
 
 
 def _fiat(text: str | None, currency: str) -> int | None:

@@ -58,14 +58,14 @@ _KEYS = (*(name for name in ClientRow.__dataclass_fields__ if name != "operator_
 _BALANCE_KEYS = (*Balance.__dataclass_fields__, "available_minor")
 
 
-@listing(app, "list", _CLIENTS, title="Liquidity providers", empty="No clients.", keys=_KEYS)
+@listing(app, "list", _CLIENTS, title="Liquidity providers", empty="No liquidity providers.", keys=_KEYS)
 def list_clients(
     books: Books,
     asked: Asked,  # noqa: ARG001 - the decorator limits it
     machine: OfMachine = None,
     person: Person = None,
     status: Annotated[str | None, typer.Option(help="active, paused or removed.")] = None,
-    removed: Annotated[bool, typer.Option("--removed", help="Those that were removed too.")] = False,
+    removed: Annotated[bool, typer.Option("--removed", help="Also those that were removed.")] = False,
 ) -> list[Row]:
     """List liquidity providers with what they have available.
 
@@ -97,7 +97,9 @@ def show(books: Books, client: Client, as_json: AsJson = False) -> None:
     emit_record(row, FIELDS, json=as_json, title=title_of(row), tz=books.tz)
 
 
-@listing(app, "balance", _BALANCES, title="Balances", empty="No clients.", keys=_BALANCE_KEYS, single="client")
+@listing(
+    app, "balance", _BALANCES, title="Balances", empty="No liquidity providers.", keys=_BALANCE_KEYS, single="client"
+)
 def balance(
     books: Books,
     asked: Asked,  # noqa: ARG001
@@ -110,10 +112,11 @@ def balance(
     machine: OfMachine = None,
     person: Person = None,
     as_of: Annotated[
-        str | None, typer.Option(metavar="WHEN", help="As it was then: 2026-11-22T10:00, or a date for its end.")
+        str | None,
+        typer.Option(metavar="WHEN", help="As it was at this time: 2026-11-22T10:00, or a date for its end."),
     ] = None,
 ) -> list[Row]:
-    """Show what clients have in the machines: deposited, spent, reserved by payments under way, available.
+    """Show what LPs have in the machines: deposited, spent, reserved by payments under way, available.
 
     Examples:
 
@@ -140,7 +143,7 @@ def client_row(books: Books, client_id: int) -> dict[str, Any]:
 
 def title_of(row: Row) -> str:
     """The heading of one client's screen."""
-    return f"Client {row['id']}: {row['label']} at {row['machine_id']}"
+    return f"LP {row['id']}: {row['label']} at {row['machine_id']}"
 
 
 def _row(client: ClientRow, amounts: Balance) -> dict[str, Any]:
@@ -151,6 +154,6 @@ def _row(client: ClientRow, amounts: Balance) -> dict[str, Any]:
 
 
 def _as_of(books: Books, text: str | None) -> int | None:
-    """The last second that counts: of a day its last one."""
+    """The last second that counts: for a date, the last one of that day."""
     start, end = books.when(text), books.when(text, end=True)
     return end if end is None or start == end else end - 1

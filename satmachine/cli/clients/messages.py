@@ -1,4 +1,4 @@
-"""`clients messages`: what an LP is told by Nostr message."""
+"""`clients messages`: which Nostr messages an LP gets."""
 
 from __future__ import annotations
 
@@ -19,15 +19,20 @@ def messages(
     client: Client,
     npub: Annotated[str | None, typer.Option(metavar="NPUB", help="Their public key: npub1...")] = None,
     relay: Annotated[
-        list[str] | None, typer.Option(metavar="URL", help="A relay where they read, instead of the daemon's own.")
+        list[str] | None, typer.Option(metavar="URL", help="A relay that they read, instead of the daemon's own.")
     ] = None,
-    receipts: Annotated[bool | None, typer.Option("--receipts/--no-receipts", help="One for each payout.")] = None,
-    monthly: Annotated[bool | None, typer.Option("--monthly/--no-monthly", help="One after each month.")] = None,
-    off: Annotated[bool, typer.Option("--off", help="Nothing any more.")] = False,
+    receipts: Annotated[
+        bool | None, typer.Option("--receipts/--no-receipts", help="A message for each payout.")
+    ] = None,
+    monthly: Annotated[
+        bool | None, typer.Option("--monthly/--no-monthly", help="A statement after each month.")
+    ] = None,
+    off: Annotated[bool, typer.Option("--off", help="No more messages.")] = False,
 ) -> None:
-    """Say what a client is told by Nostr message (NIP-17), or show it: only who asked for it is told anything.
+    """Say which Nostr messages (NIP-17) an LP gets, or show it. Only those who asked for messages get any.
 
-    Messages are encrypted for their reader, and say nothing about anybody else. Each is kept until a relay took it.
+    Messages are encrypted for their reader, and say nothing about anybody else. Each is kept until a relay has accepted
+    it.
 
     Examples:
 
@@ -37,6 +42,6 @@ def messages(
     """
     found = clients.get(act.conn, client, operator=act.books.scope)
     if act.dry_run:
-        act.ask(f"change what {found.label} at {found.machine_id} is told")
+        act.ask(f"change the messages for {found.label} at {found.machine_id}")
     change(act.books, found, npub=npub, relays=relay, receipts=receipts, monthly=monthly, off=off)
     show_wishes(act.books, found, as_json=act.as_json)

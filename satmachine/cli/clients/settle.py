@@ -25,13 +25,11 @@ def settle(
     act: Act,
     client: Client,
     rate: Annotated[str, typer.Option(metavar="SATS", help="Sats for one unit of the machine's currency.")],
-    amount: Annotated[
-        str | None, typer.Option(help="How much of the balance, in fiat; all of it if not given.")
-    ] = None,
+    amount: Annotated[str | None, typer.Option(help="How much of the balance, in fiat; without it, all.")] = None,
 ) -> Done:
-    """Pay out what is left of a client's balance at a stated rate, from the machine's wallet.
+    """Pay out what is left of an LP's balance, at the rate that you give, from the machine's wallet.
 
-    The daemon pays it, exactly once; until then the amount is reserved. Refused above what is available.
+    The daemon pays it, exactly once; until then the amount is reserved. More than is available is refused.
 
     Examples:
 

@@ -21,11 +21,11 @@ from satmachine.store.statements import SignedStatement
 def print_statement(
     books: Books, client_id: int, since: str | None, until: str | None, *, html: bool, unsigned: bool
 ) -> None:
-    """On standard output: the page, or the signed document. Raises NotFound, Refused."""
+    """Print the page, or the signed document. Raises NotFound, Refused."""
     from satmachine.reports.signed import event_file, with_event
 
     if unsigned and not html:
-        raise typer.BadParameter("--unsigned is for --html: a document without a signature is what --json prints")
+        raise typer.BadParameter("--unsigned goes only with --html; --json prints a document without a signature")
     clients.get(books.conn, client_id, operator=books.scope)
     order = SignStatement(client_id, books.when(since), books.when(until, end=True), str(books.tz))
     if unsigned:
@@ -42,13 +42,13 @@ def _signed(books: Books, order: SignStatement) -> SignedStatement:
     """Have the daemon sign it, now."""
     if not books.daemon_runs:
         raise Refused(
-            "the daemon signs statements, and it does not run: `satmachine run` starts it. For a page without a "
+            "the daemon signs statements, but it does not run: start it with `satmachine run`. For a page without a "
             f"signature: satmachine clients statement {order.client_id} --html --unsigned"
         )
     intent = request(books, order)
     made = statements.newest(books.conn, order.client_id, order.since, order.until, made_since=intent.created_at)
     if intent.status == "open" or made is None:
-        raise Refused(f"the statement is not signed yet. {answer_of(books, intent)} Ask for it again in a minute")
+        raise Refused(f"the statement is not signed yet. {answer_of(books, intent)} Try again in a minute")
     return made
 
 

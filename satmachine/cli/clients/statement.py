@@ -46,16 +46,16 @@ def statement(
     since: Since = None,
     until: Until = None,
     limit: Limit = None,
-    html: Annotated[bool, typer.Option("--html", help="A page for screen and paper, signed by the daemon.")] = False,
-    signed: Annotated[bool, typer.Option("--signed", help="The same for programs: a signed document.")] = False,
+    html: Annotated[bool, typer.Option("--html", help="A page to read or print, signed by the daemon.")] = False,
+    signed: Annotated[bool, typer.Option("--signed", help="A signed document, for programs.")] = False,
     unsigned: Annotated[bool, typer.Option("--unsigned", help="With --html: without a signature.")] = False,
     as_json: AsJson = False,
     as_csv: AsCsv = False,
 ) -> None:
-    """Show a client's deposits and purchases with the running balance, average cost and totals.
+    """Show an LP's deposits and purchases with the balance after each, average cost and totals.
 
-    Of more lines than --limit, people see the latest; the totals are those of the whole time.
-    What --html and --signed write can be handed out: `satmachine verify FILE` proves that it was not altered.
+    If there are more lines than --limit, people see the latest; the totals are those of the whole period.
+    You can give others what --html and --signed print: `satmachine verify FILE` proves that it was not altered.
 
     Examples:
 
@@ -66,12 +66,12 @@ def statement(
         satmachine clients statement --person maria --csv
     """
     if (client is None) == (person is None):
-        raise typer.BadParameter("name one client, or a --person")
+        raise typer.BadParameter("name one LP, or a --person")
     if html or signed:
         from satmachine.cli.clients.signed import print_statement
 
         if client is None or html + signed + as_json + as_csv > 1:
-            raise typer.BadParameter("choose one of --html, --signed, --json and --csv, and one client")
+            raise typer.BadParameter("choose one of --html, --signed, --json and --csv, and one LP")
         print_statement(books, client, since, until, html=html, unsigned=unsigned)
         return
     if client is not None:
@@ -79,7 +79,7 @@ def statement(
     else:
         found = clients.find(books.conn, person=person, removed=True, operator=books.scope)
     if not found:
-        raise NotFound(f"there is no client of the person {person}")
+        raise NotFound(f"there is no LP of the person {person}")
     since_at, until_at = books.when(since), books.when(until, end=True)
     made = [(c, make_statement(balances.movements(books.conn, c.id), since=since_at, until=until_at)) for c in found]
     if as_json:
@@ -138,8 +138,8 @@ def _statement_json(client: Client, made: Statement, since: int | None, until: i
 
 
 def _show_statement(books: Books, client: Client, made: Statement, limit: int) -> None:
-    title = f"Statement of {client.person}: client {client.id}, {client.label} at {client.machine_id}"
-    empty = f"{title}\nNothing happened in this time."
+    title = f"Statement of {client.person}: LP {client.id}, {client.label} at {client.machine_id}"
+    empty = f"{title}\nNothing happened in this period."
     latest = replace(made, lines=made.lines[-limit:])
     if hidden := len(made.lines) - len(latest.lines):
         title += f" (the latest lines; {hidden} came before, show them with --limit)"

@@ -1,4 +1,4 @@
-"""What an LP is told by Nostr messages: `clients messages`, and `clients update --npub`."""
+"""Which Nostr messages an LP gets: `clients messages`, and `clients update --npub`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from satmachine.store.database import atomic
 from satmachine.store.messages import Wishes
 
 _FIELDS = (
-    Column("npub", "told by", show=lambda row: row["npub"] or "nothing: they have not asked for it"),
+    Column("npub", "told by", show=lambda row: row["npub"] or "none: they have not asked for any"),
     Column("relays", "on", show=lambda row: ", ".join(row["relays"]) or "the daemon's own relays"),
     Column("receipts", "receipts", show=lambda row: "for each payout" if row["receipts"] else "no"),
     Column("monthly", "statement", show=lambda row: "after each month" if row["monthly"] else "no"),
     Column("since_at", "since"),
-    Column("waiting", "not taken by a relay yet"),
+    Column("waiting", "not accepted by a relay yet"),
     Column("error", "because"),
 )
 
@@ -36,7 +36,7 @@ def change(
     monthly: bool | None,
     off: bool,
 ) -> None:
-    """Write down what was typed; nothing typed changes nothing. Raises BadParameter, Refused."""
+    """Store what was typed; if nothing was typed, nothing changes. Raises BadParameter, Refused."""
     known = messages.wishes_of(books.conn, client.id)
     if off:
         with atomic(books.conn) as conn:
@@ -45,9 +45,9 @@ def change(
     if npub is None and relays is None and receipts is None and monthly is None:
         return
     if known is None and npub is None:
-        raise typer.BadParameter("say to whom: --npub npub1...")
+        raise typer.BadParameter("say who gets them: --npub npub1...")
     if client.status is ClientStatus.REMOVED:
-        raise Refused(f"client {client.id} ({client.label}) was removed; nothing is paid to them any more")
+        raise Refused(f"LP {client.id} ({client.label}) was removed; nothing is paid to them any more")
     wishes = known or Wishes(client.id, "", (), receipts=True, monthly=True, since_at=books.now)
     wishes = replace(
         wishes,
@@ -69,7 +69,7 @@ def tell_by(books: Books, client: Client, npub: str) -> None:
 
 
 def show_wishes(books: Books, client: Client, *, as_json: bool) -> None:
-    """What they are told, and what waits to be taken."""
+    """Which messages they get, and which wait for a relay."""
     wishes = messages.wishes_of(books.conn, client.id)
     row: dict[str, Any] = {"npub": None, "relays": (), "receipts": False, "monthly": False, "since_at": None}
     if wishes is not None:
@@ -77,7 +77,7 @@ def show_wishes(books: Books, client: Client, *, as_json: bool) -> None:
     waiting, error = messages.waiting(books.conn, client.id)
     row = {"client_id": client.id, "label": client.label, **row, "waiting": waiting, "error": error}
     shown = _FIELDS if wishes is not None else _FIELDS[:1]
-    title = f"What client {client.id}, {client.label} at {client.machine_id}, is told"
+    title = f"Messages to LP {client.id}, {client.label} at {client.machine_id}"
     emit_record(row, shown, json=as_json, title=title, tz=books.tz)
 
 

@@ -18,14 +18,16 @@ from satmachine.store import clients, deposits
 Amount = Annotated[str, typer.Argument(help="In the machine's currency, like 1000 or 12.50.")]
 At = Annotated[
     str | None,
-    typer.Option("--at", metavar="TIME", help="From when on it counts: when the cash came, before any sale since."),
+    typer.Option(
+        "--at", metavar="TIME", help="When the cash came: it counts from this time on, before any sale since."
+    ),
 ]
 Note = Annotated[str | None, typer.Option("--note", metavar="TEXT", help="What the books should say about it.")]
 
 
 @acting(app, "add", asks=False)
 def add(act: Act, client: Client, amount: Amount, note: Note = None, at: At = None) -> Done:
-    """Record cash that a client brought. It counts once it is confirmed.
+    """Record cash that an LP brought. It counts once it is confirmed.
 
     Examples:
 
@@ -81,9 +83,9 @@ def edit(
 
 @acting(app, "confirm")
 def confirm(act: Act, deposit: Deposit) -> Done:
-    """Confirm that the cash is in the machine. It takes part in sales from now on (or from its --at), for good.
+    """Confirm that the cash is in the machine. From now on (or from its --at) it takes part in sales; this is final.
 
-    It cannot be edited any more; `deposits reverse` takes back what is not spent.
+    A confirmed deposit cannot be edited; `deposits reverse` takes back what is not spent.
 
     Examples:
 
@@ -127,7 +129,8 @@ def delete(act: Act, deposit: Deposit) -> Done:
 
 @acting(app, "reverse", reason=True)
 def reverse(act: Act, deposit: Deposit) -> Done:
-    """Take back a deposit that was confirmed wrongly, as far as it is not spent: a negative row that counts from now.
+    """Take back a deposit that was confirmed by mistake, as far as it is not spent: a negative row that counts from now
+    on.
 
     Examples:
 
@@ -148,14 +151,12 @@ def withdraw(
     note: Note = None,
     at: Annotated[
         str | None,
-        typer.Option(
-            "--at", metavar="TIME", help="When it was taken, where it is entered later, before any sale since."
-        ),
+        typer.Option("--at", metavar="TIME", help="When it was taken, if you enter it later, before any sale since."),
     ] = None,
 ) -> Done:
-    """Record cash that a client takes home, out of what is available: a negative row that counts from now.
+    """Record cash that an LP takes home, out of what is available: a negative row that counts from now on.
 
-    After a restore or lost books, enter what was taken home before you reconcile the machine: with --at.
+    After a restore or lost books, enter what was taken home with --at, before you reconcile the machine.
 
     Examples:
 

@@ -1,8 +1,8 @@
-"""The books as one caller sees them: where they lie, whose they are, what time it is there, and how things are named.
+"""The books as one caller sees them: where they are, whose they are, what time it is there, and how things are named.
 
 The operator's scope is decided here and nowhere else: `machine`, `client`, `sale` and the others take what a person
-typed and answer with what is meant, or NotFound, which is the same for what is missing and for what is another's.
-Imports are light on purpose: pydantic is loaded only where a command asks for `Books.config`.
+typed and return what is meant, or raise NotFound, which is the same for what does not exist and for what belongs to
+another operator. Imports are light on purpose: pydantic is loaded only where a command asks for `Books.config`.
 """
 
 from __future__ import annotations
@@ -85,10 +85,10 @@ class Books:
         return lists.sees(self.conn, self.scope, machine_id)
 
     def require_machine(self, machine_id: str | None) -> str | None:
-        """Pass a machine's id (or None) through. Raises NotFound where it is unknown or another operator's."""
+        """Pass a machine's id (or None) through. Raises NotFound if it is unknown or another operator's."""
         return None if machine_id is None else self.machine(machine_id)
 
-    # --- what a person names things by. A command's parameter of the same name arrives as what these return.
+    # --- how a person names things. A command's parameter of the same name arrives as what these return.
 
     def machine(self, text: str) -> str:
         """A machine's id."""
@@ -97,26 +97,26 @@ class Books:
         return text
 
     def client(self, text: str) -> int:
-        """A client by id, by label, or by label@machine where several machines have one of that label."""
+        """A client by id, by label, or by label@machine if several machines have one with that label."""
         if text.isascii() and text.isdecimal():
-            return self._row("client", "dca_clients", text)
+            return self._row("LP", "dca_clients", text)
         label, _, machine_id = text.partition("@")
         found = lists.clients_labelled(self.conn, self.scope, label, machine_id or None)
         if not found:
-            raise not_found("client", text)
+            raise not_found("LP", text)
         if len(found) > 1:
             names = ", ".join(f"{label}@{machine_id}" for _, machine_id in found)
-            raise Refused(f"there are several clients {label}; say which: {names}")
+            raise Refused(f"there are several LPs {label}; say which: {names}")
         return found[0][0]
 
     def sale(self, text: str) -> lists.Record:
         """The one sale that is meant: by number, event id, payment hash or txid."""
         found = lists.find_settlements(self.conn, self.scope, text)
         if not found:
-            raise not_found("settlement", text)
+            raise not_found("sale", text)
         if len(found) > 1:
             numbers = ", ".join(str(row["id"]) for row in found)
-            raise Refused(f"{text} belongs to several settlements ({numbers}); name one by its number")
+            raise Refused(f"{text} belongs to several sales ({numbers}); name one by its number")
         return found[0]
 
     def payment(self, text: str) -> int:
@@ -132,7 +132,7 @@ class Books:
         return self._row("message in quarantine", "quarantine", text)
 
     def entry(self, text: str) -> int:
-        """A row of the audit log by id. One of nobody's machine is seen only where all operators are."""
+        """A row of the audit log by id. A row that concerns no machine is seen only without `--operator`."""
         known = text.isascii() and text.isdecimal() and int(text) <= MAX_ID
         machine_id = audit.machine_of(self.conn, int(text)) if known else None
         if not known or (self.scope is not None and (machine_id is None or not self.sees(machine_id))):
@@ -154,7 +154,7 @@ class Books:
         return int(text)
 
     def meant(self, name: str, text: Any) -> Any:
-        """What was typed for a parameter of this name, as what it means; other parameters stay as they are."""
+        """What the text typed for a parameter of this name means; other parameters stay as they are."""
         return getattr(self, name)(str(text)) if name in NAMED and text is not None else text
 
 
@@ -173,7 +173,7 @@ def open_books(ctx: typer.Context, *, write: bool = False) -> Iterator[Books]:
     conn = connect(place.path, read_only=not write)
     try:
         if options.operator is not None and not lists.operator_exists(conn, options.operator):
-            raise NotFound(f"there is no operator {options.operator}; `satmachine config show` lists them")
+            raise NotFound(f"there is no operator {options.operator}; `satmachine config show` lists the operators")
         actor, tz = options.actor or login(), options.tz or place.tz
         now = int(time.time())
         yield Books(conn, place.path, options.operator, actor, tz, now, options.config_path, place.limits)
@@ -183,7 +183,7 @@ def open_books(ctx: typer.Context, *, write: bool = False) -> Iterator[Books]:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What every command needs to know of the configuration: where the books lie, and how they are shown."""
+    """What every command needs to know from the configuration: where the books are, and how they are shown."""
 
     path: Path
     tz: tzinfo
@@ -191,15 +191,15 @@ class Place:
 
 
 def where(config_path: Path | None) -> Place:
-    """The place without the 0.3 s that a whole validation takes, where the file is plain.
+    """The place, without the 0.3 s that a whole validation takes, if the file is a simple one.
 
-    Only what stands before the first operator or machine is read: of these there may be thousands.
+    Only what comes before the first operator or machine is read: there may be thousands of them.
     """
     named = config_path or Path(os.environ.get("SATMACHINE_CONFIG") or _DEFAULT_CONFIG)
     try:
         head = tomllib.loads(_LIST_OF_TABLES.split(named.read_text("utf-8"), maxsplit=1)[0], parse_float=Decimal)
     except (OSError, ValueError, RecursionError):
-        head = {}  # The full validation below finds the words for it.
+        head = {}  # The full validation below says what is wrong.
     tables = {name: table if isinstance(table, dict) else {} for name, table in head.items()}
     path, tz = tables.get("database", {}).get("path"), tables.get("display", {}).get("tz", "UTC")
     if isinstance(path, str) and path.strip() and "\0" not in path and isinstance(tz, str):
@@ -213,30 +213,31 @@ def where(config_path: Path | None) -> Place:
 
 
 def _limits(settings: dict[str, Any]) -> Limits:
-    """What does not read as a number has its default: the daemon's own validation tells of it."""
+    """What is not a number gets its default; the daemon's own validation reports it."""
     names = [name for name in Limits.__dataclass_fields__ if type(settings.get(name)) in (int, Decimal)]
     return Limits(**{name: settings[name] for name in names})
 
 
 def not_found(kind: str, record_id: object) -> NotFound:
-    """The one answer for what is missing and for what is another operator's."""
-    return NotFound(f"there is no {kind} {record_id}; `satmachine {_LISTS[kind]}` lists what there is")
+    """The same answer for what does not exist and for what belongs to another operator."""
+    return NotFound(f"there is no {kind} {record_id}; `satmachine {_LISTS[kind]}` shows what there is")
 
 
-#: What lists the things of a kind, by the word for them in messages.
+#: The command that lists the things of a kind, by the word for them in messages.
 _LISTS = {
     "machine": "machines list",
-    "client": "clients list",
-    "settlement": "settlements list",
+    "LP": "clients list",
+    "sale": "settlements list",
     "payment": "payments list",
     "deposit": "deposits list",
     "message in quarantine": "quarantine list",
     "audit log entry": "audit log",
+    "cash entry": "cash list",
 }
 
 
 def login() -> str:
-    """Who types: the person behind sudo, else the login name, else the number of the user."""
+    """Who is typing: the person behind sudo, else the login name, else the user's number."""
     try:
         return os.environ.get("SUDO_USER") or getpass.getuser()
     except (KeyError, OSError):
@@ -244,9 +245,9 @@ def login() -> str:
 
 
 def parse_when(text: str, tz: tzinfo, now: int, *, end: bool = False) -> int:
-    """A moment as people write it, in Unix seconds: ISO date or time (in `tz` unless it says its own), 7d, 24h, today.
+    """A moment as people write it, in Unix seconds: ISO date or time (in `tz`, unless it has its own), 7d, 24h, today.
 
-    With `end`, a day means its end: the first moment that is no longer in it. Raises BadParameter (exit code 2).
+    With `end`, a day means its end: the first moment after it. Raises BadParameter (exit code 2).
     """
     word = text.strip().lower()
     try:
@@ -258,7 +259,7 @@ def parse_when(text: str, tz: tzinfo, now: int, *, end: bool = False) -> int:
         at = -1
     if at < 0:
         raise typer.BadParameter(
-            f"{text!r} is no time; write 2026-11-22, 2026-11-22T10:00, 7d, 24h, today or yesterday"
+            f"{text!r} is not a time; write 2026-11-22, 2026-11-22T10:00, 7d, 24h, today or yesterday"
         )
     return at
 

@@ -1,4 +1,4 @@
-"""The three kinds of command, as decorators. What a command says of itself is its docstring, which is its help.
+"""The three kinds of command, as decorators. A command's docstring is its help.
 
     @listing(app, "list", COLUMNS, title="Sales", empty="No such sales.", span=True, below="sale")
     def list_sales(books: Books, asked: Asked, machine: OfMachine = None) -> Page: ...
@@ -9,9 +9,10 @@
     @acting(app, "hold")
     def hold(act: Act, sale: Sale) -> Done: ...
 
-A list returns its rows and is printed as table, plain text, JSON or CSV, with pages, `--columns`, `--since` and so on.
-A change says what it is about to do and does it through `Act`: shown with --dry-run, asked, one transaction, printed.
-Parameters that are called as in `books.NAMED` (machine, client, sale ..) are looked up in the caller's scope first.
+A list returns its rows; they are printed as a table, plain text, JSON or CSV, with pages, `--columns`, `--since` and so
+on. A change says what it is about to do and does it through `Act`: shown with --dry-run, asked about, done in one
+transaction, printed. Parameters with a name from `books.NAMED` (machine, client, sale ..) are first looked up in the
+caller's scope.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from satmachine.store.pages import Page
 P = ParamSpec("P")
 T = TypeVar("T")
 
-#: How many rows of a list people see, unless they say otherwise; what is not on a terminal is whole.
+#: How many rows of a list people see, unless they say otherwise; a list that is not on a terminal is complete.
 ON_A_SCREEN = 50
 _ALL = 10**9
 
@@ -54,13 +55,13 @@ class Asked:
     for_people: bool
 
     def filter(self, **named: Any) -> Filter:
-        """The same for a query, with what else limits it."""
+        """The same for a query, with whatever else limits it."""
         return Filter(since=self.since, until=self.until, before_id=self.before, limit=self.limit, **named)
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a change has led to: words for people, a row for programs; with `fields` people see the row too."""
+    """The result of a change: words for people, a row for programs; with `fields` people see the row too."""
 
     row: Mapping[str, Any]
     words: str = ""
@@ -80,9 +81,10 @@ def listing(
     below: str | None = None,
     single: str | None = None,
 ) -> Callable[[Callable[Concatenate[Books, Asked, P], Page | Sequence[Row]]], None]:
-    """A list: `span` gives it --since and --until, `below` (what its ids name) --before; `keys` are its CSV's.
+    """A list: `span` gives it --since and --until, `below` (what its ids name) gives it --before; `keys` are those of
+    its CSV.
 
-    Where the parameter `single` is given there is one row, and JSON is that object.
+    If the parameter `single` is given, there is one row, and the JSON is that object.
     """
 
     def declare(function: Callable[Concatenate[Books, Asked, P], Page | Sequence[Row]]) -> None:
@@ -142,7 +144,7 @@ def reading(app: typer.Typer, name: str) -> Callable[[Callable[Concatenate[Books
 
 @dataclass(slots=True)
 class Act:
-    """A change under way: the books, opened to write, and how it is to be done."""
+    """A change that is being made: the books, opened for writing, and how to do it."""
 
     books: Books
     yes: bool
@@ -157,7 +159,7 @@ class Act:
 
     @property
     def reason(self) -> str:
-        """Why, on one line; asked for where it is missing. Raises BadParameter."""
+        """Why, on one line; asked for if it is missing. Raises BadParameter."""
         self._reason = reason_of(self._reason)
         return self._reason
 
@@ -170,7 +172,7 @@ class Act:
 
     @property
     def reason_given(self) -> str:
-        """The same where nobody has to say why: it may be empty."""
+        """The same if nobody has to say why: it may be empty."""
         return reason_of(self._reason) if self._reason else ""
 
     def ask(self, what: str, *, dry: str = "", sure: bool = False) -> None:
@@ -187,7 +189,7 @@ class Act:
             confirm(f"{what[0].upper()}{what[1:]}?", yes=self.yes)
 
     def preview(self, row: Mapping[str, Any], show: Callable[[], None]) -> None:
-        """Show figures before they are asked about: to people, and to programs with --dry-run."""
+        """Show figures before asking about them: to people, and to programs with --dry-run."""
         self._shown = True
         if self.as_json and self.dry_run:
             print_json({"dry_run": True, **row})
@@ -200,11 +202,11 @@ class Act:
             return change(conn, *args, **named)
 
     def order(self, order: Order) -> str:
-        """Have it done by the daemon; what came of it, in a sentence. Raises Refused."""
+        """Let the daemon do it; returns the result as a sentence. Raises Refused."""
         return self.order_and_intent(order)[0]
 
     def order_and_intent(self, order: Order) -> tuple[str, Intent]:
-        """The same, and the request as it stands."""
+        """The same, with the request as it is now."""
         intent = request(self.books, order)
         answer = answer_of(self.books, intent)
         return answer[0].upper() + answer[1:], intent
@@ -213,10 +215,10 @@ class Act:
 def acting(
     app: typer.Typer, name: str, *, reason: bool | str = False, asks: bool = True
 ) -> Callable[[Callable[Concatenate[Act, P], Done | None]], None]:
-    """A command that changes something: it takes --dry-run, --yes, --json, and --reason where one is kept.
+    """A command that changes something: it takes --dry-run, --yes, --json, and --reason if a reason is kept.
 
-    `reason`: True, it is asked for where it is missing; or what it is if nobody says. `asks=False`: it can be taken
-    back, so that it does not ask; it takes --yes all the same.
+    `reason`: True if it is asked for when it is missing, or the text that is used if nobody gives one. `asks=False`:
+    the change can be taken back, so the command does not ask; it takes --yes anyway.
     """
 
     def declare(function: Callable[Concatenate[Act, P], Done | None]) -> None:
@@ -241,7 +243,7 @@ def acting(
 
 
 def usage(parse: Callable[[], T], option: str = "") -> T:
-    """What a person typed, read; a ValueError is their mistake: exit code 2."""
+    """Read what a person typed; a ValueError is their mistake: exit code 2."""
     try:
         return parse()
     except ValueError as error:
@@ -268,7 +270,7 @@ def _tell(done: Done, act: Act) -> None:
 def _register(
     app: typer.Typer, name: str, command: Callable[..., None], function: Callable[..., Any], extra: Mapping[str, Any]
 ) -> None:
-    """Hand a command to typer, with the parameters of the function and those that its kind adds."""
+    """Give a command to typer, with the parameters of the function and those that its kind adds."""
     own = [*inspect.signature(function, eval_str=True).parameters.values()]
     own = [_as_typed(one) for one in own if one.annotation not in (Books, Asked, Act)]
     kind = inspect.Parameter.KEYWORD_ONLY
@@ -284,7 +286,7 @@ def _register(
 
 
 def _as_typed(parameter: inspect.Parameter) -> inspect.Parameter:
-    """A parameter as typer sees it: what names something is text until it is looked up."""
+    """A parameter as typer sees it: a name of something is text until it is looked up."""
     if parameter.name not in NAMED:
         return parameter
     _, info = get_args(parameter.annotation)
@@ -307,10 +309,10 @@ def _more(page: Page, below: str | None, span: bool) -> str:
     if not page.more:
         return ""
     if below and "id" in page.rows[-1]:
-        return f"There are more; go on with --before {page.rows[-1]['id']}, or show more at once with --limit."
-    return f"There are more; show them with --limit{', or go on with --until' if span else ''}."
+        return f"There are more: continue with --before {page.rows[-1]['id']}, or show more at once with --limit."
+    return f"There are more: show them with --limit{', or continue with --until' if span else ''}."
 
 
 def row_of(record: Any) -> dict[str, Any]:
-    """A dataclass as a row, without whose it is: the scope has decided that."""
+    """A dataclass as a row, without its operator: the scope has decided that."""
     return {key: value for key, value in as_row(record).items() if key != "operator_id"}

@@ -8,7 +8,7 @@ from typing import Any
 
 Found = list[tuple[str, str]]
 
-#: More than a screen of them helps nobody.
+#: More than one screen of them helps nobody.
 _MOST = 60
 
 

@@ -1,7 +1,7 @@
 """Numbers as people type them: every form in which satmachine prints one is read again (SPEC section 10). Pure.
 
 266800, 266 800 (with any space), 266_800; 2014.27, 2 014.27 GTQ; 0.3, 30 %; 145.37, 145.37 sats per GTQ. A comma is
-refused: in one country it groups digits, in the next it ends them.
+refused: in one country it groups digits, in another it is the decimal point.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def sats(text: str) -> int:
     """A whole number of sats above 0. Raises ValueError, with words."""
     digits = plain(text)
     if not digits.isascii() or not digits.isdecimal() or not 0 < int(digits) <= _MAX_SATS:
-        raise ValueError(f"{text!r} is no number of sats: write it like 266800 or 266 800")
+        raise ValueError(f"{text!r} is not a number of sats: write it like 266800 or 266 800")
     return int(digits)
 
 
@@ -47,7 +47,7 @@ def rate(text: str) -> Decimal:
     """Sats for one major unit of fiat, above 0. Raises ValueError."""
     found = _decimal(text)
     if found is None or found <= 0:
-        raise ValueError(f"{text!r} is no rate: write sats for one unit of the currency, like 143.797")
+        raise ValueError(f"{text!r} is not a rate: write sats for one unit of the currency, like 143.797")
     return found
 
 

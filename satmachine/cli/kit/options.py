@@ -1,6 +1,6 @@
-"""Options and arguments that recur. A command takes them as `machine: OfMachine = None`.
+"""Options and arguments that many commands share. A command takes them as `machine: OfMachine = None`.
 
-What names something in the books is typed as text and arrives as what it means (`books.NAMED`): a sale as its row, an
+A name of something in the books is typed as text and arrives as what it means (`books.NAMED`): a sale as its row; an
 LP, a payment, a deposit or a message as its id.
 """
 
@@ -15,21 +15,26 @@ from satmachine.cli.kit import complete
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print CSV, for spreadsheets.")]
 Columns = Annotated[
-    str | None, typer.Option("--columns", metavar="A,B,..", help="Only these, in this order; JSON names them.")
+    str | None,
+    typer.Option(
+        "--columns", metavar="A,B,..", help="Only these columns, in this order; their names are those of --json."
+    ),
 ]
 Limit = Annotated[
     int | None,
-    typer.Option(min=1, max=1_000_000, help="How many rows; else 50 on a terminal, and everywhere else all of them."),
+    typer.Option(
+        min=1, max=1_000_000, help="How many rows; without it 50 on a terminal, and all of them everywhere else."
+    ),
 ]
-Before = Annotated[str | None, typer.Option(metavar="ID", help="Go on below this id, the last of a page.")]
+Before = Annotated[str | None, typer.Option(metavar="ID", help="Continue below this id, the last one of a page.")]
 Since = Annotated[
-    str | None, typer.Option(metavar="WHEN", help="From then on: 2026-11-22, 2026-11-22T10:00, 7d, 24h or today.")
+    str | None, typer.Option(metavar="WHEN", help="From this time on: 2026-11-22, 2026-11-22T10:00, 7d, 24h or today.")
 ]
-Until = Annotated[str | None, typer.Option(metavar="WHEN", help="Up to then; a date alone counts to its end.")]
+Until = Annotated[str | None, typer.Option(metavar="WHEN", help="Up to this time; a date alone means its end.")]
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")]
-#: Why something is done. On a terminal it is asked for where it is missing: what a message suggests runs as it stands.
+#: Why something is done. On a terminal it is asked for if it is missing: what a message suggests runs as printed.
 Reason = Annotated[
     str | None, typer.Option("--reason", metavar="TEXT", help="Why; kept in the audit log. Asked for if it is missing.")
 ]

@@ -1,9 +1,9 @@
 """Rows for people on a terminal (kit/screen.py), for tools behind a pipe (plain), and for programs (JSON, CSV).
 
-A list that is not on a terminal is whole: one row a line, cells between tabs, nothing cut or wrapped (SPEC section 10).
-Programs get the tables' column names; `.._minor` becomes a decimal string in major units under the name without the
-suffix, times are ISO 8601 in UTC, what is true or false is a boolean, JSON columns are JSON. With JSON or CSV nothing
-else is printed. docs/output.schema.json describes the shapes.
+A list that is not on a terminal is complete: one row on each line, tabs between cells, nothing cut or wrapped (SPEC
+section 10). Programs get the tables' column names; `.._minor` becomes a decimal string in major units under the name
+without the suffix, times are ISO 8601 in UTC, flags are booleans, JSON columns are JSON. With JSON or CSV nothing else
+is printed. docs/output.schema.json describes the format.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 
-#: Narrow no-break space: groups digits, never breaks a line.
+#: Narrow no-break space: groups digits. kit/screen.py breaks no line at it.
 _THIN = "\u202f"
 JSON_COLUMNS = frozenset(
     {"bills", "cassettes", "params", "extra", "faults", "evidence", "explain", "before", "after", "origins"}
 )
 _TIMES = frozenset({"at", "since", "swept_until", "known_until"})
-#: Kept as 0 or 1 in the books.
+#: Stored as 0 or 1 in the books.
 FLAGS = frozenset({"active", "in_config", "named", "quiet", "raised", "reachable", "silenced", "used_fallback_split"})
 FLAGS |= {"whole"}
 
-#: How a cell begins that spreadsheets run (also in full width); a negative number is none.
+#: Cells that begin like this are run by spreadsheets (also in full width); negative numbers are not.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column of a table for people. How it looks follows from its key; `show` says it otherwise.
+    """A column of a table for people. Its look follows from its key, unless `show` gives another.
 
-    `wide`: left out where the terminal has no room, so nothing that decides. `fold`: wrapped where it is long.
+    `wide`: left out if the terminal has no room, so never for what decides. `fold`: wrapped if it is long.
     """
 
     key: str
@@ -71,7 +71,7 @@ def emit_table(
     more: str = "",
     only: Sequence[str] | None = None,
 ) -> None:
-    """Print rows. `keys` are the keys of CSV when there are no rows; `more` is told below the table, or on stderr.
+    """Print rows. `keys` are the keys of CSV when there are no rows; `more` is printed below the table, or on stderr.
 
     `only`: these keys of the rows and no others, in this order.
     """
@@ -116,7 +116,7 @@ def emit_record(
     title: str = "",
     tz: tzinfo = UTC,
 ) -> None:
-    """Print one record: lines of name and value for people (what is NULL is left out), an object for programs."""
+    """Print one record: lines of name and value for people (without what is NULL), an object for programs."""
     if json:
         print_json(to_json(record))
         return
@@ -153,7 +153,7 @@ def print_item(mark: str, text: str, more: str, *, style: str = "red") -> None:
 
 
 def print_json(value: object) -> None:
-    """JSON on stdout; whatever is not plain is printed as text."""
+    """JSON on stdout; what JSON cannot hold is printed as text."""
     typer.echo(plain_json(json_format.dumps(value, indent=2, ensure_ascii=False, default=str)))
 
 
@@ -172,17 +172,17 @@ _SATS = re.compile(r"\b\d{4,15}(?= sats\b)")
 
 
 def is_terminal() -> bool:
-    """Whether a person reads what is printed; $TTY_COMPATIBLE=1 says so where it cannot be seen."""
+    """Whether a person reads what is printed; $TTY_COMPATIBLE=1 says so if it cannot be detected."""
     return sys.stdout.isatty() or os.environ.get("TTY_COMPATIBLE") == "1"
 
 
 def format_sats(amount_sats: int) -> str:
-    """266800 -> 266 800, with narrow no-break spaces; behind a pipe the digits alone. Both are read as input."""
+    """266800 -> 266 800, with narrow no-break spaces; behind a pipe only the digits. Both are accepted as input."""
     return f"{amount_sats:,}".replace(",", _THIN if is_terminal() else "")
 
 
 def format_fiat(amount_minor: int, currency: str) -> str:
-    """1234567, GTQ -> 12 345.67 GTQ, grouped alike."""
+    """1234567, GTQ -> 12 345.67 GTQ, grouped in the same way."""
     return f"{minor_to_fiat(amount_minor, currency):,f} {currency}".replace(",", _THIN if is_terminal() else "")
 
 
@@ -197,7 +197,8 @@ def iso(at: int) -> str:
 
 
 def format_time(at: int, tz: tzinfo = UTC, *, seconds: bool = False) -> str:
-    """Unix seconds as people read them in their zone: 2026-11-22 04:00; in full, and behind a pipe, with its offset."""
+    """Unix seconds as people read them in their time zone: 2026-11-22 04:00; with `seconds`, and behind a pipe, with
+    the zone."""
     moment = datetime.fromtimestamp(at, tz)
     if not is_terminal():
         return moment.isoformat().replace("+00:00", "Z")
@@ -205,7 +206,7 @@ def format_time(at: int, tz: tzinfo = UTC, *, seconds: bool = False) -> str:
 
 
 def format_age(seconds: int) -> str:
-    """A span as people say it: 45 s, 12 min, 3 h, 5 d."""
+    """A duration as people say it: 45 s, 12 min, 3 h, 5 d."""
     for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= length:
             return f"{seconds // length} {unit}"
@@ -213,24 +214,25 @@ def format_age(seconds: int) -> str:
 
 
 def printable(text: str) -> str:
-    """Text of a machine or a payer, fit for a terminal: what would steer it is shown as an escape."""
+    """Text from a machine or a payer, safe for a terminal: control characters are shown as escapes."""
     return "".join(
         char if char.isprintable() or char in f"\n{_THIN}" else char.encode("unicode_escape").decode() for char in text
     )
 
 
 def plain_json(text: str) -> str:
-    """JSON text in which what would steer a terminal (C1, directions of writing) stands as an escape; the same JSON."""
+    """JSON text in which characters that control a terminal (C1, text direction) are escapes; it is still the same
+    JSON."""
     return text if text.isprintable() else "".join(map(_plain_in_json, text))
 
 
 def _plain_in_json(char: str) -> str:
-    # Such characters only occur within strings; line breaks between values are ours.
+    # Such characters occur only inside strings; line breaks between values are our own.
     return char if char.isprintable() or char == "\n" or char == _THIN else json_format.dumps(char)[1:-1]
 
 
 def make_console() -> Console:
-    """Where people read; nothing in a text is taken for markup."""
+    """The terminal of a person; nothing in a text is treated as markup."""
     from rich.console import Console
 
     return Console(markup=False, highlight=False, emoji=False, soft_wrap=False)
@@ -258,7 +260,7 @@ def grouped(text: str) -> str:
 
 
 def _print_plain(rows: Sequence[Row], columns: Sequence[Column], tz: tzinfo) -> None:
-    """A heading and one line a row, cells between tabs: for grep, cut and awk."""
+    """A heading and one line for each row, tabs between cells: for grep, cut and awk."""
     lines = ["\t".join(column.title for column in columns)]
     lines += ["\t".join(_in_a_cell(text_of(row, column, tz, seconds=True)) for column in columns) for row in rows]
     typer.echo("\n".join(lines))
@@ -290,7 +292,7 @@ def _print_csv(records: Sequence[Row], keys: Sequence[str]) -> None:
 
 
 def _csv_value(value: object) -> object:
-    """A cell that no spreadsheet takes for a formula and no terminal for a command."""
+    """A cell that no spreadsheet treats as a formula and no terminal as a command."""
     if isinstance(value, dict | list):
         return plain_json(json_format.dumps(value, ensure_ascii=False))
     if not isinstance(value, str):
@@ -317,7 +319,8 @@ def _json_item(key: str, value: Any, row: Row) -> tuple[str, Any]:
 
 
 def _denominations(cassettes: Any, row: Row) -> Any:
-    """A merged beacon's cassettes: their denomination is fiat too. What a sale told of its own stays as it came."""
+    """A merged beacon's cassettes: their denomination is fiat too. What a sale says about its own cassettes stays as it
+    was."""
     if not isinstance(cassettes, list) or "currency" not in row:
         return cassettes
     return [_denomination(one, row) for one in cassettes]
@@ -333,7 +336,7 @@ def _denomination(cassette: Any, row: Row) -> Any:
 
 @cache
 def _is_plain(key: str) -> bool:
-    """Whether values under this key are for programs what they are in the books."""
+    """Whether programs get the values under this key as they are in the books."""
     return not (key.endswith("_minor") or is_time(key) or key in JSON_COLUMNS or key in FLAGS)
 
 

@@ -19,11 +19,11 @@ from satmachine.store.intents import Intent
 
 #: A reason goes into the notes, together with the figures.
 MAX_REASON_CHARS = 500
-#: How long a command waits for the daemon to carry out what it asked for.
+#: How long a command waits for the daemon to carry out a request.
 WAIT_S = 10.0
 #: Before a payment is stopped or redirected, the daemon waits until no other one can be paying it (the pay timeout).
 WAIT_WITHDRAWN_S = 180.0
-#: After so long a person is told what is waited for.
+#: After this time a person is told what the command waits for.
 _TELL_AFTER_S = 5.0
 _POLL_S = 0.1
 
@@ -35,20 +35,20 @@ def confirm(question: str, *, yes: bool) -> None:
 
 
 def at_a_terminal() -> bool:
-    """Whether somebody is there who can be asked."""
+    """Whether there is somebody who can be asked."""
     return sys.stdin.isatty()
 
 
 def reason_of(text: str | None) -> str:
-    """A reason on one line, asked for on a terminal where it was not given. Raises BadParameter."""
+    """A reason on one line, asked for on a terminal if it was not given. Raises BadParameter."""
     if not text and at_a_terminal():
         text = typer.prompt("Why", err=True)
     try:
         reason = notes.cleaned(text or "")
     except ValueError:
-        raise typer.BadParameter("--reason says in plain words why; it cannot be empty") from None
+        raise typer.BadParameter("--reason says why, in plain words; it cannot be empty") from None
     if len(reason) > MAX_REASON_CHARS:
-        raise typer.BadParameter(f"--reason has at most {MAX_REASON_CHARS} characters; add a note for more")
+        raise typer.BadParameter(f"--reason can have at most {MAX_REASON_CHARS} characters; use a note for more")
     return reason
 
 
@@ -65,10 +65,10 @@ _STOPS = (
 
 
 def request(books: Books, order: Order) -> Intent:
-    """Order something of the daemon, and wait a while for its answer if it runs (SPEC section 6.5).
+    """Give the daemon an order, and wait a while for its answer if it runs (SPEC section 6.5).
 
-    Needs books that were opened to write. The answer may still be open; raises Refused where it was refused, and
-    ConfigError for who cannot read the orders' key, where there is one.
+    Needs books that were opened for writing. The answer may still be open. Raises Refused if the order was refused, and
+    ConfigError if there is a key for orders that this user cannot read.
     """
     secret = books.config.payouts.order_key
     order_key = None if secret is None else secret.resolve(books.config.environ)
@@ -81,8 +81,8 @@ def request(books: Books, order: Order) -> Intent:
         if not told and isinstance(order, _STOPS) and time.monotonic() > began + _TELL_AFTER_S:
             told = True
             typer.echo(
-                f"Request {intent_id}: the daemon waits until no other one can be paying this, for a minute or two. "
-                "Leaving here does not take the request back.",
+                f"Request {intent_id}: the daemon waits for a minute or two, until no other daemon can be paying "
+                "this. You may leave with Ctrl-C; the request stays.",
                 err=True,
             )
         time.sleep(_POLL_S)
@@ -93,9 +93,9 @@ def request(books: Books, order: Order) -> Intent:
 
 
 def answer_of(books: Books, intent: Intent) -> str:
-    """What came of a request, in a sentence."""
+    """The result of a request, in a sentence."""
     if intent.status != "open":
         return printable(intent.result or "Done.")
     if books.daemon_runs:
-        return f"Request {intent.id} is noted; the daemon is busy and carries it out soon."
-    return f"Request {intent.id} is noted; it is carried out when the daemon runs."
+        return f"Request {intent.id} is recorded; the daemon is busy, and carries it out soon."
+    return f"Request {intent.id} is recorded; the daemon carries it out when it runs."

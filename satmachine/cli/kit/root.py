@@ -15,12 +15,12 @@ class Options:
 
     config_path: Path | None = None
     operator: str | None = None
-    tz: tzinfo | None = None  # None: as [display] tz says
+    tz: tzinfo | None = None  # None: [display] tz
     actor: str | None = None
 
 
 def parse_actor(name: str | None) -> str | None:
-    """A name that fits into notes and the audit log. Raises BadParameter (exit code 2)."""
+    """A name that can be used in notes and in the audit log. Raises BadParameter (exit code 2)."""
     if name is not None and (not name.strip() or not name.isprintable() or len(name) > 64 or set("[]") & set(name)):
         raise typer.BadParameter("a name of at most 64 characters, without brackets")
     return name
@@ -35,4 +35,4 @@ def parse_tz(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise typer.BadParameter(f"{name!r} is no time zone; use a name like America/Guatemala") from None
+        raise typer.BadParameter(f"{name!r} is not a time zone; use a name like America/Guatemala") from None

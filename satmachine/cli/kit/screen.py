@@ -1,8 +1,8 @@
-"""How a terminal shows rows. The idea: nothing that decides is ever cut away.
+"""How a terminal shows rows. The idea: nothing that decides is ever cut off.
 
-A table is drawn if it fits. Else columns that may be left out go, then long texts move to a line of their own below
-their row, and where even that is too wide each row becomes a small block. What is longer than the screen goes through a
-pager.
+A table is drawn if it fits. If not, columns that may be left out go first; then long texts move to a line of their own
+below their row; and if even that is too wide, each row becomes a small block. What is longer than the screen goes
+through a pager.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _STYLES = {
     **dict.fromkeys(("voided", "skipped", "removed", "paused", "stopped", "refunded"), "dim"),
 }
 
-#: A column that folds is not made narrower than this by the others.
+#: The other columns do not make a column that folds narrower than this.
 _LEAST = 26
 _GAP = 2
 _INDENT = " " * 4
@@ -37,10 +37,11 @@ _INDENT = " " * 4
 #: Where no line may break: within a number, between a number and its unit, and within a command in backticks.
 _NUMBERS = re.compile(r"\u202f|(?<=\d) (?=(?:\d{3}|min|sats|[smhd]|[A-Z]{3})\b|%)")
 _WHOLE = re.compile(rf"`[^`\n]*`|{_NUMBERS.pattern}")
-#: Characters that rich takes for letters stand for the blanks there while it wraps lines; no text contains them.
+#: While rich wraps lines, these characters, which it treats as letters, replace the blanks there; no text contains
+#: them.
 _TO_LETTERS = str.maketrans({" ": "\ue000", "\u202f": "\ue001"})
 _TO_BLANKS = str.maketrans({"\ue000": " ", "\ue001": "\u202f"})
-#: A command that stands in a sentence without backticks.
+#: A command in a sentence, without backticks.
 _COMMAND = re.compile(r"\b(?:sudo|satmachine|systemctl|timedatectl|ch(?:own|mod)) ")
 
 
@@ -62,7 +63,7 @@ def table(rows: Sequence[Row], columns: Sequence[Column], title: str, tz: tzinfo
 
 
 def record(row: Row, fields: Sequence[Column], title: str, tz: tzinfo) -> None:
-    """Names and values below one another."""
+    """Names and values, one below the other."""
     console = make_console()
     grid = Table.grid(padding=(0, _GAP))
     grid.add_column(style="bold", no_wrap=True)
@@ -73,7 +74,7 @@ def record(row: Row, fields: Sequence[Column], title: str, tz: tzinfo) -> None:
 
 
 def line(text: str, style: str) -> None:
-    """A line or some, wrapped to the terminal."""
+    """One or more lines, wrapped to the terminal."""
     _write(make_console(), whole(text, style))
 
 
@@ -115,7 +116,7 @@ def _write(console: Console, body: RenderableType, *, soft_wrap: bool = False) -
 
 
 def show(console: Console, title: str, body: RenderableType) -> None:
-    """Print, through a pager where it is longer than the screen."""
+    """Print, through a pager if it is longer than the screen."""
     with console.capture() as captured:
         if title:
             console.print(title, style="bold")
@@ -129,7 +130,7 @@ def show(console: Console, title: str, body: RenderableType) -> None:
 
 
 def _page(text: str) -> None:
-    """Through $PAGER, else less; where there is none, as it is."""
+    """Through $PAGER, else less; if there is neither, directly."""
     pager = shlex.split(os.environ.get("PAGER") or "less")
     try:
         subprocess.run(pager, input=text, text=True, check=False, env={"LESS": "-FRX", **os.environ})  # noqa: S603
@@ -144,13 +145,13 @@ def _cell(row: Row, column: Column, tz: tzinfo, *, seconds: bool = False) -> Tex
 
 
 def _width(columns: Sequence[Column], cells: dict[Column, list[Text]], tz: tzinfo) -> int:
-    """What a table needs at the least: long texts wrap, everything else stays on its line."""
+    """The least width that a table needs: long texts wrap, everything else stays on its line."""
     widths = [max(len(_heading(column, tz)), _needed(column, cells[column])) for column in columns]
     return sum(widths) + _GAP * (len(widths) - 1)
 
 
 def _needed(column: Column, texts: list[Text]) -> int:
-    """A text that folds is not broken within a word: a hash or a command is copied whole."""
+    """A text that folds is not broken inside a word, so that a hash can be copied."""
     widest = max(text.cell_len for text in texts)
     if not column.fold:
         return widest
@@ -176,7 +177,7 @@ def _drawn(columns: Sequence[Column], cells: dict[Column, list[Text]], rows: Seq
 def _with_lines_below(
     console: Console, columns: Sequence[Column], cells: dict[Column, list[Text]], rows: Sequence[Row], tz: tzinfo
 ) -> Text:
-    """A table of what is short; long texts stand below their row."""
+    """A table of the short columns; long texts are below their row."""
     short = [column for column in columns if not column.fold]
     widths = {column: max(len(_heading(column, tz)), *(t.cell_len for t in cells[column])) for column in short}
 
@@ -201,7 +202,7 @@ def _with_lines_below(
 
 
 def _stacked(columns: Sequence[Column], cells: dict[Column, list[Text]], tz: tzinfo, width: int) -> Text:
-    """Each row as a block: as many values side by side as fit, each behind its name."""
+    """Each row as a block: as many values side by side as fit, each after its name."""
     out = Text()
     for number in range(len(cells[columns[0]])):
         line = Text()
@@ -210,7 +211,7 @@ def _stacked(columns: Sequence[Column], cells: dict[Column, list[Text]], tz: tzi
             if not value.plain:
                 continue
             part = Text.assemble((_heading(column, tz) + " ", "dim"), value) if position else Text(value.plain, "bold")
-            if part.cell_len > width - _GAP:  # it has lines of its own, all of them indented
+            if part.cell_len > width - _GAP:  # it gets lines of its own, all of them indented
                 out.append(line).append("\n" if line else "")
                 below = part.wrap(make_console(), width - len(_INDENT))
                 out.append(
@@ -232,7 +233,7 @@ def _stacked(columns: Sequence[Column], cells: dict[Column, list[Text]], tz: tzi
 
 
 def _heading(column: Column, tz: tzinfo) -> str:
-    """Times say their zone in the heading, so that the cells need not."""
+    """The heading names the time zone, so that the cells need not."""
     if not is_time(column.key) or column.show is not None:
         return column.title
     return f"{column.title} ({datetime.now(tz):%Z})"

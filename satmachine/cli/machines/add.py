@@ -14,33 +14,38 @@ from satmachine.cli.machines import app
 def add(
     ctx: typer.Context,
     machine_id: Annotated[
-        str | None, typer.Option("--id", metavar="ID", help="Short name, part of payment keys: never used again.")
+        str | None,
+        typer.Option("--id", metavar="ID", help="A short name. It is part of payment keys, so it is never used again."),
     ] = None,
     operator: Annotated[
-        str | None, typer.Option("--of", metavar="ID", help="Whose it is; the only one, if so.")
+        str | None, typer.Option("--of", metavar="ID", help="Its operator; not needed if there is only one.")
     ] = None,
     npub: Annotated[str | None, typer.Option(metavar="NPUB", help="The machine's public key.")] = None,
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="For people; the id, if not said.")] = None,
-    currency: Annotated[str | None, typer.Option(metavar="ISO", help="Of the cash in it, like GTQ.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="A name for people; without it, the id.")] = None,
+    currency: Annotated[str | None, typer.Option(metavar="ISO", help="The currency of its cash, like GTQ.")] = None,
     fallback_commission_pct: Annotated[
-        str | None, typer.Option(metavar="PCT", help="Of sales that do not say theirs; 0.05 if not said.")
+        str | None, typer.Option(metavar="PCT", help="The commission of sales that do not say theirs; without it 0.05.")
     ] = None,
     payouts_since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Earlier sales are never paid; now, if not said.")
+        str | None, typer.Option(metavar="TIME", help="Earlier sales are never paid; without it, now.")
     ] = None,
     admin_key_file: Annotated[
         str | None, typer.Option(metavar="FILE", help="The file with the Admin key of its LNbits wallet.")
     ] = None,
     unannounced: Annotated[
         str | None,
-        typer.Option(metavar="report|share", help="Payments that nothing explains: for a person, or sales."),
+        typer.Option(
+            metavar="report|share",
+            help="Payments that nothing explains: report them to a person, or share them out as sales.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Add a machine to the configuration: asks for what it needs, and tests each answer at once.
 
-    Every question can be answered by a flag instead. The wallet's Admin key is typed unseen and kept in a file of its
-    own beside the configuration, or named with --admin-key-file. The file is changed only if it is right afterwards.
+    Every question can be answered by a flag instead. The wallet's Admin key is not shown while you type it, and is kept
+    in a file of its own beside the configuration; or name a file with --admin-key-file. The configuration is changed
+    only if it is valid afterwards.
 
     Examples:
 

@@ -45,7 +45,7 @@ _FIELDS = (
     Column("mode", "State", show=mode),
     Column("paused", "Paused because"),
     Column("safe_mode", "Safe mode because"),
-    Column("way_out", "The way out"),
+    Column("way_out", "What helps"),
     Column("currency", "Currency"),
     Column(
         "fallback_commission_pct", "Fallback commission", show=lambda row: format_pct(row["fallback_commission_pct"])
@@ -54,7 +54,7 @@ _FIELDS = (
     Column("npub", "npub"),
     Column("balance_sats", "Wallet, sats", show=balance),
     Column("reachable", "Wallet", show=_wallet),
-    Column("checked_at", "Wallet asked"),
+    Column("checked_at", "Wallet checked"),
     Column("last_sweep_at", "Wallet compared"),
     Column("open_settlements", "Open work", show=_open_work),
     Column("last_sale_at", "Last sale"),
@@ -87,7 +87,7 @@ _TELEMETRY_FIELDS = (
     "list",
     _MACHINES,
     title="Machines",
-    empty="No machines yet: the daemon takes them from the configuration when it starts.",
+    empty="No machines yet: the daemon reads them from the configuration when it starts.",
 )
 def list_machines(books: Books, asked: Asked) -> list[Row]:  # noqa: ARG001
     """List the machines: what their wallets hold, when they last sold, how much work is open.
@@ -150,13 +150,13 @@ def _read(books: Books, machine_id: str) -> dict[str, Any]:
 
 
 def _relays(books: Books, machine_id: str) -> list[str]:
-    """Where the machine is listened for: only the configuration knows."""
+    """On which relays the daemon listens for the machine: only the configuration knows."""
     machine = books.config.machine(machine_id)
     return [] if machine is None else list(books.config.relays_of(machine))
 
 
 def _own_relays(books: Books, machine_id: str) -> dict[str, Any] | None:
-    """Where it says itself that it publishes, with `discover_relays`: what is listened to, and why others are not."""
+    """With `discover_relays`, the relays that the machine itself names: which are used, and why others are not."""
     from satmachine.relay_lists import MAX_IN_ALL, relays_of
 
     told = relay_lists.of_machine(books.conn, machine_id)
@@ -183,7 +183,7 @@ def _words_of_relays(row: Row) -> str:
 
 
 def _unannounced(books: Books, machine_id: str) -> str | None:
-    """What becomes of payments that it does not announce: only the configuration knows."""
+    """What is done with payments that it does not announce: only the configuration knows."""
     machine = books.config.machine(machine_id)
     return None if machine is None else machine.unannounced.sales
 

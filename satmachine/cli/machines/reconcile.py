@@ -1,6 +1,8 @@
-"""`satmachine machines reconcile`: what a wallet shows and the books lack, shown with a proposal for each, and decided.
+"""`satmachine machines reconcile`: what a wallet shows and the books do not have, with a proposal for each; and the
+decision.
 
-Reads the machine's wallet where only that knows; never pays. What is accepted is what was shown, by its digest.
+Reads the machine's wallet for what only the wallet knows; never pays. What is accepted is what was shown, by its
+digest.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ _MARK_COLUMNS = (
 _SALE_COLUMNS = (
     Column("settlement_id", "Sale"),
     Column("settlement_key", "Key", fold=True),
-    Column("words", "What becomes of it", fold=True),
+    Column("words", "What is done with it", fold=True),
 )
 
 
@@ -52,16 +54,19 @@ def reconcile(
     act: Act,
     machine: Annotated[
         str | None,
-        typer.Argument(metavar="[MACHINE]", help="The machine's id; or --all.", autocompletion=complete.machines),
+        typer.Argument(metavar="[MACHINE]", help="The machine's id; or use --all.", autocompletion=complete.machines),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every machine that waits to be reconciled.")] = False,
-    accept: Annotated[str | None, typer.Option(metavar="DIGEST", help="Do what was shown under this digest.")] = None,
+    accept: Annotated[
+        str | None, typer.Option(metavar="DIGEST", help="Do exactly what was shown with this digest.")
+    ] = None,
     book: Annotated[list[str] | None, typer.Option("--book", metavar="HASH=WHERE", help="Decide otherwise.")] = None,
 ) -> None:
-    """Show what a machine's wallet has paid and these books lack, with a proposal for each; then decide.
+    """Show what a machine's wallet has paid and these books do not have, with a proposal for each; then decide.
 
-    After a restore nothing is paid before this was done. Nothing found: --yes --reason lets the machine pay again. Else
-    --accept with the digest that was shown does exactly what was shown, and refuses if anything has changed since.
+    After a restore nothing is paid until this is done. If nothing is found, --yes --reason lets the machine pay again.
+    Otherwise --accept, with the digest that was shown, does exactly what was shown, and refuses if anything has changed
+    since.
 
     --book changes a proposal: HASH=sale:ID (a leg of that sale), HASH=client:ID (a payout of that balance), or
     HASH=not-ours.
@@ -78,7 +83,7 @@ def reconcile(
     if (machine is None) is not everything:
         raise typer.BadParameter("name one machine, or --all")
     if everything and (accept or choices):
-        raise typer.BadParameter("--accept and --book are of one machine: name it")
+        raise typer.BadParameter("--accept and --book are for one machine: name it")
     reason = act.reason if accept is not None else act.reason_given
     books = act.books
     wanted = [machine] if machine is not None else rows.stopped_machines(books.conn, books.scope)
@@ -99,7 +104,7 @@ def reconcile(
 
 
 def _refused(books: Books, machine_id: str, error: SatmachineError, *, quiet: bool) -> dict[str, Any]:
-    """With --all, one machine that cannot be looked at does not keep the others waiting."""
+    """With --all, one machine whose wallet cannot be read does not keep the others waiting."""
     if not quiet:
         print_item("!", f"{machine_id}: {error}", f"satmachine machines reconcile {machine_id}")
     stopped = rows.pause(books.conn, machine_id).safe_mode
@@ -117,7 +122,7 @@ def _one(
     dry_run: bool,
     quiet: bool,
 ) -> dict[str, Any]:
-    """Show one machine, and decide where that is asked for; returns it as programs get it."""
+    """Show one machine, and decide if that is asked for; returns it as programs get it."""
     look = _look(books, machine_id, choices)
     report = _preview(books, machine_id, look, choices, reason)
     stopped = rows.pause(books.conn, machine_id)
@@ -176,8 +181,8 @@ def _preview(books: Books, machine_id: str, look: Look, choices: dict[str, Choic
 
 
 def _try_to_seal(books: Books, machine: Machine) -> ConfigError | None:
-    """What is planned here is to be paid by the daemon, so that only who may read the machine's key can do it. Returns
-    why this user may not."""
+    """The daemon pays what is planned here, so only somebody who may read the machine's key can do it. Returns why this
+    user may not."""
     from satmachine.seals import Keyring
 
     keyring = Keyring()
@@ -236,9 +241,11 @@ def _print(report: Report, choices: dict[str, Choice], safe_mode: str | None) ->
         return
     print_line(f"{report.machine_id} pays nothing: {safe_mode}", style="bold")
     if report.payments:
-        emit_section([asdict(line) for line in report.payments], _PAYMENT_COLUMNS, title="Payments that the books lack")
+        emit_section(
+            [asdict(line) for line in report.payments], _PAYMENT_COLUMNS, title="Payments that are not in the books"
+        )
     if report.marks:
-        emit_section([asdict(line) for line in report.marks], _MARK_COLUMNS, title="Marks that the books lack")
+        emit_section([asdict(line) for line in report.marks], _MARK_COLUMNS, title="Marks that are not in the books")
     if report.sales:
         emit_section([asdict(line) for line in report.sales], _SALE_COLUMNS, title="Sales")
     for wait in report.waits:

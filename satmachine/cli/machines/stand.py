@@ -1,4 +1,4 @@
-"""How a machine stands, in a word."""
+"""The state of a machine, in a word."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from satmachine.cli.kit.output import Row, format_sats
 
 
 def mode(row: Row) -> str:
-    """How a machine stands, the most serious first."""
+    """The state of a machine; the most serious one counts."""
     if not row["in_config"]:
         return "dropped"
     if row["safe_mode"]:
@@ -17,7 +17,7 @@ def mode(row: Row) -> str:
 
 
 def balance(row: Row) -> str:
-    """What the wallet holds, as far as it answers."""
+    """What the wallet holds, as far as it is known."""
     if row["checked_at"] is None:
         return "not asked yet"
     if row["balance_sats"] is None:

@@ -1,4 +1,4 @@
-"""`machines sweep`, `machines top-up`: look into a wallet now, and an invoice that funds it. The daemon does both."""
+"""`machines sweep`, `machines top-up`: search a wallet now, and make an invoice that funds it. The daemon does both."""
 
 from __future__ import annotations
 
@@ -27,12 +27,14 @@ def sweep(
     act: Act,
     machine: Annotated[
         str | None,
-        typer.Argument(metavar="[MACHINE]", help="The machine's id; else all.", autocompletion=complete.machines),
+        typer.Argument(
+            metavar="[MACHINE]", help="The machine's id; without it, all.", autocompletion=complete.machines
+        ),
     ] = None,
 ) -> None:
-    """Look into a machine's wallet now, or into all of them: what came in is landed or listed.
+    """Search a machine's wallet now, or all of them: payments that arrived are entered as sales, or listed.
 
-    It is looked anyway when LNbits says that something came, and every few minutes.
+    This also happens by itself when LNbits says that something arrived, and every few minutes.
 
     Examples:
 
@@ -43,7 +45,7 @@ def sweep(
     books = act.books
     configured = [row["id"] for row in lists.machines(books.conn, books.scope) if row["in_config"]]
     machines = [machine] if machine else configured
-    act.ask(f"look into the wallet of {', '.join(machines)}")
+    act.ask(f"search the wallet of {', '.join(machines)}")
     _require_daemon(books)
     told: list[dict[str, Any]] = []
     failed = False
@@ -68,9 +70,11 @@ def top_up(
     act: Act,
     machine: Machine,
     amount: Annotated[str, typer.Argument(metavar="SATS", help="How much.")],
-    note: Annotated[str, typer.Option(metavar="TEXT", help="What for; stands in the invoice and in the books.")] = "",
+    note: Annotated[
+        str, typer.Option(metavar="TEXT", help="What it is for; written in the invoice and in the books.")
+    ] = "",
 ) -> None:
-    """Make an invoice that funds a machine's wallet. What it brings is known as a top-up and never shared.
+    """Make an invoice that funds a machine's wallet. What it brings is recognised as a top-up and never shared out.
 
     On a terminal it is also shown as a QR code. It can be paid for a day.
 
@@ -82,7 +86,7 @@ def top_up(
     """
     amount_sats, note = usage(lambda: numbers.sats(amount)), " ".join(note.split())
     if len(note) > MAX_NOTE_CHARS or not note.isprintable():
-        raise typer.BadParameter(f"--note has at most {MAX_NOTE_CHARS} printable characters")
+        raise typer.BadParameter(f"--note can have at most {MAX_NOTE_CHARS} printable characters")
     act.ask(f"make an invoice of {format_sats(amount_sats)} sats for the wallet of {machine}")
     _require_daemon(act.books)
     topup_id = secrets.token_hex(8)
@@ -106,7 +110,7 @@ def top_up(
 def qr_code(bolt11: str) -> str:
     """The invoice as a QR code of half blocks, dark on light whatever the terminal's colours are.
 
-    In capitals, which a QR code holds in less room; wallets read either.
+    In capitals, which need less room in a QR code; wallets read both.
     """
     import segno
 
@@ -125,4 +129,4 @@ _HALVES = {(False, False): " ", (True, False): "▀", (False, True): "▄", (Tru
 
 def _require_daemon(books: Books) -> None:
     if not books.daemon_runs:
-        raise Refused("the daemon does not run, and it has the wallets' keys: start it with `satmachine run`")
+        raise Refused("the daemon does not run, and only it has the wallets' keys: start it with `satmachine run`")

@@ -1,4 +1,4 @@
-"""`payments approve`: a person with the machine's key answers for what the daemon has not ordered."""
+"""`payments approve`: a person with the machine's key takes responsibility for what the daemon has not ordered."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ def approve_payment(
         list[str], typer.Argument(metavar="ID...", help="The payments.", autocompletion=complete.payments)
     ],
 ) -> None:
-    """Answer for a payment that is held because the daemon has not ordered it as it stands (`unordered`).
+    """Take responsibility for a payment that is held because the daemon has not ordered it in this form (`unordered`).
 
     Do this after the machine's wallet key was changed, or after `machines reconcile`; never because a payment waits and
-    you do not know why. It needs to read the machine's key, and so root, or the daemon's user; nobody else can approve.
+    you do not know why. It must read the machine's key, so run it as root or as the daemon's user; nobody else can
+    approve.
 
     Example:
 
@@ -48,7 +49,7 @@ def approve_payment(
 
 
 def _learn(act: Act, payment_id: int, keyring: Any) -> str:
-    """Read the key of the machine that pays; what it would pay, in a sentence. Raises Refused, ConfigError."""
+    """Read the key of the machine that pays; returns what it would pay, in a sentence. Raises Refused, ConfigError."""
     leg, _ = legs.get(act.conn, payment_id)
     machine = act.books.config.machine(leg.machine_id)
     if machine is None:

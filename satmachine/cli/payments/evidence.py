@@ -1,4 +1,4 @@
-"""What a person says of a payment, beside what the wallets show of it. For both `resolve` verbs."""
+"""What a person says about a payment, beside what the wallets show. For both `resolve` verbs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Unpaid = Annotated[bool, typer.Option("--unpaid", help="The invoice is dead; mak
 
 
 def resolve(act: Act, payment_id: int, *, paid: bool, unpaid: bool) -> str:
-    """Ask what neither option says, beside the evidence; order it. The answer, in a sentence."""
+    """Show the evidence, ask what no option says, and give the order. Returns the answer, in a sentence."""
     if (paid and unpaid) or (act.yes and not paid and not unpaid):
         raise typer.BadParameter("choose one of --paid and --unpaid")
     if not paid and not unpaid:

@@ -41,14 +41,14 @@ def list_payments(
         str | None,
         typer.Option(
             metavar="STATUS",
-            help=f"{', '.join(LegStatus)}; or failing: not paid for [payouts] attention_after_s, and tried in vain.",
+            help=f"{', '.join(LegStatus)}; or failing: tried without success for [payouts] attention_after_s.",
         ),
     ] = None,
     machine: OfMachine = None,
     client: OfClient = None,
     sale: OfSale = None,
 ) -> Page:
-    """List payments, newest first: what was planned for whom, and what became of it.
+    """List payments, newest first: what was planned for whom, and what happened to it.
 
     Examples:
 
@@ -59,7 +59,7 @@ def list_payments(
         satmachine payments list --settlement 12 --json
     """
     if status not in (None, "failing", *LegStatus):
-        raise typer.BadParameter(f"--status {status} is none of failing, {', '.join(LegStatus)}")
+        raise typer.BadParameter(f"--status {status} does not exist; there are failing, {', '.join(LegStatus)}")
     settlement_id = None if sale is None else sale["id"]
     wanted = asked.filter(
         machine_id=machine,

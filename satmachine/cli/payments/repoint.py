@@ -1,4 +1,4 @@
-"""`payments repoint`: open payments to whom the file, or the LP's row, names now."""
+"""`payments repoint`: send open payments to the payee that the file, or the LP's row, names now."""
 
 from __future__ import annotations
 
@@ -32,16 +32,17 @@ def repoint(
     act: Act,
     payment: Annotated[
         int | None,
-        typer.Argument(metavar="[ID]", help="The payment; or --payee.", autocompletion=complete.payments),
+        typer.Argument(metavar="[ID]", help="The payment; or use --payee.", autocompletion=complete.payments),
     ] = None,
     payee: Annotated[
         str | None,
         typer.Option(metavar="WHO", help="All open payments to super, LABEL[@MACHINE] or client:ID."),
     ] = None,
 ) -> Done:
-    """Send open payments to whom the file, or the client's row, names now, instead of whom it named then.
+    """Send open payments to the payee that the configuration (or the LP's entry) names now, instead of the one for whom
+    they were planned.
 
-    Refused while an invoice of the former payee could still be paid; `payments resolve` decides about those.
+    Refused while an invoice of the former payee could still be paid; decide about those with `payments resolve`.
 
     Examples:
 
@@ -52,7 +53,7 @@ def repoint(
         satmachine payments repoint --payee client:3 --reason "new address"
     """
     if (payment is None) == (payee is None):
-        raise typer.BadParameter("name one payment, or all of a payee with --payee")
+        raise typer.BadParameter("name one payment, or all of one payee with --payee")
     rows = _moves(act.books, [payment] if payment is not None else _open_payments_to(act.books, payee or ""))
     moving = [row["payment_id"] for row in rows if row["to"] is not None]
     act.preview({"payments": rows}, lambda: emit_table(rows, _MOVES, empty="No open payments."))
@@ -73,13 +74,13 @@ def _open_payments_to(books: Books, payee: str) -> list[int]:
         return legs.open_of_payee(books.conn, client_id=client_id, operator=books.scope)
     label, at, machine_id = payee.removeprefix("split:").partition("@")
     if not label or ":" in label or (at and not machine_id):
-        raise typer.BadParameter("--payee is super, LABEL or LABEL@MACHINE of a partner, or client:ID")
+        raise typer.BadParameter("--payee must be super, a partner's LABEL or LABEL@MACHINE, or client:ID")
     machine = books.machine(machine_id) if machine_id else None
     return legs.open_of_payee(books.conn, leg=f"split:{label}", machine_id=machine, operator=books.scope)
 
 
 def _moves(books: Books, payment_ids: list[int]) -> list[dict[str, Any]]:
-    """Where each payment would go; `to` is None, and `why` says why, where it stays."""
+    """Where each payment would go; if it stays, `to` is None and `why` says why."""
     from satmachine.settlements.correct.repoint import is_there, target_of
 
     rows = []
@@ -93,6 +94,6 @@ def _moves(books: Books, payment_ids: list[int]) -> list[dict[str, Any]]:
             row["why"] = str(why)
         else:
             there = is_there(leg, target)
-            row |= {"why": f"payment {leg.id} goes there already"} if there else {"to": target.payee}
+            row |= {"why": f"payment {leg.id} already goes there"} if there else {"to": target.payee}
         rows.append(row)
     return rows

@@ -30,7 +30,7 @@ def retry(
 
 @acting(app, "cancel", reason=True)
 def cancel(act: Act, payment: Payment) -> Done:
-    """Give up a payout of a balance that is proven unpaid. The balance is the LP's again.
+    """Give up a payout of a balance that is proven unpaid. The LP has the balance again.
 
     Example:
 

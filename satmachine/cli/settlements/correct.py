@@ -1,6 +1,6 @@
 """`settlements partial-dispense`, `close`, `redistribute` and `refund`: what a person changes about a sale.
 
-Each shows the sale as it is and as it would be, asks, and orders it of the daemon, which alone pays.
+Each shows the sale as it is and as it would be, asks, and gives the order to the daemon, because only the daemon pays.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ def partial_dispense(
     fraction: Annotated[str | None, typer.Option(help="The part that was dispensed: 0.5 or 50 %.")] = None,
     sats: Annotated[str | None, typer.Option(help="What was dispensed, in the customer's sats.")] = None,
 ) -> Done:
-    """Correct a sale of which the machine handed out only a part of the cash.
+    """Correct a sale for which the machine handed out only part of the cash.
 
-    Only while nothing of it is paid. Net, commission and cash shrink alike, and it is paid anew; what was not dispensed
-    stays in the machine's wallet, for a refund.
+    Only while nothing of it is paid. Net, commission and cash are reduced in proportion, and new payments are planned.
+    What was not handed out stays in the machine's wallet, for a refund.
 
     Examples:
 
@@ -63,9 +63,9 @@ def partial_dispense(
 
 @acting(app, "close", reason=True)
 def close(act: Act, sale: Sale) -> Done:
-    """Close a sale as it stands: what is paid stays paid, the rest stays in the machine's wallet.
+    """Close a sale as it is now: what is paid stays paid, the rest stays in the machine's wallet.
 
-    Only what is proven unpaid is given up. The sats can be refunded or redistributed later.
+    Only payments that are proven unpaid are given up. Their sats can be refunded or redistributed later.
 
     Examples:
 
@@ -93,19 +93,23 @@ def redistribute(
     act: Act,
     sale: Sale,
     rate: Annotated[
-        str | None, typer.Option(metavar="SATS", help="Sats per major unit of fiat, where the sale's rate is unknown.")
+        str | None,
+        typer.Option(metavar="SATS", help="Sats for one unit of the currency, if the sale's rate is unknown."),
     ] = None,
-    balances: Annotated[str, typer.Option(metavar="sale|now", help="Whose balances count: then, or now.")] = "sale",
+    balances: Annotated[
+        str,
+        typer.Option(metavar="sale|now", help="Which balances count: those at the time of the sale, or those of now."),
+    ] = "sale",
     to: Annotated[
         str | None,
         typer.Option(metavar="LEG", help="Who gets what was not paid to others: super, split:owner, dca:maria."),
     ] = None,
 ) -> Done:
-    """Pay out what a sale retains, now that a payee, a ruleset, a balance or a rate is there.
+    """Pay out sats of a sale that stayed in the wallet, now that a payee, a ruleset, a balance or a rate is there.
 
-    What was given up of somebody's payment goes back to them, or to whom `--to` names. The rest is shared by the
-    balances at the time of the sale; `--balances now` also counts what was confirmed since. What was not dispensed is
-    the customer's, and never shared out.
+    If somebody's payment was given up, its sats go to them, or to whom `--to` names. The rest is shared by the balances
+    at the time of the sale; `--balances now` also counts what was confirmed since. Sats for cash that was not handed
+    out belong to the customer and are never shared out.
 
     Examples:
 
@@ -121,7 +125,7 @@ def redistribute(
     from satmachine.settlements.plan.named_payees import terms_for
 
     if balances not in ("sale", "now"):
-        raise typer.BadParameter("--balances is sale or now")
+        raise typer.BadParameter("--balances must be sale or now")
     exchange_rate = None if rate is None else usage(lambda: numbers.rate(rate), "--rate")
     reason = act.reason
     settlement = allowed(act.conn, Command.REDISTRIBUTE, sale["id"])
@@ -145,13 +149,13 @@ def refund(
     reserve: Annotated[
         int | None,
         typer.Option(
-            min=0, metavar="SATS", help="Set aside for routing fees of an invoice; 1 %, at least 2, if not said."
+            min=0, metavar="SATS", help="Sats set aside for the routing fees of an invoice; without it 1 %, at least 2."
         ),
     ] = None,
 ) -> Done:
-    """Pay retained sats of a sale back to the customer, to an invoice or a Lightning address.
+    """Pay sats of a sale that stayed in the wallet back to the customer, to an invoice or a Lightning address.
 
-    Never more than the sale still retains. An invoice must be over exactly the amount.
+    Never more than stayed in the wallet. An invoice must be for exactly the amount.
 
     Examples:
 
@@ -171,7 +175,7 @@ def refund(
     new = {"retained_sats": settlement.retained_sats - draw_sats, "refund": amount_sats, "payee": payee}
     if draw_sats > amount_sats:
         new["set aside for routing fees"] = draw_sats - amount_sats
-    question = f"refund {format_sats(amount_sats)} sats of sale {settlement.id} (Lightning cannot claw back)"
+    question = f"refund {format_sats(amount_sats)} sats of sale {settlement.id} (this cannot be undone)"
     return _correct(act, old, new, question, orders.Refund(settlement.id, amount_sats, payee, reason, draw_sats))
 
 
@@ -189,7 +193,7 @@ def _dispensed(settlement: Settlement, fraction: str | None, sats: str | None) -
 
 
 def refund_payee(to: str, amount_sats: int, now: int) -> str:
-    """The Lightning address, or the invoice once it was read. Raises BadParameter, Refused."""
+    """The Lightning address, or the invoice as it was read. Raises BadParameter, Refused."""
     from satmachine.config.formats import lightning_address
     from satmachine.settlements.correct.sale_orders import read_invoice
 
@@ -201,7 +205,8 @@ def refund_payee(to: str, amount_sats: int, now: int) -> str:
 
 
 def reserve_sats(books: Books, payee: str, amount_sats: int, wanted: int | None) -> int:
-    """What a refund draws beside its amount: nothing for a Lightning address, which is asked for so much less."""
+    """What a refund costs beside its amount: nothing for a Lightning address, which is asked for an invoice over that
+    much less."""
     if "@" in payee or books.config.payouts.routing_fees == "machine":
         return 0
     return max(2, -(-amount_sats // 100)) if wanted is None else wanted
@@ -244,7 +249,7 @@ def _correct(
     what: str,
     order: orders.PartialDispense | orders.Close | orders.Redistribute | orders.Refund,
 ) -> Done:
-    """Show both sides, ask, order; the row as it is then."""
+    """Show both sides, ask, give the order; returns the row as it is then."""
     names = list(dict.fromkeys([*old, *new]))
     rows = [{"what": name, "old": old.get(name), "new": new.get(name)} for name in names]
     act.preview({"old": old, "new": new}, lambda: emit_table(rows, _SIDE_BY_SIDE))

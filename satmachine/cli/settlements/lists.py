@@ -33,7 +33,7 @@ def list_sales(
     books: Books,
     asked: Asked,
     machine: OfMachine = None,
-    status: Annotated[SettlementStatus | None, typer.Option(help="How it stands.")] = None,
+    status: Annotated[SettlementStatus | None, typer.Option(help="Only sales with this status.")] = None,
 ) -> Page:
     """List sales, newest first.
 

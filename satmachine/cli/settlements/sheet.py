@@ -26,7 +26,7 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Sale:
-    """Everything the books have about a sale; `help` is the command that leads on, or empty."""
+    """Everything the books have about a sale; `help` is the command that helps, or empty."""
 
     settlement: Record
     help: str
@@ -36,7 +36,7 @@ class Sale:
 
 
 def read_sale(conn: sqlite3.Connection, settlement: Record) -> Sale:
-    """Gather what belongs to a settlement."""
+    """Collect what belongs to a settlement."""
     settlement_id = settlement["id"]
     return Sale(
         settlement,
@@ -81,7 +81,7 @@ def _status(row: Record) -> str:
 
 
 def sale_trouble(conn: sqlite3.Connection, settlement_id: int, row: Record) -> words.Trouble:
-    """What keeps a sale from going on; `row` has its status, hold_reason and machine_id."""
+    """What keeps a sale from continuing; `row` has its status, hold_reason and machine_id."""
     leg = lists.worst_leg(conn, settlement_id) if row["status"] == "errored" else None
     leg = leg or {"hold_reason": row["hold_reason"], "cause": None, "payment_id": None}
     return words.Trouble(

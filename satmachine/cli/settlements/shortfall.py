@@ -1,4 +1,4 @@
-"""`settlements shortfall`: the customer got too little cash, and everything is paid already."""
+"""`settlements shortfall`: the customer got too little cash, and everything is already paid."""
 
 from __future__ import annotations
 
@@ -46,25 +46,25 @@ def shortfall(
         typer.Option(
             "--owner",
             metavar="CLIENT",
-            help="Whose the cash is that stayed in the machine; else the operator's.",
+            help="The LP who gets the cash that stayed in the machine; without it, the operator.",
             autocompletion=complete.clients,
         ),
     ] = None,
     reserve: Annotated[
         int | None,
         typer.Option(
-            min=0, metavar="SATS", help="Set aside for routing fees of an invoice; 1 %, at least 2, if not said."
+            min=0, metavar="SATS", help="Sats set aside for the routing fees of an invoice; without it 1 %, at least 2."
         ),
     ] = None,
     undo: Annotated[bool, typer.Option("--undo", help="Take it back; only while the refund is not paid.")] = False,
 ) -> Done:
-    """Book what a customer did not get of a sale that is paid out already: a jam that was seen too late.
+    """Book cash that a customer did not get, of a sale that is already paid out: a jam that was noticed too late.
 
-    Nothing can be called back from LPs and partners. So the customer's part of the sats comes by a top-up, which you
-    pay: the invoice is shown. As soon as it is paid, exactly that goes to the customer. The cash that stayed in the
-    machine is the operator's then, or the LP's whom --owner names (whoever paid the top-up).
+    Nothing can be taken back from LPs and partners. So you pay the customer's sats with a top-up: the command shows its
+    invoice. As soon as it is paid, exactly that amount goes to the customer. The cash that stayed in the machine then
+    belongs to the operator, or to the LP whom --owner names (name whoever paid the top-up).
 
-    Without options it shows how far it is, and the invoice.
+    Without options it shows what is done so far, and the invoice.
 
     Examples:
 
@@ -85,7 +85,7 @@ def shortfall(
         return _shown(act, open_, sale["currency"])
     if undo:
         if dispensed is not None or refund_to is not None or by_hand or client is not None:
-            raise typer.BadParameter("--undo takes back what was booked; it goes with no other option")
+            raise typer.BadParameter("--undo takes back what was booked; use it without the other options")
         return _undo(act, sale["id"], sale["currency"])
     if (refund_to is None) is not by_hand:
         raise typer.BadParameter("say how the customer is paid: --refund-to INVOICE or ADDRESS, or --by-hand")
@@ -108,12 +108,12 @@ def _book(
     if refund_to is not None:
         refund_sats = rules.refund_sats(sale, short_minor)
         if refund_sats == 0:
-            raise Refused("that is less than one sat: --by-hand corrects the cash alone")
+            raise Refused("that is less than one sat: use --by-hand, which corrects only the cash")
         payee = refund_payee(refund_to, refund_sats, act.books.now)
         topup_sats = refund_sats + reserve_sats(act.books, payee, refund_sats, reserve)
     owner = None if client is None else clients.get(act.conn, client)
     if owner is not None and owner.machine_id != sale.machine_id:
-        raise Refused(f"client {owner.id} ({owner.label}) is an LP of {owner.machine_id}, not of {sale.machine_id}")
+        raise Refused(f"LP {owner.id} ({owner.label}) belongs to {owner.machine_id}, not to {sale.machine_id}")
     order = orders.Shortfall(sale.id, short_minor, refund_sats, topup_sats, reason, payee, client)
     told = _preview(sale, order, dispensed_minor, None if owner is None else owner.label)
     act.preview(to_json({"currency": sale.currency, **told}), lambda: emit_table(_rows(sale, told), _WHAT))
@@ -170,7 +170,7 @@ def _rows(sale: Settlement, told: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def _shown(act: Act, found: Shortfall, currency: str, answer: str = "") -> Done:
-    """How far it is; with the invoice, while that is to be paid."""
+    """What is done so far; with the invoice, while that is still to be paid."""
     made = None if found.topup_hash is None else incoming.top_up_of(act.conn, found.machine_id, found.topup_hash)
     row = {name: getattr(found, name) for name in found.__slots__} | {
         "currency": currency,
@@ -195,8 +195,9 @@ def _how_to_pay(act: Act, found: Shortfall, expires_at: int) -> str:
             "then book it again."
         )
     return (
-        f"Pay this invoice of {format_sats(found.topup_sats)} sats until {format_time(expires_at, act.books.tz)}; then "
-        "the refund goes to the customer by itself."
+        f"Pay this invoice of {format_sats(found.topup_sats)} sats before {format_time(expires_at, act.books.tz)}; "
+        "then "
+        "the customer is refunded automatically."
     )
 
 
@@ -204,12 +205,12 @@ def _how_far(found: Shortfall, short: str) -> str:
     if found.waits:
         return (
             f"{short} less was handed out for sale {found.settlement_id}, and the customer waits for a top-up whose "
-            f"invoice these books do not have: `satmachine settlements shortfall {found.settlement_id} --undo`, and "
+            f"invoice is not in these books: run `satmachine settlements shortfall {found.settlement_id} --undo`, then "
             "book it again."
         )
     if found.payee is None:
         return f"{short} less was handed out for sale {found.settlement_id}; the customer was paid by hand."
     return (
-        f"{short} less was handed out for sale {found.settlement_id}. The top-up is here; the refund is payment "
+        f"{short} less was handed out for sale {found.settlement_id}. The top-up has arrived; the refund is payment "
         f"{found.payment_id}: `satmachine payments list --settlement {found.settlement_id}`"
     )

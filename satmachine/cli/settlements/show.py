@@ -18,7 +18,7 @@ from satmachine.store import lists, notes
 if TYPE_CHECKING:
     from satmachine.settlements.explain import Explanation
 
-#: What people call the keys of an explanation's summary, where it is another word.
+#: What people call the keys of an explanation's summary, if it is another word.
 _NAMES = {"settlement": "Sale", "super_fee": "Platform's part"}
 
 _LINES = (
@@ -80,10 +80,10 @@ def note(
         satmachine --actor maria settlements note 12 "Paid back in cash" --json
     """
     text = usage(lambda: notes.cleaned(text))
-    act.ask(f"note this on sale {sale['id']}")
+    act.ask(f"add this note to sale {sale['id']}")
     books = act.books
     act.write(notes.add, sale["id"], sale["machine_id"], text=text, author=books.actor, now=books.now)
-    return Done(books.sale(str(sale["id"])), f"Noted on sale {sale['id']}.")
+    return Done(books.sale(str(sale["id"])), f"The note is added to sale {sale['id']}.")
 
 
 def _print(explanation: Explanation) -> None:

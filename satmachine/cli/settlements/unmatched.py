@@ -1,4 +1,4 @@
-"""`settlements unmatched/land/dismiss`: payments into the machines' wallets that are no sale yet, or never.
+"""`settlements unmatched/land/dismiss`: payments into the machines' wallets that are not a sale (yet).
 
 Each of them is one transaction with its audit row (settlements/correct/ways_out.py); none of them pays.
 """
@@ -26,10 +26,12 @@ from satmachine.store.pages import Page
 if TYPE_CHECKING:
     from satmachine.config import Machine
 
-Hashes = Annotated[list[str] | None, typer.Argument(metavar="[PAYMENT_HASH]...", help="Of the customers' payments.")]
-All = Annotated[bool, typer.Option("--all", help="All that wait, or of --machine, --since and --until.")]
+Hashes = Annotated[
+    list[str] | None, typer.Argument(metavar="[PAYMENT_HASH]...", help="The payment hashes of the customers' payments.")
+]
+All = Annotated[bool, typer.Option("--all", help="All that wait; --machine, --since and --until limit them.")]
 
-#: So many are landed or dismissed at a time.
+#: At most so many are landed or dismissed at a time.
 _MOST = 10_000
 
 
@@ -66,9 +68,9 @@ def unmatched(
     books: Books,
     asked: Asked,
     machine: OfMachine = None,
-    everything: Annotated[bool, typer.Option("--all", help="Explained and dismissed ones too.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Also those that are explained or dismissed.")] = False,
 ) -> Page:
-    """List payments into the machines' wallets that belong to no sale: top-ups, or sales nobody told of.
+    """List payments into the machines' wallets that belong to no sale: top-ups, or sales that nobody reported.
 
     With --all also those that are explained (top-ups, transfers between your wallets) or were dismissed.
 
@@ -89,16 +91,18 @@ def land(
     everything: All = False,
     since: Since = None,
     until: Until = None,
-    rate: Annotated[str | None, typer.Option(metavar="SATS", help="Sats per major unit of fiat.")] = None,
-    fiat: Annotated[str | None, typer.Option(metavar="AMOUNT", help="The cash of one sale.")] = None,
+    rate: Annotated[str | None, typer.Option(metavar="SATS", help="Sats for one unit of the currency.")] = None,
+    fiat: Annotated[
+        str | None, typer.Option(metavar="AMOUNT", help="The cash that was handed out; only for one sale.")
+    ] = None,
     another_sale: Annotated[
-        bool, typer.Option("--another-sale", help="It is not the sale that was paid on the machine's word.")
+        bool, typer.Option("--another-sale", help="It is not the sale that was already paid on the machine's word.")
     ] = False,
 ) -> None:
-    """Make sales of payments that nobody announced, split by the machine's fallback commission.
+    """Enter payments that nobody announced as sales, split by the machine's fallback commission.
 
-    `settlements unmatched` lists them. The rate is the one that LNbits or a beacon of the machine tells of that time,
-    unless --rate says it. Without any, the LPs' part stays in the wallet, for `settlements redistribute`.
+    `settlements unmatched` lists them. The rate is the one that LNbits or a beacon of the machine had at that time,
+    unless you give --rate. Without a rate, the LPs' part stays in the wallet, for `settlements redistribute`.
 
     Examples:
 
@@ -109,10 +113,10 @@ def land(
         satmachine settlements land --all --machine panajachel-1 --since 7d --reason "it announces nothing" --yes
     """
     if not act.books.config.payouts.require_payment_proof:
-        raise Refused("require_payment_proof is false: sales are landed from events only, so that none is paid twice")
+        raise Refused("require_payment_proof is false: sales are entered only from events, so that none is paid twice")
     chosen = _chosen(act.books, payment_hashes, machine, since, until, everything=everything)
     if fiat is not None and len(chosen) != 1:
-        raise typer.BadParameter("--fiat is the cash of one sale: name one payment with it")
+        raise typer.BadParameter("--fiat is the cash of one sale: name exactly one payment")
     exchange_rate = Decimal(0) if rate is None else usage(lambda: numbers.rate(rate), "--rate")
     found = [(payment, _configured(act.books, payment.machine_id)) for payment in chosen]
     currency = found[0][1].currency
@@ -132,9 +136,9 @@ def dismiss(
     everything: All = False,
     since: Since = None,
     until: Until = None,
-    undo: Annotated[bool, typer.Option("--undo", help="Take the dismissal of these payments back.")] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Take back the dismissal of these payments.")] = False,
 ) -> Done | None:
-    """Say that payments are no sales: nothing lands them any more, and no event pays them out.
+    """Say that payments are not sales: they are never entered as sales, and no event pays them out.
 
     Examples:
 
@@ -173,13 +177,13 @@ def _chosen(
 ) -> list[Listed]:
     """The payments that a person means, oldest first. Raises NotFound, BadParameter, Refused."""
     if bool(hashes) == everything:
-        raise typer.BadParameter("name the payments by their hash, or say --all")
+        raise typer.BadParameter("name the payments by their hash, or use --all")
     if hashes:
         return [_one(books, payment_hash.strip().lower(), machine) for payment_hash in dict.fromkeys(hashes)]
     wanted = lists.Filter(machine_id=machine, since=books.when(since), until=books.when(until, end=True), limit=_MOST)
     page = lists.unmatched(books.conn, books.scope, wanted)
     if not page.rows:
-        raise NotFound("there is no such payment; `satmachine settlements unmatched` lists what waits")
+        raise NotFound("there is no such payment; `satmachine settlements unmatched` lists them")
     if page.more:
         raise Refused(f"there are more than {_MOST}: take them in parts, with --since and --until")
     found = [incoming.get(books.conn, row["machine_id"], row["payment_hash"]) for row in reversed(page.rows)]
@@ -242,10 +246,10 @@ def _show(act: Act, ids: Sequence[int]) -> None:
         print_json(to_json(rows[0]) if len(rows) == 1 else [to_json(row) for row in rows])
         return
     for row in rows:
-        unknown = "; its exchange rate is not known: the LPs' part stays in the wallet"
+        unknown = "; its exchange rate is not known, so the LPs' part stays in the wallet"
         print_line(
-            f"Sale {row['id']} of {row['machine_id']} is landed; the daemon proves and pays it "
-            f"(now {row['status']}){'' if row['exchange_rate'] != '0' else unknown}."
+            f"Sale {row['id']} of {row['machine_id']} is entered; the daemon proves and pays it (now "
+            f"{row['status']}){'' if row['exchange_rate'] != '0' else unknown}."
         )
 
 

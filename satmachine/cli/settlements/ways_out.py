@@ -23,11 +23,11 @@ from satmachine.store import legs
 def retry(
     act: Act,
     reference: Annotated[
-        str | None, typer.Argument(metavar="[ID]", help="The sale; or --all.", autocompletion=complete.sales)
+        str | None, typer.Argument(metavar="[ID]", help="The sale; or use --all.", autocompletion=complete.sales)
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Every sale that has something to try.")] = False,
 ) -> None:
-    """Try failed payments now, and look again at held ones. Nothing is ever paid twice by this.
+    """Try failed payments now, and look again at held ones. This never pays anything twice.
 
     Use it when the cause is gone: a key was replaced, a payee's server is back, LNbits was repaired.
 
@@ -40,7 +40,7 @@ def retry(
     from satmachine.settlements.correct import ways_out
 
     if (reference is None) is not everything:
-        raise typer.BadParameter("name one settlement, or --all")
+        raise typer.BadParameter("name one sale, or use --all")
     wanted = ways_out.retryable(act.conn, act.books.scope)
     if reference is not None:
         wanted = [int(act.books.sale(reference)["id"])]
@@ -54,7 +54,7 @@ def retry(
 
 @acting(app, "hold", reason=True)
 def hold(act: Act, sale: Sale) -> Done:
-    """Stop a sale: nothing more of it is sent until it is released. What is on its way is not called back.
+    """Stop a sale: nothing more of it is sent until it is released. What is on its way cannot be stopped.
 
     Examples:
 
@@ -71,7 +71,7 @@ def hold(act: Act, sale: Sale) -> Done:
 
 @acting(app, "release", reason=True)
 def release(act: Act, sale: Sale) -> Done:
-    """Let a held sale go on. A limit that held it is overridden for this sale; proofs are asked for again.
+    """Let a held sale continue. A limit that held it is overridden for this sale; its proof is looked for again.
 
     Examples:
 
@@ -84,7 +84,7 @@ def release(act: Act, sale: Sale) -> Done:
     why = sale["error"] or (sale["hold_reason"] and words.hold(sale["hold_reason"]))
     act.ask(f"release sale {sale['id']}" + (f", held because: {why}" if why else f", which is {sale['status']}"))
     act.write(ways_out.release, sale["id"], act.by)
-    return _now(act.books, sale["id"], "goes on")
+    return _now(act.books, sale["id"], "continues")
 
 
 @acting(app, "resolve", reason=True)
@@ -97,9 +97,9 @@ def resolve_leg(
 ) -> Done:
     """Decide about one payment, after looking at both wallets (`settlements show` has the evidence).
 
-    For a held one, and for one whose payee's wallet cannot be asked any more. --paid: the sats have left the machine's
-    wallet and the payee has them, or gets them by hand. --unpaid: the invoice is dead, make a new one; refused while
-    the machine's wallet shows a payment of it.
+    For a held payment, and for one whose payee's wallet cannot be asked any more. --paid: the sats have left the
+    machine's wallet, and the payee has them or gets them by hand. --unpaid: the invoice is dead, make a new one;
+    refused while the machine's wallet shows a payment of it.
 
     Examples:
 
@@ -126,11 +126,12 @@ def _now(books: Books, settlement_id: int | None, what: str) -> Done:
 
 
 def _open_leg(books: Books, settlement_id: int, name: str) -> int:
-    """The payment of this name that is not final; of several revisions the latest."""
+    """The payment of this name that is not final; if there are several revisions, the latest."""
     found = [leg for leg in legs.of_settlement(books.conn, settlement_id) if leg.leg == name]
     unfinished = [leg for leg in found if leg.status == LegStatus.HELD or leg.status in legs.OPEN]
     if not unfinished:
         raise NotFound(
-            f"settlement {settlement_id} has no unfinished payment {name}; `settlements show {settlement_id}` lists it"
+            f"sale {settlement_id} has no unfinished payment {name}; `satmachine settlements show {settlement_id}` "
+            "lists its payments"
         )
     return unfinished[-1].id

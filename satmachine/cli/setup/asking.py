@@ -1,4 +1,5 @@
-"""One question after the other. What a flag says is not asked; every answer is tested, and asked again if it fails."""
+"""One question after the other. What a flag answers is not asked; every answer is tested, and asked for again if it
+fails."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import typer
 
 from satmachine.cli.kit.requests import at_a_terminal
 
-#: Takes an answer, and tells what is good about it; a ValueError says what is wrong with it.
+#: Takes an answer and says what was found; a ValueError says what is wrong with it.
 Test = Callable[[str], str]
 
 _TRIES = 20
@@ -28,7 +29,7 @@ def ask(
     test: Test = well,
     hidden: bool = False,
 ) -> str:
-    """The answer, tested. Raises BadParameter where a flag's value fails, or is missing and nobody can be asked."""
+    """The answer, tested. Raises BadParameter if a flag's value fails, or if it is missing and nobody can be asked."""
     if given is not None or not at_a_terminal():
         return _from_flag(flag, given if given is not None else default, test)
     for _ in range(_TRIES):
@@ -46,7 +47,7 @@ def ask(
 
 def _from_flag(flag: str, answer: str | None, test: Test) -> str:
     if answer is None:
-        raise typer.BadParameter(f"say it with {flag}, or run this on a terminal, where it is asked")
+        raise typer.BadParameter(f"give it with {flag}, or run this on a terminal, which asks for it")
     try:
         told = test(answer)
     except ValueError as error:

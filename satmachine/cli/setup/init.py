@@ -19,22 +19,25 @@ _DEFAULT = Path("/etc/satmachine/config.toml")
 
 def init(
     ctx: typer.Context,
-    lnbits_url: Annotated[str | None, typer.Option(metavar="URL", help="Where LNbits answers.")] = None,
+    lnbits_url: Annotated[str | None, typer.Option(metavar="URL", help="The address of LNbits.")] = None,
     relays: Annotated[
-        list[str] | None, typer.Option("--relay", metavar="URL", help="Where machines publish; may be given twice.")
+        list[str] | None,
+        typer.Option("--relay", metavar="URL", help="A relay on which the machines publish; may be repeated."),
     ] = None,
-    operator_id: Annotated[str | None, typer.Option(metavar="ID", help="Short name of who runs the machines.")] = None,
-    operator_name: Annotated[str | None, typer.Option(metavar="NAME", help="The same for people.")] = None,
+    operator_id: Annotated[
+        str | None, typer.Option(metavar="ID", help="A short name for who runs the machines.")
+    ] = None,
+    operator_name: Annotated[str | None, typer.Option(metavar="NAME", help="Their name for people.")] = None,
     super_fee_pct: Annotated[
-        str | None, typer.Option(metavar="PCT", help="The platform's part of commissions.")
+        str | None, typer.Option(metavar="PCT", help="The platform's part of every commission.")
     ] = None,
-    database: Annotated[str | None, typer.Option(metavar="FILE", help="Where the books will lie.")] = None,
-    tz: Annotated[str | None, typer.Option("--time-zone", metavar="ZONE", help="For times on screens.")] = None,
+    database: Annotated[str | None, typer.Option(metavar="FILE", help="The file for the books.")] = None,
+    tz: Annotated[str | None, typer.Option("--time-zone", metavar="ZONE", help="The time zone for screens.")] = None,
 ) -> None:
     """Set up: asks for what it needs, tests each answer at once, and writes the configuration and the books.
 
-    Every question can be answered by a flag instead; what has neither is an error where nobody can be asked. A
-    configuration that exists is never touched. At the end it asks for the first machine, as `machines add` does.
+    Every question can be answered by a flag instead; without a terminal, what has no flag and no default is an error.
+    An existing configuration is never touched. At the end it asks for the first machine, as `machines add` does.
 
     Examples:
 
@@ -45,9 +48,9 @@ def init(
     """
     path = Path(ctx.obj.config_path or _DEFAULT).absolute()
     if path.exists():
-        raise Refused(f"{path} is there already; to add a machine to it: satmachine machines add")
+        raise Refused(f"{path} already exists; to add a machine to it: satmachine machines add")
     url = ask(
-        "Where does LNbits answer",
+        "The address of LNbits",
         flag="--lnbits-url",
         given=lnbits_url,
         default="http://127.0.0.1:5000",
@@ -56,7 +59,7 @@ def init(
     where = relays or [ask("A Nostr relay where the machines publish", flag="--relay", given=None, test=live.relay)]
     for relay in relays or []:
         ask("", flag="--relay", given=relay, test=live.relay)
-    operator = ask("Short name of who runs the machines", flag="--operator-id", given=operator_id, test=_slug)
+    operator = ask("A short name for who runs the machines", flag="--operator-id", given=operator_id, test=_slug)
     name = ask("Its name for people", flag="--operator-name", given=operator_name, default=operator)
     fee = ask(
         "Part of every commission for the platform (0: none)",
@@ -66,7 +69,7 @@ def init(
         test=_fraction,
     )
     zone = ask("Time zone for screens", flag="--time-zone", given=tz, default="UTC", test=_zone)
-    books = ask("Where the books lie", flag="--database", given=database, default=_books(path))
+    books = ask("The file for the books", flag="--database", given=database, default=_books(path))
     content = _text(url, where, operator, name, f"{numbers.fraction(fee):f}", zone, books)
     writing.write(path, content)
     config = writing.replace_config(path, content)
@@ -79,7 +82,7 @@ def init(
 
 
 def add_machine(path: Path, flags: machine.Flags) -> str:
-    """Ask for a machine, write it, and say what to do next; its id. Raises ConfigError."""
+    """Ask for a machine, write it, and say what to do next. Returns its id. Raises ConfigError."""
     from satmachine.config import load
     from satmachine.store.database import daemon_is_running
 
@@ -90,7 +93,7 @@ def add_machine(path: Path, flags: machine.Flags) -> str:
     config = writing.replace_config(path, path.read_text("utf-8").rstrip("\n") + "\n" + table)
     writing.mirror(config)
     runs = config.database.path.exists() and daemon_is_running(config.database.path)
-    # A restart and no reload: systemd reads keys when the service starts.
+    # A restart, not a reload: systemd reads keys when the service starts.
     start = (
         "systemctl restart satmachine"
         if runs
@@ -111,7 +114,7 @@ def _text(url: str, relays: list[str], operator: str, name: str, fee: str, zone:
     return f"""# satmachine: written by `satmachine init`. Every other key, explained: config.example.toml
 # Is this file right?
 #   satmachine config check
-# Take a changed file into use; a bad one is refused, the old one stays:
+# Load a changed file; one with errors is refused, and the old one stays:
 #   systemctl reload satmachine
 
 [database]
@@ -141,7 +144,7 @@ name = {writing.text(name)}
 
 
 def _books(path: Path) -> str:
-    """Where a service keeps them; beside the configuration, where that is somebody's own."""
+    """Where a service keeps them; if the configuration is somebody's own, beside it."""
     return "/var/lib/satmachine/satmachine.db" if path == _DEFAULT else str(path.parent / "satmachine.db")
 
 
@@ -157,5 +160,5 @@ def _zone(text: str) -> str:
 
 def _fraction(text: str) -> str:
     if not 0 <= numbers.fraction(text) <= 1:
-        raise ValueError("it is a part of the whole: 0.3, or 30 %")
+        raise ValueError("write a part of the whole: 0.3, or 30 %")
     return ""

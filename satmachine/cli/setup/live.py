@@ -1,4 +1,4 @@
-"""Answers tested against what they name. Each raises ValueError with what is wrong and what to do; nobody is paid."""
+"""Tests answers on what they name. Each raises ValueError with what is wrong and what to do; nobody is paid."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ _TIMEOUT_S = 10.0
 
 
 def lnbits(url: str) -> str:
-    """Whether something like LNbits answers there."""
+    """Whether something that looks like LNbits answers there."""
     url = formats.http_url(url).rstrip("/")
     try:
         answer = httpx.get(f"{url}/api/v1/wallet", timeout=_TIMEOUT_S, follow_redirects=False)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise ValueError(f"nobody answers at {url} ({type(error).__name__}): is LNbits running there?") from None
     if answer.status_code not in (400, 401, 403):
-        raise ValueError(f"{url} answers with HTTP {answer.status_code}, as no LNbits does: is the address right?")
+        raise ValueError(
+            f"{url} answers with HTTP {answer.status_code}, which LNbits never does: is the address right?"
+        )
     return "LNbits answers"
 
 
@@ -65,7 +67,7 @@ def admin_key(lnbits_url: str) -> Callable[[str], str]:
         try:
             return anyio.run(look)
         except WalletRefused:
-            raise ValueError(f"it opens no wallet of {lnbits_url}: copy the wallet's Admin key again") from None
+            raise ValueError(f"it opens no wallet at {lnbits_url}: copy the wallet's Admin key again") from None
         except WalletError as error:
             raise ValueError(str(error)) from None
 

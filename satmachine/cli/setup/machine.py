@@ -29,12 +29,13 @@ class Flags:
 
 
 def table(config: Config, flags: Flags) -> tuple[str, str]:
-    """Ask for one machine; its id, and its `[[machines]]` table. A key that was typed is in a file by then."""
+    """Ask for one machine; returns its id and its `[[machines]]` table. A key that was typed is already in a file
+    then."""
     machine_id = ask("Short name of the machine", flag="--id", given=flags.machine_id, test=_new_id(config))
     operators = [one.id for one in config.operators]
     fields = {
         "operator": ask(
-            f"Whose is it ({', '.join(operators)})",
+            f"Its operator ({', '.join(operators)})",
             flag="--of",
             given=flags.operator,
             default=operators[0] if len(operators) == 1 else None,
@@ -65,7 +66,7 @@ def table(config: Config, flags: Flags) -> tuple[str, str]:
         test=_checked(datetime.fromisoformat),
     )
     sales = ask(
-        "Payments that no event explains: report (a person looks) or share (they are sales)",
+        "Payments that no event explains: report (to a person) or share (treat them as sales)",
         flag="--unannounced",
         given=flags.unannounced,
         default="report",
@@ -82,7 +83,7 @@ def table(config: Config, flags: Flags) -> tuple[str, str]:
 
 
 def _key(config: Config, machine_id: str, flags: Flags) -> Path:
-    """The file with the wallet's admin key; what is typed is kept beside the configuration."""
+    """The file with the wallet's admin key; a key that is typed is kept beside the configuration."""
     url = config.lnbits.url
     if flags.admin_key_file is not None or not at_a_terminal():
         path = ask("", flag="--admin-key-file", given=flags.admin_key_file, test=_file_of_key(url))
@@ -104,7 +105,7 @@ def _new_id(config: Config) -> Test:
     def test(text: str) -> str:
         formats.slug(text)
         if config.machine(text) is not None:
-            raise ValueError(f"there is a machine {text} already; names are never used again")
+            raise ValueError(f"there is already a machine {text}; names are never used again")
         return ""
 
     return test
@@ -113,7 +114,7 @@ def _new_id(config: Config) -> Test:
 def _one_of(words: list[str]) -> Test:
     def test(text: str) -> str:
         if text not in words:
-            raise ValueError(f"it is one of: {', '.join(words)}")
+            raise ValueError(f"choose one of: {', '.join(words)}")
         return ""
 
     return test
@@ -129,5 +130,5 @@ def _checked(parse: object) -> Test:
 
 def _told(pct: object) -> str:
     if not 0 <= pct <= 1:  # type: ignore[operator]
-        raise ValueError("it is a part of the whole: 0.05, or 5 %")
+        raise ValueError("write a part of the whole: 0.05, or 5 %")
     return ""

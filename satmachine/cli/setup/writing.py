@@ -1,4 +1,4 @@
-"""Files of the configuration: whole or not at all, readable by whom the daemon runs as and by nobody else."""
+"""Files of the configuration: written completely or not at all, readable only for the daemon's user."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def text(value: str) -> str:
 
 
 def write(path: Path, content: str, *, secret: bool = False) -> None:
-    """Write a file that is not there yet, or replace one as a whole, with owner and mode as they were."""
+    """Write a new file, or replace a whole file and keep its owner and mode."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -40,7 +40,7 @@ def write(path: Path, content: str, *, secret: bool = False) -> None:
 
 
 def replace_config(path: Path, content: str) -> Config:
-    """Put a new text in the place of a configuration, once it is proven to be right. Raises ConfigError."""
+    """Replace the text of a configuration, once the new text is proven to be right. Raises ConfigError."""
     trial = path.with_name(f".{path.name}.trial")
     try:
         write(trial, content, secret=True)
@@ -54,13 +54,13 @@ def replace_config(path: Path, content: str) -> Config:
 
 
 def secret_at(path: Path) -> str:
-    """How config.toml refers to a key in this file: what lies in the folder of the service's keys is a credential."""
+    """How config.toml refers to a key in this file: a file in the folder of the service's keys is a credential."""
     path = path.absolute()
     return f"{{ credential = {text(path.name)} }}" if _is_credential(path) else f"{{ file = {text(str(path))} }}"
 
 
 def check_readable(path: Path) -> None:
-    """Raises ValueError where the service could not read this key."""
+    """Raises ValueError if the service could not read this key."""
     if not _is_credential(path.absolute()) and (problem := unreadable_to_service(path)):
         keys = credentials.KEYS
         raise ValueError(f"{problem}: sudo install -m 600 {shlex.quote(str(path))} {keys}/, and name that file")
@@ -71,12 +71,12 @@ def _is_credential(path: Path) -> bool:
 
 
 def keep_key(folder: Path, name: str, key: str) -> Path:
-    """A key in a file of its own. Raises Refused where there is one already."""
+    """A key in a file of its own. Raises Refused if there is already one."""
     path = folder / name
     if _is_credential(path.absolute()):
         return _keep_credential(path, key)
     if path.exists():
-        raise Refused(f"{path} is there already: name it with --admin-key-file, or remove it")
+        raise Refused(f"{path} already exists: name it with --admin-key-file, or remove it")
     folder.mkdir(parents=True, exist_ok=True)
     _give_to_service(folder, 0o750 if _service() else 0o700)
     write(path, key.strip() + "\n", secret=True)
@@ -84,9 +84,9 @@ def keep_key(folder: Path, name: str, key: str) -> Path:
 
 
 def _keep_credential(path: Path, key: str) -> Path:
-    """For root alone: systemd hands it to the service, and operators in the group do not see it."""
+    """Only for root: systemd passes it to the service, and operators in the group cannot see it."""
     if path.exists():
-        raise Refused(f"{path} is there already: name it with --admin-key-file, or remove it")
+        raise Refused(f"{path} already exists: name it with --admin-key-file, or remove it")
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
         file.write(key.strip() + "\n")
@@ -94,8 +94,8 @@ def _keep_credential(path: Path, key: str) -> Path:
 
 
 def mirror(config: Config) -> None:
-    """Make the books if there are none, and let them know the registry, so that LPs can be entered at once. A daemon
-    that runs does it itself when it reloads."""
+    """Make the books if there are none, and write the registry into them, so that LPs can be entered at once. A daemon
+    that runs does this itself when it reloads."""
     path = config.database.path
     if path.exists() and daemon_is_running(path):
         return
@@ -110,7 +110,7 @@ def mirror(config: Config) -> None:
 
 
 def _service() -> pwd.struct_passwd | None:
-    """The daemon's user, where this is root and there is one."""
+    """The daemon's user, if this is root and there is such a user."""
     try:
         return pwd.getpwnam(SERVICE_USER) if os.geteuid() == 0 else None
     except KeyError:

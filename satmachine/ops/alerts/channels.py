@@ -1,6 +1,6 @@
-"""How an alarm is told: by a webhook, by a command, by a Nostr direct message. Each raises NotDelivered.
+"""How an alarm is sent: by a webhook, by a command, by a Nostr direct message. Each raises NotDelivered.
 
-Addresses may hold tokens, so that no message names one.
+Addresses may contain tokens, so no message names one.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from satmachine.ops.alerts.message import Message, json_of, text_of
 from satmachine.wallet.answers import PLAIN
 
 TIMEOUT_S = 20.0
-#: What the alarms' command needs of the daemon's environment; the rest may be keys.
+#: What the alarms' command needs from the daemon's environment; the rest may be keys.
 _ENVIRON = frozenset({"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR"})
 
 
 class NotDelivered(SatmachineError):
-    """It did not arrive, as far as one can tell; it is tried again."""
+    """It did not arrive, as far as is known; it is tried again."""
 
 
 def configured(config: Config) -> tuple[str, ...]:
@@ -39,7 +39,8 @@ def configured(config: Config) -> tuple[str, ...]:
 
 
 async def deliver(message: Message, config: Config, now: int) -> None:
-    """Tell one message its way; a way that is no longer configured has nobody to tell. Raises NotDelivered."""
+    """Send one message in its way; if a way is no longer configured, there is nobody to send to. Raises
+    NotDelivered."""
     if message.channel not in configured(config):
         return
     way = {"webhook": _post, "command": _run, "nostr": _whisper}[message.channel]
@@ -58,7 +59,7 @@ async def _post(message: Message, config: Config, _now: int) -> None:
             httpx.AsyncClient(timeout=TIMEOUT_S) as http,
             http.stream("POST", url, json=json_of(message), headers=PLAIN) as answer,
         ):
-            # What it says besides is not read: it could be a gigabyte.
+            # The rest of its answer is not read: it could be a gigabyte.
             status, delivered = answer.status_code, answer.is_success
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise NotDelivered(f"the webhook cannot be reached ({type(error).__name__})") from None
@@ -67,7 +68,8 @@ async def _post(message: Message, config: Config, _now: int) -> None:
 
 
 async def _run(message: Message, config: Config, _now: int) -> None:
-    """The command gets the JSON on its standard input, and the text in $SATMACHINE_ALERT; no key of the daemon's."""
+    """The command gets the JSON on its standard input, and the text in $SATMACHINE_ALERT, but none of the daemon's
+    keys."""
     command = config.alerts.command
     kept = {name: value for name, value in os.environ.items() if name in _ENVIRON or name.startswith("LC_")}
     environ = {**kept, "SATMACHINE_ALERT": text_of(message)}
@@ -79,11 +81,11 @@ async def _run(message: Message, config: Config, _now: int) -> None:
         raise NotDelivered(f"{command[0]} cannot be run: {error.strerror}") from None
     if done.returncode != 0:
         said = printable(done.stdout.decode(errors="replace"))
-        raise NotDelivered(f"{command[0]} left with {done.returncode}: {said}")
+        raise NotDelivered(f"{command[0]} exited with {done.returncode}: {said}")
 
 
 async def _whisper(message: Message, config: Config, now: int) -> None:
-    """To every relay where the receiver may read; one that takes it is enough."""
+    """To every relay that the receiver may read; it is enough if one accepts it."""
     assert config.alerts.npub is not None
     assert config.nostr.secret_key is not None
     secret = parse_secret_key(config.nostr.secret_key.resolve(config.environ))

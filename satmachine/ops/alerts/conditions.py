@@ -1,6 +1,6 @@
-"""The list of what needs a person (satmachine/attention) as the conditions that alarms are judged by.
+"""The list of what needs a person (satmachine/attention), as conditions from which alarms are judged.
 
-What is not named here does not hold; `judge` takes it so. What a person has silenced is neither raised nor ended.
+What is not in it does not hold; `judge` treats it so. What a person has silenced is neither raised nor ended.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ def quick(conn: sqlite3.Connection, view: View) -> list[Item]:
 
 
 def thorough(conn: sqlite3.Connection, view: View) -> list[Item]:
-    """Looks into every machine's state: some 60 ms of the processor for ten thousand."""
+    """Looks at every machine's state: some 60 ms of processor time for ten thousand."""
     return [*look.from_telemetry(conn, view), *look.from_strangers(conn, view)]
 
 
 def from_relays(relays: Sequence[RelayHealth], wait_s: int) -> Iterator[Item]:
-    """Relays that are away, or that miss what others bring, as the pool sees them now. Whom only machines name, nobody
-    is woken for."""
+    """Relays that are away, or that miss what others deliver, as the pool sees them now. For a relay that only machines
+    name, nobody is woken."""
     for relay in relays:
         if relay.named:
             continue

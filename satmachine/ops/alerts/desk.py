@@ -1,4 +1,4 @@
-"""The tasks that look, judge, write down and deliver. They never touch money."""
+"""The tasks that look, judge, store and deliver. They never touch money."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from satmachine.store.database import Store, connect, snapshot
 log = logging.getLogger(__name__)
 
 LOOK_EVERY_S = 10.0
-#: What machines tell by telemetry is no matter of seconds: they tell it once a minute.
+#: Telemetry is not urgent to the second: machines report once a minute.
 LOOK_THOROUGHLY_EVERY_S = 60
 DELIVER_EVERY_S = 2.0
-#: A message that could not be delivered for so long is given up; the alarm itself stays in the books.
+#: After this time a message that could not be delivered is given up; the alarm itself stays in the books.
 GIVE_UP_S = 86_400
-#: The first proof of the books waits, so that it does not compete with what a start has to look up.
+#: The first proof of the books waits, so that it does not compete with what a start must look up.
 FIRST_AUDIT_S = 300
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 10, 1_800
 
@@ -54,7 +54,7 @@ class AlertDesk:
         self._thorough_at = self._started_at - LOOK_THOROUGHLY_EVERY_S
         self._thorough: list[Item] = []
         self._audit_due_at = self._started_at + FIRST_AUDIT_S
-        #: None: not proven yet, so that an alarm of before stands.
+        #: None: not proven yet, so an earlier alarm stays.
         self._audit: list[Item] | None = None
         #: The list as it was last seen, for metrics and the status line.
         self.attention = Attention()
@@ -65,11 +65,11 @@ class AlertDesk:
             try:
                 await self.look()
             except StoreError as error:
-                log.warning("alarms cannot be looked for: %s", error)
+                log.warning("alarms cannot be checked: %s", error)
             await anyio.sleep(LOOK_EVERY_S)
 
     async def tell(self) -> None:
-        """Deliver what is to be told."""
+        """Deliver the messages that are due."""
         while True:
             try:
                 await self.deliver_due()
@@ -102,28 +102,28 @@ class AlertDesk:
         except SatmachineError as error:
             wait_s = min(_FIRST_RETRY_S * 2**message.attempts, _LONGEST_RETRY_S)
             given_up = self._now() - message.created_at > GIVE_UP_S
-            log.warning("an alarm could not be told by %s: %s", message.channel, error)
+            log.warning("an alarm could not be sent by %s: %s", message.channel, error)
             until = None if given_up else self._now() + wait_s
             await self._store.write(alerts.postpone, message.id, error=str(error), until=until, now=self._now())
         else:
             await self._store.write(alerts.delivered, message.id, self._now())
 
     async def _look_thoroughly(self, view: View) -> list[Item]:
-        """In between looks, what it said stays."""
-        if not 0 <= view.now - self._thorough_at < LOOK_THOROUGHLY_EVERY_S:  # a clock may be set back, too
+        """Between two looks, the last result stays."""
+        if not 0 <= view.now - self._thorough_at < LOOK_THOROUGHLY_EVERY_S:  # a clock may also be set back
             self._thorough = await self._beside(conditions.thorough, view)
             self._thorough_at = view.now
         return self._thorough
 
     async def _prove(self, every_s: int, now: int) -> list[Item]:
-        """The proof reads all the books, so that it is made seldom; in between, what it said stays."""
+        """The proof reads all the books, so it is made rarely; in between, the last result stays."""
         if now >= self._audit_due_at:
             self._audit_due_at = now + every_s
             self._audit = await self._beside(conditions.from_audit)
         return self._audit or []
 
     async def _beside(self, read: Callable[..., list[Item]], *arguments: object) -> list[Item]:
-        """On a thread and a connection of its own, so that the payer never waits for it."""
+        """On its own thread and connection, so that the payer never waits for it."""
         return await anyio.to_thread.run_sync(self._read, read, *arguments)
 
     def _read(self, read: Callable[..., list[Item]], *arguments: object) -> list[Item]:
@@ -132,7 +132,7 @@ class AlertDesk:
 
 
 def limits_of(config: Config) -> Limits:
-    """From when on something needs a person, by the configuration."""
+    """When something begins to need a person, by the configuration."""
     alerts = config.alerts
     return Limits(
         attention_after_s=config.payouts.attention_after_s,
@@ -148,7 +148,7 @@ def limits_of(config: Config) -> Limits:
 def note(
     conn: sqlite3.Connection, seen: Mapping[Key, Sighting], channels: Sequence[str], clear_after_s: int, now: int
 ) -> list[Alert]:
-    """Write down how alarms stand and what is to be told; returns the news."""
+    """Store the state of the alarms and what must be sent; returns the news."""
     rows = [Alert(**{**row, "raised": bool(row["raised"])}) for row in alerts.known(conn)]
     steps = list(judge({alert.key: alert for alert in rows}, seen, clear_after_s=clear_after_s, now=now))
     news = [step.alert for step in steps if step.news]

@@ -1,7 +1,8 @@
-"""What is news. Pure: what is known and what is seen in, changes out.
+"""What is news. Pure: from what is known and what is seen to the changes.
 
 An alarm is raised when its condition has held for `raise_after_s`, and ends when it has been gone for `clear_after_s`;
-anything that begins anew meanwhile starts the wait anew. So what flaps raises one alarm, which ends once it is quiet.
+if it changes again in between, the wait starts again. So a condition that comes and goes raises one alarm, which ends
+once it is quiet.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A condition as it looks now. `holds` None: in between two limits, which changes nothing (a level that hovers)."""
+    """A condition as it looks now. `holds` None: between two limits, which changes nothing (a level that hovers)."""
 
     holds: bool | None
     detail: str = ""
@@ -40,14 +41,14 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """An alarm as it is from now on; `news`: the operator is to be told."""
+    """An alarm as it is from now on; `news`: the operator must be told."""
 
     alert: Alert
     news: bool
 
 
 def judge(known: Mapping[Key, Alert], seen: Mapping[Key, Sighting], *, clear_after_s: int, now: int) -> Iterator[Step]:
-    """Every alarm that changes in the books. What is no longer seen at all (a machine that was dropped) has ended."""
+    """Every alarm that changes in the books. What is no longer seen at all (a machine that was removed) has ended."""
     for key in known.keys() | seen.keys():
         alert = known.get(key) or Alert(*key, raised=False, since=None, changed_at=now, detail="")
         step = _judge_one(alert, seen.get(key, Sighting(holds=False)), clear_after_s, now)
@@ -59,7 +60,7 @@ def _judge_one(alert: Alert, sighting: Sighting, clear_after_s: int, now: int) -
     if sighting.holds is None:
         return Step(alert, news=False)
     if sighting.holds == alert.raised:
-        # As told. Only the words may have changed, and a wait that had begun is over.
+        # As already sent. Only the words may have changed, and a wait that had begun is over.
         detail = sighting.detail if sighting.holds else alert.detail
         return Step(replace(alert, since=None, detail=detail), news=False)
     since = now if alert.since is None else alert.since
@@ -71,5 +72,5 @@ def _judge_one(alert: Alert, sighting: Sighting, clear_after_s: int, now: int) -
 
 
 def _is_nothing(alert: Alert, known: bool) -> bool:
-    """A quiet alarm that was never written needs no row."""
+    """A quiet alarm that was never stored needs no row."""
     return not known and not alert.raised and alert.since is None

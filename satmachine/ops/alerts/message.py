@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from satmachine.attention.items import CONDITIONS
 
-#: The conditions that are told as alarms; docs/alerts.md says more of each.
+#: The conditions that are sent as alarms; docs/alerts.md says more about each.
 WORDS = {name: condition for name, condition in CONDITIONS.items() if condition.is_alarm}
 
 
@@ -36,7 +36,7 @@ def text_of(message: Message) -> str:
 
 
 def json_of(message: Message) -> dict[str, object]:
-    """For programs. `id` tells a message that came twice."""
+    """For programs. By its `id` a message that arrives twice is recognised."""
     return {
         "id": message.id,
         "at": datetime.fromtimestamp(message.created_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),

@@ -18,17 +18,17 @@ T = TypeVar("T")
 MAX_ID = 2**63 - 1
 #: No row has it.
 _NO_ID = 0
-#: Rows on a page of people's, and the most that a program gets at once.
+#: Rows on a page for people, and the most that a program gets at once.
 PAGE_ROWS, API_ROWS = 50, 1_000
 
 
 class BadQuery(Exception):
-    """Something behind the `?` cannot be read; the message says what, in words for the viewer."""
+    """Something after the `?` cannot be read; the message says what, in the viewer's language."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Somebody looks at an address: `params` are from its path, `query` from behind the `?`. `conn` reads
+    """Somebody looks at an address: `params` come from its path, `query` from after the `?`. `conn` reads
     the books; `now` is Unix seconds."""
 
     conn: sqlite3.Connection
@@ -41,16 +41,16 @@ class Look:
     kept: Kept
 
     def shared(self, name: str, lives_s: float, make: Callable[[], T], *more: Hashable) -> T:
-        """An answer that everybody of the same scope gets for a while; `more` tells like ones apart."""
+        """An answer that everybody with the same scope gets for a while; `more` distinguishes similar ones."""
         return self.kept.get((name, self.scope, *more), lives_s, make)
 
     @property
     def scope(self) -> str | None:
-        """The operator whose records are shown; None: of all."""
+        """The operator whose records are shown; None: all operators."""
         return self.viewer.operator
 
     def text(self, name: str, *, known: frozenset[str] | None = None) -> str | None:
-        """A word of the query; None where it is absent or empty. Raises BadQuery for one that is not `known`."""
+        """A word of the query; None if it is absent or empty. Raises BadQuery for one that is not `known`."""
         value = self.query.get(name, "").strip()[:200]
         if value and known is not None and value not in known:
             raise BadQuery(self.words.say("{name} cannot be {value}.", name=name, value=value))
@@ -67,8 +67,8 @@ class Look:
         return int(value)
 
     def before(self, owner_of: Callable[[sqlite3.Connection, int], Owner | None]) -> int | None:
-        """The id that a page goes on after. One that the viewer may not see is taken like one that does not exist:
-        after it there is nothing. Raises BadQuery."""
+        """The id after which a page continues. An id that the viewer may not see is treated like one that does not
+        exist: there is nothing after it. Raises BadQuery."""
         number = self.number("before")
         if number is None:
             return None
@@ -98,8 +98,8 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A page: its template, its title, and what is on it. `data` is what programs get as JSON; `shown` is for the
-    template alone (pictures)."""
+    """A page: its template, its title, and what is on it. `data` is what programs get as JSON; `shown` is only for the
+    template (pictures)."""
 
     template: str
     title: str

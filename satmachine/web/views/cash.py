@@ -1,5 +1,5 @@
-"""Cash in the machines and how long it lasts, as the pages tell it: the cash book, else the machine's word; and the
-forecast that the daemon writes down every hour (SPEC section 12)."""
+"""Cash in the machines and how long it lasts, as the pages show it: from the cash book, or else as the machine says;
+and the forecast that the daemon stores every hour (SPEC section 12)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from satmachine.cash.forecast import DAY_S, RunOut
 from satmachine.store import cash
 from satmachine.web.views.base import Look
 
-#: For so many days the notes are to last.
+#: For how many days the notes should last.
 LOAD_DAYS = 14
 
 
@@ -28,13 +28,13 @@ def by_machine(look: Look) -> dict[str, dict[str, Any]]:
 
 
 def days_left(early_at: int | None, likely_at: int | None, now: int) -> int | None:
-    """Whole days until the cash is likely used up; None: longer than anybody looks ahead, or nobody knows."""
+    """Whole days until the cash is probably used up; None: longer than the forecast goes, or not known."""
     at = likely_at if likely_at is not None else early_at
     return None if at is None else max(0, (at - now) // DAY_S)
 
 
 def of_machine(look: Look, machine_id: str) -> dict[str, Any] | None:
-    """One machine's days ahead, worked out now: run-out, what to load, each kind of notes, each LP's balance."""
+    """One machine's days ahead, computed now: when it runs out, what to load, each kind of note, each LP's balance."""
     found = outlook.whole(look.conn, machine_id, look.now, LOAD_DAYS)
     if found is None:
         return None

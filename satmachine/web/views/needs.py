@@ -1,4 +1,4 @@
-"""What needs a person, as the pages tell it: the list of `attention`, like `satmachine status`."""
+"""What needs a person, as the pages show it: the list of `attention`, like `satmachine status`."""
 
 from __future__ import annotations
 

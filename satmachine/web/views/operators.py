@@ -25,7 +25,7 @@ _DAY_ROWS = 500
 _NEEDS_SHOWN = 20
 _CLIENTS_SHOWN = 200
 _PAID_SHOWN = 200
-#: For how long viewers share an answer that takes long, in seconds; one about a past month for longer.
+#: How long viewers share an answer that takes time, in seconds; longer for one about a past month.
 _SHARED_S, _PAST_S = 5.0, 300.0
 
 
@@ -104,7 +104,7 @@ MACHINE_KEYS = (
 
 
 def machine(look: Look) -> View:
-    """One machine: what it tells of itself, its wallet, its LPs, its last sales."""
+    """One machine: what it reports, its wallet, its LPs, its last sales."""
     machine_id = look.params["machine"]
     row = _the_one(lists.machines(look.conn, look.scope, machine_id))
     told = lists.telemetry_of(look.conn, machine_id)
@@ -138,7 +138,7 @@ def machine(look: Look) -> View:
 
 
 def machine_day(look: Look) -> View:
-    """A machine's day: its sales on a line of time, and the cash as it went."""
+    """A machine's day: its sales over time, and how its cash went down."""
     machine_id = look.params["machine"]
     try:
         day = date.fromisoformat(look.params["day"])
@@ -196,7 +196,7 @@ def sales(look: Look) -> View:
 
 
 def sale(look: Look) -> View:
-    """One sale: the way of every sat, the arithmetic, its payments."""
+    """One sale: where every sat went, the arithmetic, its payments."""
     row = _the_one(lists.find_settlements(look.conn, look.scope, str(look.params["id"])))
     legs, retained = lists.legs_of(look.conn, row["id"]), lists.retained_of(look.conn, row["id"])
     labels = page_queries.labels(look.conn, {leg["client_id"] for leg in legs if leg["client_id"] is not None})
@@ -205,7 +205,7 @@ def sale(look: Look) -> View:
     picture = flow.draw(
         flow.flow_of(row, legs, retained, names),
         {
-            "title": say("The way of every sat"),
+            "title": say("Where every sat went"),
             "gross": say("The customer paid"),
             "net": say("To LPs"),
             "commission": say("Commission"),
@@ -311,7 +311,7 @@ def month(look: Look) -> View:
 
 
 def search(look: Look) -> View:
-    """Sales, machines and LPs by whatever somebody has in hand: an id, a payment hash, a txid, an npub, a label."""
+    """Sales, machines and LPs, found by whatever somebody has: an id, a payment hash, a txid, an npub, a label."""
     text = look.text("q") or ""
     found: dict[str, list[dict[str, Any]]] = {"settlements": [], "machines": [], "clients": []}
     if text:
@@ -328,7 +328,7 @@ def _by_span(look: Look, bounds: list[int]) -> list[list[dict[str, Any]]]:
 
 
 def _added(spans: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
-    """The sums of all spans, by currency."""
+    """The sums of all periods, by currency."""
     totals: dict[str, dict[str, Any]] = {}
     for row in itertools.chain.from_iterable(spans):
         total = totals.setdefault(row["currency"], {"currency": row["currency"]})
@@ -359,7 +359,7 @@ class _Amounts(dict[int, str]):
 
 
 def _month(day: date, back: int) -> date:
-    """The first day of the month that is so many months before that of `day` (negative: after)."""
+    """The first day of the month that is this many months before that of `day` (negative: after)."""
     number = day.year * 12 + day.month - 1 - back
     return date(number // 12, number % 12 + 1, 1)
 
@@ -370,7 +370,7 @@ def _is_well(row: dict[str, Any]) -> bool:
 
 
 def _mode(row: dict[str, Any]) -> str:
-    """One word for how a machine is."""
+    """The state of a machine, in one word."""
     if not row["in_config"]:
         return "removed"
     if row["safe_mode"]:
@@ -427,5 +427,5 @@ def _leg_row(leg: dict[str, Any], names: dict[int, str]) -> dict[str, Any]:
 
 
 def balance_row(balance: Balance) -> dict[str, Any]:
-    """What an LP has in a machine, and what of it is left."""
+    """What an LP has in a machine, and how much of it is left."""
     return asdict(balance) | {"left_minor": balance.available_minor}

@@ -102,7 +102,7 @@ def deposits_(look: Look) -> Rows:
 
 
 def commission_splits(look: Look) -> Rows:
-    """How the operator's part of a commission is shared: as written, or with `effective=1` machine by machine."""
+    """How the operator's part of a commission is shared: as configured, or with `effective=1` machine by machine."""
     effective = look.text("effective", known=frozenset({"0", "1", "true", "false"})) in ("1", "true")
     rows = (lists.effective_splits if effective else lists.splits)(look.conn, look.scope, _machine_id(look))
     return [{key: value for key, value in row.items() if key != "payee"} for row in rows]

@@ -17,12 +17,12 @@ from satmachine.web.views import statements
 from satmachine.web.views.base import PAGE_ROWS, Download, Look, View
 
 _CHART_POINTS = 400
-#: How many dates stand below a curve.
+#: How many dates there are below a curve.
 _TICKS = 5
 
 
 def home(look: Look) -> View:
-    """All positions of the LP, and what they come to."""
+    """All positions of the LP, and their sums."""
     positions = [_position(look, balance) for balance in own(look)]
     totals: dict[str, dict[str, Any]] = {}
     for row in positions:
@@ -42,13 +42,13 @@ _SUMS = ("left_minor", "deposited_minor", "bought_minor", "bought_sats", "reserv
 
 
 def own(look: Look) -> list[Balance]:
-    """The LP's positions, those that have ended too."""
+    """The LP's positions, including those that have ended."""
     assert look.viewer.client is not None
     return balances.find(look.conn, person=look.viewer.client, operator=look.viewer.operator, removed=True)
 
 
 def position(look: Look) -> View:
-    """One position: the balance as it went, every purchase, what a bitcoin cost on average."""
+    """One position: the balance over time, every purchase, what a bitcoin cost on average."""
     client = clients.get(look.conn, look.params["id"], operator=look.scope)
     name = statement_rows.names_of(look.conn, client.machine_id)[1]
     made = _statement(look)

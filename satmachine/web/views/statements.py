@@ -1,4 +1,4 @@
-"""Statements that the daemon has signed, as they were handed out: the pages have no key, and sign nothing."""
+"""Statements that the daemon has signed, as they were given out: the pages have no key, and sign nothing."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def listed(look: Look, client_id: int) -> list[dict[str, Any]]:
 
 
 def document(look: Look) -> Download:
-    """A signed statement for programs: `satmachine verify` takes it as it is."""
+    """A signed statement for programs: `satmachine verify` accepts it as it is."""
     made, event = _signed(look)
     return Download(event_file(event), "application/json", f"statement-{made.id[:12]}.json")
 

@@ -237,7 +237,7 @@ async def test_a_surprise_refuses_one_order_and_goes_on_with_the_next(tmp_path: 
         desk.withdraw = explode  # type: ignore[method-assign]
         failing = ask(desk, ORDERS["close"])
         await a_desk(desk, cast("Store", SyncStore(desk.conn))).carry_out_open()
-        assert "there is no settlement 999" in (intents.get(desk.conn, surprising).result or "")
+        assert "there is no sale 999" in (intents.get(desk.conn, surprising).result or "")
         assert intents.get(desk.conn, intent_id).status == "done"
         assert intents.get(desk.conn, failing).result == "satmachine itself failed on this"
 

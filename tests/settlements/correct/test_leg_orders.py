@@ -238,7 +238,7 @@ class TestRepoint:
     @pytest.mark.parametrize(
         ("name", "words"),
         [
-            ("split:technician", "goes there already"),
+            ("split:technician", "already goes there"),
             ("dca:alice", "may have been paid: `satmachine payments resolve"),
         ],
     )
@@ -457,7 +457,7 @@ def test_a_payee_that_is_none_is_a_usage_error(desk: Desk, payee: str) -> None:
 
 def test_an_lp_that_is_none_is_not_found(desk: Desk) -> None:
     result = run(desk, "payments", "repoint", "--payee", "client:x", "--reason", "x", "--yes")
-    assert (result.exit_code, "there is no client x" in result.stderr) == (1, True)
+    assert (result.exit_code, "there is no LP x" in result.stderr) == (1, True)
 
 
 def test_a_foreign_payment_is_answered_like_a_missing_one(desk: Desk) -> None:

@@ -176,7 +176,7 @@ def test_it_is_taken_back_before_the_top_up_and_after_it_but_not_once_the_refund
     paid.pay("refund:2")
     with pytest.raises(Refused, match="its shortfall stands"):
         paid.do("undo_shortfall")
-    with pytest.raises(NotFound, match="no settlement 99"):
+    with pytest.raises(NotFound, match="no sale 99"):
         paid.do("undo_shortfall", settlement_id=99)
     sound(paid)
 
