@@ -282,7 +282,7 @@ def _require_effective(conn: sqlite3.Connection, machine_id: str, effective_at: 
     """A stated time changes no plan: while a machine pays as usual, no sale since then may be planned."""
     when = datetime.fromtimestamp(effective_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
     if effective_at > now:
-        raise Refused(f"{when} is to come: cash counts from when it is in the machine, or has left it")
+        raise Refused(f"{when} is in the future: cash counts from when it is in the machine, or has left it")
     if wallets.is_stopped(conn, machine_id):
         return  # its books are being put right; no plan is changed by that
     row = conn.execute(

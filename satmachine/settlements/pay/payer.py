@@ -17,7 +17,7 @@ import hashlib
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import SystemRandom
 
 import anyio
@@ -218,9 +218,14 @@ class Payer:
         if job.invoice is None:
             return None
         try:
-            return self._view(job, await self._look(job), last_look=True)
+            view = self._view(job, await self._look(job), last_look=True)
+            if view.destination is None and view.source in (Sighting.ABSENT, Sighting.FAILED):
+                await self._require_memory(job)
+        except RolledBack:
+            return replace(view, forgotten=True)
         except Stuck as stuck:
             raise Refused(f"leg {job.leg.leg}: {stuck.detail}") from None
+        return view
 
     async def withdraw(self, leg_ids: Sequence[int], sale: tuple[str, str] | None = None) -> None:
         """No daemon pays these legs' invoices any more, as far as a mark can see to it (`Marker.withdraw`).
@@ -292,6 +297,7 @@ class Payer:
         """Read, decide, act; bounded by the number of looks. Sends at most once, and not if it was (`answer`)."""
         for look in range(1, LOOKS + 2):
             sides = await self._look(job)
+            await self._note_shown(job, sides)
             decision = decide(self._view(job, sides, last_look=look > LOOKS))
             if decision.step is Step.PAY and answer is None:
                 answer = await self._send(job)
@@ -362,6 +368,12 @@ class Payer:
             raise Stuck(Cause.PAYEE_CHANGED, changed_payee(job.leg, "another wallet"))
         return None
 
+    async def _note_shown(self, job: Job, sides: Sides) -> None:
+        """Keep that the paying wallet shows a payment elsewhere: once it does not any more, LNbits has forgotten it."""
+        invoice = job.invoice
+        if invoice is not None and not invoice.internal and sides.source is not None and invoice.shown_at is None:
+            await self._store.write(legs.note_shown, job.leg, now=self._now())
+
     async def _require_memory(self, job: Job) -> None:
         """Before a sent invoice is given up for dead because its payment is nowhere, or failed: an LNbits that was
         restored from an older copy has forgotten payments, and one that is sent again fails *because* it was paid.
@@ -379,6 +391,7 @@ class Payer:
             source=_sighting(sides.source),
             destination=_sighting(sides.destination) if invoice.internal else None,
             expired=invoice.expires_at is not None and self._now() > invoice.expires_at + EXPIRY_MARGIN_S,
+            forgotten=sides.source is None and invoice.shown_at is not None,
             preimage_fits=_preimage_fits(sides.source, invoice.payment_hash),
             same_lnbits=sides.source is not None and sides.source.moved_inside,
             amounts_fit=self._amounts_fit(job, sides),
@@ -598,7 +611,7 @@ def _evidence(row: WalletPayment | None) -> Mapping[str, object] | None:
 _HOLD_TEXT = {
     HoldReason.DEBIT_WITHOUT_CREDIT: "the machine's wallet was debited, but the payee's was not credited",
     HoldReason.PAID_BY_ANOTHER: "the payee was paid, but not by the machine's wallet",
-    HoldReason.WALLET_ROLLED_BACK: "neither wallet knows the invoice any more: LNbits was restored from a backup, "
+    HoldReason.WALLET_ROLLED_BACK: "LNbits does not show this payment any more: it was restored from a backup, "
     "or the payee's key was changed",
     HoldReason.BAD_PREIMAGE: "the wallet says paid, but its proof of payment (preimage) does not fit the invoice",
     HoldReason.AMOUNT_MISMATCH: "the wallets show other amounts than the leg's",
