@@ -36,7 +36,7 @@ class AskedPayees:
         wait_s = self._waiting.get(digest, 0) - self._now()
         if wait_s > 0:
             raise LnurlUnavailable(
-                f"the daemon died while it asked this payee's server for an invoice; it will be asked again in {wait_s} s"
+                f"the daemon died while it asked this payee's server for an invoice; it is asked again in {wait_s} s"
             )
         self._in_hand[digest] += 1
         try:

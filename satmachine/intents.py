@@ -60,7 +60,8 @@ class IntentDesk:
     ) -> None:
         """`guard` carries out one action and turns an unexpected error in it into Refused (the daemon's).
 
-        `order_key`: the key with which orders must be sealed; None if the operator has named none. Raises ConfigError."""
+        `order_key`: the key with which orders must be sealed; None if the operator has named none. Raises ConfigError.
+        """
         self._store = store
         self._now = now
         self._read_again = read_again

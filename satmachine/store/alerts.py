@@ -1,4 +1,4 @@
-"""Alarms and their messages: what the operator was told, and what is still to be told."""
+"""Alarms and their messages: what the operator was told, and what must still be sent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def write(
     channels: Sequence[str],
     now: int,
 ) -> None:
-    """Note how alarms stand, and what is to be told of them, in one transaction: no change is told twice.
+    """Store the state of alarms, and what must be sent about them, in one transaction: no change is sent twice.
 
     A change is (subject, condition, raised, since, changed_at, detail), news are (subject, condition, raised, detail).
     """

@@ -22,7 +22,7 @@ def load(cls: type[T], row: sqlite3.Row) -> T:
 
 @cache
 def _places(cls: Any, columns: tuple[str, ...]) -> tuple[tuple[int, Callable[[Any], Any] | None], ...]:
-    """Where each field stands in rows of these columns, and what makes its value; None: it is taken as it is."""
+    """Where each field is in rows with these columns, and what makes its value; None: it is used as it is."""
     hints = get_type_hints(cls)
     return tuple((columns.index(field.name), _converter(hints[field.name])) for field in fields(cls))
 

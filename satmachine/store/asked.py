@@ -1,4 +1,5 @@
-"""Payees elsewhere whose servers are being asked right now, so that a death is not repeated at once (`asked.py`)."""
+"""Payees elsewhere whose servers are being asked right now, so that a death of the daemon is not repeated at once
+(`asked.py`)."""
 
 from __future__ import annotations
 
@@ -20,12 +21,12 @@ def begin(conn: sqlite3.Connection, payee_digest: str, now: int) -> None:
 
 
 def end(conn: sqlite3.Connection, payee_digest: str) -> None:
-    """The daemon lives: whatever was answered, it was harmless."""
+    """The daemon is still alive: whatever was answered, it was harmless."""
     conn.execute("DELETE FROM dca_asked_payees WHERE payee_digest = ?", (payee_digest,))
 
 
 def left_behind(conn: sqlite3.Connection, now: int) -> dict[str, int]:
-    """At the daemon's start: {digest: until when it waits} of those that were in hand when one died."""
+    """At the daemon's start: {digest: until when it waits} of those that were being asked when one died."""
     for row in conn.execute("SELECT payee_digest, deaths FROM dca_asked_payees WHERE asked_at IS NOT NULL").fetchall():
         deaths = row["deaths"] + 1
         conn.execute(

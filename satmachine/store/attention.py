@@ -1,6 +1,6 @@
 """The statements behind the list of what needs a person, and what a person has silenced. `scope`: an operator, or None.
 
-Of ten thousand machines hardly any is in trouble; each statement finds those along an index, or in a table with a short
+Of ten thousand machines hardly any has a problem; each statement finds those along an index, or in a table with a short
 row for each machine.
 """
 
@@ -50,7 +50,7 @@ def open_requests(conn: sqlite3.Connection, before: int) -> list[Record]:
 
 
 def troubled_sales(conn: sqlite3.Connection, scope: str | None, most: int) -> list[Record]:
-    """Held and errored sales, of each machine and state the `most` oldest; `total` says how many there are."""
+    """Held and errored sales, for each machine and state the `most` oldest; `total` says how many there are."""
     return _all(
         conn,
         """
@@ -87,7 +87,7 @@ def failing(conn: sqlite3.Connection, scope: str | None, planned_before: int) ->
     )
 
 
-#: Not paid, and an attempt has failed; what waits for a person alone (held) is a matter of its own.
+#: Not paid, and an attempt has failed; what only waits for a person (held) is another case.
 FAILING = f"p.status NOT IN ('completed', 'skipped', 'voided') AND p.{OPEN_LEG} AND p.error IS NOT NULL"
 
 
@@ -127,8 +127,8 @@ def wallets(conn: sqlite3.Connection, scope: str | None, below_sats: int) -> lis
 
 
 def told_errors(conn: sqlite3.Connection, scope: str | None) -> list[Record]:
-    """What active machines told of themselves last, where a status or an error stands; `status_at` and `error_at` are
-    when each was said (Unix seconds)."""
+    """What active machines reported last, if there is a status or an error; `status_at` and `error_at` are when each
+    was reported (Unix seconds)."""
     return _all(
         conn,
         """
@@ -173,7 +173,7 @@ def unmatched(conn: sqlite3.Connection, scope: str | None) -> list[Record]:
 
 
 def unknown_rates(conn: sqlite3.Connection, scope: str | None) -> list[Record]:
-    """How many sales keep the LPs' part back because nobody told their exchange rate, by machine."""
+    """Of how many sales the LPs' part is not paid because their exchange rate is not known, by machine."""
     return _all(
         conn,
         """
@@ -188,7 +188,7 @@ def unknown_rates(conn: sqlite3.Connection, scope: str | None) -> list[Record]:
 
 
 def open_shortfalls(conn: sqlite3.Connection, scope: str | None) -> list[Record]:
-    """Shortfalls whose top-up is not here yet."""
+    """Shortfalls whose top-up has not arrived yet."""
     return _all(
         conn,
         """
@@ -202,7 +202,7 @@ def open_shortfalls(conn: sqlite3.Connection, scope: str | None) -> list[Record]
 
 
 def raised(conn: sqlite3.Connection, scope: str | None) -> list[Record]:
-    """Alarms that stand, as the daemon last told them; with a scope, those of its machines."""
+    """Alarms that are raised, as the daemon last stored them; with a scope, those of its machines."""
     return _all(
         conn,
         """
@@ -217,14 +217,14 @@ def raised(conn: sqlite3.Connection, scope: str | None) -> list[Record]:
 
 
 def silences(conn: sqlite3.Connection) -> list[Record]:
-    """Every word that still counts or did; `until` NULL: for good."""
+    """Every silence, including those that are over; `until` NULL: for ever."""
     return _all(conn, "SELECT item, until, reason, actor, at FROM silences ORDER BY at DESC")
 
 
 def silence(
     conn: sqlite3.Connection, item: str, *, until: int | None, reason: str, actor: str, machine_id: str | None, now: int
 ) -> None:
-    """A person knows of it."""
+    """A person knows about it."""
     conn.execute(
         """
         INSERT INTO silences (item, until, reason, actor, at) VALUES (?, ?, ?, ?, ?)
@@ -246,7 +246,7 @@ def silence(
 
 
 def unsilence(conn: sqlite3.Connection, item: str, *, actor: str, machine_id: str | None, now: int) -> bool:
-    """It is told again; False where it was not silenced."""
+    """It is shown again; False if it was not silenced."""
     if not conn.execute("DELETE FROM silences WHERE item = ?", (item,)).rowcount:
         return False
     audit.record(conn, now=now, actor=actor, action="alert.unsilence", subject=item, machine_id=machine_id)

@@ -25,7 +25,7 @@ def record(
     before: Mapping[str, object] | None = None,
     after: Mapping[str, object] | None = None,
 ) -> None:
-    """Add one row; `before` and `after` hold only the columns that changed."""
+    """Add one row; `before` and `after` have only the columns that changed."""
     conn.execute(
         """INSERT INTO audit_log (at, actor, action, subject, machine_id, reason, before, after)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?)""",
@@ -66,7 +66,7 @@ def find(conn: sqlite3.Connection, scope: str | None, wanted: Wanted) -> Page:
     order.span(where, wanted.since, wanted.until)
     order.go_on(conn, where, wanted.before_id)
     if scope is not None:
-        # What narrows the rows more than the operator does leads; else each machine has its own place in an index.
+        # What limits the rows more than the operator does comes first; else each machine has its own place in an index.
         machines = "SELECT id FROM dca_machines WHERE operator_id = ?"
         if wanted == Wanted(since=wanted.since, until=wanted.until, before_id=wanted.before_id, limit=wanted.limit):
             ids = [str(row["id"]) for row in conn.execute(machines, (scope,))]
@@ -96,6 +96,6 @@ SELECT action FROM leap WHERE action IS NOT NULL
 
 
 def machine_of(conn: sqlite3.Connection, row_id: int) -> str | None:
-    """Whose machine's row it is; None where there is none, or it concerns no machine."""
+    """Whose machine's row it is; None if there is none, or if it concerns no machine."""
     row = conn.execute("SELECT machine_id FROM audit_log WHERE id = ?", (row_id,)).fetchone()
     return None if row is None else row["machine_id"]

@@ -2,7 +2,8 @@
 
 A deposit counts from `effective_at`. A leg counts from the moment it is planned until it is voided, at its
 `effective_at`: the sale's time for a dca leg, the payout's for a settlement leg. While it is open it is *reserved*,
-once completed it is *spent*. So an answer as of a past time is final, but for sales of that time that are landed late.
+once completed it is *spent*. So an answer about a past time is final, except for sales of that time that are landed
+late.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def of_client(conn: sqlite3.Connection, client_id: int, *, as_of: int | None = N
 
 
 def count_again(conn: sqlite3.Connection, client_id: int) -> None:
-    """Make the running total of what a client has used what its rows sum to: somebody else may have written some."""
+    """Set the running total of what a client has used to the sum of its rows: somebody else may have written some."""
     conn.execute(
         """UPDATE dca_clients SET used_minor = (SELECT coalesce(sum(p.fiat_amount_minor), 0) FROM dca_payments p
         WHERE p.client_id = dca_clients.id AND p.leg_type IN ('dca', 'settlement')

@@ -1,6 +1,6 @@
 """Queries of the audit: each of `BREAKS` returns exactly the rows that break a rule of the books (SPEC section 5).
 
-Every row has `subject` (what to call it), `machine_id`, `settlement_id` (or NULL) and `at`, beside the facts.
+Every row has `subject` (its name), `machine_id`, `settlement_id` (or NULL) and `at`, beside the facts.
 """
 
 # ruff: noqa: S608 - statements are put together from this module's own words only.
@@ -51,7 +51,7 @@ _REFUNDED = """EXISTS (SELECT 1 FROM dca_payments p WHERE p.settlement_id = s.id
 #: A person has vouched for a completed leg (`settlements resolve`): that is its evidence.
 _VOUCHED = "p.proof IS 'person'"
 
-#: What was read, or answered, completed the leg, whenever it was sent: from another life of these books, perhaps.
+#: What was read, or answered, completed the leg, whenever it was sent: perhaps from another copy of these books.
 _PROVEN = "(p.proof IS NOT NULL AND p.completed_at IS NOT NULL)"
 
 #: A person has booked a payment of the wallet as this leg (`machines reconcile`): the payment is its evidence.
@@ -62,7 +62,7 @@ _BOOKED = (
 
 #: By the kind of break: what violates the rule.
 BREAKS: Mapping[str, str] = {
-    # Before its plan a sale has only what was not dispensed on the books.
+    # Before its plan, only what was not dispensed of a sale is in the books.
     "conservation": f"""{_SUMS}
         SELECT {_SALE}, s.legs_sats, s.kept_sats, CASE WHEN s.planned_at IS NULL AND s.status <> 'partial'
                THEN s.undispensed_sats ELSE s.gross_sats END + s.topped_up_sats AS expected_sats
@@ -96,7 +96,7 @@ BREAKS: Mapping[str, str] = {
         SELECT {_LEG}, p.amount_sats, p.sent_sats, coalesce(p.fee_sats, 0) AS fee_sats FROM dca_payments p
         WHERE p.status = 'completed' AND (p.sent_sats > p.amount_sats
               OR (p.sent_sats < p.amount_sats AND p.sent_sats + coalesce(p.fee_sats, 0) > p.amount_sats))""",
-    # A balance payout has no sale that could conserve: what was not sent of it is retained in its own name.
+    # A balance payout has no sale: what was not sent of it is retained under its own name.
     "payout_sum": f"""
         SELECT {_LEG}, p.amount_sats, p.sent_sats, coalesce(p.fee_sats, 0) AS fee_sats,
                (SELECT coalesce(sum(r.amount_sats), 0) FROM dca_retained r WHERE r.payment_id = p.id) AS kept_sats
@@ -158,7 +158,7 @@ def planned_sales(conn: sqlite3.Connection) -> Iterator[Record]:
 
 def share_legs(conn: sqlite3.Connection) -> Iterator[Record]:
     """Every dca leg that counts against a balance, for its fiat value."""
-    # Of what another life of the books has paid, it is the fiat value of that life.
+    # What another copy of the books has paid has the fiat value of that copy.
     found = conn.execute(
         f"""SELECT {_LEG}, p.amount_sats, p.fiat_amount_minor, p.exchange_rate, p.currency, p.explain
         FROM dca_payments p WHERE p.leg_type = 'dca' AND p.status NOT IN ('voided', 'skipped')
@@ -187,11 +187,11 @@ def counts(conn: sqlite3.Connection, machine_id: str) -> Record:
     return dict(row)
 
 
-# --- what the wallets are held against
+# --- what the wallets are compared with
 
 
 def proven_sales(conn: sqlite3.Connection, machine_id: str, *, before: int) -> list[Record]:
-    """Sales whose payment the wallet must show (or, where the proof was waived, may show)."""
+    """Sales whose payment the wallet must show (or, if no proof was asked for, may show)."""
     found = conn.execute(
         f"""SELECT {_SALE}, s.payment_hash, s.gross_sats, s.proof FROM dca_settlements s
         WHERE s.machine_id = ? AND s.proof <> 'waiting' AND s.proven_at < ? AND s.payment_hash IS NOT NULL""",
@@ -225,7 +225,7 @@ def invoices_of(conn: sqlite3.Connection, machine_id: str) -> dict[str, Record]:
 
 
 def retained_and_owed(conn: sqlite3.Connection, machine_id: str, *, before: int) -> Record:
-    """What of the proven sales should still be in the wallet, in sats, by what it is for.
+    """What should still be in the wallet from the proven sales, in sats, by purpose.
 
     `payouts_sats` and `fees_on_top_sats` went out beside these sales' legs: balances paid out, sales whose payment is
     not known, routing fees that the machine bears. What was completed since `before` still counts as owed. What top-ups

@@ -1,7 +1,7 @@
-"""The cash book, what it is laid beside, and the forecasts (SPEC section 12). Rows of the book are only ever added.
+"""The cash book, what it is compared with, and the forecasts (SPEC section 12). Rows of the book are only ever added.
 
-Amounts are minor units of the machine's currency. What of it stands (was neither corrected nor taken back) is the view
-`cash_entries`; a sale's cash is read from the view `cash_sales` and nowhere else.
+Amounts are minor units of the machine's currency. The entries that are valid (neither corrected nor taken back) are in
+the view `cash_entries`; a sale's cash is read only from the view `cash_sales`.
 """
 
 # ruff: noqa: S608 - statements are put together from this module's own words only.
@@ -22,9 +22,9 @@ from satmachine.store.pages import Order, Page, Where, merged, page
 
 Record = dict[str, Any]
 
-#: A forecast that was written down so long ago is not told of any more.
+#: A forecast that is older than this is no longer shown.
 STALE_AFTER_S = 6 * 3_600
-#: A machine's clock may be this far from ours before its beacons are not found any more.
+#: How much a machine's clock may differ from ours before its beacons are no longer found.
 _CLOCK_SLACK_S = 2 * 86_400
 
 
@@ -45,7 +45,7 @@ class Draft:
 
 
 def insert(conn: sqlite3.Connection, draft: Draft, *, actor: str, now: int) -> Entry:
-    """Add an entry with what the machine had said last before it; returns it."""
+    """Add an entry with what the machine had last said before it; returns it."""
     new_id = int(conn.execute("SELECT coalesce(max(id), 0) + 1 FROM dca_cash").fetchone()[0])
     told = told_before(conn, draft.machine_id, draft.at)
     conn.execute(
@@ -84,7 +84,7 @@ def currency_of(conn: sqlite3.Connection, machine_id: str) -> str:
 
 
 def get(conn: sqlite3.Connection, entry_id: int, *, operator: str | None = None) -> Entry:
-    """One entry, standing or not. Raises NotFound, also where it is another operator's."""
+    """One entry, valid or not. Raises NotFound, also if it is another operator's."""
     row = conn.execute(
         """SELECT c.* FROM dca_cash c JOIN dca_machines m ON m.id = c.machine_id
         WHERE c.id = ?1 AND (?2 IS NULL OR m.operator_id = ?2)""",
@@ -96,13 +96,13 @@ def get(conn: sqlite3.Connection, entry_id: int, *, operator: str | None = None)
 
 
 def replaced_by(conn: sqlite3.Connection, entry_id: int) -> Entry | None:
-    """The entry that has taken the place of this one."""
+    """The entry that has replaced this one."""
     row = conn.execute("SELECT id FROM dca_cash WHERE corrects = ?", (entry_id,)).fetchone()
     return None if row is None else get(conn, row["id"])
 
 
 def standing(conn: sqlite3.Connection, machine_id: str, *, since: int = 0) -> list[Entry]:
-    """A machine's entries that stand, the oldest first, done at or after `since` (Unix seconds)."""
+    """A machine's valid entries, the oldest first, done at or after `since` (Unix seconds)."""
     found = conn.execute(
         "SELECT * FROM cash_entries WHERE machine_id = ? AND at >= ? ORDER BY at, root_id", (machine_id, since)
     ).fetchall()
@@ -111,7 +111,7 @@ def standing(conn: sqlite3.Connection, machine_id: str, *, since: int = 0) -> li
 
 
 def closings(conn: sqlite3.Connection, machine_id: str, limit: int) -> list[Entry]:
-    """The latest counts and collections that stand, the newest first."""
+    """The latest valid counts and collections, the newest first."""
     found = conn.execute(
         """SELECT * FROM cash_entries WHERE machine_id = ? AND kind IN ('count', 'collect')
         ORDER BY at DESC, root_id DESC LIMIT ?""",
@@ -141,7 +141,7 @@ def find(
     before_id: int | None = None,
     limit: int = 50,
 ) -> Page:
-    """Entries as they were recorded, the newest first, with what has taken their place and their notes as text."""
+    """Entries as they were recorded, the newest first, with what has replaced them and their notes as text."""
     order = Order("dca_cash", "recorded_at", _LISTED)
     where = Where()
     where.given("machine_id = ?", machine)
@@ -155,7 +155,7 @@ def find(
 
 
 def told_before(conn: sqlite3.Connection, machine_id: str, at: int) -> Told | None:
-    """What the machine said last of its cash before a moment; its `at` is when that was received."""
+    """What the machine last said about its cash before a moment; its `at` is when that was received."""
     row = conn.execute(
         """SELECT received_at, cash_left_minor FROM dca_telemetry_log WHERE machine_id = ?1
         AND cash_left_minor IS NOT NULL AND created_at <= ?2 + ?3 AND received_at <= ?2
@@ -166,7 +166,7 @@ def told_before(conn: sqlite3.Connection, machine_id: str, at: int) -> Told | No
 
 
 def beacons(conn: sqlite3.Connection, machine_id: str, since: int, until: int) -> list[Told]:
-    """What the machine said of its cash, by the time at which it was received: its own clock may be wrong."""
+    """What the machine said about its cash, by the time at which it was received: its own clock may be wrong."""
     found = conn.execute(
         """SELECT received_at, cash_left_minor FROM dca_telemetry_log WHERE machine_id = ?1
         AND cash_left_minor IS NOT NULL AND created_at >= ?2 - ?4 AND created_at < ?3 + ?4
@@ -198,7 +198,7 @@ def unproven(conn: sqlite3.Connection, machine_id: str, since: int) -> Record:
 
 
 def told_notes(conn: sqlite3.Connection, machine_id: str) -> dict[int, tuple[int, list[int]]]:
-    """{denomination: (notes, its cassettes)} as the machine told last; without what it did not tell."""
+    """{denomination: (notes, its cassettes)} as the machine last reported; without what it did not report."""
     found: dict[int, tuple[int, list[int]]] = {}
     for row in conn.execute(
         """SELECT cassette, denomination_minor, notes FROM cash_by_cassette
@@ -211,7 +211,7 @@ def told_notes(conn: sqlite3.Connection, machine_id: str) -> dict[int, tuple[int
 
 
 def known_cassettes(conn: sqlite3.Connection, machine_id: str) -> dict[int, int]:
-    """{cassette: denomination} as the book knows it, else as the machine tells."""
+    """{cassette: denomination} as the book knows it, else as the machine reports."""
     found = {
         int(row["cassette"]): int(row["denomination_minor"])
         for row in conn.execute(
@@ -302,7 +302,7 @@ def cycle_rows(conn: sqlite3.Connection, scope: str | None, machine_id: str | No
 
 
 def open_differences(conn: sqlite3.Connection, machine_id: str) -> list[Record]:
-    """Cycles of a machine whose cash differs, with a part that nobody has given a reason for, the newest first."""
+    """Cycles of a machine whose cash differs, with a part for which nobody has given a reason, the newest first."""
     found = conn.execute(
         """SELECT * FROM cash_differences WHERE machine_id = ? AND state IN ('short', 'over', 'unclear')
         ORDER BY closed_at DESC, closed_id DESC""",
@@ -354,7 +354,7 @@ def first_sale_day(conn: sqlite3.Connection, machine_id: str) -> int | None:
 
 
 def save_forecast(conn: sqlite3.Connection, row: Mapping[str, object]) -> None:
-    """Write a machine's forecast over the one before."""
+    """Store a machine's forecast in place of the one before."""
     names = (
         *("machine_id", "computed_at", "source", "cash_minor", "currency", "days_known", "sure", "horizon_days"),
         *("open_differences", "early_at", "likely_at", "late_at"),
@@ -371,7 +371,7 @@ def save_forecast(conn: sqlite3.Connection, row: Mapping[str, object]) -> None:
 
 
 def forecasts_due(conn: sqlite3.Connection, before: int, limit: int) -> list[str]:
-    """Configured machines whose forecast was worked out before then, or never; those that wait longest first."""
+    """Configured machines whose forecast was computed before then, or never; those that wait longest first."""
     found = conn.execute(
         """SELECT m.id FROM dca_machines m LEFT JOIN dca_cash_forecasts f ON f.machine_id = m.id
         WHERE m.in_config = 1 AND coalesce(f.computed_at, 0) < ? ORDER BY coalesce(f.computed_at, 0), m.id LIMIT ?""",
@@ -381,7 +381,7 @@ def forecasts_due(conn: sqlite3.Connection, before: int, limit: int) -> list[str
 
 
 def forecasts(conn: sqlite3.Connection, *, fresh_since: int) -> list[Record]:
-    """Stored forecasts of active machines that are fresh; `first_at` is when the machine may be empty, or NULL."""
+    """Stored forecasts of active machines that are up to date; `first_at` is when the machine may be empty, or NULL."""
     found = conn.execute(
         """SELECT f.*, coalesce(f.early_at, f.likely_at) AS first_at FROM dca_cash_forecasts f
         JOIN dca_machines m ON m.id = f.machine_id WHERE m.in_config = 1 AND m.active = 1 AND f.computed_at >= ?

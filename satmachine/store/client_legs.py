@@ -1,4 +1,4 @@
-"""Legs of LPs that no sale's plan holds: a balance paid out, and sats forwarded from an LP's own wallet."""
+"""Legs of LPs that are in no sale's plan: a balance paid out, and sats forwarded from an LP's own wallet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def next_payout_number(conn: sqlite3.Connection, client_id: int) -> int:
     row = conn.execute(
         "SELECT count(*) AS n FROM dca_payments WHERE client_id = ? AND leg_type = 'settlement'", (client_id,)
     ).fetchone()
-    # Payouts of another life of this database have numbers too.
+    # Payouts of another copy of the books have numbers too.
     foreign = conn.execute(
         """SELECT max(CAST(substr(f.leg_key, length(k.prefix) + 1) AS INTEGER)) AS n FROM dca_foreign_payments f
         JOIN (SELECT machine_id, 'sm1:bal:' || machine_id || ':' || label || ':' AS prefix FROM dca_clients
@@ -29,12 +29,12 @@ def next_payout_number(conn: sqlite3.Connection, client_id: int) -> int:
 
 
 def payout_key(client: Client, number: int) -> str:
-    """What LNbits knows a balance payout by (docs/lnbits.md "The protocol")."""
+    """The key under which LNbits knows a balance payout (docs/lnbits.md "The protocol")."""
     return identity.balance_leg_key(client.machine_id, client.label, number)
 
 
 def payout(conn: sqlite3.Connection, client: Client, number: int) -> tuple[int, Decimal] | None:
-    """The fiat (minor units) and rate of a planned balance payout; None where there is none of this number."""
+    """The fiat (minor units) and rate of a planned balance payout; None if there is none with this number."""
     row = conn.execute(
         "SELECT fiat_amount_minor, exchange_rate FROM dca_payments WHERE machine_id = ? AND leg_key = ?",
         (client.machine_id, payout_key(client, number)),
@@ -52,12 +52,12 @@ def insert_payout(
     exchange_rate: Decimal,
     now: int,
 ) -> int:
-    """Write the leg of a balance payout, which reserves the fiat from `now` on; returns its id. Raises Refused where
-    this connection is to seal it, and the machine's key was not readable yet."""
+    """Write the leg of a balance payout, which reserves the fiat from `now` on; returns its id. Raises Refused if this
+    connection should seal it, but the machine's key could not be read yet."""
     keyring = seals.keyring_of(conn)
     if keyring is not None and not keyring.knows(client.machine_id):
         raise Refused(
-            f"the wallet key of {client.machine_id} cannot be read: nothing of it can be paid out before that"
+            f"the wallet key of {client.machine_id} cannot be read: until it can, nothing is paid out from that wallet"
         )
     scope = identity.client_scope(client.id)
     payee = payees.completed(conn, scope, identity_of(client.payee_kind, client.payee))
@@ -105,7 +105,7 @@ def insert_payout(
 
 
 def insert_autoforward(conn: sqlite3.Connection, dca: Leg, client: Client, *, amount_sats: int, now: int) -> bool:
-    """Write the leg that forwards what a completed dca leg brought; False where it is written already.
+    """Write the leg that forwards what a completed dca leg brought; False if it is already written.
 
     `payee` is the Lightning address itself: the leg keeps the one that was in force when it was planned.
     """

@@ -1,7 +1,8 @@
 """Rows of `dca_clients`: the liquidity providers (SPEC section 8).
 
-Every change writes its audit row with it; call these inside `atomic()`. What may be changed when is decided here,
-where the state is seen and changed in the same transaction. `operator` limits a look-up to one operator's machines.
+Every change writes its audit row with it; call these inside `atomic()`. Here it is decided what may be changed and
+when, because the state is seen and changed in the same transaction. `operator` limits a look-up to one operator's
+machines.
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def add(
         "autoforward_key_file": autoforward_key_file,
     }
     client_id = int(conn.execute("SELECT coalesce(max(id), 0) + 1 FROM dca_clients").fetchone()[0])
-    # The log first: what no row of it announces, a trigger takes for somebody else's work.
+    # The log first: a trigger treats a change that no row of it announces as somebody else's.
     _record(conn, "client.add", client_id, machine_id, actor, now, after=values)
     conn.execute(
         """INSERT INTO dca_clients (id, machine_id, label, person, mode, daily_limit_minor, payee_kind, payee,
@@ -89,7 +90,7 @@ def add(
 
 
 def get(conn: sqlite3.Connection, client_id: int, *, operator: str | None = None) -> Client:
-    """One client. Raises NotFound, also where it is another operator's."""
+    """One client. Raises NotFound, also if it is another operator's."""
     row = conn.execute(
         _SELECT + "WHERE c.id = ?1 AND (?2 IS NULL OR m.operator_id = ?2)", (client_id, operator)
     ).fetchone()
@@ -99,7 +100,7 @@ def get(conn: sqlite3.Connection, client_id: int, *, operator: str | None = None
 
 
 def by_label(conn: sqlite3.Connection, machine_id: str, label: str) -> Client | None:
-    """A machine's client of this label, removed or not; labels are never used again."""
+    """A machine's client with this label, removed or not; labels are never used again."""
     row = conn.execute(_SELECT + "WHERE c.machine_id = ? AND c.label = ?", (machine_id, label)).fetchone()
     return None if row is None else rows.load(Client, row)
 
@@ -114,7 +115,7 @@ def find(
     operator: str | None = None,
     limit: int | None = None,
 ) -> list[Client]:
-    """Clients by machine and label, at most `limit` of them; those that were removed only on request."""
+    """Clients by machine and label, at most `limit` of them; removed ones only on request."""
     found = conn.execute(
         _SELECT
         + """WHERE (?1 IS NULL OR c.machine_id = ?1) AND (?2 IS NULL OR c.person = ?2)
@@ -128,11 +129,11 @@ def find(
 def update(conn: sqlite3.Connection, client: Client, changes: Mapping[str, object], *, actor: str, now: int) -> Client:
     """Change some columns of a client that was just read; returns it as it is now.
 
-    Raises Refused for a removed client, and where an invoice of the payee so far may still be paid.
+    Raises Refused for a removed client, and if an invoice of the present payee may still be paid.
     """
     assert changes.keys() <= CHANGEABLE, f"not changeable: {changes.keys() - CHANGEABLE}"
     if client.status is ClientStatus.REMOVED:
-        raise Refused(f"client {client.id} ({client.label}) was removed; add a new one with another label")
+        raise Refused(f"LP {client.id} ({client.label}) was removed; add a new one with another label")
     said, changes = changes, {name: value for name, value in changes.items() if value != getattr(client, name)}
     if not changes:
         _confirm_payee(conn, client, said, actor, now)
@@ -151,7 +152,7 @@ def update(conn: sqlite3.Connection, client: Client, changes: Mapping[str, objec
         f"UPDATE dca_clients SET {assignments} WHERE id = ? AND status = ?",  # noqa: S608
         (*changes.values(), client.id, client.status),
     ).rowcount
-    assert changed == 1, f"client {client.id} changed while it was updated"
+    assert changed == 1, f"LP {client.id} changed while it was updated"
     return get(conn, client.id)
 
 
@@ -162,7 +163,7 @@ def mark_removed(conn: sqlite3.Connection, client: Client, *, actor: str, now: i
         "UPDATE dca_clients SET status = 'removed', removed_at = ? WHERE id = ? AND status <> 'removed'",
         (now, client.id),
     ).rowcount
-    assert changed == 1, f"client {client.id} changed while it was removed"
+    assert changed == 1, f"LP {client.id} changed while it was removed"
     before, after = {"status": client.status}, {"status": ClientStatus.REMOVED}
     _record(conn, "client.remove", client.id, client.machine_id, actor, now, before=before, after=after, reason=reason)
 
@@ -192,7 +193,7 @@ def payees_of_machine(conn: sqlite3.Connection, machine_id: str) -> list[ClientP
 
 
 def identity_of(kind: str, payee: str) -> PayeeIdentity:
-    """Who a client's payee is; which wallet a key leads to is not known before LNbits was asked."""
+    """Who a client's payee is; to which wallet a key leads is not known before LNbits was asked."""
     if kind == "invoice_key_file":
         return PayeeIdentity(PayeeKind.WALLET, None)
     return PayeeIdentity(PayeeKind(kind), payee)
@@ -215,14 +216,14 @@ def _refuse_used_label(conn: sqlite3.Connection, machine_id: str, label: str) ->
     ).fetchone()
     if taken is not None:
         raise Refused(
-            f"label {label} at machine {machine_id} is client {taken['id']} ({taken['status']}); a label is part of "
+            f"label {label} at machine {machine_id} is LP {taken['id']} ({taken['status']}); a label is part of "
             "payment keys and is never used again: choose another"
         )
 
 
 def _refuse_while_invoiced(conn: sqlite3.Connection, client: Client, leg_types: tuple[str, ...], what: str) -> None:
-    """An invoice that was sent, or that a mark names, may still be paid, and is looked up in the payee's wallet: that
-    must stay the same one. One that was only asked for, or made, is not paid by anybody."""
+    """An invoice that was sent, or that a mark names, may still be paid, and is looked up in the payee's wallet, which
+    must stay the same. An invoice that was only asked for, or made, is not paid by anybody."""
     wanted = ", ".join("?" for _ in leg_types)
     row = conn.execute(
         f"""SELECT p.id, p.leg_key, p.status FROM dca_payments p JOIN dca_invoices i ON i.payment_id = p.id
@@ -233,14 +234,14 @@ def _refuse_while_invoiced(conn: sqlite3.Connection, client: Client, leg_types: 
     ).fetchone()
     if row is not None:
         raise Refused(
-            f"the {what} of client {client.id} ({client.label}) cannot change now: payment {row['id']} "
+            f"the {what} of LP {client.id} ({client.label}) cannot change now: payment {row['id']} "
             f"({row['leg_key']}) is {row['status']} with an invoice that may still be paid. Try again when it is "
-            f"completed or voided; where the payee's wallet is gone, `satmachine payments resolve {row['id']}` decides"
+            f"completed or voided; if the payee's wallet is gone, decide with `satmachine payments resolve {row['id']}`"
         )
 
 
 def _confirm_payee(conn: sqlite3.Connection, client: Client, said: Mapping[str, object], actor: str, now: int) -> None:
-    """A person names the payee that somebody else has written into the file: it is right, and no news any more."""
+    """A person confirms the payee that somebody else has written into the file: it is right, and no longer news."""
     if "payee" in said and changed_outside(conn, client.id):
         _record(conn, "client.confirm_payee", client.id, client.machine_id, actor, now, after=said)
 
@@ -259,7 +260,7 @@ def changed_outside(conn: sqlite3.Connection, client_id: int | None = None) -> l
 
 
 def _void_unsent_forwards(conn: sqlite3.Connection, client: Client) -> None:
-    """What waits to be forwarded under the terms so far, and has no invoice yet, is not forwarded."""
+    """What waits to be forwarded under the old terms, and has no invoice yet, is not forwarded."""
     conn.execute(
         """UPDATE dca_payments SET status = 'voided', next_attempt_at = NULL WHERE client_id = ?
         AND leg_type = 'autoforward' AND generation = 0 AND status IN ('pending', 'failed')""",

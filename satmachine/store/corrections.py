@@ -1,7 +1,7 @@
 """What corrections write: voided legs, new figures, refunds, and the ledger of what a sale retains (SPEC section 9).
 
-Call these inside `atomic()`. Each change names the state that it starts from; a row that is not in it raises Refused,
-because somebody else was faster: the person looks again and asks again.
+Call these inside `atomic()`. Each change names the state from which it starts; a row in another state raises Refused,
+because somebody else was faster: the person looks and asks again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def unpaid_legs(conn: sqlite3.Connection, settlement_id: int) -> list[Leg]:
 
 
 def completed_leg(conn: sqlite3.Connection, settlement_id: int) -> int | None:
-    """The id of a leg of the sale that is paid; None where none is."""
+    """The id of a leg of the sale that is paid; None if none is."""
     row = conn.execute(
         f"""SELECT id FROM dca_payments WHERE settlement_id = ? AND {LEG_OF_THE_SALE} AND status = 'completed'
         ORDER BY revision, position LIMIT 1""",  # noqa: S608
@@ -49,14 +49,14 @@ def completed_leg(conn: sqlite3.Connection, settlement_id: int) -> int | None:
 
 
 def void(conn: sqlite3.Connection, leg: Leg, evidence: Mapping[str, object] | None) -> None:
-    """Void a leg that was just proven unpaid; `evidence` is what both wallets showed, None where it had no invoice."""
+    """Void a leg that was just proven unpaid; `evidence` is what both wallets showed, None if it had no invoice."""
     changed = conn.execute(
         """UPDATE dca_payments SET status = 'voided', next_attempt_at = NULL, hold_reason = NULL, error = NULL,
         cause = NULL, evidence = ? WHERE id = ? AND status = ? AND generation = ?""",
         (None if evidence is None else json.dumps(evidence, default=str), leg.id, leg.status, leg.generation),
     ).rowcount
     if changed != 1:
-        raise Refused(f"payment {leg.id} was changed meanwhile; look again, then retry")
+        raise Refused(f"payment {leg.id} was changed in the meantime; look at it, then try again")
 
 
 def original_figures(conn: sqlite3.Connection, settlement: Settlement) -> Figures:
@@ -99,11 +99,11 @@ def put_figures(conn: sqlite3.Connection, settlement: Settlement, figures: Figur
             settlement.status,
         ),
     ).rowcount
-    assert changed == 1, f"settlement {settlement.id} changed while it was corrected"
+    assert changed == 1, f"sale {settlement.id} changed while it was corrected"
 
 
 def retain_only_undispensed(conn: sqlite3.Connection, settlement: Settlement, undispensed_sats: int, now: int) -> None:
-    """Take back what the plan so far retained; what remains is exactly what was not dispensed."""
+    """Take back what the present plan retained; what remains is exactly what was not dispensed."""
     settlements.take_back_retained(conn, settlement, now)
     kept_sats = sum(row.amount_sats for row in ledger(conn, settlement.id))
     if undispensed_sats != kept_sats:
@@ -112,7 +112,7 @@ def retain_only_undispensed(conn: sqlite3.Connection, settlement: Settlement, un
 
 
 def ledger(conn: sqlite3.Connection, settlement_id: int) -> list[Retained]:
-    """What the sale retains, one entry per reason and part of the plan; nothing for what sums to zero."""
+    """What the sale retains, one entry for each reason and part of the plan; nothing if the sum is zero."""
     found = conn.execute(
         """SELECT reason, leg, sum(amount_sats) AS amount_sats FROM dca_retained WHERE settlement_id = ?
         GROUP BY reason, leg HAVING sum(amount_sats) <> 0 ORDER BY min(id)""",
@@ -122,20 +122,20 @@ def ledger(conn: sqlite3.Connection, settlement_id: int) -> list[Retained]:
 
 
 def close(conn: sqlite3.Connection, settlement: Settlement, now: int) -> None:
-    """The settlement is final as it stands. One that is proven but was never planned counts as planned for nothing."""
+    """The settlement is final as it is. One that is proven but was never planned counts as planned for nothing."""
     changed = conn.execute(
         """UPDATE dca_settlements SET status = 'partial', hold_reason = NULL, error = NULL, finished_at = ?1,
         planned_at = CASE WHEN settlement_key IS NULL THEN planned_at ELSE coalesce(planned_at, ?1) END
         WHERE id = ?2 AND status = ?3 AND revision = ?4""",
         (now, settlement.id, settlement.status, settlement.revision),
     ).rowcount
-    assert changed == 1, f"settlement {settlement.id} changed while it was closed"
+    assert changed == 1, f"sale {settlement.id} changed while it was closed"
 
 
 def reopen(
     conn: sqlite3.Connection, settlement: Settlement, *, revision: int, exchange_rate: Decimal | None = None
 ) -> None:
-    """The settlement has new legs to pay; a rate only takes the place of an unknown one."""
+    """The settlement has new legs to pay; a rate only replaces an unknown one."""
     changed = conn.execute(
         """UPDATE dca_settlements SET revision = ?, finished_at = NULL,
         status = CASE WHEN status IN ('processed', 'partial', 'refunded') THEN 'pending' ELSE status END,
@@ -149,7 +149,7 @@ def reopen(
             settlement.status,
         ),
     ).rowcount
-    assert changed == 1, f"settlement {settlement.id} changed while legs were added to it"
+    assert changed == 1, f"sale {settlement.id} changed while payments were added to it"
 
 
 def next_refund_number(conn: sqlite3.Connection, settlement_id: int) -> int:
@@ -163,7 +163,7 @@ def next_refund_number(conn: sqlite3.Connection, settlement_id: int) -> int:
 def insert_refund(
     conn: sqlite3.Connection, settlement: Settlement, *, number: int, amount_sats: int, payee: str, now: int
 ) -> str:
-    """Write a refund leg, behind all others; returns its part of the leg key."""
+    """Write a refund leg, after all others; returns its part of the leg key."""
     leg = f"refund:{number}"
     order = Ordered(
         machine_id=settlement.machine_id,
@@ -204,7 +204,7 @@ def insert_refund(
 
 
 def invoice_is_known(conn: sqlite3.Connection, payment_hash: str, bolt11: str) -> bool:
-    """Whether a leg was ever to pay this invoice: it is never planned a second time."""
+    """Whether a leg was ever planned to pay this invoice: it is never planned a second time."""
     planned = conn.execute(
         """SELECT 1 FROM dca_payments WHERE leg_type IN ('settlement', 'autoforward', 'refund') AND leg_type = 'refund'
         AND payee = ?""",

@@ -1,9 +1,9 @@
 """Opening, migrating and writing the SQLite file (SPEC section 11).
 
-Every statement of SQL lives in this package, in plain functions that take a `sqlite3.Connection`. `atomic()` is
-the only way to write: BEGIN IMMEDIATE, then all or nothing. The daemon calls those functions through `Store`,
-which runs each one *whole* on aiosqlite's thread: a transaction is one hand-over, and cancelling the caller can
-never cut it in half. The CLI calls the same functions directly on `connect()`.
+Every statement of SQL lives in this package, in plain functions that take a `sqlite3.Connection`. `atomic()` is the
+only way to write: BEGIN IMMEDIATE, then all or nothing. The daemon calls those functions through `Store`, which runs
+each one *whole* on aiosqlite's thread: a transaction is one hand-over, and cancelling the caller can never cut it in
+half. The CLI calls the same functions directly on `connect()`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SCHEMA_VERSION = 16
 
 _SCHEMA = "schema.sql"
 
-#: A migration is asked after itself every so many steps of SQLite's machine: some hundredths of a second.
+#: During a migration, `goes_on` is called every so many steps of SQLite's machine: some hundredths of a second.
 _STEPS = 1_000_000
 
 
@@ -54,7 +54,7 @@ class Connection(sqlite3.Connection):
 def connect(path: Path, *, busy_timeout_s: int = 30, read_only: bool = False) -> sqlite3.Connection:
     """Open an existing, migrated database. Rows come as `sqlite3.Row`.
 
-    Raises StoreError where the file is missing, unreadable or no satmachine database, and DatabaseNewer.
+    Raises StoreError if the file is missing, unreadable or not a satmachine database, and DatabaseNewer.
     """
     if not path.exists():
         raise StoreError(f"{path}: there is no database yet; `satmachine run` creates it")
@@ -74,8 +74,8 @@ def connect(path: Path, *, busy_timeout_s: int = 30, read_only: bool = False) ->
 
 @dataclass(frozen=True, slots=True)
 class Upgrade:
-    """Who is told of a migration: `begins` with the version that the file has, before anything is changed; `goes_on`
-    again and again while it lasts. What `begins` raises keeps the file as it is."""
+    """Who is told about a migration: `begins` gets the version that the file has, before anything is changed; `goes_on`
+    is called again and again while it lasts. If `begins` raises, the file stays as it is."""
 
     begins: Callable[[int], None] = lambda _version: None
     goes_on: Callable[[], None] = lambda: None
@@ -107,7 +107,7 @@ def prepare(path: Path, *, busy_timeout_s: int = 30, may_create: bool = True, up
 def atomic(conn: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     """One write transaction: committed when the block ends, rolled back when it raises.
 
-    Raises DatabaseBusy where another process keeps the write lock, StoreError where the disk refuses.
+    Raises DatabaseBusy if another process keeps the write lock, StoreError if the disk refuses.
     """
     with _as_store_errors():
         conn.execute("BEGIN IMMEDIATE")
@@ -123,7 +123,7 @@ def atomic(conn: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def rehearsed(conn: sqlite3.Connection) -> Iterator[None]:
-    """A write transaction that is taken back in the end, whatever happens: what would become of it."""
+    """A write transaction that is always rolled back at the end: to see what it would do."""
     with _as_store_errors():
         conn.execute("BEGIN IMMEDIATE")
     try:
@@ -134,7 +134,7 @@ def rehearsed(conn: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def tried(conn: sqlite3.Connection) -> Iterator[None]:
-    """The same within a transaction: what the block writes is taken back, the rest of the transaction goes on."""
+    """The same within a transaction: what the block writes is rolled back, the rest of the transaction continues."""
     conn.execute("SAVEPOINT tried")
     try:
         yield
@@ -164,7 +164,7 @@ class Store:
         self.keyring = keyring
         self._writer = writer
         self._reader = reader
-        #: How many transactions have ended, well or not: the watchdog's sign of life.
+        #: How many transactions have ended, with or without success: the watchdog's sign of life.
         self.writes_ended = 0
 
     async def write(self, fn: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -218,13 +218,13 @@ async def open_store(
 
 @contextmanager
 def only_daemon(path: Path) -> Iterator[None]:
-    """Hold the lock that keeps a second payer off this database. Raises DaemonRunning where it is taken."""
+    """Hold the lock that keeps a second payer off this database. Raises DaemonRunning if it is taken."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with _lock_file(path, os.O_RDWR | os.O_CREAT) as handle:
         if handle is None:
             lock = _lock_of(path)
             raise StoreError(
-                f"{lock}: this is no plain file, or has two names: satmachine did not make it: rm -r "
+                f"{lock}: this is not a plain file, or has two names, so satmachine did not make it: rm -r "
                 f"{shlex.quote(str(lock))}"
             )
         try:
@@ -267,9 +267,9 @@ def instance_id(conn: sqlite3.Connection) -> str:
 
 
 async def _run(connection: aiosqlite.Connection, fn: Callable[[sqlite3.Connection], T]) -> T:
-    """Run a whole function on the connection's thread, and see it through even when the caller is cancelled.
+    """Run a whole function on the connection's thread, to its end even if the caller is cancelled.
 
-    aiosqlite has no public call for this; its `_execute` is what all its public calls are made of.
+    aiosqlite has no public call for this; all its public calls use its `_execute`.
     """
     import anyio
 
@@ -293,7 +293,7 @@ def _open(path: Path, *, busy_timeout_s: int, read_only: bool = False) -> Connec
         conn.execute("PRAGMA foreign_keys = ON")
         if not read_only:
             if conn.execute("PRAGMA page_count").fetchone()[0] == 0:
-                # Must be said before the first table: old telemetry's pages are given back to the disk.
+                # Must be set before the first table: old telemetry's pages are given back to the disk.
                 conn.execute("PRAGMA auto_vacuum = INCREMENTAL")
             conn.execute("PRAGMA journal_mode = WAL")
             # FULL: a committed intent to pay survives a power cut.
@@ -341,7 +341,7 @@ def migrations() -> list[tuple[int, str, str]]:
 
 def _apply(conn: sqlite3.Connection, number: int, name: str, script: str) -> None:
     with atomic(conn), _as_store_errors():
-        if _has_been_applied(conn, number):  # by another process, since it was looked at
+        if _has_been_applied(conn, number):  # by another process, since it was checked
             return
         for statement in _statements(script):
             conn.execute(statement)
@@ -361,7 +361,7 @@ def _has_been_applied(conn: sqlite3.Connection, number: int) -> bool:
 
 
 def _statements(script: str) -> Iterator[str]:
-    """Split SQL text into statements (`executescript` would commit behind our back)."""
+    """Split SQL text into statements (`executescript` would commit by itself)."""
     pending = ""
     for line in script.splitlines(keepends=True):
         pending += line
@@ -388,8 +388,8 @@ def _lock_of(path: Path) -> Path:
 
 @contextmanager
 def _lock_file(path: Path, flags: int) -> Iterator[int | None]:
-    """The lock file, open; None where there is none, or something else in its place. Others may write the folder: a
-    link would have another file emptied, a pipe would keep us waiting."""
+    """The lock file, open; None if there is none, or something else in its place. Others may be able to write the
+    folder: with a link another file would be emptied, a pipe would make us wait."""
     try:
         handle = os.open(_lock_of(path), flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
     except OSError as error:
@@ -411,7 +411,8 @@ def _owner(handle: int) -> str:
 
 @contextmanager
 def _as_store_errors(path: Path | None = None) -> Iterator[None]:
-    """Say what SQLite's operational errors mean. Integrity errors pass: they are bugs, or a caller's to expect."""
+    """Say what SQLite's operational errors mean. Integrity errors pass through: they are bugs, or the caller expects
+    them."""
     where = f"{path}: " if path else ""
     try:
         yield

@@ -1,8 +1,8 @@
 """Rows of `dca_deposits`: pending -> confirmed | rejected (SPEC section 8).
 
-Only a pending deposit can be edited, deleted or decided; what was decided is an audit record, and triggers keep it.
-What was confirmed wrongly is reversed, and what an LP takes home is withdrawn: negative rows, never below zero.
-A deposit counts from its effective time on: when it was confirmed, or as stated, where no sale is planned since.
+Only a pending deposit can be edited, deleted or decided; what was decided is an audit record, protected by triggers.
+What was confirmed by mistake is reversed, and what an LP takes home is withdrawn: negative rows, never below zero.
+A deposit counts from its effective time on: when it was confirmed, or as given, if no sale was planned since.
 Every change writes its audit row with it; call these inside `atomic()`.
 """
 
@@ -39,13 +39,13 @@ def add(
 ) -> int:
     """Record cash that an LP brought, in the machine's currency; returns the deposit's id. It is pending.
 
-    `effective_at` (Unix seconds): from when on it is to count; None: from when it is confirmed. `cash_id`: the load
+    `effective_at` (Unix seconds): when it begins to count; None: when it is confirmed. `cash_id`: the load
     that it came with. Raises NotFound for the client, Refused for one that was removed, and for a time that is to come
     or before a planned sale.
     """
     client = clients.get(conn, client_id)
     if client.status is ClientStatus.REMOVED:
-        raise Refused(f"client {client.id} ({client.label}) was removed and takes no deposits; add a new client")
+        raise Refused(f"LP {client.id} ({client.label}) was removed, so no deposit can be added; add a new LP")
     if effective_at is not None:
         _require_effective(conn, client.machine_id, effective_at, now)
     cursor = conn.execute(
@@ -68,7 +68,7 @@ def add(
 
 
 def reverse(conn: sqlite3.Connection, deposit_id: int, *, reason: str, actor: str, now: int) -> Deposit:
-    """Take back a deposit that was confirmed wrongly, from now on: a negative row; returns it.
+    """Take back a deposit that was confirmed by mistake, from now on: a negative row; returns it.
 
     Raises NotFound, and Refused where it is no confirmed deposit, was reversed before, or is partly spent.
     """
@@ -78,7 +78,7 @@ def reverse(conn: sqlite3.Connection, deposit_id: int, *, reason: str, actor: st
         raise Refused(f"deposit {deposit.id} is {what}: only a confirmed deposit can be reversed")
     again = conn.execute("SELECT id FROM dca_deposits WHERE reverses = ?", (deposit.id,)).fetchone()
     if again is not None:
-        raise Refused(f"deposit {deposit.id} was reversed before, by {again['id']}")
+        raise Refused(f"deposit {deposit.id} was already reversed, by {again['id']}")
     return _take_back(
         conn,
         deposit.client_id,
@@ -128,7 +128,7 @@ def withdraw(
 
 
 def get(conn: sqlite3.Connection, deposit_id: int, *, operator: str | None = None) -> Deposit:
-    """One deposit. Raises NotFound, also where it is another operator's."""
+    """One deposit. Raises NotFound, also if it is another operator's."""
     row = conn.execute(
         f"{_SELECT} WHERE dca_deposits.id = ?1 AND (?2 IS NULL OR m.operator_id = ?2)", (deposit_id, operator)
     ).fetchone()
@@ -151,7 +151,7 @@ def find(
 ) -> list[Deposit]:
     """Deposits, the latest first; `since` and `until` (exclusive) are of the time they were recorded.
 
-    At most `limit` of them; `before_id` goes on after the last one of a page.
+    At most `limit` of them; `before_id` continues after the last one of a page.
     """
     order = Order("dca_deposits", "recorded_at", _SELECT, by_sorting=client_id is not None)
     where = Where()
@@ -204,7 +204,7 @@ def confirm(conn: sqlite3.Connection, deposit_id: int, *, actor: str, now: int) 
 
 
 def reject(conn: sqlite3.Connection, deposit_id: int, *, actor: str, now: int, reason: str = "") -> Deposit:
-    """The cash did not come, or not like this: it stays on record, and never counts."""
+    """The cash did not come, or not like this: the deposit stays on record, and never counts."""
     return _decide(conn, deposit_id, DepositStatus.REJECTED, actor=actor, now=now, reason=reason)
 
 
@@ -249,18 +249,18 @@ def _take_back(
     now: int,
 ) -> Deposit:
     client = clients.get(conn, client_id)
-    # Of cash that has gone already nothing is asked: before the books are put right is when it must be entered, or
+    # For cash that has already gone nothing is checked: it must be entered before the books are reconciled, or
     # what comes next is shared as if it were there.
     if kind is DepositKind.WITHDRAWAL and effective_at is None and wallets.is_stopped(conn, client.machine_id):
         raise Refused(
-            f"the books of {client.machine_id} may lack payments to client {client.id} ({client.label}), so that less "
-            f"may be left than they say: `satmachine machines reconcile {client.machine_id}` first. Cash that was "
-            "taken before, and that these books do not know of, is entered with its time: --at"
+            f"payments to LP {client.id} ({client.label}) may be missing in the books of {client.machine_id}, so "
+            f"less may be left than they say: run `satmachine machines reconcile {client.machine_id}` first. Cash "
+            "that was taken earlier, but is not in these books, is entered with its time: --at"
         )
     available_minor = balances.of_client(conn, client_id).available_minor
     if not 0 < amount_minor <= available_minor:
         raise Refused(
-            f"client {client.id} ({client.label}) has {minor_to_fiat(available_minor, client.currency)} "
+            f"LP {client.id} ({client.label}) has {minor_to_fiat(available_minor, client.currency)} "
             f"{client.currency} available; {minor_to_fiat(amount_minor, client.currency)} cannot be taken back. "
             f"`satmachine clients balance {client.id}` shows what is spent and reserved"
         )
@@ -279,12 +279,12 @@ def _take_back(
 
 
 def _require_effective(conn: sqlite3.Connection, machine_id: str, effective_at: int, now: int) -> None:
-    """A stated time changes no plan: while a machine pays as usual, no sale since then may be planned."""
+    """A given time changes no plan: while a machine pays as usual, no sale since then may be planned."""
     when = datetime.fromtimestamp(effective_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
     if effective_at > now:
         raise Refused(f"{when} is in the future: cash counts from when it is in the machine, or has left it")
     if wallets.is_stopped(conn, machine_id):
-        return  # its books are being put right; no plan is changed by that
+        return  # its books are being reconciled; no plan is changed by that
     row = conn.execute(
         """SELECT id FROM dca_settlements WHERE machine_id = ? AND occurred_at >= ? AND planned_at IS NOT NULL
         ORDER BY occurred_at LIMIT 1""",
@@ -292,13 +292,13 @@ def _require_effective(conn: sqlite3.Connection, machine_id: str, effective_at: 
     ).fetchone()
     if row is not None:
         raise Refused(
-            f"settlement {row['id']} of {machine_id} was shared out after {when}, without this entry, and no plan is "
-            "changed: leave --at away, or state a time after the latest sale"
+            f"sale {row['id']} of {machine_id} was shared out after {when}, without this entry, and no plan is "
+            "changed: leave out --at, or give a time after the latest sale"
         )
 
 
 def _pending(conn: sqlite3.Connection, deposit_id: int, verb: str) -> Deposit:
-    """The deposit as it stands in this transaction. Raises NotFound, and Refused where it was decided already."""
+    """The deposit as it is in this transaction. Raises NotFound, and Refused if it is already decided."""
     deposit = get(conn, deposit_id)
     if deposit.status is DepositStatus.PENDING:
         return deposit
@@ -306,7 +306,7 @@ def _pending(conn: sqlite3.Connection, deposit_id: int, verb: str) -> Deposit:
     decided = datetime.fromtimestamp(deposit.decided_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
     raise Refused(
         f"deposit {deposit.id} cannot be {verb}: it was {deposit.status} by {deposit.decided_by} at {decided}, and a "
-        "decided deposit is an audit record that never changes. To put it right, reverse it "
+        "decided deposit is an audit record that never changes. To correct it, reverse it "
         f"(`satmachine deposits reverse {deposit.id}`) or record another one"
     )
 

@@ -1,4 +1,4 @@
-"""What the books know about the wallet that a forward is to be paid from."""
+"""What the books know about the wallet from which a forward is paid."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from satmachine.models import Leg
 
 @dataclass(frozen=True, slots=True)
 class ForwardSource:
-    """`payment_hash`: of the payment that brought the sats which are to go on; None where there was none.
+    """`payment_hash`: of the payment that brought the sats which are forwarded; None if there was none.
     `machine_wallets`: the wallets' ids in LNbits of all machines, by machine."""
 
     payment_hash: str | None
@@ -18,7 +18,7 @@ class ForwardSource:
 
 
 def of_forward(conn: sqlite3.Connection, forward: Leg) -> ForwardSource:
-    """The dca leg that a forward belongs to has the same key but for its last part."""
+    """The dca leg of a forward has the same key except for its last part."""
     share = forward.leg.replace("fwd:", "dca:", 1)
     row = conn.execute(
         """SELECT payment_hash FROM dca_payments WHERE machine_id = ? AND leg_key = ? AND status = 'completed'

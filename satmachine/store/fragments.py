@@ -1,4 +1,5 @@
-"""Conditions that several statements share, in SQL. Spelled as the partial indexes are, or they would not be used."""
+"""Conditions that several statements share, in SQL. Written exactly as in the partial indexes, or these would not be
+used."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from typing import Final
 
 from satmachine.models import OF_THE_SALE
 
-#: A leg that the daemon still works on (models.LegStatus), as in the index dca_payments_due; after a table's alias.
+#: A leg on which the daemon still works (models.LegStatus), as in the index dca_payments_due; after a table's alias.
 OPEN_LEG: Final = "status IN ('pending', 'invoiced', 'sending', 'failed')"
 
 #: A leg that shares out its sale's sats (models.OF_THE_SALE).

@@ -1,4 +1,4 @@
-"""What the daemon last saw of its relays, for `status` and for where a new subscription resumes."""
+"""What the daemon last saw of its relays, for `status`, and for where a new subscription continues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sales as they were planned, for planning them again under other rules (reports/whatif.py). Reads only."""
+"""Sales as they were planned, for planning them again under other rules (reports/whatif.py). Only reads."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class LpHistory:
 
 
 def planned_sales(conn: sqlite3.Connection, machine_id: str, since: int, until: int) -> list[PlannedSale]:
-    """The machine's sales of a time that have a plan, in the order in which they were planned."""
+    """The machine's sales of a period that have a plan, in the order in which they were planned."""
     found = conn.execute(
         """SELECT * FROM dca_settlements WHERE machine_id = ? AND occurred_at >= ? AND occurred_at < ?
         AND planned_at IS NOT NULL AND super_fee_pct IS NOT NULL ORDER BY occurred_at, id""",
@@ -46,7 +46,7 @@ def planned_sales(conn: sqlite3.Connection, machine_id: str, since: int, until: 
 
 
 def count(conn: sqlite3.Connection, since: int, until: int) -> int:
-    """About how many of them there are, of all machines: for a progress bar."""
+    """Roughly how many of them there are, for all machines: for a progress bar."""
     row = conn.execute(
         "SELECT count(*) FROM dca_settlements WHERE occurred_at >= ? AND occurred_at < ?", (since, until)
     ).fetchone()

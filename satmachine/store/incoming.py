@@ -1,4 +1,4 @@
-"""What came into the machines' wallets and is no sale, or not yet: unmatched payments, dismissals, top-ups."""
+"""What came into the machines' wallets and is not a sale (yet): unmatched payments, dismissals, top-ups."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from satmachine.store import as_models as rows
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What these books know of a wallet's incoming payments, as far as a sweep asks.
+    """What these books know about a wallet's incoming payments, as far as a sweep needs it.
 
-    `settled`: hashes that belong to a sale; `dismissed`: those that a person has said are none; `top_ups`: those that
-    paid an invoice of `machines top-up`; `own`: those that paid an invoice of a leg. `announces`: whether the machine
-    has ever announced a sale.
+    `settled`: hashes that belong to a sale; `dismissed`: those that a person has said are not sales; `top_ups`: those
+    that paid an invoice of `machines top-up`; `own`: those that paid an invoice of a leg. `announces`: whether the
+    machine has ever announced a sale.
     """
 
     settled: frozenset[str]
@@ -105,7 +105,7 @@ def top_ups_among(conn: sqlite3.Connection, machine_id: str, named: Sequence[tup
 
 
 def announces(conn: sqlite3.Connection, machine_id: str) -> bool:
-    """Whether an event of this machine has ever told of a sale."""
+    """Whether an event of this machine has ever reported a sale."""
     row = conn.execute(
         "SELECT 1 FROM dca_settlements WHERE machine_id = ? AND bitspire_event_id IS NOT NULL LIMIT 1", (machine_id,)
     ).fetchone()
@@ -125,9 +125,10 @@ def note(
     kind: str,
     now: int,
 ) -> bool:
-    """List an incoming payment that no settlement explains; True where it is new and waits for a person.
+    """List an incoming payment that no settlement explains; True if it is new and waits for a person.
 
-    Seen again, it is listed for the reason that holds now: the file may have changed. A dismissed one stays dismissed.
+    If it is seen again, it is listed for the reason that is true now: the file may have changed. A dismissed one stays
+    dismissed.
     """
     if kind == "top_up":
         conn.execute(
@@ -149,7 +150,7 @@ def note(
 
 
 def find(conn: sqlite3.Connection, payment_hash: str) -> list[Listed]:
-    """The listed payments with this hash: one, or, where two machines' wallets saw it, each."""
+    """The listed payments with this hash: one, or, if two machines' wallets saw it, each."""
     found = conn.execute(
         """SELECT * FROM dca_unmatched_payments WHERE machine_id IN (SELECT id FROM dca_machines) AND payment_hash = ?
         ORDER BY machine_id""",
@@ -182,7 +183,7 @@ def _listed(row: sqlite3.Row) -> Listed:
 
 
 def dismiss(conn: sqlite3.Connection, machine_id: str, payment_hash: str, *, actor: str, reason: str, now: int) -> bool:
-    """A person says that this payment is no sale; False where it is dismissed already, or not listed."""
+    """A person says that this payment is not a sale; False if it is already dismissed, or not listed."""
     return (
         conn.execute(
             """UPDATE dca_unmatched_payments SET dismissed_at = ?, dismissed_by = ?, dismissed_reason = ?
@@ -194,7 +195,7 @@ def dismiss(conn: sqlite3.Connection, machine_id: str, payment_hash: str, *, act
 
 
 def undo_dismissal(conn: sqlite3.Connection, machine_id: str, payment_hash: str) -> bool:
-    """Take a dismissal back; False where there is none."""
+    """Take back a dismissal; False if there is none."""
     return (
         conn.execute(
             """UPDATE dca_unmatched_payments SET dismissed_at = NULL, dismissed_by = NULL, dismissed_reason = NULL
@@ -206,14 +207,14 @@ def undo_dismissal(conn: sqlite3.Connection, machine_id: str, payment_hash: str)
 
 
 def no_sale(conn: sqlite3.Connection, machine_id: str, payment_hash: str | None) -> str | None:
-    """Why this payment is no sale, whoever says that it is, in words; None where nothing speaks against it."""
+    """Why this payment is not a sale, whoever says that it is, in words; None if nothing speaks against it."""
     if payment_hash is None:
         return None
     row = conn.execute(
         "SELECT made_by FROM dca_topups WHERE machine_id = ? AND payment_hash = ?", (machine_id, payment_hash)
     ).fetchone()
     if row is not None:
-        return f"its payment is a top-up, whose invoice {row['made_by']} made with `machines top-up`"
+        return f"its payment is a top-up; {row['made_by']} made its invoice with `machines top-up`"
     row = conn.execute(
         """SELECT kind, reason, dismissed_at, dismissed_by, dismissed_reason FROM dca_unmatched_payments
         WHERE machine_id = ? AND payment_hash = ? AND (dismissed_at IS NOT NULL OR kind IN ('top_up', 'own'))""",
@@ -222,12 +223,12 @@ def no_sale(conn: sqlite3.Connection, machine_id: str, payment_hash: str | None)
     if row is None:
         return None
     if row["dismissed_at"] is not None:
-        return f"{row['dismissed_by']} has said that its payment is no sale: {row['dismissed_reason']}"
+        return f"{row['dismissed_by']} has said that its payment is not a sale: {row['dismissed_reason']}"
     return f"its payment is {row['reason']}"
 
 
 def add_top_up(conn: sqlite3.Connection, top_up: TopUp) -> None:
-    """Keep that this invoice is a top-up, before anybody is shown it."""
+    """Store that this invoice is a top-up, before anybody sees it."""
     conn.execute(
         """INSERT INTO dca_topups (machine_id, payment_hash, id, amount_sats, made_at, made_by, note, expires_at,
         bolt11) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)""",
@@ -268,7 +269,7 @@ def top_ups_of(conn: sqlite3.Connection, machine_id: str, limit: int = 20) -> li
 
 
 def machines_by_last_sale(conn: sqlite3.Connection) -> list[str]:
-    """Configured machines that have sold, whoever sold last first."""
+    """Configured machines that have sold, the one that sold last first."""
     found = conn.execute(
         """SELECT id, (SELECT max(occurred_at) FROM dca_settlements s WHERE s.machine_id = m.id) AS sold_at
         FROM dca_machines m WHERE in_config = 1 AND sold_at IS NOT NULL ORDER BY sold_at DESC, id"""

@@ -1,4 +1,5 @@
-"""Whether a database file is whole, and what makes a copy of it a single file. Says nothing about the books in it."""
+"""Whether a database file is undamaged, and what makes a copy of it a single file. Says nothing about the books in
+it."""
 
 from __future__ import annotations
 
@@ -18,5 +19,5 @@ def damage(conn: sqlite3.Connection) -> str:
 
 
 def without_log(conn: sqlite3.Connection) -> None:
-    """No write-ahead log beside this file from now on: it can be moved as it is."""
+    """From now on there is no write-ahead log beside this file: it can be moved as it is."""
     conn.execute("PRAGMA journal_mode = DELETE")

@@ -1,4 +1,4 @@
-"""What people ask of the daemon: the CLI writes an order, the daemon carries it out and says what came of it.
+"""What people ask the daemon to do: the CLI writes an order, the daemon carries it out and says the result.
 
 An order ends in the transaction of its effect (`carry_out`): it is open and nothing of it is done, or it has ended and
 all of it is. So a crash, or a database that another program keeps locked, never carries one out twice.
@@ -35,7 +35,7 @@ class Intent:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """An open order, and who gave it. `touches` names what it may change: two orders that share a name take turns."""
+    """An open order, and who gave it. `touches` names what it may change: two orders with a common name take turns."""
 
     id: int
     actor: str
@@ -55,14 +55,14 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What came of an order, in a sentence."""
+    """The result of an order, in a sentence."""
 
     status: Literal["done", "refused"]
     result: str
 
 
 def add(conn: sqlite3.Connection, now: int, actor: str, order: Order, *, order_key: str | None = None) -> int:
-    """Ask for something; returns the order's id. `order_key`: `[payouts] order_key`, where there is one."""
+    """Ask for something; returns the order's id. `order_key`: `[payouts] order_key`, if there is one."""
     params = json.dumps(orders.to_json(order))
     seal = None if order_key is None else seals.order_seal(order_key, now, actor, order.action, order.subject, params)
     cursor = conn.execute(
@@ -91,7 +91,7 @@ def was_carried_out(conn: sqlite3.Connection, asked: Asked) -> bool:
 
 
 def open_orders(conn: sqlite3.Connection) -> list[Asked]:
-    """What is still to be carried out, in the order of asking."""
+    """What must still be carried out, in the order in which it was asked for."""
     found = conn.execute(
         "SELECT id, created_at, actor, action, subject, params, seal FROM intents WHERE status = 'open' ORDER BY id"
     )
@@ -118,8 +118,8 @@ def open_orders(conn: sqlite3.Connection) -> list[Asked]:
 def carry_out(conn: sqlite3.Connection, intent_id: int, change: Callable[[sqlite3.Connection], str], now: int) -> Ended:
     """Make a change and end the order that asked for it, in this one transaction.
 
-    `change` returns what came of it. Where it raises Refused or NotFound, nothing of it stays, and the order has ended
-    as refused. Whatever else it raises leaves the order open. An order that has ended is not carried out again.
+    `change` returns the result. If it raises Refused or NotFound, nothing of it stays, and the order has ended as
+    refused. If it raises anything else, the order stays open. An order that has ended is not carried out again.
     """
     before = conn.execute("SELECT status, result FROM intents WHERE id = ?", (intent_id,)).fetchone()
     if before["status"] != "open":

@@ -1,7 +1,7 @@
-"""What the ledger is made of, read out of the tables: facts in the order in which they are posted (models/facts.py).
+"""What the ledger is made of, read from the tables: facts in the order in which they are posted (models/facts.py).
 
 Each source is one statement that walks along an index, so that a month among years is as quick as a month alone, and
-the memory that a reading takes does not grow with the books. What many facts come to, ledger_sums.py adds up.
+the memory that a reading needs does not grow with the books. ledger_sums.py adds up many facts.
 
 In which month a fact counts: in that of its time, unless that month had been closed before the books knew of the fact;
 then at the moment when they did (SPEC section 13). So what was closed never changes.
@@ -33,13 +33,13 @@ class Span:
 
 
 def facts(conn: sqlite3.Connection, span: Span) -> Iterator[Fact]:
-    """Every fact of a span, by the time at which it is posted, and then in a fixed order."""
+    """Every fact of a period, by the time at which it is posted, and then in a fixed order."""
     streams = [stream(conn, kind, sql, named(span)) for kind, sql in _STREAMS]
     yield from heapq.merge(*streams, key=lambda fact: (fact[0], fact[2]))
 
 
 def count(conn: sqlite3.Connection, span: Span) -> int:
-    """About how many facts a span has: for a progress bar."""
+    """Roughly how many facts a period has: for a progress bar."""
     row = conn.execute(_COUNT, named(span)).fetchone()
     return int(row[0])
 
@@ -95,7 +95,7 @@ def stream(conn: sqlite3.Connection, kind: Any, sql: str, parameters: dict[str, 
 
 
 def _posted(happened: str, recorded: str, *, late: str = "TRUE") -> str:
-    """In which month a fact counts; where it is not `late`, no month can have been closed in between."""
+    """In which month a fact counts; if it is not `late`, no month can have been closed in between."""
     closed = f"coalesce((SELECT max(end_at) FROM dca_periods WHERE closed_at < {recorded}), 0)"
     return f"CASE WHEN NOT ({late}) OR {happened} >= {closed} THEN {happened} ELSE {recorded} END"
 
@@ -178,7 +178,7 @@ _KEPT_OF_SALES = (
     "CROSS JOIN dca_settlements s ON s.id = r.settlement_id CROSS JOIN dca_machines m ON m.id = s.machine_id "
     "WHERE s.proof <> 'waiting'"
 )
-#: The how-manieth of its kind: `+` keeps SQLite from walking along the ids of all sales.
+#: Its number among those of its kind: `+` keeps SQLite from walking along the ids of all sales.
 _KEPT_NUMBER = (
     "(SELECT count(*) FROM dca_retained x WHERE x.settlement_id = r.settlement_id AND +x.id <= r.id "
     "AND x.revision = r.revision AND x.reason = r.reason AND x.leg = r.leg)"
@@ -209,10 +209,10 @@ WHERE r.settlement_id IS NULL AND r.created_at >= :since AND r.created_at < :unt
 ORDER BY 1, 3
 """
 
-# --- cash, and what is no sale's
+# --- cash, and what belongs to no sale
 
-#: Once a machine has a cash book, that says what is in the machine, and a deposit only whose it is; so does one of cash
-#: that a customer had not got.
+#: Once a machine has a cash book, the book says what is in the machine, and a deposit says only whose it is; the same
+#: is true for cash that a customer had not got.
 _WAS_THERE = "EXISTS (SELECT 1 FROM dca_shortfalls x WHERE x.deposit_id = coalesce(d.reverses, d.id))"
 _BOOKED = (
     f"(d.cash_id IS NOT NULL OR {_WAS_THERE} OR EXISTS (SELECT 1 FROM dca_cash b "
@@ -308,7 +308,7 @@ WHERE f.settled_by IS NOT NULL AND f.settled_by <> 'adopted' AND f.payment_id IS
 ORDER BY 1, 3
 """
 
-#: Few rows beside sales and legs: they are added up one by one.
+#: These have few rows, compared with sales and legs: they are added up one by one.
 FEW: tuple[tuple[Any, str], ...] = (
     (CashChange, _CASH_CHANGES),
     (Kept, _KEPT_OF_PAYOUTS),

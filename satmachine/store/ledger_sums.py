@@ -1,8 +1,8 @@
-"""What many facts of the ledger come to, added up by SQLite (store/ledger.py reads them one by one).
+"""The sums of many facts of the ledger, added up by SQLite (store/ledger.py reads them one by one).
 
 A sum is a fact itself: of one kind, machine and payee, with what it has no use for left empty; the ledger's arithmetic
-is linear, so the postings of a sum are the sums of the postings. From the beginning of the books on, the rows of each
-machine lie together in an index that holds all that is added up; those of a time are walked along, slice by slice.
+is linear, so the postings of a sum are the sums of the postings. For sums from the beginning of the books, the rows of
+each machine are together in an index with all that is added up; for a period they are read slice by slice.
 """
 
 # ruff: noqa: S608 - statements are put together from this module's own words only.
@@ -21,7 +21,7 @@ from satmachine.store.ledger import CASH_OF_LEG, CHANGED, COUNTED, FEW, KEPT_POS
 _FOUR_WEEKS_S = 28 * 86_400
 _SLICES = 60
 
-#: What sats were worth at a rate (decimal text) in minor units of a currency; None where the rate is unknown.
+#: What sats were worth at a rate (decimal text) in minor units of a currency; None if the rate is unknown.
 Worth = Callable[[int, str, str], int | None]
 #: Called after each step.
 Seen = Callable[[], object]
@@ -40,7 +40,7 @@ def steps_of_time(conn: sqlite3.Connection, span: Span) -> int:
 
 
 def sums(conn: sqlite3.Connection, span: Span, seen: Seen = lambda: None) -> Iterator[Fact]:
-    """The facts of a span, added up."""
+    """The facts of a period, added up."""
     if span.since:
         yield from (one.fact for one in _of_time(conn, span, priced=False, seen=seen))
     else:
@@ -56,7 +56,7 @@ def moved(conn: sqlite3.Connection, span: Span, worth: Worth, seen: Seen = lambd
 
 
 def _from_the_beginning(conn: sqlite3.Connection, span: Span, seen: Seen) -> Iterator[Fact]:
-    """Machine by machine: all of it lies together."""
+    """Machine by machine: all of it is together."""
     for machine_id in ledger.machines(conn, span.scope, span.machine_id):
         parameters = ledger.named(span) | {"machine": machine_id}
         for kind, sql in ((Sale, _SALES), (Paid, _PAID), (Kept, _KEPT)):
@@ -86,7 +86,7 @@ def _moved(kind: Any, row: tuple[Any, ...]) -> Moved:
 
 
 def _slices(conn: sqlite3.Connection, span: Span) -> list[tuple[int, int]]:
-    """The span in up to 60 parts of at least four weeks."""
+    """The period in up to 60 parts of at least four weeks."""
     first, last = conn.execute(_EXTENT).fetchone()
     begin, end = max(span.since, first or 0), min(span.until, (last or 0) + 1)
     parts = min(_SLICES, max(1, (end - begin) // _FOUR_WEEKS_S))

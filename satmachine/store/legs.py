@@ -28,7 +28,7 @@ from satmachine.store import as_models as rows
 from satmachine.store import payees, seals
 from satmachine.store.fragments import OPEN_LEG
 
-#: Statuses in which a leg is still the daemon's work.
+#: Statuses in which the daemon still works on a leg.
 OPEN = ("pending", "invoiced", "sending", "failed")
 
 
@@ -117,7 +117,7 @@ def _insert_planned(
 
 
 def leg_key(settlement: Settlement, revision: int, leg: str) -> str:
-    """What LNbits knows a leg by: the same in this database's life or another's (docs/lnbits.md "The protocol")."""
+    """The key under which LNbits knows a leg: the same in every copy of the books (docs/lnbits.md "The protocol")."""
     assert settlement.settlement_key is not None, "only proven settlements have legs"
     return identity.sale_leg_key(settlement.settlement_key, revision, leg)
 
@@ -140,7 +140,7 @@ class DueLeg:
 def due(conn: sqlite3.Connection, now: int, machines: Collection[str], *, per_payee: int, limit: int) -> list[DueLeg]:
     """Open legs of these machines that are due by now and may be paid; sales in order, legs in order.
 
-    At most `per_payee` of each machine and payee, so that a long queue for one never hides what others wait for.
+    At most `per_payee` for each machine and payee, so that a long queue for one never hides what others wait for.
     """
     # The plus and the CROSS JOINs: along the due legs, which are few, never along a machine's history.
     found = conn.execute(
@@ -199,7 +199,7 @@ def used_sats(conn: sqlite3.Connection, settlement_id: int) -> int:
 
 
 def waiting_sats(conn: sqlite3.Connection, machine_id: str, but: int) -> int:
-    """What a machine's wallet is still to pay, but for one payment and for what is on its way already."""
+    """What a machine's wallet must still pay, without one payment and without what is already on its way."""
     row = conn.execute(
         """SELECT coalesce(sum(amount_sats), 0) AS total FROM dca_payments WHERE +machine_id = ? AND id <> ?
         AND status IN ('pending', 'invoiced', 'failed') AND leg_type <> 'autoforward'""",
@@ -229,8 +229,8 @@ def add_invoice(
     wallet_id: str | None,
     now: int,
 ) -> bool:
-    """Keep an invoice as the leg's next generation; False where the leg's state has changed. It may not be paid before
-    a mark names it. `wallet_id`: the wallet of this LNbits that it pays into, None for one that is not known."""
+    """Store an invoice as the leg's next generation; False if the leg's state has changed. It must not be paid before a
+    mark names it. `wallet_id`: the wallet of this LNbits into which it pays, None if that is not known."""
     changed = conn.execute(
         f"""UPDATE dca_payments SET generation = ?1 + 1, status = 'invoiced', payment_hash = ?2 WHERE id = ?3
         AND generation = ?1 AND {OPEN_LEG}""",  # noqa: S608
@@ -261,7 +261,8 @@ def add_invoice(
 
 
 def learn_payee(conn: sqlite3.Connection, leg: Leg, reference: str, now: int) -> bool:
-    """The payee's wallet has shown its id: it is this leg's from now on. False where the name was another wallet's."""
+    """The payee's wallet has shown its id: it belongs to this leg from now on. False if the name was another
+    wallet's."""
     if leg.payee_scope is not None:
         last = payees.known(conn, leg.payee_scope)
         if last is not None and last.differs(identity.PayeeIdentity(leg.payee_kind, reference)):
@@ -275,8 +276,8 @@ def learn_payee(conn: sqlite3.Connection, leg: Leg, reference: str, now: int) ->
 
 
 def mark_sending(conn: sqlite3.Connection, leg: Leg, *, now: int) -> bool:
-    """Commit the intent to pay; False where no mark names the invoice, or where a person (hold, pause), a correction or
-    safe mode came first."""
+    """Commit the intent to pay; False if no mark names the invoice, or if a person (hold, pause), a correction or safe
+    mode came first."""
     changed = conn.execute(
         """UPDATE dca_payments SET status = 'sending' WHERE id = ? AND generation = ?
         AND status IN ('invoiced', 'sending', 'failed') AND EXISTS (SELECT 1 FROM dca_invoices i
@@ -306,7 +307,7 @@ def complete(
     proof: Proof,
     now: int,
 ) -> bool:
-    """Write down that a leg is paid; what follows from it is `settlements.completion`'s to do, in this transaction."""
+    """Record that a leg is paid; what follows is done by `settlements.completion`, in this transaction."""
     return (
         conn.execute(
             """UPDATE dca_payments SET status = 'completed', sent_sats = ?, fee_sats = ?, preimage = ?,
@@ -327,7 +328,7 @@ def postpone(
     error: str | None,
     cause: Cause | None = None,
 ) -> bool:
-    """Record how the leg stands, why, and when to go on; `until` None waits for a person."""
+    """Record the leg's state, why, and when to continue; `until` None waits for a person."""
     return (
         conn.execute(
             f"""UPDATE dca_payments SET status = ?, attempts = attempts + 1, next_attempt_at = ?, error = ?, cause = ?
@@ -339,7 +340,7 @@ def postpone(
 
 
 def hold(conn: sqlite3.Connection, leg: Leg, *, reason: str, error: str, evidence: Mapping[str, object]) -> bool:
-    """Fate or evidence needs a person."""
+    """Its outcome or evidence needs a person."""
     return (
         conn.execute(
             f"""UPDATE dca_payments SET status = 'held', hold_reason = ?, error = ?, evidence = ?,
@@ -351,7 +352,8 @@ def hold(conn: sqlite3.Connection, leg: Leg, *, reason: str, error: str, evidenc
 
 
 def hold_paid_otherwise(conn: sqlite3.Connection, machine_id: str, leg_key: str, paid: str, amount_sats: int) -> bool:
-    """The wallet shows that an invoice of this leg was paid that had been given up: it must not be paid once more."""
+    """The wallet shows that an invoice of this leg was paid after it had been given up: the leg must not be paid
+    again."""
     row = conn.execute(
         f"""SELECT p.id FROM dca_payments p JOIN dca_invoices i ON i.payment_id = p.id AND i.payment_hash = ?1
         WHERE p.machine_id = ?2 AND p.leg_key = ?3 AND p.{OPEN_LEG}
@@ -361,7 +363,7 @@ def hold_paid_otherwise(conn: sqlite3.Connection, machine_id: str, leg_key: str,
     if row is None:
         return False
     leg, _ = get(conn, int(row["id"]))
-    error = f"the wallet shows that an invoice of this leg was paid that had been given up: {paid}"
+    error = f"the wallet shows that an invoice of this payment was paid after it had been given up: {paid}"
     evidence = {"another_payment": paid, "amount_sats": amount_sats}
     return hold(conn, leg, reason=HoldReason.CONTRADICTION, error=error, evidence=evidence)
 
@@ -383,8 +385,8 @@ def mark_invoice_dead(conn: sqlite3.Connection, leg: Leg, *, now: int) -> None:
 
 
 def knows_payment(conn: sqlite3.Connection, payment_hash: str) -> bool:
-    """Whether a leg of this database that still stands made (or adopted) a payment. A voided one never should have, nor
-    one that is completed by another invoice of its own."""
+    """Whether a leg of this database that is still valid made (or adopted) a payment. A voided leg never should have,
+    nor one that is completed by another of its invoices."""
     found = conn.execute(
         """SELECT 1 FROM dca_invoices i JOIN dca_payments p ON p.id = i.payment_id
         WHERE i.payment_hash = ? AND p.status <> 'voided' AND (p.status <> 'completed' OR p.payment_hash =
@@ -395,7 +397,7 @@ def knows_payment(conn: sqlite3.Connection, payment_hash: str) -> bool:
 
 
 def invoice_is_known(conn: sqlite3.Connection, payment_hash: str) -> bool:
-    """Whether any leg ever had this invoice: it is nobody else's."""
+    """Whether any leg ever had this invoice: then it is ours."""
     found = conn.execute("SELECT 1 FROM dca_invoices WHERE payment_hash = ?", (payment_hash,)).fetchone()
     return found is not None
 
@@ -431,9 +433,9 @@ def try_now(conn: sqlite3.Connection, leg: Leg) -> bool:
 def repoint(
     conn: sqlite3.Connection, leg: Leg, payee: identity.PayeeIdentity, described: str, scope: str, now: int
 ) -> bool:
-    """Send a leg that was just proven unpaid to another payee; False where its state has changed.
+    """Send a leg that was just proven unpaid to another payee; False if its state has changed.
 
-    The generation moves on as well: an invoice of the former payee that is just being made finds the leg changed.
+    The generation also increases: an invoice of the former payee that is just being made finds the leg changed.
     """
     moved = replace(leg, payee=described, payee_kind=payee.kind, payee_ref=payee.reference, payee_scope=scope)
     changed = conn.execute(
@@ -457,7 +459,7 @@ def repoint(
 
 
 def look_again(conn: sqlite3.Connection, leg: Leg) -> bool:
-    """Put a held leg back to where its own invoice is looked up on both sides; False where it has none."""
+    """Put a held leg back into the state in which its own invoice is looked up on both sides; False if it has none."""
     return (
         conn.execute(
             """UPDATE dca_payments SET status = 'sending', hold_reason = NULL, error = NULL, next_attempt_at = 0,
@@ -471,8 +473,8 @@ def look_again(conn: sqlite3.Connection, leg: Leg) -> bool:
 
 
 def renew(conn: sqlite3.Connection, leg: Leg, *, now: int) -> bool:
-    """A person gives up an invoice; the payer looks for a payment of the leg before it makes a new one. False where
-    the leg's state has changed."""
+    """A person gives up an invoice; the payer looks for a payment of the leg before it makes a new one. False if the
+    leg's state has changed."""
     changed = conn.execute(
         """UPDATE dca_payments SET status = 'failed', hold_reason = NULL, error = NULL, cause = NULL,
         next_attempt_at = 0, attempts = 0 WHERE id = ? AND status = ? AND generation = ?""",
@@ -486,8 +488,8 @@ def renew(conn: sqlite3.Connection, leg: Leg, *, now: int) -> bool:
 def declare_completed(
     conn: sqlite3.Connection, leg: Leg, *, payment_hash: str, sent_sats: int, vouched_by: str, now: int
 ) -> bool:
-    """A person vouches for a leg, whose evidence stays; False where its state has changed. What was not sent is the
-    caller's to retain."""
+    """A person vouches for a leg, whose evidence stays; False if its state has changed. The caller retains what was not
+    sent."""
     return (
         conn.execute(
             """UPDATE dca_payments SET status = 'completed', payment_hash = ?, sent_sats = ?, fee_sats = 0,

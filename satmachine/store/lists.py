@@ -14,13 +14,13 @@ from typing import Literal
 
 from satmachine.store.fragments import OPEN_LEG
 from satmachine.store.pages import Order, Where, merged, page, page_of
-from satmachine.store.pages import Page as Page  # of what this module answers with
+from satmachine.store.pages import Page as Page  # of what this module returns
 from satmachine.store.pages import Record as Record
 
 #: Tables whose rows belong to a machine.
 Table = Literal["dca_clients", "dca_deposits", "dca_payments", "dca_settlements", "quarantine"]
 
-#: Spelled as in schema.sql, so that SQLite sees that the partial indexes serve.
+#: Written as in schema.sql, so that SQLite sees that it can use the partial indexes.
 _OPEN_SALE = "status NOT IN ('processed', 'partial', 'refunded')"
 _RARE_SALE = "status IN ('partial', 'refunded')"
 _OPEN_LEG = "status NOT IN ('completed', 'skipped', 'voided')"
@@ -36,7 +36,7 @@ _OPEN_UNMATCHED = "u.kind = 'unknown' AND u.dismissed_at IS NULL"
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which rows of a list: times are Unix seconds, `since` <= time < `until`; `before_id` goes on after a page."""
+    """Which rows of a list: times are Unix seconds, `since` <= time < `until`; `before_id` continues after a page."""
 
     machine_id: str | None = None
     status: str | None = None
@@ -71,7 +71,7 @@ def machine_ids(conn: sqlite3.Connection, scope: str | None) -> list[str]:
 
 
 def machine_of(conn: sqlite3.Connection, table: Table, row_id: int) -> str | None:
-    """Whose machine's row it is; None where there is no such row."""
+    """Whose machine's row it is; None if there is no such row."""
     row = conn.execute(f"SELECT machine_id FROM {table} WHERE id = ?", (row_id,)).fetchone()
     return None if row is None else str(row["machine_id"])
 
@@ -79,7 +79,7 @@ def machine_of(conn: sqlite3.Connection, table: Table, row_id: int) -> str | Non
 def clients_labelled(
     conn: sqlite3.Connection, scope: str | None, label: str, machine_id: str | None
 ) -> list[tuple[int, str]]:
-    """(id, machine) of the clients with this label, at one machine or at any of the scope; removed ones too."""
+    """(id, machine) of the clients with this label, at one machine or at any in the scope; including removed ones."""
     found = conn.execute(
         """SELECT c.id, c.machine_id FROM dca_clients c JOIN dca_machines m ON m.id = c.machine_id WHERE c.label = ?1
         AND (?2 IS NULL OR c.machine_id = ?2) AND (?3 IS NULL OR m.operator_id = ?3) ORDER BY c.machine_id""",
@@ -134,7 +134,7 @@ def legs_of(conn: sqlite3.Connection, settlement_id: int) -> list[Record]:
 
 
 def retained_of(conn: sqlite3.Connection, settlement_id: int) -> list[Record]:
-    """What of a sale stays in the wallet, each entry in the order it was made."""
+    """What stays in the wallet from a sale, each entry in the order in which it was made."""
     return _all(conn, "SELECT * FROM dca_retained WHERE settlement_id = ? ORDER BY id", settlement_id)
 
 
@@ -149,7 +149,7 @@ def events_of(conn: sqlite3.Connection, settlement_id: int) -> list[Record]:
 
 
 def unmatched(conn: sqlite3.Connection, scope: str | None, wanted: Filter, *, everything: bool = False) -> Page:
-    """Incoming payments that belong to no sale and wait for a person; `everything`: those that do not, too."""
+    """Incoming payments that belong to no sale and wait for a person; `everything`: also those that do not wait."""
     where = Where()
     where.add(_UNSETTLED if everything else f"{_OPEN_UNMATCHED} AND {_UNSETTLED}")
     where.add("machine_id IN (SELECT id FROM dca_machines WHERE ? IS NULL OR operator_id = ?)", scope, scope)
@@ -226,7 +226,7 @@ def machines(conn: sqlite3.Connection, scope: str | None, machine_id: str | None
     return _all(conn, _MACHINES, scope, machine_id)
 
 
-# A machine was last heard of when the event of its last sale that had one, or its last beacon, came.
+# A machine was last heard when the event of its last sale that had one, or its last beacon, arrived.
 _MACHINES = f"""
 WITH open AS (
     SELECT machine_id, count(*) AS open_settlements, sum(status = 'held') AS held_settlements,
@@ -266,7 +266,7 @@ def clients_by_status(conn: sqlite3.Connection, machine_id: str) -> dict[str, in
 
 
 def telemetry_of(conn: sqlite3.Connection, machine_id: str) -> Record | None:
-    """What a machine last told of itself, without the raw beacon."""
+    """What a machine last reported, without the raw beacon."""
     return _one(
         conn,
         """SELECT name, location, status, software_version, uptime_s, cassettes, cash_left_minor,
@@ -277,7 +277,7 @@ def telemetry_of(conn: sqlite3.Connection, machine_id: str) -> Record | None:
 
 
 def super_fee(conn: sqlite3.Connection) -> Record | None:
-    """The platform's terms as last loaded; None while no configuration was loaded."""
+    """The platform's terms as last loaded; None if no configuration was loaded yet."""
     return _one(conn, "SELECT fee_pct, payee, loaded_at FROM super_config")
 
 
@@ -354,7 +354,7 @@ def worst_leg(conn: sqlite3.Connection, settlement_id: int) -> Record | None:
 
 
 def lone_legs(conn: sqlite3.Connection, scope: str | None, limit: int) -> list[Record]:
-    """Failed and held legs that no errored sale tells of: balances paid out, sats forwarded, and payments that were
+    """Failed and held legs that no errored sale reports: balances paid out, sats forwarded, and payments that were
     sent to a payee who cannot be asked any more."""
     return _all(
         conn,
@@ -390,7 +390,7 @@ def unmatched_count(conn: sqlite3.Connection, scope: str | None) -> int:
 
 
 def unknown_rate_count(conn: sqlite3.Connection, scope: str | None) -> int:
-    """How many sales keep the LPs' part back because nobody told their exchange rate."""
+    """Of how many sales the LPs' part is not paid because their exchange rate is not known."""
     return _count(conn, f"dca_settlements u WHERE {_UNKNOWN_RATE}", scope)
 
 
@@ -411,7 +411,7 @@ def oldest_unknown_rate(conn: sqlite3.Connection, scope: str | None) -> int | No
 def _newest(
     conn: sqlite3.Connection, order: Order, where: Where, scope: str | None, wanted: Filter, *, rare: bool
 ) -> Page:
-    """A page of the machines that are asked for.
+    """A page for the machines in question.
 
     `rare`: an index of what is in `where` finds the rows, of all machines; a plus keeps SQLite at that index. Else a
     scope is read machine by machine, each along (machine_id, time), and merged.

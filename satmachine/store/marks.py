@@ -10,7 +10,7 @@ from satmachine.marks import Mark, from_content
 
 
 def current(conn: sqlite3.Connection, machine_id: str, bundle: str) -> tuple[Mark, bool] | None:
-    """The latest mark of a bundle that these books have written, and whether it was seen; None where there is none."""
+    """The latest mark of a bundle that these books have written, and whether it was seen; None if there is none."""
     row = conn.execute(
         "SELECT id, content, seen_at FROM dca_marks WHERE machine_id = ? AND bundle = ? ORDER BY rowid DESC LIMIT 1",
         (machine_id, bundle),
@@ -23,7 +23,7 @@ def current(conn: sqlite3.Connection, machine_id: str, bundle: str) -> tuple[Mar
 
 
 def known(conn: sqlite3.Connection, machine_id: str, bundle: str) -> Mapping[str, str]:
-    """id -> content, or digest, of every mark of the bundle that is ours, or that a person has decided about."""
+    """id -> content, or digest, of every mark of the bundle that is ours, or about which a person has decided."""
     found = conn.execute(
         """SELECT id, content FROM dca_marks WHERE machine_id = ?1 AND bundle = ?2
         UNION ALL SELECT id, content FROM dca_foreign_marks WHERE machine_id = ?1 AND bundle = ?2
@@ -42,7 +42,7 @@ def write_down(conn: sqlite3.Connection, machine_id: str, mark: Mark, now: int) 
 
 
 def establish(conn: sqlite3.Connection, mark: Mark, now: int) -> None:
-    """The mark was seen, and beside it only known ones: what it names may be paid."""
+    """The mark was seen, with only known ones beside it: what it names may be paid."""
     conn.execute("UPDATE dca_marks SET seen_at = coalesce(seen_at, ?) WHERE id = ?", (now, mark.id))
     conn.execute(
         """UPDATE dca_invoices SET mark_id = coalesce(mark_id, ?1), marked_at = coalesce(marked_at, ?2)
@@ -52,8 +52,8 @@ def establish(conn: sqlite3.Connection, mark: Mark, now: int) -> None:
 
 
 def unmark(conn: sqlite3.Connection, payment_hashes: list[str]) -> None:
-    """These invoices are named by no mark any more: they must not be paid before they are named again. Which mark named
-    them first stays: they may have been sent under it."""
+    """No mark names these invoices any more: they must not be paid before they are named again. The mark that named
+    them first stays recorded: they may have been sent under it."""
     conn.execute(
         "UPDATE dca_invoices SET marked_at = NULL WHERE payment_hash IN (SELECT value FROM json_each(?))",
         (json.dumps(payment_hashes),),

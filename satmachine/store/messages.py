@@ -1,4 +1,4 @@
-"""Messages to LPs: who wants which, and each message from the payout that it tells of to the relay that took it.
+"""Messages to LPs: who wants which, and each message from the payout that it reports to the relay that accepted it.
 
 A receipt's row is written by a trigger, in the transaction that completes the payout (schema.sql).
 """
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from satmachine.models.facts import PaidLeg
 from satmachine.store import audit_log as audit
 
-#: What was taken is kept this long, for the question "was I told?".
+#: What was accepted is kept this long, for the question "was I told?".
 KEEP_S = 400 * 86_400
 
 
@@ -30,7 +30,7 @@ class Wishes:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One that no relay has taken yet; `event` is None until it was sealed."""
+    """One that no relay has accepted yet; `event` is None until it was sealed."""
 
     id: int
     client_id: int
@@ -48,7 +48,7 @@ def wishes_of(conn: sqlite3.Connection, client_id: int) -> Wishes | None:
 
 
 def set_wishes(conn: sqlite3.Connection, wishes: Wishes, machine_id: str, *, actor: str, now: int) -> None:
-    """What an LP wants from now on. What was not taken yet is sealed anew, for whom it is now."""
+    """What an LP wants from now on. What was not accepted yet is sealed again, for the present receiver."""
     conn.execute(
         """INSERT INTO dca_client_messages VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (client_id) DO UPDATE SET
         npub = excluded.npub, relays = excluded.relays, receipts = excluded.receipts, monthly = excluded.monthly""",
@@ -70,7 +70,7 @@ def set_wishes(conn: sqlite3.Connection, wishes: Wishes, machine_id: str, *, act
 
 
 def end_wishes(conn: sqlite3.Connection, client_id: int, machine_id: str, *, actor: str, now: int) -> None:
-    """Nothing any more; what was not taken yet is dropped."""
+    """No more messages; what was not accepted yet is dropped."""
     conn.execute("DELETE FROM dca_client_messages WHERE client_id = ?", (client_id,))
     conn.execute("DELETE FROM dca_messages WHERE client_id = ? AND taken_at IS NULL", (client_id,))
     _record(conn, "client.messages", client_id, machine_id, actor, now, {"npub": None})
@@ -87,7 +87,7 @@ def note_month(conn: sqlite3.Connection, month: str, ended_at: int, now: int) ->
 
 
 def due(conn: sqlite3.Connection, now: int, limit: int = 20) -> list[Message]:
-    """Messages to be brought to a relay now, the oldest first."""
+    """Messages that must be sent to a relay now, the oldest first."""
     found = conn.execute(
         """SELECT id, client_id, kind, subject, created_at, event, attempts FROM dca_messages
         WHERE taken_at IS NULL AND next_attempt_at <= ? ORDER BY next_attempt_at, id LIMIT ?""",
@@ -97,7 +97,7 @@ def due(conn: sqlite3.Connection, now: int, limit: int = 20) -> list[Message]:
 
 
 def seal(conn: sqlite3.Connection, message_id: int, event: str) -> bool:
-    """Keep the sealed event before it is sent: every try sends this one. False where another was kept already."""
+    """Store the sealed event before it is sent: every attempt sends this one. False if another was already stored."""
     changed = conn.execute(
         "UPDATE dca_messages SET event = ? WHERE id = ? AND event IS NULL AND taken_at IS NULL", (event, message_id)
     ).rowcount
@@ -113,7 +113,7 @@ def taken(conn: sqlite3.Connection, message_id: int, relay: str, now: int) -> No
 
 
 def postpone(conn: sqlite3.Connection, message_id: int, *, error: str, until: int) -> None:
-    """No relay took it; it is kept, and tried again."""
+    """No relay accepted it; it is kept, and tried again."""
     conn.execute(
         """UPDATE dca_messages SET attempts = attempts + 1, error = ?, next_attempt_at = ?
         WHERE id = ? AND taken_at IS NULL""",
@@ -122,7 +122,7 @@ def postpone(conn: sqlite3.Connection, message_id: int, *, error: str, until: in
 
 
 def waiting(conn: sqlite3.Connection, client_id: int) -> tuple[int, str | None]:
-    """How many messages no relay has taken yet, and what went wrong last."""
+    """How many messages no relay has accepted yet, and what went wrong last."""
     row = conn.execute(
         "SELECT count(*) AS n, max(error) AS error FROM dca_messages WHERE client_id = ? AND taken_at IS NULL",
         (client_id,),

@@ -1,4 +1,4 @@
-"""What only the pages ask of the books. `scope` is an operator's id, or None for all operators; times are Unix seconds.
+"""What only the pages ask the books. `scope` is an operator's id, or None for all operators; times are Unix seconds.
 
 Rows are dicts whose keys are the tables' column names, as in `store.lists`, which has what the command line asks too.
 """
@@ -21,7 +21,7 @@ SUMS = ("sales", "gross_sats", "net_sats", "commission_sats", "retained_sats", "
 
 
 def machine_owner(conn: sqlite3.Connection, machine_id: str) -> str | None:
-    """The operator of a machine; None where there is no such machine."""
+    """The operator of a machine; None if there is no such machine."""
     row = conn.execute("SELECT operator_id FROM dca_machines WHERE id = ?", (machine_id,)).fetchone()
     return None if row is None else str(row["operator_id"])
 
@@ -96,7 +96,7 @@ def sales_by_span(
 
 
 def paid_between(conn: sqlite3.Connection, scope: str | None, since: int, until: int) -> list[Record]:
-    """What was paid to whom for the sales of a time: by type of payment, and label or LP."""
+    """What was paid to whom for the sales of a period: by type of payment, and label or LP."""
     ids = machine_ids(conn, scope)
     return _all(
         conn,
@@ -144,7 +144,7 @@ def day_of_machine(conn: sqlite3.Connection, machine_id: str, since: int, until:
 
 
 def beacons_of_day(conn: sqlite3.Connection, machine_id: str, since: int, until: int, limit: int) -> list[Record]:
-    """What a machine told of its cash in a span, first come first."""
+    """What a machine reported about its cash in a period, in the order of arrival."""
     return _all(
         conn,
         """

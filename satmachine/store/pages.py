@@ -23,7 +23,7 @@ _HEAD = 2
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of a list; `keys` are the columns, also where there are no rows; `hints` are told below it."""
+    """A part of a list; `keys` are the columns, even if there are no rows; `hints` are printed below it."""
 
     rows: list[Record]
     keys: tuple[str, ...]

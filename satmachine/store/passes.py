@@ -1,7 +1,7 @@
 """What lets people onto the pages: one-time links, sessions and tokens, in a database of their own (SPEC section 14).
 
-Only the SHA-256 of a secret is kept: who reads this file can sign in nowhere. It is apart from the books because the
-pages may write here, and must not there. All times are Unix seconds.
+Only the SHA-256 of a secret is stored: whoever reads this file cannot sign in anywhere. It is separate from the books
+because the pages may write here, but not there. All times are Unix seconds.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from satmachine.store import as_models as rows
 
 _APPLICATION_ID = 0x736D7762
 _VERSION = 1
-#: What is over is kept for a while, so that `web list` can tell of it.
+#: What is over is kept for a while, so that `web list` can show it.
 _KEEP_S = 30 * 86_400
 
 _SCHEMA = """
@@ -53,7 +53,8 @@ class PassKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """One of them, without its secret. `used_at`: of a link when it was used up, of the others when last."""
+    """One of them, without its secret. `used_at`: for a link when it was used up, for the others when it was last
+    used."""
 
     id: int
     kind: PassKind
@@ -67,7 +68,7 @@ class Pass:
 
 @contextmanager
 def open_passes(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open (or make) the database of links and sessions. Raises StoreError where that cannot be done."""
+    """Open (or make) the database of links and sessions. Raises StoreError if that cannot be done."""
     conn = connect(path)
     try:
         yield conn
@@ -76,7 +77,7 @@ def open_passes(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection that may be handed from thread to thread, one at a time. Raises StoreError."""
+    """A connection that may be used by different threads, one at a time. Raises StoreError."""
     try:
         if not path.exists():
             # Never readable by others, not even for a moment.
@@ -112,7 +113,7 @@ def _prepare(conn: sqlite3.Connection, path: Path) -> None:
 def add(
     conn: sqlite3.Connection, kind: PassKind, person: str, secret_hash: str, *, now: int, lives_s: int, note: str = ""
 ) -> int:
-    """Keep a new one; returns its id. What was over long ago is cleared away with it."""
+    """Store a new one; returns its id. What was over long ago is deleted at the same time."""
     with _at_once(conn):
         conn.execute("DELETE FROM passes WHERE expires_at < ?", (now - _KEEP_S,))
         conn.execute("DELETE FROM signatures WHERE expires_at < ?", (now,))
@@ -125,7 +126,7 @@ def add(
 
 
 def find(conn: sqlite3.Connection, kind: PassKind, secret_hash: str, now: int) -> Pass | None:
-    """The pass with this secret, if it still counts; a link only until it was used."""
+    """The pass with this secret, if it is still valid; a link only until it was used."""
     row = conn.execute(
         """
         SELECT * FROM passes
@@ -138,7 +139,8 @@ def find(conn: sqlite3.Connection, kind: PassKind, secret_hash: str, now: int) -
 
 
 def use_link(conn: sqlite3.Connection, secret_hash: str, now: int) -> str | None:
-    """Use a link up; returns whom it signs in, or None where it counts no longer. Of two at once, one gets in."""
+    """Use up a link; returns whom it signs in, or None if it is no longer valid. Of two at the same time, one gets
+    in."""
     with _at_once(conn):
         found = find(conn, PassKind.LINK, secret_hash, now)
         if found is None:
@@ -155,13 +157,13 @@ def seen(conn: sqlite3.Connection, pass_id: int, now: int) -> None:
 
 
 def first_use(conn: sqlite3.Connection, event_id: str, expires_at: int) -> bool:
-    """Remember a signed sign-in; False where the same was used before."""
+    """Remember a signed sign-in; False if the same was used before."""
     statement = "INSERT INTO signatures VALUES (?, ?) ON CONFLICT DO NOTHING"
     return conn.execute(statement, (event_id, expires_at)).rowcount == 1
 
 
 def revoke(conn: sqlite3.Connection, now: int, *, pass_id: int | None = None, person: str | None = None) -> int:
-    """End one pass, or all of a person; returns how many counted until now."""
+    """End one pass, or all of a person; returns how many were valid until now."""
     return conn.execute(
         """UPDATE passes SET revoked_at = ?1 WHERE revoked_at IS NULL AND expires_at > ?1 AND (id = ?2 OR person = ?3)
         AND NOT (kind = 'link' AND used_at IS NOT NULL)""",
@@ -170,7 +172,7 @@ def revoke(conn: sqlite3.Connection, now: int, *, pass_id: int | None = None, pe
 
 
 def listed(conn: sqlite3.Connection, now: int, *, over: bool = False) -> list[Pass]:
-    """Those that count, newest first; with `over` also those that no longer do."""
+    """Those that are valid, newest first; with `over` also those that no longer are."""
     found = conn.execute(
         """
         SELECT * FROM passes

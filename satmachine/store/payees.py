@@ -10,7 +10,7 @@ from satmachine.identity import PayeeIdentity, PayeeKind, client_scope
 
 
 def known(conn: sqlite3.Connection, scope: str) -> PayeeIdentity | None:
-    """Who was last paid under this name; None where nobody was yet."""
+    """Who was last paid under this name; None if nobody was yet."""
     row = conn.execute("SELECT kind, reference FROM dca_payees WHERE scope = ?", (scope,)).fetchone()
     return None if row is None else PayeeIdentity(PayeeKind(row["kind"]), row["reference"])
 
@@ -32,7 +32,7 @@ def unknown_wallets(conn: sqlite3.Connection, machine_id: str, configured: Mappi
 
 
 def completed(conn: sqlite3.Connection, scope: str | None, named: PayeeIdentity) -> PayeeIdentity:
-    """The identity that is named, with a wallet's id where this name was a wallet before."""
+    """The identity that is named, with a wallet's id if this name was a wallet before."""
     if named.reference is not None or scope is None:
         return named
     last = known(conn, scope)
@@ -49,5 +49,5 @@ def learn(conn: sqlite3.Connection, scope: str, identity: PayeeIdentity, now: in
 
 
 def forget(conn: sqlite3.Connection, scope: str) -> None:
-    """Whoever is found under this name next is its payee: a person has said so."""
+    """Whoever is found next under this name is its payee: a person has said so."""
     conn.execute("DELETE FROM dca_payees WHERE scope = ?", (scope,))

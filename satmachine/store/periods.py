@@ -12,7 +12,7 @@ from satmachine.errors import Refused
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A closed month: `start_at` <= posted < `end_at`. `totals` is what every account came to at its end.
+    """A closed month: `start_at` <= posted < `end_at`. `totals` is the balance of every account at its end.
 
     `hash` is over everything else in it (ledger/periods.py), `previous` the hash of the month before.
     """
@@ -49,10 +49,10 @@ def last(conn: sqlite3.Connection) -> Period | None:
 
 
 def add(conn: sqlite3.Connection, period: Period) -> None:
-    """Close a month. Raises Refused where another one was closed meanwhile."""
+    """Close a month. Raises Refused if another one was closed in the meantime."""
     before = last(conn)
     if (before.hash if before else "") != period.previous:
-        raise Refused("another month was closed meanwhile; look at `satmachine period list`, then try again")
+        raise Refused("another month was closed in the meantime; look at `satmachine period list`, then try again")
     conn.execute(
         "INSERT INTO dca_periods VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (

@@ -1,4 +1,4 @@
-"""What each LP may get of a sale: weights as of the sale, caps as of now (SPEC section 8)."""
+"""What each LP may get from a sale: weights as of the sale, caps as of now (SPEC section 8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether something has changed that somebody may see. Quick at any size: along indexes of what is open or newest."""
+"""Whether something has changed that somebody may see. Quick at any size: it uses indexes of what is open or newest."""
 
 # ruff: noqa: S608 - statements are put together from this module's own words only.
 
@@ -13,8 +13,8 @@ def version(conn: sqlite3.Connection) -> int:
 
 
 def of_scope(conn: sqlite3.Connection, scope: str | None, person: str | None) -> tuple[object, ...]:
-    """Something that changes when what is shown of a scope does: of an operator's machines, or of an LP's positions.
-    A beacon without news changes nothing."""
+    """Something that changes when what is shown of a scope changes: an operator's machines, or an LP's positions. A
+    beacon without news changes nothing."""
     statements = _PULSE_OF_OPERATOR if person is None else _PULSE_OF_PROVIDER
     return tuple(tuple(row) for statement in statements for row in conn.execute(statement, (scope, person)))
 

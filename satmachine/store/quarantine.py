@@ -1,7 +1,7 @@
 """Signed events of known machines that could not be used: kept with their reason (SPEC section 6.6).
 
-A stolen key can sign as many as it likes, so what is kept is bounded: so many of a machine for each reason, each with
-so much of its text, for so long. What is beyond is counted in `quarantine_overflow`.
+A stolen key can sign as many as it likes, so what is kept is limited: a number for each machine and reason, each with a
+part of its text, for a time. The rest is counted in `quarantine_overflow`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from satmachine.models import Rejection
 from satmachine.store import as_models as rows
 from satmachine.store import audit_log as audit
 
-#: Open messages of one machine for one reason. With what a machine sells in a month, no true one is ever beyond it.
+#: Open messages of one machine for one reason. It is more than a machine sells in a month, so no true one is left out.
 MAX_OPEN = 200
-#: A message that can be taken up again is kept whole; of a longer one, a beginning to look at.
+#: A message that can be read again is kept in full; of a longer one, only the beginning.
 MAX_RAW_CHARS = 32_768
 _CUT_CHARS = 4_096
 
@@ -46,7 +46,7 @@ def add(
     raw: str,
     settlement_id: int | None = None,
 ) -> None:
-    """Keep one event, or count it where there are too many; a second time it is already there."""
+    """Keep one event, or count it if there are too many; a second time it is already there."""
     if _is_full(conn, machine_id, rejection.reason):
         _count_overflow(conn, machine_id, rejection.reason, received_at)
         return
@@ -71,7 +71,8 @@ def add(
 
 
 def expire_step(conn: sqlite3.Connection, before: int, limit: int) -> int:
-    """Forget up to `limit` messages received before a time (Unix seconds), whatever became of them; how many."""
+    """Delete up to `limit` messages received before a time (Unix seconds), whatever happened to them; returns how
+    many."""
     found = "SELECT id FROM quarantine WHERE received_at < ? ORDER BY received_at LIMIT ?"
     gone = conn.execute(f"DELETE FROM quarantine WHERE id IN ({found})", (before, limit)).rowcount  # noqa: S608
     return gone + conn.execute("DELETE FROM quarantine_overflow WHERE last_at < ?", (before,)).rowcount
@@ -94,7 +95,7 @@ def is_open(conn: sqlite3.Connection, event_id: str) -> bool:
 
 
 def mark_landed(conn: sqlite3.Connection, event_id: str, settlement_id: int, now: int) -> None:
-    """A retried event found its settlement after all."""
+    """A retried event was used after all."""
     conn.execute(
         "UPDATE quarantine SET status = 'landed', settlement_id = ?, retried_at = ? WHERE event_id = ?",
         (settlement_id, now, event_id),
@@ -102,20 +103,20 @@ def mark_landed(conn: sqlite3.Connection, event_id: str, settlement_id: int, now
 
 
 def get(conn: sqlite3.Connection, quarantine_id: int) -> Quarantined:
-    """One kept event, to be taken up again. Raises NotFound, Refused where only a beginning of it was kept."""
+    """One kept event, to be read again. Raises NotFound, and Refused if only its beginning was kept."""
     row = conn.execute("SELECT * FROM quarantine WHERE id = ?", (quarantine_id,)).fetchone()
     if row is None:
         raise NotFound(f"quarantine {quarantine_id}: not found")
     if not row["whole"]:
         raise Refused(
-            f"quarantine {quarantine_id}: it was too long to be kept whole, and cannot be taken up again. If its sale "
-            "is true, the wallet has the payment: `satmachine settlements land`"
+            f"quarantine {quarantine_id}: it was too long to be kept in full, so it cannot be read again. If its "
+            "sale is real, the wallet has the payment: `satmachine settlements land`"
         )
     return rows.load(Quarantined, row)
 
 
 def note_retry(conn: sqlite3.Connection, quarantine_id: int, rejection: Rejection, now: int) -> None:
-    """A retry came to nothing; the reason may be another one now."""
+    """A retry did not help; the reason may be another one now."""
     conn.execute(
         "UPDATE quarantine SET reason = ?, detail = ?, retried_at = ? WHERE id = ? AND status = 'open'",
         (rejection.reason, rejection.detail, now, quarantine_id),
@@ -140,14 +141,14 @@ def _count_overflow(conn: sqlite3.Connection, machine_id: str, reason: str, now:
 
 
 def dismiss(conn: sqlite3.Connection, quarantine_id: int, *, reason: str, actor: str, now: int) -> None:
-    """A person has judged it: it needs nobody any more, and stays on record. Raises Refused where it was used."""
+    """A person has judged it: it no longer needs anybody, and stays on record. Raises Refused if it was used."""
     row = conn.execute(
         """UPDATE quarantine SET dismissed_at = ?, dismissed_why = ? WHERE id = ? AND status = 'open'
         AND dismissed_at IS NULL RETURNING machine_id""",
         (now, reason, quarantine_id),
     ).fetchone()
     if row is None:
-        raise Refused(f"message {quarantine_id} needs nobody: it was used, or dismissed before")
+        raise Refused(f"message {quarantine_id} needs nobody: it was already used or dismissed")
     audit.record(
         conn,
         now=now,

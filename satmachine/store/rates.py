@@ -1,4 +1,4 @@
-"""At which rates a machine has sold, weighed by sats: what its rate guard compares with (SPEC section 6.4)."""
+"""The rates at which a machine has sold, weighted by sats: its rate guard compares with them (SPEC section 6.4)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What the wallets show and the books lack: payments and marks that wait for a person's decision (SPEC section 6.8).
+"""What the wallets show but the books do not have: payments and marks that wait for a person's decision (SPEC 6.8).
 
-The sweep writes them down (`wallets.note_outgoing`, `marks.note_foreign`); here they are read, and decided. Call what
+The sweep records them (`wallets.note_outgoing`, `marks.note_foreign`); here they are read, and decided. Call what
 writes inside `atomic()`.
 """
 
@@ -18,7 +18,7 @@ from satmachine.seals import Given
 from satmachine.store import as_models as rows
 from satmachine.store import seals
 
-#: What `settled_by` says of a payment that a leg of these books stands for.
+#: What `settled_by` says about a payment for which these books have a leg.
 ADOPTED = "adopted"
 
 
@@ -36,7 +36,7 @@ class Found:
     settled_by: str | None
 
     def whole(self, name: str) -> int | None:
-        """A whole number of 0 or more that the payment's `extra` carries; None where there is none."""
+        """A whole number of 0 or more in the payment's `extra`; None if there is none."""
         value = self.extra.get(name)
         return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62 else None
 
@@ -46,7 +46,7 @@ class Found:
         return self.extra.get("inside") is True
 
     def text(self, name: str) -> str:
-        """A text that the payment's `extra` carries; empty where there is none."""
+        """A text in the payment's `extra`; empty if there is none."""
         value = self.extra.get(name)
         return value if isinstance(value, str) else ""
 
@@ -66,9 +66,9 @@ class FoundMark:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A machine's wallet as far as reconciling goes; times in Unix seconds.
+    """A machine's wallet, as far as reconciling needs it; times in Unix seconds.
 
-    `since`: its books are a restored copy, not reconciled so far. `stopped_at`: nothing was sent after that.
+    `since`: its books are a restored copy that is not reconciled yet. `stopped_at`: nothing was sent after that.
     """
 
     since: int | None
@@ -80,7 +80,7 @@ class Pause:
 
 @dataclass(frozen=True, slots=True)
 class OwnInvoice:
-    """An invoice of an open leg. `begun`: these books may have sent it; else only another life of them could have."""
+    """An invoice of an open leg. `begun`: these books may have sent it; else only another copy of them could have."""
 
     payment_id: int
     payment_hash: str
@@ -211,7 +211,7 @@ def leg_by_key(conn: sqlite3.Connection, machine_id: str, leg_key: str) -> Leg |
 
 
 def live_invoice(conn: sqlite3.Connection, leg: Leg) -> str | None:
-    """The payment hash of the leg's invoice that may be paid, or was; None where there is none, or a dead one."""
+    """The payment hash of the leg's invoice that may be paid, or was; None if there is none, or only a dead one."""
     row = conn.execute(
         "SELECT payment_hash FROM dca_invoices WHERE payment_id = ? AND generation = ? AND dead_at IS NULL",
         (leg.id, leg.generation),
@@ -220,8 +220,8 @@ def live_invoice(conn: sqlite3.Connection, leg: Leg) -> str | None:
 
 
 def may_be_paid(conn: sqlite3.Connection, settlement_ids: Sequence[int]) -> list[OwnInvoice]:
-    """Invoices of these sales' open legs: only the wallet knows their fate, because another life of these books may
-    have marked and paid what this one has only asked for."""
+    """Invoices of these sales' open legs: only the wallet knows what happened to them, because another copy of these
+    books may have marked and paid what this one has only asked for."""
     found = conn.execute(
         """SELECT i.payment_id, i.payment_hash, (i.sent_at IS NOT NULL OR i.marked_at IS NOT NULL) AS begun
         FROM dca_invoices i JOIN dca_payments p ON p.id = i.payment_id
@@ -240,7 +240,7 @@ def client_by_label(conn: sqlite3.Connection, machine_id: str, label: str) -> in
 
 
 def is_known_paid(conn: sqlite3.Connection, payment_hash: str) -> bool:
-    """Whether a leg of these books stands for this payment, completed or as its own invoice."""
+    """Whether these books have a leg for this payment, completed or with its invoice."""
     row = conn.execute(
         """SELECT 1 FROM dca_invoices i JOIN dca_payments p ON p.id = i.payment_id WHERE i.payment_hash = ?
         AND (p.status = 'completed' OR i.adopted = 1)""",
@@ -250,7 +250,7 @@ def is_known_paid(conn: sqlite3.Connection, payment_hash: str) -> bool:
 
 
 def take_over(conn: sqlite3.Connection, leg: Leg, payment: Found, *, internal: bool, now: int) -> None:
-    """The leg is this payment's: from now on it is looked up on both sides like one that was just sent."""
+    """The leg belongs to this payment: from now on it is looked up on both sides like one that was just sent."""
     _forget_voided(conn, payment.payment_hash)
     taken = Given(
         leg.machine_id,
@@ -270,7 +270,7 @@ def take_over(conn: sqlite3.Connection, leg: Leg, payment: Found, *, internal: b
         AND generation = ? AND status IN ('pending', 'invoiced', 'sending', 'failed', 'held')""",
         (payment.payment_hash, leg.id, leg.generation),
     ).rowcount
-    assert changed == 1, f"leg {leg.id} changed while it took over a payment"
+    assert changed == 1, f"payment {leg.id} changed while it was reconciled"
 
 
 def complete_booked(conn: sqlite3.Connection, leg: Leg, payment: Found, *, by: str, now: int) -> None:
@@ -281,13 +281,13 @@ def complete_booked(conn: sqlite3.Connection, leg: Leg, payment: Found, *, by: s
         WHERE id = ? AND status = 'sending'""",
         (payment.amount_sats, payment.fee_sats, now, by, leg.id),
     ).rowcount
-    assert changed == 1, f"leg {leg.id} has just taken over this payment"
+    assert changed == 1, f"payment {leg.id} has just been reconciled"
 
 
 def insert_booked(
     conn: sqlite3.Connection, machine_id: str, booking: Booking, payment: Found, *, by: str, now: int
 ) -> int:
-    """Write a payment as a completed leg, behind the others of its revision; returns its id.
+    """Write a payment as a completed leg, after the others of its revision; returns its id.
 
     One that LNbits moved inside itself is not completed yet: it is looked up on both sides, as after every payment.
     """
@@ -341,7 +341,7 @@ def name_is_free(conn: sqlite3.Connection, machine_id: str, leg_key: str) -> boo
 
 
 def void(conn: sqlite3.Connection, leg: Leg, evidence: Mapping[str, object], now: int) -> None:
-    """Void a leg of which nothing was sent, or that the wallet was just seen not to have paid."""
+    """Void a leg of which nothing was sent, or of which the wallet was just seen not to have paid anything."""
     conn.execute(
         "UPDATE dca_invoices SET dead_at = coalesce(dead_at, ?) WHERE payment_id = ? AND payment_hash IS NOT NULL",
         (now, leg.id),
@@ -351,13 +351,13 @@ def void(conn: sqlite3.Connection, leg: Leg, evidence: Mapping[str, object], now
         cause = NULL, evidence = ? WHERE id = ? AND status = ? AND generation = ?""",
         (json.dumps(evidence, default=str), leg.id, leg.status, leg.generation),
     ).rowcount
-    assert changed == 1, f"leg {leg.id} changed while its sale was reconciled"
+    assert changed == 1, f"payment {leg.id} changed while its sale was reconciled"
 
 
 def begin_plan(
     conn: sqlite3.Connection, settlement: Settlement, *, prove: tuple[str, int] | None = None, now: int
 ) -> None:
-    """Let a sale of which payments are known go on from where it waits for a person; `prove` are the payment hash and
+    """Let a sale with known payments continue from where it waits for a person; `prove` are the payment hash and
     the time (Unix seconds) of the customer's payment, where the wallet was just seen to have it."""
     conn.execute(
         """UPDATE dca_settlements SET status = 'pending', hold_reason = NULL, error = NULL, attempts = 0,
@@ -375,12 +375,12 @@ def begin_plan(
 
 
 def raise_revision(conn: sqlite3.Connection, settlement_id: int, revision: int) -> None:
-    """No key of this revision, or of one before it, is ever made anew."""
+    """No key of this revision, or of one before it, is ever made again."""
     conn.execute("UPDATE dca_settlements SET revision = max(revision, ?) WHERE id = ?", (revision, settlement_id))
 
 
 def hold_sale(conn: sqlite3.Connection, settlement_id: int, *, reason: str, error: str) -> bool:
-    """Make a sale wait for a person who compares; False where it is held or final already."""
+    """Make a sale wait for a person who compares; False if it is already held or final."""
     return (
         conn.execute(
             """UPDATE dca_settlements SET status = 'held', hold_reason = ?, error = ? WHERE id = ?
@@ -401,7 +401,7 @@ def decide(
     reason: str,
     now: int,
 ) -> None:
-    """Write down what a person has decided about a payment."""
+    """Record what a person has decided about a payment."""
     changed = conn.execute(
         """UPDATE dca_foreign_payments SET settled_by = ?, payment_id = ?, reason = ?, decided_at = ?
         WHERE machine_id = ? AND payment_hash = ? AND settled_by IS NOT ?""",
@@ -429,14 +429,15 @@ def decide_marks(conn: sqlite3.Connection, machine_id: str, ids: Sequence[str], 
 
 
 def end_pause(conn: sqlite3.Connection, machine_id: str) -> None:
-    """The machine's books are no restored copy any more that nobody has looked at."""
+    """The machine's books no longer count as a restored copy that nobody has checked."""
     conn.execute(
         "UPDATE dca_wallets SET reconcile_since = NULL, reconcile_why = NULL WHERE machine_id = ?", (machine_id,)
     )
 
 
 def retain_rest(conn: sqlite3.Connection, leg: Leg, rest_sats: int, now: int) -> None:
-    """What a payment to an external payee left of its leg, of a sale or of a balance payout, stays in the wallet."""
+    """What is left of a leg after the payment to an external payee, of a sale or of a balance payout, stays in the
+    wallet."""
     conn.execute(
         """INSERT INTO dca_retained (settlement_id, revision, reason, leg, amount_sats, created_at, payment_id)
         VALUES (?, ?, 'unused_fee_reserve', ?, ?, ?, ?)""",
@@ -497,7 +498,7 @@ def booked_elsewhere(conn: sqlite3.Connection, settlement: Settlement) -> str | 
 
 def _mark(row: sqlite3.Row) -> FoundMark:
     content = json.loads(row["content"])
-    if not isinstance(content, dict):  # only its digest is kept: nothing of what it named is open
+    if not isinstance(content, dict):  # only its digest is kept: nothing that it named is open
         return FoundMark(row["id"], row["bundle"], frozenset(), {})
     stopped, seen_at = frozenset(content.get("stopped", ())), row["first_seen_at"]
     return FoundMark(row["id"], row["bundle"], frozenset(content["prev"]), content["invoices"], stopped, seen_at)
@@ -533,8 +534,8 @@ def _give_invoice(
 
 
 def _forget_voided(conn: sqlite3.Connection, payment_hash: str) -> None:
-    """A leg that was voided and had been paid nevertheless, or was completed by another invoice of its own, gives this
-    one to the leg that stands for the payment."""
+    """A leg that was voided but had been paid, or was completed by another of its invoices, gives this one to the leg
+    of the payment."""
     conn.execute(
         """DELETE FROM dca_invoices WHERE payment_hash = ?1 AND payment_id IN (SELECT id FROM dca_payments
         WHERE status = 'voided' OR (status = 'completed' AND payment_hash IS NOT ?1))""",

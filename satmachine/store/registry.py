@@ -33,23 +33,23 @@ def changed_currency(conn: sqlite3.Connection, config: Config) -> list[str]:
     """Machines whose currency differs from the books: amounts of two currencies cannot be added."""
     known = {str(row["id"]): str(row["currency"]) for row in conn.execute("SELECT id, currency FROM dca_machines")}
     return [
-        f"[[machines]] {machine.id}: currency is {machine.currency}, but its books are in {known[machine.id]}; "
-        "give a machine that changes its currency a new id"
+        f"[[machines]] {machine.id}: currency is {machine.currency}, but its books are in {known[machine.id]}; a "
+        "machine that changes its currency needs a new id"
         for machine in config.machines
         if known.get(machine.id, machine.currency) != machine.currency
     ]
 
 
 def dropped_with_open_work(conn: sqlite3.Connection, config: Config) -> list[str]:
-    """What a file that no longer names a machine would strand (SPEC section 3)."""
+    """Open work that a file would leave without its machine (SPEC section 3)."""
     named = {machine.id for machine in config.machines}
     sales = conn.execute(
         f"""SELECT s.machine_id, count(*) AS n, min(s.id) AS first FROM dca_settlements s CROSS JOIN dca_machines m
         ON m.id = s.machine_id WHERE m.in_config = 1 AND {_OPEN_SALE} GROUP BY +s.machine_id"""  # noqa: S608
     )
     problems = [
-        f"[[machines]] {row['machine_id']} is missing from the file, but has {row['n']} open settlement(s), the "
-        f"first is {row['first']}; finish or close them, or set active = false instead"
+        f"[[machines]] {row['machine_id']} is missing from the file, but has {row['n']} open sale(s), the first is "
+        f"{row['first']}; finish or close them, or set active = false instead"
         for row in sales
         if row["machine_id"] not in named
     ]
@@ -73,7 +73,7 @@ def changed_operator(conn: sqlite3.Connection, config: Config) -> list[str]:
     )
     former = {str(row["id"]): str(row["operator_id"]) for row in rows}
     return [
-        f"[[machines]] {machine.id}: operator is {machine.operator}, but it has open sales of {former[machine.id]}'s; "
+        f"[[machines]] {machine.id}: operator is {machine.operator}, but it has open sales of {former[machine.id]}; "
         "finish or close them first"
         for machine in config.machines
         if former.get(machine.id, machine.operator) != machine.operator
@@ -81,7 +81,7 @@ def changed_operator(conn: sqlite3.Connection, config: Config) -> list[str]:
 
 
 def _mirror_machines(conn: sqlite3.Connection, config: Config, now: int) -> None:
-    """Of ten thousand machines hardly any changes between two loads: only those are written, and when all were read."""
+    """Of ten thousand machines hardly any changes between two loads: only those are written, after all were read."""
     known = {row["id"]: tuple(row) for row in conn.execute(_MACHINES)}
     wanted = {machine.id: _machine_row(machine) for machine in config.machines}
     former = [(id_,) for id_, row in known.items() if row != wanted.get(id_)]

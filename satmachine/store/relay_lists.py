@@ -1,4 +1,4 @@
-"""The newest list of relays that each machine has published of itself (NIP-65), as it was read."""
+"""The newest list of its own relays that each machine has published (NIP-65), as it was read."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def note(
     relays: Sequence[str],
     refused: Mapping[str, str],
 ) -> bool:
-    """Keep it where it is newer than what is known (on a tie the lower id, as for every replaceable event); the same
-    one again is read again. Whether other relays count from now on."""
+    """Store it if it is newer than what is known (if equal, the lower id, as for every replaceable event); the same one
+    is read again. Returns whether other relays count from now on."""
     before = conn.execute("SELECT relays FROM dca_relay_lists WHERE machine_id = ?", (machine_id,)).fetchone()
     told = json.dumps(relays)
     done = conn.execute(

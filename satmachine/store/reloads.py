@@ -1,4 +1,4 @@
-"""What became of the last reload (SIGHUP), for who asked for it: `satmachine config reload` waits for it here."""
+"""The result of the last reload (SIGHUP), for whoever asked for it: `satmachine config reload` waits for it here."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Reload:
 
 
 def record(conn: sqlite3.Connection, refused: str, now: int) -> None:
-    """Write down what became of a reload."""
+    """Store the result of a reload."""
     value = json.dumps({"number": latest(conn).number + 1, "at": now, "refused": refused})
     conn.execute(
         "INSERT INTO daemon_state VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (_KEY, value)
@@ -27,6 +27,6 @@ def record(conn: sqlite3.Connection, refused: str, now: int) -> None:
 
 
 def latest(conn: sqlite3.Connection) -> Reload:
-    """The last one; its number is 0 where there was none."""
+    """The last one; its number is 0 if there was none."""
     row = conn.execute("SELECT value FROM daemon_state WHERE key = ?", (_KEY,)).fetchone()
     return Reload(0, 0, "") if row is None else Reload(**json.loads(row["value"]))

@@ -1,4 +1,4 @@
-"""Copies of the books know that they are copies (SPEC section 6.8).
+"""Copies of the books are marked as copies (SPEC section 6.8).
 
 `satmachine backup` writes a flag into the copy, never into the books themselves. A daemon that opens books with the
 flag pays nothing, for any machine, before a person has reconciled that machine: what happened since the copy was made
@@ -17,7 +17,7 @@ _KEY = "copied_at"
 
 
 def flag(copy: sqlite3.Connection, copied_at: int) -> None:
-    """Say in a copy that it is one; `copied_at` in Unix seconds."""
+    """Mark a copy as a copy; `copied_at` in Unix seconds."""
     copy.execute(
         "INSERT INTO daemon_state VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
         (_KEY, str(copied_at)),
@@ -31,9 +31,9 @@ def copied_at(conn: sqlite3.Connection) -> int | None:
 
 
 def take_over(conn: sqlite3.Connection, now: int) -> int | None:
-    """Where these books are a copy: stop the payouts of every machine until it is reconciled, and forget the flag.
+    """If these books are a copy: stop the payouts of every machine until it is reconciled, and remove the flag.
 
-    Call it when a daemon opens the books, in a transaction. Returns when the copy was made; None where it is none.
+    Call it when a daemon opens the books, in a transaction. Returns when the copy was made; None if it is not a copy.
     """
     row = conn.execute("DELETE FROM daemon_state WHERE key = ? RETURNING value", (_KEY,)).fetchone()
     if row is None:
@@ -41,7 +41,7 @@ def take_over(conn: sqlite3.Connection, now: int) -> int | None:
     since = int(row["value"])
     made = datetime.fromtimestamp(since, UTC).strftime("%Y-%m-%d %H:%M UTC")
     why = f"these books are a copy of {made}; what happened since is not in them"
-    # What the copy knows of sweeps was before: only one from now on tells what happened since.
+    # The sweeps that the copy knows were before: only one from now on shows what happened since.
     conn.execute("UPDATE dca_wallets SET reconcile_since = ?, reconcile_why = ?, last_sweep_at = NULL", (now, why))
     machines = [str(wallet["machine_id"]) for wallet in conn.execute("SELECT machine_id FROM dca_wallets")]
     for machine_id in machines:

@@ -1,7 +1,7 @@
-"""Seals in the books: which connection seals, what a row's seal is about, and sealing what is open (seals.py).
+"""Seals in the books: which connection seals, what a row's seal covers, and sealing what is open (seals.py).
 
-Seals are computed from the values that a plan has in hand, never from what was read back: a trigger that somebody left
-in the file may have changed it meanwhile.
+Seals are computed from the values that a plan has in memory, never from what was read back: a trigger that somebody
+left in the file may have changed it.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from satmachine.store.database import Connection
 
 
 def keyring_of(conn: sqlite3.Connection) -> Keyring | None:
-    """What this connection seals with; None where it does not."""
+    """The keyring with which this connection seals; None if it does not."""
     return conn.keyring if isinstance(conn, Connection) else None
 
 
 def seal_of(conn: sqlite3.Connection, what: Ordered | Given) -> str | None:
-    """The seal of what is about to be written; None where this connection cannot seal it."""
+    """The seal of what is about to be written; None if this connection cannot seal it."""
     keyring = keyring_of(conn)
     return None if keyring is None else keyring.seal(what)
 
 
 def seal_again(conn: sqlite3.Connection, leg: Leg, changed: Leg) -> str | None:
-    """The seal of a payment that the daemon changes: none where it was not sealed as it stands."""
+    """The seal of a payment that the daemon changes: none if it was not sealed as it is."""
     keyring = keyring_of(conn)
     gross_sats = came_in_sats(conn, leg)
     if keyring is None or not keyring.fits(leg.seal, ordered(leg, gross_sats)):
@@ -35,7 +35,7 @@ def seal_again(conn: sqlite3.Connection, leg: Leg, changed: Leg) -> str | None:
 
 
 def ordered(leg: Leg, gross_sats: int | None) -> Ordered:
-    """What a payment's seal is about."""
+    """What a payment's seal covers."""
     return Ordered(
         machine_id=leg.machine_id,
         settlement_id=leg.settlement_id,
@@ -55,7 +55,7 @@ def ordered(leg: Leg, gross_sats: int | None) -> Ordered:
 
 
 def given(leg: Leg, invoice: LegInvoice) -> Given:
-    """What an invoice's seal is about."""
+    """What an invoice's seal covers."""
     return Given(
         machine_id=leg.machine_id,
         leg_key=leg.leg_key,
@@ -70,7 +70,7 @@ def given(leg: Leg, invoice: LegInvoice) -> Given:
 
 def came_in_sats(conn: sqlite3.Connection, leg: Leg) -> int | None:
     """What came in for a payment's sale, from its customer and by top-ups that are booked to it; None for a payout and
-    a forward, which no sale bears."""
+    a forward, which belong to no sale."""
     if leg.settlement_id is None or leg.leg_type is LegType.AUTOFORWARD:
         return None
     row = conn.execute(
@@ -82,7 +82,7 @@ def came_in_sats(conn: sqlite3.Connection, leg: Leg) -> int | None:
 def write(
     conn: sqlite3.Connection, leg: Leg, invoice: LegInvoice | None, keyring: Keyring, *, beyond: bool = False
 ) -> None:
-    """Seal a payment, and its invoice, as they stand: somebody who has the key answers for them."""
+    """Seal a payment, and its invoice, as they are: somebody who has the key takes responsibility for them."""
     seal = keyring.seal(ordered(leg, came_in_sats(conn, leg)), beyond=beyond)
     conn.execute("UPDATE dca_payments SET seal = ? WHERE id = ?", (seal, leg.id))
     if invoice is not None:
@@ -93,7 +93,7 @@ def write(
 
 
 def take_over_open(conn: sqlite3.Connection, machine_id: str) -> int:
-    """Seal what an earlier version has left open for a machine; returns how many payments that were."""
+    """Seal what an earlier version has left open for a machine; returns how many payments these were."""
     keyring = keyring_of(conn)
     if keyring is None:
         return 0
@@ -120,7 +120,7 @@ def newest_payment(conn: sqlite3.Connection) -> int:
 
 
 def is_open_without(conn: sqlite3.Connection, machine_id: str, *, after_id: int) -> bool:
-    """Whether a payment without a seal was written since, that is still to be made."""
+    """Whether a payment without a seal was written since then, that must still be made."""
     found = conn.execute(
         """SELECT 1 FROM dca_payments WHERE id > ? AND machine_id = ? AND seal IS NULL
         AND status NOT IN ('completed', 'skipped', 'voided')""",

@@ -1,6 +1,6 @@
 """Rows of `dca_settlements`, their events and what they retain.
 
-State changes are conditional and column-scoped: each names the state that it starts from and requires one
+State changes are conditional and column-scoped: each names the state from which it starts and requires one
 changed row, so two writers can never undo one another.
 """
 
@@ -17,7 +17,7 @@ from satmachine.store import as_models as rows
 
 @dataclass(frozen=True, slots=True)
 class EventRecord:
-    """A verified kind 21000 event as it is kept: `raw` is its JSON text as it came."""
+    """A verified kind 21000 event as it is stored: `raw` is its JSON text as it arrived."""
 
     event_id: str
     created_at: int
@@ -33,7 +33,7 @@ def get(conn: sqlite3.Connection, settlement_id: int) -> Settlement:
 
 
 def id_of_key(conn: sqlite3.Connection, machine_id: str, settlement_key: str) -> int | None:
-    """The settlement of this machine that a payment belongs to, by settlement key or payment hash."""
+    """The settlement of this machine to which a payment belongs, by settlement key or payment hash."""
     row = conn.execute(
         """SELECT id FROM dca_settlements WHERE machine_id = ?1 AND (settlement_key = ?2 OR payment_hash = ?2)
         ORDER BY settlement_key IS NULL LIMIT 1""",
@@ -138,7 +138,7 @@ def fill_in(conn: sqlite3.Connection, settlement_id: int, claim: Claim) -> None:
 
 
 def revise(conn: sqlite3.Connection, settlement: Settlement, claim: Claim) -> None:
-    """Put a claim's figures in the place of the ones so far, as a new revision that is planned again."""
+    """Replace the present figures by those of a claim, as a new revision that is planned again."""
     changed = conn.execute(
         """UPDATE dca_settlements SET source = ?, net_sats = ?, commission_sats = ?, fee_pct = ?, discount_pct = ?,
         fallback_commission_pct = ?, used_fallback_split = ?, exchange_rate = ?, fiat_amount_minor = ?,
@@ -221,7 +221,7 @@ def mark_proven(
     proof: str,
     now: int,
 ) -> bool:
-    """The customer's payment is there (or not asked for). False where the state has changed meanwhile."""
+    """The customer's payment is there (or not asked for). False if the state has changed in the meantime."""
     return (
         conn.execute(
             """UPDATE dca_settlements SET proof = ?, payment_hash = coalesce(payment_hash, ?), settlement_key = ?,
@@ -243,9 +243,9 @@ def postpone(conn: sqlite3.Connection, settlement_id: int, *, until: int, error:
 
 
 def hold(conn: sqlite3.Connection, settlement_id: int, *, reason: str, error: str, payment_seen: bool = False) -> bool:
-    """Make it wait for a person. False where it is held or finished already.
+    """Make it wait for a person. False if it is already held or finished.
 
-    `payment_seen`: the customer's payment is there, and does not fit.
+    `payment_seen`: the customer's payment is there, but does not fit.
     """
     return (
         conn.execute(
@@ -258,7 +258,7 @@ def hold(conn: sqlite3.Connection, settlement_id: int, *, reason: str, error: st
 
 
 def release(conn: sqlite3.Connection, settlement_id: int, *, reason: str | None = None) -> bool:
-    """Let a held settlement go on; with `reason`, only if that is why it was held."""
+    """Let a held settlement continue; with `reason`, only if that is why it was held."""
     return (
         conn.execute(
             """UPDATE dca_settlements SET status = 'pending', hold_reason = NULL, error = NULL, attempts = 0,
@@ -278,7 +278,7 @@ def override_guard(conn: sqlite3.Connection, settlement_id: int, reason: str) ->
 
 
 def prove_now(conn: sqlite3.Connection, settlement_id: int) -> int:
-    """Ask for the proof, or plan, at once instead of later; 1 where it waits for that."""
+    """Ask for the proof, or plan, at once instead of later; 1 if it waits for that."""
     return conn.execute(
         "UPDATE dca_settlements SET next_attempt_at = 0 WHERE id = ? AND status = 'pending' AND planned_at IS NULL",
         (settlement_id,),
@@ -288,7 +288,7 @@ def prove_now(conn: sqlite3.Connection, settlement_id: int) -> int:
 def with_trouble(conn: sqlite3.Connection, operator: str | None) -> list[int]:
     """Sales of which `retry` can try something, of one operator or of all.
 
-    Errored, waiting for their proof or for a payment that was tried in vain, or held because it was not found.
+    Errored, waiting for their proof or for a payment that was tried without success, or held because it was not found.
     """
     found = conn.execute(
         """SELECT s.id FROM dca_settlements s CROSS JOIN dca_machines m ON m.id = s.machine_id
@@ -304,7 +304,7 @@ def with_trouble(conn: sqlite3.Connection, operator: str | None) -> list[int]:
 
 
 def release_reactivated(conn: sqlite3.Connection) -> list[int]:
-    """Let the sales go on that were held because their machine was inactive and now is not."""
+    """Let the sales continue that were held because their machine was inactive, and now is not."""
     found = conn.execute(
         """UPDATE dca_settlements SET status = 'pending', hold_reason = NULL, error = NULL, next_attempt_at = 0
         WHERE status NOT IN ('processed', 'partial', 'refunded') AND status = 'held'
@@ -317,7 +317,8 @@ def release_reactivated(conn: sqlite3.Connection) -> list[int]:
 def payment_arrived(conn: sqlite3.Connection, machine_id: str, payment_hash: str) -> bool:
     """A sweep has seen this payment: whether a settlement knows it. One that waits for it is proven next.
 
-    One that a person had closed before the payment was there is opened again, once: whoever closes it then, knows.
+    One that a person had closed before the payment was there is opened again, once: whoever closes it after that knows
+    about the payment.
     """
     row = conn.execute(
         "SELECT id, status, payment_seen FROM dca_settlements WHERE machine_id = ? AND payment_hash = ?",
@@ -361,11 +362,11 @@ def waived_like(conn: sqlite3.Connection, machine_id: str, gross_sats: int, sett
 
 
 def told_before(conn: sqlite3.Connection, settlement: Settlement) -> list[int]:
-    """The other planned sales of this amount and day that may be the same one, told again: no payment hash and no txid
-    tells them apart. All of them: a person answers for each.
+    """The other planned sales of this amount and day that may be the same one, reported again: no payment hash and no
+    txid distinguishes them. All of them: a person decides about each.
 
-    Another split, an unknown rate and unknown cash do not make it another sale, nor does what only the wallet told of.
-    Of two sales whose payments were both seen each has its own.
+    Another split, an unknown rate and unknown cash do not make it another sale, nor does what only the wallet reported.
+    If the payments of two sales were both seen, each has its own.
     """
     found = conn.execute(
         """SELECT id FROM dca_settlements WHERE machine_id = ?1 AND id <> ?2 AND gross_sats = ?3
@@ -460,8 +461,8 @@ def _judged(worst: sqlite3.Row | None, *, refunded: bool) -> tuple[SettlementSta
 def due_to_prove(conn: sqlite3.Connection, now: int, *, per_machine: int, limit: int) -> list[Settlement]:
     """Settlements that wait for their proof or their plan, due by now; some of each machine.
 
-    In the order of the sales, so that books that were lost are made anew in the order in which they were made. Of a
-    machine that is to be reconciled, sales are proven but not planned: the balances may be old.
+    In the order of the sales, so that lost books are made again in the order in which they were made. For a machine
+    that must be reconciled, sales are proven but not planned: the balances may be old.
     """
     found = conn.execute(
         """SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY machine_id
@@ -476,7 +477,7 @@ def due_to_prove(conn: sqlite3.Connection, now: int, *, per_machine: int, limit:
 
 
 def event_ids(conn: sqlite3.Connection, settlement_id: int) -> frozenset[str]:
-    """The ids of all events that told of this sale."""
+    """The ids of all events that reported this sale."""
     found = conn.execute("SELECT event_id FROM dca_settlement_events WHERE settlement_id = ?", (settlement_id,))
     return frozenset(str(row["event_id"]) for row in found)
 

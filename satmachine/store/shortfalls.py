@@ -1,4 +1,4 @@
-"""Rows of `dca_shortfalls`: cash that a customer did not get of a sale that was paid out already (SPEC section 9).
+"""Rows of `dca_shortfalls`: cash that a customer did not get, of a sale that was already paid out (SPEC section 9).
 
 Call what changes something inside `atomic()`.
 """
@@ -15,7 +15,7 @@ from satmachine.store import as_models as rows
 @dataclass(frozen=True, slots=True)
 class Shortfall:
     """One of them; `.._minor` in the currency of its sale, times are Unix seconds. `payee` None: the customer was paid
-    by hand, and nothing is refunded. `payment_id`: the refund, once its top-up is here."""
+    by hand, and nothing is refunded. `payment_id`: the refund, once its top-up has arrived."""
 
     id: int
     settlement_id: int
@@ -37,7 +37,7 @@ class Shortfall:
 
     @property
     def waits(self) -> bool:
-        """Whether its top-up is not here yet."""
+        """Whether its top-up has not arrived yet."""
         return self.payee is not None and self.funded_at is None and self.undone_at is None
 
 
@@ -57,7 +57,7 @@ def next_number(conn: sqlite3.Connection, settlement_id: int) -> int:
 
 
 def by_top_up(conn: sqlite3.Connection, machine_id: str, payment_hash: str) -> Shortfall | None:
-    """The one that this top-up is named for, and waits for it."""
+    """The one for which this top-up is named, and that waits for it."""
     row = conn.execute(
         """SELECT * FROM dca_shortfalls WHERE topup_hash = ? AND machine_id = ? AND funded_at IS NULL
         AND undone_at IS NULL""",
@@ -107,7 +107,7 @@ def add(
 
 
 def fund(conn: sqlite3.Connection, shortfall: Shortfall, *, payment_id: int, now: int) -> None:
-    """Its top-up is here, and this payment is its refund."""
+    """Its top-up has arrived, and this payment is its refund."""
     changed = conn.execute(
         "UPDATE dca_shortfalls SET funded_at = ?, payment_id = ? WHERE id = ? AND funded_at IS NULL",
         (now, payment_id, shortfall.id),
@@ -116,12 +116,12 @@ def fund(conn: sqlite3.Connection, shortfall: Shortfall, *, payment_id: int, now
 
 
 def top_up(conn: sqlite3.Connection, settlement_id: int, sats: int) -> None:
-    """So many sats more (or, negative, less) are booked to the sale beside what its customer paid."""
+    """This many sats more (or, negative, less) are booked to the sale beside what its customer paid."""
     conn.execute("UPDATE dca_settlements SET topped_up_sats = topped_up_sats + ? WHERE id = ?", (sats, settlement_id))
 
 
 def undo(conn: sqlite3.Connection, sale: Settlement, shortfall: Shortfall, *, actor: str, now: int) -> None:
-    """It never was; the sale's cash is what it was before."""
+    """As if it had never been: the sale's cash is what it was before."""
     changed = conn.execute(
         "UPDATE dca_shortfalls SET undone_at = ?, undone_by = ? WHERE id = ? AND undone_at IS NULL",
         (now, actor, shortfall.id),

@@ -1,4 +1,4 @@
-"""How everything stands, in numbers: for metrics, alarms and the status sentence. Only reads."""
+"""The state of everything in numbers: for metrics, alarms and the status sentence. Only reads."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def wallets(conn: sqlite3.Connection) -> tuple[Wallet, ...]:
 
 
 def silent_since(conn: sqlite3.Connection, before: int) -> dict[str, int]:
-    """When each active machine was last heard of, by beacon or sale, of those where that was before this (Unix
-    seconds); without those that never spoke."""
+    """When each active machine was last heard, by beacon or sale, if that was before this (Unix seconds); without those
+    that never sent anything."""
     found = conn.execute(
         """SELECT m.id, max(coalesce(t.received_at, 0), coalesce((SELECT s.landed_at FROM dca_settlements s
         WHERE s.machine_id = m.id ORDER BY s.occurred_at DESC LIMIT 1), 0)) AS at
@@ -84,8 +84,8 @@ def silent_since(conn: sqlite3.Connection, before: int) -> dict[str, int]:
 
 
 def low_cassettes(conn: sqlite3.Connection, below_percent: int) -> dict[str, list[tuple[int, int, int | None]]]:
-    """{machine: [(cassette, notes, percent or None), ..]} as last told, of active machines: those cassettes that are
-    empty, or less full than this."""
+    """{machine: [(cassette, notes, percent or None), ..]} as last reported, for active machines: those cassettes that
+    are empty, or less full than this."""
     found: dict[str, list[tuple[int, int, int | None]]] = {}
     for row in conn.execute(
         """SELECT c.machine_id, c.cassette, c.notes, c.percent FROM cash_by_cassette c JOIN dca_machines m

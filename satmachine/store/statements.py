@@ -1,4 +1,4 @@
-"""Statements as the daemon has signed them, and the names that stand in them."""
+"""Statements as the daemon has signed them, and the names in them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def names_of(conn: sqlite3.Connection, machine_id: str) -> tuple[str, str]:
 
 
 def add(conn: sqlite3.Connection, statement: SignedStatement) -> None:
-    """Keep one; the same once more changes nothing."""
+    """Store one; the same once more changes nothing."""
     conn.execute(
         "INSERT INTO dca_statements VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         tuple(getattr(statement, name) for name in SignedStatement.__dataclass_fields__),
@@ -60,7 +60,7 @@ def get(conn: sqlite3.Connection, client_id: int, statement_id: str) -> SignedSt
 def newest(
     conn: sqlite3.Connection, client_id: int, since: int | None, until: int | None, *, made_since: int
 ) -> SignedStatement | None:
-    """The newest of this time that was made since a moment."""
+    """The newest of this period that was made since a moment."""
     row = conn.execute(
         """SELECT * FROM dca_statements WHERE client_id = ? AND made_at >= ? AND since_at IS ? AND until_at IS ?
         ORDER BY made_at DESC LIMIT 1""",

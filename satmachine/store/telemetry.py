@@ -19,7 +19,7 @@ from satmachine.telemetry.parse import COLUMNS
 
 Record = BeaconRecord | SnapshotRecord
 
-#: What stands before the name of an `extra` field in `origins`; no column's name has a dot.
+#: The prefix of an `extra` field's name in `origins`; no column's name has a dot.
 _EXTRA = "extra."
 
 
@@ -27,7 +27,7 @@ _EXTRA = "extra."
 
 
 def store_batch(conn: sqlite3.Connection, records: Sequence[Record]) -> None:
-    """Keep a batch of records and merge its beacons; each machine's state is written once. Replays change nothing."""
+    """Store a batch of records and merge its beacons; each machine's state is written once. Replays change nothing."""
     beacons = [record for record in records if isinstance(record, BeaconRecord)]
     snapshots = [record for record in records if isinstance(record, SnapshotRecord)]
     conn.executemany(_INSERT_BEACON, [_beacon_row(beacon) for beacon in beacons])
@@ -169,7 +169,8 @@ _EXPIRE_SNAPSHOTS = _EXPIRE.format(table="dca_fleet_snapshots")
 
 
 def latest(conn: sqlite3.Connection, scope: str | None, machine_id: str | None = None) -> list[dict[str, Any]]:
-    """The view `telemetry_latest`, of machines that have sent a beacon; with its raw text and where fields are from."""
+    """The view `telemetry_latest`, of machines that have sent a beacon; with its raw text and where each field comes
+    from."""
     return _all(conn, _LATEST, scope, machine_id)
 
 
@@ -188,7 +189,8 @@ def history(
 def cash_points(
     conn: sqlite3.Connection, machine_ids: Sequence[str], *, since: int, until: int, points: int
 ) -> dict[str, list[int | None]]:
-    """Cash left in minor units at the end of each of `points` equal parts of a span; None: nothing was told in it.
+    """Cash left in minor units at the end of each of `points` equal parts of a period; None: nothing was reported in
+    it.
 
     One probe of the log's key for each point, however many beacons there are.
     """
@@ -210,7 +212,7 @@ def statuses_since(conn: sqlite3.Connection, machine_id: str, since: int) -> lis
 
 
 def error_since(conn: sqlite3.Connection, machine_id: str, since: int) -> str | None:
-    """The error that a machine last told of, if that was then or later (Unix seconds)."""
+    """The error that a machine last reported, if that was then or later (Unix seconds)."""
     row = conn.execute(
         "SELECT last_error FROM dca_telemetry WHERE machine_id = ? AND json_extract(origins, '$.last_error[0]') >= ?",
         (machine_id, since),

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def count(conn: sqlite3.Connection, machine_id: str, *, addressee: str, old_nip44: bool, at: int) -> None:
-    """One more of a machine's; `at` is when it came (Unix seconds). A relay that replays it is kept off before this."""
+    """One more of a machine; `at` is when it arrived (Unix seconds). Replays by a relay are dropped before this."""
     conn.execute(
         """INSERT INTO dca_transport_events (machine_id, events, old_nip44, first_at, last_at, addressee)
         VALUES (?1, 1, ?2, ?3, ?3, ?4) ON CONFLICT DO UPDATE SET events = events + 1,
@@ -18,7 +18,7 @@ def count(conn: sqlite3.Connection, machine_id: str, *, addressee: str, old_nip4
 
 
 def of_machine(conn: sqlite3.Connection, machine_id: str) -> dict[str, Any] | None:
-    """What was counted of a machine; None: nothing."""
+    """What was counted for a machine; None: nothing."""
     row = conn.execute("SELECT * FROM dca_transport_events WHERE machine_id = ?", (machine_id,)).fetchone()
     return None if row is None else dict(row)
 

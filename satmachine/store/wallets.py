@@ -1,4 +1,4 @@
-"""What the machines' LNbits wallets are known to hold, and payments out of them that the books cannot place."""
+"""What the machines' LNbits wallets are known to hold, and payments from them that the books cannot explain."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from satmachine.store.fragments import OPEN_LEG
 class Outgoing:
     """A tagged outgoing payment as the machine's wallet shows it; `status` is success or pending.
 
-    `accepted`: a person has looked at it, when these books did not know it. `inside`: LNbits moved it from one of its
-    wallets to another, in two commits: that it left this one does not prove that it reached the other.
+    `accepted`: a person has decided about it, when these books did not know it. `inside`: LNbits moved it from one of
+    its wallets to another, in two commits: that it left this one does not prove that it reached the other.
     """
 
     payment_hash: str
@@ -51,7 +51,7 @@ def read_until(conn: sqlite3.Connection, machine_id: str) -> ReadUntil:
 
 
 def was_swept(conn: sqlite3.Connection, machine_id: str) -> bool:
-    """Whether these books have read the machine's wallet to its end before, since they were made or copied."""
+    """Whether these books have already read the machine's wallet to its end, since they were made or copied."""
     row = conn.execute(
         "SELECT 1 FROM dca_wallets WHERE machine_id = ? AND last_sweep_at IS NOT NULL", (machine_id,)
     ).fetchone()
@@ -59,7 +59,8 @@ def was_swept(conn: sqlite3.Connection, machine_id: str) -> bool:
 
 
 def mark_swept(conn: sqlite3.Connection, machine_id: str, found: ReadUntil, now: int) -> None:
-    """A sweep has read everything up to here. Marks only move forward, but for one that a wrong clock set ahead."""
+    """A sweep has read everything up to here. These marks only move forward, except one that a wrong clock set
+    ahead."""
     conn.execute(
         """UPDATE dca_wallets SET
         swept_until = CASE WHEN swept_until > ?3 THEN ?1 ELSE max(swept_until, ?1) END,
@@ -87,7 +88,7 @@ def note_answer(
 
 
 def failed(conn: sqlite3.Connection, machine_id: str, *, error: str, now: int) -> bool:
-    """The wallet has not answered, or not as it should; True where that is news."""
+    """The wallet has not answered, or not as it should; True if that is news."""
     known = conn.execute(
         "SELECT 1 FROM dca_wallets WHERE machine_id = ? AND reachable = 0 AND error = ?", (machine_id, error)
     ).fetchone()
@@ -111,7 +112,7 @@ def owner_of_wallet(conn: sqlite3.Connection, wallet: str) -> str | None:
 
 
 def pause(conn: sqlite3.Connection, scope: str, *, actor: str, reason: str, now: int) -> bool:
-    """Pay nothing for a machine, or ('*') for any; False where that is so already."""
+    """Pay nothing for a machine, or ('*') for any; False if that is already so."""
     return (
         conn.execute(
             "INSERT INTO payout_pauses (scope, paused_at, actor, reason) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
@@ -122,12 +123,12 @@ def pause(conn: sqlite3.Connection, scope: str, *, actor: str, reason: str, now:
 
 
 def resume(conn: sqlite3.Connection, scope: str) -> bool:
-    """Undo `pause`; False where nothing was paused."""
+    """Undo `pause`; False if nothing was paused."""
     return conn.execute("DELETE FROM payout_pauses WHERE scope = ?", (scope,)).rowcount == 1
 
 
 def note_outgoing(conn: sqlite3.Connection, machine_id: str, found: Iterable[Outgoing], now: int) -> int:
-    """Keep payments that bear a key of ours and that no leg of these books made, until a person has decided about them
+    """Keep payments with one of our keys that no leg of these books made, until a person has decided about them
     (SPEC section 6.8). Nothing is adopted here. Returns how many there are that nobody has decided about."""
     strange = 0
     for payment in found:
@@ -178,7 +179,7 @@ def give_up(conn: sqlite3.Connection, machine_id: str, payment: Outgoing, *, act
 
 
 def mark_adopted(conn: sqlite3.Connection, machine_id: str, payment_hash: str) -> None:
-    """A leg of these books stands for this payment now."""
+    """These books have a leg for this payment now."""
     conn.execute(
         "UPDATE dca_foreign_payments SET settled_by = 'adopted' WHERE machine_id = ? AND payment_hash = ?",
         (machine_id, payment_hash),
@@ -203,14 +204,17 @@ def refresh_safe_mode(conn: sqlite3.Connection, machine_id: str) -> str | None:
             f"{unexplained[0]}: the database was restored or lost, or another daemon pays from this wallet"
         )
     elif marks:
-        why = f"its wallet shows {marks} mark(s) of another daemon, or of another life of these books"
+        why = f"its wallet shows {marks} mark(s) of another daemon, or of another copy of these books"
     elif forgotten is not None:
-        why = f"neither wallet knows the invoice of {forgotten['leg_key']} any more: LNbits may have been rolled back"
+        why = (
+            f"no wallet knows the invoice of {forgotten['leg_key']} any more: LNbits may have been restored from "
+            "an older copy"
+        )
     why = "; ".join(part for part in (_restored(conn, machine_id), why) if part) or None
     was_stopped = is_stopped(conn, machine_id)
     conn.execute("UPDATE dca_wallets SET safe_mode = ? WHERE machine_id = ?", (why, machine_id))
     if was_stopped and why is None:
-        # What waited for this goes on at once.
+        # What waited for this continues at once.
         conn.execute(
             f"""UPDATE dca_payments SET next_attempt_at = 0 WHERE +machine_id = ? AND cause = ?
             AND {OPEN_LEG}""",  # noqa: S608
@@ -235,7 +239,7 @@ def _restored(conn: sqlite3.Connection, machine_id: str) -> str | None:
 
 
 def is_decided(conn: sqlite3.Connection, machine_id: str, payment_hash: str) -> bool:
-    """Whether a person has decided about this payment, which the books lacked."""
+    """Whether a person has decided about this payment, which was not in the books."""
     found = conn.execute(
         "SELECT 1 FROM dca_foreign_payments WHERE machine_id = ? AND payment_hash = ? AND settled_by IS NOT NULL",
         (machine_id, payment_hash),
@@ -244,7 +248,7 @@ def is_decided(conn: sqlite3.Connection, machine_id: str, payment_hash: str) -> 
 
 
 def foreign_of(conn: sqlite3.Connection, machine_id: str, prefix: str) -> list[Outgoing]:
-    """Foreign payments that no leg has adopted, accepted by a person or not, by the start of their leg key."""
+    """Foreign payments that no leg has adopted, accepted by a person or not, by the beginning of their leg key."""
     found = conn.execute(
         """SELECT * FROM dca_foreign_payments WHERE machine_id = ? AND settled_by IS NOT 'adopted'
         AND leg_key >= ? AND leg_key < ? ORDER BY made_at, leg_key""",

@@ -42,7 +42,7 @@ def invoiced(books: sqlite3.Connection, leg: Leg) -> None:
 def test_a_label_is_never_used_again_at_its_machine(books: sqlite3.Connection) -> None:
     first = add_client(books, "maria")
     take_away(books, first)
-    with pytest.raises(Refused, match=r"maria at machine machine-1 is client 1 \(removed\)"):
+    with pytest.raises(Refused, match=r"maria at machine machine-1 is LP 1 \(removed\)"):
         add_client(books, "maria")
     assert add_client(books, "maria", machine_id="machine-2") != first
 

@@ -196,7 +196,7 @@ def _deposit(
     """The cash is an LP's from now on."""
     client = clients.get(conn, client_id)
     if client.machine_id != sale.machine_id:
-        raise Refused(f"client {client.id} ({client.label}) is an LP of {client.machine_id}, not of {sale.machine_id}")
+        raise Refused(f"LP {client.id} ({client.label}) belongs to {client.machine_id}, not to {sale.machine_id}")
     text = f"what the customer of sale {sale.id} did not get: {author.reason}"
     deposit_id = deposits.add(
         conn, client_id=client.id, amount_minor=short_minor, notes=text, actor=author.name, now=now

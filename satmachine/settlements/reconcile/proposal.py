@@ -258,7 +258,7 @@ class _Round:
         """A balance that was paid out, now or in another life, goes down by what the payment says."""
         client = clients.get(self._conn, client_id)
         if client.machine_id != self._machine.id:
-            raise Refused(f"client {client_id} is not of {self._machine.id}")
+            raise Refused(f"LP {client_id} does not belong to {self._machine.id}")
         leg = rows.leg_by_key(self._conn, self._machine.id, payment.leg_key)
         if leg is not None and leg.leg_type is LegType.SETTLEMENT and self._desk.chosen(payment) is None:
             self._known_payout(payment, leg)
@@ -320,7 +320,7 @@ class _Round:
             if balance.available_minor < 0:
                 lacks = f"{minor_to_fiat(-balance.available_minor, balance.currency)} {balance.currency}"
                 self._desk.waits.append(
-                    f"client {client_id} ({balance.label}) would have {lacks} less than nothing: enter the deposit "
+                    f"LP {client_id} ({balance.label}) would have {lacks} less than nothing: enter the deposit "
                     f"that these books lack, with its true date (`satmachine deposits add {client_id} AMOUNT --at "
                     "TIME`). If they really got more than they brought, enter the difference too, with a note: it is "
                     "yours to bear"

@@ -217,7 +217,7 @@ def who(by: By) -> str:
 def unknown_client(machine_id: str, label: str) -> str:
     """What to do first where a payment went to an LP that these books do not have."""
     return (
-        f"client {label} is not in these books: `satmachine clients add --machine {machine_id} --label {label} "
+        f"LP {label} is not in these books: `satmachine clients add --machine {machine_id} --label {label} "
         "--lightning-address ADDRESS` (or with the file of their key), "
         "then its deposits with their true dates (`satmachine deposits add CLIENT_ID AMOUNT --at TIME`) and what it "
         "has taken home (`satmachine deposits withdraw CLIENT_ID AMOUNT --at TIME`), then look again"
