@@ -17,23 +17,23 @@ from testkit.lnbits import LnbitsServer, ensure_environment
 from testkit.machine import publish
 from testkit.system import System
 
-#: What is typed, and what is to be seen there. Each runs as it stands once $SATMACHINE_CONFIG names the demo's file.
+#: What to type, and what it shows. Each runs as printed once $SATMACHINE_CONFIG names the demo's file.
 TOUR = (
-    ("satmachine status", "a jammed machine, a payee who does not answer, money of no sale: what needs you"),
-    ("satmachine alerts silence machine_error:machine-3 --for 2d --reason demo", "you know of the jam: be quiet"),
-    ("satmachine settlements list", "the sales, and how each stands"),
+    ("satmachine status", "what needs you: a jammed machine, a payee who does not answer, money that belongs to no sale"),
+    ("satmachine alerts silence machine_error:machine-3 --for 2d --reason demo", "you know about the jam: silence it"),
+    ("satmachine settlements list", "the sales, and the state of each"),
     ("satmachine settlements show 1", "one of them: its payments, events, notes"),
     ("satmachine settlements explain 1", "the arithmetic of every sat"),
     ("satmachine payments list --status failing", "dora's Lightning address is dead"),
     (
         "satmachine clients update dora --lightning-address dora@example.invalid --unchecked --dry-run",
-        "how it would be changed (then: payments repoint --payee client:dora)",
+        "how to change it (then: payments repoint --payee client:dora)",
     ),
-    ("satmachine settlements unmatched", "somebody has topped the wallet up without telling"),
+    ("satmachine settlements unmatched", "somebody has topped up the wallet without telling you"),
     ("satmachine quarantine list", "a message that could not be used"),
-    ("satmachine clients statement alice", "what alice has brought and got"),
+    ("satmachine clients statement alice", "what alice has brought, and what she got"),
     ("satmachine telemetry fleet", "the machines, their cash, their state"),
-    ("satmachine payments list | grep -c completed", "behind a pipe a list is whole"),
+    ("satmachine payments list | grep -c completed", "into a pipe a list is written in full"),
     ("satmachine audit", "every sat is accounted for, in the books and in the wallets"),
 )
 _SALES = 6
@@ -65,7 +65,7 @@ async def furnish(system: System, say: Callable[[str], None]) -> None:
     system.start_daemon()
     await system.wait_for_log("satmachine runs")
     first, second, third = system.machines
-    say("LPs bring cash; dora wants her sats at an address that is dead")
+    say("LPs bring cash; dora wants her sats at an address that does not exist")
     for machine, labels in ((first, DEPOSITS), (second, {"dora": 5_000})):
         amounts_minor = {label: 100 * 20 * amount for label, amount in labels.items()}
         await anyio.to_thread.run_sync(system.add_providers, amounts_minor, machine)

@@ -121,7 +121,7 @@ def _failing(row: Record, view: View) -> Item:
         "payee": row["payee"],
         "error": sentence("{error} ({why})", error=error, why=why) if why else error,
         "attempts": row["attempts"],
-        "minutes": max(0, ((row["next_attempt_at"] or view.now) - view.now) // 60),
+        "minutes": max(0, -((view.now - (row["next_attempt_at"] or view.now)) // 60)),
     }
     if row["payments"] > 1:
         cause = sentence(

@@ -80,7 +80,7 @@ def show(books: Books, message: Message, as_json: AsJson = False) -> None:
     row = _find(books, message)
     emit_record(row, _FIELDS, json=as_json, title=f"Message {message} in quarantine", tz=books.tz)
     if not as_json:
-        print_line("As it came" if row["whole"] else "How it began (too long to be kept)", style="bold")
+        print_line("As it arrived" if row["whole"] else "How it began (too long to be kept)", style="bold")
         print_line(row["raw"])
 
 

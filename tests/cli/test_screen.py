@@ -186,3 +186,9 @@ def test_behind_a_pipe_each_table_of_a_screen_has_its_title(cli: Cli) -> None:
     assert shown[0] == "Sale 1"
     at = shown.index("Payments")
     assert (shown[at - 1], shown[at + 1].split("\t")[:2]) == ("", ["Id", "For"])
+
+
+def test_a_hash_on_a_record_is_not_broken_where_a_line_of_its_own_holds_it(cli: Cli) -> None:
+    payment_hash = cli.json("settlements", "show", "1")["settlement"]["payment_hash"]
+    assert f"\n    {payment_hash}\n" in cli("settlements", "show", "1", columns=72).stdout
+    assert re.search(rf"Payment hash +{payment_hash}\n", cli("settlements", "show", "1", columns=100).stdout)

@@ -210,12 +210,12 @@ def test_a_sale_that_was_shared_out_is_not_shared_anew(books: sqlite3.Connection
     deposit(books, add_client(books, "bob"), 100_000)
     client_id = add_client(books, "maria")
     plan_sale(books, 1, net_sats=1_000, rate=Decimal(100), occurred_at=NOW, now=NOW)
-    with pytest.raises(Refused, match="settlement 1 of machine-1 was shared out"), atomic(books):
+    with pytest.raises(Refused, match="sale 1 of machine-1 was shared out"), atomic(books):
         deposits.add(books, client_id=client_id, amount_minor=7, effective_at=NOW, actor="ana", now=NOW + 9)
     with atomic(books):
         late = deposits.add(books, client_id=client_id, amount_minor=7, effective_at=NOW + 1, actor="ana", now=NOW + 9)
     plan_sale(books, 2, net_sats=1_000, rate=Decimal(100), occurred_at=NOW + 5, now=NOW + 5)
-    with pytest.raises(Refused, match="settlement 2"), atomic(books):
+    with pytest.raises(Refused, match="sale 2"), atomic(books):
         deposits.confirm(books, late, actor="ana", now=NOW + 9)
     with atomic(books):
         deposits.edit(books, late, effective_at=NOW + 6, actor="ana", now=NOW + 9)
@@ -269,7 +269,7 @@ def test_cash_that_went_before_a_planned_sale_is_not_entered_into_sound_books(bo
     client_id = add_client(books, "bob")
     deposit(books, client_id, 100_000)
     plan_sale(books, 1, net_sats=1_000, rate=Decimal(100), occurred_at=NOW, now=NOW)
-    with pytest.raises(Refused, match="settlement 1 of machine-1 was shared out"), atomic(books):
+    with pytest.raises(Refused, match="sale 1 of machine-1 was shared out"), atomic(books):
         deposits.withdraw(books, client_id, 7, effective_at=NOW, actor="ana", now=NOW + 9)
     with atomic(books):
         taken = deposits.withdraw(books, client_id, 7, effective_at=NOW + 1, actor="ana", now=NOW + 9)

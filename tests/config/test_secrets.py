@@ -237,7 +237,9 @@ def test_root_finds_a_credential_where_the_service_has_it_and_then_where_it_come
 def test_within_the_service_the_folder_of_keys_is_found_by_its_prefix(host: Host) -> None:
     environ = {"CREDENTIALS_DIRECTORY": str(host.given)}
     (host.keys / "m1").write_text("not-seen-from-within")
-    with pytest.raises(ConfigError, match=r"the service does not have: put the key into .*keys/m1 .*restart satmachine"):
+    with pytest.raises(
+        ConfigError, match=r"the service does not have: put the key into .*keys/m1 .*restart satmachine"
+    ):
         SECRET.resolve(environ)
     (host.given / "key_m1").write_text("handed-over")
     assert SECRET.resolve(environ) == "handed-over"

@@ -63,14 +63,18 @@ def table(rows: Sequence[Row], columns: Sequence[Column], title: str, tz: tzinfo
 
 
 def record(row: Row, fields: Sequence[Column], title: str, tz: tzinfo) -> None:
-    """Names and values, one below the other."""
+    """Names and values, side by side; a value with a word that would be broken there (a hash) stands below its name."""
     console = make_console()
-    grid = Table.grid(padding=(0, _GAP))
-    grid.add_column(style="bold", no_wrap=True)
-    grid.add_column(overflow="fold")
+    names = max((len(field.title) for field in fields), default=0) + _GAP
+    lines = []
     for field in fields:
-        grid.add_row(field.title, _cell(row, field, tz, seconds=True))
-    show(console, title, grid)
+        name, value = Text(field.title, "bold"), _cell(row, field, tz, seconds=True)
+        beside = max(map(len, value.plain.split()), default=0) <= console.width - names
+        parts = value.wrap(console, console.width - (names if beside else len(_INDENT)))
+        name.pad_right(names - len(field.title) if beside else 0)
+        lines += [Text.assemble(name, parts[0])] if beside else [name, Text.assemble(_INDENT, parts[0])]
+        lines += [Text.assemble(" " * (names if beside else len(_INDENT)), part) for part in parts[1:]]
+    show(console, title, Text("\n").join(lines))
 
 
 def line(text: str, style: str) -> None:

@@ -55,7 +55,7 @@ _FIELDS = (
     Column("balance_sats", "Wallet, sats", show=balance),
     Column("reachable", "Wallet", show=_wallet),
     Column("checked_at", "Wallet checked"),
-    Column("last_sweep_at", "Wallet compared"),
+    Column("last_sweep_at", "Wallet searched"),
     Column("open_settlements", "Open work", show=_open_work),
     Column("last_sale_at", "Last sale"),
     Column("last_event_at", "Last heard"),

@@ -68,7 +68,7 @@ def reconcile(
     Otherwise --accept, with the digest that was shown, does exactly what was shown, and refuses if anything has changed
     since.
 
-    --book changes a proposal: HASH=sale:ID (a leg of that sale), HASH=client:ID (a payout of that balance), or
+    --book changes a proposal: HASH=sale:ID (a payment of that sale), HASH=client:ID (a payout of that balance), or
     HASH=not-ours.
 
     Examples:
