@@ -19,7 +19,7 @@ from testkit.system import System
 
 #: What to type, and what it shows. Each runs as printed once $SATMACHINE_CONFIG names the demo's file.
 TOUR = (
-    ("satmachine status", "what needs you: a jammed machine, a payee who does not answer, money that belongs to no sale"),
+    ("satmachine status", "what needs you: a jammed machine, a payee who does not answer, money of no sale"),
     ("satmachine alerts silence machine_error:machine-3 --for 2d --reason demo", "you know about the jam: silence it"),
     ("satmachine settlements list", "the sales, and the state of each"),
     ("satmachine settlements show 1", "one of them: its payments, events, notes"),
