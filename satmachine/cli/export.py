@@ -110,9 +110,10 @@ def _known(path: Path | None) -> Known:
 
 
 def _require_whole(books: Books) -> None:
-    from satmachine.audit.proof import check_books
+    from satmachine.audit.proof import STEPS, check_books
 
-    breaks = check_books(books.conn, scope=books.scope)
+    with stepwise("Checking the books", STEPS) as seen:
+        breaks = check_books(books.conn, scope=books.scope, seen=seen)
     if breaks:
         raise Refused(
             f"the audit finds {len(breaks)} break(s) in the books, the first at {breaks[0].subject}: "
