@@ -76,9 +76,9 @@ def run(quick: bool, say: Say) -> list[Section]:
     figures += [_memory(name, found[name], small[name]) for name in found if name.endswith("nothing closed")]
     load = f"Load average meanwhile: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores."
     about = (
-        f"{size.sales:,} sales of {size.machines:,} machines with their payments. Processor time of whole processes, which "
-        f"on an idle machine is what a person waits; the median of {rounds} interleaved rounds (lowest-highest; the "
-        f"audit once). Ratios are to a bare SQL aggregate over all rows up to the month's end. {load}"
+        f"{size.sales:,} sales of {size.machines:,} machines with their payments. Processor time of whole processes: "
+        f"what a person waits on an idle machine; the median of {rounds} interleaved rounds (lowest-highest; the audit "
+        f"once). Ratios are to a bare SQL aggregate over all rows up to the month's end. {load}"
     )
     return [Section("A month in large books", about, figures)]
 
