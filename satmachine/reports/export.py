@@ -21,6 +21,9 @@ from satmachine.money import minor_to_fiat
 
 _PRICE = Context(prec=12, rounding=ROUND_HALF_EVEN)
 
+#: Since when beancount knows accounts: what is exported later may be older than the first entry that was.
+_BEGINNING = "1970-01-01"
+
 #: The account that balances what was before the first entry of an export.
 OPENING = "Equity:Opening-Balances"
 
@@ -46,7 +49,7 @@ def known_in(text: Iterable[str]) -> Known:
 
 
 _PLAIN = re.compile(r"[A-Za-z0-9:@._-]*")
-_ID = re.compile(r'^\s+id: "([^"]+)"|^\s+; id: (\S+)|^([a-z]+:[^",]+),\d{4}-')
+_ID = re.compile(r'^\s+id: "([^"]+)"|^\s+; id: (\S+)|^([a-z-]+:[^",]+),\d{4}-')
 _OPENED = re.compile(r"^(?:\d{4}-\d{2}-\d{2} )?(?:open|account|commodity) ([A-Z0-9][^\s]*)")
 
 
@@ -67,16 +70,15 @@ def beancount(entries: Iterable[Entry], tz: tzinfo, known: Known) -> Iterator[st
     if SAT not in known.opened:
         yield ';; satmachine: "id" is the same in every export. Amounts of SAT are satoshis.'
     for entry in _new(entries, known):
-        day = _day(entry.posted_at, tz)
         for posting in entry.postings:
             if posting.unit not in known.opened:
                 known.opened.add(posting.unit)
-                yield f"{day} commodity {posting.unit}"
+                yield f"{_BEGINNING} commodity {posting.unit}"
             if posting.account not in known.opened:
                 known.opened.add(posting.account)
-                yield f"{day} open {posting.account}"
+                yield f"{_BEGINNING} open {posting.account}"
         yield ""
-        yield f'{day} * "{_quoted(entry.narration)}" #{entry.kind}'
+        yield f'{_day(entry.posted_at, tz)} * "{_quoted(entry.narration)}" #{entry.kind}'
         yield f'  id: "{entry.id}"'
         for name, value in _facts(entry, tz):
             yield f'  {name}: "{value}"'
