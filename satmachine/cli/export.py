@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -69,12 +69,29 @@ def export_ledger(
         if not anyway:
             _require_whole(books)
         span = span_of(books, month, since, until, machine)
-        found = _entries(books, span, seen_before)
+        found, written = _entries(books, span, seen_before), 0
         with progress("Exporting", ledger.count(books.conn, span)) as seen:
-            for line in FORMATS[form](found, books.tz, seen_before):
-                if not line or line[0] in "0123456789":
-                    seen()
+            for line in FORMATS[form](_counted(found, seen), books.tz, seen_before):
+                written += 1
                 sys.stdout.write(line + "\n")
+        if written <= 1:  # a comment or the names of columns
+            _tell_of_nothing(books, known)
+
+
+def _counted(entries: Iterator[Entry], seen: Callable[[], object]) -> Iterator[Entry]:
+    for entry in entries:
+        seen()
+        yield entry
+
+
+def _tell_of_nothing(books: Books, known: Path | None) -> None:
+    """On stderr, so that a file stays as it is."""
+    from satmachine.ledger.periods import month_of
+
+    first_at = ledger.first_at(books.conn)
+    begun = "nothing has happened yet" if first_at is None else f"they begin in {month_of(first_at, books.tz)}"
+    new = f"These books have nothing of that time: {begun}." if known is None else f"Nothing is new since {known}."
+    typer.echo(new, err=True)
 
 
 def _entries(books: Books, span: Span, known: Known) -> Iterator[Entry]:

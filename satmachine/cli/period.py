@@ -30,6 +30,8 @@ _COLUMNS = (
     Column("hash", "Hash", wide=True, fold=True),
 )
 
+_NONE = "No month was closed yet."
+
 
 @app.command("close")
 def close(
@@ -79,7 +81,8 @@ def close(
         print_json(to_json(_row(made)) | {"dry_run": dry_run})
         return
     done = "would be closed" if dry_run else "is closed"
-    print_line(f"{month} {done} with {made.entries} entries. Its hash is {made.hash}: write it down elsewhere.")
+    print_line(f"{month} {done} with {made.entries} entries. Write its hash down elsewhere:")
+    print_line(made.hash)
 
 
 def _made(books: Books, month: str, why: str) -> Period:
@@ -118,8 +121,7 @@ def list_(ctx: typer.Context, as_json: AsJson = False, as_csv: AsCsv = False) ->
     with open_books(ctx) as books:
         rows = [_row(period) for period in periods.all_of(books.conn)]
         keys = [name for name in Period.__dataclass_fields__ if name != "totals"]
-        empty = "No month was closed yet."
-        emit_table(rows, _COLUMNS, json=as_json, csv=as_csv, tz=books.tz, keys=keys, empty=empty)
+        emit_table(rows, _COLUMNS, json=as_json, csv=as_csv, tz=books.tz, keys=keys, empty=_NONE)
 
 
 @app.command("check")
@@ -143,7 +145,8 @@ def check(ctx: typer.Context, as_json: AsJson = False) -> None:
     for period, detail in found if not as_json else ():
         print_line(f"{period.name}: {detail}.")
     if not as_json and not found:
-        print_line(f"{len(closed)} closed month(s): each is what it was when it was closed.")
+        told = f"{len(closed)} closed month(s): each is what it was when it was closed."
+        print_line(told if closed else _NONE)
     if found:
         raise typer.Exit(1)
 

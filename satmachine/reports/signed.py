@@ -81,6 +81,8 @@ def verify_file(content: bytes) -> Verified | Unproven:
         text = content.decode()
     except UnicodeDecodeError:
         return Unproven("it is no text, so it is no statement")
+    if not text.strip():
+        return Unproven("it is empty")
     if text.lstrip().startswith("<"):
         return _verify_page(text)
     event, problem = _event_in(text.removesuffix("\n"), escaped=False)
