@@ -154,7 +154,7 @@ class Nouns(TyperGroup):
             raise
         except SatmachineError as error:
             typer.secho("Error: ", fg=typer.colors.RED, err=True, nl=False)
-            from satmachine.cli.kit.output import printable
+            from satmachine.plain_text import printable
 
             typer.echo(printable(str(error)), err=True)
             raise typer.Exit(error.exit_code) from None

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from satmachine.ledger.postings import SAT, Entry, Posting, value_minor
 from satmachine.money import minor_to_fiat
+from satmachine.plain_text import cell, one_line
 
 _PRICE = Context(prec=12, rounding=ROUND_HALF_EVEN)
 
@@ -124,8 +125,8 @@ def csv_rows(entries: Iterable[Entry], tz: tzinfo, known: Known) -> Iterator[str
         posted_at = happened_at = datetime.fromtimestamp(entry.posted_at, tz).isoformat()
         if entry.happened_at != entry.posted_at:
             happened_at = datetime.fromtimestamp(entry.happened_at, tz).isoformat()
-        begin = (entry.id, posted_at, happened_at, entry.kind, entry.machine_id, _cell(entry.sale))
-        end = (entry.currency, _cell(_in_one_line(entry.narration)))
+        begin = (entry.id, posted_at, happened_at, entry.kind, cell(entry.machine_id), cell(entry.sale))
+        end = (entry.currency, cell(one_line(entry.narration)))
         rate = entry.rate if priced else ""
         for posting in entry.postings:
             value = value_minor(posting.amount, entry.rate, entry.currency) if posting.unit == SAT and priced else None
@@ -196,24 +197,12 @@ def _day(at: int, tz: tzinfo) -> str:
 
 
 def _quoted(text: str) -> str:
-    return _in_one_line(text).replace("\\", "\\\\").replace('"', '\\"')
+    return one_line(text).replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _plain(text: str) -> str:
     """What hledger takes for the end of a description: a semicolon; and a bar divides it."""
-    return _in_one_line(text).replace(";", ",").replace("|", "/")
-
-
-def _in_one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _cell(text: str) -> str:
-    """What a spreadsheet would take for a formula is made a text."""
-    return f"'{text}" if text[:1] in _FORMULA else text
-
-
-_FORMULA = frozenset("=+-@\t\r")
+    return one_line(text).replace(";", ",").replace("|", "/")
 
 
 class _Told:
