@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from satmachine.cli.clients.wishes import _npub
-from satmachine.nostr.event import Event, parse_event
+from satmachine.nostr.event import Event, parse_event, sign
 from satmachine.nostr.keys import hex_to_npub, public_key_of
 from satmachine.orders import SignStatement
 from satmachine.reports.make import sign_statement
@@ -123,6 +123,36 @@ def test_a_statement_of_another_key_is_not_the_operators(files: tuple[Path, Path
     found = verify_file(event_file(event).encode())
     assert isinstance(found, Verified)
     assert found.npub == OTHER_NPUB
+
+
+def test_a_page_is_proven_by_its_own_signature_alone(files: tuple[Path, Path], year: Year) -> None:
+    page = files[0].read_text("utf-8")
+    year.conn.execute("BEGIN")
+    of_jose, _ = sign_statement(year.conn, SignStatement(2), secret=SECRET, actor="maria", now=year.now)
+    year.conn.execute("ROLLBACK")
+    other = parse_event(json.loads(of_jose.event))
+    assert isinstance(other, Event)
+    empty = re.sub(r'(id="proof">).*?(</script>)', r"\1\2", page)
+    [place] = re.findall(r"<script.*?</script>", page)
+    for forged, why in (
+        (with_event(empty, other), "says something else"),
+        (empty, "no JSON"),
+        (page.replace(place, place + place), "holds no signature"),
+        (page.replace(place, f"<!-- {place} -->{place}"), "holds no signature"),
+        (page.replace(place, ""), "holds no signature"),
+        (page + " ", "says something else"),
+    ):
+        found = verify_file(forged.encode())
+        assert isinstance(found, Unproven)
+        assert why in found.why
+
+
+def test_no_document_is_proven_by_a_signature_for_something_else(files: tuple[Path, Path]) -> None:
+    event = parse_event(json.loads(files[1].read_text("utf-8")))
+    assert isinstance(event, Event)
+    for kind, content in ((1, event.content), (event.kind, "{}"), (event.kind, "[]"), (event.kind, "a note")):
+        note = sign(kind, content, event.tags, event.created_at, SECRET)
+        assert isinstance(verify_file(event_file(note).encode()), Unproven)
 
 
 def test_a_statement_says_nothing_of_others(files: tuple[Path, Path]) -> None:
