@@ -11,7 +11,7 @@ from satmachine.cli.kit.books import Books, open_books
 from satmachine.cli.kit.commands import Asked, listing
 from satmachine.cli.kit.options import AsJson, OfMachine, Since
 from satmachine.cli.kit.output import Column, emit_table, format_sats, print_json, print_line
-from satmachine.cli.progress import progress, stepwise
+from satmachine.cli.progress import is_large, progress, stepwise
 from satmachine.store import audit_log, lists, periods
 from satmachine.store import breaks as audited
 from satmachine.store.pages import Page
@@ -134,7 +134,7 @@ def _prove(books: Books, since: int, *, offline: bool) -> _Report:
 
         anyio.run(_prove_wallets, books, since, report)
     again = sum(period.entries for period in periods.all_of(books.conn) if period.end_at > since)
-    with stepwise("Checking the books", STEPS) as seen:
+    with stepwise("Checking the books", STEPS, at_once=is_large(books.path)) as seen:
         broken = check_rules(books.conn, scope=books.scope, since=since, seen=seen)
     with progress("Reading closed months again", again) as seen:
         broken += check_closed_months(books.conn, since=since, read_again=seen)

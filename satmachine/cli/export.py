@@ -12,7 +12,7 @@ import typer
 
 from satmachine.cli.kit.books import Books, open_books
 from satmachine.cli.kit.options import Since, Until
-from satmachine.cli.progress import progress, stepwise
+from satmachine.cli.progress import is_large, progress, stepwise
 from satmachine.cli.spans import Machine, Month, span_of
 from satmachine.errors import Refused
 from satmachine.store import ledger
@@ -129,7 +129,7 @@ def _known(path: Path | None) -> Known:
 def _require_whole(books: Books) -> None:
     from satmachine.audit.proof import STEPS, check_books
 
-    with stepwise("Checking the books", STEPS) as seen:
+    with stepwise("Checking the books", STEPS, at_once=is_large(books.path)) as seen:
         breaks = check_books(books.conn, scope=books.scope, seen=seen)
     if breaks:
         raise Refused(
