@@ -64,7 +64,7 @@ def export_ledger(
 
     if form not in FORMATS:
         raise typer.BadParameter("--format is one of beancount, hledger and csv")
-    seen_before = _known(known)
+    seen_before = _known(known, form)
     with open_books(ctx) as books:
         if not anyway:
             _require_whole(books)
@@ -108,7 +108,7 @@ def _entries(books: Books, span: Span, known: Known) -> Iterator[Entry]:
     return chain([] if opening is None else [opening], entries(books.conn, span))
 
 
-def _known(path: Path | None) -> Known:
+def _known(path: Path | None, form: str) -> Known:
     from satmachine.reports.export import Known, known_in
 
     if path is None:
@@ -123,6 +123,10 @@ def _known(path: Path | None) -> Known:
         raise typer.BadParameter(f"--known {path} cannot be read: {error.strerror}{hint}") from None
     if not found.ids and not is_empty:
         raise typer.BadParameter(f"--known {path} holds no entry of an earlier export: is it the right file?")
+    if found.form not in ("", form):
+        raise typer.BadParameter(
+            f"--known {path} is an export with --format {found.form}: name that format, or another file"
+        )
     return found
 
 

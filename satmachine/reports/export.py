@@ -31,26 +31,29 @@ OPENING = "Equity:Opening-Balances"
 
 @dataclass(slots=True)
 class Known:
-    """What a file has already: ids of entries, and accounts and units that are opened."""
+    """What a file has already: ids of entries, accounts and units that are opened; and which of FORMATS it is in."""
 
     ids: frozenset[str] = frozenset()
     opened: set[str] = field(default_factory=set)
+    form: str = ""
 
 
 def known_in(text: Iterable[str]) -> Known:
     """What an earlier export holds, whichever of the three formats it is in."""
     ids: set[str] = set()
     opened: set[str] = set()
+    form = ""
     for line in text:
         if found := _ID.match(line):
-            ids.add(next(group for group in found.groups() if group))
+            form = str(found.lastgroup)
+            ids.add(found[form])
         elif found := _OPENED.match(line):
             opened.add(found[1])
-    return Known(frozenset(ids), opened)
+    return Known(frozenset(ids), opened, form)
 
 
 _PLAIN = re.compile(r"[A-Za-z0-9:@._-]*")
-_ID = re.compile(r'^\s+id: "([^"]+)"|^\s+; id: (\S+)|^([a-z-]+:[^",]+),\d{4}-')
+_ID = re.compile(r'^\s+id: "(?P<beancount>[^"]+)"|^\s+; id: (?P<hledger>\S+)|^(?P<csv>[a-z-]+:[^",]+),\d{4}-')
 _OPENED = re.compile(r"^(?:\d{4}-\d{2}-\d{2} )?(?:open|account|commodity) ([A-Z0-9][^\s]*)")
 
 

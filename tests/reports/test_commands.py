@@ -61,6 +61,17 @@ def test_an_export_with_nothing_in_it_says_so_beside_the_file(cli: Cli, tmp_path
     assert (again.stdout, again.stderr) == ("", f"Nothing is new since {path}.\n")
 
 
+def test_an_export_goes_on_in_the_format_that_it_has(cli: Cli, tmp_path: Path) -> None:
+    forms = ("beancount", "hledger", "csv")
+    for form in forms:
+        path = tmp_path / form
+        path.write_text(cli("export", "ledger", "--format", form).stdout, "utf-8")
+        for other in forms:
+            done = cli("export", "ledger", "--format", other, "--known", str(path), columns=400)
+            assert done.exit_code == (0 if other == form else 2)
+            assert other == form or f"is an export with --format {form}" in done.output
+
+
 @pytest.mark.parametrize(
     ("month", "words"),
     [
