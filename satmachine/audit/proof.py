@@ -67,9 +67,13 @@ def _closed_months(conn: sqlite3.Connection, since: int, read_again: Callable[[]
 
 
 def _cash(conn: sqlite3.Connection, since: int) -> Iterator[Break]:
-    """The cash book: its sums and chains, and what was booked and deposited by it (SPEC section 12)."""
+    """The cash book: its sums and chains, and what was booked and deposited by it (SPEC section 12). An entry that was
+    taken back or corrected counts for nothing any more, so that to void a wrong one ends its break."""
     for kind in cash.BREAKS:
-        yield from (make_break(Kind(kind), row) for row in cash.breaking(conn, kind) if row["at"] >= since)
+        for row in cash.breaking(conn, kind):
+            replaced = kind == Kind.CASH_SUM and cash.replaced_by(conn, row["entry_id"]) is not None
+            if row["at"] >= since and not replaced:
+                yield make_break(Kind(kind), row)
 
 
 def _first_stage(conn: sqlite3.Connection) -> Iterator[Record]:

@@ -21,3 +21,8 @@ def commands(page: str, heading: str) -> list[str]:
     blocks = re.findall(r"^```sh\n(.*?)^```", section(page, heading), re.MULTILINE | re.DOTALL)
     lines = [re.sub(r"(^|\s+)# .*", "", line) for block in blocks for line in block.splitlines()]
     return [line for line in lines if line]
+
+
+def named(page: str, heading: str) -> list[str]:
+    """The commands between backticks in a section's text, in their order."""
+    return re.findall(r"`(satmachine [^`]+)`", re.sub(r"^```.*?^```", "", section(page, heading), flags=re.M | re.S))

@@ -23,6 +23,8 @@ _PROMPTS = {"PS1": "<$?> $ ", "PS2": "> "}
 #: What a terminal is told beside text: colours, where to write, its title.
 _CONTROL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07]*\x07|[()][A-Z0-9]|[=>])")
 _CTRL_C = "\x03"
+#: What a person says who does what a screen tells them: yes, and why.
+ANSWERS = {"[y/N]: ": "y", "Why: ": "as it was told"}
 
 
 class Terminal:
@@ -93,6 +95,21 @@ class Terminal:
         """Wait until the command has ended; its exit code and what it has shown."""
         shown, code = await self._until(_PROMPT, timeout_s)
         return int(code), shown
+
+    async def runs(
+        self, command: str, answers: Mapping[str, str] = ANSWERS, *, timeout_s: float = 300
+    ) -> tuple[int, str]:
+        """Type a command, and answer what it asks; its exit code and what it has shown."""
+        self.enter(command)
+        asked = re.compile("|".join([_PROMPT.pattern, *(f"({re.escape(question)})$" for question in answers)]))
+        told = ""
+        for _ in range(20):
+            shown, found = await self._until(asked, timeout_s)
+            told += shown
+            if found not in answers:
+                return int(found), told.removesuffix(f"<{found}> $ ")
+            self.enter(answers[found])
+        raise AssertionError(f"{command} asks on and on:\n{told}")
 
     async def _until(self, wanted: re.Pattern[str], timeout_s: float) -> tuple[str, str]:
         with anyio.move_on_after(timeout_s):
