@@ -292,6 +292,7 @@ class Payer:
         """Read, decide, act; bounded by the number of looks. Sends at most once, and not if it was (`answer`)."""
         for look in range(1, LOOKS + 2):
             sides = await self._look(job)
+            await self._note_shown(job, sides)
             decision = decide(self._view(job, sides, last_look=look > LOOKS))
             if decision.step is Step.PAY and answer is None:
                 answer = await self._send(job)
@@ -362,6 +363,12 @@ class Payer:
             raise Stuck(Cause.PAYEE_CHANGED, changed_payee(job.leg, "another wallet"))
         return None
 
+    async def _note_shown(self, job: Job, sides: Sides) -> None:
+        """Keep that the paying wallet shows a payment elsewhere: once it does not any more, LNbits has forgotten it."""
+        invoice = job.invoice
+        if invoice is not None and not invoice.internal and sides.source is not None and invoice.shown_at is None:
+            await self._store.write(legs.note_shown, job.leg, now=self._now())
+
     async def _require_memory(self, job: Job) -> None:
         """Before a sent invoice is given up for dead because its payment is nowhere, or failed: an LNbits that was
         restored from an older copy has forgotten payments, and one that is sent again fails *because* it was paid.
@@ -379,6 +386,7 @@ class Payer:
             source=_sighting(sides.source),
             destination=_sighting(sides.destination) if invoice.internal else None,
             expired=invoice.expires_at is not None and self._now() > invoice.expires_at + EXPIRY_MARGIN_S,
+            shown=invoice.shown_at is not None,
             preimage_fits=_preimage_fits(sides.source, invoice.payment_hash),
             same_lnbits=sides.source is not None and sides.source.moved_inside,
             amounts_fit=self._amounts_fit(job, sides),
