@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from satmachine.cli.kit.output import Column, Row, is_time, make_console, text_of
+from satmachine.plain_text import printable
 
 _STYLES = {
     **dict.fromkeys(("completed", "processed", "confirmed", "active", "subscribed", "landed", "done", "yes"), "green"),
@@ -123,7 +124,7 @@ def show(console: Console, title: str, body: RenderableType) -> None:
     """Print, through a pager if it is longer than the screen."""
     with console.capture() as captured:
         if title:
-            console.print(title, style="bold")
+            console.print(printable(title), style="bold")
         console.print(body)
         console.print()
     text = captured.get().translate(_TO_BLANKS)
