@@ -1,4 +1,4 @@
-"""Text of others, made harmless for who reads it: a terminal, a page, a spreadsheet. Pure.
+"""Text from others, made harmless for its reader: a terminal, a page, a spreadsheet. Pure.
 
 Whatever somebody has typed or signed, or an altered database holds, steers no terminal, turns no line around, and is no
 formula. What is harmless stays as it is.
@@ -17,7 +17,7 @@ _NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
 def printable(text: str) -> str:
-    """What would steer a terminal, or the direction of writing, is shown as an escape; line breaks stay."""
+    """Characters that control a terminal, or the direction of writing, are shown as escapes; line breaks stay."""
     if text.isprintable():
         return text
     return "".join(
@@ -31,6 +31,6 @@ def one_line(text: str) -> str:
 
 
 def cell(text: str) -> str:
-    """For a CSV: the same, and no spreadsheet takes it for a formula."""
+    """For a CSV: the same, and no spreadsheet treats it as a formula."""
     shown = printable(text)
     return f"'{shown}" if shown.startswith(_FORMULA_STARTS) and not _NUMBER.fullmatch(shown) else shown

@@ -17,7 +17,7 @@ _RECONCILE = "satmachine machines reconcile {machine}"
 HOLDS: dict[str, tuple[str, str]] = {
     "by_operator": ("held by a person", "satmachine settlements release {id}"),
     "machine_inactive": (
-        "the machine is not active; set active = true in its table of the file, and reload",
+        "the machine is not active; set active = true in its table of the configuration, and reload",
         "satmachine config reload",
     ),
     "payment_not_found": (
@@ -25,7 +25,7 @@ HOLDS: dict[str, tuple[str, str]] = {
         "satmachine settlements retry {id}",
     ),
     "payment_mismatch": (
-        "the wallet says something else than the machine; close the sale, and nothing of it is shared out",
+        "the machine and its wallet do not agree; if you close the sale, nothing of it is shared out",
         "satmachine settlements close {id}",
     ),
     "before_payouts_since": ("the sale is older than payouts_since", "satmachine settlements close {id}"),

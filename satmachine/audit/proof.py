@@ -53,9 +53,9 @@ def check_rules(
 def check_closed_months(
     conn: sqlite3.Connection, *, since: int = 0, read_again: Callable[[], object] | None = None
 ) -> list[Break]:
-    """Months that were closed and are not any more what they were then (SPEC section 13): one break for each.
+    """Closed months that are not what they were when they were closed (SPEC section 13): one break for each.
 
-    They are added up again; where `read_again` is given, their entries are read one by one, and it is called for each.
+    They are added up again; if `read_again` is given, their entries are read one by one, and it is called for each.
     """
     links = [(period, why) for period, why in periods.broken_links(conn) if period.end_at > since]
     if read_again is None:
@@ -76,8 +76,8 @@ def check_closed_months(
 
 
 def _cash(conn: sqlite3.Connection, since: int) -> Iterator[Break]:
-    """The cash book: its sums and chains, and what was booked and deposited by it (SPEC section 12). An entry that was
-    taken back or corrected counts for nothing any more, so that to void a wrong one ends its break."""
+    """The cash book: its sums and chains, and what was booked and deposited from it (SPEC section 12). An entry that
+    was taken back or corrected no longer counts, so taking back a wrong one ends its break."""
     for kind in cash.BREAKS:
         for row in cash.breaking(conn, kind):
             replaced = kind == Kind.CASH_SUM and cash.replaced_by(conn, row["entry_id"]) is not None
@@ -86,7 +86,7 @@ def _cash(conn: sqlite3.Connection, since: int) -> Iterator[Break]:
 
 
 def _platform_part(commission_sats: int, super_fee_pct: str) -> int | None:
-    """What the platform gets of a commission; None where nothing can follow from the figures that are recorded."""
+    """What the platform gets of a commission; None if nothing follows from the recorded figures."""
     try:
         return split_two_stage_commission(commission_sats, _decimal(super_fee_pct))[0]
     except (ValueError, TypeError):
@@ -104,7 +104,7 @@ def _bad_preimages(conn: sqlite3.Connection) -> Iterator[Record]:
 
 
 def _worth_minor(amount_sats: int, exchange_rate: str, currency: str) -> int | None:
-    """What a share is worth: sats / rate, rounded half up (SPEC section 8); None where no rate is recorded."""
+    """What a share is worth: sats / rate, rounded half up (SPEC section 8); None if no rate is recorded."""
     try:
         return sats_to_minor(amount_sats, _decimal(exchange_rate), currency)
     except (ValueError, TypeError):

@@ -63,7 +63,7 @@ def export_ledger(
     from satmachine.reports.export import FORMATS
 
     if form not in FORMATS:
-        raise typer.BadParameter("--format is one of beancount, hledger and csv")
+        raise typer.BadParameter("--format must be beancount, hledger or csv")
     seen_before = _known(known, form)
     with open_books(ctx) as books:
         if not anyway:
@@ -90,7 +90,7 @@ def _tell_of_nothing(books: Books, known: Path | None) -> None:
 
     first_at = ledger.first_at(books.conn)
     begun = "nothing has happened yet" if first_at is None else f"they begin in {month_of(first_at, books.tz)}"
-    new = f"These books have nothing of that time: {begun}." if known is None else f"Nothing is new since {known}."
+    new = f"These books have nothing from that time: {begun}." if known is None else f"Nothing is new since {known}."
     typer.echo(new, err=True)
 
 
@@ -122,7 +122,7 @@ def _known(path: Path | None, form: str) -> Known:
         hint = "; for a first export leave out --known" if isinstance(error, FileNotFoundError) else ""
         raise typer.BadParameter(f"--known {path} cannot be read: {error.strerror}{hint}") from None
     if not found.ids and not is_empty:
-        raise typer.BadParameter(f"--known {path} holds no entry of an earlier export: is it the right file?")
+        raise typer.BadParameter(f"--known {path} contains no entry of an earlier export: is it the right file?")
     if found.form not in ("", form):
         raise typer.BadParameter(
             f"--known {path} is an export with --format {found.form}: name that format, or another file"

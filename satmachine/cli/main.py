@@ -168,7 +168,7 @@ def _tell_of_place(error: Any) -> None:
     """An option of the root that was given to a command: say where it belongs."""
     name = getattr(error, "option_name", None)
     if name in ROOT_OPTIONS and hasattr(error, "possibilities"):
-        error.message, error.possibilities = f"{name} stands right behind satmachine: satmachine {name} .. COMMAND", ()
+        error.message, error.possibilities = f"{name} comes right after satmachine: satmachine {name} .. COMMAND", ()
 
 
 #: Those of `root` that people give to a command by mistake.

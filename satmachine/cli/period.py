@@ -30,7 +30,7 @@ _COLUMNS = (
     Column("hash", "Hash", wide=True, fold=True),
 )
 
-_NONE = "No month was closed yet."
+_NONE = "No month has been closed yet."
 
 
 @app.command("close")
@@ -44,9 +44,9 @@ def close(
 ) -> None:
     """Close a month: its totals and a hash of its entries are stored, chained to the month before.
 
-    What the books learn later (a sale that landed late, a correction, a deposit with an old date) counts in the month
-    that is open then, and names the original. A closed month cannot be opened again, and neither can those before it:
-    begin with the first month of the books. Where a month is left out, the next one takes it in.
+    What the books learn later (a sale that was entered late, a correction, a deposit with an old date) counts in the
+    month that is open then, and names the original. A closed month cannot be opened again, and neither can those before
+    it: begin with the first month of the books. If a month is left out, the next one includes it.
 
     Examples:
 
@@ -86,7 +86,7 @@ def close(
 
 
 def _made(books: Books, month: str, why: str) -> Period:
-    """What is to be written, with progress bars: what was before is added up, the month is read entry by entry."""
+    """What will be written, with progress bars: what was before is added up, the month is read entry by entry."""
     from satmachine.ledger.periods import make_period, span_to_close, totals_before
 
     conn, span = books.conn, span_to_close(books.conn, month, books.tz, books.now)
@@ -97,7 +97,7 @@ def _made(books: Books, month: str, why: str) -> Period:
 
 
 def _tell_of_earlier_months(books: Books, made: Period) -> None:
-    """The first month that is closed shuts those before it, and proves only what they come to."""
+    """The first month that is closed closes those before it too, and proves only their totals."""
     from satmachine.ledger.periods import month_of
 
     first_at = ledger.first_at(books.conn)
@@ -106,7 +106,7 @@ def _tell_of_earlier_months(books: Books, made: Period) -> None:
     first = month_of(first_at, books.tz)
     print_line(
         f"{made.name} is the first month to be closed, but the books begin in {first}. The months before {made.name} "
-        f"are shut with it, and only their totals are kept. To prove their entries too, close {first} first."
+        f"are closed with it, and only their totals are kept. To prove their entries too, close {first} first."
     )
 
 
@@ -145,7 +145,7 @@ def check(ctx: typer.Context, as_json: AsJson = False) -> None:
     for period, detail in found if not as_json else ():
         print_line(f"{period.name}: {detail}.")
     if not as_json and not found:
-        told = f"{len(closed)} closed month(s): each is what it was when it was closed."
+        told = f"{len(closed)} closed month(s): none was altered."
         print_line(told if closed else _NONE)
     if found:
         raise typer.Exit(1)

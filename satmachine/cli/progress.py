@@ -35,8 +35,8 @@ def progress(what: str, total: int) -> Iterator[Callable[[], object]]:
 
 @contextmanager
 def stepwise(what: str, steps: int, *, at_once: bool = False) -> Iterator[Callable[[], object]]:
-    """Give a function to call after each of some steps of unknown size. The bar appears after the first step that ends
-    later than in a moment; where a step is known to take long, `at_once`."""
+    """Give a function to call after each of some steps of unknown size. The bar appears after the first step that takes
+    more than a moment; if a step is known to take long, use `at_once`."""
     if not sys.stderr.isatty():
         yield lambda: None
         return
@@ -58,7 +58,7 @@ def stepwise(what: str, steps: int, *, at_once: bool = False) -> Iterator[Callab
 
 
 def is_large(database: Path) -> bool:
-    """Whether to read all of a database takes seconds."""
+    """Whether reading all of a database takes seconds."""
     return database.stat().st_size > _LARGE_BYTES
 
 

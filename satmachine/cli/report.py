@@ -155,7 +155,7 @@ def _rate(text: str) -> Decimal:
 
 
 def _require_one_currency(made: Report) -> None:
-    """A rate is of one currency. Raises BadParameter."""
+    """A rate is for one currency. Raises BadParameter."""
     currencies = sorted({row["currency"] for row in made.machines})
     if len(currencies) > 1:
         raise typer.BadParameter(
@@ -204,7 +204,7 @@ def _print_market(made: Report, market: Decimal) -> None:
 
 
 def _print_differences(books: Books, made: Report) -> None:
-    """Where a wallet had another balance than the books explain; only of use where the report goes up to now."""
+    """Say where a wallet's balance was not what the books explain; useful only if the report goes up to now."""
     from satmachine.reports.reading import wallet_differences
 
     if made.until <= books.now:
@@ -212,6 +212,6 @@ def _print_differences(books: Books, made: Report) -> None:
     for machine_id, read_at, wallet_sats, books_sats in wallet_differences(books.conn, made):
         print_line(
             f"{machine_id}: its wallet had {format_sats(wallet_sats)} sats at {format_time(read_at, books.tz)}; the "
-            f"books explain {format_sats(books_sats)} of then. What was there before, and what you took out yourself, "
-            "is not in these books."
+            f"books explain {format_sats(books_sats)} for that time. What was there before, and what you took out "
+            "yourself, is not in these books."
         )

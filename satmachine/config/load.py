@@ -41,7 +41,7 @@ _WANTED = {
 
 
 def named_config(option: Path | None, environ: Mapping[str, str] = os.environ) -> tuple[Path, str]:
-    """Which file is meant, and who says so: `--config`, else $SATMACHINE_CONFIG, else /etc/satmachine/config.toml."""
+    """Which file is meant, and what names it: `--config`, else $SATMACHINE_CONFIG, else /etc/satmachine/config.toml."""
     if option is not None:
         return option, "named by --config"
     if named := environ.get("SATMACHINE_CONFIG"):
@@ -50,7 +50,7 @@ def named_config(option: Path | None, environ: Mapping[str, str] = os.environ) -
 
 
 def find_config(option: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
-    """Which file to read: see `named_config`. Raises ConfigError where that file does not exist."""
+    """Which file to read: see `named_config`. Raises ConfigError if that file does not exist."""
     path, chosen_by = named_config(option, environ)
     try:
         exists = path.exists()
@@ -61,7 +61,7 @@ def find_config(option: Path | None, environ: Mapping[str, str] = os.environ) ->
         raise ConfigError(
             str(path),
             [
-                f"this file ({chosen_by}) does not exist: `{init}` asks what is needed and writes it. "
+                f"this file ({chosen_by}) does not exist: `{init}` asks for what it needs and writes it. "
                 "Is it another file? Name it with --config FILE or $SATMACHINE_CONFIG"
             ],
         )

@@ -47,7 +47,7 @@ def month_of(at: int, tz: tzinfo) -> str:
 
 
 def span_to_close(conn: sqlite3.Connection, name: str, tz: tzinfo, now: int) -> Span:
-    """What closing a month takes in, as the books knew it at its `known_by`. Raises Refused, ValueError.
+    """What closing a month includes, as the books knew it at its `known_by`. Raises Refused, ValueError.
 
     It begins where the last closed month ended. Of the first one only its own entries are taken in: what was before is
     in its totals. Whoever wants those months proven too closes them first.
@@ -60,7 +60,7 @@ def span_to_close(conn: sqlite3.Connection, name: str, tz: tzinfo, now: int) -> 
         first_at = ledger.first_at(conn)
         if first_at is None or first_at >= end_at:
             since = "nothing has happened yet" if first_at is None else f"they begin in {month_of(first_at, tz)}"
-            raise Refused(f"these books have nothing of {name}: {since}")
+            raise Refused(f"these books have nothing from {name}: {since}")
         return Span(start_at, end_at, known_by=closed_at)
     if end_at <= before.end_at:
         raise Refused(f"{name} is closed: the last month that was closed is {before.name}")
@@ -70,7 +70,7 @@ def span_to_close(conn: sqlite3.Connection, name: str, tz: tzinfo, now: int) -> 
 
 
 def totals_before(conn: sqlite3.Connection, span: Span, seen: Callable[[], object] = lambda: None) -> Balances:
-    """What every account came to before a span that is to be closed: of the first one, added up, in `seen` steps."""
+    """The balance of every account before a period that will be closed: for the first one added up, in `seen` steps."""
     before = periods.last(conn)
     return before.totals if before else totals_of(conn, Balances(), replace(span, since=0, until=span.since), seen)
 
@@ -129,24 +129,25 @@ def hash_of(period: Period) -> str:
 
 
 def broken_links(conn: sqlite3.Connection) -> Iterator[tuple[Period, str]]:
-    """Closed months whose own row was altered, or whose neighbour is not the one that it was closed after. Quick."""
+    """Closed months whose own row was altered, or whose predecessor is not the month after which it was closed.
+    Quick."""
     before: Period | None = None
     for period in periods.all_of(conn):
         if hash_of(period) != period.hash:
-            yield period, "its own row was altered: its hash is another one"
+            yield period, "its own row was altered: its hash is different"
         hash_before, ended_at = ("", period.start_at) if before is None else (before.hash, before.end_at)
         if (period.previous, period.start_at) != (hash_before, ended_at):
-            yield period, "the month before it is not the one that it was closed after"
+            yield period, "the month before it is not the one after which it was closed"
         before = period
 
 
 def off_totals(conn: sqlite3.Connection, *, since: int = 0) -> Iterator[tuple[Period, str]]:
-    """Closed months (that ended after `since`) whose accounts come to something else now. Adds up in SQL, so that it
-    takes a fraction of what `altered` takes; what cancels out within a month, only that one finds."""
+    """Closed months (that ended after `since`) whose accounts have other balances now. Adds up in SQL, so it takes a
+    fraction of the time of `altered`; only `altered` finds what cancels out within a month."""
     begun, summed_to = Balances(), 0
     for period in periods.all_of(conn):
         if period.end_at > since and totals_of(conn, begun, Span(summed_to, period.end_at)) != period.totals:
-            yield period, "its entries come to something else now than when it was closed"
+            yield period, "its entries have another sum now than when it was closed"
         begun, summed_to = period.totals, period.end_at
 
 

@@ -41,13 +41,13 @@ def keys(config: Config) -> Iterator[Finding]:
             "sudo satmachine doctor",
         )
     elif not problems:
-        yield Finding("keys", config.path.name, Verdict.OK, "every key is there, and closed to others")
+        yield Finding("keys", config.path.name, Verdict.OK, "every key is there, and nobody else can read it")
     if (npub := _own_npub(config)) is not None:
         yield Finding("keys", "the daemon's own", Verdict.OK, f"signs as {npub}; LPs check their statements with it")
 
 
 def _own_npub(config: Config) -> str | None:
-    """What others know this daemon by; None where it has no key, or none that can be read here."""
+    """The key by which others know this daemon; None if it has no key, or none that can be read here."""
     try:
         secret = None if config.nostr.secret_key is None else config.nostr.secret_key.resolve(config.environ)
         return None if secret is None else hex_to_npub(public_key_of(parse_secret_key(secret)))

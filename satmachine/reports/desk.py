@@ -117,7 +117,7 @@ class PeopleDesk:
     async def _sign(self, asked: Asked, order: SignStatement) -> Ended:
         if self._secret is None:
             raise Refused(
-                "the daemon has no key to sign with: set [nostr] secret_key, and restart it "
+                "the daemon has no key for signing: set [nostr] secret_key, and restart it "
                 "(docs/liquidity-providers.md, Statements); with --html --unsigned, the page has no signature"
             )
         now = self._now()

@@ -31,7 +31,7 @@ OPENING = "Equity:Opening-Balances"
 
 @dataclass(slots=True)
 class Known:
-    """What a file has already: ids of entries, accounts and units that are opened; and which of FORMATS it is in."""
+    """What a file already has: ids of entries, accounts and units that are opened; and which of FORMATS it is in."""
 
     ids: frozenset[str] = frozenset()
     opened: set[str] = field(default_factory=set)
@@ -205,7 +205,7 @@ def _quoted(text: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """What hledger takes for the end of a description: a semicolon; and a bar divides it."""
+    """What hledger treats as the end of a description: a semicolon; and a bar divides it."""
     return one_line(text).replace(";", ",").replace("|", "/")
 
 

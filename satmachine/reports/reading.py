@@ -1,4 +1,4 @@
-"""A report, read out of the ledger of these books, and where a wallet has another balance. Reads only."""
+"""A report, read from the ledger of these books, and where a wallet has another balance. Only reads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RECENT_S = 86_400
 
 
 class Difference(NamedTuple):
-    """A wallet whose balance, when it was last read (Unix seconds), was not what the books explain of that moment."""
+    """A wallet whose balance, when it was last read (Unix seconds), was not what the books explain for that moment."""
 
     machine_id: str
     read_at: int
@@ -54,7 +54,7 @@ def report(conn: sqlite3.Connection, span: Span, *, seen: Callable[[], object] =
 
 
 def wallet_differences(conn: sqlite3.Connection, made: Report) -> list[Difference]:
-    """Of a report that goes up to now: the wallets that have another balance than the books explain."""
+    """For a report that goes up to now: the wallets whose balance is not what the books explain."""
     closing = {row["machine_id"]: row["closing_sats"] for row in made.machines}
     read = {
         machine_id: balance

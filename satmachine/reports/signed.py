@@ -80,7 +80,7 @@ def verify_file(content: bytes) -> Verified | Unproven:
     try:
         text = content.decode()
     except UnicodeDecodeError:
-        return Unproven("it is no text, so it is no statement")
+        return Unproven("it is not text, so it is not a statement")
     if not text.strip():
         return Unproven("it is empty")
     found = _verify_page(text) if text.lstrip("\ufeff \r\n\t").startswith("<") else _verify_event(text)
@@ -91,8 +91,8 @@ def verify_file(content: bytes) -> Verified | Unproven:
 
 #: No file of ours has such bytes.
 _ON_ITS_WAY = (
-    "its line ends or its beginning are not ours, as when an editor saves a file or a mail program carries it as text: "
-    "ask for it once more, zipped"
+    "its line ends or its beginning were changed, as when an editor saves a file or a mail program sends "
+    "it as text: ask for it once more, zipped"
 )
 
 
@@ -125,9 +125,9 @@ def _event_in(text: str, *, escaped: bool) -> tuple[Event | None, str]:
     try:
         parsed = json.loads(text)
     except (ValueError, RecursionError):
-        return None, "it is no statement, or what should be its signature was altered: it is no JSON"
+        return None, "it is not a statement, or what should be its signature was altered: it is not JSON"
     if not isinstance(parsed, dict) or "sig" not in parsed:
-        return None, "it holds no signature; ask for a signed statement"
+        return None, "it contains no signature; ask for a signed statement"
     event = parse_event(parsed)
     if not isinstance(event, Event):
         return None, "what should be its signature is not a Nostr event"

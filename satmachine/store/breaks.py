@@ -1,6 +1,6 @@
 """Queries of the audit: each of `BREAKS` returns exactly the rows that break a rule of the books (SPEC section 5).
 
-Every row has `subject` (what to call it), `machine_id`, `settlement_id` (or NULL) and `at`, beside the facts.
+Every row has `subject` (its name), `machine_id`, `settlement_id` (or NULL) and `at`, beside the facts.
 
 A condition that says again what another one has said is that of a partial index of schema.sql, which then serves.
 """
@@ -170,7 +170,7 @@ def wrong_first_stages(conn: sqlite3.Connection, platform_part: Callable[[int, s
 def wrong_shares(conn: sqlite3.Connection, worth: Callable[[int, str, str], int | None]) -> Iterator[Record]:
     """Shares of LPs whose fiat value is not that of their sats at their rate, as `worth` says, or their cap."""
     conn.create_function("share_worth", 3, worth, deterministic=True)
-    # Of what another life of the books has paid, it is the fiat value of that life.
+    # What another copy of the books has paid has the fiat value of that copy.
     found = conn.execute(
         f"""SELECT {_LEG}, p.amount_sats, p.fiat_amount_minor AS found_minor,
         min(share_worth(p.amount_sats, p.exchange_rate, p.currency),

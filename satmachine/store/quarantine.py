@@ -109,8 +109,8 @@ def get(conn: sqlite3.Connection, quarantine_id: int) -> Quarantined:
         raise NotFound(f"quarantine {quarantine_id}: not found")
     if not row["whole"]:
         raise Refused(
-            f"quarantine {quarantine_id}: it was too long to be kept whole, and cannot be taken up again. If its sale "
-            "is true, the wallet has the payment: `satmachine settlements unmatched` lists it"
+            f"quarantine {quarantine_id}: it was too long to be kept in full, so it cannot be read again. If its "
+            "sale is real, the wallet has the payment: `satmachine settlements unmatched` lists it"
         )
     return rows.load(Quarantined, row)
 

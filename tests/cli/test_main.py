@@ -61,7 +61,7 @@ def test_an_option_of_the_root_is_told_its_place(option: str) -> None:
     for command in (["report"], ["export", "ledger"]):
         told = CliRunner().invoke(app, [*command, option, "x"])
         assert told.exit_code == 2
-        assert f"{option} stands right behind satmachine: satmachine {option} .. COMMAND" in told.output
+        assert f"{option} comes right after satmachine: satmachine {option} .. COMMAND" in told.output
     assert "No such option: --nothing" in CliRunner().invoke(app, ["report", "--nothing", "x"]).output
 
 

@@ -104,7 +104,7 @@ def test_settle_shows_and_asks_before_it_writes(cli: Cli, maria: int) -> None:
     assert conn.execute("SELECT count(*) FROM intents").fetchone()[0] == 0
     asked = cli("clients", "settle", str(maria), "--rate", "145.37", "--amount", "400", "--yes")
     assert asked.exit_code == 0
-    assert "Request 1 is noted" in asked.output
+    assert "Request 1 is recorded" in asked.output
     row = conn.execute("SELECT action, subject, params FROM intents").fetchone()
     assert tuple(row) == (
         "clients.settle",

@@ -168,7 +168,7 @@ def test_a_deposit_is_reversed_once(books: sqlite3.Connection, pending: int) -> 
     confirmed(books, pending)
     with atomic(books):
         taken = deposits.reverse(books, pending, reason="x", actor="ana", now=30)
-    with pytest.raises(Refused, match=f"reversed before, by {taken.id}"), atomic(books):
+    with pytest.raises(Refused, match=f"already reversed, by {taken.id}"), atomic(books):
         deposits.reverse(books, pending, reason="x", actor="ana", now=31)
     with pytest.raises(Refused, match="a reversal"), atomic(books):
         deposits.reverse(books, taken.id, reason="x", actor="ana", now=31)

@@ -53,7 +53,7 @@ def _read(year: Year, sats: int, at: int) -> None:
 @pytest.mark.parametrize("form", ["beancount", "hledger", "csv"])
 def test_an_export_with_nothing_in_it_says_so_beside_the_file(cli: Cli, tmp_path: Path, form: str) -> None:
     before = cli("export", "ledger", "--format", form, "--month", "2024-02")
-    assert before.stderr == "These books have nothing of that time: they begin in 2026-01.\n"
+    assert before.stderr == "These books have nothing from that time: they begin in 2026-01.\n"
     assert "nothing" not in before.stdout
     path = tmp_path / "books"
     path.write_text(cli("export", "ledger", "--format", form).stdout, "utf-8")

@@ -210,7 +210,7 @@ def test_only_a_month_that_is_over_and_open_can_be_closed(fresh: Year, name: str
 
 @pytest.mark.parametrize("name", ["2026-1", "2026-001", "26-01", "January"])
 def test_a_month_has_one_name(name: str) -> None:
-    with pytest.raises(ValueError, match="is no month"):
+    with pytest.raises(ValueError, match="is not a month"):
         month_span(name, ZoneInfo("UTC"))
 
 

@@ -95,7 +95,7 @@ def test_a_file_that_a_program_has_written_anew_is_told_from_a_lie(
 
 @pytest.mark.parametrize("text", ["{}", "[]", '"x"', '{"lines": []}'])
 def test_a_document_without_a_signature_is_called_that(text: str) -> None:
-    assert verify_file(text.encode()) == Unproven("it holds no signature; ask for a signed statement")
+    assert verify_file(text.encode()) == Unproven("it contains no signature; ask for a signed statement")
 
 
 def test_the_command_leaves_with_0_or_1(files: tuple[Path, Path], cli: Cli, tmp_path: Path) -> None:

@@ -129,8 +129,8 @@ def delete(act: Act, deposit: Deposit) -> Done:
 
 @acting(app, "reverse", reason=True)
 def reverse(act: Act, deposit: Deposit) -> Done:
-    """Take back a deposit that was confirmed wrongly, if the client has as much available: a negative row that counts
-    from now. Of one that is partly spent, `deposits withdraw` takes back what was too much.
+    """Take back a deposit that was confirmed by mistake, if the LP has that much available: a negative row that counts
+    from now on. If it is partly spent, take back the part that was too much with `deposits withdraw`.
 
     Examples:
 

@@ -128,12 +128,11 @@ def emit_record(
 
 
 def print_line(text: str, *, style: str = "") -> None:
-    """A line or some between tables, wrapped to the terminal; one without a space, an invoice, stays whole to be
-    copied."""
+    """One or more lines between tables, wrapped to the terminal."""
     if is_terminal():
-        console = make_console()
-        for line in printable(text).split("\n"):
-            console.print(line, style=style or None, overflow="fold", soft_wrap=" " not in line)
+        from satmachine.cli.kit import screen
+
+        screen.lines(printable(text), style)
     else:
         typer.echo(printable(text))
 
@@ -173,12 +172,12 @@ def is_terminal() -> bool:
 
 
 def format_sats(amount_sats: int) -> str:
-    """266800 -> 266 800, with narrow no-break spaces; behind a pipe the digits alone. Both are read as input."""
+    """266800 -> 266 800, with narrow no-break spaces; behind a pipe only the digits. Both are accepted as input."""
     return f"{amount_sats:,}".replace(",", THIN if is_terminal() else "")
 
 
 def format_fiat(amount_minor: int, currency: str) -> str:
-    """1234567, GTQ -> 12 345.67 GTQ, grouped alike."""
+    """1234567, GTQ -> 12 345.67 GTQ, grouped in the same way."""
     return f"{minor_to_fiat(amount_minor, currency):,f} {currency}".replace(",", THIN if is_terminal() else "")
 
 
@@ -216,7 +215,7 @@ def plain_json(text: str) -> str:
 
 
 def _plain_in_json(char: str) -> str:
-    # Such characters only occur within strings; line breaks between values are ours.
+    # Such characters occur only inside strings; line breaks between values are our own.
     return char if char.isprintable() or char == "\n" or char == THIN else json_format.dumps(char)[1:-1]
 
 

@@ -78,9 +78,11 @@ def record(row: Row, fields: Sequence[Column], title: str, tz: tzinfo) -> None:
     show(console, title, Text("\n").join(lines))
 
 
-def line(text: str, style: str) -> None:
-    """One or more lines, wrapped to the terminal."""
-    _write(make_console(), whole(text, style))
+def lines(text: str, style: str) -> None:
+    """One or more lines, wrapped to the terminal; one without a blank (an invoice) stays whole, to be copied."""
+    console = make_console()
+    for line in text.split("\n"):
+        _write(console, whole(line, style), soft_wrap=" " not in line)
 
 
 def item(mark: str, text: str, more: str, style: str) -> None:

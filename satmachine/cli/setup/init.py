@@ -107,7 +107,7 @@ def add_machine(path: Path, flags: machine.Flags) -> str:
 
 
 def _tell(path: Path, done: str, *commands: str) -> None:
-    """What was done, and what to do next; also how the next commands learn of this file, if they would read another."""
+    """What was done, and what to do next; also how the next commands find this file, if they would read another."""
     if named_config(None)[0].absolute() != path:
         commands = (f"export SATMACHINE_CONFIG={shlex.quote(str(path))}", *commands)
     typer.echo("\n  ".join([f"{done} What to do next:", *commands]))
@@ -148,7 +148,7 @@ name = {writing.text(name)}
 
 
 def _books(path: Path) -> str:
-    """Where a service keeps them; beside the configuration, where that is somebody's own."""
+    """Where a service keeps them; if the configuration is somebody's own, beside it."""
     return "/var/lib/satmachine/satmachine.db" if path == DEFAULT_PATH else str(path.parent / "satmachine.db")
 
 
