@@ -75,9 +75,9 @@ def test_an_export_goes_on_in_the_format_that_it_has(cli: Cli, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("month", "words"),
     [
-        ("2025-12", "nothing of 2025-12: they begin in 2026-01"),
-        ("November", "'November' is no month; write it like 2026-11"),
-        ("2026-13", "is no month"),
+        ("2025-12", "nothing from 2025-12: they begin in 2026-01"),
+        ("November", "'November' is not a month; write it like 2026-11"),
+        ("2026-13", "is not a month"),
         ("2999-01", "2999-01 is not over yet"),
     ],
 )
@@ -91,7 +91,7 @@ def test_closing_months_from_the_command_line(fresh: Year) -> None:
     cli = cli_of(fresh)
     fresh.now = START + 70 * DAY_S
     fresh.pay(fresh.sale(MACHINES[0]))
-    assert told(cli, "period", "check") == "No month was closed yet."
+    assert told(cli, "period", "check") == "No month has been closed yet."
     close = ("period", "close", "2026-03", "--reason", "done")
     said = told(cli, *close, "--dry-run")
     assert "2026-03 is the first month to be closed, but the books begin in 2026-01." in said

@@ -69,7 +69,7 @@ def test_of_a_long_message_a_beginning_is_kept_and_it_cannot_be_taken_up_again(t
         keep(conn, 2, raw="x" * (quarantine.MAX_RAW_CHARS + 1))
         assert len(quarantine.get(conn, 1).raw) == quarantine.MAX_RAW_CHARS
         assert conn.execute("SELECT length(raw) FROM quarantine WHERE id = 2").fetchone()[0] == 4_096
-        with pytest.raises(Refused, match="too long to be kept whole"):
+        with pytest.raises(Refused, match="too long to be kept in full"):
             quarantine.get(conn, 2)
 
 
