@@ -39,7 +39,7 @@ def test_a_strangers_key_is_told_that_it_is_not_known(visit: Visit) -> None:
     visitor.page.get_by_role("button", name="Sign in with my Nostr key").click()
     told = visitor.page.get_by_role("status")
     told.wait_for()
-    assert "nobody is known by this key" in told.inner_text()
+    assert "nobody here has this key" in told.inner_text()
 
 
 def test_without_an_extension_the_page_says_what_is_needed(visit: Visit) -> None:

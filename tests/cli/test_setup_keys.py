@@ -28,7 +28,7 @@ def test_on_a_host_a_key_is_roots_and_a_credential(keys: Path) -> None:
     assert kept.read_text() == "abc\n"
     assert [stat.S_IMODE(path.stat().st_mode) for path in (keys, kept)] == [0o700, 0o600]
     assert writing.secret_at(kept) == '{ credential = "panajachel-1" }'
-    with pytest.raises(Refused, match="is there already"):
+    with pytest.raises(Refused, match="already exists"):
         writing.keep_key(keys, "panajachel-1", "def")
     assert kept.read_text() == "abc\n"
 

@@ -119,10 +119,10 @@ class Hour:
     async def sets_up(self) -> None:
         """`satmachine init`, and the first machine at its end. Enter takes what is proposed."""
         self.first.enter(self.next("satmachine init"))
-        await self.answers("Where does LNbits answer", self.system.lnbits.url)
+        await self.answers("The address of LNbits", self.system.lnbits.url)
         await self.answers("A Nostr relay", self.system.relays[0].url)
-        await self.answers("Short name of who runs the machines", "atitlan")
-        for question in ("Its name", "Part of every commission", "Time zone", "Where the books lie"):
+        await self.answers("A short name for who runs the machines", "atitlan")
+        for question in ("Its name", "Part of every commission", "Time zone", "The file for the books"):
             await self.answers(question)
         await self.answers("Add the first machine now? [Y/n]")
         await self.adds(self.system.machines[0], MACHINE)
@@ -132,7 +132,7 @@ class Hour:
     async def adds(self, machine: DemoMachine, name: str) -> None:
         """What is asked about a machine; its keys are copied from elsewhere."""
         await self.answers("Short name of the machine", name)
-        for question in ("Whose is it", "Name for people"):
+        for question in ("Its operator", "Name for people"):
             await self.answers(question)
         await self.answers("Its public key", machine.signer.npub, pasted=True)
         await self.answers("Currency of its cash", "GTQ")

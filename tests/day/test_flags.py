@@ -19,7 +19,7 @@ async def test_every_question_has_a_flag_and_every_answer_is_tested(build_system
     assert not config.exists()
     await operator.types("init", *where, "--operator-id", "atitlan", "--database", str(system.database_path))
     again = await operator.types("init", *where, "--operator-id", "atitlan", code=1)
-    assert "is there already" in again.err
+    assert "already exists" in again.err
 
     identity = ("--id", "machine-1", "--npub", machine.signer.npub, "--currency", "GTQ")
     no_key = await operator.types(

@@ -135,12 +135,12 @@ def test_a_page_is_proven_by_its_own_signature_alone(files: tuple[Path, Path], y
     empty = re.sub(r'(id="proof">).*?(</script>)', r"\1\2", page)
     [place] = re.findall(r"<script.*?</script>", page)
     for forged, why in (
-        (with_event(empty, other), "says something else"),
-        (empty, "no JSON"),
-        (page.replace(place, place + place), "holds no signature"),
-        (page.replace(place, f"<!-- {place} -->{place}"), "holds no signature"),
-        (page.replace(place, ""), "holds no signature"),
-        (page + " ", "says something else"),
+        (with_event(empty, other), "does not say what was signed"),
+        (empty, "not JSON"),
+        (page.replace(place, place + place), "contains no signature"),
+        (page.replace(place, f"<!-- {place} -->{place}"), "contains no signature"),
+        (page.replace(place, ""), "contains no signature"),
+        (page + " ", "does not say what was signed"),
     ):
         found = verify_file(forged.encode())
         assert isinstance(found, Unproven)
