@@ -192,5 +192,5 @@ def _machine_of(act: Act, item: str) -> str | None:
     if act.books.sees(subject):
         return subject
     if act.books.scope is not None:
-        raise NotFound(f"there is no item {item}; `satmachine alerts list` shows them")
+        raise NotFound(f"there is no item {item}")
     return None

@@ -41,6 +41,6 @@ def test_a_key_that_the_service_could_not_read_is_refused_with_what_to_do(
     keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writing, "unreadable_to_service", lambda _path: "the service cannot see /root")
-    with pytest.raises(ValueError, match=rf"does not see /root: sudo install -m 600 /root/key {keys}/, and name that"):
+    with pytest.raises(ValueError, match=rf"cannot see /root: sudo install -m 600 /root/key {keys}/, and name that"):
         writing.check_readable(Path("/root/key"))
     writing.check_readable(keys / "panajachel-1")

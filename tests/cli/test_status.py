@@ -116,7 +116,7 @@ def test_a_sale_whose_payment_is_held_is_not_to_be_retried(cli: Cli) -> None:
     assert command in cli("settlements", "show", str(ERRORED)).stdout
     result = cli("audit", "--offline")
     assert result.exit_code == 1
-    assert "is not known to have them (credit_unseen)" in re.sub(r"\s+", " ", result.stdout)
+    assert "it is not known whether its payee has them (credit_unseen)" in re.sub(r"\s+", " ", result.stdout)
     assert command in result.stdout
     assert "every sat is accounted for" not in result.stdout
 

@@ -105,7 +105,7 @@ def test_what_was_used_after_all_cannot_be_retried(cli: Cli) -> None:
     conn.close()
     result = cli("quarantine", "retry", "1")
     assert result.exit_code == 1
-    assert f"settlement {HELD}" in result.stderr
+    assert f"sale {HELD}" in result.stderr
 
 
 def test_retry_all_finds_what_single_retries_find(cli: Cli) -> None:

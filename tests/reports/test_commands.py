@@ -38,7 +38,9 @@ def test_a_wallet_is_compared_with_the_books_of_when_it_was_read(fresh: Year) ->
     fresh.sale(machine)
     assert "its wallet had" not in told(cli, "report")
     _read(fresh, wallet_sats + 7, now - 60)
-    assert f"the books explain {wallet_sats:,} for that time".replace(",", "\u202f") in cli("report", columns=400).output
+    assert (
+        f"the books explain {wallet_sats:,} for that time".replace(",", "\u202f") in cli("report", columns=400).output
+    )
     _read(fresh, wallet_sats + 7, now - 2 * DAY_S)
     assert "its wallet had" not in told(cli, "report")
 

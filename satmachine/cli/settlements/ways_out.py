@@ -131,7 +131,7 @@ def _open_leg(books: Books, settlement_id: int, name: str) -> int:
     unfinished = [leg for leg in found if leg.status == LegStatus.HELD or leg.status in legs.OPEN]
     if not unfinished:
         raise NotFound(
-            f"sale {settlement_id} has no unfinished payment {name}; `satmachine settlements show {settlement_id}` "
+            f"sale {settlement_id} has no unfinished payment {name}; `settlements show {settlement_id}` "
             "lists its payments"
         )
     return unfinished[-1].id
