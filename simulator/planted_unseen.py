@@ -8,11 +8,12 @@ from typing import Any
 from satmachine.clients import payout
 from satmachine.settlements import worker
 from satmachine.settlements.correct import changes, proven_unpaid, redistribute, rules, sale_orders
-from satmachine.settlements.pay import completion, marker, payer
+from satmachine.settlements.pay import both_sides, completion, marker, payer
 from satmachine.settlements.plan import amounts, planning
 from satmachine.settlements.prove import verdict
 from satmachine.settlements.sweep import one_sweep, unannounced
 from satmachine.store import corrections, legs, positions, settlements
+from satmachine.wallet.rows import WalletPayment
 from simulator import operators
 from simulator.defect import Planted, Put, edited
 
@@ -116,7 +117,7 @@ DEFECTS: Mapping[str, Planted] = {
     "no_margin": Planted(
         "an invoice counts as expired on the daemon's own clock",
         frozenset({"clock", "late_requests", "late_answers", "client_add"}),
-        _set(payer, EXPIRY_MARGIN_S=-2_000),
+        _set(both_sides, EXPIRY_MARGIN_S=-2_000),
     ),
     "commission_vanishes": Planted(
         "closing a sale that was never planned forgets its commission",
@@ -295,7 +296,7 @@ DEFECTS: Mapping[str, Planted] = {
     "fee_rounded_down": Planted(
         "part of a sat that a routing fee took counts as still there",
         frozenset({"client_add", "deposit"}),
-        _set(payer, _fee_sats=lambda row: row.fee_msat // 1000),
+        _set(WalletPayment, fee_sats=property(lambda row: row.fee_msat // 1000)),
     ),
     "top_up_shared": Planted(
         "what the operator sends for fees is taken for a sale",

@@ -242,7 +242,7 @@ def _shows(found: Mapping[str, WalletPayment], payment_hash: str, amount_sats: i
 
 def _cost_sats(row: WalletPayment) -> int:
     """What a payment took out of the wallet, its fee rounded up."""
-    return row.amount_sats - (-row.fee_msat // 1000)
+    return row.amount_sats + row.fee_sats
 
 
 def _kept_sats(account: Record) -> int:

@@ -25,7 +25,8 @@ from satmachine.models import HoldReason, Settlement
 from satmachine.settlements.claim.content import names_a_sale
 from satmachine.settlements.pay.jobs import bundle_of
 from satmachine.settlements.pay.marker import Purse, Standoff
-from satmachine.settlements.pay.payer import Payer, backoff_s
+from satmachine.settlements.pay.payer import Payer
+from satmachine.settlements.pay.waiting import backoff_s
 from satmachine.settlements.plan.named_payees import terms_for
 from satmachine.settlements.plan.planning import Bounds, Outcome, plan_settlement
 from satmachine.settlements.prove.verdict import NotYet, Proven, Refuted, judge
@@ -299,7 +300,7 @@ class Worker:
         except Standoff as standoff:
             await self._hold(settlement, HoldReason.UNKNOWN_PAYMENTS, str(standoff))
             return
-        await self._payer.learn_payees(machine.id)
+        await self._payer.payee_wallets.learn(machine.id)
         terms = terms_for(self._config(), machine.id)
         bounds = Bounds(
             machine.max_commission_pct,

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from satmachine import identity
 from satmachine.config import Config, Machine, Payee, Secret
-from satmachine.errors import WalletUnavailable
+from satmachine.errors import Refused, WalletUnavailable
 from satmachine.models import Cause, Leg, LegInvoice, LegType
+from satmachine.settlements.pay.marker import Purse
 from satmachine.settlements.plan.named_payees import (
     client_payee,
     configured_payee,
@@ -103,6 +104,20 @@ class Jobs:
             raise WalletUnavailable("the machine's wallet key is new; nothing is sent before it was looked at")
         self._store.keyring.learn(machine.id, key)
         return key
+
+    def purse(self, job: Job) -> Purse:
+        """The wallet that pays, to be listed and marked. Raises as `admin_key`."""
+        key, tag = self.admin_key(job), identity.tag(job.machine.npub)
+        return Purse(job.leg.machine_id, job.source_id, key, tag, job.bundle)
+
+    async def purse_of(self, machine_id: str, bundle: str) -> Purse:
+        """A machine's wallet, for a sale that may have no leg yet. Raises Refused, and as `machine_key`."""
+        machine = self._config().machine(machine_id)
+        if machine is None:
+            raise Refused(f"machine {machine_id} is no longer in the configuration: put it back first")
+        key = self.machine_key(machine)
+        wallet_id = await self._store.read(wallets.wallet_id, machine_id)
+        return Purse(machine_id, wallet_id, key, identity.tag(machine.npub), bundle)
 
     def payee(self, job: Job) -> Payee:
         """Who is paid: as planned. Raises Stuck where nobody, or somebody else, is named by now."""

@@ -257,7 +257,7 @@ def outgoing(rows: Sequence[WalletPayment]) -> list[Outgoing]:
             expires_at=row.expires_at,
             extra=row.extra,
             made_at=row.created_at,
-            fee_sats=-(-row.fee_msat // 1000),
+            fee_sats=row.fee_sats,
             inside=row.moved_inside,
         )
         for row in rows

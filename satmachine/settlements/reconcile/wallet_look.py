@@ -41,4 +41,4 @@ async def _fate(lnbits: Lnbits, admin_key: str, machine_id: str, wallet_id: str 
         return Fate("absent")
     if rows[0].status not in _WORDS:
         raise WalletUnavailable(f"LNbits shows a payment in a state that is not known: {rows[0].checking_id}")
-    return Fate(_WORDS[rows[0].status], -(-rows[0].fee_msat // 1000))
+    return Fate(_WORDS[rows[0].status], rows[0].fee_sats)
