@@ -1,6 +1,6 @@
 """A leg is paid: everything that follows, in one transaction, so that a crash can lose none of it.
 
-Used when the payer has proof. A person's decision (`correct/ways_out.py`) and reconciling complete legs by themselves;
+Used when the payer has proof. A person's decision (`correct/vouched.py`) and reconciling complete legs by themselves;
 nothing is forwarded then.
 """
 
