@@ -12,6 +12,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from satmachine.identity import PayeeIdentity, PayeeKind
+from satmachine.models.leg_types import LegType as LegType
 
 
 class SettlementStatus(StrEnum):
@@ -23,22 +24,6 @@ class SettlementStatus(StrEnum):
     ERRORED = "errored"
     PARTIAL = "partial"
     REFUNDED = "refunded"
-
-
-class LegType(StrEnum):
-    """What a payment is for (SPEC section 5)."""
-
-    SUPER_FEE = "super_fee"
-    OPERATOR_SPLIT = "operator_split"
-    DCA = "dca"
-    SETTLEMENT = "settlement"
-    AUTOFORWARD = "autoforward"
-    REFUND = "refund"
-
-
-#: What shares out a sale's sats: gross = these legs + retained. A `settlement` is paid from a balance, an `autoforward`
-#: from the LP's own wallet.
-OF_THE_SALE = frozenset({LegType.SUPER_FEE, LegType.OPERATOR_SPLIT, LegType.DCA, LegType.REFUND})
 
 
 class LegStatus(StrEnum):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 
 from satmachine.errors import Refused
-from satmachine.models import By, HoldReason, Leg, LegStatus, LegType, Retained, RetainedReason
+from satmachine.models import By, HoldReason, Leg, LegStatus, Retained, RetainedReason, leg_types
 from satmachine.settlements.correct import audited
 from satmachine.settlements.correct.changes import Proof
 from satmachine.store import balances, corrections, legs, settlements
@@ -29,7 +29,7 @@ def cancel_payout(conn: sqlite3.Connection, *, leg_id: int, proof: Proof, by: By
         balances.count_again(conn, leg.client_id)
     corrections.void(conn, leg, proof.evidence[leg_id])
     audited.payment(conn, by, "leg.cancel", leg)
-    if leg.settlement_id is not None and leg.leg_type is not LegType.AUTOFORWARD:
+    if leg.settlement_id is not None and leg.leg_type not in leg_types.PAID_BY_LP:
         sale = settlements.get(conn, leg.settlement_id)
         lacks_sats = sale.came_in_sats - accounted_sats(conn, sale.id)
         if lacks_sats > 0:

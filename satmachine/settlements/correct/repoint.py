@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from satmachine.config import Config
 from satmachine.errors import Refused
 from satmachine.identity import PayeeIdentity, client_scope
-from satmachine.models import HoldReason, Leg, LegStatus, LegType
+from satmachine.models import HoldReason, Leg, LegStatus, LegType, leg_types
+from satmachine.models.leg_types import NamedBy
 from satmachine.settlements.correct.changes import Author
 from satmachine.settlements.plan.amounts import Rule, Terms
 from satmachine.settlements.plan.named_payees import terms_for
@@ -85,12 +86,13 @@ def _named(terms: Terms, leg: Leg) -> Rule | None:
 
 def _refusal(leg: Leg) -> str | None:
     """Why a leg is not to be sent elsewhere; None where it may."""
-    if leg.leg_type is LegType.REFUND:
+    named_by = leg_types.KINDS[leg.leg_type].named_by
+    if named_by is NamedBy.ORDER:
         return (
             f"payment {leg.id} is a refund, to whom the customer said: `satmachine settlements close "
             f"{leg.settlement_id}` gives it up, then refund to another invoice"
         )
-    if leg.leg_type is LegType.AUTOFORWARD:
+    if named_by is NamedBy.FORWARD:
         return (
             f"payment {leg.id} is a forward: `satmachine clients update {leg.client_id} --autoforward ADDRESS "
             f"--autoforward-key-file FILE` changes it"

@@ -23,7 +23,7 @@ from satmachine.config import Config
 from satmachine.errors import ConfigError, Refused, WalletRefused, WalletUnavailable
 from satmachine.failpoints import failpoint
 from satmachine.identity import PayeeKind
-from satmachine.models import Cause, LegStatus, LegType, Proof
+from satmachine.models import Cause, LegStatus, Proof, leg_types
 from satmachine.settlements.pay.both_sides import BothSides, Sides
 from satmachine.settlements.pay.completion import complete_leg
 from satmachine.settlements.pay.forward_check import foreign_source
@@ -129,7 +129,7 @@ class Payer:
 
     async def _require_own_source(self, job: Job, key: str) -> None:
         """A forward is paid from the wallet that got the share, never from a machine's. Raises Stuck, WalletError."""
-        if job.leg.leg_type is LegType.AUTOFORWARD:
+        if job.leg.leg_type in leg_types.PAID_BY_LP:
             why = await foreign_source(self._store, self._lnbits, job.leg, key)
             if why is not None:
                 raise Stuck(Cause.NO_PAYEE, why)

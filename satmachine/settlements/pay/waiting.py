@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 from satmachine.errors import ConfigError, WalletRefused, WalletUnavailable
 from satmachine.identity import PayeeKind
-from satmachine.models import Cause, HoldReason, Leg, LegStatus, LegType, Retained, RetainedReason
+from satmachine.models import Cause, HoldReason, Leg, LegStatus, Retained, RetainedReason, leg_types
 from satmachine.settlements.pay.invoicing import MIN_RESERVE_SATS
 from satmachine.settlements.pay.jobs import Stuck, leg_name
 from satmachine.settlements.pay.marker import Standoff
@@ -85,7 +85,7 @@ class Waiting:
         leg, _ = await self._store.read(legs.get, leg_id)
         wait_s = max(at_least_s, backoff_s(leg.attempts, self._random_fraction()))
         until: int | None = self._now() + round(wait_s)
-        if leg.leg_type is LegType.AUTOFORWARD and status is LegStatus.FAILED and leg.attempts >= FORWARD_TRIES:
+        if leg.leg_type in leg_types.PAID_BY_LP and status is LegStatus.FAILED and leg.attempts >= FORWARD_TRIES:
             until = None  # best-effort: the sats are the LP's, in the LP's own wallet
         await self._store.write(_postpone, leg, status, until, error, cause, self._now())
         log.warning("%s: %s", leg_name(leg), error)
@@ -140,7 +140,7 @@ def _postpone(
 
 def _is_too_small(leg: Leg) -> bool:
     """Whether the leg is too small for any routing fee: then it ends like one of 0 sats."""
-    of_a_sale = leg.settlement_id is not None and leg.leg_type is not LegType.AUTOFORWARD
+    of_a_sale = leg.settlement_id is not None and leg.leg_type not in leg_types.PAID_BY_LP
     return of_a_sale and leg.amount_sats <= MIN_RESERVE_SATS
 
 

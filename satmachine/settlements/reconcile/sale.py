@@ -12,6 +12,7 @@ from decimal import Decimal
 from satmachine import identity
 from satmachine.identity import PayeeIdentity, PayeeKind
 from satmachine.models import Leg, LegStatus, LegType, Retained, RetainedReason, Settlement
+from satmachine.models.leg_types import BY_KEY_PART
 from satmachine.money import sats_to_minor, split_two_stage_commission
 from satmachine.settlements.pay import adoption
 from satmachine.settlements.plan.amounts import Plan, make_plan
@@ -34,13 +35,6 @@ from satmachine.store.reconciling import Booking, Found, OwnInvoice
 #: Legs whose invoices were marked or sent are voided only so long after the machine's payouts were stopped: until then
 #: a request may be under way. Longer than any client waits for LNbits to pay.
 STOPPED_S = 180
-
-_LEG_TYPES = {
-    "super": LegType.SUPER_FEE,
-    "split": LegType.OPERATOR_SPLIT,
-    "dca": LegType.DCA,
-    "refund": LegType.REFUND,
-}
 
 _LATER = "look again in a few minutes; if the wallet has it, let payouts go on, or decide HASH=not-ours"
 
@@ -213,7 +207,7 @@ class SaleCase:
         """The leg that a payment becomes; a sentence where a person must do something first."""
         sale = settlements.get(self._conn, self._id)
         revision, leg = of_key(payment)
-        leg_type = _LEG_TYPES[leg.partition(":")[0]]
+        leg_type = BY_KEY_PART[leg.partition(":")[0]]
         label = "".join(leg.split(":")[1:2])
         amount_sats = booked_sats(payment.amount_sats, payment.fee_sats, payment.whole("leg_sats"))
         client_id = fiat_minor = rate = None
