@@ -80,6 +80,11 @@ def test_what_a_machine_pays_has_an_account(leg_type: LegType) -> None:
     assert postings.payee_account("machine-1", leg_type, "maria")
 
 
+def test_what_the_ledger_does_not_know_is_booked_nowhere() -> None:
+    with pytest.raises(ValueError, match="loyalty has no account"):
+        postings.payee_account("machine-1", "loyalty", "maria")
+
+
 def test_what_is_paid_from_an_lps_wallet_shares_out_nothing() -> None:
     """Conservation, balances and seals leave it out for that reason."""
     assert not set(leg_types.PAID_BY_LP) & {*leg_types.OF_THE_SALE, *leg_types.USES_CASH}
