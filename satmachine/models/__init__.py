@@ -66,7 +66,9 @@ class RetainedReason(StrEnum):
 class HoldReason(StrEnum):
     """Why a settlement or a leg waits for a person. `attention.words` says what to do about each."""
 
+    #: Also of sales that were paid after they were closed, in the books of earlier versions.
     BY_OPERATOR = "by_operator"
+    PAID_AFTER_CLOSE = "paid_after_close"
     MACHINE_INACTIVE = "machine_inactive"
     PAYMENT_NOT_FOUND = "payment_not_found"
     PAYMENT_MISMATCH = "payment_mismatch"

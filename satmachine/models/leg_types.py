@@ -34,7 +34,7 @@ class NamedBy(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class LegKind:
     """What tells one type of leg from another.
 
     `key_part`     how its name begins in a leg's key (identity.py), as in `split:owner`
@@ -53,17 +53,17 @@ class Kind:
     rare: bool = False
 
 
-KINDS: Final[Mapping[LegType, Kind]] = {
-    LegType.SUPER_FEE: Kind("super", NamedBy.FILE, of_the_sale=True),
-    LegType.OPERATOR_SPLIT: Kind("split", NamedBy.FILE, of_the_sale=True),
-    LegType.DCA: Kind("dca", NamedBy.LP, of_the_sale=True, uses_cash=True),
-    LegType.SETTLEMENT: Kind("bal", NamedBy.LP, uses_cash=True, rare=True),
-    LegType.AUTOFORWARD: Kind("fwd", NamedBy.FORWARD, paid_by_lp=True, rare=True),
-    LegType.REFUND: Kind("refund", NamedBy.ORDER, of_the_sale=True, rare=True),
+KINDS: Final[Mapping[LegType, LegKind]] = {
+    LegType.SUPER_FEE: LegKind("super", NamedBy.FILE, of_the_sale=True),
+    LegType.OPERATOR_SPLIT: LegKind("split", NamedBy.FILE, of_the_sale=True),
+    LegType.DCA: LegKind("dca", NamedBy.LP, of_the_sale=True, uses_cash=True),
+    LegType.SETTLEMENT: LegKind("bal", NamedBy.LP, uses_cash=True, rare=True),
+    LegType.AUTOFORWARD: LegKind("fwd", NamedBy.FORWARD, paid_by_lp=True, rare=True),
+    LegType.REFUND: LegKind("refund", NamedBy.ORDER, of_the_sale=True, rare=True),
 }
 
 
-def _those(which: Callable[[Kind], bool]) -> tuple[LegType, ...]:
+def _those(which: Callable[[LegKind], bool]) -> tuple[LegType, ...]:
     return tuple(leg_type for leg_type, kind in KINDS.items() if which(kind))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from satmachine.models import Claim, Retained, RetainedReason, Settlement, SettlementStatus
+from satmachine.models import Claim, HoldReason, Retained, RetainedReason, Settlement, SettlementStatus
 from satmachine.store import as_models as rows
 from satmachine.store.fragments import LEG_PAID_BY_MACHINE
 
@@ -345,9 +345,9 @@ def _reopen_unproven(conn: sqlite3.Connection, settlement_id: int) -> None:
         return
     take_back_retained(conn, settlement, settlement.landed_at)
     conn.execute(
-        """UPDATE dca_settlements SET status = 'held', hold_reason = 'by_operator', finished_at = NULL,
+        """UPDATE dca_settlements SET status = 'held', hold_reason = ?, finished_at = NULL,
         error = 'the customer paid after this sale was closed; release it to pay it out' WHERE id = ?""",
-        (settlement_id,),
+        (HoldReason.PAID_AFTER_CLOSE, settlement_id),
     )
 
 
