@@ -39,8 +39,8 @@ from satmachine.reports.desk import PeopleDesk
 from satmachine.seals import Keyring
 from satmachine.settlements.claim.envelope import DaemonKey
 from satmachine.settlements.correct.leg_orders import LegOrders
-from satmachine.settlements.correct.sale_orders import Corrector
-from satmachine.settlements.correct.shortfall_orders import ShortfallDesk
+from satmachine.settlements.correct.sale_orders import SaleOrders
+from satmachine.settlements.correct.shortfall_orders import ShortfallOrders
 from satmachine.settlements.pay.payer import Payer
 from satmachine.settlements.sweep.hints import Hints
 from satmachine.settlements.sweep.looks import Looks
@@ -143,10 +143,10 @@ class Daemon:
                 landed=self.worker.wake,
                 relays_changed=self.discovery.changed,
             )
-            corrector = Corrector(self._store, lnbits, payer, self.worker, self.config, self._now)
+            sale_orders = SaleOrders(self._store, lnbits, payer, self.worker, self.config, self._now)
             leg_orders = LegOrders(self._store, lnbits, payer, self.worker, self.config, self._now)
             wallet_orders = WalletOrders(self._store, lnbits, self.sweeper, self.config, self._now)
-            shortfalls = ShortfallDesk(
+            shortfall_orders = ShortfallOrders(
                 self._store,
                 lnbits,
                 payer,
@@ -161,11 +161,11 @@ class Daemon:
                 self._store,
                 self._now,
                 read_again=self.recorder.read_again,
-                corrections={
-                    **corrector.actions,
+                actions={
+                    **sale_orders.actions,
                     **leg_orders.actions,
                     **wallet_orders.actions,
-                    **shortfalls.actions,
+                    **shortfall_orders.actions,
                     **self.people.actions,
                 },
                 guard=self._guard_request,

@@ -25,7 +25,7 @@ from satmachine.settlements.correct import retries, shortfall, stops, unmatched
 from satmachine.settlements.correct.changes import allowed
 from satmachine.settlements.correct.rules import Command, Dispensed
 from satmachine.settlements.plan.named_payees import terms_for
-from satmachine.settlements.reconcile import proposal, shared, wallet_look
+from satmachine.settlements.reconcile import machine_case, proposal, wallet_look
 from satmachine.settlements.reconcile.rules import Choice, Line, Verdict
 from satmachine.store import clients, deposits, intents, reconciling, wallets
 from satmachine.store.database import atomic
@@ -399,7 +399,7 @@ async def reconcile(world: World, hold: Hold, machine_id: str) -> list[str]:
     choices: dict[str, Choice] = {}
     for _ in range(3):
         asked = proposal.questions(conn, machine_id, choices)
-        look = shared.Look()
+        look = machine_case.Look()
         if asked.incoming or asked.outgoing:
             lnbits = Lnbits(config.lnbits.url, http=Wire(world.bank, "cli"), instance_id="reconcile")
             key = machine.wallet.admin_key.resolve(config.environ)

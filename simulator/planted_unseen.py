@@ -7,7 +7,7 @@ from typing import Any
 
 from satmachine.clients import payout
 from satmachine.settlements import worker
-from satmachine.settlements.correct import changes, proven_unpaid, redistribute, rules, sale_orders
+from satmachine.settlements.correct import carries_out, changes, proven_unpaid, redistribute, rules, sale_orders
 from satmachine.settlements.pay import both_sides, completion, marker, payer
 from satmachine.settlements.plan import amounts, planning
 from satmachine.settlements.prove import verdict
@@ -135,18 +135,18 @@ DEFECTS: Mapping[str, Planted] = {
         "restored books give a refund the number that one of another life has",
         _CORRECTS | _LIVES,
         _edit(
-            sale_orders.CarriesOut,
+            carries_out.CarriesOut,
             "_refund_number",
-            ('max([number, *(taken + 1 for taken in _numbers_after(":refund:", paid))])', "number"),
+            ('max([number, *(taken + 1 for taken in numbers_after(":refund:", paid))])', "number"),
         ),
     ),
     "revision_of_another_life": Planted(
         "restored books redistribute under the revision that one of another life has",
         _CORRECTS | _LIVES | {"deposit"},
         _edit(
-            sale_orders.Corrector,
+            sale_orders.SaleOrders,
             "redistribute",
-            ('max([settlement.revision, *_numbers_after(":r", paid)])', "settlement.revision"),
+            ('max([settlement.revision, *numbers_after(":r", paid)])', "settlement.revision"),
         ),
     ),
     "revised_while_paid": Planted(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
-from satmachine.identity import PayeeIdentity, PayeeKind
+from satmachine.identity import PayeeIdentity, PayeeKind, sale_bundle
 from satmachine.models.leg_types import LegType as LegType
 
 
@@ -215,6 +215,11 @@ class Settlement:
     rate_source: str | None = None
     shortfall_minor: int = 0
     topped_up_sats: int = 0
+
+    @property
+    def bundle(self) -> str | None:
+        """What its payments are listed by in the wallet; None before it is proven."""
+        return None if self.settlement_key is None else sale_bundle(self.settlement_key)
 
     @property
     def came_in_sats(self) -> int:

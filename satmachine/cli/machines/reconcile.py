@@ -23,8 +23,8 @@ from satmachine.store.database import Connection, atomic
 
 if TYPE_CHECKING:
     from satmachine.config import Machine
+    from satmachine.settlements.reconcile.machine_case import Look
     from satmachine.settlements.reconcile.rules import Choice, Report
-    from satmachine.settlements.reconcile.shared import Look
 
 _PAYMENT_COLUMNS = (
     Column("payment_hash", "Payment", fold=True),
@@ -142,8 +142,8 @@ def _look(books: Books, machine_id: str, choices: dict[str, Choice]) -> Look:
     import anyio
 
     from satmachine.settlements.reconcile import wallet_look
+    from satmachine.settlements.reconcile.machine_case import Look
     from satmachine.settlements.reconcile.proposal import questions
-    from satmachine.settlements.reconcile.shared import Look
     from satmachine.wallet.lnbits import Lnbits
 
     asked = questions(books.conn, machine_id, choices)

@@ -17,7 +17,8 @@ vouched.py               transactions: a person says that a payment is paid, or 
 cancelled.py             transaction: a payment that is proven unpaid is given up
 audited.py               the audit rows of all these
 proven_unpaid.py         asks both wallets, before a person's decision replaces the daemon's
-sale_orders.py           carries out what people order for a sale's figures
-shortfall_orders.py      carries out what people order about a shortfall
-leg_orders.py            carries out what people order for single payments
+carries_out.py           what all of these share who carry out orders in the daemon:
+sale_orders.py           .. for a sale's figures
+shortfall_orders.py      .. about a shortfall
+leg_orders.py            .. for single payments
 """

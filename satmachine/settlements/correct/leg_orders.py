@@ -17,9 +17,9 @@ from satmachine.errors import Refused, SatmachineError, StoreError
 from satmachine.models import By, HoldReason, Leg
 from satmachine.orders import CancelPayout, DeclarePaid, DeclareUnpaid, Order, Repoint
 from satmachine.settlements.correct import cancelled, vouched
+from satmachine.settlements.correct.carries_out import CarriesOut
 from satmachine.settlements.correct.changes import Author
 from satmachine.settlements.correct.repoint import Move, is_there, repoint, target_of
-from satmachine.settlements.correct.sale_orders import CarriesOut
 from satmachine.store import legs
 from satmachine.store.intents import Asked, Ended
 

@@ -12,9 +12,9 @@ from satmachine.errors import Refused
 from satmachine.models import Leg, LegStatus
 from satmachine.orders import Order, Shortfall, UndoShortfall
 from satmachine.settlements.correct import shortfall
+from satmachine.settlements.correct.carries_out import CarriesOut, SetsAside
 from satmachine.settlements.correct.changes import Author, Proof
 from satmachine.settlements.correct.proven_unpaid import Pays
-from satmachine.settlements.correct.sale_orders import CarriesOut, SetsAside, bundle_of
 from satmachine.settlements.plan.shortfall_refund import top_up_id
 from satmachine.store import corrections, legs, shortfalls
 from satmachine.store.database import Store
@@ -26,7 +26,7 @@ from satmachine.wallet.lnbits import Lnbits
 MakesTopUp = Callable[[str, str, int, str, str], Awaitable[TopUp]]
 
 
-class ShortfallDesk(CarriesOut):
+class ShortfallOrders(CarriesOut):
     """Book what a customer did not get, and take that back."""
 
     def __init__(
@@ -93,4 +93,4 @@ class ShortfallDesk(CarriesOut):
 
     async def _withdrawn(self, settlement_id: int, leg: Leg) -> Proof:
         sale = await self._store.read(corrections.find, settlement_id)
-        return await self._unpaid.withdrawn(sale.machine_id, bundle_of(sale), [leg])
+        return await self._unpaid.withdrawn(sale.machine_id, sale.bundle, [leg])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from satmachine.errors import WalletUnavailable
 from satmachine.models import Answer
+from satmachine.settlements.reconcile.machine_case import CustomerPayment, Fate, Look
 from satmachine.settlements.reconcile.proposal import Questions
-from satmachine.settlements.reconcile.shared import CustomerPayment, Fate, Look
 from satmachine.wallet.lnbits import Lnbits
 from satmachine.wallet.rows import WalletPayment, require_wallet
 

@@ -26,10 +26,10 @@ from satmachine.identity import PayeeIdentity, PayeeKind
 from satmachine.models import By, LegStatus, Proof, Settlement, SettlementStatus
 from satmachine.settlements.correct import stops
 from satmachine.settlements.plan.planning import plan_settlement
+from satmachine.settlements.reconcile.machine_case import CustomerPayment, Fate, Look
 from satmachine.settlements.reconcile.proposal import accept, preview, questions
 from satmachine.settlements.reconcile.rules import Choice, Report, Verdict
 from satmachine.settlements.reconcile.sale import STOPPED_S
-from satmachine.settlements.reconcile.shared import CustomerPayment, Fate, Look
 from satmachine.store import balances, client_legs, legs, restored, settlements, wallets
 from satmachine.store.database import atomic
 from satmachine.store.wallets import Outgoing
