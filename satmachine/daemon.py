@@ -47,7 +47,7 @@ from satmachine.settlements.sweep.looks import Looks
 from satmachine.settlements.sweep.one_sweep import WalletSweep
 from satmachine.settlements.sweep.sweeper import Sweeper
 from satmachine.settlements.sweep.wallet_orders import WalletOrders
-from satmachine.settlements.worker import Item, Worker
+from satmachine.settlements.worker import Work, Worker
 from satmachine.store import health, legs, registry, reloads, restored, seals, settlements
 from satmachine.store.database import Store, instance_id, only_daemon, open_store
 from satmachine.store.intents import Ended
@@ -359,7 +359,7 @@ class Daemon:
 
     # --- catching everything (as recorder.py and sweeper.py do for one event or wallet)
 
-    async def _guard(self, item: Item, run: Callable[[], Awaitable[None]]) -> None:
+    async def _guard(self, item: Work, run: Callable[[], Awaitable[None]]) -> None:
         """Run one piece of work; a surprise in it is logged and postpones just that row."""
         leg = item.id if item.kind == "leg" else None
         with about(settlement=item.settlement_id, machine=item.machine_id, leg=leg):
@@ -385,7 +385,7 @@ class Daemon:
             log.exception("a request could not be carried out")
             raise Refused("satmachine itself failed on this; its log says where. Nothing was changed") from None
 
-    async def _postpone_surprise(self, item: Item) -> None:
+    async def _postpone_surprise(self, item: Work) -> None:
         error = "satmachine itself failed on this; see the log"
         until = self._now() + 60
         try:

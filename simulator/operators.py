@@ -403,7 +403,7 @@ async def reconcile(world: World, hold: Hold, machine_id: str) -> list[str]:
         if asked.incoming or asked.outgoing:
             lnbits = Lnbits(config.lnbits.url, http=Wire(world.bank, "cli"), instance_id="reconcile")
             key = machine.wallet.admin_key.resolve(config.environ)
-            look = await wallet_look.look(lnbits, key, machine_id, wallets.wallet_id(conn, machine_id), asked)
+            look = await wallet_look.ask(lnbits, key, machine_id, wallets.wallet_id(conn, machine_id), asked)
         report = proposal.preview(conn, machine, terms, look, choices, _by(hold))
         if any(line.unpaid for line in report.marks) and world.bank.is_paying_for_others(hold.process.name):
             # Whoever accepts has seen to it that no other daemon lives, and waits for what it had begun: ARCHITECTURE

@@ -17,7 +17,7 @@ from satmachine import marks
 from satmachine.models import Answer
 from satmachine.settlements import worker
 from satmachine.settlements.correct import changes, proven_unpaid
-from satmachine.settlements.correct.changes import Proof
+from satmachine.settlements.correct.changes import ProvenUnpaid
 from satmachine.settlements.land import landing
 from satmachine.settlements.pay import both_sides, invoicing, jobs, marker, payer
 from satmachine.settlements.pay.transition import Decision, Sighting, Step
@@ -207,8 +207,8 @@ def _no_caps(put: Put) -> None:
 
 
 def _no_proof_of_unpaid(put: Put) -> None:
-    async def take_for_unpaid(_self: Any, _machine_id: str, _bundle: Any, legs: Any) -> Proof:
-        return Proof({leg.id: leg for leg in legs}, {leg.id: None for leg in legs})
+    async def take_for_unpaid(_self: Any, _machine_id: str, _bundle: Any, legs: Any) -> ProvenUnpaid:
+        return ProvenUnpaid({leg.id: leg for leg in legs}, {leg.id: None for leg in legs})
 
     put(proven_unpaid.Unpaid, "withdrawn", take_for_unpaid)
 

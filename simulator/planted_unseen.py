@@ -302,7 +302,9 @@ DEFECTS: Mapping[str, Planted] = {
         "what the operator sends for fees is taken for a sale",
         frozenset({"order_top_up", "reload_shares"}),
         _both(
-            _edit(unannounced, "judge", ("made_here = _made_by_us(row, top_up=top_up, own=own)", "made_here = None")),
+            _edit(
+                unannounced, "classify", ("made_here = _made_by_us(row, top_up=top_up, own=own)", "made_here = None")
+            ),
             _edit(unannounced, "_made_by_lnbits", ("if tag and tag not in rule.tags:", "if False:")),
         ),
     ),

@@ -16,9 +16,9 @@ from satmachine.nostr.event import (
     RELAY_LIST_KIND,
     SETTLEMENT_KIND,
     TELEMETRY_KINDS,
+    AuthorKeys,
     Event,
     Fault,
-    Keyring,
     parse_event,
     signer_of,
     verify,
@@ -70,7 +70,7 @@ class Intake:
         self._settlements = settlements
         self._telemetry = telemetry
         self._clock = clock
-        self._keyring = Keyring()
+        self._keyring = AuthorKeys()
         self._budgets = _Budgets(
             limits.telemetry_burst,
             limits.telemetry_per_s,

@@ -18,7 +18,7 @@ from websockets.exceptions import WebSocketException
 from satmachine.config import Config, Machine
 from satmachine.errors import ConfigError, WalletError
 from satmachine.models import Answer
-from satmachine.nostr.event import AUTH_KIND, Event, Fault, Keyring, parse_event, sign, verify
+from satmachine.nostr.event import AUTH_KIND, AuthorKeys, Event, Fault, parse_event, sign, verify
 from satmachine.nostr.health import printable
 from satmachine.nostr.messages import Auth, Closed, Eose, EventMessage, Ok, auth, parse_message
 from satmachine.nostr.wire import straight
@@ -70,7 +70,7 @@ class Watch:
         self._machines = {machine.pubkey: machine for machine in machines}
         self._key = key
         self._clock = clock
-        self._keyring = Keyring()
+        self._keyring = AuthorKeys()
         self._events: dict[str, SeenEvent] = {}
         self._payments: dict[tuple[str, str], SeenPayment] = {}
         self._problems: dict[str, str] = {}

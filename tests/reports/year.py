@@ -20,7 +20,7 @@ from satmachine.errors import Refused
 from satmachine.models import Leg, Proof
 from satmachine.models.cash import EntryKind, NoteLine
 from satmachine.settlements.correct.changes import Author, close, partial_dispense, refund
-from satmachine.settlements.correct.changes import Proof as Unpaid
+from satmachine.settlements.correct.changes import ProvenUnpaid as Unpaid
 from satmachine.settlements.correct.redistribute import Wish, redistribute
 from satmachine.settlements.correct.rules import Dispensed
 from satmachine.settlements.land.landing import Rules, land_claim

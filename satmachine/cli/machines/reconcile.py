@@ -158,7 +158,7 @@ def _look(books: Books, machine_id: str, choices: dict[str, Choice]) -> Look:
     async def ask() -> Look:
         lnbits = books.config.lnbits
         async with Lnbits(lnbits.url, timeout_s=lnbits.timeout_s, instance_id="reconcile") as client:
-            return await wallet_look.look(client, key, machine_id, wallet_id, asked)
+            return await wallet_look.ask(client, key, machine_id, wallet_id, asked)
 
     return anyio.run(ask)
 

@@ -10,7 +10,7 @@ import sqlite3
 from satmachine.errors import Refused
 from satmachine.models import By, HoldReason, Leg, LegStatus, Retained, RetainedReason, leg_types
 from satmachine.settlements.correct import audited
-from satmachine.settlements.correct.changes import Proof
+from satmachine.settlements.correct.changes import ProvenUnpaid
 from satmachine.store import balances, corrections, legs, settlements
 from satmachine.store.reconciling import accounted_sats
 
@@ -21,7 +21,7 @@ def require_unfinished(leg: Leg) -> None:
         raise Refused(f"payment {leg.id} is {leg.status}: there is nothing to give up")
 
 
-def cancel_payout(conn: sqlite3.Connection, *, leg_id: int, proof: Proof, by: By) -> str:
+def cancel_payout(conn: sqlite3.Connection, *, leg_id: int, proof: ProvenUnpaid, by: By) -> str:
     """Give up a payment that was just proven unpaid: a balance payout, whose fiat the LP has again, or one that the
     daemon has not ordered. Of that one its sale retains only what it lacks otherwise."""
     leg = proof.legs[leg_id]

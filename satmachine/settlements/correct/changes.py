@@ -1,7 +1,7 @@
 """The transactions of corrections (SPEC section 9): each decides again from the books, then writes all or nothing.
 
 Run inside one write transaction, in the daemon. Refused says why not. What was read in the wallets before is passed as
-a `Proof`; if a leg has changed since then, the whole correction is refused.
+a `ProvenUnpaid`; if a leg has changed since then, the whole correction is refused.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Author:
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class ProvenUnpaid:
     """Legs that were proven unpaid, as they stood then, and what both wallets showed of their invoices, by leg id."""
 
     legs: Mapping[int, Leg] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class Proof:
 
 
 def partial_dispense(
-    conn: sqlite3.Connection, settlement_id: int, dispensed: Dispensed, proof: Proof, author: Author, now: int
+    conn: sqlite3.Connection, settlement_id: int, dispensed: Dispensed, proof: ProvenUnpaid, author: Author, now: int
 ) -> str:
     """Scale the sale to what was dispensed: a new revision, planned and paid again."""
     settlement = allowed(conn, Command.PARTIAL_DISPENSE, settlement_id)
@@ -72,7 +72,7 @@ def positions_once_voided(conn: sqlite3.Connection, settlement: Settlement) -> l
         return positions.of_sale(conn, settlement.machine_id, occurred_at=settlement.occurred_at)
 
 
-def close(conn: sqlite3.Connection, settlement_id: int, proof: Proof, author: Author, now: int) -> str:
+def close(conn: sqlite3.Connection, settlement_id: int, proof: ProvenUnpaid, author: Author, now: int) -> str:
     """What is unpaid is voided and retained; the rest stands."""
     settlement = allowed(conn, Command.CLOSE, settlement_id)
     unpaid = corrections.unpaid_legs(conn, settlement_id)
@@ -132,7 +132,7 @@ def allowed(conn: sqlite3.Connection, command: Command, settlement_id: int) -> S
     return settlement
 
 
-def _void_all(conn: sqlite3.Connection, settlement_id: int, proof: Proof) -> list[str]:
+def _void_all(conn: sqlite3.Connection, settlement_id: int, proof: ProvenUnpaid) -> list[str]:
     """Void every unpaid leg, each only as it was proven; returns their names."""
     voided = []
     for leg in corrections.unpaid_legs(conn, settlement_id):

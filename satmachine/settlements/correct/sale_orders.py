@@ -16,7 +16,7 @@ from satmachine.models import Settlement
 from satmachine.orders import Close, Order, PartialDispense, Redistribute, Refund
 from satmachine.settlements.correct import changes
 from satmachine.settlements.correct.carries_out import CarriesOut, numbers_after
-from satmachine.settlements.correct.changes import Author, Proof
+from satmachine.settlements.correct.changes import Author, ProvenUnpaid
 from satmachine.settlements.correct.redistribute import Wish, redistribute
 from satmachine.settlements.correct.rules import Command, Dispensed
 from satmachine.settlements.plan.named_payees import terms_for
@@ -106,7 +106,7 @@ class SaleOrders(CarriesOut):
 
     # --- the wallets
 
-    async def _withdrawn(self, settlement: Settlement) -> Proof:
+    async def _withdrawn(self, settlement: Settlement) -> ProvenUnpaid:
         """Nothing that is unpaid of the sale can be paid any more. Raises Refused, naming the leg that may be."""
         unpaid = await self._store.read(corrections.unpaid_legs, settlement.id)
         return await self._unpaid.withdrawn(settlement.machine_id, settlement.bundle, unpaid, sale=True)

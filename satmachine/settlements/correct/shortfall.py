@@ -15,7 +15,7 @@ from satmachine.models import LegStatus, Retained, RetainedReason, Settlement, S
 from satmachine.money import minor_to_fiat, scale_linear
 from satmachine.orders import Shortfall as Order
 from satmachine.settlements.correct import changes
-from satmachine.settlements.correct.changes import Author, Proof
+from satmachine.settlements.correct.changes import Author, ProvenUnpaid
 from satmachine.settlements.correct.rules import draw
 from satmachine.store import clients, corrections, deposits, incoming, legs, settlements, shortfalls
 from satmachine.store.incoming import TopUp
@@ -149,7 +149,7 @@ def to_undo(conn: sqlite3.Connection, settlement_id: int) -> Shortfall:
     return found
 
 
-def undo(conn: sqlite3.Connection, settlement_id: int, *, proof: Proof, author: Author, now: int) -> str:
+def undo(conn: sqlite3.Connection, settlement_id: int, *, proof: ProvenUnpaid, author: Author, now: int) -> str:
     """Take the latest shortfall back: its refund, which was just proven unpaid, its deposit, its change of the cash."""
     found = to_undo(conn, settlement_id)
     sale = corrections.find(conn, settlement_id)
@@ -169,7 +169,9 @@ def undo(conn: sqlite3.Connection, settlement_id: int, *, proof: Proof, author: 
     return f"the shortfall of settlement {sale.id} is taken back{stays}"
 
 
-def _give_up_refund(conn: sqlite3.Connection, sale: Settlement, found: Shortfall, proof: Proof, now: int) -> None:
+def _give_up_refund(
+    conn: sqlite3.Connection, sale: Settlement, found: Shortfall, proof: ProvenUnpaid, now: int
+) -> None:
     """Void the refund, if that is to do, and book its top-up to nobody again."""
     assert found.payment_id is not None
     leg, _ = legs.get(conn, found.payment_id)

@@ -13,7 +13,7 @@ from satmachine.models import Leg, LegStatus
 from satmachine.orders import Order, Shortfall, UndoShortfall
 from satmachine.settlements.correct import shortfall
 from satmachine.settlements.correct.carries_out import CarriesOut, SetsAside
-from satmachine.settlements.correct.changes import Author, Proof
+from satmachine.settlements.correct.changes import Author, ProvenUnpaid
 from satmachine.settlements.correct.proven_unpaid import Pays
 from satmachine.settlements.plan.shortfall_refund import top_up_id
 from satmachine.store import corrections, legs, shortfalls
@@ -77,7 +77,7 @@ class ShortfallOrders(CarriesOut):
         """Prove that the refund is unpaid, and stays so; then take all of it back."""
         async with self._worker.set_aside(order.settlement_id):
             found = await self._store.read(shortfall.to_undo, order.settlement_id)
-            proof = Proof()
+            proof = ProvenUnpaid()
             if found.payment_id is not None:
                 leg, _ = await self._store.read(legs.get, found.payment_id)
                 if leg.status is not LegStatus.VOIDED:
@@ -91,6 +91,6 @@ class ShortfallOrders(CarriesOut):
             )
             return await self._carry_out(asked, change)
 
-    async def _withdrawn(self, settlement_id: int, leg: Leg) -> Proof:
+    async def _withdrawn(self, settlement_id: int, leg: Leg) -> ProvenUnpaid:
         sale = await self._store.read(corrections.find, settlement_id)
         return await self._unpaid.withdrawn(sale.machine_id, sale.bundle, [leg])

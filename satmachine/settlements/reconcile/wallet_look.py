@@ -15,7 +15,7 @@ _ONE_BY_ONE = 20
 _WORDS = {Answer.SUCCESS: "success", Answer.PENDING: "pending", Answer.FAILURE: "failure"}
 
 
-async def look(lnbits: Lnbits, admin_key: str, machine_id: str, wallet_id: str | None, asked: Questions) -> Look:
+async def ask(lnbits: Lnbits, admin_key: str, machine_id: str, wallet_id: str | None, asked: Questions) -> Look:
     """Answer the questions. Raises WalletError, also for rows of another wallet than the machine's."""
     incoming: list[WalletPayment] = []
     if len(asked.incoming) > _ONE_BY_ONE:
