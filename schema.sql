@@ -486,6 +486,7 @@ CREATE TABLE dca_invoices (
     mark_id       TEXT,                                 -- the mark that names it first
     marked_at     INTEGER,                              -- seen under the only head mark of its bundle: only now it may be paid
     seal          TEXT,                                 -- that the daemon was given exactly this one
+    shown_at      INTEGER,                              -- of a payee elsewhere: when the paying wallet first showed a payment of it
     PRIMARY KEY (payment_id, generation)
 ) STRICT, WITHOUT ROWID;
 

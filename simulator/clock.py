@@ -2,7 +2,8 @@
 
 When nothing is ready, time jumps to the next timer: a day of waiting costs as much as a second. anyio's sleeps, time
 limits, events and task groups run on it unchanged. One thread, no sockets, no order but the one in which things were
-scheduled, so that a run is determined by the chance that is put into it.
+scheduled, so that a run is determined by the chance that is put into it. What anyio cancels together it keeps in sets,
+whose order is that of addresses in memory, so of all that has ever run in this process: here it is chance's, too.
 """
 
 from __future__ import annotations
@@ -10,9 +11,37 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections.abc import Coroutine, Mapping
-from typing import Any, TypeVar
+from random import Random
+from typing import Any, TypeVar, cast
+
+from anyio._backends import _asyncio as anyio_on_asyncio
 
 T = TypeVar("T")
+
+#: What puts the members of a set in order; `run` begins it anew.
+_ORDER = Random()
+
+
+class _Task(asyncio.Task[T]):
+    """A task whose place in a set is chance's, not its address'."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._place = _ORDER.getrandbits(32)
+        super().__init__(*args, **kwargs)
+
+    def __hash__(self) -> int:
+        return self._place
+
+
+class _Scope(anyio_on_asyncio.CancelScope):
+    """A cancel scope, likewise."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        self._place = _ORDER.getrandbits(32)
+        super().__init__(**kwargs)
+
+    def __hash__(self) -> int:
+        return self._place
 
 
 #: So many rounds of the loop without any time passing are a loop that never ends.
@@ -72,15 +101,19 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         selector.rounds_left = most_rounds
         super().__init__(selector)
         selector.loop = self
+        self.set_task_factory(lambda loop, work, **kwargs: _Task(work, loop=loop, **kwargs))
 
     def time(self) -> float:
         return self.now_s
 
 
-def run(main: Coroutine[Any, Any, T], *, most_rounds: int | None = None) -> T:
+def run(main: Coroutine[Any, Any, T], *, seed: int = 0, most_rounds: int | None = None) -> T:
     """Run a coroutine to its end on a fresh virtual loop. Raises what it raises, and Stalled.
 
-    `most_rounds`: after so many rounds of the loop it is said to be stalled, whatever time has passed.
+    `seed`: what puts things in order that have none. `most_rounds`: after so many rounds of the loop it is said to be
+    stalled, whatever time has passed.
     """
+    cast("Any", anyio_on_asyncio).CancelScope = _Scope  # for this process, for good
+    _ORDER.seed(seed)
     with asyncio.Runner(loop_factory=lambda: VirtualLoop(most_rounds)) as runner:
         return runner.run(main)

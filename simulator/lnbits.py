@@ -117,8 +117,7 @@ class _Life:
     #: soon as it looks, expired or not.
     preimages: dict[str, str] = field(default_factory=dict)
     paid_invoices: set[str] = field(default_factory=set)
-    #: In the order in which they came, and so they end: that of a set depends on where things lie in memory.
-    tasks: dict[asyncio.Task[Answer | None], None] = field(default_factory=dict)
+    tasks: set[asyncio.Task[Answer | None]] = field(default_factory=set)
     calls: dict[str, tuple[float, int]] = field(default_factory=dict)  # path: window's start, calls in it
 
 
@@ -294,8 +293,8 @@ class ModelLnbits:
     def _spawn(self, life: _Life, work: Awaitable[Answer | None]) -> asyncio.Task[Answer | None]:
         task = asyncio.ensure_future(work)
         assert isinstance(task, asyncio.Task)
-        life.tasks[task] = None
-        task.add_done_callback(life.tasks.pop)
+        life.tasks.add(task)
+        task.add_done_callback(life.tasks.discard)
         task.add_done_callback(self._note_crash)
         return task
 

@@ -87,7 +87,7 @@ def simulate(
     violation = kind = None
     trace = ""
     try:
-        clock.run(_play(seed, steps, only, focus, done, box), most_rounds=150_000 + 200 * steps)
+        clock.run(_play(seed, steps, only, focus, done, box), seed=seed, most_rounds=150_000 + 200 * steps)
     except Violation as found:
         violation, kind = str(found), found.kind
     except Exception as surprise:

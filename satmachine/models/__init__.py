@@ -311,6 +311,7 @@ class LegInvoice:
     wallet_id: str | None
     mark_id: str | None
     marked_at: int | None
+    shown_at: int | None
     seal: str | None = None
 
 

@@ -366,6 +366,14 @@ def hold_paid_otherwise(conn: sqlite3.Connection, machine_id: str, leg_key: str,
     return hold(conn, leg, reason=HoldReason.CONTRADICTION, error=error, evidence=evidence)
 
 
+def note_shown(conn: sqlite3.Connection, leg: Leg, *, now: int) -> None:
+    """The paying wallet shows a payment of this generation's invoice."""
+    conn.execute(
+        "UPDATE dca_invoices SET shown_at = coalesce(shown_at, ?) WHERE payment_id = ? AND generation = ?",
+        (now, leg.id, leg.generation),
+    )
+
+
 def mark_invoice_dead(conn: sqlite3.Connection, leg: Leg, *, now: int) -> None:
     """It is proven that this generation's invoice can no longer be paid."""
     conn.execute(

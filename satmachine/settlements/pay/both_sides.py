@@ -67,6 +67,7 @@ class BothSides:
             source=_sighting(sides.source),
             destination=_sighting(sides.destination) if invoice.internal else None,
             expired=invoice.expires_at is not None and self._now() > invoice.expires_at + EXPIRY_MARGIN_S,
+            forgotten=sides.source is None and invoice.shown_at is not None,
             preimage_fits=_preimage_fits(sides.source, invoice.payment_hash),
             same_lnbits=sides.source is not None and sides.source.moved_inside,
             amounts_fit=self._amounts_fit(job, sides),

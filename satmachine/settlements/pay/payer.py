@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from random import SystemRandom
 
 import anyio
@@ -32,7 +33,7 @@ from satmachine.settlements.pay.jobs import Job, Jobs, Stuck, leg_name
 from satmachine.settlements.pay.marker import Marker, RolledBack, Standoff
 from satmachine.settlements.pay.payee_wallets import PayeeWallets
 from satmachine.settlements.pay.seal_check import Strange, beyond, strange
-from satmachine.settlements.pay.transition import Decision, Step, View, decide
+from satmachine.settlements.pay.transition import Decision, Sighting, Step, View, decide
 from satmachine.settlements.pay.waiting import Waiting
 from satmachine.store import legs, settlements
 from satmachine.store.database import Store
@@ -208,6 +209,7 @@ class Payer:
         """Read, decide, act; bounded by the number of looks. Sends at most once, and not if it was (`answer`)."""
         for look in range(1, LOOKS + 2):
             sides = await self._both_sides.look(job)
+            await self._note_shown(job, sides)
             decision = decide(self._both_sides.view(job, sides, last_look=look > LOOKS))
             if decision.step is Step.PAY and answer is None:
                 answer = await self._send(job)
@@ -220,6 +222,12 @@ class Payer:
                 return
             await self._sleep(LOOK_AGAIN_S)
         raise WalletUnavailable("the payment's fate is not clear yet; it is looked up again")
+
+    async def _note_shown(self, job: Job, sides: Sides) -> None:
+        """Keep that the paying wallet shows a payment elsewhere: once it does not any more, LNbits has forgotten it."""
+        invoice = job.invoice
+        if invoice is not None and not invoice.internal and sides.source is not None and invoice.shown_at is None:
+            await self._store.write(legs.note_shown, job.leg, now=self._now())
 
     async def _act(self, job: Job, sides: Sides, decision: Decision, answer: PayAnswer | None) -> None:
         leg = job.leg
@@ -280,9 +288,14 @@ class Payer:
         if job.invoice is None:
             return None
         try:
-            return self._both_sides.view(job, await self._both_sides.look(job), last_look=True)
+            view = self._both_sides.view(job, await self._both_sides.look(job), last_look=True)
+            if view.destination is None and view.source in (Sighting.ABSENT, Sighting.FAILED):
+                await self._both_sides.require_memory(job)
+        except RolledBack:
+            return replace(view, forgotten=True)
         except Stuck as stuck:
             raise Refused(f"leg {job.leg.leg}: {stuck.detail}") from None
+        return view
 
     async def withdraw(self, leg_ids: Sequence[int], sale: tuple[str, str] | None = None) -> None:
         """No daemon pays these legs' invoices any more, as far as a mark can see to it (`Marker.withdraw`).

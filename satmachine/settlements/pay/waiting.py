@@ -35,7 +35,7 @@ _MAY_PASS = frozenset({Cause.PAYEE_CHANGED, Cause.NO_PAYEE, Cause.PAYEE_UNREACHA
 _HELD_BECAUSE = {
     HoldReason.DEBIT_WITHOUT_CREDIT: "the machine's wallet was debited, but the payee's was not credited",
     HoldReason.PAID_BY_ANOTHER: "the payee was paid, but not by the machine's wallet",
-    HoldReason.WALLET_ROLLED_BACK: "neither wallet knows the invoice any more: LNbits was restored from a backup, "
+    HoldReason.WALLET_ROLLED_BACK: "LNbits does not show this payment any more: it was restored from a backup, "
     "or the payee's key was changed",
     HoldReason.BAD_PREIMAGE: "the wallet says paid, but its proof of payment (preimage) does not fit the invoice",
     HoldReason.AMOUNT_MISMATCH: "the wallets show other amounts than the leg's",
