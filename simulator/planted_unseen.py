@@ -77,7 +77,7 @@ DEFECTS: Mapping[str, Planted] = {
         _edit(
             redistribute,
             "redistribute",
-            ("settlements.retain(conn, settlement_id, revision, proposal.drawn, now)", "pass"),
+            ("settlements.retain(conn, settlement_id, revision, proposal.drawn, by.now)", "pass"),
             also=(sale_orders,),
         ),
     ),

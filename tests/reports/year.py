@@ -17,10 +17,10 @@ from satmachine.cash import book, look
 from satmachine.clients import payout
 from satmachine.config import Config, load
 from satmachine.errors import Refused
-from satmachine.models import Leg, Proof
+from satmachine.models import By, Leg, Proof
 from satmachine.models.cash import EntryKind, NoteLine
-from satmachine.settlements.correct.changes import Author, close, partial_dispense, refund
 from satmachine.settlements.correct.changes import ProvenUnpaid as Unpaid
+from satmachine.settlements.correct.changes import close, partial_dispense, refund
 from satmachine.settlements.correct.redistribute import Wish, redistribute
 from satmachine.settlements.correct.rules import Dispensed
 from satmachine.settlements.land.landing import Rules, land_claim
@@ -40,7 +40,6 @@ KEYS = "/etc/satmachine/keys/"
 
 _BOUNDS = Bounds(Decimal(1), Decimal(10**9), None)
 _RULES = Rules(machine_active=True, payouts_since=0)
-_BY = Author("maria", "as counted")
 _INTERNAL = ("LNbits wallet",)
 
 
@@ -275,17 +274,18 @@ class Year:
     def dispense_less(self, settlement_id: int, part: int, whole: int) -> None:
         """Cash got stuck before anything was paid."""
         with atomic(self.conn):
-            partial_dispense(
-                self.conn, settlement_id, Dispensed(part, whole), self._unpaid(settlement_id), _BY, self.now
-            )
+            partial_dispense(self.conn, settlement_id, Dispensed(part, whole), self._unpaid(settlement_id), self._by())
         self.plan(settlement_id)
         self.untouched.discard(settlement_id)
 
     def close(self, settlement_id: int) -> None:
         """What is unpaid is given up."""
         with atomic(self.conn):
-            close(self.conn, settlement_id, self._unpaid(settlement_id), _BY, self.now)
+            close(self.conn, settlement_id, self._unpaid(settlement_id), self._by())
         self.untouched.discard(settlement_id)
+
+    def _by(self) -> By:
+        return By("maria", "as counted", self.now)
 
     def refund(self, settlement_id: int, sats: int) -> None:
         """To the customer's address, out of what is retained."""
@@ -296,8 +296,7 @@ class Year:
                 amount_sats=sats,
                 payee="customer@example.org",
                 number=corrections.next_refund_number(self.conn, settlement_id),
-                author=_BY,
-                now=self.now,
+                by=self._by(),
             )
         self.untouched.discard(settlement_id)
         self.pay(settlement_id)
@@ -312,8 +311,7 @@ class Year:
                 terms_for(self.config, sale.machine_id),
                 Wish(**wish),
                 revision=sale.revision + 1,
-                author=_BY,
-                now=self.now,
+                by=self._by(),
             )
         self.untouched.discard(settlement_id)
         self.pay(settlement_id)

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from satmachine.config import Config
 from satmachine.errors import Refused
-from satmachine.models import Settlement
+from satmachine.models import By, Settlement
 from satmachine.settlements.correct.proven_unpaid import Pays, Unpaid
 from satmachine.store import corrections, intents, legs
 from satmachine.store.database import Store
@@ -60,6 +60,9 @@ class CarriesOut:
 
     async def _carry_out(self, asked: Asked, change: Callable[[sqlite3.Connection], str]) -> Ended:
         return await self._store.write(intents.carry_out, asked.id, change, self._now())
+
+    def _by(self, asked: Asked, reason: str) -> By:
+        return By(asked.actor, reason, self._now())
 
     async def _require_known_payments(self, settlement: Settlement) -> list[WalletPayment]:
         """Everything the wallet has paid for this sale, all of it known here, or accepted by a person."""

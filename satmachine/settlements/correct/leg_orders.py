@@ -14,11 +14,10 @@ from typing import Any
 import anyio
 
 from satmachine.errors import Refused, SatmachineError, StoreError
-from satmachine.models import By, HoldReason, Leg
+from satmachine.models import HoldReason, Leg
 from satmachine.orders import CancelPayout, DeclarePaid, DeclareUnpaid, Order, Repoint
 from satmachine.settlements.correct import cancelled, vouched
 from satmachine.settlements.correct.carries_out import CarriesOut
-from satmachine.settlements.correct.changes import Author
 from satmachine.settlements.correct.repoint import Move, is_there, repoint, target_of
 from satmachine.store import legs
 from satmachine.store.intents import Asked, Ended
@@ -51,8 +50,7 @@ class LegOrders(CarriesOut):
             left = [outcome for leg in found if isinstance(outcome := outcomes[leg.id], str)]
             if not moves:
                 raise Refused("; ".join(left))
-            author = Author(asked.actor, order.reason)
-            change = partial(repoint, moves=moves, left=left, author=author, now=self._now())
+            change = partial(repoint, moves=moves, left=left, by=self._by(asked, order.reason))
             return await self._carry_out(asked, change)
 
     async def _try_move(self, leg: Leg, outcomes: dict[int, Move | StoreError | str]) -> None:
@@ -113,6 +111,3 @@ class LegOrders(CarriesOut):
             for settlement_id in sorted({leg.settlement_id for leg in found if leg.settlement_id is not None}):
                 await aside.enter_async_context(self._worker.set_aside(settlement_id))
             yield [(await self._store.read(legs.get, leg.id))[0] for leg in found]
-
-    def _by(self, asked: Asked, reason: str) -> By:
-        return By(asked.actor, reason, self._now())

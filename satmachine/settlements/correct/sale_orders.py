@@ -16,7 +16,7 @@ from satmachine.models import Settlement
 from satmachine.orders import Close, Order, PartialDispense, Redistribute, Refund
 from satmachine.settlements.correct import changes
 from satmachine.settlements.correct.carries_out import CarriesOut, numbers_after
-from satmachine.settlements.correct.changes import Author, ProvenUnpaid
+from satmachine.settlements.correct.changes import ProvenUnpaid
 from satmachine.settlements.correct.redistribute import Wish, redistribute
 from satmachine.settlements.correct.rules import Command, Dispensed
 from satmachine.settlements.plan.named_payees import terms_for
@@ -48,8 +48,7 @@ class SaleOrders(CarriesOut):
                 settlement_id=order.settlement_id,
                 dispensed=dispensed,
                 proof=await self._withdrawn(settlement),
-                author=Author(asked.actor, order.reason),
-                now=self._now(),
+                by=self._by(asked, order.reason),
             )
             return await self._carry_out(asked, change)
 
@@ -61,8 +60,7 @@ class SaleOrders(CarriesOut):
                 changes.close,
                 settlement_id=order.settlement_id,
                 proof=await self._withdrawn(settlement),
-                author=Author(asked.actor, order.reason),
-                now=self._now(),
+                by=self._by(asked, order.reason),
             )
             return await self._carry_out(asked, change)
 
@@ -76,8 +74,7 @@ class SaleOrders(CarriesOut):
             terms=terms_for(self._config(), settlement.machine_id),
             wish=Wish(order.rate, order.as_of, order.to),
             revision=1 + max([settlement.revision, *numbers_after(":r", paid)]),
-            author=Author(asked.actor, order.reason),
-            now=self._now(),
+            by=self._by(asked, order.reason),
         )
         return await self._carry_out(asked, change)
 
@@ -99,8 +96,7 @@ class SaleOrders(CarriesOut):
             amount_sats=cost_sats,
             payee=order.to,
             number=number,
-            author=Author(asked.actor, order.reason),
-            now=self._now(),
+            by=self._by(asked, order.reason),
         )
         return await self._carry_out(asked, change)
 

@@ -13,7 +13,7 @@ from satmachine.models import Leg, LegStatus
 from satmachine.orders import Order, Shortfall, UndoShortfall
 from satmachine.settlements.correct import shortfall
 from satmachine.settlements.correct.carries_out import CarriesOut, SetsAside
-from satmachine.settlements.correct.changes import Author, ProvenUnpaid
+from satmachine.settlements.correct.changes import ProvenUnpaid
 from satmachine.settlements.correct.proven_unpaid import Pays
 from satmachine.settlements.plan.shortfall_refund import top_up_id
 from satmachine.store import corrections, legs, shortfalls
@@ -52,7 +52,6 @@ class ShortfallOrders(CarriesOut):
         """Make the invoice of the top-up, then book. An invoice that a crash leaves behind was shown to nobody."""
         sale = await self._store.read(shortfall.allowed, order.settlement_id, order.short_minor)
         number = await self._store.read(shortfalls.next_number, sale.id)
-        author = Author(asked.actor, order.reason)
         made, refund_number = None, 1
         if order.to is not None:
             refund_number = await self._refund_number(sale)
@@ -68,8 +67,7 @@ class ShortfallOrders(CarriesOut):
             number=number,
             refund_number=refund_number,
             top_up=made,
-            author=author,
-            now=self._now(),
+            by=self._by(asked, order.reason),
         )
         return await self._carry_out(asked, change)
 
@@ -86,8 +84,7 @@ class ShortfallOrders(CarriesOut):
                 shortfall.undo,
                 settlement_id=order.settlement_id,
                 proof=proof,
-                author=Author(asked.actor, order.reason),
-                now=self._now(),
+                by=self._by(asked, order.reason),
             )
             return await self._carry_out(asked, change)
 
