@@ -20,7 +20,7 @@ from satmachine.nostr.event import AuthorKeys, Event, event_id, parse_event, ver
 from satmachine.nostr.intake import Intake
 from satmachine.nostr.lane import Lane, Received
 from satmachine.nostr.limits import Limits
-from satmachine.nostr.messages import EventMessage, parse_message, scan_event_id
+from satmachine.nostr.protocol import EventMessage, parse_message, scan_event_id
 
 ROUNDS = 5
 

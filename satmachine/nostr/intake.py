@@ -25,8 +25,8 @@ from satmachine.nostr.event import (
 )
 from satmachine.nostr.lane import Lane, Received
 from satmachine.nostr.limits import Limits
-from satmachine.nostr.messages import scan_event_id
 from satmachine.nostr.pace import BucketPerAuthor, TokenBucket
+from satmachine.nostr.protocol import scan_event_id
 from satmachine.nostr.seen import SeenIds
 from satmachine.nostr.wire import Octets
 

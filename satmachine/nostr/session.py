@@ -23,7 +23,8 @@ from satmachine.nostr.health import RelayHealth, RelayState, printable
 from satmachine.nostr.intake import Dropped, Intake
 from satmachine.nostr.keys import hex_to_npub
 from satmachine.nostr.limits import Limits
-from satmachine.nostr.messages import (
+from satmachine.nostr.pace import TokenBucket
+from satmachine.nostr.protocol import (
     Auth,
     Closed,
     Eose,
@@ -34,7 +35,6 @@ from satmachine.nostr.messages import (
     auth,
     parse_message,
 )
-from satmachine.nostr.pace import TokenBucket
 from satmachine.nostr.subscriptions import Subscriptions
 from satmachine.nostr.wire import Octets, Wire
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from satmachine.cash import book, look
+from satmachine.cash import book, shown
 from satmachine.clients import payout
 from satmachine.config import Config, load
 from satmachine.errors import Refused
@@ -234,7 +234,7 @@ class Year:
 
     def book_difference(self, entry_id: int) -> None:
         """What a count did not find, or found too much, is booked."""
-        report = look.closed_cycle(self.conn, cash.get(self.conn, entry_id).machine_id, entry_id)
+        report = shown.closed_cycle(self.conn, cash.get(self.conn, entry_id).machine_id, entry_id)
         if report is None or not report.cycle.open_minor:
             return
         minor = report.cycle.open_minor

@@ -20,10 +20,10 @@ from satmachine.errors import ConfigError, WalletError
 from satmachine.models import Answer
 from satmachine.nostr.event import AUTH_KIND, AuthorKeys, Event, Fault, parse_event, sign, verify
 from satmachine.nostr.health import printable
-from satmachine.nostr.messages import Auth, Closed, Eose, EventMessage, Ok, auth, parse_message
+from satmachine.nostr.protocol import Auth, Closed, Eose, EventMessage, Ok, auth, parse_message
 from satmachine.nostr.wire import straight
-from satmachine.observe.facts import SeenEvent, SeenPayment, of_event, of_payment
 from satmachine.observe.fit import MachineSeen, match
+from satmachine.observe.sightings import SeenEvent, SeenPayment, of_event, of_payment
 from satmachine.settlements.claim.envelope import DaemonKey
 from satmachine.wallet.lnbits import Lnbits
 
@@ -60,7 +60,7 @@ class Seen:
     machines: list[MachineSeen] = field(default_factory=list)
 
 
-class Watch:
+class Listening:
     """`clock` gives Unix seconds; `key` opens what is encrypted to the daemon and answers NIP-42."""
 
     def __init__(
