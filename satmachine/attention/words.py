@@ -17,16 +17,16 @@ _RECONCILE = "satmachine machines reconcile {machine}"
 HOLDS: dict[str, tuple[str, str]] = {
     "by_operator": ("held by a person", "satmachine settlements release {id}"),
     "machine_inactive": (
-        "the machine is not active",
-        "satmachine config check",
+        "the machine is not active; set active = true in its table of the file, and reload",
+        "satmachine config reload",
     ),
     "payment_not_found": (
         "the customer's payment is not in the machine's wallet; if it never comes, close the sale",
         "satmachine settlements retry {id}",
     ),
     "payment_mismatch": (
-        "the wallet says something else than the machine",
-        "satmachine settlements show {id}",
+        "the wallet says something else than the machine; close the sale, and nothing of it is shared out",
+        "satmachine settlements close {id}",
     ),
     "before_payouts_since": ("the sale is older than payouts_since", "satmachine settlements close {id}"),
     "no_payment_hash": ("no payment can be found for this sale", "satmachine settlements retry {id}"),
@@ -49,8 +49,9 @@ HOLDS: dict[str, tuple[str, str]] = {
         "satmachine settlements close {id}",
     ),
     "machine_error": (
-        "the machine has reported an error since: was all of the cash handed out",
-        "satmachine settlements show {id}",
+        "the machine has reported an error since; release the sale if all of the cash was handed out, else correct it "
+        "first with settlements partial-dispense",
+        "satmachine settlements release {id}",
     ),
     "debit_without_credit": (
         "sats left the machine's wallet, but did not arrive",

@@ -76,9 +76,13 @@ def check_closed_months(
 
 
 def _cash(conn: sqlite3.Connection, since: int) -> Iterator[Break]:
-    """The cash book: its sums and chains, and what was booked and deposited by it (SPEC section 12)."""
+    """The cash book: its sums and chains, and what was booked and deposited by it (SPEC section 12). An entry that was
+    taken back or corrected counts for nothing any more, so that to void a wrong one ends its break."""
     for kind in cash.BREAKS:
-        yield from (make_break(Kind(kind), row) for row in cash.breaking(conn, kind) if row["at"] >= since)
+        for row in cash.breaking(conn, kind):
+            replaced = kind == Kind.CASH_SUM and cash.replaced_by(conn, row["entry_id"]) is not None
+            if row["at"] >= since and not replaced:
+                yield make_break(Kind(kind), row)
 
 
 def _platform_part(commission_sats: int, super_fee_pct: str) -> int | None:

@@ -77,10 +77,12 @@ def observe(
         config = config.limited_to(ctx.obj.operator)
     machines = _chosen(config, machine)
     watch = Watch(config, machines, _key_of(config), time.time)
-    typer.echo(f"Watching {len(machines)} machine(s) for {minutes:g} min; Ctrl-C ends it sooner.", err=True)
+
+    def say() -> None:
+        typer.echo(f"Watching {len(machines)} machine(s) for {minutes:g} min; Ctrl-C ends it sooner.", err=True)
 
     async def run() -> Seen:
-        return await watch.run(seconds=60 * minutes, past_s=past_days * _DAY_S)
+        return await watch.run(seconds=60 * minutes, past_s=past_days * _DAY_S, begun=say)
 
     seen = anyio.run(run)
     if as_json:

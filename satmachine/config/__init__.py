@@ -12,7 +12,7 @@ show.py        pure   the effective values as text
 """
 
 from satmachine.config.check import check_secrets, hidden_credentials, key_problems, wallet_conflicts, warnings
-from satmachine.config.load import find_config, load
+from satmachine.config.load import find_config, load, named_config
 from satmachine.config.model import Config, Machine, Operator, Payee, Ruleset, Split
 from satmachine.config.secrets import Secret
 
@@ -29,6 +29,7 @@ __all__ = [
     "hidden_credentials",
     "key_problems",
     "load",
+    "named_config",
     "wallet_conflicts",
     "warnings",
 ]

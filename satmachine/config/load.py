@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, time
@@ -39,27 +40,29 @@ _WANTED = {
 }
 
 
-def find_config(option: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
-    """Which file to read: `--config`, else $SATMACHINE_CONFIG, else /etc/satmachine/config.toml.
-
-    Raises ConfigError where that file does not exist.
-    """
+def named_config(option: Path | None, environ: Mapping[str, str] = os.environ) -> tuple[Path, str]:
+    """Which file is meant, and who says so: `--config`, else $SATMACHINE_CONFIG, else /etc/satmachine/config.toml."""
     if option is not None:
-        path, chosen_by = option, "named by --config"
-    elif environ.get("SATMACHINE_CONFIG"):
-        path, chosen_by = Path(environ["SATMACHINE_CONFIG"]), "named by $SATMACHINE_CONFIG"
-    else:
-        path, chosen_by = DEFAULT_PATH, "the default"
+        return option, "named by --config"
+    if named := environ.get("SATMACHINE_CONFIG"):
+        return Path(named), "named by $SATMACHINE_CONFIG"
+    return DEFAULT_PATH, "the default"
+
+
+def find_config(option: Path | None, environ: Mapping[str, str] = os.environ) -> Path:
+    """Which file to read: see `named_config`. Raises ConfigError where that file does not exist."""
+    path, chosen_by = named_config(option, environ)
     try:
         exists = path.exists()
     except OSError:
         exists = True  # It is there but out of reach: `load` says so.
     if not exists:
+        init = "satmachine init" if option is None else f"satmachine --config {shlex.quote(str(path))} init"
         raise ConfigError(
             str(path),
             [
-                f"this file ({chosen_by}) does not exist: copy config.example.toml there and edit it, "
-                "or name another file with --config FILE or $SATMACHINE_CONFIG"
+                f"this file ({chosen_by}) does not exist: `{init}` asks what is needed and writes it. "
+                "Is it another file? Name it with --config FILE or $SATMACHINE_CONFIG"
             ],
         )
     return path

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import anyio
+import anyio.abc
 import orjson
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import WebSocketException
@@ -75,8 +76,9 @@ class Watch:
         self._payments: dict[tuple[str, str], SeenPayment] = {}
         self._problems: dict[str, str] = {}
 
-    async def run(self, *, seconds: float, past_s: int) -> Seen:
-        """Watch for so long, or until Ctrl-C; wallets are read from `past_s` before."""
+    async def run(self, *, seconds: float, past_s: int, begun: Callable[[], None] = lambda: None) -> Seen:
+        """Watch for so long, or until Ctrl-C, which ends it as it should from when `begun` was called; wallets are read
+        from `past_s` before."""
         seen = Seen(int(self._clock()))
         urls = {url for machine in self._machines.values() for url in self._config.relays_of(machine)}
         seen.relays = [RelaySeen(url) for url in sorted(urls)]
@@ -84,7 +86,8 @@ class Watch:
             Lnbits(self._config.lnbits.url, timeout_s=self._config.lnbits.timeout_s, instance_id="observe") as lnbits,
             anyio.create_task_group() as tasks,
         ):
-            tasks.start_soon(self._until_told_to_stop, tasks.cancel_scope)
+            await tasks.start(self._until_told_to_stop, tasks.cancel_scope)
+            begun()
             for relay in seen.relays:
                 tasks.start_soon(self._listen, relay)
             with anyio.move_on_after(seconds):
@@ -111,8 +114,11 @@ class Watch:
         )
 
     @staticmethod
-    async def _until_told_to_stop(scope: anyio.CancelScope) -> None:
+    async def _until_told_to_stop(
+        scope: anyio.CancelScope, *, task_status: anyio.abc.TaskStatus[None] = anyio.TASK_STATUS_IGNORED
+    ) -> None:
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as told:
+            task_status.started()
             async for _ in told:
                 scope.cancel()
 

@@ -109,7 +109,7 @@ def get(conn: sqlite3.Connection, quarantine_id: int) -> Quarantined:
     if not row["whole"]:
         raise Refused(
             f"quarantine {quarantine_id}: it was too long to be kept whole, and cannot be taken up again. If its sale "
-            "is true, the wallet has the payment: `satmachine settlements land`"
+            "is true, the wallet has the payment: `satmachine settlements unmatched` lists it"
         )
     return rows.load(Quarantined, row)
 

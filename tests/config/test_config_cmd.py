@@ -79,7 +79,7 @@ def test_check_json_is_for_programs(text: str, problems: int, exit_code: int, tm
 def test_a_missing_file_leaves_with_3(command: str, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [command], obj=SimpleNamespace(config_path=tmp_path / "none.toml"))
     assert result.exit_code == 3
-    assert "copy config.example.toml there" in result.stderr
+    assert f"`satmachine --config {tmp_path / 'none.toml'} init`" in result.stderr
 
 
 def test_show_prints_a_file_that_says_the_same(tmp_path: Path) -> None:

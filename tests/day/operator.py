@@ -96,14 +96,19 @@ class Operator:
                 if shown["settlement"]["status"] == status:
                     return dict(shown)
             await anyio.sleep(0.5)
-        raise AssertionError(f"sale {number} is not {status}: {shown}\n{self.system.log_tail()}")
+        raise AssertionError(
+            f"sale {number} is not {status}: {shown and shown['settlement']}\n{self.system.log_tail()}"
+        )
 
-    async def sells(self, machine: DemoMachine | None = None) -> None:
-        """A customer comes, pays, and gets his cash; the machine announces it."""
+    async def sells(self, machine: DemoMachine | None = None, *, paid_sats: int = GROSS_SATS) -> None:
+        """A customer comes, pays so much, and gets his cash; the machine announces the usual sale."""
         self.sales_made += 1
         at = machine or self.system.machines[0]
-        sale = await self.system.customer_pays(at, {**SALE, "txid": f"tx-{self.sales_made}"})
-        await self.system.announce(at, sale)
+        told = {**SALE, "txid": f"tx-{self.sales_made}"}
+        paid = await self.system.customer_pays(
+            at, {**told, "gross_sats": paid_sats}, with_extra=paid_sats == GROSS_SATS
+        )
+        await self.system.announce(at, {**paid, **told})
 
     async def beacon(self, **told: object) -> None:
         """The machine tells of itself."""

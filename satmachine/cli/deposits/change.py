@@ -127,7 +127,8 @@ def delete(act: Act, deposit: Deposit) -> Done:
 
 @acting(app, "reverse", reason=True)
 def reverse(act: Act, deposit: Deposit) -> Done:
-    """Take back a deposit that was confirmed wrongly, as far as it is not spent: a negative row that counts from now.
+    """Take back a deposit that was confirmed wrongly, if the client has as much available: a negative row that counts
+    from now. Of one that is partly spent, `deposits withdraw` takes back what was too much.
 
     Examples:
 

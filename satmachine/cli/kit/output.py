@@ -121,9 +121,12 @@ def emit_record(
 
 
 def print_line(text: str, *, style: str = "") -> None:
-    """A line or some between tables, wrapped to the terminal."""
+    """A line or some between tables, wrapped to the terminal; one without a space, an invoice, stays whole to be
+    copied."""
     if is_terminal():
-        make_console().print(printable(text), style=style or None, overflow="fold")
+        console = make_console()
+        for line in printable(text).split("\n"):
+            console.print(line, style=style or None, overflow="fold", soft_wrap=" " not in line)
     else:
         typer.echo(printable(text))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +12,9 @@ from satmachine.cli.kit import numbers
 from satmachine.cli.kit.requests import at_a_terminal
 from satmachine.cli.setup import live, machine, writing
 from satmachine.cli.setup.asking import ask
-from satmachine.config import formats
+from satmachine.config import formats, named_config
+from satmachine.config.load import DEFAULT_PATH
 from satmachine.errors import Refused
-
-_DEFAULT = Path("/etc/satmachine/config.toml")
 
 
 def init(
@@ -43,7 +43,7 @@ def init(
         satmachine --config ./config.toml init --lnbits-url http://127.0.0.1:5000 --relay wss://relay.example
         --operator-id atitlan --database ./satmachine.db
     """
-    path = Path(ctx.obj.config_path or _DEFAULT).absolute()
+    path = named_config(ctx.obj.config_path)[0].absolute()
     if path.exists():
         raise Refused(f"{path} is there already; to add a machine to it: satmachine machines add")
     url = ask(
@@ -75,7 +75,7 @@ def init(
     if at_a_terminal() and typer.confirm("Add the first machine now?", default=True, err=True):
         add_machine(path, machine.Flags())
         return
-    typer.echo("What to do next: satmachine machines add")
+    _tell(path, "It names no machine yet.", "satmachine machines add")
 
 
 def add_machine(path: Path, flags: machine.Flags) -> str:
@@ -89,21 +89,25 @@ def add_machine(path: Path, flags: machine.Flags) -> str:
     machine_id, table = machine.table(config, flags)
     config = writing.replace_config(path, path.read_text("utf-8").rstrip("\n") + "\n" + table)
     writing.mirror(config)
-    runs = config.database.path.exists() and daemon_is_running(config.database.path)
-    # A restart and no reload: systemd reads keys when the service starts.
-    start = (
-        "systemctl restart satmachine"
-        if runs
-        else "`satmachine run`, or as a service: systemctl enable --now satmachine"
-    )
-    typer.echo(
-        f"{machine_id} is in {path}. What to do next:\n"
-        f"  satmachine doctor\n"
-        f"  {start}\n"  # or, as a service: systemctl enable --now satmachine
-        f"  satmachine clients add --machine {machine_id} --label NAME --lightning-address NAME@HOST\n"
-        f"  satmachine deposits add NAME AMOUNT"
+    start = ["satmachine run", "or, as a service: systemctl enable --now satmachine"]
+    if config.database.path.exists() and daemon_is_running(config.database.path):
+        start = ["systemctl restart satmachine"]  # no reload: systemd reads keys when the service starts
+    _tell(
+        path,
+        f"{machine_id} is in {path}.",
+        "satmachine doctor",
+        *start,
+        f"satmachine clients add --machine {machine_id} --label NAME --lightning-address NAME@HOST",
+        "satmachine deposits add NAME AMOUNT",
     )
     return machine_id
+
+
+def _tell(path: Path, done: str, *commands: str) -> None:
+    """What was done, and what to do next; also how the next commands learn of this file, if they would read another."""
+    if named_config(None)[0].absolute() != path:
+        commands = (f"export SATMACHINE_CONFIG={shlex.quote(str(path))}", *commands)
+    typer.echo("\n  ".join([f"{done} What to do next:", *commands]))
 
 
 def _text(url: str, relays: list[str], operator: str, name: str, fee: str, zone: str, books: str) -> str:
@@ -142,7 +146,7 @@ name = {writing.text(name)}
 
 def _books(path: Path) -> str:
     """Where a service keeps them; beside the configuration, where that is somebody's own."""
-    return "/var/lib/satmachine/satmachine.db" if path == _DEFAULT else str(path.parent / "satmachine.db")
+    return "/var/lib/satmachine/satmachine.db" if path == DEFAULT_PATH else str(path.parent / "satmachine.db")
 
 
 def _slug(text: str) -> str:

@@ -1,0 +1,179 @@
+"""Jams and customers of docs/corrections.md, by exactly the commands that the page prints; then the books add up.
+
+What the page can only give an example of is filled in: which sale, which invoice, whose address. Its other situations:
+tests/day/test_changes.py.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+
+from satmachine.settlements.correct.sale_orders import MIN_VALID_S
+from satmachine.wallet.lnbits import Lnbits
+from testkit.lnbits import WalletKeys
+from tests.day.follow import Follower, Situation
+from tests.day.operator import GROSS_SATS, Operator
+from tests.day.test_day import invoice_of, pays
+from tests.found.parts import AddressServer, addresses
+from tests.integration.conftest import BuildSystem
+
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+
+SETTINGS = {
+    "payouts": "attention_after_s = 10",
+    "reconcile": "interval_s = 5",
+    "lnurl": "allow_private_hosts = true",
+    "machines": "payout_delay_s = 10\nhold_on_error = true",
+}
+HALF_SATS = GROSS_SATS // 2
+#: A refund to an invoice keeps 1 % back for routing.
+TO_INVOICE_SATS = HALF_SATS - 2_000
+ANA = "ana@example.org"
+
+
+@asynccontextmanager
+async def opened(build_system: BuildSystem, **settings: str) -> AsyncIterator[tuple[Follower, AddressServer]]:
+    """maria and jose have cash in machine-1; ana is a customer; the daemon runs."""
+    system = await build_system(lps=("maria", "jose"), settings={**SETTINGS, **settings})
+    people: dict[str, WalletKeys] = {name: await system.lnbits.create_wallet(name) for name in ("ana", "maria-new")}
+    operator = Operator(system, system.config_path)
+    system.start_daemon()
+    await system.wait_for_log("satmachine runs")
+    with addresses(system.lnbits, {**system.wallets, **people}) as server:
+        async with Follower(operator) as follower:
+            for number, label in enumerate(("maria", "jose"), start=1):
+                await operator.types(
+                    *("clients", "add", "--machine", "machine-1", "--label", label),
+                    *("--invoice-key-file", str(system.key_file(label))),
+                )
+                await operator.types("deposits", "add", label, "20000")
+                await operator.types("deposits", "confirm", str(number), "--yes")
+            yield follower, server
+
+
+async def evening(follower: Follower, situation: Situation) -> None:
+    """All that the page says was played, and every sat is accounted for, in the books and in the wallets."""
+    situation.ends()
+    assert "every sat is accounted for" in await follower.types("satmachine audit")
+    assert await follower.operator.system.stop_daemon() == 0
+
+
+async def sold(operator: Operator, status: str = "processed", *, paid_sats: int = GROSS_SATS) -> str:
+    """A customer comes; the sale's number, once it stands so."""
+    await operator.sells(paid_sats=paid_sats)
+    await operator.until_sale(operator.sales_made, status)
+    return str(operator.sales_made)
+
+
+async def has_sats(operator: Operator, wallet: WalletKeys) -> int:
+    async with Lnbits(operator.system.lnbits.url, instance_id="test") as lnbits:
+        return (await lnbits.wallet(wallet.invoice_key)).balance_msat // 1_000
+
+
+def invoice_in(shown: str) -> str:
+    """The invoice that a screen shows."""
+    found = re.search(r"^ln[a-z0-9]{100,}$", shown, re.MULTILINE)
+    assert found, shown
+    return found[0]
+
+
+async def test_looking_and_stopping(build_system: BuildSystem) -> None:
+    async with opened(build_system) as (follower, _):
+        page = Situation(follower, "By situation")
+        number = await sold(follower.operator, "pending")
+        assert "266" in await page.plays("settlements show", {"ID": number})
+        await page.plays("settlements explain", {"ID": number})
+        await page.plays("settlements hold", {"ID": number})
+        await follower.operator.until_sale(int(number), "held")
+        await page.plays("payouts pause", {"M": "machine-1"})
+        for item in ("settlement_held", "payouts_paused"):
+            await follower.types((await follower.operator.needs())[await follower.operator.until(item)])
+        await follower.operator.until_sale(int(number), "processed")
+        await evening(follower, page)
+
+
+async def test_a_jam_and_nothing_is_paid_yet(build_system: BuildSystem) -> None:
+    async with opened(build_system) as (follower, server):
+        operator = follower.operator
+        page = Situation(follower, "A jam, and nothing is paid yet")
+        for corrected in (True, False):
+            number = await sold(operator, "pending")
+            await operator.beacon(status="error", last_error="bill validator offline")
+            await operator.until_sale(int(number), "held")
+            for _ in ("shown", "done") if corrected else ():
+                await page.plays("settlements partial-dispense", {"12": number})
+            await page.plays("settlements release", {"12": number})
+            await operator.until_sale(int(number), "processed")
+            if corrected:
+                await page.plays("settlements refund", {"12": number, ANA: server.address("ana")})
+                await operator.until_sale(int(number), "refunded")
+        await evening(follower, page)
+
+
+async def test_a_jam_and_all_is_paid(build_system: BuildSystem) -> None:
+    async with opened(build_system) as (follower, server):
+        operator, ana = follower.operator, server.wallets["ana"]
+        page = Situation(follower, "A jam, and all is paid")
+        number = await sold(operator)
+        to = {"12": number, ANA: server.address("ana")}
+        await page.plays("settlements shortfall 12 --dispensed 900 --refund-to", to)
+        booking = page.followed("settlements shortfall 12 --dispensed 900 --refund-to", to)
+        await follower.types(booking)
+        assert await operator.until("shortfall_waits") == f"shortfall_waits:machine-1:{number}"
+        shown = await page.plays("settlements shortfall 12", to)
+        assert invoice_in(shown) in (await operator.types("settlements", "shortfall", number)).out
+        await page.plays("settlements shortfall 12 --undo", to)
+        await operator.until_quiet("shortfall_waits")
+        top_up = invoice_in(await follower.types(booking))
+
+        late = await sold(operator)
+        invoice = await invoice_of(operator, ana.invoice_key, HALF_SATS, expiry_s=MIN_VALID_S + 30)
+        expires_at = time.monotonic() + MIN_VALID_S + 30
+        bad_luck = booking.replace(f"shortfall {number}", f"shortfall {late}").replace(to[ANA], invoice)
+        too_late = invoice_in(await follower.types(bad_luck))
+
+        await pays(operator, top_up, HALF_SATS)
+        await operator.until_sale(int(number), "refunded")
+        assert await has_sats(operator, ana) == HALF_SATS - 1_334
+        number = await sold(operator)
+        await page.plays("settlements shortfall 12 --dispensed 900 --by-hand", {"12": number})
+        number = await sold(operator)
+        await page.plays("settlements note", {"12": number})
+
+        await anyio.sleep(max(0, expires_at - time.monotonic()) + 1)
+        await pays(operator, too_late, (await operator.reads("settlements", "shortfall", late))["topup_sats"])
+        await operator.until_sale(int(late), "errored", timeout_s=120)
+        await page.plays("settlements close", {"12": late})
+        again = await invoice_of(operator, ana.invoice_key, TO_INVOICE_SATS)
+        await page.plays("settlements refund", {"12": late, "SATS": str(TO_INVOICE_SATS), "INVOICE": again})
+        await operator.until_sale(int(late), "refunded")
+        await evening(follower, page)
+
+
+async def test_the_customer_got_less_or_more_or_paid_more(build_system: BuildSystem) -> None:
+    async with opened(build_system) as (follower, server):
+        operator = follower.operator
+        page = Situation(follower, "The customer got less than the machine says, or more")
+        number = await sold(operator, "pending")
+        await page.plays("settlements hold", {"12": number})
+        await operator.until_sale(int(number), "held")
+        await page.plays("settlements release", {"12": number})
+        await operator.until_sale(int(number), "processed")
+
+        assert "deposits confirm 3" in await page.plays("deposits add maria", {"12": number})
+        await follower.types("satmachine deposits confirm 3")
+
+        number = await sold(operator, "held", paid_sats=GROSS_SATS + 33_200)
+        await page.plays("settlements close", {"12": number})
+        await operator.until_sale(int(number), "partial")
+        ana = server.wallets["ana"]
+        back = await invoice_of(operator, ana.invoice_key, 33_200)
+        await operator.system.lnbits.pay(operator.system.machines[0].wallet, back)
+        await page.plays("settlements note", {"12": number})
+        await evening(follower, page)
