@@ -51,6 +51,14 @@ def first_at(conn: sqlite3.Connection) -> int | None:
     return None if row[0] is None else int(row[0])
 
 
+def oldest_posted(conn: sqlite3.Connection, since: int) -> int:
+    """From when on things happened that are posted since a moment: before it, where a sale was found late."""
+    row = conn.execute(
+        f"SELECT min(s.occurred_at) AS at FROM dca_settlements s WHERE {LATE} AND s.proven_at >= ?", (since,)
+    ).fetchone()
+    return since if row["at"] is None else min(since, int(row["at"]))
+
+
 def machines(conn: sqlite3.Connection, scope: str | None, machine_id: str | None = None) -> dict[str, tuple[str, str]]:
     """(operator, currency) of each machine that the books have ever known, by its id."""
     found = conn.execute(
