@@ -148,11 +148,12 @@ async def test_a_jam_and_all_is_paid(build_system: BuildSystem) -> None:
 
         await anyio.sleep(max(0, expires_at - time.monotonic()) + 1)
         await pays(operator, too_late, (await operator.reads("settlements", "shortfall", late))["topup_sats"])
-        await operator.until_sale(int(late), "errored", timeout_s=120)
+        assert await operator.until("settlement_errored", timeout_s=120) == f"settlement_errored:machine-1:{late}"
         await page.plays("settlements close", {"12": late})
         again = await invoice_of(operator, ana.invoice_key, TO_INVOICE_SATS)
         await page.plays("settlements refund", {"12": late, "SATS": str(TO_INVOICE_SATS), "INVOICE": again})
         await operator.until_sale(int(late), "refunded")
+        await operator.until_quiet("settlement_errored")
         await evening(follower, page)
 
 

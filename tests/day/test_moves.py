@@ -14,6 +14,7 @@ from tests.day.terminal import ANSWERS
 from tests.day.test_changes import HERE
 from tests.day.test_corrections import evening, has_sats, invoice_in, opened, sold
 from tests.day.test_day import pays
+from tests.day.test_ways_out import accepts
 from tests.integration.conftest import BuildSystem
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -100,7 +101,7 @@ async def test_a_top_up_is_known_when_the_books_are_lost(build_system: BuildSyst
         await follower.types("systemctl start satmachine")
         command = (await operator.needs())[await operator.until("safe_mode:machine-1")]
         assert command == "satmachine machines reconcile machine-1"
-        await follower.types(command)
+        await accepts(follower, await follower.types(command))
         await operator.until_quiet("safe_mode")
         await operator.types("machines", "sweep", "machine-1")
         assert not [item for item in await operator.needs() if item.startswith("unmatched")]
