@@ -629,7 +629,7 @@ BEGIN SELECT RAISE(ABORT, 'a shortfall is undone, never deleted'); END;
 -- before. What is landed or corrected later counts in the open month (store/ledger.py).
 CREATE TABLE dca_periods (
     name       TEXT PRIMARY KEY,                        -- '2026-11'
-    start_at   INTEGER NOT NULL,                        -- the end of the one before; 0: everything up to then
+    start_at   INTEGER NOT NULL,                        -- the end of the one before; of the first, where it began
     end_at     INTEGER NOT NULL UNIQUE,
     tz         TEXT    NOT NULL,                        -- the zone whose month it is
     closed_at  INTEGER NOT NULL,                        -- what the books learnt after that counts later

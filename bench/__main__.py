@@ -25,7 +25,7 @@ BENCHMARKS = {
     "lnbits-settings": "what LNbits' own settings cost a payment, one by one",
     "fleet": "ten thousand machines: start, memory, idling, beacons",
     "queries": "the CLI's first pages over millions of rows",
-    "books": "a month's report and export among a million sales, beside a bare aggregate of the same rows",
+    "books": "a month's report, export and close among a million sales, beside a bare aggregate of the same rows",
     "pages": "the pages over a hundred thousand sales, and what two hundred viewers cost the daemon",
     "growth": "what a sale costs when there are many, and when its providers are many",
     "telemetry": "five million beacons: the present, the past, retention",

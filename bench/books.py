@@ -69,7 +69,8 @@ def books(size: Size, say: Say) -> Path:
 
     Only read it, or roll back what you write: others use it too.
     """
-    path = _folder() / f"books-{size.machines}-{size.sales}-{size.beacons}.db"
+    pace = "" if size.sale_every_s == SALE_EVERY_S else f"-every-{size.sale_every_s}"
+    path = _folder() / f"books-{size.machines}-{size.sales}-{size.beacons}{pace}.db"
     if path.exists():
         say(f"using {path.name}")
         prepare(path)  # it may have been made by an older version

@@ -257,12 +257,20 @@ def _wrong_lp(put: Put) -> None:
 
 
 def _no_memory(put: Put) -> None:
-    """Nobody asks whether LNbits has forgotten what it once showed."""
+    """Nobody asks whether LNbits has forgotten what it once showed, and nobody remembers it."""
 
     async def trust(_self: Any, _job: Any) -> None:
         return None
 
     put(payer.Payer, "_require_memory", trust)
+    _shown_forgotten(put)
+
+
+def _shown_forgotten(put: Put) -> None:
+    async def note_nothing(_self: Any, _job: Any, _sides: Any) -> None:
+        return None
+
+    put(payer.Payer, "_note_shown", note_nothing)
 
 
 def _booked_on_a_debit(put: Put) -> None:
@@ -321,6 +329,11 @@ DEFECTS: Mapping[str, Planted] = {
         frozenset({"bank_backup", "bank_rollback", "payments_slow", "late_answers", "retry"}),
         _no_memory,
     ),
+    "shown_forgotten": Planted(
+        "nobody keeps that the wallet has shown a payment",
+        frozenset({"bank_backup", "bank_rollback", "payments_slow", "late_answers", "retry"}),
+        _shown_forgotten,
+    ),
     "booked_on_a_debit": Planted(
         "lost books take a debit for a payment",
         frozenset({"lose_books", "bank_dies_soon", "reconcile"}),
@@ -354,6 +367,7 @@ KNOWN_SEEDS: Mapping[str, int] = {
     "one_sat_more": 1,
     "wrong_lp": 1,
     "no_memory": 14,
+    "shown_forgotten": 14,
     "told_twice": 2,
     "booked_on_a_debit": 8,
     "retained_twice": 5,

@@ -32,10 +32,13 @@ TOUR = (
     ("satmachine settlements unmatched", "somebody has topped the wallet up without telling"),
     ("satmachine quarantine list", "a message that could not be used"),
     ("satmachine clients statement alice", "what alice has brought and got"),
+    ("satmachine clients statement alice --html | satmachine verify -", "a signed page for her, and its proof"),
     ("satmachine telemetry fleet", "the machines, their cash, their state"),
     ("satmachine payments list | grep -c completed", "behind a pipe a list is whole"),
     ("satmachine audit", "every sat is accounted for, in the books and in the wallets"),
 )
+#: Of the fleet: what fails is shown soon, and the daemon has a key (whose is no matter) to sign statements with.
+SETTINGS = {"payouts": "attention_after_s = 10", "nostr": f'secret_key = "{"7" * 64}"'}
 _SALES = 6
 
 
@@ -47,7 +50,7 @@ async def keep(console: Console, hours: int) -> None:
         lnbits = LnbitsServer(environment, Path(folder) / "lnbits")
         try:
             await lnbits.start()
-            settings = {"payouts": "attention_after_s = 10", "display": 'tz = "America/Guatemala"'}
+            settings = {**SETTINGS, "display": 'tz = "America/Guatemala"'}
             system = await System.build(Path(folder), lnbits, machines=3, lps=(*DEPOSITS, "dora"), settings=settings)
             try:
                 await furnish(system, say)

@@ -6,10 +6,10 @@ Also run after store tests."""
 from __future__ import annotations
 
 import hashlib
-import json
 import sqlite3
 from collections.abc import Callable, Iterator
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
+from functools import lru_cache, partial
 from typing import Any
 
 from satmachine.audit.breaks import Break, Kind, make_break
@@ -19,39 +19,44 @@ from satmachine.store import balances, cash, clients, lists
 from satmachine.store import breaks as books
 
 Record = dict[str, Any]
+#: The rows that break a rule.
+Breaking = Callable[[sqlite3.Connection], Iterator[Record]]
 
 
 def check_books(
-    conn: sqlite3.Connection,
-    *,
-    scope: str | None = None,
-    since: int = 0,
-    read_again: Callable[[], object] | None = None,
+    conn: sqlite3.Connection, *, scope: str | None = None, since: int = 0, seen: Callable[[], object] = lambda: None
 ) -> list[Break]:
     """Every break in the books, of one operator's machines (None: all) and of what happened `since` then.
 
-    Closed months, which are all operators', are added up again; where `read_again` is given, their entries are read one
-    by one, and it is called for each.
+    Closed months, which are all operators', are added up again. `seen` is called STEPS times.
     """
+    return [*check_rules(conn, scope=scope, since=since, seen=seen), *check_closed_months(conn, since=since)]
+
+
+def check_rules(
+    conn: sqlite3.Connection, *, scope: str | None = None, since: int = 0, seen: Callable[[], object] = lambda: None
+) -> list[Break]:
+    """The same without closed months."""
     found: list[Break] = []
-    for kind in books.BREAKS:
-        found += [make_break(Kind(kind), row) for row in books.breaking(conn, kind) if row["at"] >= since]
-    for kind, rows in (
-        (Kind.FIRST_STAGE, _first_stage(conn)),
-        (Kind.BAD_PREIMAGE, _bad_preimages(conn)),
-        (Kind.LEG_FIAT, _leg_fiat(conn)),
-    ):
-        found += [make_break(kind, row) for row in rows if row["at"] >= since]
+    of_sql: list[tuple[Kind, Breaking]] = [(Kind(kind), partial(books.breaking, kind=kind)) for kind in books.BREAKS]
+    for kind, breaking in (*of_sql, *_RECKONED):
+        found += [make_break(kind, row) for row in breaking(conn) if row["at"] >= since]
+        seen()
     found += _balances(conn)
+    seen()
     found += _cash(conn, since)
     found += [make_break(Kind.CHANGED_OUTSIDE, row) for row in clients.changed_outside(conn)]
     mine = set(lists.machine_ids(conn, scope))
-    found = [broken for broken in found if broken.machine_id in mine]
-    return [*found, *_closed_months(conn, since, read_again)]
+    return [broken for broken in found if broken.machine_id in mine]
 
 
-def _closed_months(conn: sqlite3.Connection, since: int, read_again: Callable[[], object] | None) -> Iterator[Break]:
-    """Months that were closed are what they were then (SPEC section 13): one break for each that is not."""
+def check_closed_months(
+    conn: sqlite3.Connection, *, since: int = 0, read_again: Callable[[], object] | None = None
+) -> list[Break]:
+    """Months that were closed and are not any more what they were then (SPEC section 13): one break for each.
+
+    They are added up again; where `read_again` is given, their entries are read one by one, and it is called for each.
+    """
     links = [(period, why) for period, why in periods.broken_links(conn) if period.end_at > since]
     if read_again is None:
         wrong = [*links, *periods.off_totals(conn, since=since)]
@@ -61,9 +66,13 @@ def _closed_months(conn: sqlite3.Connection, since: int, read_again: Callable[[]
     zones = {period.name: period.tz for period, _ in wrong}
     for period, why in wrong:
         reasons.setdefault(period.name, []).append(why)
-    for name, whys in reasons.items():
-        facts = {"subject": f"month {name}", "machine_id": "", "name": name, "tz": zones[name], "why": "; ".join(whys)}
-        yield make_break(Kind.CLOSED_MONTH, facts)
+    return [
+        make_break(
+            Kind.CLOSED_MONTH,
+            {"subject": f"month {name}", "machine_id": "", "name": name, "tz": zones[name], "why": "; ".join(whys)},
+        )
+        for name, whys in reasons.items()
+    ]
 
 
 def _cash(conn: sqlite3.Connection, since: int) -> Iterator[Break]:
@@ -76,12 +85,12 @@ def _cash(conn: sqlite3.Connection, since: int) -> Iterator[Break]:
                 yield make_break(Kind(kind), row)
 
 
-def _first_stage(conn: sqlite3.Connection) -> Iterator[Record]:
-    """The platform's part must follow from the commission and the pct that are recorded."""
-    for sale in books.planned_sales(conn):
-        expected_sats, _ = split_two_stage_commission(sale["commission_sats"], Decimal(sale["super_fee_pct"]))
-        if expected_sats != sale["platform_fee_sats"]:
-            yield {**sale, "expected_sats": expected_sats, "found_sats": sale["platform_fee_sats"]}
+def _platform_part(commission_sats: int, super_fee_pct: str) -> int | None:
+    """What the platform gets of a commission; None where nothing can follow from the figures that are recorded."""
+    try:
+        return split_two_stage_commission(commission_sats, _decimal(super_fee_pct))[0]
+    except (ValueError, TypeError):
+        return None
 
 
 def _bad_preimages(conn: sqlite3.Connection) -> Iterator[Record]:
@@ -94,14 +103,31 @@ def _bad_preimages(conn: sqlite3.Connection) -> Iterator[Record]:
             yield leg
 
 
-def _leg_fiat(conn: sqlite3.Connection) -> Iterator[Record]:
-    """A share's fiat value is sats / rate, rounded half up, and never above its cap (SPEC section 8)."""
-    for leg in books.share_legs(conn):
-        expected_minor = sats_to_minor(leg["amount_sats"], Decimal(leg["exchange_rate"]), leg["currency"])
-        if leg["explain"] is not None:
-            expected_minor = min(expected_minor, json.loads(leg["explain"])["cap_minor"])
-        if expected_minor != leg["fiat_amount_minor"]:
-            yield {**leg, "expected_minor": expected_minor, "found_minor": leg["fiat_amount_minor"]}
+def _worth_minor(amount_sats: int, exchange_rate: str, currency: str) -> int | None:
+    """What a share is worth: sats / rate, rounded half up (SPEC section 8); None where no rate is recorded."""
+    try:
+        return sats_to_minor(amount_sats, _decimal(exchange_rate), currency)
+    except (ValueError, TypeError):
+        return None
+
+
+@lru_cache(maxsize=65_536)
+def _decimal(text: str) -> Decimal:
+    """Raises ValueError, TypeError."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise ValueError(text) from None
+
+
+#: Rules that SQL alone cannot check.
+_RECKONED: tuple[tuple[Kind, Breaking], ...] = (
+    (Kind.FIRST_STAGE, partial(books.wrong_first_stages, platform_part=_platform_part)),
+    (Kind.BAD_PREIMAGE, _bad_preimages),
+    (Kind.LEG_FIAT, partial(books.wrong_shares, worth=_worth_minor)),
+)
+#: In how many steps the rules are checked: each of them, and then the balances.
+STEPS = len(books.BREAKS) + len(_RECKONED) + 1
 
 
 def _balances(conn: sqlite3.Connection) -> Iterator[Break]:

@@ -11,7 +11,7 @@ from satmachine.cli.kit.books import Books, open_books
 from satmachine.cli.kit.commands import Asked, listing
 from satmachine.cli.kit.options import AsJson, OfMachine, Since
 from satmachine.cli.kit.output import Column, emit_table, format_sats, print_json, print_line
-from satmachine.cli.progress import progress
+from satmachine.cli.progress import is_large, progress, stepwise
 from satmachine.store import audit_log, lists, periods
 from satmachine.store import breaks as audited
 from satmachine.store.pages import Page
@@ -126,7 +126,7 @@ def log(
 
 
 def _prove(books: Books, since: int, *, offline: bool) -> _Report:
-    from satmachine.audit.proof import check_books
+    from satmachine.audit.proof import STEPS, check_closed_months, check_rules
 
     report = _Report()
     if not offline:
@@ -134,8 +134,11 @@ def _prove(books: Books, since: int, *, offline: bool) -> _Report:
 
         anyio.run(_prove_wallets, books, since, report)
     again = sum(period.entries for period in periods.all_of(books.conn) if period.end_at > since)
+    with stepwise("Checking the books", STEPS, at_once=is_large(books.path)) as seen:
+        broken = check_rules(books.conn, scope=books.scope, since=since, seen=seen)
     with progress("Reading closed months again", again) as seen:
-        report.breaks = check_books(books.conn, scope=books.scope, since=since, read_again=seen) + report.breaks
+        broken += check_closed_months(books.conn, since=since, read_again=seen)
+    report.breaks = broken + report.breaks
     for machine_id in lists.machine_ids(books.conn, books.scope):
         counts = audited.counts(books.conn, machine_id)
         report.settlements += counts["settlements"]

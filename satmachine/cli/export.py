@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +12,7 @@ import typer
 
 from satmachine.cli.kit.books import Books, open_books
 from satmachine.cli.kit.options import Since, Until
-from satmachine.cli.progress import progress, stepwise
+from satmachine.cli.progress import is_large, progress, stepwise
 from satmachine.cli.spans import Machine, Month, span_of
 from satmachine.errors import Refused
 from satmachine.store import ledger
@@ -64,17 +64,34 @@ def export_ledger(
 
     if form not in FORMATS:
         raise typer.BadParameter("--format is one of beancount, hledger and csv")
-    seen_before = _known(known)
+    seen_before = _known(known, form)
     with open_books(ctx) as books:
         if not anyway:
             _require_whole(books)
         span = span_of(books, month, since, until, machine)
-        found = _entries(books, span, seen_before)
+        found, written = _entries(books, span, seen_before), 0
         with progress("Exporting", ledger.count(books.conn, span)) as seen:
-            for line in FORMATS[form](found, books.tz, seen_before):
-                if not line or line[0] in "0123456789":
-                    seen()
+            for line in FORMATS[form](_counted(found, seen), books.tz, seen_before):
+                written += 1
                 sys.stdout.write(line + "\n")
+        if written <= 1:  # a comment or the names of columns
+            _tell_of_nothing(books, known)
+
+
+def _counted(entries: Iterator[Entry], seen: Callable[[], object]) -> Iterator[Entry]:
+    for entry in entries:
+        seen()
+        yield entry
+
+
+def _tell_of_nothing(books: Books, known: Path | None) -> None:
+    """On stderr, so that a file stays as it is."""
+    from satmachine.ledger.periods import month_of
+
+    first_at = ledger.first_at(books.conn)
+    begun = "nothing has happened yet" if first_at is None else f"they begin in {month_of(first_at, books.tz)}"
+    new = f"These books have nothing of that time: {begun}." if known is None else f"Nothing is new since {known}."
+    typer.echo(new, err=True)
 
 
 def _entries(books: Books, span: Span, known: Known) -> Iterator[Entry]:
@@ -91,7 +108,7 @@ def _entries(books: Books, span: Span, known: Known) -> Iterator[Entry]:
     return chain([] if opening is None else [opening], entries(books.conn, span))
 
 
-def _known(path: Path | None) -> Known:
+def _known(path: Path | None, form: str) -> Known:
     from satmachine.reports.export import Known, known_in
 
     if path is None:
@@ -106,13 +123,18 @@ def _known(path: Path | None) -> Known:
         raise typer.BadParameter(f"--known {path} cannot be read: {error.strerror}{hint}") from None
     if not found.ids and not is_empty:
         raise typer.BadParameter(f"--known {path} holds no entry of an earlier export: is it the right file?")
+    if found.form not in ("", form):
+        raise typer.BadParameter(
+            f"--known {path} is an export with --format {found.form}: name that format, or another file"
+        )
     return found
 
 
 def _require_whole(books: Books) -> None:
-    from satmachine.audit.proof import check_books
+    from satmachine.audit.proof import STEPS, check_books
 
-    breaks = check_books(books.conn, scope=books.scope)
+    with stepwise("Checking the books", STEPS, at_once=is_large(books.path)) as seen:
+        breaks = check_books(books.conn, scope=books.scope, seen=seen)
     if breaks:
         raise Refused(
             f"the audit finds {len(breaks)} break(s) in the books, the first at {breaks[0].subject}: "

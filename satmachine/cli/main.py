@@ -149,12 +149,26 @@ class Nouns(TyperGroup):
         except typer.BadParameter as error:
             error.message = error.message.removeprefix("Value error, ")  # how typer says that a word is none of a list
             raise
+        except typer.TyperException as error:
+            _tell_of_place(error)
+            raise
         except SatmachineError as error:
             typer.secho("Error: ", fg=typer.colors.RED, err=True, nl=False)
-            from satmachine.cli.kit.output import printable
+            from satmachine.plain_text import printable
 
             typer.echo(printable(str(error)), err=True)
             raise typer.Exit(error.exit_code) from None
+
+
+def _tell_of_place(error: Any) -> None:
+    """An option of the root that was given to a command: say where it belongs."""
+    name = getattr(error, "option_name", None)
+    if name in ROOT_OPTIONS and hasattr(error, "possibilities"):
+        error.message, error.possibilities = f"{name} stands right behind satmachine: satmachine {name} .. COMMAND", ()
+
+
+#: Those of `root` that people give to a command by mistake.
+ROOT_OPTIONS = ("--config", "--operator", "--tz", "--actor")
 
 
 def _summary(text: str) -> str:

@@ -6,14 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from satmachine.cli.kit.books import open_books
+from satmachine.cli.kit.books import Books, open_books
 from satmachine.cli.kit.options import AsCsv, AsJson, DryRun, Reason, Yes
 from satmachine.cli.kit.output import Column, emit_table, print_json, print_line, to_json
 from satmachine.cli.kit.requests import confirm, reason_of
-from satmachine.cli.progress import progress
+from satmachine.cli.progress import progress, stepwise
 from satmachine.errors import Refused
 from satmachine.store import audit_log as audit
-from satmachine.store import ledger, periods
+from satmachine.store import ledger, ledger_sums, periods
 from satmachine.store.database import atomic
 from satmachine.store.ledger import Span
 from satmachine.store.periods import Period
@@ -30,6 +30,8 @@ _COLUMNS = (
     Column("hash", "Hash", wide=True, fold=True),
 )
 
+_NONE = "No month was closed yet."
+
 
 @app.command("close")
 def close(
@@ -43,7 +45,8 @@ def close(
     """Close a month: its totals and a hash of its entries are kept, chained to the month before.
 
     What the books learn later (a sale that landed late, a correction, a deposit with an old date) counts in the month
-    that is open then, and names the original. A closed month cannot be opened again.
+    that is open then, and names the original. A closed month cannot be opened again, and neither can those before it:
+    begin with the first month of the books. Where a month is left out, the next one takes it in.
 
     Examples:
 
@@ -51,18 +54,16 @@ def close(
 
         satmachine --tz America/Guatemala period close 2026-11 --reason "handed to the accountant"
     """
-    from satmachine.ledger.periods import make_period
-
     why = reason_of(reason)
     with open_books(ctx, write=not dry_run) as books:
         if books.scope is not None:
             raise Refused("a month is closed for all operators at once: leave out --operator")
-        total = ledger.count(books.conn, Span(0, books.now))
         try:
-            with progress("Reading the books", total) as seen:
-                made = make_period(books.conn, month, books.tz, actor=books.actor, reason=why, now=books.now, seen=seen)
+            made = _made(books, month, why)
         except ValueError as error:
             raise typer.BadParameter(str(error)) from None
+        if not as_json:
+            _tell_of_earlier_months(books, made)
         if not dry_run:
             confirm(f"Close {month} with {made.entries} entries? It cannot be opened again.", yes=yes)
             with atomic(books.conn) as conn:
@@ -80,7 +81,33 @@ def close(
         print_json(to_json(_row(made)) | {"dry_run": dry_run})
         return
     done = "would be closed" if dry_run else "is closed"
-    print_line(f"{month} {done} with {made.entries} entries. Its hash is {made.hash}: write it down elsewhere.")
+    print_line(f"{month} {done} with {made.entries} entries. Write its hash down elsewhere:")
+    print_line(made.hash)
+
+
+def _made(books: Books, month: str, why: str) -> Period:
+    """What is to be written, with progress bars: what was before is added up, the month is read entry by entry."""
+    from satmachine.ledger.periods import make_period, span_to_close, totals_before
+
+    conn, span = books.conn, span_to_close(books.conn, month, books.tz, books.now)
+    with stepwise("Adding up what was before", ledger_sums.steps(conn, Span(0, span.since))) as seen:
+        begun = totals_before(conn, span, seen)
+    with progress(f"Reading {month}", ledger.count(conn, span)) as seen:
+        return make_period(conn, month, books.tz, actor=books.actor, reason=why, now=books.now, begun=begun, seen=seen)
+
+
+def _tell_of_earlier_months(books: Books, made: Period) -> None:
+    """The first month that is closed shuts those before it, and proves only what they come to."""
+    from satmachine.ledger.periods import month_of
+
+    first_at = ledger.first_at(books.conn)
+    if made.previous or first_at is None or first_at >= made.start_at:
+        return
+    first = month_of(first_at, books.tz)
+    print_line(
+        f"{made.name} is the first month to be closed, but the books begin in {first}. The months before {made.name} "
+        f"are shut with it, and only their totals are kept. To prove their entries too, close {first} first."
+    )
 
 
 @app.command("list")
@@ -94,8 +121,7 @@ def list_(ctx: typer.Context, as_json: AsJson = False, as_csv: AsCsv = False) ->
     with open_books(ctx) as books:
         rows = [_row(period) for period in periods.all_of(books.conn)]
         keys = [name for name in Period.__dataclass_fields__ if name != "totals"]
-        empty = "No month was closed yet."
-        emit_table(rows, _COLUMNS, json=as_json, csv=as_csv, tz=books.tz, keys=keys, empty=empty)
+        emit_table(rows, _COLUMNS, json=as_json, csv=as_csv, tz=books.tz, keys=keys, empty=_NONE)
 
 
 @app.command("check")
@@ -119,7 +145,8 @@ def check(ctx: typer.Context, as_json: AsJson = False) -> None:
     for period, detail in found if not as_json else ():
         print_line(f"{period.name}: {detail}.")
     if not as_json and not found:
-        print_line(f"{len(closed)} closed month(s): each is what it was when it was closed.")
+        told = f"{len(closed)} closed month(s): each is what it was when it was closed."
+        print_line(told if closed else _NONE)
     if found:
         raise typer.Exit(1)
 

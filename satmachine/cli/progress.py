@@ -6,11 +6,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 #: What is read within a moment needs no bar; and a bar that is moved for every row would cost more than the row.
 _WORTH_A_BAR = 20_000
 _STEP = 1_000
 _MOMENT_S = 0.7
+_LARGE_BYTES = 200_000_000
 
 
 @contextmanager
@@ -32,14 +34,17 @@ def progress(what: str, total: int) -> Iterator[Callable[[], object]]:
 
 
 @contextmanager
-def stepwise(what: str, steps: int) -> Iterator[Callable[[], object]]:
-    """Give a function to call after each of some steps of unknown size. The bar appears when it has taken a moment."""
+def stepwise(what: str, steps: int, *, at_once: bool = False) -> Iterator[Callable[[], object]]:
+    """Give a function to call after each of some steps of unknown size. The bar appears after the first step that ends
+    later than in a moment; where a step is known to take long, `at_once`."""
     if not sys.stderr.isatty():
         yield lambda: None
         return
     began, count = time.monotonic(), 0
     show: Callable[[int], object] | None = None
     with ExitStack() as opened:
+        if at_once:
+            show = opened.enter_context(_bar(what, steps))
 
         def step() -> None:
             nonlocal count, show
@@ -50,6 +55,11 @@ def stepwise(what: str, steps: int) -> Iterator[Callable[[], object]]:
                 show(count)
 
         yield step
+
+
+def is_large(database: Path) -> bool:
+    """Whether to read all of a database takes seconds."""
+    return database.stat().st_size > _LARGE_BYTES
 
 
 @contextmanager

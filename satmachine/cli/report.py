@@ -24,7 +24,6 @@ from satmachine.cli.kit.output import (
 from satmachine.cli.kit.output import to_json as as_json_row
 from satmachine.cli.progress import stepwise
 from satmachine.cli.spans import Machine, Month, span_of
-from satmachine.store import ledger
 
 if TYPE_CHECKING:
     from satmachine.reports.summary import Report
@@ -123,7 +122,8 @@ def report(
     market = None if rate is None else _rate(rate)
     with open_books(ctx) as books:
         made = make(books, month, since, until, machine)
-        balances = ledger.wallet_balances(books.conn)
+        if market is not None:
+            _require_one_currency(made)
         if html:
             from satmachine.reports.html import report_page
 
@@ -133,7 +133,7 @@ def report(
         else:
             _print(books, made, by, market, as_csv=as_csv)
             if not as_csv and by is None:
-                _print_difference(books, made, balances)
+                _print_differences(books, made)
 
 
 def make(books: Books, month: str | None, since: str | None, until: str | None, machine: str | None) -> Report:
@@ -152,6 +152,16 @@ def _rate(text: str) -> Decimal:
         return parse_rate(text)
     except ValueError as error:
         raise typer.BadParameter(f"--rate: {error}") from None
+
+
+def _require_one_currency(made: Report) -> None:
+    """A rate is of one currency. Raises BadParameter."""
+    currencies = sorted({row["currency"] for row in made.machines})
+    if len(currencies) > 1:
+        raise typer.BadParameter(
+            f"--rate is how many sats one unit buys, and these machines count in {' and '.join(currencies)}: "
+            "name one of them with --machine"
+        )
 
 
 def _document(made: Report, market: Decimal | None) -> dict[str, Any]:
@@ -193,15 +203,15 @@ def _print_market(made: Report, market: Decimal) -> None:
         print_line(f"{row['machine_id']}: {format_sats(row['closing_sats'])} sats at {market:f} are {worth}.")
 
 
-def _print_difference(books: Books, made: Report, balances: Mapping[str, tuple[int, int]]) -> None:
-    """Where the wallet has another balance than the books explain; only of use where the report goes up to now."""
+def _print_differences(books: Books, made: Report) -> None:
+    """Where a wallet had another balance than the books explain; only of use where the report goes up to now."""
+    from satmachine.reports.reading import wallet_differences
+
     if made.until <= books.now:
         return
-    for row in made.machines:
-        balance = balances.get(row["machine_id"])
-        if balance is not None and balance[0] != row["closing_sats"]:
-            print_line(
-                f"{row['machine_id']}: its wallet had {format_sats(balance[0])} sats at "
-                f"{format_time(balance[1], books.tz)}; the books explain {format_sats(row['closing_sats'])}. What was "
-                "there before, and what you took out yourself, is not in these books."
-            )
+    for machine_id, read_at, wallet_sats, books_sats in wallet_differences(books.conn, made):
+        print_line(
+            f"{machine_id}: its wallet had {format_sats(wallet_sats)} sats at {format_time(read_at, books.tz)}; the "
+            f"books explain {format_sats(books_sats)} of then. What was there before, and what you took out yourself, "
+            "is not in these books."
+        )

@@ -122,7 +122,9 @@ def _document(found: WhatIf, rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _tell(found: WhatIf) -> None:
-    if not found.differ:
+    if not found.sales:
+        print_line("No sale was planned in this time.")
+    elif not found.differ:
         print_line(f"{found.sales} sale(s): each comes out as it was planned, to the sat.")
     else:
         named = ", ".join(map(str, found.differ[:_SHOWN])) + (" .." if len(found.differ) > _SHOWN else "")

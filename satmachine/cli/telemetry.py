@@ -24,8 +24,8 @@ from satmachine.cli.kit.output import (
     is_terminal,
     make_console,
     print_line,
-    printable,
 )
+from satmachine.plain_text import printable
 from satmachine.store import telemetry
 from satmachine.store.pages import Page
 from satmachine.telemetry.beacons import MAX_FUTURE_S

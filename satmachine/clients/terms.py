@@ -12,6 +12,8 @@ from satmachine.money import fiat_to_minor
 
 MODES = ("flow", "fixed")
 
+MAX_PERSON_CHARS = 100
+
 #: More than any cassette, and far inside SQLite's integers.
 _MOST_MINOR = 10**15
 
@@ -35,6 +37,14 @@ def parse_rate(text: str) -> Decimal:
     if not 0 < rate < 10**12 or int(rate.as_tuple().exponent) < -18:
         raise ValueError(f"a rate is how many sats one unit of fiat buys, like 760.5, not {text}")
     return rate
+
+
+def parse_person(text: str) -> str:
+    """Whose a position is: a name on one line, as statements show it."""
+    name = text.strip()
+    if not name or not name.isprintable() or len(name) > MAX_PERSON_CHARS:
+        raise ValueError(f"--person is a name on one line, of at most {MAX_PERSON_CHARS} characters")
+    return name
 
 
 def check_mode(mode: str, daily_limit_minor: int | None) -> None:
@@ -61,7 +71,7 @@ def changes(
     """The columns that an update is to set; None says "as it is"."""
     wanted: dict[str, object] = {}
     if person is not None:
-        wanted["person"] = person
+        wanted["person"] = parse_person(person)
     if status is not None:
         wanted["status"] = status
     if mode is not None or daily_limit_minor is not None:

@@ -46,6 +46,35 @@ def month_of(at: int, tz: tzinfo) -> str:
     return f"{datetime.fromtimestamp(at, tz):%Y-%m}"
 
 
+def span_to_close(conn: sqlite3.Connection, name: str, tz: tzinfo, now: int) -> Span:
+    """What closing a month takes in, as the books knew it at its `known_by`. Raises Refused, ValueError.
+
+    It begins where the last closed month ended. Of the first one only its own entries are taken in: what was before is
+    in its totals. Whoever wants those months proven too closes them first.
+    """
+    start_at, end_at = month_span(name, tz)
+    before, closed_at = periods.last(conn), now - GRACE_S
+    if end_at + GRACE_S > closed_at:
+        raise Refused(f"{name} is not over yet; a month can be closed {2 * GRACE_S // 60} minutes after its end")
+    if before is None:
+        first_at = ledger.first_at(conn)
+        if first_at is None or first_at >= end_at:
+            since = "nothing has happened yet" if first_at is None else f"they begin in {month_of(first_at, tz)}"
+            raise Refused(f"these books have nothing of {name}: {since}")
+        return Span(start_at, end_at, known_by=closed_at)
+    if end_at <= before.end_at:
+        raise Refused(f"{name} is closed: the last month that was closed is {before.name}")
+    if str(tz) != before.tz and month_span(before.name, tz)[1] != before.end_at:
+        raise Refused(f"{before.name} was closed in the zone {before.tz}: close {name} with --tz {before.tz} too")
+    return Span(before.end_at, end_at, known_by=closed_at)
+
+
+def totals_before(conn: sqlite3.Connection, span: Span, seen: Callable[[], object] = lambda: None) -> Balances:
+    """What every account came to before a span that is to be closed: of the first one, added up, in `seen` steps."""
+    before = periods.last(conn)
+    return before.totals if before else totals_of(conn, Balances(), replace(span, since=0, until=span.since), seen)
+
+
 def make_period(
     conn: sqlite3.Connection,
     name: str,
@@ -54,30 +83,22 @@ def make_period(
     actor: str,
     reason: str,
     now: int,
+    begun: Balances | None = None,
     seen: Callable[[], object] = lambda: None,
 ) -> Period:
-    """What closing a month would write; `seen` is called for each fact. Raises Refused, ValueError.
+    """What closing a month would write. Raises Refused, ValueError.
 
-    The first month that is closed takes in everything before it.
+    `begun` is what `totals_before` says, where the caller has asked already; `seen` is called for each entry.
     """
-    _, end_at = month_span(name, tz)
-    before = periods.last(conn)
-    closed_at = now - GRACE_S
-    if end_at + GRACE_S > closed_at:
-        raise Refused(f"{name} is not over yet; a month can be closed {2 * GRACE_S // 60} minutes after its end")
-    if before is not None and end_at <= before.end_at:
-        raise Refused(f"{name} is closed: the last month that was closed is {before.name}")
-    if before is not None and str(tz) != before.tz and month_span(before.name, tz)[1] != before.end_at:
-        raise Refused(f"{before.name} was closed in the zone {before.tz}: close {name} with --tz {before.tz} too")
-    start_at = before.end_at if before else 0
-    facts = ledger.facts(conn, Span(start_at, end_at, known_by=closed_at))
-    digest, entries, totals = _digest(facts, balances(conn, start_at), seen)
+    span, before = span_to_close(conn, name, tz, now), periods.last(conn)
+    begun = totals_before(conn, span) if begun is None else begun
+    digest, entries, totals = _digest(ledger.facts(conn, span), begun, seen)
     period = Period(
         name=name,
-        start_at=start_at,
-        end_at=end_at,
+        start_at=span.since,
+        end_at=span.until,
         tz=str(tz),
-        closed_at=closed_at,
+        closed_at=span.known_by,
         actor=actor,
         reason=reason,
         entries=entries,
@@ -109,23 +130,24 @@ def hash_of(period: Period) -> str:
 
 def broken_links(conn: sqlite3.Connection) -> Iterator[tuple[Period, str]]:
     """Closed months whose own row was altered, or whose neighbour is not the one that it was closed after. Quick."""
-    previous, end_at = "", 0
+    before: Period | None = None
     for period in periods.all_of(conn):
         if hash_of(period) != period.hash:
             yield period, "its own row was altered: its hash is another one"
-        if period.previous != previous or period.start_at != end_at:
+        hash_before, ended_at = ("", period.start_at) if before is None else (before.hash, before.end_at)
+        if (period.previous, period.start_at) != (hash_before, ended_at):
             yield period, "the month before it is not the one that it was closed after"
-        previous, end_at = period.hash, period.end_at
+        before = period
 
 
 def off_totals(conn: sqlite3.Connection, *, since: int = 0) -> Iterator[tuple[Period, str]]:
     """Closed months (that ended after `since`) whose accounts come to something else now. Adds up in SQL, so that it
     takes a fraction of what `altered` takes; what cancels out within a month, only that one finds."""
-    begun = Balances()
+    begun, summed_to = Balances(), 0
     for period in periods.all_of(conn):
-        if period.end_at > since and totals_of(conn, begun, Span(period.start_at, period.end_at)) != period.totals:
+        if period.end_at > since and totals_of(conn, begun, Span(summed_to, period.end_at)) != period.totals:
             yield period, "its entries come to something else now than when it was closed"
-        begun = period.totals
+        begun, summed_to = period.totals, period.end_at
 
 
 def altered(
@@ -135,7 +157,7 @@ def altered(
     totals: Balances | None = None
     for period in periods.all_of(conn):
         if period.end_at > since:
-            begun = _totals_before(conn, period) if totals is None else totals
+            begun = balances(conn, period.start_at) if totals is None else totals
             facts = ledger.facts(conn, Span(period.start_at, period.end_at))
             digest, entries, totals = _digest(facts, begun, seen)
             if (digest, entries) != (period.digest, period.entries):
@@ -143,11 +165,6 @@ def altered(
             elif totals != period.totals:
                 yield period, "what its accounts came to is not what its entries say"
         totals = period.totals
-
-
-def _totals_before(conn: sqlite3.Connection, period: Period) -> Balances:
-    before = periods.last_before(conn, period.start_at) if period.start_at else None
-    return Balances() if before is None else before.totals
 
 
 def _digest(facts: Iterator[Fact], begun: Balances, seen: Callable[[], object]) -> tuple[str, int, Balances]:

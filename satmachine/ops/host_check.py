@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from satmachine.config import Config, check_secrets, hidden_credentials, wallet_conflicts, warnings
-from satmachine.errors import StoreError
+from satmachine.errors import ConfigError, StoreError
+from satmachine.nostr.keys import hex_to_npub, parse_secret_key, public_key_of
 from satmachine.ops.findings import Finding, Verdict
 from satmachine.store.database import connect, daemon_is_running
 from satmachine.store.integrity import damage
@@ -41,6 +42,17 @@ def keys(config: Config) -> Iterator[Finding]:
         )
     elif not problems:
         yield Finding("keys", config.path.name, Verdict.OK, "every key is there, and closed to others")
+    if (npub := _own_npub(config)) is not None:
+        yield Finding("keys", "the daemon's own", Verdict.OK, f"signs as {npub}; LPs check their statements with it")
+
+
+def _own_npub(config: Config) -> str | None:
+    """What others know this daemon by; None where it has no key, or none that can be read here."""
+    try:
+        secret = None if config.nostr.secret_key is None else config.nostr.secret_key.resolve(config.environ)
+        return None if secret is None else hex_to_npub(public_key_of(parse_secret_key(secret)))
+    except (ConfigError, ValueError):
+        return None
 
 
 def database(config: Config) -> Iterator[Finding]:

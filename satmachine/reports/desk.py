@@ -116,7 +116,10 @@ class PeopleDesk:
 
     async def _sign(self, asked: Asked, order: SignStatement) -> Ended:
         if self._secret is None:
-            raise Refused("the daemon has no key to sign with: set [nostr] secret_key, and restart it")
+            raise Refused(
+                "the daemon has no key to sign with: set [nostr] secret_key, and restart it "
+                "(docs/liquidity-providers.md, Statements); with --html --unsigned, the page has no signature"
+            )
         now = self._now()
         change = partial(_sign_ordered, order=order, secret=self._secret, actor=asked.actor, now=now)
         return await self._store.write(intents.carry_out, asked.id, change, now)

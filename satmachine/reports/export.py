@@ -18,8 +18,12 @@ from urllib.parse import quote
 
 from satmachine.ledger.postings import SAT, Entry, Posting, value_minor
 from satmachine.money import minor_to_fiat
+from satmachine.plain_text import cell, one_line
 
 _PRICE = Context(prec=12, rounding=ROUND_HALF_EVEN)
+
+#: Since when beancount knows accounts: what is exported later may be older than the first entry that was.
+_BEGINNING = "1970-01-01"
 
 #: The account that balances what was before the first entry of an export.
 OPENING = "Equity:Opening-Balances"
@@ -27,26 +31,29 @@ OPENING = "Equity:Opening-Balances"
 
 @dataclass(slots=True)
 class Known:
-    """What a file has already: ids of entries, and accounts and units that are opened."""
+    """What a file has already: ids of entries, accounts and units that are opened; and which of FORMATS it is in."""
 
     ids: frozenset[str] = frozenset()
     opened: set[str] = field(default_factory=set)
+    form: str = ""
 
 
 def known_in(text: Iterable[str]) -> Known:
     """What an earlier export holds, whichever of the three formats it is in."""
     ids: set[str] = set()
     opened: set[str] = set()
+    form = ""
     for line in text:
         if found := _ID.match(line):
-            ids.add(next(group for group in found.groups() if group))
+            form = str(found.lastgroup)
+            ids.add(found[form])
         elif found := _OPENED.match(line):
             opened.add(found[1])
-    return Known(frozenset(ids), opened)
+    return Known(frozenset(ids), opened, form)
 
 
 _PLAIN = re.compile(r"[A-Za-z0-9:@._-]*")
-_ID = re.compile(r'^\s+id: "([^"]+)"|^\s+; id: (\S+)|^([a-z]+:[^",]+),\d{4}-')
+_ID = re.compile(r'^\s+id: "(?P<beancount>[^"]+)"|^\s+; id: (?P<hledger>\S+)|^(?P<csv>[a-z-]+:[^",]+),\d{4}-')
 _OPENED = re.compile(r"^(?:\d{4}-\d{2}-\d{2} )?(?:open|account|commodity) ([A-Z0-9][^\s]*)")
 
 
@@ -67,16 +74,15 @@ def beancount(entries: Iterable[Entry], tz: tzinfo, known: Known) -> Iterator[st
     if SAT not in known.opened:
         yield ';; satmachine: "id" is the same in every export. Amounts of SAT are satoshis.'
     for entry in _new(entries, known):
-        day = _day(entry.posted_at, tz)
         for posting in entry.postings:
             if posting.unit not in known.opened:
                 known.opened.add(posting.unit)
-                yield f"{day} commodity {posting.unit}"
+                yield f"{_BEGINNING} commodity {posting.unit}"
             if posting.account not in known.opened:
                 known.opened.add(posting.account)
-                yield f"{day} open {posting.account}"
+                yield f"{_BEGINNING} open {posting.account}"
         yield ""
-        yield f'{day} * "{_quoted(entry.narration)}" #{entry.kind}'
+        yield f'{_day(entry.posted_at, tz)} * "{_quoted(entry.narration)}" #{entry.kind}'
         yield f'  id: "{entry.id}"'
         for name, value in _facts(entry, tz):
             yield f'  {name}: "{value}"'
@@ -122,8 +128,8 @@ def csv_rows(entries: Iterable[Entry], tz: tzinfo, known: Known) -> Iterator[str
         posted_at = happened_at = datetime.fromtimestamp(entry.posted_at, tz).isoformat()
         if entry.happened_at != entry.posted_at:
             happened_at = datetime.fromtimestamp(entry.happened_at, tz).isoformat()
-        begin = (entry.id, posted_at, happened_at, entry.kind, entry.machine_id, _cell(entry.sale))
-        end = (entry.currency, _cell(_in_one_line(entry.narration)))
+        begin = (entry.id, posted_at, happened_at, entry.kind, cell(entry.machine_id), cell(entry.sale))
+        end = (entry.currency, cell(one_line(entry.narration)))
         rate = entry.rate if priced else ""
         for posting in entry.postings:
             value = value_minor(posting.amount, entry.rate, entry.currency) if posting.unit == SAT and priced else None
@@ -194,24 +200,12 @@ def _day(at: int, tz: tzinfo) -> str:
 
 
 def _quoted(text: str) -> str:
-    return _in_one_line(text).replace("\\", "\\\\").replace('"', '\\"')
+    return one_line(text).replace("\\", "\\\\").replace('"', '\\"')
 
 
 def _plain(text: str) -> str:
     """What hledger takes for the end of a description: a semicolon; and a bar divides it."""
-    return _in_one_line(text).replace(";", ",").replace("|", "/")
-
-
-def _in_one_line(text: str) -> str:
-    return " ".join(text.split())
-
-
-def _cell(text: str) -> str:
-    """What a spreadsheet would take for a formula is made a text."""
-    return f"'{text}" if text[:1] in _FORMULA else text
-
-
-_FORMULA = frozenset("=+-@\t\r")
+    return one_line(text).replace(";", ",").replace("|", "/")
 
 
 class _Told:

@@ -14,13 +14,12 @@ from html import escape
 from typing import Any
 
 from satmachine.money import minor_to_fiat
+from satmachine.plain_text import THIN, printable
 from satmachine.reports.chart import step_chart
 from satmachine.reports.signed import place_of_event
 from satmachine.reports.statement import Document, at_of
 from satmachine.reports.summary import Report, Row
 
-#: Narrow no-break space: groups digits, never breaks a line.
-_THIN = "\u202f"
 _MINUS = "\u2212"
 
 _STYLE = """
@@ -361,7 +360,7 @@ def _td(head: str, cell: _Cell) -> str:
 
 
 def _text(text: str) -> str:
-    return escape(text, quote=True)
+    return escape(printable(text), quote=True)
 
 
 def _name(text: str) -> str:
@@ -378,7 +377,7 @@ def _at(at: int, zone: tzinfo) -> str:
 
 
 def _sats(amount: int) -> str:
-    return f"{amount:,}".replace(",", _THIN).replace("-", _MINUS)
+    return f"{amount:,}".replace(",", THIN).replace("-", _MINUS)
 
 
 def _minor(amount_minor: int, currency: str) -> str:
@@ -394,7 +393,7 @@ def _signed(text: str) -> str:
 
 
 def _grouped(text: str) -> str:
-    return f"{Decimal(text):,f}".replace(",", _THIN).replace("-", _MINUS)
+    return f"{Decimal(text):,f}".replace(",", THIN).replace("-", _MINUS)
 
 
 def _spaced(arithmetic: str) -> str:

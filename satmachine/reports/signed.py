@@ -81,8 +81,22 @@ def verify_file(content: bytes) -> Verified | Unproven:
         text = content.decode()
     except UnicodeDecodeError:
         return Unproven("it is no text, so it is no statement")
-    if text.lstrip().startswith("<"):
-        return _verify_page(text)
+    if not text.strip():
+        return Unproven("it is empty")
+    found = _verify_page(text) if text.lstrip("\ufeff \r\n\t").startswith("<") else _verify_event(text)
+    if isinstance(found, Unproven) and ("\r" in text or text.startswith("\ufeff")):
+        return Unproven(f"{found.why}; {_ON_ITS_WAY}")
+    return found
+
+
+#: No file of ours has such bytes.
+_ON_ITS_WAY = (
+    "its line ends or its beginning are not ours, as when an editor saves a file or a mail program carries it as text: "
+    "ask for it once more, zipped"
+)
+
+
+def _verify_event(text: str) -> Verified | Unproven:
     event, problem = _event_in(text.removesuffix("\n"), escaped=False)
     if event is None:
         return Unproven(problem)
@@ -111,7 +125,9 @@ def _event_in(text: str, *, escaped: bool) -> tuple[Event | None, str]:
     try:
         parsed = json.loads(text)
     except (ValueError, RecursionError):
-        return None, "what should be its signature is no JSON"
+        return None, "it is no statement, or what should be its signature was altered: it is no JSON"
+    if not isinstance(parsed, dict) or "sig" not in parsed:
+        return None, "it holds no signature; ask for a signed statement"
     event = parse_event(parsed)
     if not isinstance(event, Event):
         return None, "what should be its signature is no Nostr event"

@@ -15,6 +15,7 @@ from typing import Any
 from satmachine.clients.statement import Line, Statement
 from satmachine.models import Client, DepositKind, Movement
 from satmachine.money import minor_to_fiat, sats_to_minor
+from satmachine.plain_text import one_line
 
 #: The first word of every statement: what kind of document it is, and how it is written.
 FORMAT = "satmachine statement 1"
@@ -44,11 +45,11 @@ def make_document(client: Client, made: Statement, head: Head) -> Document:
 
     return {
         "format": FORMAT,
-        "operator": head.operator,
+        "operator": one_line(head.operator),
         "machine": client.machine_id,
-        "machine_name": head.machine_name,
-        "client": client.label,
-        "person": client.person,
+        "machine_name": one_line(head.machine_name),
+        "client": one_line(client.label),
+        "person": one_line(client.person),
         "currency": client.currency,
         "since": None if head.since is None else iso(head.since),
         "until": None if head.until is None else iso(head.until),

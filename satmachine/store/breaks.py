@@ -1,6 +1,8 @@
 """Queries of the audit: each of `BREAKS` returns exactly the rows that break a rule of the books (SPEC section 5).
 
 Every row has `subject` (what to call it), `machine_id`, `settlement_id` (or NULL) and `at`, beside the facts.
+
+A condition that says again what another one has said is that of a partial index of schema.sql, which then serves.
 """
 
 # ruff: noqa: S608 - statements are put together from this module's own words only.
@@ -8,7 +10,7 @@ Every row has `subject` (what to call it), `machine_id`, `settlement_id` (or NUL
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from satmachine.models import Leg
@@ -48,6 +50,9 @@ _UNPAID = f"""EXISTS (SELECT 1 FROM dca_payments p WHERE p.settlement_id = s.id 
 _REFUNDED = """EXISTS (SELECT 1 FROM dca_payments p WHERE p.settlement_id = s.id AND p.leg_type = 'refund'
     AND p.status = 'completed')"""
 
+#: An invoice is looked for by its payment, not (hence the `+`) by its hash: both tables lie in the same order.
+_INVOICE = "dca_invoices i ON i.payment_id = p.id AND +i.payment_hash = p.payment_hash"
+
 #: A person has vouched for a completed leg (`settlements resolve`): that is its evidence.
 _VOUCHED = "p.proof IS 'person'"
 
@@ -73,9 +78,10 @@ BREAKS: Mapping[str, str] = {
         FROM dca_settlements s LEFT JOIN dca_shortfalls x ON x.settlement_id = s.id AND x.undone_at IS NULL
         WHERE s.topped_up_sats > 0 OR s.shortfall_minor > 0 OR x.id IS NOT NULL
         GROUP BY s.id HAVING s.topped_up_sats <> sats OR s.shortfall_minor <> minor""",
-    "retained_sum": f"""{_SUMS}
-        SELECT {_SALE}, s.retained_sats AS found_sats, s.kept_sats AS expected_sats
-        FROM sale s WHERE s.retained_sats <> s.kept_sats""",
+    "retained_sum": f"""
+        WITH kept AS (SELECT settlement_id, sum(amount_sats) AS sats FROM dca_retained GROUP BY settlement_id)
+        SELECT {_SALE}, s.retained_sats AS found_sats, coalesce(k.sats, 0) AS expected_sats
+        FROM dca_settlements s LEFT JOIN kept k ON k.settlement_id = s.id WHERE s.retained_sats <> expected_sats""",
     "figures": f"""
         SELECT {_SALE}, s.gross_sats, s.net_sats, s.commission_sats, s.undispensed_sats FROM dca_settlements s
         WHERE s.gross_sats <> s.net_sats + s.commission_sats + s.undispensed_sats
@@ -86,7 +92,7 @@ BREAKS: Mapping[str, str] = {
         GROUP BY s.id, r.reason, r.leg HAVING sum(r.amount_sats) < 0""",
     "no_evidence": f"""
         SELECT {_LEG}, p.sent_sats FROM dca_payments p
-        LEFT JOIN dca_invoices i ON i.payment_id = p.id AND i.payment_hash = p.payment_hash
+        LEFT JOIN {_INVOICE}
         WHERE p.status = 'completed' AND NOT {_VOUCHED} AND NOT {_BOOKED} AND (
               i.payment_id IS NULL OR i.amount_sats <> p.sent_sats
               OR (i.sent_at IS NULL AND i.adopted = 0 AND NOT {_PROVEN})
@@ -100,7 +106,8 @@ BREAKS: Mapping[str, str] = {
     "payout_sum": f"""
         SELECT {_LEG}, p.amount_sats, p.sent_sats, coalesce(p.fee_sats, 0) AS fee_sats,
                (SELECT coalesce(sum(r.amount_sats), 0) FROM dca_retained r WHERE r.payment_id = p.id) AS kept_sats
-        FROM dca_payments p WHERE p.leg_type = 'settlement' AND p.status = 'completed'
+        FROM dca_payments p WHERE p.leg_type = 'settlement' AND p.leg_type IN ('settlement', 'autoforward', 'refund')
+          AND p.status = 'completed'
           AND p.amount_sats <> min(p.amount_sats, p.sent_sats + coalesce(p.fee_sats, 0)) + kept_sats""",
     # The sats are gone, and nobody knows whether the payee has them.
     "unsettled": f"""
@@ -110,17 +117,19 @@ BREAKS: Mapping[str, str] = {
     "no_invoice": f"""
         SELECT {_LEG} FROM dca_payments p
         LEFT JOIN dca_invoices i ON i.payment_id = p.id AND i.generation = p.generation
-        WHERE p.status IN ('invoiced', 'sending') AND i.payment_hash IS NULL""",
+        WHERE p.status IN ('invoiced', 'sending') AND p.status NOT IN {_FINAL} AND i.payment_hash IS NULL""",
     "voided_unproven": f"""
         SELECT {_LEG} FROM dca_payments p
-        WHERE p.status = 'voided' AND {LEG_OF_THE_SALE} AND p.evidence IS NULL AND EXISTS (
+        WHERE p.status = 'voided' AND p.status IN ('skipped', 'voided') AND {LEG_OF_THE_SALE}
+          AND p.evidence IS NULL AND EXISTS (
               SELECT 1 FROM dca_invoices i
               WHERE i.payment_id = p.id AND i.sent_at IS NOT NULL AND i.dead_at IS NULL)""",
     "unproven": f"""
         SELECT {_LEG} FROM dca_payments p JOIN dca_settlements s ON s.id = p.settlement_id
         WHERE s.proof = 'waiting' AND p.status NOT IN ('voided', 'skipped')""",
     "unordered": f"""
-        SELECT {_LEG} FROM dca_payments p WHERE p.status = 'held' AND p.hold_reason = 'unordered'""",
+        SELECT {_LEG} FROM dca_payments p
+        WHERE p.status = 'held' AND p.status NOT IN {_FINAL} AND p.hold_reason = 'unordered'""",
     "leg_key": f"""
         SELECT {_LEG}, p.leg_key FROM dca_payments p JOIN dca_settlements s ON s.id = p.settlement_id
         WHERE p.leg_key <> 'sm1:' || s.settlement_key || ':r' || p.revision || ':' || p.leg""",
@@ -147,21 +156,27 @@ def breaking(conn: sqlite3.Connection, kind: str) -> Iterator[Record]:
     return (dict(row) for row in conn.execute(BREAKS[kind]))
 
 
-def planned_sales(conn: sqlite3.Connection) -> Iterator[Record]:
-    """Every sale with a first stage, for its arithmetic."""
+def wrong_first_stages(conn: sqlite3.Connection, platform_part: Callable[[int, str], int | None]) -> Iterator[Record]:
+    """Sales whose platform's part does not follow from commission and pct (decimal text), as `platform_part` says."""
+    conn.create_function("platform_part", 2, platform_part, deterministic=True)
     found = conn.execute(
-        f"""SELECT {_SALE}, s.commission_sats, s.super_fee_pct, s.platform_fee_sats FROM dca_settlements s
-        WHERE s.platform_fee_sats IS NOT NULL"""
+        f"""SELECT {_SALE}, s.commission_sats, s.super_fee_pct, s.platform_fee_sats AS found_sats,
+        platform_part(s.commission_sats, s.super_fee_pct) AS expected_sats FROM dca_settlements s
+        WHERE s.platform_fee_sats IS NOT NULL AND found_sats IS NOT expected_sats"""
     )
     return (dict(row) for row in found)
 
 
-def share_legs(conn: sqlite3.Connection) -> Iterator[Record]:
-    """Every dca leg that counts against a balance, for its fiat value."""
+def wrong_shares(conn: sqlite3.Connection, worth: Callable[[int, str, str], int | None]) -> Iterator[Record]:
+    """Shares of LPs whose fiat value is not that of their sats at their rate, as `worth` says, or their cap."""
+    conn.create_function("share_worth", 3, worth, deterministic=True)
     # Of what another life of the books has paid, it is the fiat value of that life.
     found = conn.execute(
-        f"""SELECT {_LEG}, p.amount_sats, p.fiat_amount_minor, p.exchange_rate, p.currency, p.explain
+        f"""SELECT {_LEG}, p.amount_sats, p.fiat_amount_minor AS found_minor,
+        min(share_worth(p.amount_sats, p.exchange_rate, p.currency),
+            coalesce(json_extract(p.explain, '$.cap_minor'), {2**62})) AS expected_minor
         FROM dca_payments p WHERE p.leg_type = 'dca' AND p.status NOT IN ('voided', 'skipped')
+        AND found_minor IS NOT expected_minor
         AND p.id NOT IN (SELECT payment_id FROM dca_foreign_payments WHERE payment_id IS NOT NULL)"""
     )
     return (dict(row) for row in found)
@@ -170,8 +185,9 @@ def share_legs(conn: sqlite3.Connection) -> Iterator[Record]:
 def external_legs(conn: sqlite3.Connection) -> Iterator[Record]:
     """Every completed leg of which only the preimage proves that its payee has it."""
     found = conn.execute(
-        f"""SELECT {_LEG}, p.preimage, p.payment_hash FROM dca_payments p JOIN dca_invoices i ON i.payment_id = p.id
-        AND i.payment_hash = p.payment_hash WHERE p.status = 'completed' AND i.internal = 0 AND NOT {_VOUCHED}
+        f"""SELECT {_LEG}, p.preimage, p.payment_hash FROM dca_invoices i CROSS JOIN dca_payments p
+        ON p.id = i.payment_id AND p.payment_hash = i.payment_hash
+        WHERE i.internal = 0 AND p.status = 'completed' AND NOT {_VOUCHED}
         AND coalesce(p.proof, 'preimage') IN ('preimage', 'both_sides')"""
     )
     return (dict(row) for row in found)

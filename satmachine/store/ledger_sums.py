@@ -106,7 +106,7 @@ SELECT min(first), max(last) FROM (
 _SALES = f"""
 SELECT :machine, m.currency, '0', count(*), '', sum(s.gross_sats), sum(coalesce(s.fiat_amount_minor, 0)), 0
 FROM dca_machines m CROSS JOIN dca_settlements s INDEXED BY dca_settlements_ledger ON s.machine_id = m.id
-WHERE m.id = :machine AND s.proof <> 'waiting' AND {SALE_POSTED} < :until HAVING count(*)
+WHERE m.id = :machine AND s.proof <> 'waiting' AND {SALE_POSTED} < :until AND s.proven_at <= :known HAVING count(*)
 """
 _PAID = f"""
 WITH paid AS MATERIALIZED (
@@ -123,7 +123,8 @@ _KEPT = f"""
 SELECT m.id, m.currency, '0', 1, '', r.reason, '', sum(r.amount_sats)
 FROM dca_machines m CROSS JOIN dca_settlements s INDEXED BY dca_settlements_ledger ON s.machine_id = m.id
 CROSS JOIN dca_retained r ON r.settlement_id = s.id
-WHERE m.id = :machine AND s.proof <> 'waiting' AND {KEPT_POSTED} < :until GROUP BY r.reason
+WHERE m.id = :machine AND s.proof <> 'waiting' AND {KEPT_POSTED} < :until AND max(r.created_at, s.proven_at) <= :known
+GROUP BY r.reason
 """
 
 # --- within a time
@@ -136,7 +137,7 @@ def _within(*, priced: bool) -> tuple[tuple[Any, str], ...]:
     sale = (
         f"SELECT m.id, m.currency, s.gross_sats AS sats, coalesce(s.fiat_amount_minor, 0) AS cash_minor, "
         f"{worth('s.gross_sats', 's.exchange_rate')} AS value FROM dca_settlements s "
-        "CROSS JOIN dca_machines m ON m.id = s.machine_id WHERE s.proof <> 'waiting'"
+        "CROSS JOIN dca_machines m ON m.id = s.machine_id WHERE s.proof <> 'waiting' AND s.proven_at <= :known"
     )
     sales = f"""
     WITH sale AS MATERIALIZED (
@@ -170,11 +171,11 @@ def _within(*, priced: bool) -> tuple[tuple[Any, str], ...]:
         {kept} dca_retained r CROSS JOIN dca_settlements s ON s.id = r.settlement_id
         CROSS JOIN dca_machines m ON m.id = s.machine_id
         WHERE s.proof <> 'waiting' AND r.created_at >= :since AND r.created_at < :until
-        AND {KEPT_POSTED} = r.created_at AND {MINE}
+        AND {KEPT_POSTED} = r.created_at AND max(r.created_at, s.proven_at) <= :known AND {MINE}
         UNION ALL {kept} dca_settlements s CROSS JOIN dca_retained r ON r.settlement_id = s.id
         CROSS JOIN dca_machines m ON m.id = s.machine_id
         WHERE s.proof <> 'waiting' AND {LATE} AND s.proven_at >= :since AND s.proven_at < :until
-        AND r.created_at < s.proven_at AND {KEPT_POSTED} <> r.created_at AND {MINE}
+        AND s.proven_at <= :known AND r.created_at < s.proven_at AND {KEPT_POSTED} <> r.created_at AND {MINE}
     )
     SELECT count(*), 0, 0, 0, id, currency, '0', 1, '', reason, '', sum(amount_sats)
     FROM kept GROUP BY id, reason, amount_sats > 0
@@ -189,12 +190,12 @@ _PRICED, _UNPRICED = _within(priced=True), _within(priced=False)
 _CASH_LATER = f"""{CHANGED}
 SELECT 0, 0, '', s.machine_id, m.currency, '0', s.id, '', -c.minor, '' FROM changed c
 CROSS JOIN dca_settlements s ON s.id = c.id CROSS JOIN dca_machines m ON m.id = s.machine_id
-WHERE {SALE_POSTED} BETWEEN :since AND :until - 1 AND {MINE}
+WHERE {SALE_POSTED} BETWEEN :since AND :until - 1 AND s.proven_at <= :known AND {MINE}
 """
 _FROM_UNASSIGNED = f"""
 SELECT 0, 0, '', s.machine_id, m.currency, -s.gross_sats, 0 FROM dca_unmatched_payments u
 CROSS JOIN dca_settlements s ON s.machine_id = u.machine_id AND s.payment_hash = u.payment_hash
 CROSS JOIN dca_machines m ON m.id = s.machine_id
 WHERE s.proof <> 'waiting' AND u.first_seen_at <= s.proven_at AND {SALE_POSTED} BETWEEN :since AND :until - 1
-  AND {MINE}
+  AND s.proven_at <= :known AND {MINE}
 """

@@ -98,6 +98,13 @@ PLANTED: list[tuple[Kind, str, set[Kind]]] = [
         "UPDATE dca_payments SET fiat_amount_minor = 1 WHERE leg = 'dca:alice' AND settlement_id = 3",
         {Kind.BALANCE},
     ),
+    (Kind.LEG_FIAT, "UPDATE dca_payments SET exchange_rate = '0' WHERE leg = 'dca:alice' AND settlement_id = 3", set()),
+    (Kind.LEG_FIAT, "UPDATE dca_payments SET exchange_rate = 'x' WHERE leg = 'dca:alice' AND settlement_id = 3", set()),
+    (
+        Kind.FIRST_STAGE,
+        "UPDATE dca_settlements SET super_fee_pct = 'x' WHERE id = 1",
+        set(),
+    ),
     (Kind.BALANCE, "UPDATE dca_deposits SET amount_minor = amount_minor + 1", set()),
     (Kind.OVERDRAWN, "UPDATE dca_clients SET confirmed_minor = 1", {Kind.BALANCE}),
     (

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from satmachine import __version__
 from satmachine.cli.kit.books import login
-from satmachine.cli.main import NOUNS, app, load_noun
+from satmachine.cli.main import NOUNS, ROOT_OPTIONS, app, load_noun
 from tests.cli.books import Cli
 
 
@@ -54,6 +54,15 @@ def test_every_help_fits_80_columns(name: str, command: Any) -> None:
 def test_help_lists_every_noun() -> None:
     shown = CliRunner().invoke(app, ["--help"]).stdout
     assert [noun for noun in NOUNS if noun not in shown] == []
+
+
+@pytest.mark.parametrize("option", ROOT_OPTIONS)
+def test_an_option_of_the_root_is_told_its_place(option: str) -> None:
+    for command in (["report"], ["export", "ledger"]):
+        told = CliRunner().invoke(app, [*command, option, "x"])
+        assert told.exit_code == 2
+        assert f"{option} stands right behind satmachine: satmachine {option} .. COMMAND" in told.output
+    assert "No such option: --nothing" in CliRunner().invoke(app, ["report", "--nothing", "x"]).output
 
 
 def test_version() -> None:

@@ -9,15 +9,14 @@ import anyio.to_thread
 import pytest
 
 from testkit.demo import DEPOSITS
-from testkit.tour import TOUR, furnish
+from testkit.tour import SETTINGS, TOUR, furnish
 from tests.day.operator import Operator
 from tests.integration.conftest import BuildSystem
 
 
 @pytest.mark.slow
 async def test_the_tour_shows_what_it_says(build_system: BuildSystem) -> None:
-    settings = {"payouts": "attention_after_s = 10"}
-    system = await build_system(machines=3, lps=(*DEPOSITS, "dora"), settings=settings)
+    system = await build_system(machines=3, lps=(*DEPOSITS, "dora"), settings=SETTINGS)
     await furnish(system, lambda _text: None)
     operator = Operator(system, system.config_path)
     for condition in ("payment_failing", "machine_error:machine-3", "unmatched", "quarantined", "cassette_low"):

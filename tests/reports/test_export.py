@@ -22,7 +22,7 @@ from satmachine.money import fiat_to_minor
 from satmachine.reports.export import CSV_COLUMNS, FORMATS, Known, known_in
 from tests.cli.books import Cli
 from tests.reports.conftest import cli_of
-from tests.reports.year import Year, random_events
+from tests.reports.year import DAY_S, MACHINES, Year, new_year, random_events
 
 
 def exported(cli: Cli, form: str, *arguments: str) -> str:
@@ -93,6 +93,22 @@ def test_importing_twice_changes_nothing(fresh: Year, tmp_path: Path, form: str)
     path.write_text(path.read_text("utf-8") + exported(cli, form, "--known", str(path)), "utf-8")
     assert sorted(path.read_text("utf-8").splitlines()) == sorted(exported(cli, form).splitlines())
     assert exported(cli, form, "--known", str(path)).strip() == ""
+
+
+def test_beancount_accepts_a_sale_found_later_that_is_older_than_what_was_exported(tmp_path: Path) -> None:
+    """The file goes on behind what it has; nothing was closed in between."""
+    year = new_year(tmp_path)
+    cli, path = cli_of(year), tmp_path / "books.beancount"
+    year.now += 20 * DAY_S
+    year.pay(year.sale(MACHINES[0]))
+    path.write_text(exported(cli, "beancount"), "utf-8")
+    year.now += DAY_S
+    for machine in MACHINES:
+        year.pay(year.sale(machine, occurred_at=year.now - 10 * DAY_S))
+    path.write_text(path.read_text("utf-8") + exported(cli, "beancount", "--known", str(path)), "utf-8")
+    _, errors, _ = loader.load_file(str(path))
+    assert errors == []
+    year.conn.close()
 
 
 STRANGE = [

@@ -26,7 +26,7 @@ ALL = Span(0, 2**60)
 
 KINDS = {
     *("sale", "cash-corrected", "platform-fee", "split", "purchase", "balance-payout", "refund", "autoforward"),
-    *("retained", "deposit", "reversal", "withdrawal", "unassigned", "top-up"),
+    *("retained", "deposit", "reversal", "withdrawal", "unassigned", "top-up", "topped-up"),
     *("cash-begun", "cash-load", "cash-take", "cash-collect", "cash-correction", "cash-difference"),
 }
 
@@ -147,7 +147,7 @@ def test_the_ledger_says_what_the_books_and_the_wallets_say(year: Year) -> None:
 @given(seed=st.integers(0, 2**32))
 def test_whatever_happens_the_ledger_says_what_the_books_and_the_wallets_say(seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        made = new_year(Path(folder), seed)
+        made = new_year(Path(folder), seed=seed)
         every_event(made)
         random_events(made, 30)
         check_ledger(made)

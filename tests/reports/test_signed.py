@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from satmachine.cli.clients.wishes import _npub
-from satmachine.nostr.event import Event, parse_event
+from satmachine.nostr.event import Event, parse_event, sign
 from satmachine.nostr.keys import hex_to_npub, public_key_of
 from satmachine.orders import SignStatement
 from satmachine.reports.make import sign_statement
@@ -82,6 +83,21 @@ def test_no_byte_of_a_small_statement_can_be_altered(fresh: Year) -> None:
         assert isinstance(verify_file(bytes(content)), Verified)
 
 
+@pytest.mark.parametrize("altered", [lambda b: b.replace(b"\n", b"\r\n"), lambda b: b"\xef\xbb\xbf" + b])
+def test_a_file_that_a_program_has_written_anew_is_told_from_a_lie(
+    files: tuple[Path, Path], altered: Callable[[bytes], bytes]
+) -> None:
+    for path in files:
+        found = verify_file(altered(path.read_bytes()))
+        assert isinstance(found, Unproven)
+        assert found.why.endswith("ask for it once more, zipped")
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", '"x"', '{"lines": []}'])
+def test_a_document_without_a_signature_is_called_that(text: str) -> None:
+    assert verify_file(text.encode()) == Unproven("it holds no signature; ask for a signed statement")
+
+
 def test_the_command_leaves_with_0_or_1(files: tuple[Path, Path], cli: Cli, tmp_path: Path) -> None:
     for path in files:
         assert cli("verify", str(path), "--npub", NPUB).exit_code == 0
@@ -107,6 +123,36 @@ def test_a_statement_of_another_key_is_not_the_operators(files: tuple[Path, Path
     found = verify_file(event_file(event).encode())
     assert isinstance(found, Verified)
     assert found.npub == OTHER_NPUB
+
+
+def test_a_page_is_proven_by_its_own_signature_alone(files: tuple[Path, Path], year: Year) -> None:
+    page = files[0].read_text("utf-8")
+    year.conn.execute("BEGIN")
+    of_jose, _ = sign_statement(year.conn, SignStatement(2), secret=SECRET, actor="maria", now=year.now)
+    year.conn.execute("ROLLBACK")
+    other = parse_event(json.loads(of_jose.event))
+    assert isinstance(other, Event)
+    empty = re.sub(r'(id="proof">).*?(</script>)', r"\1\2", page)
+    [place] = re.findall(r"<script.*?</script>", page)
+    for forged, why in (
+        (with_event(empty, other), "says something else"),
+        (empty, "no JSON"),
+        (page.replace(place, place + place), "holds no signature"),
+        (page.replace(place, f"<!-- {place} -->{place}"), "holds no signature"),
+        (page.replace(place, ""), "holds no signature"),
+        (page + " ", "says something else"),
+    ):
+        found = verify_file(forged.encode())
+        assert isinstance(found, Unproven)
+        assert why in found.why
+
+
+def test_no_document_is_proven_by_a_signature_for_something_else(files: tuple[Path, Path]) -> None:
+    event = parse_event(json.loads(files[1].read_text("utf-8")))
+    assert isinstance(event, Event)
+    for kind, content in ((1, event.content), (event.kind, "{}"), (event.kind, "[]"), (event.kind, "a note")):
+        note = sign(kind, content, event.tags, event.created_at, SECRET)
+        assert isinstance(verify_file(event_file(note).encode()), Unproven)
 
 
 def test_a_statement_says_nothing_of_others(files: tuple[Path, Path]) -> None:
@@ -144,14 +190,15 @@ def test_the_recipes_of_the_documentation_verify_without_us(
     if shutil.which(program) is None:
         pytest.skip(f"{program} is not installed")
     script = tmp_path / f"verify.{'mjs' if language == 'js' else 'py'}"
+    assert f" {script.name} maria.html npub1..." in DOCS.read_text("utf-8")
     script.write_text(recipe(language), "utf-8")
-    assert len([line for line in recipe(language).splitlines() if line]) <= 34
+    assert len([line for line in recipe(language).splitlines() if line]) <= 36
     altered = tmp_path / "altered"
-    for path in files if language == "python" else files[:1]:
+    for path in files:
         altered.write_bytes(path.read_bytes().replace(b"maria", b"marta", 1))
-        for file, key, ok in ((path, SECRET, True), (altered, SECRET, False), (path, OTHER, False)):
+        for file, npub, ok in ((path, NPUB, True), (altered, NPUB, False), (path, OTHER_NPUB, False)):
             done = subprocess.run(
-                [program, str(script), str(file), public_key_of(key)],
+                [program, str(script), str(file), npub],
                 capture_output=True,
                 text=True,
                 check=False,

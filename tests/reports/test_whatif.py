@@ -39,7 +39,7 @@ def test_the_rules_in_force_give_history_to_the_sat(year: Year) -> None:
 @given(seed=st.integers(0, 2**32))
 def test_whatever_happened_the_rules_in_force_give_it_again(seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        made = new_year(Path(folder), seed)
+        made = new_year(Path(folder), seed=seed)
         every_event(made)
         random_events(made, 30)
         found = tried(made)

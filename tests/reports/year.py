@@ -17,8 +17,10 @@ from satmachine.cash import book, look
 from satmachine.clients import payout
 from satmachine.config import Config, load
 from satmachine.errors import Refused
-from satmachine.models import Leg, Proof
+from satmachine.models import Answer, Leg, Proof
 from satmachine.models.cash import EntryKind, NoteLine
+from satmachine.orders import Shortfall
+from satmachine.settlements.correct import shortfall
 from satmachine.settlements.correct.changes import Author, close, partial_dispense, refund
 from satmachine.settlements.correct.changes import Proof as Unpaid
 from satmachine.settlements.correct.redistribute import Wish, redistribute
@@ -27,8 +29,10 @@ from satmachine.settlements.land.landing import Rules, land_claim
 from satmachine.settlements.pay.completion import complete_leg
 from satmachine.settlements.plan.named_payees import terms_for
 from satmachine.settlements.plan.planning import Bounds, plan_settlement
-from satmachine.store import cash, clients, corrections, deposits, incoming, legs, registry, settlements
+from satmachine.settlements.plan.shortfall_refund import fund, top_up_id
+from satmachine.store import cash, clients, corrections, deposits, incoming, legs, registry, settlements, shortfalls
 from satmachine.store.database import atomic, connect, prepare
+from satmachine.wallet.rows import WalletPayment
 from testkit.books import a_claim, give_invoice
 from testkit.config_files import SECOND, VALID
 
@@ -198,11 +202,50 @@ class Year:
 
     def invoiced_top_up(self, machine: str, sats: int) -> None:
         """An invoice of `machines top-up` is paid."""
-        payment_hash = self.a_hash()
-        name, until = f"t{self.numbers}", self.now + 60
-        made = incoming.TopUp(machine, payment_hash, name, sats, self.now, "maria", "", until, "lnbc1")
+        made = self._top_up_of(machine, f"t{self.numbers}", sats)
         with atomic(self.conn):
             incoming.add_top_up(self.conn, made)
+        self._top_up_comes(made)
+
+    def short(self, settlement_id: int, short_minor: int, *, client_id: int | None = None) -> None:
+        """A jam that is noticed after everything was paid; the top-up comes, and is on its way to the customer."""
+        sale = settlements.get(self.conn, settlement_id)
+        sats, to = shortfall.refund_sats(sale, short_minor), "customer@example.org"
+        number = shortfalls.next_number(self.conn, sale.id)
+        top_up = self._top_up_of(sale.machine_id, top_up_id(str(sale.settlement_key), number, to, sats), sats)
+        order = Shortfall(settlement_id, short_minor, sats, sats, "a jam", to, client_id)
+        refund_number = corrections.next_refund_number(self.conn, sale.id)
+        with atomic(self.conn):
+            shortfall.book(
+                self.conn,
+                order,
+                number=number,
+                refund_number=refund_number,
+                top_up=top_up,
+                author=_BY,
+                now=self.now,
+            )
+        self._top_up_comes(top_up)
+        seen = WalletPayment(
+            payment_hash=top_up.payment_hash, checking_id="", wallet_id="w", amount_msat=sats * 1000, fee_msat=0,
+            status=Answer.SUCCESS, memo="", tag=None, extra={}, external_id=None, bolt11="", preimage=None,
+            created_at=self.now, updated_at=self.now,
+        )  # fmt: skip
+        with atomic(self.conn):
+            fund(self.conn, sale.machine_id, seen, top_up.id, self.now)
+        self.untouched.discard(settlement_id)
+
+    def undo_short(self, settlement_id: int) -> None:
+        """It was no jam; the refund was not sent yet."""
+        with atomic(self.conn):
+            shortfall.undo(self.conn, settlement_id, proof=self._unpaid(settlement_id), author=_BY, now=self.now)
+
+    def _top_up_of(self, machine: str, name: str, sats: int) -> incoming.TopUp:
+        return incoming.TopUp(machine, self.a_hash(), name, sats, self.now, "maria", "", self.now + 60, "lnbc1")
+
+    def _top_up_comes(self, made: incoming.TopUp) -> None:
+        machine, payment_hash, sats = made.machine_id, made.payment_hash, made.amount_sats
+        with atomic(self.conn):
             incoming.note(
                 self.conn,
                 machine,
@@ -328,10 +371,10 @@ class Year:
         return f"{self.numbers:064x}"
 
 
-def new_year(folder: Path, seed: int = 1) -> Year:
-    """Empty books of two machines, in quetzales and dollars."""
+def new_year(folder: Path, text: str = VALID + SECOND, seed: int = 1) -> Year:
+    """Empty books, unless it says otherwise of two machines, in quetzales and dollars."""
     path = folder / "config.toml"
-    path.write_text(VALID + SECOND, encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
     path.chmod(0o600)
     config = load(path)
     prepare(config.database.path)
@@ -418,6 +461,20 @@ def _corrections(year: Year) -> None:
     year.pay(rateless)
     year.now += 3600
     year.share_out_later(rateless, exchange_rate=Decimal("140.25"))
+    _shortfalls(year)
+
+
+def _shortfalls(year: Year) -> None:
+    """Jams that were seen late: a customer gets their part back; another one had got all."""
+    paid_back, mistaken = year.sale(MACHINES[0]), year.sale(MACHINES[1])
+    for sale in (paid_back, mistaken):
+        year.now += 60
+        year.pay(sale)
+    year.short(paid_back, 2_500)
+    year.pay(paid_back)
+    year.short(mistaken, 100, client_id=4)
+    year.now += 60
+    year.undo_short(mistaken)
 
 
 def _oddities(year: Year, pedro: int) -> None:

@@ -17,6 +17,8 @@ from simulator import coverage, planted
 from simulator.run import Outcome, simulate
 
 STEPS = 400
+#: A run in which much is cancelled at once.
+ROLLED_BACK = planted.DEFECTS["no_memory"].focus
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +44,21 @@ def test_nothing_that_must_never_be_happens_in_a_short_run(pool: ProcessPoolExec
 
 def test_a_seed_determines_its_run(pool: ProcessPoolExecutor) -> None:
     first, second = (pool.submit(simulate, 5, STEPS).result() for _ in range(2))
+    assert (first.steps, first.actions, first.violation) == (second.steps, second.actions, second.violation)
+
+
+def _after_others(seed: int) -> Outcome:
+    """Other memory, other addresses: what a set's order must not come from."""
+    held = [object() for _ in range(9_999)]
+    simulate(1, STEPS)
+    del held[::3]
+    return simulate(seed, planted.STEPS, focus=ROLLED_BACK)
+
+
+def test_a_seed_determines_its_run_whatever_ran_before(pool: ProcessPoolExecutor) -> None:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
+        first = fresh.submit(simulate, 14, planted.STEPS, focus=ROLLED_BACK).result()
+    second = pool.submit(_after_others, 14).result()
     assert (first.steps, first.actions, first.violation) == (second.steps, second.actions, second.violation)
 
 

@@ -14,7 +14,7 @@ from satmachine.cli.kit.commands import Act, Done, acting, usage
 from satmachine.cli.kit.options import Client
 from satmachine.cli.kit.requests import at_a_terminal, confirm
 from satmachine.clients.removal import remove as remove_client
-from satmachine.clients.terms import changes, check_mode
+from satmachine.clients.terms import changes, check_mode, parse_person
 from satmachine.store import clients
 
 InvoiceKeyFile = Annotated[
@@ -82,7 +82,7 @@ def add(
         clients.add,
         machine_id=machine,
         label=label,
-        person=(person or "").strip() or label,
+        person=label if person is None else usage(lambda: parse_person(person)),
         payee_kind=payee[0],
         payee=payee[1],
         mode=mode or "flow",

@@ -23,14 +23,13 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from satmachine.money import minor_to_fiat
+from satmachine.plain_text import THIN, cell, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 Row = Mapping[str, Any]
 
-#: Narrow no-break space: groups digits, never breaks a line.
-_THIN = "\u202f"
 JSON_COLUMNS = frozenset(
     {"bills", "cassettes", "params", "extra", "faults", "evidence", "explain", "before", "after", "origins"}
 )
@@ -38,10 +37,6 @@ _TIMES = frozenset({"at", "since", "swept_until", "known_until"})
 #: Kept as 0 or 1 in the books.
 FLAGS = frozenset({"active", "in_config", "named", "quiet", "raised", "reachable", "silenced", "used_fallback_split"})
 FLAGS |= {"whole"}
-
-#: How a cell begins that spreadsheets run (also in full width); a negative number is none.
-_FORMULA_STARTS = ("=", "+", "-", "@", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-_NUMBER = re.compile(r"[+-]?[0-9]+(\.[0-9]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,17 +167,17 @@ def is_terminal() -> bool:
 
 def format_sats(amount_sats: int) -> str:
     """266800 -> 266 800, with narrow no-break spaces; behind a pipe the digits alone. Both are read as input."""
-    return f"{amount_sats:,}".replace(",", _THIN if is_terminal() else "")
+    return f"{amount_sats:,}".replace(",", THIN if is_terminal() else "")
 
 
 def format_fiat(amount_minor: int, currency: str) -> str:
     """1234567, GTQ -> 12 345.67 GTQ, grouped alike."""
-    return f"{minor_to_fiat(amount_minor, currency):,f} {currency}".replace(",", _THIN if is_terminal() else "")
+    return f"{minor_to_fiat(amount_minor, currency):,f} {currency}".replace(",", THIN if is_terminal() else "")
 
 
 def format_pct(pct: str) -> str:
     """A fraction 0..1 as people say it: 0.30 -> 30 %."""
-    return f"{Decimal(pct).scaleb(2).normalize():f}{_THIN if is_terminal() else ' '}%"
+    return f"{Decimal(pct).scaleb(2).normalize():f}{THIN if is_terminal() else ' '}%"
 
 
 def iso(at: int) -> str:
@@ -206,13 +201,6 @@ def format_age(seconds: int) -> str:
     return f"{max(seconds, 0)} s"
 
 
-def printable(text: str) -> str:
-    """Text of a machine or a payer, fit for a terminal: what would steer it is shown as an escape."""
-    return "".join(
-        char if char.isprintable() or char in f"\n{_THIN}" else char.encode("unicode_escape").decode() for char in text
-    )
-
-
 def plain_json(text: str) -> str:
     """JSON text in which what would steer a terminal (C1, directions of writing) stands as an escape; the same JSON."""
     return text if text.isprintable() else "".join(map(_plain_in_json, text))
@@ -220,7 +208,7 @@ def plain_json(text: str) -> str:
 
 def _plain_in_json(char: str) -> str:
     # Such characters only occur within strings; line breaks between values are ours.
-    return char if char.isprintable() or char == "\n" or char == _THIN else json_format.dumps(char)[1:-1]
+    return char if char.isprintable() or char == "\n" or char == THIN else json_format.dumps(char)[1:-1]
 
 
 def make_console() -> Console:
@@ -289,8 +277,7 @@ def _csv_value(value: object) -> object:
         return plain_json(json_format.dumps(value, ensure_ascii=False))
     if not isinstance(value, str):
         return value
-    text = printable(value)
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) and not _NUMBER.fullmatch(text) else text
+    return cell(value)
 
 
 def _json_item(key: str, value: Any, row: Row) -> tuple[str, Any]:

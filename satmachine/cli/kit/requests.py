@@ -10,9 +10,9 @@ import typer
 
 from satmachine import orders
 from satmachine.cli.kit.books import Books
-from satmachine.cli.kit.output import printable
 from satmachine.errors import Refused
 from satmachine.orders import Order
+from satmachine.plain_text import printable
 from satmachine.store import intents, notes
 from satmachine.store.database import atomic
 from satmachine.store.intents import Intent

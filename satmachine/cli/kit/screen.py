@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from satmachine.cli.kit.output import Column, Row, is_time, make_console, text_of
+from satmachine.plain_text import printable
 
 _STYLES = {
     **dict.fromkeys(("completed", "processed", "confirmed", "active", "subscribed", "landed", "done", "yes"), "green"),
@@ -78,7 +79,7 @@ def show(console: Console, title: str, body: RenderableType) -> None:
     """Print, through a pager where it is longer than the screen."""
     with console.capture() as captured:
         if title:
-            console.print(title, style="bold")
+            console.print(printable(title), style="bold")
         console.print(body)
         console.print()
     text = captured.get()

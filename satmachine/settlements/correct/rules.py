@@ -85,6 +85,8 @@ def why_not_unpaid(view: View, *, sent: bool) -> str | None:
         return "the payee's wallet shows it paid"
     if view.source is Sighting.PENDING:
         return "the payment is on its way"
+    if view.forgotten:
+        return "LNbits was restored from an older copy and has forgotten it, so only the payee knows whether it arrived"
     if view.destination is Sighting.ABSENT:
         return "the payee's wallet does not know the invoice any more, so it proves nothing"
     if view.source is Sighting.FAILED and (not view.expired or view.destination is Sighting.PENDING):

@@ -17,7 +17,7 @@ import hashlib
 import logging
 import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import SystemRandom
 
 import anyio
@@ -218,9 +218,14 @@ class Payer:
         if job.invoice is None:
             return None
         try:
-            return self._view(job, await self._look(job), last_look=True)
+            view = self._view(job, await self._look(job), last_look=True)
+            if view.destination is None and view.source in (Sighting.ABSENT, Sighting.FAILED):
+                await self._require_memory(job)
+        except RolledBack:
+            return replace(view, forgotten=True)
         except Stuck as stuck:
             raise Refused(f"leg {job.leg.leg}: {stuck.detail}") from None
+        return view
 
     async def withdraw(self, leg_ids: Sequence[int], sale: tuple[str, str] | None = None) -> None:
         """No daemon pays these legs' invoices any more, as far as a mark can see to it (`Marker.withdraw`).
@@ -386,7 +391,7 @@ class Payer:
             source=_sighting(sides.source),
             destination=_sighting(sides.destination) if invoice.internal else None,
             expired=invoice.expires_at is not None and self._now() > invoice.expires_at + EXPIRY_MARGIN_S,
-            shown=invoice.shown_at is not None,
+            forgotten=sides.source is None and invoice.shown_at is not None,
             preimage_fits=_preimage_fits(sides.source, invoice.payment_hash),
             same_lnbits=sides.source is not None and sides.source.moved_inside,
             amounts_fit=self._amounts_fit(job, sides),
@@ -606,7 +611,7 @@ def _evidence(row: WalletPayment | None) -> Mapping[str, object] | None:
 _HOLD_TEXT = {
     HoldReason.DEBIT_WITHOUT_CREDIT: "the machine's wallet was debited, but the payee's was not credited",
     HoldReason.PAID_BY_ANOTHER: "the payee was paid, but not by the machine's wallet",
-    HoldReason.WALLET_ROLLED_BACK: "neither wallet knows the invoice any more: LNbits was restored from a backup, "
+    HoldReason.WALLET_ROLLED_BACK: "LNbits does not show this payment any more: it was restored from a backup, "
     "or the payee's key was changed",
     HoldReason.BAD_PREIMAGE: "the wallet says paid, but its proof of payment (preimage) does not fit the invoice",
     HoldReason.AMOUNT_MISMATCH: "the wallets show other amounts than the leg's",

@@ -37,8 +37,8 @@ class View:
 
     `destination` is None for an external payee, whose wallet nobody here can see. `expired` is only true once the
     invoice's expiry is certainly over, on any clock. `amounts_fit`: what the wallets moved is what the leg says.
-    `shown`: the paying wallet has shown a payment of it before: LNbits never takes such a row away, so that where it is
-    absent now, LNbits has forgotten it (it was restored from an older copy), and what left it may have arrived.
+    `forgotten`: LNbits was restored from an older copy, as far as this invoice shows: the payment that the wallet
+    showed is absent (LNbits never takes such a row away), or the mark is. What left it before may have arrived.
     `same_lnbits`: the wallet shows that an external payee is one of its own LNbits: then the preimage proves nothing,
     and no wallet that can be read here shows the credit. `last_look` says that a puzzling view was seen long enough.
     """
@@ -50,7 +50,7 @@ class View:
     same_lnbits: bool = False
     amounts_fit: bool = True
     last_look: bool = False
-    shown: bool = False
+    forgotten: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def _external(view: View) -> Decision:
         if view.same_lnbits:
             return _puzzle(view, HoldReason.CREDIT_UNSEEN)
         return _paid(view) if view.preimage_fits else _puzzle(view, HoldReason.BAD_PREIMAGE)
-    if view.source is Sighting.ABSENT and view.shown:
+    if view.forgotten:
         return _puzzle(view, HoldReason.WALLET_ROLLED_BACK)
     if view.expired:
         return Decision(Step.RENEW)

@@ -112,9 +112,10 @@ def test_unpaid_is_only_what_both_sides_prove(
 
 
 def test_nothing_that_may_have_been_paid_is_ever_proven_unpaid() -> None:
-    for source, destination, expired, sent in product(Sighting, [None, *Sighting], (False, True), (False, True)):
-        view = View(source, destination, expired, preimage_fits=True, last_look=True)
+    for source, destination, expired, sent, forgotten in product(Sighting, [None, *Sighting], *[(False, True)] * 3):
+        view = View(source, destination, expired, preimage_fits=True, last_look=True, forgotten=forgotten)
         if why_not_unpaid(view, sent=sent) is None:
+            assert not forgotten
             assert source in (A, F)
             assert destination is not S
             assert decide(view).step in (Step.PAY, Step.RENEW, Step.WAIT)

@@ -71,11 +71,12 @@ def test_external_payment(source: Sighting, expired: bool, preimage_fits: bool, 
 
 @pytest.mark.parametrize("expired", [False, True])
 def test_an_lnbits_that_shows_no_more_what_it_showed_has_forgotten_what_it_may_have_paid(expired: bool) -> None:
-    view = View(A, None, expired, last_look=True, shown=True)
-    assert decide(view) == Decision(Step.HOLD, HoldReason.WALLET_ROLLED_BACK)
-    for source in (P, S, F):
+    for source in (A, F):
+        view = View(source, None, expired, last_look=True, forgotten=True)
+        assert decide(view) == Decision(Step.HOLD, HoldReason.WALLET_ROLLED_BACK)
+    for source in (P, S):
         seen = View(source, None, expired, preimage_fits=True, last_look=True)
-        assert decide(seen) == decide(dataclasses.replace(seen, shown=True))
+        assert decide(seen) == decide(dataclasses.replace(seen, forgotten=True))
 
 
 def test_a_preimage_proves_nothing_of_a_payee_of_the_same_lnbits() -> None:
@@ -84,8 +85,10 @@ def test_a_preimage_proves_nothing_of_a_payee_of_the_same_lnbits() -> None:
 
 
 def test_nothing_is_ever_sent_anew_while_the_old_invoice_may_still_succeed() -> None:
-    for source, destination, expired, fits, last, shown in product(Sighting, [None, *Sighting], *[(False, True)] * 4):
-        decision = decide(View(source, destination, expired, fits, last_look=last, shown=shown))
+    for source, destination, expired, fits, last, forgotten in product(
+        Sighting, [None, *Sighting], *[(False, True)] * 4
+    ):
+        decision = decide(View(source, destination, expired, fits, last_look=last, forgotten=forgotten))
         if decision.step in (Step.PAY, Step.RENEW):
             assert source in (A, F)
             assert destination is not S
@@ -93,7 +96,7 @@ def test_nothing_is_ever_sent_anew_while_the_old_invoice_may_still_succeed() -> 
             assert expired or destination is F
         if decision.step is Step.PAY:
             assert source is A
-            assert destination is P or (destination is None and not shown)
+            assert destination is P or (destination is None and not forgotten)
 
 
 def test_complete_needs_every_side_that_can_be_seen() -> None:
