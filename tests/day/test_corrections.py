@@ -92,8 +92,9 @@ async def test_looking_and_stopping(build_system: BuildSystem) -> None:
         await page.plays("settlements hold", {"ID": number})
         await follower.operator.until_sale(int(number), "held")
         await page.plays("payouts pause", {"M": "machine-1"})
-        for item in ("settlement_held", "payouts_paused"):
-            await follower.types((await follower.operator.needs())[await follower.operator.until(item)])
+        for condition in ("settlement_held", "payouts_paused"):
+            item = await follower.operator.until(condition)
+            await follower.types((await follower.operator.needs())[item])
         await follower.operator.until_sale(int(number), "processed")
         await evening(follower, page)
 
