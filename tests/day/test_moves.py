@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -60,7 +60,7 @@ async def test_a_machine_moves(build_system: BuildSystem, tmp_path: Path, where:
         system.machines[0] = DemoMachine(NEW, system.machines[0].signer, wallet)
         await page.plays("systemctl restart", {})
         for deposit, label in enumerate(("maria", "jose"), start=5):
-            at = {"maria": label, "maria@example.org": server.address(label)}
+            at = {"maria": label, "maria@example.org": server.address(label), "maria@panajachel-2": f"{label}@{NEW}"}
             await page.plays("clients add", at)
             await page.plays("deposits add", at | {"5000": LEFT_GTQ})
             await page.plays("deposits confirm", {"13": str(deposit)})
@@ -92,7 +92,7 @@ async def test_a_top_up_is_known_when_the_books_are_lost(build_system: BuildSyst
     it."""
     async with opened(build_system) as (follower, _):
         operator, system = follower.operator, follower.operator.system
-        opened_at = datetime.now(UTC).isoformat(timespec="seconds")
+        opened_at = (datetime.now(UTC) - timedelta(seconds=5)).strftime("%Y-%m-%dT%H:%M:%SZ")
         await sold(operator)
         for sats in (50_000, 70_000):
             await pays(operator, invoice_in(await follower.types(f"satmachine machines top-up machine-1 {sats}")), sats)
@@ -103,10 +103,8 @@ async def test_a_top_up_is_known_when_the_books_are_lost(build_system: BuildSyst
             system.database_path.with_name(system.database_path.name + end).unlink(missing_ok=True)
         await follower.types("systemctl start satmachine")
         for number, label in enumerate(("maria", "jose"), start=1):  # before anything is decided (docs/operations.md)
-            key = str(system.key_file(label))
-            await operator.types(
-                "clients", "add", "--machine", "machine-1", "--label", label, "--invoice-key-file", key
-            )
+            whose = ("--machine", "machine-1", "--label", label, "--invoice-key-file", str(system.key_file(label)))
+            await operator.types("clients", "add", *whose)
             await operator.types("deposits", "add", label, "20000", "--at", opened_at)
             await operator.types("deposits", "confirm", str(number), "--yes")
         await accepts(follower, await printed(follower, "safe_mode:machine-1"))
