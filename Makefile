@@ -34,7 +34,7 @@ $(VENV)/.ready: requirements-dev.txt pyproject.toml
 demo: install  ## the whole system on this machine: a sale arrives and is shared out; ARGS=--keep: a fleet to play with
 	@$(BIN)/satmachine demo $(ARGS)
 
-test: install  ## style, types and every test, against a real relay and a real LNbits (JOBS=2 at once)
+test: install  ## style, types and every test, against a real relay and a real LNbits (JOBS=4 at once: most of them wait)
 	@$(MAKE) --no-print-directory lint types unit
 
 lint: install
@@ -46,19 +46,19 @@ types: install
 	@$(BIN)/mypy
 
 unit: install
-	@$(BIN)/pytest -n $(or $(JOBS),2) --dist worksteal --ignore=tests/browser $(if $(COVERAGE),--cov --cov-report=) $(ARGS)
+	@$(BIN)/pytest -n $(or $(JOBS),4) --dist worksteal --ignore=tests/browser $(if $(COVERAGE),--cov --cov-report=) $(ARGS)
 	@$(BIN)/pytest -q tests/browser # in a process of its own: Playwright keeps an event loop running
 	@[ -z "$(COVERAGE)" ] || echo "covered by the tests, branches counted, without the daemons that run as processes of their own: $$($(BIN)/coverage report --format=total) %"
 
 coverage: install  ## what the tests reach, without those that start whole systems; then the lines that they do not
-	@$(BIN)/pytest -q -n $(or $(JOBS),2) --dist worksteal --cov --cov-report=term-missing --ignore=tests/integration --ignore=tests/found $(ARGS)
+	@$(BIN)/pytest -q -n $(or $(JOBS),4) --dist worksteal --cov --cov-report=term-missing --ignore=tests/integration --ignore=tests/found $(ARGS)
 
 newest: install  ## the tests once more, against the newest packages that pyproject.toml allows
 	@$(BIN)/python -m venv --clear .cache/newest
 	@.cache/newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	@.cache/newest/bin/python -m pip install --quiet --disable-pip-version-check --upgrade --group dev -e .
 	@.cache/newest/bin/python -m pip list --disable-pip-version-check --outdated
-	@.cache/newest/bin/python -m pytest -n $(or $(JOBS),2) --dist worksteal $(ARGS)
+	@.cache/newest/bin/python -m pytest -n $(or $(JOBS),4) --dist worksteal $(ARGS)
 
 vulnerabilities: install  ## is any pinned package known to be dangerous? asks the network
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit

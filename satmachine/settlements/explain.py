@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from decimal import Decimal, localcontext
+from decimal import Decimal, InvalidOperation, localcontext
 from typing import Any
 
 from satmachine.clients.shares import Distribution, PlannedShare, explain_distribution
@@ -16,6 +16,10 @@ from satmachine.models import OF_THE_SALE, LegStatus, LegType, RetainedReason
 from satmachine.money import minor_to_fiat
 
 Record = Mapping[str, Any]
+
+
+#: What the daemon writes is a number: the audit says what else was changed.
+_CHANGED = "somebody has changed it in the database (`satmachine audit`)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +161,9 @@ def _share_hows(revision: int, shares: Sequence[Record], retained: Sequence[Reco
         if row["revision"] == revision and row["reason"] == RetainedReason.NO_LP_BALANCE and row["amount_sats"] > 0
     )
     net_sats = sum(leg["amount_sats"] for leg in shares) + orphan_sats
-    rate, currency = Decimal(shares[0]["exchange_rate"]), shares[0]["currency"]
+    rate, currency = _number(shares[0]["exchange_rate"]), shares[0]["currency"]
+    if not rate:
+        return {leg["id"]: f"its rate is {leg['exchange_rate']!r}, which is no rate: {_CHANGED}" for leg in shares}
     distribution = explain_distribution(net_sats, rate, currency, [PlannedShare.of(leg) for leg in shares])
     return dict(zip((leg["id"] for leg in shares), _in_words(distribution, currency), strict=True))
 
@@ -196,7 +202,18 @@ def _kept(row: Record, say: Callable[[str], str]) -> Line:
 
 
 def _product(amount_sats: int, pct: str, result_sats: int) -> str:
+    factor = _number(pct)
+    if factor is None:
+        return f"{amount_sats} x {pct!r}, which is no number: {_CHANGED}"
     with localcontext(prec=60):
-        exact = Decimal(amount_sats) * Decimal(pct)
+        exact = Decimal(amount_sats) * factor
     rounded = "" if exact == result_sats else f", rounded half to even to {result_sats}"
     return f"{amount_sats} x {pct} = {exact.normalize():f}{rounded}"
+
+
+def _number(text: str) -> Decimal | None:
+    """None for what the daemon never wrote."""
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return None

@@ -41,7 +41,7 @@ def typed(desk: Desk, command: str) -> str:
         if left.exit_code == 0 or (command.startswith(VERDICTS) and left.exit_code in (1, 4)):
             return left.output if left.exit_code else _carried_out(desk, left.output)
         first = commands_in(left.output)
-        assert first, f"{command} says nothing of what to do first:\n{left.output}"
+        assert first, f"{command} says nothing of what to do first:\n{left.output}{left.exception!r}"
         for one in first:
             typed(desk, one)
     raise AssertionError(f"{command}:\n{left.output}")

@@ -81,7 +81,7 @@ class Unpaid:
             why = None if view is None else why_not_unpaid(view, sent=await self._may_be_under_way(leg))
             if why is not None:
                 raise Refused(
-                    f"{named(leg)} is not proven unpaid: {why}. Nothing was changed; try again in a few minutes"
+                    f"{named(leg)} is not proven unpaid: {why}. Nothing was changed; {_what_helps(leg, view)}"
                 )
         # Last, whatever else was paid: without an invoice in these books, or in another life of them.
         for row in [] if bundle is None else await self.paid_for(machine_id, bundle):
@@ -93,9 +93,9 @@ class Unpaid:
         return Proof({leg.id: leg for leg in unpaid}, {leg_id: _evidence(view) for leg_id, view in views.items()})
 
     async def require_person(self, leg: Leg, *, paid: bool) -> None:
-        """A held leg waits for a person's word; another one only where a wallet cannot be asked any more, or says
-        pending for too long. Raises Refused where the daemon settles it by itself, WalletUnavailable where a wallet
-        does not answer just now."""
+        """A held leg waits for a person's word; another one only where a wallet cannot be asked any more, has forgotten
+        its payment, or says pending for too long. Raises Refused where the daemon settles it by itself,
+        WalletUnavailable where a wallet does not answer just now."""
         if leg.status is LegStatus.HELD:
             return
         _, invoice = await self._store.read(legs.get, leg.id)
@@ -107,6 +107,8 @@ class Unpaid:
         except (Refused, WalletRefused, ConfigError):
             return
         assert invoice is not None
+        if view is not None and view.forgotten:
+            return
         if view is not None and view.destination is None and view.source is Sighting.PENDING:
             self._require_long_pending(leg, invoice, paid=paid)
             return
@@ -182,6 +184,15 @@ class Unpaid:
         _, invoice = await self._store.read(legs.get, leg.id)
         sent = invoice is not None and invoice.sent_at is not None
         return sent and leg.status in (LegStatus.SENDING, LegStatus.HELD)
+
+
+def _what_helps(leg: Leg, view: View | None) -> str:
+    if view is None or not view.forgotten:
+        return "try again in a few minutes"
+    return (
+        f"ask the payee. Once they have it: `satmachine payments resolve {leg.id} --paid`; "
+        f"where it never came: `satmachine payments resolve {leg.id} --unpaid`"
+    )
 
 
 def named(leg: Leg) -> str:
