@@ -325,7 +325,7 @@ def _print_difference(report: CycleReport, newer: Cycle | None, books: Books) ->
     cycle = report.cycle
     assert cycle.closing is not None
     unit, entry = cycle.closing.currency, cycle.closing
-    command = f'satmachine cash book {entry.id} --reason "..."'
+    command = f"satmachine cash book {entry.id}"
     for finding in report.findings:
         since, until = (_short_time(at, books) for at in (finding.since_at, finding.until_at))
         how = "the machine's own count changed then" if finding.noticed else "the machine did not notice"

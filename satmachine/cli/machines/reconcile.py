@@ -251,9 +251,9 @@ def _print(report: Report, choices: dict[str, Choice], safe_mode: str | None) ->
 
 def _command(report: Report, choices: dict[str, Choice]) -> str:
     if not report.found:
-        return f'satmachine machines reconcile {report.machine_id} --yes --reason "..."'
+        return f'satmachine machines reconcile {report.machine_id} --yes --reason "nothing was found"'
     said = "".join(f" --book {name}={_text(choice)}" for name, choice in choices.items())
-    return f'satmachine machines reconcile {report.machine_id} --accept {report.digest}{said} --reason "..."'
+    return f"satmachine machines reconcile {report.machine_id} --accept {report.digest}{said}"
 
 
 def _text(choice: Choice) -> str:

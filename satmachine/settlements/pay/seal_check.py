@@ -119,5 +119,5 @@ def _too_much(leg: Leg, total_sats: int, gross_sats: int, says: str) -> Strange:
 def _ways_out(leg: Leg) -> str:
     return (
         f'If nobody ordered it, `satmachine payments cancel {leg.id} --reason "not ordered"`. If it is right, '
-        f'`satmachine payments approve {leg.id} --reason "..."`, as a user who may read the machine\'s key'
+        f"`satmachine payments approve {leg.id}`, as a user who may read the machine's key"
     )
