@@ -74,7 +74,7 @@ class Event(NamedTuple):
         return orjson.dumps(self.to_dict()).decode()
 
 
-class Keyring:
+class AuthorKeys:
     """Parsed public keys by author: parsing one costs as much as a third of a verification.
 
     Bounded: when it is full it starts again empty, which costs only time.
@@ -134,8 +134,8 @@ def event_id(pubkey: str, created_at: int, kind: int, tags: Sequence[Sequence[st
     return sha256(canonical).hexdigest()
 
 
-def verify(event: Event, keyring: Keyring) -> Fault | None:
-    """None if the id is right and the author signed it. The hash comes first: it costs a twentieth as much."""
+def verify(event: Event, keyring: AuthorKeys) -> Fault | None:
+    """None if the id is true and the author signed it. The hash comes first: it costs a twentieth."""
     try:
         true_id = event_id(event.pubkey, event.created_at, event.kind, event.tags, event.content)
     except ValueError:
@@ -148,8 +148,8 @@ def verify(event: Event, keyring: Keyring) -> Fault | None:
     return None
 
 
-def signer_of(obj: object, keyring: Keyring) -> tuple[str, str] | None:
-    """(id, author) of what has a right id and signature, whatever else its shape is; None: nobody signed it.
+def signer_of(obj: object, keyring: AuthorKeys) -> tuple[str, str] | None:
+    """(id, author) of what has a true id and signature, whatever shape it has otherwise; None: nobody signed it.
 
     Says whose fault it is if `parse_event` does not accept an event: its author's, or that of the relay that made it
     up.

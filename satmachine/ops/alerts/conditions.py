@@ -1,6 +1,6 @@
 """The list of what needs a person (satmachine/attention), as conditions from which alarms are judged.
 
-What is not in it does not hold; `judge` treats it so. What a person has silenced is neither raised nor ended.
+What is not named here does not hold; `judge.steps` takes it so. What a person has silenced is neither raised nor ended.
 """
 
 from __future__ import annotations
