@@ -361,7 +361,7 @@ class Daemon:
     # --- catching everything (as recorder.py and sweeper.py do for one event or wallet)
 
     async def _guard(self, item: Work, run: Callable[[], Awaitable[None]]) -> None:
-        """Run one piece of work; a surprise in it is logged and postpones just that row."""
+        """Run one piece of work; an unexpected error in it is logged and postpones only that row."""
         leg = item.id if item.kind == "leg" else None
         with about(settlement=item.settlement_id, machine=item.machine_id, leg=leg):
             try:
@@ -391,7 +391,7 @@ class Daemon:
             raise Refused("satmachine itself failed here; its log says where. Nothing was changed") from None
 
     async def _postpone_surprise(self, item: Work) -> None:
-        error = "satmachine itself failed on this; see the log"
+        error = "satmachine itself failed here; see the log"
         until = self._now() + 60
         try:
             for leg_id in item.leg_ids:  # also of a bundle: its `id` is a leg's, never a sale's

@@ -170,7 +170,7 @@ class WalletAudit:
 
 
 def payee_of(leg: Leg, config: Config, conn: sqlite3.Connection) -> Payee | None:
-    """Who a leg is paid to by the configuration and the books of today."""
+    """To whom a leg is paid by the configuration and the books of today."""
     if leg_types.KINDS[leg.leg_type].named_by is NamedBy.LP and leg.client_id is not None:
         return client_payee(clients.payee_of(conn, leg.client_id))
     return configured_payee(config, leg)

@@ -411,7 +411,7 @@ def _recording(
 
 
 def _differs(conn: sqlite3.Connection, entry: Entry) -> bool:
-    """Whether this count is not as expected: then a person looks at it once more."""
+    """Whether this count is not as expected: then a person checks it once more."""
     report = shown.closed_cycle(conn, entry.machine_id, entry.id) if entry.kind in CLOSING else None
     return report is not None and bool(report.cycle.difference_minor)
 

@@ -42,9 +42,9 @@ def resume(act: Act, machine: OfMachine = None) -> Done:
     from satmachine.settlements.correct import stops
 
     who = _whose(act, machine)
-    act.ask(f"let payouts of {who} go on")
+    act.ask(f"continue payouts of {who}")
     act.write(stops.resume, machine, act.by)
-    return _done(machine, False, f"Payouts of {who} go on.")
+    return _done(machine, False, f"Payouts of {who} continue.")
 
 
 def _whose(act: Act, machine_id: str | None) -> str:

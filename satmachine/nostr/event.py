@@ -135,7 +135,7 @@ def event_id(pubkey: str, created_at: int, kind: int, tags: Sequence[Sequence[st
 
 
 def verify(event: Event, keyring: AuthorKeys) -> Fault | None:
-    """None if the id is true and the author signed it. The hash comes first: it costs a twentieth."""
+    """None if the id is right and the author signed it. The hash comes first: it costs a twentieth as much."""
     try:
         true_id = event_id(event.pubkey, event.created_at, event.kind, event.tags, event.content)
     except ValueError:
@@ -149,7 +149,7 @@ def verify(event: Event, keyring: AuthorKeys) -> Fault | None:
 
 
 def signer_of(obj: object, keyring: AuthorKeys) -> tuple[str, str] | None:
-    """(id, author) of what has a true id and signature, whatever shape it has otherwise; None: nobody signed it.
+    """(id, author) of what has a right id and signature, whatever else its shape is; None: nobody signed it.
 
     Says whose fault it is if `parse_event` does not accept an event: its author's, or that of the relay that made it
     up.

@@ -93,7 +93,7 @@ class Session:
         self._update_state()
 
     async def run(self) -> Disconnected:
-        """Until the connection ends, from whichever side."""
+        """Runs until the connection ends, from whichever side."""
         self._health.last_connected_at = int(self._clock())
         self._health.enter(RelayState.CONNECTED, self._clock())
         self.set_authors(self._authors)
@@ -106,7 +106,7 @@ class Session:
         return ended
 
     async def _keep_receiving(self) -> Disconnected:
-        """Until the connection ends. Most messages come by `_take` directly; here, those in several frames."""
+        """Runs until the connection ends. Most messages arrive directly in `_take`; here, those in several frames."""
         try:
             with self._receiving:
                 while self._ended is None:

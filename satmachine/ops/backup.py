@@ -130,7 +130,7 @@ def _verified(partial: Path, target: Path) -> Backup:
     with closing(connect(partial, read_only=True)) as conn:
         trouble = damage(conn)
         if trouble:
-            raise StoreError(f"{target}: the copy is not whole and was thrown away: {trouble}")
+            raise StoreError(f"{target}: the copy is damaged and was deleted: {trouble}")
         found = standing.read(conn)
     return Backup(target, partial.stat().st_size, sum(found.settlements.values()), sum(found.legs.values()))
 

@@ -56,7 +56,7 @@ _BOOKED = (
 
 #: By the kind of break: what violates the rule.
 BREAKS: Mapping[str, str] = {
-    # Before its plan a sale has only what was not dispensed on the books.
+    # Before its plan, only what was not dispensed of a sale is in the books.
     "conservation": f"""
         SELECT {_SALE}, s.legs_sats, s.kept_sats, s.expected_sats FROM (
             SELECT s.*, (SELECT coalesce(sum({_COUNTED}), 0) FROM dca_payments

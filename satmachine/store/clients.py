@@ -224,8 +224,8 @@ def _refuse_used_label(conn: sqlite3.Connection, machine_id: str, label: str) ->
 
 def _refuse_while_invoiced(conn: sqlite3.Connection, client: Client, legs: str, what: str) -> None:
     """`legs`: which of the client's, in SQL. An invoice that was sent, or that a mark names, may still be paid, and is
-    looked up in the payee's wallet: that must stay the same one. One that was only asked for, or made, is not paid by
-    anybody."""
+    looked up in the payee's wallet, which must stay the same. An invoice that was only asked for, or made, is not paid
+    by anybody."""
     row = conn.execute(
         f"""SELECT p.id, p.leg_key, p.status FROM dca_payments p JOIN dca_invoices i ON i.payment_id = p.id
         AND i.generation = p.generation WHERE p.client_id = ? AND p.{legs}

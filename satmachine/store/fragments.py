@@ -1,4 +1,5 @@
-"""Conditions that several statements share, in SQL. Spelled as the partial indexes are, or they would not be used.
+"""Conditions that several statements share, in SQL. Written exactly as in the partial indexes, or these would not be
+used.
 
 Each begins with its column, so that a table's alias can stand before it.
 """

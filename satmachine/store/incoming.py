@@ -14,7 +14,7 @@ from satmachine.store import as_models as rows
 
 @dataclass(frozen=True, slots=True)
 class KnownIncoming:
-    """What these books know of a wallet's incoming payments, as far as a sweep asks.
+    """What these books know about a wallet's incoming payments, as far as a sweep needs it.
 
     `settled`: hashes that belong to a sale; `dismissed`: those that a person has said are not sales; `top_ups`: those
     that paid an invoice of `machines top-up`; `own`: those that paid an invoice of a leg. `announces`: whether the

@@ -70,7 +70,7 @@ def given(leg: Leg, invoice: LegInvoice) -> Given:
 
 def came_in_sats(conn: sqlite3.Connection, leg: Leg) -> int | None:
     """What came in for a payment's sale, from its customer and by top-ups that are booked to it; None for a payout and
-    a forward, which no sale bears."""
+    a forward, which belong to no sale."""
     if leg.settlement_id is None or leg.leg_type in leg_types.PAID_BY_LP:
         return None
     row = conn.execute(

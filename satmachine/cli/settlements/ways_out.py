@@ -40,7 +40,7 @@ def retry(
     from satmachine.settlements.correct import retries
 
     if (reference is None) is not everything:
-        raise typer.BadParameter("name one settlement, or --all")
+        raise typer.BadParameter("name one sale, or use --all")
     wanted = retries.retryable(act.conn, act.books.scope)
     if reference is not None:
         wanted = [int(act.books.sale(reference)["id"])]
@@ -84,7 +84,7 @@ def release(act: Act, sale: Sale) -> Done:
     why = sale["error"] or (sale["hold_reason"] and words.hold(sale["hold_reason"]))
     act.ask(f"release sale {sale['id']}" + (f", held because: {why}" if why else f", which is {sale['status']}"))
     act.write(stops.release, sale["id"], act.by)
-    return _now(act.books, sale["id"], "goes on")
+    return _now(act.books, sale["id"], "continues")
 
 
 @acting(app, "resolve", reason=True)

@@ -59,7 +59,7 @@ def init(
     where = relays or [ask("A Nostr relay where the machines publish", flag="--relay", given=None, test=tested.relay)]
     for relay in relays or []:
         ask("", flag="--relay", given=relay, test=tested.relay)
-    operator = ask("Short name of who runs the machines", flag="--operator-id", given=operator_id, test=_slug)
+    operator = ask("A short name for who runs the machines", flag="--operator-id", given=operator_id, test=_slug)
     name = ask("Its name for people", flag="--operator-name", given=operator_name, default=operator)
     fee = ask(
         "Part of every commission for the platform (0: none)",

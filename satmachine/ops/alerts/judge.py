@@ -48,7 +48,7 @@ class Step:
 
 
 def steps(known: Mapping[Key, Alert], seen: Mapping[Key, Sighting], *, clear_after_s: int, now: int) -> Iterator[Step]:
-    """Every alarm that changes in the books. What is no longer seen at all (a machine that was dropped) has ended."""
+    """Every alarm that changes in the books. What is no longer seen at all (a machine that was removed) has ended."""
     for key in known.keys() | seen.keys():
         alert = known.get(key) or Alert(*key, raised=False, since=None, changed_at=now, detail="")
         step = _judge_one(alert, seen.get(key, Sighting(holds=False)), clear_after_s, now)
