@@ -167,4 +167,4 @@ def _land_again(conn: sqlite3.Connection, *, quarantine_id: int, land_again: Lan
     if isinstance(outcome, Rejection):
         quarantine.note_retry(conn, quarantine_id, outcome, now)
         return f"it still cannot be used: {outcome.detail}"
-    return f"{outcome.result}: settlement {outcome.settlement_id}"
+    return f"{outcome.result}: sale {outcome.settlement_id}"

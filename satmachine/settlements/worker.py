@@ -266,7 +266,7 @@ class Worker:
     ) -> bool:
         taken = await self._store.read(settlements.id_of_key, settlement.machine_id, key)
         if taken not in (None, settlement.id):
-            await self._hold(settlement, HoldReason.PAYMENT_MISMATCH, f"this payment is already settlement {taken}'s")
+            await self._hold(settlement, HoldReason.PAYMENT_MISMATCH, f"this payment is already sale {taken}'s")
             return False
         proven = await self._store.write(
             settlements.mark_proven,

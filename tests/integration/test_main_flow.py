@@ -89,7 +89,7 @@ async def test_a_different_story_about_a_paid_sale_is_a_conflict_for_the_operato
     await system.announce(machine, {**sale, "net_sats": 200_000, "fee_sats": 66_800})
     [(reason, detail)] = await until_quarantined(system, 1)
     assert reason == "conflict"
-    assert "settlement 1" in detail
+    assert "sale 1" in detail
     assert len(await debits(system)) == len(LEGS)
 
 

@@ -72,7 +72,7 @@ class CarriesOut:
         for row in paid:
             if row.payment_hash not in accepted and not await self._store.read(legs.knows_payment, row.payment_hash):
                 raise Refused(
-                    f"the machine's wallet shows a payment for settlement {settlement.id} that these books do not know "
+                    f"the machine's wallet shows a payment for sale {settlement.id} that these books do not know "
                     f"({row.leg_key}); look at it, then `satmachine machines reconcile {settlement.machine_id}`"
                 )
         return paid

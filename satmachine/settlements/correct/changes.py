@@ -41,7 +41,7 @@ def partial_dispense(
     before, after = asdict(old) | {"revision": settlement.revision}, asdict(new) | {"voided": voided}
     leave_word(conn, settlement, "settlement.partial_dispense", by, text=text, before=before, after=after)
     held = " It is still held: release it to pay it." if settlement.status == "held" else ""
-    return f"settlement {settlement_id} now shares out {new.net_sats + new.commission_sats} sats; {_kept(new)}{held}"
+    return f"sale {settlement_id} now shares out {new.net_sats + new.commission_sats} sats; {_kept(new)}{held}"
 
 
 def new_figures(conn: sqlite3.Connection, settlement: Settlement, dispensed: Dispensed) -> tuple[Figures, Figures]:
@@ -52,7 +52,7 @@ def new_figures(conn: sqlite3.Connection, settlement: Settlement, dispensed: Dis
     old = corrections.figures_of(settlement)
     new = scale(settlement.gross_sats, corrections.original_figures(conn, settlement), dispensed)
     if new == old:
-        raise Refused(f"settlement {settlement.id} has these figures already: nothing changes")
+        raise Refused(f"sale {settlement.id} has these figures already: nothing changes")
     return old, new
 
 
@@ -79,7 +79,7 @@ def close(conn: sqlite3.Connection, settlement_id: int, proof: ProvenUnpaid, by:
     text = f"Closed: {by.reason}. {sats} sats that were not paid stay in the machine's wallet."
     before, after = {"status": settlement.status}, {"status": "partial", "voided": voided, "retained_more_sats": sats}
     leave_word(conn, settlement, "settlement.close", by, text=text, before=before, after=after)
-    return f"settlement {settlement_id} is closed; {sats} sats that were not paid stay in the machine's wallet"
+    return f"sale {settlement_id} is closed; {sats} sats that were not paid stay in the machine's wallet"
 
 
 def refund(
@@ -102,14 +102,14 @@ def refund(
     before = {"status": settlement.status, "retained_sats": settlement.retained_sats}
     after = {"leg": leg, "amount_sats": amount_sats, "payee": payee}
     leave_word(conn, settlement, "settlement.refund", by, text=text, before=before, after=after)
-    return f"settlement {settlement_id} refunds {amount_sats} sats as {leg}; `settlements show` tells how far it is"
+    return f"sale {settlement_id} refunds {amount_sats} sats as {leg}; `settlements show` tells how far it is"
 
 
 def require_retained(settlement: Settlement, amount_sats: int) -> None:
     """A refund never takes more than the settlement still has."""
     if amount_sats > settlement.retained_sats:
         raise Refused(
-            f"settlement {settlement.id} retains {settlement.retained_sats} sats: {amount_sats} sats cannot be "
+            f"sale {settlement.id} retains {settlement.retained_sats} sats: {amount_sats} sats cannot be "
             "refunded out of it"
         )
 

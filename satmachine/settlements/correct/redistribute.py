@@ -142,7 +142,7 @@ def redistribute(
     )
     text = f"Redistributed {shared_sats} retained sats: {by.reason}. {left_sats} sats stay retained."
     notes.add(conn, settlement_id, settlement.machine_id, text=text, author=by.actor, now=by.now)
-    return f"settlement {settlement_id} pays {shared_sats} sats that were retained; {left_sats} sats stay"
+    return f"sale {settlement_id} pays {shared_sats} sats that were retained; {left_sats} sats stay"
 
 
 def _rate(settlement: Settlement, wish: Wish) -> Decimal:
@@ -151,8 +151,7 @@ def _rate(settlement: Settlement, wish: Wish) -> Decimal:
         return known
     if known not in (0, wish.exchange_rate):
         raise Refused(
-            f"the rate of settlement {settlement.id} is known, {known:f} sats per {settlement.currency}: leave out "
-            "--rate"
+            f"the rate of sale {settlement.id} is known, {known:f} sats per {settlement.currency}: leave out --rate"
         )
     return wish.exchange_rate
 
@@ -246,11 +245,11 @@ def _share(conn: sqlite3.Connection, settlement: Settlement, client: Client, sat
 
 def _nothing(seen: Settlement, wish: Wish, *, may_pass: bool) -> str:
     if not may_pass:
-        return f"settlement {seen.id} retains nothing that could be shared out"
+        return f"sale {seen.id} retains nothing that could be shared out"
     if seen.exchange_rate == 0:
         why = "its rate is unknown: state it with --rate"
     elif wish.as_of is None:
         why = "nobody had a balance at the time of the sale: --balances now counts what was confirmed since"
     else:
         why = "nobody has a balance, or a payee"
-    return f"nothing of what settlement {seen.id} retains can be shared out now; {why}"
+    return f"nothing of what sale {seen.id} retains can be shared out now; {why}"

@@ -23,7 +23,7 @@ def retry(conn: sqlite3.Connection, settlement_id: int, by: By) -> int:
     if before.hold_reason in (HoldReason.PAYMENT_NOT_FOUND, HoldReason.NO_PAYMENT_HASH):
         settlements.release(conn, settlement_id)
     elif before.status is SettlementStatus.HELD:
-        raise Refused(f"settlement {settlement_id} is held: `satmachine settlements release {settlement_id}` first")
+        raise Refused(f"sale {settlement_id} is held: `satmachine settlements release {settlement_id}` first")
     count = settlements.prove_now(conn, settlement_id) + legs.retry_failed(conn, settlement_id)
     count += sum(legs.look_again(conn, leg) for leg in _held_legs(conn, settlement_id) if not other_payment(conn, leg))
     if count:

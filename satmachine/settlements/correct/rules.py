@@ -143,19 +143,19 @@ _DRAW_ORDER = (
     RetainedReason.BEFORE_PAYOUTS_SINCE,
 )
 
-_HELD = "settlement {id} is held, so nothing is paid for it: `satmachine settlements release {id}` first"
-_NOT_PLANNED = "settlement {id} is not planned yet, so nothing of it is retained; try again when it is"
-_NEVER_PROVEN = "settlement {id} was closed before the customer's payment was proven: there is nothing to give out"
-_CLOSED = "settlement {id} is closed: its figures are final. What it retains can be refunded or redistributed"
+_HELD = "sale {id} is held, so nothing is paid for it: `satmachine settlements release {id}` first"
+_NOT_PLANNED = "sale {id} is not planned yet, so nothing of it is retained; try again when it is"
+_NEVER_PROVEN = "sale {id} was closed before the customer's payment was proven: there is nothing to give out"
+_CLOSED = "sale {id} is closed: its figures are final. What it retains can be refunded or redistributed"
 
 _REFUSED = {
     (Command.PARTIAL_DISPENSE, SettlementStatus.PARTIAL): _CLOSED,
     (Command.PARTIAL_DISPENSE, SettlementStatus.REFUNDED): (
-        "settlement {id} is refunded: its figures are final. What it still retains can be refunded or redistributed"
+        "sale {id} is refunded: its figures are final. What it still retains can be refunded or redistributed"
     ),
-    (Command.CLOSE, SettlementStatus.PROCESSED): "settlement {id} is processed: there is nothing left to close",
-    (Command.CLOSE, SettlementStatus.PARTIAL): "settlement {id} is closed already",
-    (Command.CLOSE, SettlementStatus.REFUNDED): "settlement {id} is refunded: there is nothing left to close",
+    (Command.CLOSE, SettlementStatus.PROCESSED): "sale {id} is processed: there is nothing left to close",
+    (Command.CLOSE, SettlementStatus.PARTIAL): "sale {id} is closed already",
+    (Command.CLOSE, SettlementStatus.REFUNDED): "sale {id} is refunded: there is nothing left to close",
     (Command.REDISTRIBUTE, SettlementStatus.HELD): _HELD,
     (Command.REFUND, SettlementStatus.HELD): _HELD,
 }

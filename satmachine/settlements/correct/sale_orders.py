@@ -86,7 +86,7 @@ class SaleOrders(CarriesOut):
         cost_sats = await self._cost_of(settlement.machine_id, order.to, order.amount_sats, order.draw_sats)
         if cost_sats > settlement.retained_sats:
             raise Refused(
-                f"settlement {settlement.id} retains {settlement.retained_sats} sats: too little for "
+                f"sale {settlement.id} retains {settlement.retained_sats} sats: too little for "
                 f"{order.amount_sats} sats and up to {cost_sats - order.amount_sats} sats of routing fees. Ask for a "
                 "smaller invoice, or use a Lightning address"
             )

@@ -39,20 +39,20 @@ def refusal(sale: Settlement, short_minor: int | None = None) -> str | None:
     number = sale.id
     if sale.status not in _ENDED or sale.planned_at is None:
         if sale.status == SettlementStatus.PENDING and sale.planned_at is not None:
-            return f"settlement {number} is being paid out: try again when it is, in a moment"
+            return f"sale {number} is being paid out: try again when it is, in a moment"
         return (
-            f"settlement {number} is {sale.status}: `satmachine settlements partial-dispense {number} --fraction 0.5` "
+            f"sale {number} is {sale.status}: `satmachine settlements partial-dispense {number} --fraction 0.5` "
             "corrects it while nothing of it is paid (say what was handed out); else "
             f"`satmachine settlements close {number}` first"
         )
     if sale.fiat_amount_minor is None:
         return (
-            f"settlement {number} does not say how much cash was sold, so that nobody can say what is missing. Pay the "
+            f"sale {number} does not say how much cash was sold, so that nobody can say what is missing. Pay the "
             f'customer by hand, and write it down: `satmachine settlements note {number} "what was paid"`'
         )
     if short_minor is not None and not 0 < short_minor <= sale.fiat_amount_minor:
         sold = f"{minor_to_fiat(sale.fiat_amount_minor, sale.currency):f} {sale.currency}"
-        return f"settlement {sale.id} has sold {sold}: what was handed out is less than that, and not below 0"
+        return f"sale {sale.id} has sold {sold}: what was handed out is less than that, and not below 0"
     return None
 
 
@@ -65,7 +65,7 @@ def allowed(conn: sqlite3.Connection, settlement_id: int, short_minor: int | Non
     open_ = shortfalls.latest(conn, settlement_id)
     if open_ is not None and open_.waits:
         raise Refused(
-            f"settlement {sale.id} has a shortfall that waits for its top-up: "
+            f"sale {sale.id} has a shortfall that waits for its top-up: "
             f"`satmachine settlements shortfall {sale.id}` shows the invoice, "
             f"`satmachine settlements shortfall {sale.id} --undo` takes it back"
         )
@@ -73,7 +73,7 @@ def allowed(conn: sqlite3.Connection, settlement_id: int, short_minor: int | Non
     unpaid = sale.status == SettlementStatus.PROCESSED and corrections.completed_leg(conn, sale.id) is None
     if why is None and unpaid:
         why = (
-            f"nothing of settlement {sale.id} is paid: "
+            f"nothing of sale {sale.id} is paid: "
             f"`satmachine settlements partial-dispense {sale.id} --fraction 0.5` corrects it (say what was given), "
             "and the refund comes out of what it retains"
         )
@@ -94,9 +94,9 @@ def book(
     """The sale's cash is corrected, what stayed in the machine is whose it is, and the top-up is expected."""
     sale = allowed(conn, order.settlement_id, order.short_minor)
     if order.to is not None and order.refund_sats != refund_sats(sale, order.short_minor):
-        raise Refused(f"settlement {sale.id} was changed meanwhile: ask again")
+        raise Refused(f"sale {sale.id} was changed meanwhile: ask again")
     if number != shortfalls.next_number(conn, sale.id):
-        raise Refused(f"settlement {sale.id} was changed meanwhile: ask again")
+        raise Refused(f"sale {sale.id} was changed meanwhile: ask again")
     short = _fiat(sale, order.short_minor)
     deposit_id = None
     if order.client_id is not None:
@@ -126,9 +126,9 @@ def book(
     after = {"deposit_id": deposit_id, "refund_sats": order.refund_sats, "payee": order.to}
     _leave_word(conn, sale, "settlement.shortfall", by, text=text, after=after)
     if top_up is None:
-        return f"the cash of settlement {sale.id} is corrected: {short} less was handed out"
+        return f"the cash of sale {sale.id} is corrected: {short} less was handed out"
     return (
-        f"the cash of settlement {sale.id} is corrected: {short} less was handed out. {order.refund_sats} sats go back "
+        f"the cash of sale {sale.id} is corrected: {short} less was handed out. {order.refund_sats} sats go back "
         f"to the customer as soon as {order.topup_sats} sats have come in by its top-up"
     )
 
@@ -138,11 +138,11 @@ def to_undo(conn: sqlite3.Connection, settlement_id: int) -> Shortfall:
     corrections.find(conn, settlement_id)
     found = shortfalls.latest(conn, settlement_id)
     if found is None:
-        raise NotFound(f"settlement {settlement_id} has no shortfall")
+        raise NotFound(f"sale {settlement_id} has no shortfall")
     refund = None if found.payment_id is None else legs.get(conn, found.payment_id)[0]
     if refund is not None and refund.status is LegStatus.COMPLETED:
         raise Refused(
-            f"the refund of settlement {settlement_id} is paid (payment {refund.id}): its shortfall stands. Whose the "
+            f"the refund of sale {settlement_id} is paid (payment {refund.id}): its shortfall stands. Whose the "
             "cash is can still be put right, with deposits"
         )
     return found
@@ -165,7 +165,7 @@ def undo(conn: sqlite3.Connection, settlement_id: int, *, proof: ProvenUnpaid, b
     text = f"The shortfall of {_fiat(sale, found.short_minor)} was taken back: {by.reason}."
     _leave_word(conn, sale, "settlement.undo_shortfall", by, text=text, after={"number": found.number})
     settlements.refresh_status(conn, sale.id, by.now)
-    return f"the shortfall of settlement {sale.id} is taken back{stays}"
+    return f"the shortfall of sale {sale.id} is taken back{stays}"
 
 
 def _give_up_refund(
@@ -185,7 +185,7 @@ def _give_up_refund(
         drawn = draw(refunds, found.topup_sats)
     except ValueError:
         raise Refused(
-            f"what the top-up of settlement {sale.id} brought was refunded in another way since: its shortfall stands"
+            f"what the top-up of sale {sale.id} brought was refunded in another way since: its shortfall stands"
         ) from None
     settlements.retain(conn, sale.id, sale.revision, drawn, now)
     shortfalls.top_up(conn, sale.id, -found.topup_sats)
@@ -195,7 +195,7 @@ def _deposit(conn: sqlite3.Connection, sale: Settlement, client_id: int, short_m
     """The cash is an LP's from now on."""
     client = clients.get(conn, client_id)
     if client.machine_id != sale.machine_id:
-        raise Refused(f"client {client.id} ({client.label}) is an LP of {client.machine_id}, not of {sale.machine_id}")
+        raise Refused(f"LP {client.id} ({client.label}) is an LP of {client.machine_id}, not of {sale.machine_id}")
     text = f"what the customer of sale {sale.id} did not get: {by.reason}"
     deposit_id = deposits.add(
         conn, client_id=client.id, amount_minor=short_minor, notes=text, actor=by.actor, now=by.now

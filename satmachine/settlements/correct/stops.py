@@ -19,7 +19,7 @@ def hold(conn: sqlite3.Connection, settlement_id: int, by: By) -> None:
     """Nothing more of this sale is sent until it is released. What is on its way is not stopped."""
     before = settlements.get(conn, settlement_id)
     if not settlements.hold(conn, settlement_id, reason=HoldReason.BY_OPERATOR, error=by.reason):
-        raise Refused(f"settlement {settlement_id} is {before.status}: there is nothing to hold")
+        raise Refused(f"sale {settlement_id} is {before.status}: there is nothing to hold")
     audited.sale(conn, by, "settlement.hold", before)
 
 
@@ -27,7 +27,7 @@ def release(conn: sqlite3.Connection, settlement_id: int, by: By) -> SettlementS
     """Let a held sale go on. A guard that held it is overridden for this sale; every proof is asked for again."""
     before = settlements.get(conn, settlement_id)
     if before.status is not SettlementStatus.HELD:
-        raise Refused(f"settlement {settlement_id} is {before.status}, not held; `settlements retry` tries failed legs")
+        raise Refused(f"sale {settlement_id} is {before.status}, not held; `settlements retry` tries failed legs")
     if before.hold_reason == HoldReason.MACHINE_INACTIVE:
         raise Refused(f"machine {before.machine_id} is not active: set active = true in the file, then reload")
     if before.hold_reason in GUARDS:

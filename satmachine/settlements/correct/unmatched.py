@@ -48,7 +48,7 @@ def land(
     waived = settlements.waived_like(conn, machine.id, payment.amount_sats, payment.settled_at)
     if waived is not None and not another_sale:
         raise Refused(
-            f"settlement {waived} of the same amount was paid on the machine's word, without a payment hash: this "
+            f"sale {waived} of the same amount was paid on the machine's word, without a payment hash: this "
             "payment may be its own, and landing it would pay the sale again. If these are two sales: "
             f"`satmachine settlements land {payment_hash} --machine {machine.id} --another-sale`"
         )
@@ -64,9 +64,7 @@ def land(
         claim = with_rate(conn, claim, payment.extra, machine.unannounced.rate_max_age_s)
     landing = land_claim(conn, claim, Rules(machine.active, machine.payouts_since), by.now)
     if landing.result is not LandingResult.LANDED:
-        raise Refused(
-            f"payment {payment_hash} is settlement {landing.settlement_id}'s already. {landing.detail}".strip()
-        )
+        raise Refused(f"payment {payment_hash} is sale {landing.settlement_id}'s already. {landing.detail}".strip())
     assert landing.settlement_id is not None
     if another_sale:
         settlements.override_guard(conn, landing.settlement_id, HoldReason.TOLD_TWICE)
@@ -82,7 +80,7 @@ def dismiss(conn: sqlite3.Connection, machine_id: str, payment_hash: str, by: By
         raise NotFound(f"there is no unmatched payment {payment_hash} at {machine_id}; see `settlements unmatched`")
     sale = settlements.id_of_key(conn, machine_id, payment_hash)
     if sale is not None:
-        raise Refused(f"payment {payment_hash} is settlement {sale}'s; `satmachine settlements show {sale}` shows it")
+        raise Refused(f"payment {payment_hash} is sale {sale}'s; `satmachine settlements show {sale}` shows it")
     if not incoming.dismiss(conn, machine_id, payment_hash, actor=by.actor, reason=by.reason, now=by.now):
         raise Refused(f"payment {payment_hash} is dismissed already")
     audit.record_by(conn, by, "incoming.dismiss", f"incoming {payment_hash}", machine_id, None, {"dismissed": True})

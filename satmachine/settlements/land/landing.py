@@ -113,7 +113,7 @@ def contradiction(settlement: Settlement, claim: Claim) -> str | None:
         ("txid", settlement.txid, claim.txid),
     ):
         if ours is not None and theirs is not None and ours != theirs:
-            return f"settlement {settlement.id} has the {name} {ours}, this event says {theirs}"
+            return f"sale {settlement.id} has the {name} {ours}, this event says {theirs}"
     pairs: list[tuple[str, object, object]] = [("gross_sats", settlement.gross_sats, claim.gross_sats)]
     if not claim.used_fallback_split:  # a claim without a split of its own does not contradict one
         commission_sats = claim.gross_sats - claim.net_sats
@@ -128,7 +128,7 @@ def contradiction(settlement: Settlement, claim: Claim) -> str | None:
         pairs.append(("fiat_amount", settlement.fiat_amount_minor, claim.fiat_amount_minor))
     for name, recorded, said in pairs:
         if recorded != said:
-            return f"settlement {settlement.id} has {name} {recorded}, this event says {said}"
+            return f"sale {settlement.id} has {name} {recorded}, this event says {said}"
     return None
 
 

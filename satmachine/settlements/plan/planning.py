@@ -85,9 +85,7 @@ def plan_settlement(
     settlements.refresh_status(conn, settlement_id, now)
     planned = settlements.get(conn, settlement_id)
     used_sats = legs.used_sats(conn, settlement_id) + planned.retained_sats
-    assert used_sats <= planned.came_in_sats, (
-        f"settlement {settlement_id} would use {used_sats} sats: more than came in"
-    )
+    assert used_sats <= planned.came_in_sats, f"sale {settlement_id} would use {used_sats} sats: more than came in"
     return Outcome(planned)
 
 
@@ -130,7 +128,7 @@ def _told_twice(conn: sqlite3.Connection, settlement: Settlement) -> str | None:
     twins, keys = settlements.told_before(conn, settlement), reconciling.paid_without_sale(conn, settlement)
     found = []
     if twins:
-        named = f"settlement {twins[0]} is" if len(twins) == 1 else f"settlements {', '.join(map(str, twins))} are"
+        named = f"sale {twins[0]} is" if len(twins) == 1 else f"sales {', '.join(map(str, twins))} are"
         found.append(
             f"{named} of the same amount and day, and nothing tells them apart: this may be the same sale, told again"
         )

@@ -205,7 +205,7 @@ class _Round:
     def _chosen_sale(self, settlement_id: int, key: SaleLeg | BalanceLeg | None) -> int:
         sale = corrections.find(self._conn, settlement_id)
         if sale.machine_id != self._machine.id:
-            raise Refused(f"settlement {settlement_id} is not of {self._machine.id}")
+            raise Refused(f"sale {settlement_id} is not of {self._machine.id}")
         if not isinstance(key, SaleLeg) or key.leg.startswith("fwd:"):
             raise Refused("a payment whose key names no leg of a sale cannot be booked to one: client:ID or not-ours")
         return settlement_id

@@ -54,7 +54,7 @@ class SaleCase:
         sale = settlements.get(self._conn, self._id)
         if sale.proof == "waiting":
             for payment in self._payments:
-                self._case.line(payment, Verdict.WAITS, f"settlement {self._id} is not proven: its payment is missing")
+                self._case.line(payment, Verdict.WAITS, f"sale {self._id} is not proven: its payment is missing")
             return
         newest = max(of_key(row)[0] for row in self._payments)
         expected_sats = sale.gross_sats if sale.planned_at is None else rows.accounted_sats(self._conn, self._id)

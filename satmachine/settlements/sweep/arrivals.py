@@ -223,4 +223,4 @@ def _may_be_paid_already(conn: sqlite3.Connection, claim: Claim) -> str | None:
     waived = settlements.waived_like(conn, claim.machine_id, claim.gross_sats, claim.occurred_at)
     if waived is None:
         return None
-    return f"settlement {waived} of the same amount was paid on the machine's word that day: this may be its payment"
+    return f"sale {waived} of the same amount was paid on the machine's word that day: this may be its payment"

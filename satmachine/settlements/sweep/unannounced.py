@@ -101,7 +101,7 @@ def classify(row: WalletPayment, rule: RuleOfShare, *, top_up: bool, own: bool, 
     if made_here is not None:
         return made_here
     if rule.sales != "share":
-        return JustListed("it carries nothing about a sale: a top-up, or a sale that nobody announced")
+        return JustListed("it says nothing about a sale: it is a top-up, or a sale that nobody announced")
     outside = _made_by_lnbits(row, rule) or _says_otherwise(row) or _outside(row, rule)
     if outside is not None:
         return outside

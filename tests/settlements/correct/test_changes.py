@@ -72,7 +72,7 @@ async def test_half_of_the_worked_example_before_anything_is_planned(desk: Desk)
 
 async def test_half_of_the_worked_example_before_payout(planned: Desk) -> None:
     said = await planned.ask("partial_dispense", **HALVE)
-    assert said == "settlement 1 now shares out 133400 sats; 133400 sats that were not dispensed are retained."
+    assert said == "sale 1 now shares out 133400 sats; 133400 sats that were not dispensed are retained."
     assert planned.legs("voided") == LEGS
     planned.plan()
     assert planned.legs("pending") == HALF
@@ -327,7 +327,7 @@ async def test_a_deposit_confirmed_after_the_sale_counts_only_when_asked(tmp_pat
     with pytest.raises(Refused, match="--balances now"):
         await desk.ask("redistribute")
     said = await desk.ask("redistribute", as_of=NOW + 100)
-    assert said == "settlement 1 pays 143797 sats that were retained; 115038 sats stay"
+    assert said == "sale 1 pays 143797 sats that were retained; 115038 sats stay"
     with pytest.raises(Refused, match="nobody has a balance"):
         await desk.ask("redistribute", as_of=NOW + 100)
     assert check_books(desk.conn) == []

@@ -147,7 +147,7 @@ def test_every_status_against_every_command(status: SettlementStatus, command: C
     said = refusal(command, a_settlement(status))
     assert (said is None) == (expected is None)
     assert (expected or "") in (said or "")
-    assert said is None or "settlement 12" in said
+    assert said is None or "sale 12" in said
 
 
 @pytest.mark.parametrize("command", [Command.REDISTRIBUTE, Command.REFUND])

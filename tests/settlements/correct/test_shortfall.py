@@ -145,7 +145,7 @@ def test_the_cash_that_stayed_is_the_operators_or_whom_it_is_said(paid: Desk) ->
 
 def test_who_was_paid_by_hand_gets_no_refund(paid: Desk) -> None:
     said = paid.do("shortfall", short_minor=60_000, refund_sats=0, topup_sats=0)
-    assert said == "the cash of settlement 1 is corrected: 600.00 GTQ less was handed out"
+    assert said == "the cash of sale 1 is corrected: 600.00 GTQ less was handed out"
     found = shortfalls.latest(paid.conn, 1)
     assert found is not None
     assert not found.waits

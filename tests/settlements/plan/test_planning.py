@@ -400,4 +400,4 @@ def test_a_person_who_lets_a_sale_go_has_read_of_every_sale_that_it_may_be(books
     sale = on_word(books, 2)
     assert held_as(books, sale) == HoldReason.TOLD_TWICE
     error = str(settlements.get(books, sale).error)
-    assert all(words in error for words in ("settlement 1 is", "77" * 32, "78" * 32)), error
+    assert all(words in error for words in ("sale 1 is", "77" * 32, "78" * 32)), error
