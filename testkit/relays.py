@@ -23,8 +23,8 @@ from satmachine.nostr.event import SETTLEMENT_KIND, Event, sign
 from satmachine.nostr.keys import public_key_of
 from satmachine.nostr.lane import Received
 from satmachine.nostr.limits import Limits
-from satmachine.nostr.messages import publish
 from satmachine.nostr.pool import RelayPool
+from satmachine.nostr.protocol import publish
 
 PATIENCE_S = 30.0
 NOW = 1_790_000_000

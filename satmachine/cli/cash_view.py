@@ -7,10 +7,10 @@ from typing import Any
 
 import typer
 
-from satmachine.cash import look
+from satmachine.cash import shown
 from satmachine.cash.cycles import notes_difference
-from satmachine.cash.look import CycleReport
 from satmachine.cash.narrow import Finding
+from satmachine.cash.shown import CycleReport
 from satmachine.cli.kit.books import Books
 from satmachine.cli.kit.output import (
     Column,
@@ -133,7 +133,7 @@ def _print_result(report: CycleReport, *, planned: bool) -> None:
 
 def print_machine(books: Books, machine_id: str, limit: int, *, as_json: bool, as_csv: bool) -> None:
     """Everything about one machine's cash; CSV has its cycles."""
-    reports = look.reports(books.conn, machine_id, limit=limit)
+    reports = shown.reports(books.conn, machine_id, limit=limit)
     rows = cash.now_rows(books.conn, None, machine_id)
     if as_csv:
         emit_table([cycle_row(report, machine_id) for report in reports], _CYCLE_COLUMNS, csv=True, keys=_CYCLE_KEYS)
@@ -325,7 +325,7 @@ def _print_difference(report: CycleReport, newer: Cycle | None, books: Books) ->
     cycle = report.cycle
     assert cycle.closing is not None
     unit, entry = cycle.closing.currency, cycle.closing
-    command = f'satmachine cash book {entry.id} --reason "..."'
+    command = f"satmachine cash book {entry.id}"
     for finding in report.findings:
         since, until = (_short_time(at, books) for at in (finding.since_at, finding.until_at))
         how = "the machine's own count changed then" if finding.noticed else "the machine did not notice"

@@ -15,7 +15,7 @@ from typing import Any
 
 from satmachine.models import Leg
 from satmachine.store import as_models as rows
-from satmachine.store.fragments import LEG_OF_THE_SALE
+from satmachine.store.fragments import LEG_OF_THE_SALE, LEG_PAID_BY_MACHINE
 
 Record = dict[str, Any]
 
@@ -227,7 +227,7 @@ def completed_legs(conn: sqlite3.Connection, machine_id: str, *, since: int, bef
     found = conn.execute(
         f"""SELECT p.*, {_SUBJECT} AS subject, {_VOUCHED} AS vouched, i.internal FROM dca_payments p
         LEFT JOIN dca_invoices i ON i.payment_id = p.id AND i.payment_hash = p.payment_hash
-        WHERE p.machine_id = ? AND p.status = 'completed' AND p.leg_type <> 'autoforward' AND p.planned_at >= ?
+        WHERE p.machine_id = ? AND p.status = 'completed' AND p.{LEG_PAID_BY_MACHINE} AND p.planned_at >= ?
         AND p.completed_at < ?""",
         (machine_id, since, before),
     )
@@ -261,7 +261,7 @@ _RETAINED_AND_OWED = f"""
 WITH sale AS (
     SELECT * FROM dca_settlements WHERE machine_id = ?1 AND proof <> 'waiting' AND proven_at < ?2
       AND payment_hash IS NOT NULL
-), leg AS (SELECT * FROM dca_payments WHERE machine_id = ?1 AND leg_type <> 'autoforward'),
+), leg AS (SELECT * FROM dca_payments WHERE machine_id = ?1 AND {LEG_PAID_BY_MACHINE}),
 paid AS (SELECT * FROM leg WHERE status = 'completed' AND completed_at < ?2),
 of_payouts AS (SELECT r.amount_sats AS sats FROM dca_retained r JOIN paid p ON p.id = r.payment_id
                WHERE r.settlement_id IS NULL)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from satmachine.models.facts import CashBrought, CashChange, CashMoved, Fact, Kept, Paid, Sale, ToppedUp, Unassigned
+from satmachine.store.fragments import LEG_USES_CASH
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,7 @@ WHO = (
     "WHEN 'refund' THEN '' ELSE c.label END"
 )
 COUNTED = "min(p.amount_sats, p.sent_sats + coalesce(p.fee_sats, 0))"
-CASH_OF_LEG = "CASE WHEN p.leg_type IN ('dca', 'settlement') THEN p.fiat_amount_minor ELSE 0 END"
+CASH_OF_LEG = f"CASE WHEN p.{LEG_USES_CASH} THEN p.fiat_amount_minor ELSE 0 END"
 _OF_LEGS = (
     "FROM dca_payments p CROSS JOIN dca_machines m ON m.id = p.machine_id LEFT JOIN dca_settlements s "
     "ON s.id = p.settlement_id LEFT JOIN dca_clients c ON c.id = p.client_id "

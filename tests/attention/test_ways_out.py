@@ -67,7 +67,7 @@ ENDED_IN = {
     "safe_mode": "tests/day/test_ways_out.py",
     "machine_error": "tests/day/test_day.py",
     "settlement_held": "tests/day/test_corrections.py",
-    "settlement_errored": "tests/day/test_changes.py",
+    "settlement_errored": "tests/day/test_corrections.py",
     "payment_failing": "tests/day/test_changes.py",
     "payouts_paused": "tests/day/test_corrections.py",
     "wallet_low": "tests/day/test_ways_out.py",

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from satmachine.audit.breaks import Break, Kind, make_break
 from satmachine.audit.proof import check_books, check_rules
-from satmachine.cash import book, look
+from satmachine.cash import book, shown
 from satmachine.cli.main import app
 from satmachine.models.cash import Entry, EntryKind, NoteLine
 from satmachine.store import breaks as books
@@ -152,7 +152,7 @@ def add_cash(conn: sqlite3.Connection) -> None:
     record(EntryKind.LOAD, 1000, alice=1)
     mistyped = record(EntryKind.COUNT, 100)
     record(EntryKind.COUNT, 900, mistyped.id)
-    report = look.closed_cycle(conn, "panajachel-1", mistyped.id)
+    report = shown.closed_cycle(conn, "panajachel-1", mistyped.id)
     assert report is not None
     book.book_difference(conn, report.cycle, -100, window=(4, 5), reason="lost", actor="test", now=11)
 

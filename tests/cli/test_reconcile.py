@@ -42,7 +42,7 @@ def test_the_screen_shows_each_payment_and_the_command_that_accepts_it(cli: Cli)
     shown = words(cli, "machines", "reconcile", MACHINE)
     digest = cli.json("machines", "reconcile", MACHINE)["digest"]
     assert "its key names nothing that is paid from this wallet" in shown
-    assert f"machines reconcile {MACHINE} --accept {digest} --reason" in shown
+    assert f"machines reconcile {MACHINE} --accept {digest}" in shown
     assert f"{MACHINE} pays nothing: its wallet shows 1 payment(s)" in shown
 
 

@@ -9,9 +9,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def section(page: str, heading: str) -> str:
-    """The text below a heading of a page, up to the next one of its level or above."""
+    """The text below a heading of a page, up to the next heading."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    found = re.search(rf"^(#+) {re.escape(heading)}\n(.*?)(?=^#{{1,6}} |\Z)", text, re.MULTILINE | re.DOTALL)
+    found = re.search(rf"^(#+) {re.escape(heading)}\n(.*?)(?=^#{{2,6}} |\Z)", text, re.MULTILINE | re.DOTALL)
     assert found, f"{page} has no heading {heading!r}"
     return found[2]
 

@@ -72,8 +72,8 @@ async def test_a_partner_has_left(build_system: BuildSystem) -> None:
         page = Situation(follower, "A partner has left")
         his = technician(operator)
         await reloads(follower, lambda text: text.replace(his, NOBODY))
-        number = {"12": await sold(operator, "errored")}
-        assert await operator.until("settlement_errored") == "settlement_errored:machine-1:1"
+        number = {"12": await sold(operator, "pending")}
+        await operator.until("payment_failing:tech@nowhere.invalid", timeout_s=120)
         table = f'[[operators.splits]]\nlabel = "technician"\npct = 0.3\n{NOBODY}\n'
         await reloads(follower, lambda text: text.replace(table, "").replace("pct = 0.7", "pct = 1"))
         before = await has_sats(operator, operator.system.wallets["owner"])
@@ -81,7 +81,7 @@ async def test_a_partner_has_left(build_system: BuildSystem) -> None:
         for _ in ("shown", "done"):
             await page.plays("settlements redistribute", number)
         await operator.until_sale(1, "processed")
-        await operator.until_quiet("settlement_errored")
+        await operator.until_quiet("payment_failing")
         assert await has_sats(operator, operator.system.wallets["owner"]) - before == 1_673
         await evening(follower, page)
 
@@ -116,10 +116,10 @@ async def test_a_wrong_deposit_was_confirmed(build_system: BuildSystem) -> None:
     async with opened(build_system) as (follower, _):
         operator = follower.operator
         page = Situation(follower, "A wrong deposit was confirmed")
+        await sold(operator)
+        since = datetime.fromtimestamp(int(time.time()), UTC).isoformat().replace("+00:00", "Z")
         wrong = await operator.reads("deposits", "add", "maria", "1000")
         await operator.types("deposits", "confirm", str(wrong["id"]), "--yes")
-        since = datetime.fromtimestamp(int(time.time()), UTC).isoformat().replace("+00:00", "Z")
-        await sold(operator)
         before = await operator.reads("clients", "balance", "maria")
         await page.plays("deposits reverse", {"12": str(wrong["id"])})
         added = await page.plays("deposits add maria 900", {"2026-11-20T10:00": since})

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from satmachine.settlements.correct.sale_orders import MIN_VALID_S
+from satmachine.settlements.correct.carries_out import MIN_VALID_S
 from satmachine.wallet.lnbits import Lnbits
 from testkit.lnbits import WalletKeys
 from tests.day.follow import Follower, Situation
@@ -92,8 +92,9 @@ async def test_looking_and_stopping(build_system: BuildSystem) -> None:
         await page.plays("settlements hold", {"ID": number})
         await follower.operator.until_sale(int(number), "held")
         await page.plays("payouts pause", {"M": "machine-1"})
-        for item in ("settlement_held", "payouts_paused"):
-            await follower.types((await follower.operator.needs())[await follower.operator.until(item)])
+        for condition in ("settlement_held", "payouts_paused"):
+            item = await follower.operator.until(condition)
+            await follower.types((await follower.operator.needs())[item])
         await follower.operator.until_sale(int(number), "processed")
         await evening(follower, page)
 
@@ -148,11 +149,12 @@ async def test_a_jam_and_all_is_paid(build_system: BuildSystem) -> None:
 
         await anyio.sleep(max(0, expires_at - time.monotonic()) + 1)
         await pays(operator, too_late, (await operator.reads("settlements", "shortfall", late))["topup_sats"])
-        await operator.until_sale(int(late), "errored", timeout_s=120)
+        assert await operator.until("settlement_errored", timeout_s=120) == f"settlement_errored:machine-1:{late}"
         await page.plays("settlements close", {"12": late})
         again = await invoice_of(operator, ana.invoice_key, TO_INVOICE_SATS)
         await page.plays("settlements refund", {"12": late, "SATS": str(TO_INVOICE_SATS), "INVOICE": again})
         await operator.until_sale(int(late), "refunded")
+        await operator.until_quiet("settlement_errored")
         await evening(follower, page)
 
 

@@ -137,8 +137,15 @@ async def test_another_daemon_has_paid_from_the_wallet(build_system: BuildSystem
         assert Kind.UNKNOWN_PAYMENT in helps
         assert helps.keys() <= {Kind.UNKNOWN_PAYMENT, Kind.WALLET_SUM, Kind.PAID_BUT_VOIDED}
         assert set(helps.values()) == {(await operator.needs())["safe_mode:machine-1"]}
-        await printed(follower, "safe_mode:machine-1")
+        await accepts(follower, await printed(follower, "safe_mode:machine-1"))
         await operator.until_quiet("safe_mode")
         await printed(follower, "payouts_paused:machine-1")
         await operator.until_sale(int(number), "processed")
         assert "every sat is accounted for" in await follower.types("satmachine audit")
+
+
+async def accepts(follower: Follower, shown: str) -> None:
+    """What `machines reconcile` has shown is accepted by the command at its end."""
+    found = re.search(r"satmachine machines reconcile \S+ --accept [0-9a-f]+", shown)
+    assert found, shown
+    await follower.types(found[0])
