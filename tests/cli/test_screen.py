@@ -38,7 +38,7 @@ def test_state_and_reason_are_whole_at_any_width(command: str, told: list[str], 
 def test_an_invoice_is_one_line_that_can_be_copied(
     columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, value in {"TTY_COMPATIBLE": "1", "TERM": "dumb", "COLUMNS": str(columns)}.items():
+    for name, value in {"TTY_COMPATIBLE": "1", "TERM": "dumb", "COLUMNS": str(columns), "LINES": "50"}.items():
         monkeypatch.setenv(name, value)
     invoice = "lnbc1" + "q" * 300
     print_line(f"{'Pay this: ' * 20}\n{invoice}\nwithin a day")
