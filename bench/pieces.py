@@ -16,11 +16,11 @@ from websockets.uri import parse_uri
 
 from bench.clients import BATCH_SIZE, Rows
 from bench.report import Figure, Section
-from satmachine.nostr.event import Event, Keyring, event_id, parse_event, verify
+from satmachine.nostr.event import AuthorKeys, Event, event_id, parse_event, verify
 from satmachine.nostr.intake import Intake
 from satmachine.nostr.lane import Lane, Received
 from satmachine.nostr.limits import Limits
-from satmachine.nostr.messages import EventMessage, parse_message, scan_event_id
+from satmachine.nostr.protocol import EventMessage, parse_message, scan_event_id
 
 ROUNDS = 5
 
@@ -31,7 +31,7 @@ def run(events: Path) -> Section:
     frames = [b'["EVENT","s1",' + line + b"]" for line in lines]
     raw = [json.loads(line) for line in lines]
     told = [event for one in raw if isinstance(event := parse_event(one), Event)]
-    keyring = Keyring()
+    keyring = AuthorKeys()
     for event in told:
         keyring.key_of(event.pubkey)
     steps: list[tuple[str, Callable[[], object]]] = [
@@ -79,7 +79,7 @@ def _hash(event: Event) -> str:
     return event_id(event.pubkey, event.created_at, event.kind, event.tags, event.content)
 
 
-def _is_true(event: Event, keyring: Keyring) -> bool:
+def _is_true(event: Event, keyring: AuthorKeys) -> bool:
     key = keyring.key_of(event.pubkey)
     return key is not None and key.verify(bytes.fromhex(event.sig), bytes.fromhex(event.id))
 

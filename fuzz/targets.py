@@ -20,8 +20,8 @@ from satmachine.config import load
 from satmachine.errors import ConfigError
 from satmachine.models import Claim, Rejection
 from satmachine.nostr import nip44
-from satmachine.nostr.event import Event, Fault, Keyring, parse_event, verify
-from satmachine.nostr.messages import Closed, Eose, EventMessage, Notice, parse_message, scan_event_id
+from satmachine.nostr.event import AuthorKeys, Event, Fault, parse_event, verify
+from satmachine.nostr.protocol import Closed, Eose, EventMessage, Notice, parse_message, scan_event_id
 from satmachine.nostr.subscriptions import Shape, Subscriptions
 from satmachine.settlements.claim.content import claim_from_event, claim_from_payment
 from satmachine.settlements.claim.envelope import Transport, Window, read_event
@@ -37,7 +37,7 @@ from satmachine.wallet.transport import HttpAnswer, parse_json, printable
 
 Target = Callable[[bytes], None]
 
-_KEYRING = Keyring()
+_KEYRING = AuthorKeys()
 _WINDOW = Window(max_age_s=3600, max_future_s=900)
 
 

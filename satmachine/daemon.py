@@ -39,15 +39,15 @@ from satmachine.reports.desk import PeopleDesk
 from satmachine.seals import Keyring
 from satmachine.settlements.claim.envelope import DaemonKey
 from satmachine.settlements.correct.leg_orders import LegOrders
-from satmachine.settlements.correct.sale_orders import Corrector
-from satmachine.settlements.correct.shortfall_orders import ShortfallDesk
+from satmachine.settlements.correct.sale_orders import SaleOrders
+from satmachine.settlements.correct.shortfall_orders import ShortfallOrders
 from satmachine.settlements.pay.payer import Payer
 from satmachine.settlements.sweep.hints import Hints
 from satmachine.settlements.sweep.looks import Looks
 from satmachine.settlements.sweep.one_sweep import WalletSweep
 from satmachine.settlements.sweep.sweeper import Sweeper
 from satmachine.settlements.sweep.wallet_orders import WalletOrders
-from satmachine.settlements.worker import Item, Worker
+from satmachine.settlements.worker import Work, Worker
 from satmachine.store import health, legs, registry, reloads, restored, seals, settlements
 from satmachine.store.database import Store, instance_id, only_daemon, open_store
 from satmachine.store.intents import Ended
@@ -143,10 +143,10 @@ class Daemon:
                 landed=self.worker.wake,
                 relays_changed=self.discovery.changed,
             )
-            corrector = Corrector(self._store, lnbits, payer, self.worker, self.config, self._now)
+            sale_orders = SaleOrders(self._store, lnbits, payer, self.worker, self.config, self._now)
             leg_orders = LegOrders(self._store, lnbits, payer, self.worker, self.config, self._now)
             wallet_orders = WalletOrders(self._store, lnbits, self.sweeper, self.config, self._now)
-            shortfalls = ShortfallDesk(
+            shortfall_orders = ShortfallOrders(
                 self._store,
                 lnbits,
                 payer,
@@ -161,11 +161,11 @@ class Daemon:
                 self._store,
                 self._now,
                 read_again=self.recorder.read_again,
-                corrections={
-                    **corrector.actions,
+                actions={
+                    **sale_orders.actions,
                     **leg_orders.actions,
                     **wallet_orders.actions,
-                    **shortfalls.actions,
+                    **shortfall_orders.actions,
                     **self.people.actions,
                 },
                 guard=self._guard_request,
@@ -359,7 +359,7 @@ class Daemon:
 
     # --- catching everything (as recorder.py and sweeper.py do for one event or wallet)
 
-    async def _guard(self, item: Item, run: Callable[[], Awaitable[None]]) -> None:
+    async def _guard(self, item: Work, run: Callable[[], Awaitable[None]]) -> None:
         """Run one piece of work; a surprise in it is logged and postpones just that row."""
         leg = item.id if item.kind == "leg" else None
         with about(settlement=item.settlement_id, machine=item.machine_id, leg=leg):
@@ -385,7 +385,7 @@ class Daemon:
             log.exception("a request could not be carried out")
             raise Refused("satmachine itself failed on this; its log says where. Nothing was changed") from None
 
-    async def _postpone_surprise(self, item: Item) -> None:
+    async def _postpone_surprise(self, item: Work) -> None:
         error = "satmachine itself failed on this; see the log"
         until = self._now() + 60
         try:

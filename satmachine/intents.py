@@ -53,7 +53,7 @@ class IntentDesk:
         now: Callable[[], int],
         *,
         read_again: Callable[[Received], LandAgain | Rejection],
-        corrections: Actions,
+        actions: Actions,
         guard: Callable[[Callable[[], Awaitable[Ended]]], Awaitable[Ended]],
         order_key: Callable[[], str | None] = lambda: None,
     ) -> None:
@@ -69,7 +69,7 @@ class IntentDesk:
         self._actions: Actions = {
             RetryQuarantined: self._retry_quarantined,
             SettleBalance: self._settle_balance,
-            **corrections,
+            **actions,
         }
 
     async def run(self, ended: Callable[[], None]) -> None:

@@ -118,7 +118,7 @@ def written(extra: Mapping[str, object], external_id: str | None) -> Mark | None
     return mark if mark is not None and external_id == identity.mark_key(mark.bundle, mark.id) else None
 
 
-def look(seen: Iterable[Mark], *, mine: Mark | None, known: Mapping[str, str]) -> Sight:
+def compare(seen: Iterable[Mark], *, mine: Mark | None, known: Mapping[str, str]) -> Sight:
     """`known`: id -> content, or digest, of every mark that these books have written, or a person has decided about."""
     unknown = {mark.id: mark for mark in seen if not mark.is_known(known)}
     return Sight(any(mark == mine for mark in seen), tuple(unknown.values()))

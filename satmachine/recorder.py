@@ -20,7 +20,7 @@ from satmachine.nostr.event import BEACON_KIND, RELAY_LIST_KIND, SETTLEMENT_KIND
 from satmachine.nostr.lane import Received
 from satmachine.settlements.claim.envelope import DaemonKey, Transport, Window, read_content, read_event
 from satmachine.settlements.land.landing import Landing, Rules, land_event
-from satmachine.store import quarantine, transport
+from satmachine.store import elsewhere, quarantine
 from satmachine.store import relay_lists as lists_store
 from satmachine.store import telemetry as telemetry_store
 from satmachine.store.database import Store
@@ -194,7 +194,7 @@ def _land_all(conn: sqlite3.Connection, ready: Sequence[_Ready], now: int) -> li
     outcomes: list[Landing | Rejection | None] = []
     for item, machine, claim in ready:
         if isinstance(claim, Transport):
-            transport.count(conn, machine.id, addressee=claim.addressee, old_nip44=claim.old_nip44, at=item.received_at)
+            elsewhere.count(conn, machine.id, addressee=claim.addressee, old_nip44=claim.old_nip44, at=item.received_at)
             outcomes.append(None)
         else:
             outcomes.append(land_event(conn, machine.id, _record(item), claim, _rules(machine), now))

@@ -1,4 +1,4 @@
-"""A simulated world: the real payer, worker, sweeper and corrector, with time that jumps, seeded chance, every fault
+"""A simulated world: the real payer, worker, sweeper and orders, with time that jumps, seeded chance, every fault
 and every order of a person. Never imported by the daemon.
 
 clock.py       an event loop whose time is made up; nothing in it ever waits

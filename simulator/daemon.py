@@ -28,8 +28,8 @@ from satmachine.intents import IntentDesk
 from satmachine.recorder import Recorder
 from satmachine.settlements import worker
 from satmachine.settlements.correct.leg_orders import LegOrders
-from satmachine.settlements.correct.sale_orders import Corrector
-from satmachine.settlements.correct.shortfall_orders import ShortfallDesk
+from satmachine.settlements.correct.sale_orders import SaleOrders
+from satmachine.settlements.correct.shortfall_orders import ShortfallOrders
 from satmachine.settlements.pay import marker
 from satmachine.settlements.pay import payer as paying
 from satmachine.settlements.pay.marker import Marker
@@ -148,17 +148,17 @@ async def build(
     daemon.worker = Worker(store, lnbits, payer, daemon.config, now, guard=daemon._guard, is_verified=verified)
     daemon.sweeper = Sweeper(daemon.wallet_sweep, store, daemon.config, now, swept=daemon.worker.may_pay)
     daemon.recorder = Recorder(store, daemon.config, None, now, landed=daemon.worker.wake)
-    corrector = Corrector(store, lnbits, payer, daemon.worker, daemon.config, now)
+    sale_orders = SaleOrders(store, lnbits, payer, daemon.worker, daemon.config, now)
     leg_orders = LegOrders(store, lnbits, payer, daemon.worker, daemon.config, now)
     wallet_orders = WalletOrders(store, lnbits, daemon.sweeper, daemon.config, now)
-    shortfalls = ShortfallDesk(
+    shortfall_orders = ShortfallOrders(
         store, lnbits, payer, daemon.worker, daemon.config, now, make_top_up=wallet_orders.make_top_up
     )
     daemon.desk = IntentDesk(
         store,
         now,
         read_again=daemon.recorder.read_again,
-        corrections={**corrector.actions, **leg_orders.actions, **wallet_orders.actions, **shortfalls.actions},
+        actions={**sale_orders.actions, **leg_orders.actions, **wallet_orders.actions, **shortfall_orders.actions},
         guard=daemon._guard_request,
     )
     yield daemon

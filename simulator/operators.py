@@ -21,11 +21,11 @@ from satmachine.config import Machine
 from satmachine.errors import ConfigError, NotFound, Refused, WalletError
 from satmachine.models import By, Client
 from satmachine.orders import Order
-from satmachine.settlements.correct import shortfall, ways_out
+from satmachine.settlements.correct import retries, shortfall, stops, unmatched
 from satmachine.settlements.correct.changes import allowed
 from satmachine.settlements.correct.rules import Command, Dispensed
 from satmachine.settlements.plan.named_payees import terms_for
-from satmachine.settlements.reconcile import proposal, shared, wallet_look
+from satmachine.settlements.reconcile import machine_case, proposal, wallet_look
 from satmachine.settlements.reconcile.rules import Choice, Line, Verdict
 from satmachine.store import clients, deposits, intents, reconciling, wallets
 from satmachine.store.database import atomic
@@ -103,7 +103,7 @@ def ask(hold: Hold, order: Order) -> str:
 
 def _hold(world: World, hold: Hold, _rng: Random, sale: int) -> str:
     with atomic(_conn(hold)) as conn:
-        ways_out.hold(conn, sale, _by(hold))
+        stops.hold(conn, sale, _by(hold))
     found = _sale_of(world, _conn(hold), sale)
     if hold is world.main and found is not None:
         found.held_since = asyncio.get_running_loop().time()
@@ -143,13 +143,13 @@ def _release(world: World, hold: Hold, _rng: Random, sale: int) -> str:
         return "nothing"
     let_go(world, hold, sale)
     with atomic(_conn(hold)) as conn:
-        ways_out.release(conn, sale, _by(hold))
+        stops.release(conn, sale, _by(hold))
     return "released"
 
 
 def _retry(_world: World, hold: Hold, _rng: Random, sale: int) -> str:
     with atomic(_conn(hold)) as conn:
-        return f"tried {ways_out.retry(conn, sale, _by(hold))}"
+        return f"tried {retries.retry(conn, sale, _by(hold))}"
 
 
 def _close(world: World, hold: Hold, _rng: Random, sale: int) -> str:
@@ -292,7 +292,7 @@ def _retry_all(world: World, rng: Random) -> str:
     hold = _hold_of(world, rng)
     world.meet("retry_all", hold, None)
     with atomic(_conn(hold)) as conn:
-        count = sum(ways_out.retry(conn, one, _by(hold)) for one in ways_out.retryable(conn, None))
+        count = sum(retries.retry(conn, one, _by(hold)) for one in retries.retryable(conn, None))
     return f"tried {count}"
 
 
@@ -316,7 +316,7 @@ def land(hold: Hold, machine_id: str, payment_hash: str) -> str:
     machine: Machine | None = hold.registry.config().machine(machine_id)
     assert machine is not None
     with atomic(_conn(hold)) as conn:
-        ways_out.land(conn, machine, payment_hash, _by(hold), exchange_rate=Decimal("143.797"))
+        unmatched.land(conn, machine, payment_hash, _by(hold), exchange_rate=Decimal("143.797"))
     if hold.process.daemon is not None:
         hold.process.daemon.worker.wake()
     return "landed"
@@ -332,7 +332,7 @@ def _retry_payment(world: World, rng: Random) -> str:
         return "nothing"
     world.meet("retry_payment", hold, row["settlement_id"])
     with atomic(_conn(hold)) as conn:
-        ways_out.retry_payment(conn, row["id"], _by(hold))
+        retries.retry_payment(conn, row["id"], _by(hold))
     return "tried"
 
 
@@ -399,11 +399,11 @@ async def reconcile(world: World, hold: Hold, machine_id: str) -> list[str]:
     choices: dict[str, Choice] = {}
     for _ in range(3):
         asked = proposal.questions(conn, machine_id, choices)
-        look = shared.Look()
+        look = machine_case.Look()
         if asked.incoming or asked.outgoing:
             lnbits = Lnbits(config.lnbits.url, http=Wire(world.bank, "cli"), instance_id="reconcile")
             key = machine.wallet.admin_key.resolve(config.environ)
-            look = await wallet_look.look(lnbits, key, machine_id, wallets.wallet_id(conn, machine_id), asked)
+            look = await wallet_look.ask(lnbits, key, machine_id, wallets.wallet_id(conn, machine_id), asked)
         report = proposal.preview(conn, machine, terms, look, choices, _by(hold))
         if any(line.unpaid for line in report.marks) and world.bank.is_paying_for_others(hold.process.name):
             # Whoever accepts has seen to it that no other daemon lives, and waits for what it had begun: ARCHITECTURE
@@ -443,7 +443,7 @@ def _pause(world: World, rng: Random) -> str:
     world.meet("pause", hold, None)
     scope = rng.choice((None, hold.registry.machines[0].id))
     with atomic(_conn(hold)) as conn:
-        ways_out.pause(conn, scope, _by(hold))
+        stops.pause(conn, scope, _by(hold))
     world.later(rng.choice((5.0, 600.0)), lambda: resume(hold, scope))
     return "paused"
 
@@ -452,7 +452,7 @@ def resume(hold: Hold, scope: str | None) -> None:
     """Go on, where it is paused."""
     try:
         with atomic(_conn(hold)) as conn:
-            ways_out.resume(conn, scope, _by(hold))
+            stops.resume(conn, scope, _by(hold))
     except (Refused, sqlite3.ProgrammingError):
         return  # nothing was paused, or the books were replaced
 

@@ -17,7 +17,7 @@ from satmachine import models, orders
 from satmachine.errors import ConfigError, WalletError
 from satmachine.models import Cause
 from satmachine.money import fiat_to_minor
-from satmachine.settlements.correct import ways_out
+from satmachine.settlements.correct import retries, stops
 from satmachine.store import clients
 from satmachine.store.database import atomic
 from simulator import operators
@@ -70,8 +70,8 @@ def _sale(world: World, hold: Hold, row: sqlite3.Row, number: int, refused: list
         _try(refused, lambda: operators.ask(hold, orders.Close(sale, "it cannot go on")))
         return
     if row["status"] == "held" and row["hold_reason"] not in ("payment_not_found", "no_payment_hash"):
-        _try(refused, lambda: by.do(ways_out.release, sale))
-    _try(refused, lambda: by.do(ways_out.retry, sale))
+        _try(refused, lambda: by.do(stops.release, sale))
+    _try(refused, lambda: by.do(retries.retry, sale))
 
 
 def _payments(world: World, hold: Hold, number: int, refused: list[str]) -> None:
@@ -89,7 +89,7 @@ def _payments(world: World, hold: Hold, number: int, refused: list[str]) -> None
             if number in CLOSING:
                 _try(refused, partial(operators.ask, hold, orders.CancelPayout(leg["id"], "it cannot go on")))
                 continue
-            _try(refused, partial(by.do, ways_out.retry_payment, leg["id"]))
+            _try(refused, partial(by.do, retries.retry_payment, leg["id"]))
         changed = leg["cause"] in (Cause.PAYEE_CHANGED, Cause.NO_PAYEE) or leg["hold_reason"] == "payee_changed"
         if number >= REPLACING and leg["status"] == "failed" and leg["leg_type"] in ("dca", "settlement"):
             client = clients.get(conn, leg["client_id"])

@@ -17,9 +17,9 @@ from satmachine import marks
 from satmachine.models import Answer
 from satmachine.settlements import worker
 from satmachine.settlements.correct import changes, proven_unpaid
-from satmachine.settlements.correct.changes import Proof
+from satmachine.settlements.correct.changes import ProvenUnpaid
 from satmachine.settlements.land import landing
-from satmachine.settlements.pay import jobs, marker, payer
+from satmachine.settlements.pay import both_sides, invoicing, jobs, marker, payer
 from satmachine.settlements.pay.transition import Decision, Sighting, Step
 from satmachine.settlements.plan import planning
 from satmachine.settlements.prove.verdict import Proven
@@ -185,7 +185,7 @@ def _mark_of(row: Any, purse: Any) -> Any:
 def _payee_changed(put: Put) -> None:
     """Both guards are taken away: whom the file names is not compared, nor whose wallet the invoice is of."""
     put(jobs, "has_changed", lambda _payee, _leg: False)
-    put(payer, "_unwelcome", lambda _conn, _leg, _invoice, _now: None)
+    put(invoicing, "_unwelcome", lambda _conn, _leg, _invoice, _now: None)
 
 
 def _lies(put: Put) -> None:
@@ -207,8 +207,8 @@ def _no_caps(put: Put) -> None:
 
 
 def _no_proof_of_unpaid(put: Put) -> None:
-    async def take_for_unpaid(_self: Any, _machine_id: str, _bundle: Any, legs: Any) -> Proof:
-        return Proof({leg.id: leg for leg in legs}, {leg.id: None for leg in legs})
+    async def take_for_unpaid(_self: Any, _machine_id: str, _bundle: Any, legs: Any) -> ProvenUnpaid:
+        return ProvenUnpaid({leg.id: leg for leg in legs}, {leg.id: None for leg in legs})
 
     put(proven_unpaid.Unpaid, "withdrawn", take_for_unpaid)
 
@@ -241,7 +241,7 @@ def _one_sat_more(put: Put) -> None:
         return await create(self, invoice_key, **(wish | {"amount_sats": wish["amount_sats"] + 1}))
 
     put(Lnbits, "create_invoice", generous)
-    put(payer.Payer, "_amounts_fit", lambda _self, _job, _sides: True)
+    put(both_sides.BothSides, "_amounts_fit", lambda _self, _job, _sides: True)
 
 
 def _wrong_lp(put: Put) -> None:
@@ -262,7 +262,7 @@ def _no_memory(put: Put) -> None:
     async def trust(_self: Any, _job: Any) -> None:
         return None
 
-    put(payer.Payer, "_require_memory", trust)
+    put(both_sides.BothSides, "require_memory", trust)
     _shown_forgotten(put)
 
 

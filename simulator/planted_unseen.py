@@ -7,12 +7,13 @@ from typing import Any
 
 from satmachine.clients import payout
 from satmachine.settlements import worker
-from satmachine.settlements.correct import changes, proven_unpaid, redistribute, rules, sale_orders
-from satmachine.settlements.pay import completion, marker, payer
+from satmachine.settlements.correct import carries_out, changes, proven_unpaid, redistribute, rules, sale_orders
+from satmachine.settlements.pay import both_sides, completion, marker, payer
 from satmachine.settlements.plan import amounts, planning
 from satmachine.settlements.prove import verdict
 from satmachine.settlements.sweep import one_sweep, unannounced
 from satmachine.store import corrections, legs, positions, settlements
+from satmachine.wallet.rows import WalletPayment
 from simulator import operators
 from simulator.defect import Planted, Put, edited
 
@@ -76,7 +77,7 @@ DEFECTS: Mapping[str, Planted] = {
         _edit(
             redistribute,
             "redistribute",
-            ("settlements.retain(conn, settlement_id, revision, proposal.drawn, now)", "pass"),
+            ("settlements.retain(conn, settlement_id, revision, proposal.drawn, by.now)", "pass"),
             also=(sale_orders,),
         ),
     ),
@@ -116,7 +117,7 @@ DEFECTS: Mapping[str, Planted] = {
     "no_margin": Planted(
         "an invoice counts as expired on the daemon's own clock",
         frozenset({"clock", "late_requests", "late_answers", "client_add"}),
-        _set(payer, EXPIRY_MARGIN_S=-2_000),
+        _set(both_sides, EXPIRY_MARGIN_S=-2_000),
     ),
     "commission_vanishes": Planted(
         "closing a sale that was never planned forgets its commission",
@@ -134,18 +135,18 @@ DEFECTS: Mapping[str, Planted] = {
         "restored books give a refund the number that one of another life has",
         _CORRECTS | _LIVES,
         _edit(
-            sale_orders.CarriesOut,
+            carries_out.CarriesOut,
             "_refund_number",
-            ('max([number, *(taken + 1 for taken in _numbers_after(":refund:", paid))])', "number"),
+            ('max([number, *(taken + 1 for taken in numbers_after(":refund:", paid))])', "number"),
         ),
     ),
     "revision_of_another_life": Planted(
         "restored books redistribute under the revision that one of another life has",
         _CORRECTS | _LIVES | {"deposit"},
         _edit(
-            sale_orders.Corrector,
+            sale_orders.SaleOrders,
             "redistribute",
-            ('max([settlement.revision, *_numbers_after(":r", paid)])', "settlement.revision"),
+            ('max([settlement.revision, *numbers_after(":r", paid)])', "settlement.revision"),
         ),
     ),
     "revised_while_paid": Planted(
@@ -295,13 +296,15 @@ DEFECTS: Mapping[str, Planted] = {
     "fee_rounded_down": Planted(
         "part of a sat that a routing fee took counts as still there",
         frozenset({"client_add", "deposit"}),
-        _set(payer, _fee_sats=lambda row: row.fee_msat // 1000),
+        _set(WalletPayment, fee_sats=property(lambda row: row.fee_msat // 1000)),
     ),
     "top_up_shared": Planted(
         "what the operator sends for fees is taken for a sale",
         frozenset({"order_top_up", "reload_shares"}),
         _both(
-            _edit(unannounced, "judge", ("made_here = _made_by_us(row, top_up=top_up, own=own)", "made_here = None")),
+            _edit(
+                unannounced, "classify", ("made_here = _made_by_us(row, top_up=top_up, own=own)", "made_here = None")
+            ),
             _edit(unannounced, "_made_by_lnbits", ("if tag and tag not in rule.tags:", "if False:")),
         ),
     ),

@@ -1,4 +1,4 @@
-"""A corrector on a real database, with a payer, a worker and a wallet that say what a test wants."""
+"""The orders about a sale on a real database, with a payer, a worker and a wallet that say what a test wants."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from satmachine.identity import PayeeKind, belongs
 from satmachine.models import Answer, Leg, LegStatus, Proof, Settlement
 from satmachine.seals import Keyring
 from satmachine.settlements.correct.leg_orders import LegOrders
-from satmachine.settlements.correct.sale_orders import Corrector
-from satmachine.settlements.correct.shortfall_orders import ShortfallDesk
+from satmachine.settlements.correct.sale_orders import SaleOrders
+from satmachine.settlements.correct.shortfall_orders import ShortfallOrders
 from satmachine.settlements.land.landing import Rules, land_claim
 from satmachine.settlements.pay.completion import complete_leg
 from satmachine.settlements.pay.transition import Sighting, View
@@ -89,7 +89,7 @@ class FakeWallet:
 
 @dataclass
 class Desk:
-    """One sale of the worked example, and the corrector."""
+    """One sale of the worked example, and what carries out orders about it."""
 
     conn: sqlite3.Connection
     config: Config
@@ -102,11 +102,11 @@ class Desk:
     def __post_init__(self) -> None:
         store, lnbits = cast("Store", SyncStore(self.conn)), cast("Lnbits", self.wallet)
         parts = (store, lnbits, self, self, lambda: self.config, lambda: NOW)
-        shortfalls = ShortfallDesk(*parts, make_top_up=self._make_top_up)
-        self.actions = {**Corrector(*parts).actions, **LegOrders(*parts).actions, **shortfalls.actions}
+        shortfall_orders = ShortfallOrders(*parts, make_top_up=self._make_top_up)
+        self.actions = {**SaleOrders(*parts).actions, **LegOrders(*parts).actions, **shortfall_orders.actions}
         self.withdrawn: list[int] = []
 
-    # what the corrector needs of worker and payer
+    # what it needs of worker and payer
 
     @asynccontextmanager
     async def set_aside(self, settlement_id: int) -> AsyncIterator[None]:

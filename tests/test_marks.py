@@ -68,13 +68,13 @@ def test_content_that_this_version_does_not_write_is_no_mark(content: str) -> No
 
 def test_a_mark_is_known_by_its_whole_content() -> None:
     other = Mark(MARK.id, BUNDLE, (), {f"{BUNDLE}:r1:super": "ef" * 32})
-    seen = marks.look([MARK, other], mine=MARK, known={MARK.id: MARK.content})
+    seen = marks.compare([MARK, other], mine=MARK, known={MARK.id: MARK.content})
     assert seen.mine
     assert seen.unknown == (other,)
 
 
 def test_the_same_content_twice_is_one_mark() -> None:
-    seen = marks.look([MARK, MARK], mine=MARK, known={MARK.id: MARK.content})
+    seen = marks.compare([MARK, MARK], mine=MARK, known={MARK.id: MARK.content})
     assert seen == marks.Sight(mine=True, unknown=())
 
 
@@ -96,7 +96,7 @@ def test_of_two_payers_at_most_one_sees_itself_alone(data: st.DataObject) -> Non
         if step == "commit":
             wallet.append(mine[who])
             continue
-        seen = marks.look(wallet, mine=mine[who], known={mine[who].id: mine[who].content})
+        seen = marks.compare(wallet, mine=mine[who], known={mine[who].id: mine[who].content})
         if seen.mine and not seen.unknown:
             may_pay.add(who)
     assert len(may_pay) <= 1
@@ -104,7 +104,7 @@ def test_of_two_payers_at_most_one_sees_itself_alone(data: st.DataObject) -> Non
 
 def test_there_is_an_interleaving_in_which_nobody_pays_and_one_in_which_somebody_does() -> None:
     mine = [Mark(f"{number:016x}", BUNDLE, (), {}) for number in (1, 2)]
-    alone = [marks.look(wallet, mine=mine[0], known={mine[0].id: mine[0].content}) for wallet in ([mine[0]], mine)]
+    alone = [marks.compare(wallet, mine=mine[0], known={mine[0].id: mine[0].content}) for wallet in ([mine[0]], mine)]
     assert [seen.mine and not seen.unknown for seen in alone] == [True, False]
     assert len(list(itertools.permutations(mine))) == 2
 

@@ -39,7 +39,7 @@ async def carried_out(folder: Path, order_key: str | None = KEY) -> None:
             store,
             lambda: NOW,
             read_again=lambda _: pytest.fail("nothing is read again"),
-            corrections={},
+            actions={},
             guard=straight,
             order_key=lambda: order_key,
         )

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, Protocol
 
 from satmachine.audit.breaks import Break, Kind, make_break
 from satmachine.ledger import periods
@@ -19,8 +19,12 @@ from satmachine.store import balances, cash, clients, lists
 from satmachine.store import breaks as books
 
 Record = dict[str, Any]
-#: The rows that break a rule.
-Breaking = Callable[[sqlite3.Connection], Iterator[Record]]
+
+
+class Breaking(Protocol):
+    """What gives the rows that break a rule, of what happened since then."""
+
+    def __call__(self, conn: sqlite3.Connection, *, since: int) -> Iterator[Record]: ...
 
 
 def check_books(
@@ -40,7 +44,7 @@ def check_rules(
     found: list[Break] = []
     of_sql: list[tuple[Kind, Breaking]] = [(Kind(kind), partial(books.breaking, kind=kind)) for kind in books.BREAKS]
     for kind, breaking in (*of_sql, *_RECKONED):
-        found += [make_break(kind, row) for row in breaking(conn) if row["at"] >= since]
+        found += [make_break(kind, row) for row in breaking(conn, since=since)]
         seen()
     found += _balances(conn)
     seen()
@@ -93,8 +97,8 @@ def _platform_part(commission_sats: int, super_fee_pct: str) -> int | None:
         return None
 
 
-def _bad_preimages(conn: sqlite3.Connection) -> Iterator[Record]:
-    for leg in books.external_legs(conn):
+def _bad_preimages(conn: sqlite3.Connection, *, since: int) -> Iterator[Record]:
+    for leg in books.external_legs(conn, since):
         try:
             fits = hashlib.sha256(bytes.fromhex(leg["preimage"] or "")).hexdigest() == leg["payment_hash"]
         except ValueError:

@@ -15,7 +15,8 @@ from satmachine.audit.breaks import Break, Kind, make_break
 from satmachine.config import Config, Machine, Payee
 from satmachine.errors import ConfigError
 from satmachine.identity import tag as payment_tag
-from satmachine.models import Answer, Leg, LegStatus, LegType
+from satmachine.models import Answer, Leg, LegStatus, leg_types
+from satmachine.models.leg_types import NamedBy
 from satmachine.settlements.plan.named_payees import client_payee, configured_payee, has_changed
 from satmachine.store import breaks as books
 from satmachine.store import clients, corrections
@@ -171,7 +172,7 @@ class WalletAudit:
 
 def payee_of(leg: Leg, config: Config, conn: sqlite3.Connection) -> Payee | None:
     """Who a leg is paid to by the configuration and the books of today."""
-    if leg.leg_type in (LegType.DCA, LegType.SETTLEMENT) and leg.client_id is not None:
+    if leg_types.KINDS[leg.leg_type].named_by is NamedBy.LP and leg.client_id is not None:
         return client_payee(clients.payee_of(conn, leg.client_id))
     return configured_payee(config, leg)
 
@@ -242,7 +243,7 @@ def _shows(found: Mapping[str, WalletPayment], payment_hash: str, amount_sats: i
 
 def _cost_sats(row: WalletPayment) -> int:
     """What a payment took out of the wallet, its fee rounded up."""
-    return row.amount_sats - (-row.fee_msat // 1000)
+    return row.amount_sats + row.fee_sats
 
 
 def _kept_sats(account: Record) -> int:

@@ -13,7 +13,7 @@ narrow.py     pure   a difference, narrowed down to a few sales by what the mach
 forecast.py   pure   how long the cash lasts: weekdays for the middle, its earlier errors for the range
 providers.py  pure   when each LP's balance will be empty
 book.py              transactions: entries, corrections, bookings, deposits that come from loads
-look.py              what is shown about a machine: reads the books, applies the rules
+shown.py             what is shown about a machine: reads the books, applies the rules
 outlook.py           how long it lasts: reads the books, applies the forecast
 renew.py             the daemon's task that keeps every machine's forecast fresh
 """

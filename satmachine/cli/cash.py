@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from satmachine.cash import book, look, outlook
+from satmachine.cash import book, outlook, shown
 from satmachine.cli.cash_list import LIST_COLUMNS, listed
 from satmachine.cli.kit.books import Books, open_books
 from satmachine.cli.kit.commands import Asked, listing
@@ -26,7 +26,7 @@ from satmachine.store.database import atomic, rehearsed
 from satmachine.store.pages import Page
 
 if TYPE_CHECKING:
-    from satmachine.cash.look import CycleReport
+    from satmachine.cash.shown import CycleReport
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -410,12 +410,12 @@ def _recording(
 
 def _differs(conn: sqlite3.Connection, entry: Entry) -> bool:
     """Whether this count is not as expected: then a person looks at it once more."""
-    report = look.closed_cycle(conn, entry.machine_id, entry.id) if entry.kind in CLOSING else None
+    report = shown.closed_cycle(conn, entry.machine_id, entry.id) if entry.kind in CLOSING else None
     return report is not None and bool(report.cycle.difference_minor)
 
 
 def _closed(books: Books, entry: Entry) -> CycleReport:
-    report = look.closed_cycle(books.conn, entry.machine_id, entry.id)
+    report = shown.closed_cycle(books.conn, entry.machine_id, entry.id)
     if report is None or report.cycle.difference_minor is None:
         raise NotFound(
             f"cash entry {entry.id} closed no cycle whose cash can be compared; "
@@ -435,7 +435,7 @@ def _show(
 ) -> None:
     from satmachine.cli.cash_view import entry_json, print_entry
 
-    report = look.closed_cycle(books.conn, entry.machine_id, entry.id) if entry.kind in CLOSING else None
+    report = shown.closed_cycle(books.conn, entry.machine_id, entry.id) if entry.kind in CLOSING else None
     proposed = [] if entry.kind is EntryKind.LOAD else list((parts or {}).items())
     if as_json:
         print_json(entry_json(entry, report, added, proposed))

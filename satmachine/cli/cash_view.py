@@ -7,10 +7,10 @@ from typing import Any
 
 import typer
 
-from satmachine.cash import look
+from satmachine.cash import shown
 from satmachine.cash.cycles import notes_difference
-from satmachine.cash.look import CycleReport
 from satmachine.cash.narrow import Finding
+from satmachine.cash.shown import CycleReport
 from satmachine.cli.kit.books import Books
 from satmachine.cli.kit.output import (
     Column,
@@ -133,7 +133,7 @@ def _print_result(report: CycleReport, *, planned: bool) -> None:
 
 def print_machine(books: Books, machine_id: str, limit: int, *, as_json: bool, as_csv: bool) -> None:
     """Everything about one machine's cash; CSV has its cycles."""
-    reports = look.reports(books.conn, machine_id, limit=limit)
+    reports = shown.reports(books.conn, machine_id, limit=limit)
     rows = cash.now_rows(books.conn, None, machine_id)
     if as_csv:
         emit_table([cycle_row(report, machine_id) for report in reports], _CYCLE_COLUMNS, csv=True, keys=_CYCLE_KEYS)

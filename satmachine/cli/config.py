@@ -101,7 +101,7 @@ def show(ctx: typer.Context, as_json: AsJson = False) -> None:
 
         satmachine config show --json
     """
-    from satmachine.config.show import to_json, to_text
+    from satmachine.config.as_text import to_json, to_text
     from satmachine.errors import ConfigError
 
     try:

@@ -15,7 +15,7 @@ from satmachine.cli.kit.options import Since, Until
 from satmachine.cli.progress import is_large, progress, stepwise
 from satmachine.cli.spans import Machine, Month, span_of
 from satmachine.errors import Refused
-from satmachine.store import ledger
+from satmachine.store import ledger, periods
 
 if TYPE_CHECKING:
     from satmachine.ledger.postings import Entry
@@ -27,7 +27,8 @@ app = typer.Typer(no_args_is_help=True, help="The books for other programs.")
 _HELP = """Write the ledger in double entry: sales, payments, deposits, refunds, retained sats and corrections.
 
 Amounts are in sats and in the machines' currencies; the price of sats is each sale's own rate. Every entry carries
-an id that is the same in every export. Refused while `satmachine audit --offline` finds a break.
+an id that is the same in every export. Refused while `satmachine audit --offline` finds a break in what is
+exported, or in a closed month.
 
 With --known: only what that file does not have yet, to be appended to it; doing it twice adds nothing.
 
@@ -66,9 +67,9 @@ def export_ledger(
         raise typer.BadParameter("--format is one of beancount, hledger and csv")
     seen_before = _known(known, form)
     with open_books(ctx) as books:
-        if not anyway:
-            _require_whole(books)
         span = span_of(books, month, since, until, machine)
+        if not anyway:
+            _require_whole(books, span.since)
         found, written = _entries(books, span, seen_before), 0
         with progress("Exporting", ledger.count(books.conn, span)) as seen:
             for line in FORMATS[form](_counted(found, seen), books.tz, seen_before):
@@ -130,11 +131,15 @@ def _known(path: Path | None, form: str) -> Known:
     return found
 
 
-def _require_whole(books: Books) -> None:
-    from satmachine.audit.proof import STEPS, check_books
+def _require_whole(books: Books, since: int) -> None:
+    """What is exported is right: closed months are what they were, and all is that came after those before it."""
+    from satmachine.audit.proof import STEPS, check_closed_months, check_rules
 
+    closed = periods.last_before(books.conn, since)
+    begin = 0 if closed is None else ledger.oldest_posted(books.conn, closed.end_at)
     with stepwise("Checking the books", STEPS, at_once=is_large(books.path)) as seen:
-        breaks = check_books(books.conn, scope=books.scope, seen=seen)
+        breaks = check_rules(books.conn, scope=books.scope, since=begin, seen=seen)
+        breaks += check_closed_months(books.conn)
     if breaks:
         raise Refused(
             f"the audit finds {len(breaks)} break(s) in the books, the first at {breaks[0].subject}: "

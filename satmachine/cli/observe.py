@@ -14,9 +14,9 @@ from satmachine.errors import NotFound
 
 if TYPE_CHECKING:
     from satmachine.config import Config, Machine
-    from satmachine.observe.facts import SeenEvent, SeenPayment
     from satmachine.observe.fit import MachineSeen
-    from satmachine.observe.watch import Seen
+    from satmachine.observe.listening import Seen
+    from satmachine.observe.sightings import SeenEvent, SeenPayment
 
 _DAY_S = 86_400
 
@@ -70,13 +70,13 @@ def observe(
     import anyio
 
     from satmachine.config import find_config, load
-    from satmachine.observe.watch import Watch
+    from satmachine.observe.listening import Listening
 
     config = load(find_config(ctx.obj.config_path))
     if ctx.obj.operator is not None:
         config = config.limited_to(ctx.obj.operator)
     machines = _chosen(config, machine)
-    watch = Watch(config, machines, _key_of(config), time.time)
+    watch = Listening(config, machines, _key_of(config), time.time)
 
     def say() -> None:
         typer.echo(f"Watching {len(machines)} machine(s) for {minutes:g} min; Ctrl-C ends it sooner.", err=True)

@@ -20,11 +20,11 @@ def pause(act: Act, machine: OfMachine = None) -> Done:
 
         satmachine payouts pause --machine panajachel-1 --reason "keys are being replaced" --yes
     """
-    from satmachine.settlements.correct import ways_out
+    from satmachine.settlements.correct import stops
 
     who = _whose(act, machine)
     act.ask(f"stop all payouts of {who}")
-    act.write(ways_out.pause, machine, act.by)
+    act.write(stops.pause, machine, act.by)
     more = f" --machine {machine}" if machine else ""
     return _done(machine, True, f"Payouts of {who} are paused. To go on: satmachine payouts resume{more}")
 
@@ -39,11 +39,11 @@ def resume(act: Act, machine: OfMachine = None) -> Done:
 
         satmachine payouts resume --machine panajachel-1 --reason "new keys work" --yes
     """
-    from satmachine.settlements.correct import ways_out
+    from satmachine.settlements.correct import stops
 
     who = _whose(act, machine)
     act.ask(f"let payouts of {who} go on")
-    act.write(ways_out.resume, machine, act.by)
+    act.write(stops.resume, machine, act.by)
     return _done(machine, False, f"Payouts of {who} go on.")
 
 

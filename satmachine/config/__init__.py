@@ -8,7 +8,7 @@ key_places.py  pure   where something stands in the file, in words
 crosscheck.py  pure   checks between tables
 load.py               file -> Config, or every problem at once
 check.py              secrets, permissions, warnings
-show.py        pure   the effective values as text
+as_text.py     pure   the effective values as text
 """
 
 from satmachine.config.check import check_secrets, hidden_credentials, key_problems, wallet_conflicts, warnings

@@ -36,6 +36,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from satmachine.models import leg_types
 from satmachine.models.facts import CashBrought, CashChange, CashMoved, Fact, Kept, Paid, Sale, ToppedUp, Unassigned
 from satmachine.money import minor_digits
 
@@ -176,7 +177,7 @@ def payee_account(machine_id: str, leg_type: str, who: str) -> str:
         return account("Expenses", "Splits", machine_id, who)
     if leg_type == "refund":
         return account("Income", "Refunds", machine_id)
-    if leg_type in ("dca", "settlement"):
+    if leg_type in leg_types.USES_CASH:
         return account("Expenses", "LPs", machine_id, who)
     raise ValueError(f"a leg of type {leg_type} has no account in the ledger")
 
@@ -202,13 +203,13 @@ def _cash_change(fact: CashChange) -> Iterator[Posting]:
 
 def _paid(fact: Paid) -> Iterator[Posting]:
     accounts = _of(fact.machine_id)
-    if fact.leg_type == "autoforward":
+    if fact.leg_type in leg_types.PAID_BY_LP:
         yield from _forwarded(fact)
         return
     yield Posting(accounts.wallet, -fact.sent_sats - fact.fee_sats, SAT)
     yield Posting(payee_account(fact.machine_id, fact.leg_type, fact.who), fact.sent_sats, SAT)
     yield Posting(accounts.fees, fact.fee_sats, SAT)
-    if fact.leg_type != "settlement":  # a balance is paid out of the operator's own sats, and is no part of a sale
+    if fact.leg_type in leg_types.OF_THE_SALE:  # a balance is paid out of the operator's own sats
         yield Posting(accounts.to_share, fact.counted_sats, SAT)
         yield Posting(accounts.sales, -fact.counted_sats, SAT)
     if fact.cash_minor:

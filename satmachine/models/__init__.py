@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
-from satmachine.identity import PayeeIdentity, PayeeKind
+from satmachine.identity import PayeeIdentity, PayeeKind, sale_bundle
+from satmachine.models.leg_types import LegType as LegType
 
 
 class SettlementStatus(StrEnum):
@@ -23,22 +24,6 @@ class SettlementStatus(StrEnum):
     ERRORED = "errored"
     PARTIAL = "partial"
     REFUNDED = "refunded"
-
-
-class LegType(StrEnum):
-    """What a payment is for (SPEC section 5)."""
-
-    SUPER_FEE = "super_fee"
-    OPERATOR_SPLIT = "operator_split"
-    DCA = "dca"
-    SETTLEMENT = "settlement"
-    AUTOFORWARD = "autoforward"
-    REFUND = "refund"
-
-
-#: What shares out a sale's sats: gross = these legs + retained. A `settlement` is paid from a balance, an `autoforward`
-#: from the LP's own wallet.
-OF_THE_SALE = frozenset({LegType.SUPER_FEE, LegType.OPERATOR_SPLIT, LegType.DCA, LegType.REFUND})
 
 
 class LegStatus(StrEnum):
@@ -81,7 +66,9 @@ class RetainedReason(StrEnum):
 class HoldReason(StrEnum):
     """Why a settlement or a leg waits for a person. `attention.words` says what to do about each."""
 
+    #: Also of sales that were paid after they were closed, in the books of earlier versions.
     BY_OPERATOR = "by_operator"
+    PAID_AFTER_CLOSE = "paid_after_close"
     MACHINE_INACTIVE = "machine_inactive"
     PAYMENT_NOT_FOUND = "payment_not_found"
     PAYMENT_MISMATCH = "payment_mismatch"
@@ -228,6 +215,11 @@ class Settlement:
     rate_source: str | None = None
     shortfall_minor: int = 0
     topped_up_sats: int = 0
+
+    @property
+    def bundle(self) -> str | None:
+        """What its payments are listed by in the wallet; None before it is proven."""
+        return None if self.settlement_key is None else sale_bundle(self.settlement_key)
 
     @property
     def came_in_sats(self) -> int:

@@ -74,7 +74,7 @@ class Event(NamedTuple):
         return orjson.dumps(self.to_dict()).decode()
 
 
-class Keyring:
+class AuthorKeys:
     """Parsed public keys by author: parsing one costs as much as a third of a verification.
 
     Bounded: a ring that is full starts afresh, which costs time but nothing else.
@@ -134,7 +134,7 @@ def event_id(pubkey: str, created_at: int, kind: int, tags: Sequence[Sequence[st
     return sha256(canonical).hexdigest()
 
 
-def verify(event: Event, keyring: Keyring) -> Fault | None:
+def verify(event: Event, keyring: AuthorKeys) -> Fault | None:
     """None if the id is true and the author signed it. The hash comes first: it costs a twentieth."""
     try:
         true_id = event_id(event.pubkey, event.created_at, event.kind, event.tags, event.content)
@@ -148,7 +148,7 @@ def verify(event: Event, keyring: Keyring) -> Fault | None:
     return None
 
 
-def signer_of(obj: object, keyring: Keyring) -> tuple[str, str] | None:
+def signer_of(obj: object, keyring: AuthorKeys) -> tuple[str, str] | None:
     """(id, author) of what has a true id and signature, whatever shape it has otherwise; None: nobody signed it.
 
     Tells whose fault an event is that `parse_event` does not take: its author's, or the relay's that made it up.

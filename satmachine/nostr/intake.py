@@ -16,17 +16,17 @@ from satmachine.nostr.event import (
     RELAY_LIST_KIND,
     SETTLEMENT_KIND,
     TELEMETRY_KINDS,
+    AuthorKeys,
     Event,
     Fault,
-    Keyring,
     parse_event,
     signer_of,
     verify,
 )
 from satmachine.nostr.lane import Lane, Received
 from satmachine.nostr.limits import Limits
-from satmachine.nostr.messages import scan_event_id
 from satmachine.nostr.pace import BucketPerAuthor, TokenBucket
+from satmachine.nostr.protocol import scan_event_id
 from satmachine.nostr.seen import SeenIds
 from satmachine.nostr.wire import Octets
 
@@ -70,7 +70,7 @@ class Intake:
         self._settlements = settlements
         self._telemetry = telemetry
         self._clock = clock
-        self._keyring = Keyring()
+        self._keyring = AuthorKeys()
         self._budgets = _Budgets(
             limits.telemetry_burst,
             limits.telemetry_per_s,

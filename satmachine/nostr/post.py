@@ -6,7 +6,7 @@ from websockets.exceptions import WebSocketException
 
 from satmachine.nostr.event import AUTH_KIND, Event, sign
 from satmachine.nostr.health import printable
-from satmachine.nostr.messages import Auth, Ok, auth, parse_message, publish
+from satmachine.nostr.protocol import Auth, Ok, auth, parse_message, publish
 from satmachine.nostr.wire import straight
 
 #: What a relay may say until it takes an event, or does not: each question who we are costs a signature.

@@ -18,7 +18,7 @@ from satmachine.nostr.health import RelayHealth, RelayState, printable
 from satmachine.nostr.intake import Intake
 from satmachine.nostr.limits import Limits
 from satmachine.nostr.pace import Backoff
-from satmachine.nostr.session import Ended, Session
+from satmachine.nostr.session import Disconnected, Session
 from satmachine.nostr.subscriptions import Shape, Subscriptions
 from satmachine.nostr.wire import Address, Wire, public_address, straight
 
@@ -102,7 +102,7 @@ class Relay:
         finally:
             self._health.enter(RelayState.STOPPED, self._clock())
 
-    async def _connect_once(self) -> Ended:
+    async def _connect_once(self) -> Disconnected:
         """One connection from its beginning to its end."""
         connected_at = float("inf")
         asked_at = anyio.current_time()
@@ -114,7 +114,7 @@ class Relay:
                 if socket.latency:  # the library's keepalive pings know better than the opening handshake
                     self._health.latency_ms = socket.latency * 1000
         except (OSError, WebSocketException, UnicodeError) as error:
-            ended = Ended(printable(f"cannot connect: {error or type(error).__name__}"))
+            ended = Disconnected(printable(f"cannot connect: {error or type(error).__name__}"))
         lasted_s = anyio.current_time() - connected_at
         if lasted_s >= self._limits.healthy_after_s and not ended.flooded:
             self._backoff.reset()
@@ -127,7 +127,7 @@ class Relay:
             return {}
         return await public_address(self.url, self._lookups, timeout_s=self._limits.open_timeout_s)
 
-    async def _talk(self, socket: Wire) -> Ended:
+    async def _talk(self, socket: Wire) -> Disconnected:
         since = self._newest_settlement_at
         if since is not None:
             since = max(0, min(since, int(self._clock())) - self._limits.since_overlap_s)
@@ -153,7 +153,7 @@ class Relay:
             if session.newest_settlement_at is not None:
                 self._newest_settlement_at = max(session.newest_settlement_at, self._newest_settlement_at or 0)
 
-    async def _back_off(self, ended: Ended) -> None:
+    async def _back_off(self, ended: Disconnected) -> None:
         delay_s = self._backoff.next_delay_s(self._chance())
         if ended.flooded:
             delay_s = max(delay_s, self._limits.penalty_s)

@@ -23,7 +23,8 @@ from satmachine.nostr.health import RelayHealth, RelayState, printable
 from satmachine.nostr.intake import Dropped, Intake
 from satmachine.nostr.keys import hex_to_npub
 from satmachine.nostr.limits import Limits
-from satmachine.nostr.messages import (
+from satmachine.nostr.pace import TokenBucket
+from satmachine.nostr.protocol import (
     Auth,
     Closed,
     Eose,
@@ -34,7 +35,6 @@ from satmachine.nostr.messages import (
     auth,
     parse_message,
 )
-from satmachine.nostr.pace import TokenBucket
 from satmachine.nostr.subscriptions import Subscriptions
 from satmachine.nostr.wire import Octets, Wire
 
@@ -45,7 +45,7 @@ MAX_OUTBOX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class Disconnected:
     """Why a connection ended; `flooded`: we closed it, because the relay misbehaved."""
 
     problem: str
@@ -82,7 +82,7 @@ class Session:
         self._outbox: deque[str] = deque()
         self._dropped: Counter[tuple[str, Dropped]] = Counter()
         self._wake_sender = anyio.Event()
-        self._ended: Ended | None = None
+        self._ended: Disconnected | None = None
         self._receiving = anyio.CancelScope()
         self._held_back = anyio.Event()
         self._budget = TokenBucket.full(limits.fault_burst, limits.faults_per_s, anyio.current_time())
@@ -92,7 +92,7 @@ class Session:
         self._send(self._subscriptions.set_authors(authors))
         self._update_state()
 
-    async def run(self) -> Ended:
+    async def run(self) -> Disconnected:
         """Until the connection ends, from whichever side."""
         self._health.last_connected_at = int(self._clock())
         self._health.enter(RelayState.CONNECTED, self._clock())
@@ -105,7 +105,7 @@ class Session:
             tasks.cancel_scope.cancel()
         return ended
 
-    async def _keep_receiving(self) -> Ended:
+    async def _keep_receiving(self) -> Disconnected:
         """Until the connection ends. Most messages come by `_take` directly; here, those in several frames."""
         try:
             with self._receiving:
@@ -113,7 +113,7 @@ class Session:
                     # Octets, not text: bad UTF-8 is then a fault of one frame and not the end of the connection.
                     self._take(await self._socket.recv(decode=False))
         except ConnectionClosed as error:
-            return self._ended or Ended(f"connection lost: {printable(str(error))}")
+            return self._ended or Disconnected(f"connection lost: {printable(str(error))}")
         assert self._ended is not None, "receiving ends by `_end` only"
         return self._ended
 
@@ -135,7 +135,7 @@ class Session:
                     with anyio.move_on_after(self._limits.ping_timeout_s) as patience:
                         await self._socket.send(self._outbox.popleft())
                     if patience.cancelled_caught:
-                        self._end(Ended("the relay does not read what we send"))
+                        self._end(Disconnected("the relay does not read what we send"))
                         return
                 due = self._subscriptions.next_due()
                 with anyio.CancelScope(deadline=float("inf") if due is None else due):
@@ -147,10 +147,10 @@ class Session:
         self._outbox.extend(texts)
         if len(self._outbox) > MAX_OUTBOX:
             self._outbox.clear()
-            self._end(Ended("the relay asks for more than we are ready to send", flooded=True))
+            self._end(Disconnected("the relay asks for more than we are ready to send", flooded=True))
         self._wake_sender.set()
 
-    def _end(self, ended: Ended) -> None:
+    def _end(self, ended: Disconnected) -> None:
         self._ended = self._ended or ended
         self._receiving.cancel()
 
@@ -278,7 +278,7 @@ class Session:
             self._health.error = ""
             self._send(self._subscriptions.on_authenticated())
         else:
-            self._end(Ended(f"authentication refused: {printable(message.text)}"))
+            self._end(Disconnected(f"authentication refused: {printable(message.text)}"))
 
     def _update_state(self) -> None:
         if not self._subscriptions.complete:
@@ -302,4 +302,4 @@ class Session:
 
     def _charge(self, what: str) -> None:
         if not self._budget.spend(anyio.current_time()):
-            self._end(Ended(f"too many {what}; disconnected", flooded=True))
+            self._end(Disconnected(f"too many {what}; disconnected", flooded=True))

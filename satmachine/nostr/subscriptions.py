@@ -24,7 +24,7 @@ from enum import StrEnum
 from typing import TypeVar
 
 from satmachine.nostr.event import RELAY_LIST_KIND, SETTLEMENT_KIND, TELEMETRY_KINDS, Fault
-from satmachine.nostr.messages import Closed, Filter, close, req
+from satmachine.nostr.protocol import Closed, Filter, close, req
 
 _T = TypeVar("_T")
 

@@ -15,7 +15,7 @@ from typing import Final
 
 from satmachine.config.model import Config, Machine
 from satmachine.nostr.event import BEACON_KIND, FLEET_KIND, RELAY_LIST_KIND, SETTLEMENT_KIND
-from satmachine.observe.facts import Form, SeenEvent, SeenPayment, announces
+from satmachine.observe.sightings import Form, SeenEvent, SeenPayment, announces
 from satmachine.settlements.sweep.unannounced import ANNOUNCED_AFTER_S
 
 MANY: Final = 3

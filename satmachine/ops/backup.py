@@ -131,7 +131,7 @@ def _verified(partial: Path, target: Path) -> Backup:
         trouble = damage(conn)
         if trouble:
             raise StoreError(f"{target}: the copy is not whole and was thrown away: {trouble}")
-        found = standing.look(conn)
+        found = standing.read(conn)
     return Backup(target, partial.stat().st_size, sum(found.settlements.values()), sum(found.legs.values()))
 
 

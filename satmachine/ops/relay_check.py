@@ -13,7 +13,7 @@ from websockets.exceptions import WebSocketException
 from satmachine.nostr.event import AUTH_KIND, SETTLEMENT_KIND, sign
 from satmachine.nostr.health import printable
 from satmachine.nostr.keys import parse_secret_key
-from satmachine.nostr.messages import Auth, Closed, Eose, Filter, Ok, auth, parse_message, req
+from satmachine.nostr.protocol import Auth, Closed, Eose, Filter, Ok, auth, parse_message, req
 from satmachine.nostr.wire import Address, public_address, straight
 from satmachine.wallet.answers import UnwelcomeBody, get_plain
 from satmachine.wallet.transport import parse_json

@@ -48,7 +48,7 @@ def restore(copy: Path, database: Path, now: datetime) -> Restored:
         try:
             fresh, copied_at = _readied(copy, folder / database.name)
             with closing(connect(fresh, read_only=True)) as conn:
-                found = standing.look(conn)
+                found = standing.read(conn)
             _as_owned_here(fresh, database)
             kept = _set_aside(database, now)
             fresh.replace(database)

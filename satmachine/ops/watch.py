@@ -135,7 +135,7 @@ class Watch:
         """On a connection of its own: counting a million sales must not keep the payer waiting."""
         conn = connect(self._store.path, read_only=True)
         try:
-            return standing.look(conn, self._now())
+            return standing.read(conn, self._now())
         finally:
             conn.close()
 

@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from satmachine.models.facts import PaidLeg
 from satmachine.money import minor_to_fiat
+from satmachine.plain_text import one_line
 from satmachine.reports.statement import Document
 
 
@@ -20,7 +21,8 @@ def receipt(leg: PaidLeg, *, machine_name: str, currency: str, balance_minor: in
     rate = Decimal(leg.exchange_rate)
     at_rate = f", at {rate:f} sats per {currency}" if rate > 0 else ""
     return (
-        f"{machine_name}: you got {leg.sent_sats:,} sats for {_fiat(leg.fiat_amount_minor, currency)}, {what}{at_rate}."
+        f"{one_line(machine_name)}: you got {leg.sent_sats:,} sats for "
+        f"{_fiat(leg.fiat_amount_minor, currency)}, {what}{at_rate}."
         f"{fee} Your cash there is now {_fiat(balance_minor, currency)}. Payment {leg.payment_hash}."
     )
 

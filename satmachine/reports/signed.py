@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from satmachine.nostr.event import Event, Keyring, parse_event, sign, verify
+from satmachine.nostr.event import AuthorKeys, Event, parse_event, sign, verify
 from satmachine.nostr.keys import hex_to_npub
 
 #: Of an event that is no message: in the range that relays do not keep (NIP-01).
@@ -138,7 +138,7 @@ def _event_in(text: str, *, escaped: bool) -> tuple[Event | None, str]:
 
 
 def _verified(event: Event) -> Verified | Unproven:
-    if verify(event, Keyring(1)) is not None:
+    if verify(event, AuthorKeys(1)) is not None:
         return Unproven("the signature does not fit: the statement was altered, or nobody signed it")
     if event.kind != KIND:
         return Unproven("it is a signed message, but no statement")

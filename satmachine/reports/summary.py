@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import Any
 
 from satmachine.ledger.postings import SAT, account, value_minor
-from satmachine.models import RetainedReason
+from satmachine.models import RetainedReason, leg_types
 from satmachine.models.facts import CashBrought, CashChange, CashMoved, Kept, Moved, Paid, Sale, Unassigned
 
 Row = dict[str, Any]
@@ -158,7 +158,7 @@ def _gather(flows: _Flows, moved: Moved) -> None:
 def _gather_payment(flows: _Flows, moved: Moved, fact: Paid) -> None:
     """A leg that went out; what is forwarded for an LP leaves no machine's wallet."""
     machine, who, sats, fee_sats = fact.machine_id, fact.who, fact.sent_sats, fact.fee_sats
-    if fact.leg_type == "autoforward":
+    if fact.leg_type in leg_types.PAID_BY_LP:
         flows.clients.setdefault((machine, who, "forwarded"), _Sum()).add(moved, sats)
         return
     measure = _MEASURES[fact.leg_type]

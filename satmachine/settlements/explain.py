@@ -12,7 +12,8 @@ from decimal import Decimal, InvalidOperation, localcontext
 from typing import Any
 
 from satmachine.clients.shares import Distribution, PlannedShare, explain_distribution
-from satmachine.models import OF_THE_SALE, LegStatus, LegType, RetainedReason
+from satmachine.models import LegStatus, LegType, RetainedReason
+from satmachine.models.leg_types import OF_THE_SALE
 from satmachine.money import minor_to_fiat
 
 Record = Mapping[str, Any]
@@ -181,14 +182,18 @@ def _in_words(distribution: Distribution, currency: str) -> Iterable[str]:
             yield f"{weights} is {share.exact_sats.normalize():f}{extra}"
 
 
+_HOW: Mapping[str, str] = {
+    LegType.SUPER_FEE: "the platform's part, from stage one",
+    LegType.OPERATOR_SPLIT: "given back to whom it was meant for, or to whom a person named",
+    LegType.DCA: "given back to whom it was meant for, or to whom a person named",
+    LegType.SETTLEMENT: "",
+    LegType.AUTOFORWARD: "from the LP's own wallet: no part of this sum",
+    LegType.REFUND: "out of what was retained",
+}
+
+
 def _leg_how(leg: Record, arithmetic: str | None) -> str:
-    arithmetic = arithmetic or {
-        LegType.SUPER_FEE: "the platform's part, from stage one",
-        LegType.OPERATOR_SPLIT: "given back to whom it was meant for, or to whom a person named",
-        LegType.DCA: "given back to whom it was meant for, or to whom a person named",
-        LegType.REFUND: "out of what was retained",
-        LegType.AUTOFORWARD: "from the LP's own wallet: no part of this sum",
-    }.get(leg["leg_type"], "")
+    arithmetic = arithmetic or _HOW[leg["leg_type"]]
     fate = str(leg["status"])
     if leg["status"] == LegStatus.COMPLETED and leg["fee_sats"]:
         fate = f"completed: {leg['sent_sats']} sent, {leg['fee_sats']} for routing"

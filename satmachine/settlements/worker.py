@@ -25,7 +25,8 @@ from satmachine.models import HoldReason, Settlement
 from satmachine.settlements.claim.content import names_a_sale
 from satmachine.settlements.pay.jobs import bundle_of
 from satmachine.settlements.pay.marker import Purse, Standoff
-from satmachine.settlements.pay.payer import Payer, backoff_s
+from satmachine.settlements.pay.payer import Payer
+from satmachine.settlements.pay.waiting import backoff_s
 from satmachine.settlements.plan.named_payees import terms_for
 from satmachine.settlements.plan.planning import Bounds, Outcome, plan_settlement
 from satmachine.settlements.prove.verdict import NotYet, Proven, Refuted, judge
@@ -53,7 +54,7 @@ _SEARCH_BACK_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class Work:
     """Work that is due: a "settlement" to prove or plan, a marked "leg" to pay, or a "bundle" of legs to prepare.
 
     `id` is the row's, of a bundle the first leg's; `leg_ids` are the legs that it has in hand.
@@ -84,7 +85,7 @@ class Worker:
         config: Callable[[], Config],
         now: Callable[[], int],
         *,
-        guard: Callable[[Item, Callable[[], Awaitable[None]]], Awaitable[None]],
+        guard: Callable[[Work, Callable[[], Awaitable[None]]], Awaitable[None]],
         is_verified: Callable[[str, str], bool] = lambda _machine_id, _key: True,
     ) -> None:
         """`is_verified(machine id, admin key)`: whether a sweep has seen that the key is of the machine's wallet.
@@ -98,7 +99,7 @@ class Worker:
         self._guard = guard
         self._is_verified = is_verified
         self._wake = anyio.Event()
-        self._in_work: dict[tuple[str, int], Item] = {}
+        self._in_work: dict[tuple[str, int], Work] = {}
         self._aside: set[int] = set()
         self._swept: set[str] = set()
         self._finishing = False
@@ -144,7 +145,7 @@ class Worker:
                 with anyio.move_on_after(IDLE_S):
                     await self._wake.wait()
 
-    async def _take(self) -> list[Item]:
+    async def _take(self) -> list[Work]:
         """Due rows for the free places: a payee or a machine that hangs never takes all places."""
         may_pay = frozenset() if self._config().payouts.paused else frozenset(self._swept)
         due = await self._store.read(_due, self._now(), may_pay)
@@ -152,7 +153,7 @@ class Worker:
         of_machine = Counter(item.machine_id for item in at_work)
         of_payee = Counter((item.machine_id, item.payee) for item in at_work)
         of_host = Counter(item.host for item in at_work if item.host)
-        taken: list[Item] = []
+        taken: list[Work] = []
         for item in due:
             payee = (item.machine_id, item.payee)
             full = of_machine[item.machine_id] >= PER_MACHINE or (item.payee and of_payee[payee] >= PER_PAYEE)
@@ -167,7 +168,7 @@ class Worker:
             taken.append(item)
         return taken
 
-    async def _work(self, item: Item) -> None:
+    async def _work(self, item: Work) -> None:
         try:
             await self._guard(item, lambda: self._do(item))
         finally:
@@ -177,7 +178,7 @@ class Worker:
             self._ended = anyio.Event()
             self.wake()
 
-    async def _do(self, item: Item) -> None:
+    async def _do(self, item: Work) -> None:
         """A sale comes here three times: as `settlement` (it is proven and planned), as `bundle` (its legs get invoices
         and a mark), and once for each `leg` (it is paid). What is due next is asked of the books after each."""
         if item.kind == "leg":
@@ -299,7 +300,7 @@ class Worker:
         except Standoff as standoff:
             await self._hold(settlement, HoldReason.UNKNOWN_PAYMENTS, str(standoff))
             return
-        await self._payer.learn_payees(machine.id)
+        await self._payer.payee_wallets.learn(machine.id)
         terms = terms_for(self._config(), machine.id)
         bounds = Bounds(
             machine.max_commission_pct,
@@ -338,30 +339,30 @@ class Worker:
             log.warning("settlement %d of %s: %s", settlement.id, settlement.machine_id, error)
 
 
-def _due(conn: sqlite3.Connection, now: int, may_pay: frozenset[str]) -> list[Item]:
+def _due(conn: sqlite3.Connection, now: int, may_pay: frozenset[str]) -> list[Work]:
     """What is due, settlements first: planning is quick and makes legs."""
     waiting = settlements.due_to_prove(conn, now, per_machine=2 * PER_MACHINE, limit=_DUE)
     payers = legs.machines_with_open_legs(conn) & may_pay
     payable = legs.due(conn, now, payers, per_payee=2 * PER_PAYEE, limit=_DUE) if payers else []
-    items = [Item("settlement", row.id, row.machine_id, row.id) for row in waiting]
+    items = [Work("settlement", row.id, row.machine_id, row.id) for row in waiting]
     return items + _bundled(payable)
 
 
-def _bundled(payable: Sequence[legs.DueLeg]) -> list[Item]:
+def _bundled(payable: Sequence[legs.DueLeg]) -> list[Work]:
     """Marked legs one by one; the others by bundle, so that one mark serves all wallets of this LNbits. An external
     payee is prepared on its own: its server may be slow."""
-    items: list[Item] = []
+    items: list[Work] = []
     groups: dict[tuple[str, str, str], list[legs.DueLeg]] = {}
     for leg in payable:
         if leg.marked:
-            items.append(Item("leg", leg.id, leg.machine_id, leg.settlement_id, leg.payee, leg_ids=(leg.id,)))
+            items.append(Work("leg", leg.id, leg.machine_id, leg.settlement_id, leg.payee, leg_ids=(leg.id,)))
             continue
         lane = "" if leg.payee_kind is identity.PayeeKind.WALLET else leg.payee
         groups.setdefault((leg.machine_id, bundle_of(leg.leg_key, leg.leg_type), lane), []).append(leg)
     for (machine_id, _, lane), group in groups.items():
         ids = tuple(leg.id for leg in group)
         host = lane.rpartition("@")[2]
-        items.append(Item("bundle", ids[0], machine_id, group[0].settlement_id, lane, host, ids))
+        items.append(Work("bundle", ids[0], machine_id, group[0].settlement_id, lane, host, ids))
     return items
 
 

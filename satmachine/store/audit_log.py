@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from satmachine.models import By
 from satmachine.store.pages import Order, Page, Where, merged, page
 
 #: The actor of everything that no person decided.
@@ -39,6 +40,29 @@ def record(
             None if before is None else json.dumps(before, default=str),
             None if after is None else json.dumps(after, default=str),
         ),
+    )
+
+
+def record_by(
+    conn: sqlite3.Connection,
+    by: By,
+    action: str,
+    subject: str,
+    machine_id: str | None,
+    before: Mapping[str, object] | None,
+    after: Mapping[str, object] | None,
+) -> None:
+    """Add a row of what a person did."""
+    record(
+        conn,
+        now=by.now,
+        actor=by.actor,
+        action=action,
+        subject=subject,
+        machine_id=machine_id,
+        reason=by.reason,
+        before=before,
+        after=after,
     )
 
 

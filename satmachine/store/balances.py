@@ -11,6 +11,7 @@ import sqlite3
 
 from satmachine.models import Balance, Movement
 from satmachine.store import as_models as rows
+from satmachine.store.fragments import LEG_USES_CASH
 
 
 def find(
@@ -37,9 +38,9 @@ def of_client(conn: sqlite3.Connection, client_id: int, *, as_of: int | None = N
 def count_again(conn: sqlite3.Connection, client_id: int) -> None:
     """Make the running total of what a client has used what its rows sum to: somebody else may have written some."""
     conn.execute(
-        """UPDATE dca_clients SET used_minor = (SELECT coalesce(sum(p.fiat_amount_minor), 0) FROM dca_payments p
-        WHERE p.client_id = dca_clients.id AND p.leg_type IN ('dca', 'settlement')
-        AND p.status NOT IN ('voided', 'skipped')) WHERE id = ?""",
+        f"""UPDATE dca_clients SET used_minor = (SELECT coalesce(sum(p.fiat_amount_minor), 0) FROM dca_payments p
+        WHERE p.client_id = dca_clients.id AND p.{LEG_USES_CASH}
+        AND p.status NOT IN ('voided', 'skipped')) WHERE id = ?""",  # noqa: S608
         (client_id,),
     )
 
@@ -66,7 +67,7 @@ def latest_rate(conn: sqlite3.Connection, machine_id: str) -> str | None:
 
 # The totals of `dca_clients` are of now; what came after `as_of` is taken off them again, so that no answer adds up the
 # whole history. Open legs are few, and have an index of their own; what is used and not open is spent.
-_BALANCES = """
+_BALANCES = f"""
 WITH client AS MATERIALIZED (
     SELECT c.id, c.machine_id, c.label, c.person, c.confirmed_minor, c.used_minor, m.currency
     FROM dca_clients c JOIN dca_machines m ON m.id = c.machine_id
@@ -75,7 +76,7 @@ WITH client AS MATERIALIZED (
 ),
 open_leg AS MATERIALIZED (
     SELECT client_id, sum(fiat_amount_minor) AS reserved_minor FROM dca_payments
-    WHERE status NOT IN ('completed', 'skipped', 'voided') AND leg_type IN ('dca', 'settlement')
+    WHERE status NOT IN ('completed', 'skipped', 'voided') AND {LEG_USES_CASH}
       AND (?6 IS NULL OR effective_at <= ?6) GROUP BY client_id
 ),
 moment AS (
@@ -87,16 +88,16 @@ moment AS (
            CASE WHEN ?6 IS NULL THEN 0 ELSE (
                SELECT coalesce(sum(p.fiat_amount_minor), 0) FROM dca_payments p
                WHERE p.client_id = c.id AND p.effective_at > ?6
-                 AND p.leg_type IN ('dca', 'settlement') AND p.status NOT IN ('voided', 'skipped')
+                 AND p.{LEG_USES_CASH} AND p.status NOT IN ('voided', 'skipped')
            ) END AS used_later
     FROM client c LEFT JOIN open_leg o ON o.client_id = c.id
 )
 SELECT id AS client_id, machine_id, label, person, currency, confirmed_minor - confirmed_later AS confirmed_minor,
        used_minor - used_later - reserved_minor AS spent_minor, reserved_minor
 FROM moment ORDER BY machine_id, label
-"""
+"""  # noqa: S608
 
-_MOVEMENTS = """
+_MOVEMENTS = f"""
 SELECT effective_at AS at, kind, id, NULL AS settlement_id, amount_minor, 0 AS sats, 0 AS fee_sats,
        NULL AS exchange_rate, status, notes, NULL AS planned_sats, NULL AS payment_hash, 0 AS step
 FROM dca_deposits WHERE client_id = ?1 AND status = 'confirmed'
@@ -104,16 +105,16 @@ UNION ALL
 SELECT effective_at, CASE leg_type WHEN 'dca' THEN 'purchase' ELSE 'payout' END, id, settlement_id,
        -fiat_amount_minor, coalesce(sent_sats, amount_sats), coalesce(fee_sats, 0), exchange_rate, status, '',
        amount_sats, payment_hash, 1
-FROM dca_payments WHERE client_id = ?1 AND leg_type IN ('dca', 'settlement') AND status NOT IN ('voided', 'skipped')
+FROM dca_payments WHERE client_id = ?1 AND {LEG_USES_CASH} AND status NOT IN ('voided', 'skipped')
 ORDER BY at, step, kind, id
-"""
+"""  # noqa: S608
 
-_WRONG_TOTALS = """
+_WRONG_TOTALS = f"""
 SELECT id FROM dca_clients c
 WHERE confirmed_minor <> (
     SELECT coalesce(sum(amount_minor), 0) FROM dca_deposits d WHERE d.client_id = c.id AND d.status = 'confirmed'
 ) OR used_minor <> (
     SELECT coalesce(sum(fiat_amount_minor), 0) FROM dca_payments p
-    WHERE p.client_id = c.id AND leg_type IN ('dca', 'settlement') AND status NOT IN ('voided', 'skipped')
+    WHERE p.client_id = c.id AND {LEG_USES_CASH} AND status NOT IN ('voided', 'skipped')
 ) ORDER BY id
-"""
+"""  # noqa: S608

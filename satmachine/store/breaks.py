@@ -15,7 +15,7 @@ from typing import Any
 
 from satmachine.models import Leg
 from satmachine.store import as_models as rows
-from satmachine.store.fragments import LEG_OF_THE_SALE
+from satmachine.store.fragments import LEG_OF_THE_SALE, LEG_PAID_BY_MACHINE
 
 Record = dict[str, Any]
 
@@ -33,17 +33,6 @@ _LEG = (
     f"{_SUBJECT} AS subject, p.machine_id, p.settlement_id, p.planned_at AS at, "
     "'r' || p.revision || ':' || p.leg AS leg, p.status, p.id AS payment_id"
 )
-
-_SUMS = f"""
-WITH legs AS (
-    SELECT settlement_id, sum({_COUNTED}) AS sats FROM dca_payments
-    WHERE settlement_id IS NOT NULL AND {LEG_OF_THE_SALE} GROUP BY settlement_id
-), kept AS (SELECT settlement_id, sum(amount_sats) AS sats FROM dca_retained GROUP BY settlement_id),
-sale AS (
-    SELECT s.*, coalesce(l.sats, 0) AS legs_sats, coalesce(k.sats, 0) AS kept_sats
-    FROM dca_settlements s LEFT JOIN legs l ON l.settlement_id = s.id LEFT JOIN kept k ON k.settlement_id = s.id
-)
-"""
 
 _UNPAID = f"""EXISTS (SELECT 1 FROM dca_payments p WHERE p.settlement_id = s.id AND {LEG_OF_THE_SALE}
     AND p.status NOT IN {_FINAL})"""
@@ -68,10 +57,15 @@ _BOOKED = (
 #: By the kind of break: what violates the rule.
 BREAKS: Mapping[str, str] = {
     # Before its plan a sale has only what was not dispensed on the books.
-    "conservation": f"""{_SUMS}
-        SELECT {_SALE}, s.legs_sats, s.kept_sats, CASE WHEN s.planned_at IS NULL AND s.status <> 'partial'
-               THEN s.undispensed_sats ELSE s.gross_sats END + s.topped_up_sats AS expected_sats
-        FROM sale s WHERE s.legs_sats + s.kept_sats <> expected_sats""",
+    "conservation": f"""
+        SELECT {_SALE}, s.legs_sats, s.kept_sats, s.expected_sats FROM (
+            SELECT s.*, (SELECT coalesce(sum({_COUNTED}), 0) FROM dca_payments
+                         WHERE settlement_id = s.id AND {LEG_OF_THE_SALE}) AS legs_sats,
+                   (SELECT coalesce(sum(amount_sats), 0) FROM dca_retained WHERE settlement_id = s.id) AS kept_sats,
+                   CASE WHEN s.planned_at IS NULL AND s.status <> 'partial' THEN s.undispensed_sats ELSE s.gross_sats
+                   END + s.topped_up_sats AS expected_sats
+            FROM dca_settlements s
+        ) s WHERE s.legs_sats + s.kept_sats <> s.expected_sats""",
     "shortfall": f"""
         SELECT {_SALE}, s.topped_up_sats, s.shortfall_minor, coalesce(sum(x.topup_sats) FILTER (
                WHERE x.funded_at IS NOT NULL), 0) AS sats, coalesce(sum(x.short_minor), 0) AS minor
@@ -151,46 +145,58 @@ BREAKS: Mapping[str, str] = {
 }
 
 
-def breaking(conn: sqlite3.Connection, kind: str) -> Iterator[Record]:
-    """The rows that break one rule."""
-    return (dict(row) for row in conn.execute(BREAKS[kind]))
+def breaking(conn: sqlite3.Connection, kind: str, since: int = 0) -> Iterator[Record]:
+    """The rows that break one rule, of what happened since then (Unix seconds)."""
+    return _since(conn, BREAKS[kind], since)
 
 
-def wrong_first_stages(conn: sqlite3.Connection, platform_part: Callable[[int, str], int | None]) -> Iterator[Record]:
+def wrong_first_stages(
+    conn: sqlite3.Connection, platform_part: Callable[[int, str], int | None], since: int = 0
+) -> Iterator[Record]:
     """Sales whose platform's part does not follow from commission and pct (decimal text), as `platform_part` says."""
     conn.create_function("platform_part", 2, platform_part, deterministic=True)
-    found = conn.execute(
-        f"""SELECT {_SALE}, s.commission_sats, s.super_fee_pct, s.platform_fee_sats AS found_sats,
-        platform_part(s.commission_sats, s.super_fee_pct) AS expected_sats FROM dca_settlements s
-        WHERE s.platform_fee_sats IS NOT NULL AND found_sats IS NOT expected_sats"""
-    )
-    return (dict(row) for row in found)
+    return _since(conn, _FIRST_STAGES, since)
 
 
-def wrong_shares(conn: sqlite3.Connection, worth: Callable[[int, str, str], int | None]) -> Iterator[Record]:
+def wrong_shares(
+    conn: sqlite3.Connection, worth: Callable[[int, str, str], int | None], since: int = 0
+) -> Iterator[Record]:
     """Shares of LPs whose fiat value is not that of their sats at their rate, as `worth` says, or their cap."""
     conn.create_function("share_worth", 3, worth, deterministic=True)
-    # Of what another life of the books has paid, it is the fiat value of that life.
-    found = conn.execute(
-        f"""SELECT {_LEG}, p.amount_sats, p.fiat_amount_minor AS found_minor,
-        min(share_worth(p.amount_sats, p.exchange_rate, p.currency),
-            coalesce(json_extract(p.explain, '$.cap_minor'), {2**62})) AS expected_minor
-        FROM dca_payments p WHERE p.leg_type = 'dca' AND p.status NOT IN ('voided', 'skipped')
-        AND found_minor IS NOT expected_minor
-        AND p.id NOT IN (SELECT payment_id FROM dca_foreign_payments WHERE payment_id IS NOT NULL)"""
-    )
-    return (dict(row) for row in found)
+    return _since(conn, _SHARES, since)
 
 
-def external_legs(conn: sqlite3.Connection) -> Iterator[Record]:
+def external_legs(conn: sqlite3.Connection, since: int = 0) -> Iterator[Record]:
     """Every completed leg of which only the preimage proves that its payee has it."""
-    found = conn.execute(
-        f"""SELECT {_LEG}, p.preimage, p.payment_hash FROM dca_invoices i CROSS JOIN dca_payments p
-        ON p.id = i.payment_id AND p.payment_hash = i.payment_hash
-        WHERE i.internal = 0 AND p.status = 'completed' AND NOT {_VOUCHED}
-        AND coalesce(p.proof, 'preimage') IN ('preimage', 'both_sides')"""
-    )
+    return _since(conn, _EXTERNAL_LEGS.format(join="JOIN" if since else "CROSS JOIN"), since)
+
+
+def _since(conn: sqlite3.Connection, sql: str, since: int) -> Iterator[Record]:
+    """All rows of a statement, or, along the indexes of time, those since then."""
+    found = conn.execute(f"SELECT * FROM ({sql}) WHERE at >= ?", (since,)) if since else conn.execute(sql)
     return (dict(row) for row in found)
+
+
+_FIRST_STAGES = f"""
+SELECT {_SALE}, s.commission_sats, s.super_fee_pct, s.platform_fee_sats AS found_sats,
+       platform_part(s.commission_sats, s.super_fee_pct) AS expected_sats
+FROM dca_settlements s WHERE s.platform_fee_sats IS NOT NULL AND found_sats IS NOT expected_sats
+"""
+#: Of what another life of the books has paid, it is the fiat value of that life.
+_SHARES = f"""
+SELECT {_LEG}, p.amount_sats, p.fiat_amount_minor AS found_minor,
+       min(share_worth(p.amount_sats, p.exchange_rate, p.currency),
+           coalesce(json_extract(p.explain, '$.cap_minor'), {2**62})) AS expected_minor
+FROM dca_payments p WHERE p.leg_type = 'dca' AND p.status NOT IN ('voided', 'skipped')
+  AND found_minor IS NOT expected_minor
+  AND p.id NOT IN (SELECT payment_id FROM dca_foreign_payments WHERE payment_id IS NOT NULL)
+"""
+_EXTERNAL_LEGS = f"""
+SELECT {_LEG}, p.preimage, p.payment_hash FROM dca_invoices i {{join}} dca_payments p
+ON p.id = i.payment_id AND p.payment_hash = i.payment_hash
+WHERE i.internal = 0 AND p.status = 'completed' AND NOT {_VOUCHED}
+  AND coalesce(p.proof, 'preimage') IN ('preimage', 'both_sides')
+"""
 
 
 def counts(conn: sqlite3.Connection, machine_id: str) -> Record:
@@ -221,7 +227,7 @@ def completed_legs(conn: sqlite3.Connection, machine_id: str, *, since: int, bef
     found = conn.execute(
         f"""SELECT p.*, {_SUBJECT} AS subject, {_VOUCHED} AS vouched, i.internal FROM dca_payments p
         LEFT JOIN dca_invoices i ON i.payment_id = p.id AND i.payment_hash = p.payment_hash
-        WHERE p.machine_id = ? AND p.status = 'completed' AND p.leg_type <> 'autoforward' AND p.planned_at >= ?
+        WHERE p.machine_id = ? AND p.status = 'completed' AND p.{LEG_PAID_BY_MACHINE} AND p.planned_at >= ?
         AND p.completed_at < ?""",
         (machine_id, since, before),
     )
@@ -255,7 +261,7 @@ _RETAINED_AND_OWED = f"""
 WITH sale AS (
     SELECT * FROM dca_settlements WHERE machine_id = ?1 AND proof <> 'waiting' AND proven_at < ?2
       AND payment_hash IS NOT NULL
-), leg AS (SELECT * FROM dca_payments WHERE machine_id = ?1 AND leg_type <> 'autoforward'),
+), leg AS (SELECT * FROM dca_payments WHERE machine_id = ?1 AND {LEG_PAID_BY_MACHINE}),
 paid AS (SELECT * FROM leg WHERE status = 'completed' AND completed_at < ?2),
 of_payouts AS (SELECT r.amount_sats AS sats FROM dca_retained r JOIN paid p ON p.id = r.payment_id
                WHERE r.settlement_id IS NULL)

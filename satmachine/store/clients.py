@@ -15,6 +15,7 @@ from satmachine.identity import PayeeIdentity, PayeeKind
 from satmachine.models import Client, ClientStatus
 from satmachine.store import as_models as rows
 from satmachine.store import audit_log as audit
+from satmachine.store.fragments import LEG_PAID_BY_LP, LEG_PAID_BY_MACHINE, LEG_USES_CASH
 
 #: Columns that `update` may change; machine and label are part of payment keys.
 CHANGEABLE = frozenset(
@@ -138,9 +139,9 @@ def update(conn: sqlite3.Connection, client: Client, changes: Mapping[str, objec
         _confirm_payee(conn, client, said, actor, now)
         return client
     if changes.keys() & {"payee_kind", "payee"}:
-        _refuse_while_invoiced(conn, client, ("dca", "settlement"), "payee")
+        _refuse_while_invoiced(conn, client, LEG_USES_CASH, "payee")
     if changes.keys() & {"autoforward", "autoforward_key_file"}:
-        _refuse_while_invoiced(conn, client, ("autoforward",), "autoforward")
+        _refuse_while_invoiced(conn, client, LEG_PAID_BY_LP, "autoforward")
         _void_unsent_forwards(conn, client)
     # The names come from CHANGEABLE, never from outside.
     assignments = ", ".join(f"{name} = ?" for name in changes)
@@ -170,8 +171,8 @@ def mark_removed(conn: sqlite3.Connection, client: Client, *, actor: str, now: i
 def open_legs(conn: sqlite3.Connection, client_id: int) -> list[str]:
     """The keys of the legs that still owe this client something, oldest first."""
     found = conn.execute(
-        """SELECT leg_key FROM dca_payments WHERE client_id = ? AND leg_type IN ('dca', 'settlement', 'refund')
-        AND status NOT IN ('completed', 'voided', 'skipped') ORDER BY id""",
+        f"""SELECT leg_key FROM dca_payments WHERE client_id = ? AND {LEG_PAID_BY_MACHINE}
+        AND status NOT IN ('completed', 'voided', 'skipped') ORDER BY id""",  # noqa: S608
         (client_id,),
     )
     return [str(row["leg_key"]) for row in found]
@@ -220,16 +221,16 @@ def _refuse_used_label(conn: sqlite3.Connection, machine_id: str, label: str) ->
         )
 
 
-def _refuse_while_invoiced(conn: sqlite3.Connection, client: Client, leg_types: tuple[str, ...], what: str) -> None:
-    """An invoice that was sent, or that a mark names, may still be paid, and is looked up in the payee's wallet: that
-    must stay the same one. One that was only asked for, or made, is not paid by anybody."""
-    wanted = ", ".join("?" for _ in leg_types)
+def _refuse_while_invoiced(conn: sqlite3.Connection, client: Client, legs: str, what: str) -> None:
+    """`legs`: which of the client's, in SQL. An invoice that was sent, or that a mark names, may still be paid, and is
+    looked up in the payee's wallet: that must stay the same one. One that was only asked for, or made, is not paid by
+    anybody."""
     row = conn.execute(
         f"""SELECT p.id, p.leg_key, p.status FROM dca_payments p JOIN dca_invoices i ON i.payment_id = p.id
-        AND i.generation = p.generation WHERE p.client_id = ? AND p.leg_type IN ({wanted})
+        AND i.generation = p.generation WHERE p.client_id = ? AND p.{legs}
         AND p.status IN ('pending', 'invoiced', 'sending', 'failed', 'held') AND i.dead_at IS NULL
         AND i.payment_hash IS NOT NULL AND (i.sent_at IS NOT NULL OR i.marked_at IS NOT NULL) LIMIT 1""",  # noqa: S608
-        (client.id, *leg_types),
+        (client.id,),
     ).fetchone()
     if row is not None:
         raise Refused(
@@ -261,8 +262,8 @@ def changed_outside(conn: sqlite3.Connection, client_id: int | None = None) -> l
 def _void_unsent_forwards(conn: sqlite3.Connection, client: Client) -> None:
     """What waits to be forwarded under the terms so far, and has no invoice yet, is not forwarded."""
     conn.execute(
-        """UPDATE dca_payments SET status = 'voided', next_attempt_at = NULL WHERE client_id = ?
-        AND leg_type = 'autoforward' AND generation = 0 AND status IN ('pending', 'failed')""",
+        f"""UPDATE dca_payments SET status = 'voided', next_attempt_at = NULL WHERE client_id = ?
+        AND {LEG_PAID_BY_LP} AND generation = 0 AND status IN ('pending', 'failed')""",  # noqa: S608
         (client.id,),
     )
 

@@ -17,7 +17,7 @@ from satmachine.models import Figures, Leg, LegType, Retained, RetainedReason, S
 from satmachine.seals import Ordered
 from satmachine.store import as_models as rows
 from satmachine.store import legs, seals, settlements
-from satmachine.store.fragments import LEG_OF_THE_SALE
+from satmachine.store.fragments import LEG_IS_RARE, LEG_OF_THE_SALE
 
 
 def find(conn: sqlite3.Connection, settlement_id: int) -> Settlement:
@@ -206,8 +206,8 @@ def insert_refund(
 def invoice_is_known(conn: sqlite3.Connection, payment_hash: str, bolt11: str) -> bool:
     """Whether a leg was ever to pay this invoice: it is never planned a second time."""
     planned = conn.execute(
-        """SELECT 1 FROM dca_payments WHERE leg_type IN ('settlement', 'autoforward', 'refund') AND leg_type = 'refund'
-        AND payee = ?""",
+        f"""SELECT 1 FROM dca_payments WHERE {LEG_IS_RARE} AND leg_type = 'refund'
+        AND payee = ?""",  # noqa: S608
         (bolt11,),
     ).fetchone()
     return planned is not None or legs.knows_payment(conn, payment_hash)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from satmachine.models import Leg, Settlement
 from satmachine.store import as_models as rows
+from satmachine.store.fragments import LEG_OF_EVERY_PLAN, LEG_USES_CASH
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +71,8 @@ def _history(conn: sqlite3.Connection, row: sqlite3.Row) -> LpHistory:
         (row["id"],),
     )
     used = conn.execute(
-        """SELECT id, effective_at, fiat_amount_minor, settlement_id FROM dca_payments WHERE client_id = ?
-        AND leg_type IN ('dca', 'settlement') AND status NOT IN ('voided', 'skipped') ORDER BY id""",
+        f"""SELECT id, effective_at, fiat_amount_minor, settlement_id FROM dca_payments WHERE client_id = ?
+        AND {LEG_USES_CASH} AND status NOT IN ('voided', 'skipped') ORDER BY id""",  # noqa: S608
         (row["id"],),
     )
     return LpHistory(
@@ -91,8 +92,8 @@ def _planned(conn: sqlite3.Connection, settlement: Settlement) -> PlannedSale:
     person added later has another revision. Without any such revision, the sale is given without a plan."""
     legs: dict[int, list[tuple[Leg, str | None]]] = {}
     for row in conn.execute(
-        """SELECT * FROM dca_payments WHERE settlement_id = ? AND planned_at = ? AND proof IS NOT 'booked'
-        AND leg_type IN ('super_fee', 'operator_split', 'dca') ORDER BY position, id""",
+        f"""SELECT * FROM dca_payments WHERE settlement_id = ? AND planned_at = ? AND proof IS NOT 'booked'
+        AND {LEG_OF_EVERY_PLAN} ORDER BY position, id""",  # noqa: S608
         (settlement.id, settlement.planned_at),
     ):
         legs.setdefault(row["revision"], []).append((rows.load(Leg, row), row["explain"]))

@@ -13,7 +13,7 @@ from satmachine.store import as_models as rows
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownIncoming:
     """What these books know of a wallet's incoming payments, as far as a sweep asks.
 
     `settled`: hashes that belong to a sale; `dismissed`: those that a person has said are none; `top_ups`: those that
@@ -58,7 +58,7 @@ class TopUp:
     paid_at: int | None = None
 
 
-def known(conn: sqlite3.Connection, machine_id: str, hashes: Collection[str]) -> Known:
+def known(conn: sqlite3.Connection, machine_id: str, hashes: Collection[str]) -> KnownIncoming:
     """What is known of these payments of a machine."""
     asked = (machine_id, json.dumps(sorted(hashes)))
     listed = conn.execute(
@@ -78,7 +78,7 @@ def known(conn: sqlite3.Connection, machine_id: str, hashes: Collection[str]) ->
     own = conn.execute(
         "SELECT payment_hash FROM dca_invoices WHERE payment_hash IN (SELECT value FROM json_each(?))", asked[1:]
     ).fetchall()
-    return Known(
+    return KnownIncoming(
         settled=frozenset(row["payment_hash"] for row in settled),
         dismissed=frozenset(row["payment_hash"] for row in listed if row["dismissed_at"] is not None),
         top_ups=frozenset(row["payment_hash"] for row in top_ups),

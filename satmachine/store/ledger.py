@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from satmachine.models.facts import CashBrought, CashChange, CashMoved, Fact, Kept, Paid, Sale, ToppedUp, Unassigned
+from satmachine.store.fragments import LEG_USES_CASH
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,14 @@ def first_at(conn: sqlite3.Connection) -> int | None:
     """When the first fact happened, in Unix seconds; None in empty books."""
     row = conn.execute(_FIRST_AT).fetchone()
     return None if row[0] is None else int(row[0])
+
+
+def oldest_posted(conn: sqlite3.Connection, since: int) -> int:
+    """From when on things happened that are posted since a moment: before it, where a sale was found late."""
+    row = conn.execute(
+        f"SELECT min(s.occurred_at) AS at FROM dca_settlements s WHERE {LATE} AND s.proven_at >= ?", (since,)
+    ).fetchone()
+    return since if row["at"] is None else min(since, int(row["at"]))
 
 
 def machines(conn: sqlite3.Connection, scope: str | None, machine_id: str | None = None) -> dict[str, tuple[str, str]]:
@@ -158,7 +167,7 @@ WHO = (
     "WHEN 'refund' THEN '' ELSE c.label END"
 )
 COUNTED = "min(p.amount_sats, p.sent_sats + coalesce(p.fee_sats, 0))"
-CASH_OF_LEG = "CASE WHEN p.leg_type IN ('dca', 'settlement') THEN p.fiat_amount_minor ELSE 0 END"
+CASH_OF_LEG = f"CASE WHEN p.{LEG_USES_CASH} THEN p.fiat_amount_minor ELSE 0 END"
 _OF_LEGS = (
     "FROM dca_payments p CROSS JOIN dca_machines m ON m.id = p.machine_id LEFT JOIN dca_settlements s "
     "ON s.id = p.settlement_id LEFT JOIN dca_clients c ON c.id = p.client_id "

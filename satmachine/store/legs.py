@@ -26,7 +26,7 @@ from satmachine.models import (
 from satmachine.seals import Given, Ordered
 from satmachine.store import as_models as rows
 from satmachine.store import payees, seals
-from satmachine.store.fragments import OPEN_LEG
+from satmachine.store.fragments import LEG_PAID_BY_LP, LEG_PAID_BY_MACHINE, OPEN_LEG
 
 #: Statuses in which a leg is still the daemon's work.
 OPEN = ("pending", "invoiced", "sending", "failed")
@@ -178,10 +178,10 @@ def open_of_payee(
     """Payments that are not final, oldest first: of a leg's name (`super`, `split:owner`), or an LP's shares and
     payouts."""
     found = conn.execute(
-        """SELECT p.id FROM dca_payments p JOIN dca_machines m ON m.id = p.machine_id
+        f"""SELECT p.id FROM dca_payments p JOIN dca_machines m ON m.id = p.machine_id
         WHERE p.status NOT IN ('completed', 'skipped', 'voided') AND (?1 IS NULL OR p.leg = ?1)
-        AND (?2 IS NULL OR p.machine_id = ?2) AND (?3 IS NULL OR (p.client_id = ?3 AND p.leg_type <> 'autoforward'))
-        AND (?4 IS NULL OR m.operator_id = ?4) ORDER BY p.id""",
+        AND (?2 IS NULL OR p.machine_id = ?2) AND (?3 IS NULL OR (p.client_id = ?3 AND p.{LEG_PAID_BY_MACHINE}))
+        AND (?4 IS NULL OR m.operator_id = ?4) ORDER BY p.id""",  # noqa: S608
         (leg, machine_id, client_id, operator),
     )
     return [int(row["id"]) for row in found]
@@ -190,9 +190,9 @@ def open_of_payee(
 def used_sats(conn: sqlite3.Connection, settlement_id: int) -> int:
     """What the legs of a sale, of every revision, take out of its machine's wallet: sent and fees, or the amount."""
     row = conn.execute(
-        """SELECT coalesce(sum(CASE status WHEN 'completed' THEN sent_sats + coalesce(fee_sats, 0) ELSE amount_sats
-        END), 0) AS total FROM dca_payments WHERE settlement_id = ? AND leg_type <> 'autoforward'
-        AND status NOT IN ('voided', 'skipped')""",
+        f"""SELECT coalesce(sum(CASE status WHEN 'completed' THEN sent_sats + coalesce(fee_sats, 0) ELSE amount_sats
+        END), 0) AS total FROM dca_payments WHERE settlement_id = ? AND {LEG_PAID_BY_MACHINE}
+        AND status NOT IN ('voided', 'skipped')""",  # noqa: S608
         (settlement_id,),
     ).fetchone()
     return int(row["total"])
@@ -201,8 +201,8 @@ def used_sats(conn: sqlite3.Connection, settlement_id: int) -> int:
 def waiting_sats(conn: sqlite3.Connection, machine_id: str, but: int) -> int:
     """What a machine's wallet is still to pay, but for one payment and for what is on its way already."""
     row = conn.execute(
-        """SELECT coalesce(sum(amount_sats), 0) AS total FROM dca_payments WHERE +machine_id = ? AND id <> ?
-        AND status IN ('pending', 'invoiced', 'failed') AND leg_type <> 'autoforward'""",
+        f"""SELECT coalesce(sum(amount_sats), 0) AS total FROM dca_payments WHERE +machine_id = ? AND id <> ?
+        AND status IN ('pending', 'invoiced', 'failed') AND {LEG_PAID_BY_MACHINE}""",  # noqa: S608
         (machine_id, but),
     ).fetchone()
     return int(row["total"])
@@ -211,8 +211,8 @@ def waiting_sats(conn: sqlite3.Connection, machine_id: str, but: int) -> int:
 def completed_sats(conn: sqlite3.Connection, settlement_id: int) -> int:
     """What was paid of a sale, without routing fees that its machine pays on top."""
     row = conn.execute(
-        """SELECT coalesce(sum(min(amount_sats, sent_sats + coalesce(fee_sats, 0))), 0) AS total FROM dca_payments
-        WHERE settlement_id = ? AND leg_type <> 'autoforward' AND status = 'completed'""",
+        f"""SELECT coalesce(sum(min(amount_sats, sent_sats + coalesce(fee_sats, 0))), 0) AS total FROM dca_payments
+        WHERE settlement_id = ? AND {LEG_PAID_BY_MACHINE} AND status = 'completed'""",  # noqa: S608
         (settlement_id,),
     ).fetchone()
     return int(row["total"])
@@ -278,14 +278,14 @@ def mark_sending(conn: sqlite3.Connection, leg: Leg, *, now: int) -> bool:
     """Commit the intent to pay; False where no mark names the invoice, or where a person (hold, pause), a correction or
     safe mode came first."""
     changed = conn.execute(
-        """UPDATE dca_payments SET status = 'sending' WHERE id = ? AND generation = ?
+        f"""UPDATE dca_payments SET status = 'sending' WHERE id = ? AND generation = ?
         AND status IN ('invoiced', 'sending', 'failed') AND EXISTS (SELECT 1 FROM dca_invoices i
         WHERE i.payment_id = dca_payments.id AND i.generation = dca_payments.generation
-        AND i.marked_at IS NOT NULL AND i.dead_at IS NULL) AND (leg_type = 'autoforward' OR coalesce((SELECT status
+        AND i.marked_at IS NOT NULL AND i.dead_at IS NULL) AND ({LEG_PAID_BY_LP} OR coalesce((SELECT status
         FROM dca_settlements s WHERE s.id = settlement_id), 'pending')
         IN ('pending', 'errored', 'processed', 'partial'))
         AND NOT EXISTS (SELECT 1 FROM payout_pauses x WHERE x.scope IN ('*', dca_payments.machine_id))
-        AND (SELECT safe_mode FROM dca_wallets w WHERE w.machine_id = dca_payments.machine_id) IS NULL""",
+        AND (SELECT safe_mode FROM dca_wallets w WHERE w.machine_id = dca_payments.machine_id) IS NULL""",  # noqa: S608
         (leg.id, leg.generation),
     ).rowcount
     if changed == 1:

@@ -12,7 +12,8 @@ import sqlite3
 from dataclasses import dataclass
 from typing import Literal
 
-from satmachine.store.fragments import OPEN_LEG
+from satmachine.models import leg_types
+from satmachine.store.fragments import LEG_IS_RARE, LEG_PAID_BY_LP, LEG_PAID_BY_MACHINE, OPEN_LEG
 from satmachine.store.pages import Order, Where, merged, page, page_of
 from satmachine.store.pages import Page as Page  # of what this module answers with
 from satmachine.store.pages import Record as Record
@@ -25,8 +26,6 @@ _OPEN_SALE = "status NOT IN ('processed', 'partial', 'refunded')"
 _RARE_SALE = "status IN ('partial', 'refunded')"
 _OPEN_LEG = "status NOT IN ('completed', 'skipped', 'voided')"
 _RARE_LEG_STATUS = "status IN ('skipped', 'voided')"
-_RARE_LEG_TYPE = "leg_type IN ('settlement', 'autoforward', 'refund')"
-_RARE_LEG_TYPES = ("settlement", "autoforward", "refund")
 _UNSETTLED = (
     "NOT EXISTS (SELECT 1 FROM dca_settlements s WHERE s.machine_id = u.machine_id AND s.payment_hash = u.payment_hash)"
 )
@@ -176,12 +175,12 @@ def payments(conn: sqlite3.Connection, scope: str | None, wanted: Filter) -> Pag
     where.given("leg_type = ?", wanted.leg_type)
     where.given("client_id = ?", wanted.client_id)
     where.given("settlement_id = ?", wanted.settlement_id)
-    rare_status, rare_type = wanted.status in ("skipped", "voided"), wanted.leg_type in _RARE_LEG_TYPES
+    rare_status, rare_type = wanted.status in ("skipped", "voided"), wanted.leg_type in leg_types.RARE
     is_open = wanted.status not in (None, "completed") and not rare_status
     if is_open:
         where.add(_OPEN_LEG)
     elif rare_type:
-        where.add(_RARE_LEG_TYPE)
+        where.add(LEG_IS_RARE)
     elif rare_status:
         where.add(_RARE_LEG_STATUS)
     few = is_open or wanted.client_id is not None or wanted.settlement_id is not None
@@ -346,8 +345,8 @@ def worst_leg(conn: sqlite3.Connection, settlement_id: int) -> Record | None:
     """The payment that makes a sale errored: a held one before a failed one."""
     return _one(
         conn,
-        """SELECT id AS payment_id, status, hold_reason, cause, payee, error FROM dca_payments WHERE settlement_id = ?
-        AND leg_type <> 'autoforward' AND status IN ('held', 'failed')
+        f"""SELECT id AS payment_id, status, hold_reason, cause, payee, error FROM dca_payments WHERE settlement_id = ?
+        AND {LEG_PAID_BY_MACHINE} AND status IN ('held', 'failed')
         ORDER BY status = 'failed', position LIMIT 1""",
         settlement_id,
     )
@@ -360,7 +359,7 @@ def lone_legs(conn: sqlite3.Connection, scope: str | None, limit: int) -> list[R
         conn,
         f"""SELECT id AS payment_id, settlement_id, machine_id, leg_type, leg, status, hold_reason, cause, error,
         amount_sats, planned_at FROM dca_payments WHERE {_OPEN_LEG} AND ((status IN ('failed', 'held')
-        AND (settlement_id IS NULL OR leg_type = 'autoforward')) OR (status = 'sending'
+        AND (settlement_id IS NULL OR {LEG_PAID_BY_LP})) OR (status = 'sending'
         AND cause IN ('payee_changed', 'payee_unreachable', 'no_payee', 'key_unreadable')))
         AND (?1 IS NULL OR machine_id IN
         (SELECT id FROM dca_machines WHERE operator_id = ?1)) ORDER BY +planned_at, id LIMIT ?2""",

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Mapping
 
 from satmachine.marks import Mark, from_content
+from satmachine.store.fragments import LEG_PAID_BY_LP
 
 
 def current(conn: sqlite3.Connection, machine_id: str, bundle: str) -> tuple[Mark, bool] | None:
@@ -92,10 +93,10 @@ def live_invoices(conn: sqlite3.Connection, machine_id: str, bundle: str, *, for
     A sale's forwards are paid from another wallet: each is a bundle of its own (`forwards`).
     """
     found = conn.execute(
-        """SELECT p.leg_key, i.payment_hash FROM dca_payments p JOIN dca_invoices i ON i.payment_id = p.id
+        f"""SELECT p.leg_key, i.payment_hash FROM dca_payments p JOIN dca_invoices i ON i.payment_id = p.id
         AND i.generation = p.generation WHERE p.machine_id = ?1 AND (p.leg_key = ?2 OR (p.leg_key >= ?2 || ':'
-        AND p.leg_key < ?2 || ';')) AND (p.leg_type = 'autoforward') = ?3
-        AND p.status NOT IN ('completed', 'voided', 'skipped') AND i.payment_hash IS NOT NULL AND i.dead_at IS NULL""",
+        AND p.leg_key < ?2 || ';')) AND (p.{LEG_PAID_BY_LP}) = ?3
+        AND p.status NOT IN ('completed', 'voided', 'skipped') AND i.payment_hash IS NOT NULL AND i.dead_at IS NULL""",  # noqa: S608
         (machine_id, bundle, forwards),
     )
     return {str(row["leg_key"]): str(row["payment_hash"]) for row in found}

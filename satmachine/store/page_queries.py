@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from satmachine.store.fragments import LEG_PAID_BY_MACHINE
 from satmachine.store.lists import machine_ids
 from satmachine.store.pages import Record
 
@@ -100,15 +101,15 @@ def paid_between(conn: sqlite3.Connection, scope: str | None, since: int, until:
     ids = machine_ids(conn, scope)
     return _all(
         conn,
-        """
+        f"""
         SELECT p.leg_type, coalesce(p.label, c.person, '') AS payee, count(*) AS payments,
                sum(p.sent_sats) AS sent_sats, sum(coalesce(p.fee_sats, 0)) AS fee_sats
         FROM json_each(?1) m CROSS JOIN dca_settlements s
              ON s.machine_id = m.value AND s.occurred_at >= ?2 AND s.occurred_at < ?3
-        JOIN dca_payments p ON p.settlement_id = s.id AND p.status = 'completed' AND p.leg_type <> 'autoforward'
+        JOIN dca_payments p ON p.settlement_id = s.id AND p.status = 'completed' AND p.{LEG_PAID_BY_MACHINE}
         LEFT JOIN dca_clients c ON c.id = p.client_id
         GROUP BY p.leg_type, coalesce(p.label, c.person, '') ORDER BY p.leg_type, sent_sats DESC
-        """,
+        """,  # noqa: S608
         json.dumps(ids),
         since,
         until,

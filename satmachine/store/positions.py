@@ -6,6 +6,7 @@ import sqlite3
 
 from satmachine.models import Position
 from satmachine.store.clients import describe_payee, identity_of
+from satmachine.store.fragments import LEG_USES_CASH
 
 _DAY_S = 86_400
 
@@ -34,7 +35,7 @@ def of_sale(conn: sqlite3.Connection, machine_id: str, *, occurred_at: int) -> l
 # The totals of `dca_clients` are of now; what came after the sale is taken off them again. That keeps planning quick
 # however long a machine's history is: only what is newer than the sale, or of its day, is looked at. Legs count from
 # the moment they are planned (reserved) until they are voided.
-_POSITIONS = """
+_POSITIONS = f"""
 SELECT c.id, c.label, c.mode, c.payee_kind, c.payee, c.daily_limit_minor,
        c.confirmed_minor AS confirmed_now, c.used_minor AS used_now,
        c.confirmed_minor - (
@@ -44,7 +45,7 @@ SELECT c.id, c.label, c.mode, c.payee_kind, c.payee, c.daily_limit_minor,
        c.used_minor - (
            SELECT coalesce(sum(p.fiat_amount_minor), 0) FROM dca_payments p
            WHERE p.client_id = c.id AND p.effective_at > ?2
-             AND p.leg_type IN ('dca', 'settlement') AND p.status NOT IN ('voided', 'skipped')
+             AND p.{LEG_USES_CASH} AND p.status NOT IN ('voided', 'skipped')
        ) AS used_then,
        CASE c.mode WHEN 'fixed' THEN (
            SELECT coalesce(sum(p.fiat_amount_minor), 0) FROM dca_payments p
@@ -52,4 +53,4 @@ SELECT c.id, c.label, c.mode, c.payee_kind, c.payee, c.daily_limit_minor,
              AND p.leg_type = 'dca' AND p.status NOT IN ('voided', 'skipped')
        ) END AS used_today
 FROM dca_clients c WHERE c.machine_id = ?1 AND c.status = 'active' ORDER BY c.label
-"""
+"""  # noqa: S608

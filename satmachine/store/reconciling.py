@@ -17,6 +17,7 @@ from satmachine.models import Leg, LegType, Settlement
 from satmachine.seals import Given
 from satmachine.store import as_models as rows
 from satmachine.store import seals
+from satmachine.store.fragments import LEG_PAID_BY_MACHINE
 
 #: What `settled_by` says of a payment that a leg of these books stands for.
 ADOPTED = "adopted"
@@ -195,8 +196,8 @@ def stopped_machines(conn: sqlite3.Connection, operator: str | None) -> list[str
 def open_legs(conn: sqlite3.Connection, settlement_id: int) -> list[Leg]:
     """The sale's legs that are not final, in order; an autoforward is no part of its sats."""
     found = conn.execute(
-        """SELECT * FROM dca_payments WHERE settlement_id = ? AND leg_type <> 'autoforward'
-        AND status NOT IN ('completed', 'voided', 'skipped') ORDER BY revision, position, id""",
+        f"""SELECT * FROM dca_payments WHERE settlement_id = ? AND {LEG_PAID_BY_MACHINE}
+        AND status NOT IN ('completed', 'voided', 'skipped') ORDER BY revision, position, id""",  # noqa: S608
         (settlement_id,),
     )
     return [rows.load(Leg, row) for row in found]
@@ -223,11 +224,11 @@ def may_be_paid(conn: sqlite3.Connection, settlement_ids: Sequence[int]) -> list
     """Invoices of these sales' open legs: only the wallet knows their fate, because another life of these books may
     have marked and paid what this one has only asked for."""
     found = conn.execute(
-        """SELECT i.payment_id, i.payment_hash, (i.sent_at IS NOT NULL OR i.marked_at IS NOT NULL) AS begun
+        f"""SELECT i.payment_id, i.payment_hash, (i.sent_at IS NOT NULL OR i.marked_at IS NOT NULL) AS begun
         FROM dca_invoices i JOIN dca_payments p ON p.id = i.payment_id
-        WHERE p.settlement_id IN (SELECT value FROM json_each(?)) AND p.leg_type <> 'autoforward'
+        WHERE p.settlement_id IN (SELECT value FROM json_each(?)) AND p.{LEG_PAID_BY_MACHINE}
         AND p.status NOT IN ('completed', 'voided', 'skipped') AND i.payment_hash IS NOT NULL AND i.adopted = 0
-        ORDER BY i.payment_id, i.generation""",
+        ORDER BY i.payment_id, i.generation""",  # noqa: S608
         (json.dumps(list(settlement_ids)),),
     )
     return [OwnInvoice(row["payment_id"], row["payment_hash"], bool(row["begun"])) for row in found]
@@ -447,11 +448,11 @@ def retain_rest(conn: sqlite3.Connection, leg: Leg, rest_sats: int, now: int) ->
 def accounted_sats(conn: sqlite3.Connection, settlement_id: int) -> int:
     """The sale's legs and what it retains: its gross amount, once it is planned."""
     row = conn.execute(
-        """SELECT (SELECT coalesce(sum(CASE status WHEN 'completed' THEN min(amount_sats, sent_sats +
+        f"""SELECT (SELECT coalesce(sum(CASE status WHEN 'completed' THEN min(amount_sats, sent_sats +
         coalesce(fee_sats, 0)) ELSE amount_sats END), 0) FROM dca_payments WHERE settlement_id = ?1
-        AND leg_type <> 'autoforward' AND status NOT IN ('voided', 'skipped'))
+        AND {LEG_PAID_BY_MACHINE} AND status NOT IN ('voided', 'skipped'))
         + (SELECT coalesce(sum(amount_sats), 0) FROM dca_retained
-        WHERE settlement_id = ?1) AS total""",
+        WHERE settlement_id = ?1) AS total""",  # noqa: S608
         (settlement_id,),
     ).fetchone()
     return int(row["total"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from satmachine.models import Leg, LegInvoice, LegType
+from satmachine.models import Leg, LegInvoice, leg_types
 from satmachine.seals import Given, Keyring, Ordered, is_beyond
 from satmachine.store import as_models as rows
 from satmachine.store.database import Connection
@@ -71,7 +71,7 @@ def given(leg: Leg, invoice: LegInvoice) -> Given:
 def came_in_sats(conn: sqlite3.Connection, leg: Leg) -> int | None:
     """What came in for a payment's sale, from its customer and by top-ups that are booked to it; None for a payout and
     a forward, which no sale bears."""
-    if leg.settlement_id is None or leg.leg_type is LegType.AUTOFORWARD:
+    if leg.settlement_id is None or leg.leg_type in leg_types.PAID_BY_LP:
         return None
     row = conn.execute(
         "SELECT gross_sats + topped_up_sats AS sats FROM dca_settlements WHERE id = ?", (leg.settlement_id,)

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from satmachine.models import Claim, Retained, RetainedReason, Settlement, SettlementStatus
+from satmachine.models import Claim, HoldReason, Retained, RetainedReason, Settlement, SettlementStatus
 from satmachine.store import as_models as rows
+from satmachine.store.fragments import LEG_PAID_BY_MACHINE
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,9 +345,9 @@ def _reopen_unproven(conn: sqlite3.Connection, settlement_id: int) -> None:
         return
     take_back_retained(conn, settlement, settlement.landed_at)
     conn.execute(
-        """UPDATE dca_settlements SET status = 'held', hold_reason = 'by_operator', finished_at = NULL,
+        """UPDATE dca_settlements SET status = 'held', hold_reason = ?, finished_at = NULL,
         error = 'the customer paid after this sale was closed; release it to pay it out' WHERE id = ?""",
-        (settlement_id,),
+        (HoldReason.PAID_AFTER_CLOSE, settlement_id),
     )
 
 
@@ -431,9 +432,9 @@ def refresh_status(conn: sqlite3.Connection, settlement_id: int, now: int) -> Se
     if settlement.planned_at is None or settlement.status not in ("pending", "errored", "processed"):
         return settlement.status
     worst = conn.execute(
-        """SELECT id, payee, status, error FROM dca_payments WHERE settlement_id = ? AND leg_type <> 'autoforward'
+        f"""SELECT id, payee, status, error FROM dca_payments WHERE settlement_id = ? AND {LEG_PAID_BY_MACHINE}
         AND status NOT IN ('completed', 'skipped', 'voided')
-        ORDER BY CASE status WHEN 'held' THEN 0 WHEN 'failed' THEN 1 ELSE 2 END, position LIMIT 1""",
+        ORDER BY CASE status WHEN 'held' THEN 0 WHEN 'failed' THEN 1 ELSE 2 END, position LIMIT 1""",  # noqa: S608
         (settlement_id,),
     ).fetchone()
     refunded = conn.execute(

@@ -41,7 +41,7 @@ SELECT reason, count(*) FROM quarantine WHERE status = 'open' AND dismissed_at I
 """
 
 
-def look(conn: sqlite3.Connection, now: int | None = None) -> Standing:
+def read(conn: sqlite3.Connection, now: int | None = None) -> Standing:
     """Everything at once. Reads every sale and leg: not for the daemon's own connection. `now` (Unix seconds) None:
     without how the business goes."""
     conn.execute("BEGIN")

@@ -14,7 +14,7 @@ import orjson
 
 from satmachine.telemetry import exact_json
 from satmachine.telemetry.beacons import BeaconRecord, SnapshotRecord
-from satmachine.telemetry.merge import Known, Origin, State
+from satmachine.telemetry.merge import FieldValue, Origin, State
 from satmachine.telemetry.parse import COLUMNS
 
 Record = BeaconRecord | SnapshotRecord
@@ -50,8 +50,8 @@ def state_of(conn: sqlite3.Connection, machine_id: str) -> State | None:
     origins = {name: Origin(*origin) for name, origin in orjson.loads(row["origins"]).items()}
     extra = exact_json.loads(row["extra"])
     return State(
-        columns={name: Known(row[name], origins[name]) for name in COLUMNS if name in origins},
-        extra={name: Known(value, origins[_EXTRA + name]) for name, value in extra.items()},
+        columns={name: FieldValue(row[name], origins[name]) for name in COLUMNS if name in origins},
+        extra={name: FieldValue(value, origins[_EXTRA + name]) for name, value in extra.items()},
         newest=Origin(row["beacon_at"], row["beacon_id"]),
         raw=row["raw"],
         received_at=row["received_at"],

@@ -28,7 +28,7 @@ class Origin(NamedTuple):
         return (self.created_at, other.event_id) > (other.created_at, self.event_id)
 
 
-class Known(NamedTuple):
+class FieldValue(NamedTuple):
     """A field's value and where it is from."""
 
     value: Any
@@ -39,8 +39,8 @@ class Known(NamedTuple):
 class State:
     """A machine's merged fields, and its newest beacon's content and time of arrival."""
 
-    columns: dict[str, Known] = field(default_factory=dict)
-    extra: dict[str, Known] = field(default_factory=dict)
+    columns: dict[str, FieldValue] = field(default_factory=dict)
+    extra: dict[str, FieldValue] = field(default_factory=dict)
     newest: Origin | None = None
     raw: str = ""
     received_at: int = 0
@@ -56,13 +56,13 @@ class State:
             self.newest, self.raw, self.received_at = origin, beacon.content, beacon.received_at
 
 
-def _take(known: dict[str, Known], told: Mapping[str, Any], origin: Origin) -> None:
+def _take(known: dict[str, FieldValue], told: Mapping[str, Any], origin: Origin) -> None:
     for name, value in told.items():
         if name not in known or origin.beats(known[name].origin):
-            known[name] = Known(value, origin)
+            known[name] = FieldValue(value, origin)
 
 
-def _newest_fields(extra: Mapping[str, Known]) -> dict[str, Known]:
+def _newest_fields(extra: Mapping[str, FieldValue]) -> dict[str, FieldValue]:
     """The newest fields, by origin and name. A dropped one cannot come back by an older beacon: the order holds."""
     by_id = sorted(extra, key=lambda name: (extra[name].origin.event_id, name))
     by_age = sorted(by_id, key=lambda name: extra[name].origin.created_at, reverse=True)

@@ -70,6 +70,11 @@ class WalletPayment:
         return abs(self.amount_msat) // 1000
 
     @property
+    def fee_sats(self) -> int:
+        """What the fee took, in whole sats: a part of a sat is gone, too."""
+        return -(-self.fee_msat // 1000)
+
+    @property
     def expires_at(self) -> int | None:
         """When the invoice expires; None when there is no readable one. From the invoice itself, because LNbits
         gives its own `expiry` in the server's local time in some answers and in UTC in others."""

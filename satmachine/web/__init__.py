@@ -3,12 +3,12 @@
     app.py       connects the parts: routes, and the one way that every request takes
     access.py    pure: who may see which record; the only place that decides it
     signin.py    one-time links, signatures with a Nostr key (NIP-98), sessions, bearer tokens
-    limits.py    how often somebody may try
+    tries.py     how often somebody may try
     views/       a function for each page: rows -> what is on it; the same for HTML and JSON
     flow.py, charts.py   pure: pictures as SVG
-    words.py     the viewer's language, numbers and time zone
+    language.py  the viewer's language, numbers and time zone
     live.py      tells browsers when something has changed
-    pool.py      connections to the books
+    readers.py   connections to the books
     openapi.py, records.py  describe the addresses for programs
 
 Installed with the extra `web` (Starlette, Jinja2, uvicorn, Babel). `store/page_queries.py` has its SQL, and

@@ -40,14 +40,14 @@ from satmachine.web import openapi, signin
 from satmachine.web.access import Viewer, admits
 from satmachine.web.guard import Guard
 from satmachine.web.kept import Kept
-from satmachine.web.limits import Limiter
+from satmachine.web.language import Words, negotiate
 from satmachine.web.live import Live
 from satmachine.web.places import PAGES, PROGRAMS, Place
-from satmachine.web.pool import Pool
+from satmachine.web.readers import Pool
 from satmachine.web.settings import Settings
 from satmachine.web.shape import iso, shaped
+from satmachine.web.tries import Limiter
 from satmachine.web.views.base import BadQuery, Download, Look, Missing, View
-from satmachine.web.words import Words, negotiate
 
 _LOG = logging.getLogger("satmachine.web")
 _STATIC = {"style.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}

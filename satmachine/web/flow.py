@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from satmachine.models import OF_THE_SALE, LegStatus, LegType
+from satmachine.models import LegStatus, LegType
+from satmachine.models.leg_types import OF_THE_SALE
 from satmachine.settlements.explain import counted_sats
 
 Record = Mapping[str, Any]

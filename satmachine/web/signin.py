@@ -19,7 +19,7 @@ from zoneinfo import ZoneInfo
 import orjson
 
 from satmachine.config.model import WebPerson
-from satmachine.nostr.event import Event, Keyring, parse_event, verify
+from satmachine.nostr.event import AuthorKeys, Event, parse_event, verify
 from satmachine.store import passes
 from satmachine.store.passes import PassKind
 from satmachine.web.access import Viewer
@@ -32,7 +32,7 @@ _MAX_AUTHORIZATION_CHARS = 8_192
 #: A session ends so long after its last use, whatever its full life.
 IDLE_S = 7 * 86_400
 
-_KEYRING = Keyring(1_000)
+_KEYRING = AuthorKeys(1_000)
 
 
 @dataclass(frozen=True, slots=True)

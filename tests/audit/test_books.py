@@ -13,8 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from satmachine.audit.breaks import Break, Kind, make_break
-from satmachine.audit.proof import check_books
-from satmachine.cash import book, look
+from satmachine.audit.proof import check_books, check_rules
+from satmachine.cash import book, shown
 from satmachine.cli.main import app
 from satmachine.models.cash import Entry, EntryKind, NoteLine
 from satmachine.store import breaks as books
@@ -99,12 +99,6 @@ PLANTED: list[tuple[Kind, str, set[Kind]]] = [
         {Kind.BALANCE},
     ),
     (Kind.LEG_FIAT, "UPDATE dca_payments SET exchange_rate = '0' WHERE leg = 'dca:alice' AND settlement_id = 3", set()),
-    (Kind.LEG_FIAT, "UPDATE dca_payments SET exchange_rate = 'x' WHERE leg = 'dca:alice' AND settlement_id = 3", set()),
-    (
-        Kind.FIRST_STAGE,
-        "UPDATE dca_settlements SET super_fee_pct = 'x' WHERE id = 1",
-        set(),
-    ),
     (Kind.BALANCE, "UPDATE dca_deposits SET amount_minor = amount_minor + 1", set()),
     (Kind.OVERDRAWN, "UPDATE dca_clients SET confirmed_minor = 1", {Kind.BALANCE}),
     (
@@ -126,6 +120,10 @@ PLANTED: list[tuple[Kind, str, set[Kind]]] = [
     (Kind.CASH_BOOKED, "UPDATE dca_cash_booked SET cash_id = 1", set()),
     (Kind.CASH_DEPOSITS, "UPDATE dca_deposits SET amount_minor = 100000000 WHERE cash_id IS NOT NULL", set()),
 ]
+
+
+#: Breaks of now, whatever the audit was asked to look back to.
+TIMELESS = {Kind.BALANCE, Kind.OVERDRAWN, Kind.CHANGED_OUTSIDE}
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +152,7 @@ def add_cash(conn: sqlite3.Connection) -> None:
     record(EntryKind.LOAD, 1000, alice=1)
     mistyped = record(EntryKind.COUNT, 100)
     record(EntryKind.COUNT, 900, mistyped.id)
-    report = look.closed_cycle(conn, "panajachel-1", mistyped.id)
+    report = shown.closed_cycle(conn, "panajachel-1", mistyped.id)
     assert report is not None
     book.book_difference(conn, report.cycle, -100, window=(4, 5), reason="lost", actor="test", now=11)
 
@@ -197,6 +195,24 @@ def test_a_planted_break_is_found_and_named(copy: sqlite3.Connection, kind: Kind
         assert "{" not in broken.detail + broken.remedy
         assert broken.remedy.startswith("satmachine ")
         assert broken.machine_id == "panajachel-1"
+    assert set(check_rules(copy, since=1)) == set(found), "as it is found along the indexes of time"
+    assert {broken.kind for broken in check_rules(copy, since=2**40)} <= TIMELESS
+
+
+@pytest.mark.parametrize(
+    ("kind", "sql"),
+    [
+        (Kind.LEG_FIAT, "UPDATE dca_payments SET exchange_rate = 'x' WHERE leg = 'dca:alice' AND settlement_id = 3"),
+        (Kind.LEG_FIAT, "UPDATE dca_payments SET exchange_rate = NULL WHERE leg = 'dca:alice' AND settlement_id = 3"),
+        (Kind.FIRST_STAGE, "UPDATE dca_settlements SET super_fee_pct = 'x' WHERE id = 1"),
+        (Kind.FIRST_STAGE, "UPDATE dca_settlements SET super_fee_pct = '7' WHERE id = 1"),
+    ],
+)
+def test_a_figure_that_is_no_figure_is_a_break_and_stops_no_audit(
+    copy: sqlite3.Connection, kind: Kind, sql: str
+) -> None:
+    copy.execute(sql)
+    assert [broken.kind for broken in check_books(copy)] == [kind]
 
 
 def test_a_leg_that_was_completed_by_reading_needs_no_moment_of_sending(copy: sqlite3.Connection) -> None:

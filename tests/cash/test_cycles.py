@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from satmachine.cash import book, cycles, look
+from satmachine.cash import book, cycles, shown
 from satmachine.models.banknotes import by_denomination, in_words, of_sale, typed
 from satmachine.models.cash import CashSale, Entry, EntryKind, NoteLine
 from satmachine.store import cash
@@ -63,7 +63,7 @@ def test_sql_and_rules_say_the_same(
             used = kind if corrects is None else corrects.kind
             draft = Draft(MACHINE, used, at, "GTQ", lines, "", None if corrects is None else corrects.id)
             last, _ = book.record(conn, draft, for_clients={}, actor="t", now=100)
-        found = look.every_cycle(conn, MACHINE)
+        found = shown.every_cycle(conn, MACHINE)
         rows = {row["closed_id"]: row for row in cash.cycle_rows(conn, None, MACHINE, -1)}
         assert len(rows) == len(found)
         for cycle in found:
@@ -86,8 +86,8 @@ def test_limited_reports_are_the_newest_of_all(tmp_path: Path) -> None:
             sell(conn, number, 10 * number + 5, 7, "proven")
             draft = Draft(MACHINE, EntryKind.COUNT, 10 * number, "GTQ", (NoteLine(None, None, None, 100),))
             book.record(conn, draft, for_clients={}, actor="t", now=100)
-        whole = look.reports(conn, MACHINE, limit=100)
-        assert [one.cycle for one in look.reports(conn, MACHINE, limit=3)] == [one.cycle for one in whole[:4]]
+        whole = shown.reports(conn, MACHINE, limit=100)
+        assert [one.cycle for one in shown.reports(conn, MACHINE, limit=3)] == [one.cycle for one in whole[:4]]
         assert [one.cycle.difference_minor for one in whole] == [None, *[7] * 6, None]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from satmachine.audit.proof import check_books
-from satmachine.cash import look
+from satmachine.cash import shown
 from satmachine.cash.narrow import Finding
 from satmachine.store import cash
 from satmachine.store.database import connect, prepare
@@ -61,7 +61,7 @@ def year(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[sqlite3.Con
 
 
 def found_in(conn: sqlite3.Connection, machine_id: str) -> list[Finding]:
-    return [finding for report in look.reports(conn, machine_id, limit=1_000) for finding in report.findings]
+    return [finding for report in shown.reports(conn, machine_id, limit=1_000) for finding in report.findings]
 
 
 def explains(finding: Finding, planted: Planted) -> bool:
@@ -106,7 +106,7 @@ def test_the_view_says_of_every_cycle_what_the_rules_say(year: tuple[sqlite3.Con
     conn, _ = year
     for machine in FLEET:
         in_sql = {row["closed_id"]: row for row in cash.cycle_rows(conn, None, machine.id, -1)}
-        cycles = look.every_cycle(conn, machine.id)
+        cycles = shown.every_cycle(conn, machine.id)
         assert len(in_sql) == len(cycles)
         for cycle in cycles:
             row = in_sql[None if cycle.closing is None else cycle.closing.id]
@@ -134,7 +134,7 @@ def test_notes_are_told_by_denomination(year: tuple[sqlite3.Connection, CashYear
     from satmachine.cash.cycles import notes_difference
 
     conn, played = year
-    differing = [one for cycle in look.every_cycle(conn, "shibuya") if (one := notes_difference(cycle))]
+    differing = [one for cycle in shown.every_cycle(conn, "shibuya") if (one := notes_difference(cycle))]
     assert differing == [{10_000: one.amount_minor // 10_000} for one in played.planted if one.machine_id == "shibuya"]
 
 

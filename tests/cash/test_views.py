@@ -122,7 +122,7 @@ def test_metrics_say_until_when_the_cash_lasts(conn: sqlite3.Connection) -> None
     with atomic(conn):
         cash.save_forecast(conn, a_forecast(MACHINE, now, 1, differences=1))
     exposition = Exposition()
-    exposition.show(standing.look(conn), [], None, Attention(), now)
+    exposition.show(standing.read(conn), [], None, Attention(), now)
     text = generate_latest(exposition._registry).decode()
     assert f'satmachine_cash_out_seconds{{end="early",machine="{MACHINE}"}} 86400.0' in text
     assert f'satmachine_cash_differences{{machine="{MACHINE}"}} 1.0' in text

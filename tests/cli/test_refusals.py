@@ -95,11 +95,12 @@ PROVOKED: list[tuple[str, Change | None]] = [
 #: the command line's own check, or until the daemon runs. Their commands are those of other rows.
 ELSEWHERE = (
     ("settlements/correct/proven_unpaid.py", ""),
+    ("settlements/correct/carries_out.py", ""),
     ("settlements/correct/sale_orders.py", ""),
     ("settlements/correct/repoint.py", "names no payee"),
-    ("settlements/correct/ways_out.py", "has no payment at all"),
-    ("settlements/correct/ways_out.py", "paid on the machine's word"),
-    ("settlements/correct/ways_out.py", "shows it"),
+    ("settlements/correct/vouched.py", "has no payment at all"),
+    ("settlements/correct/unmatched.py", "paid on the machine's word"),
+    ("settlements/correct/unmatched.py", "shows it"),
     ("settlements/pay/invoicing.py", ""),
     ("settlements/reconcile/proposal.py", ""),
     ("settlements/sweep/wallet_orders.py", ""),

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from satmachine.cli.config import app
-from satmachine.config.show import to_text
+from satmachine.config.as_text import to_text
 from testkit.config_files import ENVIRON, LNURL, SECOND, VALID, changed, load_text
 
 EVERYTHING = (

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from satmachine.config import Config, Payee, Secret, check_secrets, credentials, secrets
-from satmachine.config.show import to_json, to_text
+from satmachine.config.as_text import to_json, to_text
 from satmachine.errors import ConfigError, KeyHidden
 from testkit.config_files import ENVIRON, VALID, changed, load_text
 

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 import anyio
 import pytest
 
-from satmachine.settlements.correct.sale_orders import MIN_VALID_S
+from satmachine.settlements.correct.carries_out import MIN_VALID_S
 from satmachine.wallet.lnbits import Lnbits
 from testkit.lnbits import WalletKeys
 from tests.day.follow import Follower, Situation

@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from satmachine.config import load
-from satmachine.observe.watch import Watch
+from satmachine.observe.listening import Listening
 from testkit.machine import publish
 from testkit.relays import Talk, scripted_relay
 from testkit.system import System
@@ -84,7 +84,7 @@ async def test_it_changes_nothing_in_the_books_or_wallets_of_a_running_daemon(sy
     machine = system.machines[0]
     payment_hash = await pays(system)
     config = load(system.config_path)
-    seen = await Watch(config, config.machines, None, time.time).run(seconds=1, past_s=3_600)
+    seen = await Listening(config, config.machines, None, time.time).run(seconds=1, past_s=3_600)
     assert [one.payment_hash for one in seen.machines[0].before + seen.machines[0].payments] == [payment_hash]  # type: ignore[operator]
     with sqlite3.connect(system.database_path) as conn:
         assert conn.execute("SELECT count(*) FROM dca_settlements").fetchone() == (0,)
@@ -111,7 +111,7 @@ async def test_a_hostile_relay_ends_nothing_and_a_forged_event_is_a_fault(system
         text = system.config_path.read_text().replace(system.relays[0].url, url)
         system.config_path.write_text(text)
         config = load(system.config_path)
-        seen = await Watch(config, config.machines, None, time.time).run(seconds=2, past_s=0)
+        seen = await Listening(config, config.machines, None, time.time).run(seconds=2, past_s=0)
     [relay] = seen.relays
     assert (relay.reached, relay.events, relay.faults >= 4) == (True, 2, True)
     assert [event.id for event in seen.machines[0].events] == [true["id"]]

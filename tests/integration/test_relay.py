@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from satmachine.nostr.event import AUTH_KIND, Fault, Keyring, parse_event, verify
+from satmachine.nostr.event import AUTH_KIND, AuthorKeys, Fault, parse_event, verify
 from satmachine.nostr.health import RelayHealth, RelayState
 from satmachine.nostr.limits import Limits
 from satmachine.nostr.pool import RelayPool
@@ -111,7 +111,7 @@ async def test_auth_required_is_answered_and_the_subscription_opened_again() -> 
         await eventually(lambda: only(pool).eose)
         event = parse_event(answers[0][1])
         assert not isinstance(event, Fault)
-        assert verify(event, Keyring()) is None
+        assert verify(event, AuthorKeys()) is None
         assert (event.kind, event.pubkey) == (AUTH_KIND, daemon.pubkey)
         assert event.tags == (("relay", only(pool).url), ("challenge", "a challenge"))
 

@@ -17,7 +17,7 @@ import orjson
 import pytest
 from websockets.frames import Frame, Opcode
 
-from satmachine.nostr.event import Fault, Keyring, verify
+from satmachine.nostr.event import AuthorKeys, Fault, verify
 from satmachine.nostr.health import RelayHealth, RelayState
 from satmachine.nostr.pool import RelayPool
 from testkit.relays import (
@@ -183,7 +183,7 @@ async def honest_service(hostile_url: str) -> RelayHealth:
                 await sink.wait_for(sale)
                 await anyio.sleep(0.02)
             health = pool.health()[1]
-    keyring = Keyring()
+    keyring = AuthorKeys()
     for received in sink.received:
         assert received.event.pubkey in AUTHORS
         assert verify(received.event, keyring) is None

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satmachine.nostr.event import Event, Fault, Keyring, event_id, parse_event, sign, verify
+from satmachine.nostr.event import AuthorKeys, Event, Fault, event_id, parse_event, sign, verify
 
 SECRET = bytes.fromhex("67dea2ed018072d675f5415ecfaed7d2597555e202d85b3d65ea4e58d2d92ffa")
 EVENT = sign(21000, '{"net_sats": 1}', [["p", "x"], ["d"]], 1_790_000_000, SECRET)
@@ -31,7 +31,7 @@ def made(**changes: object) -> dict[str, Any]:
 def test_another_implementation_verifies_what_we_sign(content: str, tags: list[list[str]]) -> None:
     event = sign(21000, content, tags, 1_790_000_000, SECRET)
     assert nostr_sdk.Event.from_json(event.to_json()).verify()
-    assert verify(event, Keyring()) is None
+    assert verify(event, AuthorKeys()) is None
 
 
 @given(content=texts)
@@ -41,7 +41,7 @@ def test_we_verify_what_another_implementation_signs(content: str) -> None:
     foreign = builder.finalize(keys)
     event = parse_event(json.loads(foreign.as_json()))
     assert isinstance(event, Event)
-    assert verify(event, Keyring()) is None
+    assert verify(event, AuthorKeys()) is None
 
 
 def test_json_and_back() -> None:
@@ -83,7 +83,7 @@ def test_no_member_makes_it_raise(name: str, value: object) -> None:
     if isinstance(event, Fault):
         assert event is Fault.BAD_SHAPE
     else:
-        assert event == EVENT or verify(event, Keyring()) is not None
+        assert event == EVENT or verify(event, AuthorKeys()) is not None
 
 
 @pytest.mark.parametrize(
@@ -97,32 +97,32 @@ def test_no_member_makes_it_raise(name: str, value: object) -> None:
     ],
 )
 def test_an_altered_event_has_a_false_id(altered: Event) -> None:
-    assert verify(altered, Keyring()) is Fault.FALSE_ID
+    assert verify(altered, AuthorKeys()) is Fault.FALSE_ID
 
 
 def test_a_forged_event_has_a_bad_signature() -> None:
     content = '{"net_sats": 1000000}'
     forged_id = event_id(EVENT.pubkey, EVENT.created_at, EVENT.kind, EVENT.tags, content)
-    assert verify(EVENT._replace(id=forged_id, content=content), Keyring()) is Fault.BAD_SIGNATURE
-    assert verify(EVENT._replace(sig="00" * 64), Keyring()) is Fault.BAD_SIGNATURE
+    assert verify(EVENT._replace(id=forged_id, content=content), AuthorKeys()) is Fault.BAD_SIGNATURE
+    assert verify(EVENT._replace(sig="00" * 64), AuthorKeys()) is Fault.BAD_SIGNATURE
     other = sign(EVENT.kind, EVENT.content, EVENT.tags, EVENT.created_at, b"\x01" * 32)
-    assert verify(EVENT._replace(sig=other.sig), Keyring()) is Fault.BAD_SIGNATURE
+    assert verify(EVENT._replace(sig=other.sig), AuthorKeys()) is Fault.BAD_SIGNATURE
 
 
 def test_an_author_beside_the_curve_has_a_bad_signature() -> None:
     author = "ff" * 32
     true_id = event_id(author, EVENT.created_at, EVENT.kind, EVENT.tags, EVENT.content)
-    assert verify(EVENT._replace(pubkey=author, id=true_id), Keyring()) is Fault.BAD_SIGNATURE
+    assert verify(EVENT._replace(pubkey=author, id=true_id), AuthorKeys()) is Fault.BAD_SIGNATURE
 
 
 def test_a_lone_surrogate_is_no_text() -> None:
     with pytest.raises(ValueError, match="cannot be serialised"):
         event_id(EVENT.pubkey, 0, 1, (), "\ud800")
-    assert verify(EVENT._replace(content="\ud800"), Keyring()) is Fault.BAD_SHAPE
+    assert verify(EVENT._replace(content="\ud800"), AuthorKeys()) is Fault.BAD_SHAPE
 
 
 def test_the_keyring_is_bounded() -> None:
-    ring = Keyring(max_keys=2)
+    ring = AuthorKeys(max_keys=2)
     authors = [sign(1, "", [], 0, bytes([n]) * 32).pubkey for n in (1, 2, 3)]
     assert all(ring.key_of(author) is not None for author in authors * 2)
     assert ring.key_of("ff" * 32) is None

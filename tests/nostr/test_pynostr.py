@@ -6,7 +6,7 @@ import pytest
 from pynostr.event import Event as PynostrEvent
 from pynostr.key import PrivateKey
 
-from satmachine.nostr.event import Event, Fault, Keyring, parse_event, verify
+from satmachine.nostr.event import AuthorKeys, Event, Fault, parse_event, verify
 from satmachine.nostr.keys import hex_to_npub, npub_to_hex
 
 
@@ -22,7 +22,7 @@ def signed() -> dict[str, object]:
 def test_what_pynostr_signs_is_accepted(signed: dict[str, object]) -> None:
     event = parse_event(signed)
     assert isinstance(event, Event)
-    assert verify(event, Keyring()) is None
+    assert verify(event, AuthorKeys()) is None
 
 
 def test_a_false_id_which_pynostr_ignores_is_refused(signed: dict[str, object]) -> None:
@@ -30,7 +30,7 @@ def test_a_false_id_which_pynostr_ignores_is_refused(signed: dict[str, object]) 
     assert PynostrEvent.from_dict(forged).verify()
     event = parse_event(forged)
     assert isinstance(event, Event)
-    assert verify(event, Keyring()) is Fault.FALSE_ID
+    assert verify(event, AuthorKeys()) is Fault.FALSE_ID
 
 
 def test_npubs_are_the_same_as_pynostrs() -> None:

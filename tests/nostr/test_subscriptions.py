@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from satmachine.nostr.event import Fault
-from satmachine.nostr.messages import Closed
+from satmachine.nostr.protocol import Closed
 from satmachine.nostr.subscriptions import Complaint, Shape, Subscriptions, complaint_of
 
 SHAPE = Shape(authors_per_filter=4, filters_per_req=3)

@@ -14,8 +14,8 @@ from satmachine.models import Answer
 from satmachine.nostr import nip44
 from satmachine.nostr.event import Event
 from satmachine.nostr.keys import public_key_of
-from satmachine.observe.facts import Form, SeenEvent, SeenPayment, of_event, of_payment
 from satmachine.observe.fit import MachineSeen, fitting, match
+from satmachine.observe.sightings import Form, SeenEvent, SeenPayment, of_event, of_payment
 from satmachine.settlements.claim.envelope import DaemonKey
 from satmachine.wallet.rows import WalletPayment
 from testkit.books import HASH, NOW, OTHER_HASH

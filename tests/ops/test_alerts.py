@@ -24,7 +24,7 @@ from satmachine.nostr.keys import hex_to_npub, public_key_of
 from satmachine.ops.alerts import conditions
 from satmachine.ops.alerts.channels import NotDelivered, deliver
 from satmachine.ops.alerts.desk import FIRST_AUDIT_S, AlertDesk, note
-from satmachine.ops.alerts.judge import Alert, Key, Sighting, judge
+from satmachine.ops.alerts.judge import Alert, Key, Sighting, steps
 from satmachine.ops.alerts.message import WORDS, Message, text_of
 from satmachine.settlements.land.landing import Rules, land_event
 from satmachine.store import alerts as store
@@ -42,7 +42,7 @@ def run(sightings: list[tuple[int, Sighting]]) -> list[tuple[int, bool]]:
     known: dict[Key, Alert] = {}
     news = []
     for now, sighting in sightings:
-        for step in judge(known, {KEY: sighting}, clear_after_s=CLEAR_S, now=now):
+        for step in steps(known, {KEY: sighting}, clear_after_s=CLEAR_S, now=now):
             known[step.alert.key] = step.alert
             news += [(now, step.alert.raised)] if step.news else []
     return news
@@ -74,7 +74,7 @@ def test_an_alarm_begins_after_its_delay_and_ends_when_it_is_quiet(
 
 def test_a_machine_that_was_dropped_takes_its_alarm_with_it() -> None:
     alert = Alert(*KEY, raised=True, since=0, changed_at=0, detail="")
-    [step] = judge({KEY: alert}, {}, clear_after_s=CLEAR_S, now=CLEAR_S)
+    [step] = steps({KEY: alert}, {}, clear_after_s=CLEAR_S, now=CLEAR_S)
     assert step.news
     assert not step.alert.raised
 
@@ -148,8 +148,8 @@ def test_the_books_show_held_sales_low_wallets_and_cassettes_and_silence(tmp_pat
         wrong = {key: sighting.detail for key, sighting in seen.items() if sighting.holds}
         assert wrong == {
             ("machine-1", "settlement_held"): (
-                "machine-1: sale 1 is held: the machine is not active: the machine is not active; set active = true "
-                "to pay its sales"
+                "machine-1: sale 1 is held: the machine is not active: set active = true in its table of the file, and "
+                "reload"
             ),
             ("machine-1", "wallet_unreachable"): "The wallet of machine-1 does not answer: no answer",
             ("machine-1", "wallet_low"): "The wallet of machine-1 is low: 99 sats are left",

@@ -25,7 +25,7 @@ from satmachine.ops.watch import Watch, status_sentence
 from satmachine.store import standing
 from satmachine.store.database import open_store
 from testkit.books import add_provider, fresh_books
-from testkit.relays import free_port
+from testkit.ports import free_port
 from tests.ops.test_backup import land
 
 RELAY = RelayHealth(
@@ -44,7 +44,7 @@ def shown(folder: Path, exposition: Exposition) -> None:
         conn.execute(
             "UPDATE dca_wallets SET balance_sats = 500, reachable = 1, checked_at = 1 WHERE machine_id = 'machine-1'"
         )
-        found = standing.look(conn)
+        found = standing.read(conn)
         exposition.show(
             found, [RELAY], 0.25, Attention(), now=found.oldest_pending_at + 60 if found.oldest_pending_at else 0
         )
@@ -152,7 +152,7 @@ def test_the_business_of_each_machine_is_told(tmp_path: Path) -> None:
         conn.execute(beacon, ("error", '{"status": [1000, "x"], "last_error": [1000, "x"]}'))
         exposition = Exposition()
         for now, sales in ((sold_at + 60, 1), (sold_at + 86_400, 0)):
-            exposition.show(standing.look(conn, now), [], None, Attention(), now=now)
+            exposition.show(standing.read(conn, now), [], None, Attention(), now=now)
             exposition.write(tmp_path / "satmachine.prom")
             found = parse((tmp_path / "satmachine.prom").read_text())
             assert found["day_sales", "machine-1"] == sales

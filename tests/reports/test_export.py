@@ -22,7 +22,8 @@ from satmachine.money import fiat_to_minor
 from satmachine.reports.export import CSV_COLUMNS, FORMATS, Known, known_in
 from tests.cli.books import Cli
 from tests.reports.conftest import cli_of
-from tests.reports.year import DAY_S, MACHINES, Year, new_year, random_events
+from tests.reports.test_periods import close
+from tests.reports.year import DAY_S, MACHINES, START, Year, new_year, random_events
 
 
 def exported(cli: Cli, form: str, *arguments: str) -> str:
@@ -164,3 +165,19 @@ def test_books_that_do_not_add_up_are_exported_only_on_request(fresh: Year) -> N
     assert result.exit_code == 1
     assert "break(s)" in result.output
     assert cli("export", "ledger", "--anyway").exit_code == 0
+
+
+def test_a_break_before_a_closed_month_stops_no_export_of_a_later_one_that_has_nothing_of_it(fresh: Year) -> None:
+    cli = cli_of(fresh)
+    fresh.now = START + 40 * DAY_S
+    close(fresh, "2026-01")
+    fresh.now += 3600
+    late = fresh.sale(MACHINES[0], occurred_at=START + 3 * DAY_S)  # found in February, and a part of that
+    for row in fresh.conn.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'").fetchall():
+        fresh.conn.execute(f"DROP TRIGGER {row['name']}")
+    fresh.conn.execute("UPDATE dca_settlements SET super_fee_pct = '0.9' WHERE id = 1")
+    assert cli("audit", "--offline").exit_code == 1
+    assert cli("export", "ledger").exit_code == 1
+    assert cli("export", "ledger", "--month", "2026-02").exit_code == 0
+    fresh.conn.execute("UPDATE dca_settlements SET super_fee_pct = '0.9' WHERE id = ?", (late,))
+    assert cli("export", "ledger", "--month", "2026-02").exit_code == 1

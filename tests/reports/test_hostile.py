@@ -22,9 +22,11 @@ from beancount import loader
 from beancount.core import data
 
 from satmachine.clients.terms import parse_person
+from satmachine.models.facts import PaidLeg
 from satmachine.nostr.event import Event, parse_event
 from satmachine.orders import SignStatement
 from satmachine.reports.html import report_page
+from satmachine.reports.letters import receipt
 from satmachine.reports.make import sign_statement
 from satmachine.reports.reading import report
 from satmachine.reports.signed import Verified, event_file, verify_file, with_event
@@ -234,6 +236,12 @@ def test_a_statement_with_such_a_name_is_proven_and_says_it_harmlessly(spoiled: 
             found = verify_file(file.encode())
             assert isinstance(found, Verified)
             assert all(found.document[name].isprintable() for name in ("operator", "machine_name", "person", "client"))
+
+
+def test_a_receipt_says_a_name_harmlessly(spoiled: Year) -> None:
+    leg = PaidLeg("dca", 10, 1, 133, "7.5", "ab" * 32, START, START)
+    for text in HOSTILE:
+        assert receipt(leg, machine_name=text, currency="GTQ", balance_minor=5).isprintable()
 
 
 @pytest.mark.parametrize("text", ["", "  ", "a\nb", "\u202ex", "\x1b[31m", "x" * 101])

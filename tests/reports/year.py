@@ -13,16 +13,16 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from satmachine.cash import book, look
+from satmachine.cash import book, shown
 from satmachine.clients import payout
 from satmachine.config import Config, load
 from satmachine.errors import Refused
-from satmachine.models import Answer, Leg, Proof
+from satmachine.models import Answer, By, Leg, Proof
 from satmachine.models.cash import EntryKind, NoteLine
 from satmachine.orders import Shortfall
 from satmachine.settlements.correct import shortfall
-from satmachine.settlements.correct.changes import Author, close, partial_dispense, refund
-from satmachine.settlements.correct.changes import Proof as Unpaid
+from satmachine.settlements.correct.changes import ProvenUnpaid as Unpaid
+from satmachine.settlements.correct.changes import close, partial_dispense, refund
 from satmachine.settlements.correct.redistribute import Wish, redistribute
 from satmachine.settlements.correct.rules import Dispensed
 from satmachine.settlements.land.landing import Rules, land_claim
@@ -44,7 +44,6 @@ KEYS = "/etc/satmachine/keys/"
 
 _BOUNDS = Bounds(Decimal(1), Decimal(10**9), None)
 _RULES = Rules(machine_active=True, payouts_since=0)
-_BY = Author("maria", "as counted")
 _INTERNAL = ("LNbits wallet",)
 
 
@@ -222,8 +221,7 @@ class Year:
                 number=number,
                 refund_number=refund_number,
                 top_up=top_up,
-                author=_BY,
-                now=self.now,
+                by=self._by(),
             )
         self._top_up_comes(top_up)
         seen = WalletPayment(
@@ -238,7 +236,7 @@ class Year:
     def undo_short(self, settlement_id: int) -> None:
         """It was no jam; the refund was not sent yet."""
         with atomic(self.conn):
-            shortfall.undo(self.conn, settlement_id, proof=self._unpaid(settlement_id), author=_BY, now=self.now)
+            shortfall.undo(self.conn, settlement_id, proof=self._unpaid(settlement_id), by=self._by())
 
     def _top_up_of(self, machine: str, name: str, sats: int) -> incoming.TopUp:
         return incoming.TopUp(machine, self.a_hash(), name, sats, self.now, "maria", "", self.now + 60, "lnbc1")
@@ -278,7 +276,7 @@ class Year:
 
     def book_difference(self, entry_id: int) -> None:
         """What a count did not find, or found too much, is booked."""
-        report = look.closed_cycle(self.conn, cash.get(self.conn, entry_id).machine_id, entry_id)
+        report = shown.closed_cycle(self.conn, cash.get(self.conn, entry_id).machine_id, entry_id)
         if report is None or not report.cycle.open_minor:
             return
         minor = report.cycle.open_minor
@@ -318,17 +316,18 @@ class Year:
     def dispense_less(self, settlement_id: int, part: int, whole: int) -> None:
         """Cash got stuck before anything was paid."""
         with atomic(self.conn):
-            partial_dispense(
-                self.conn, settlement_id, Dispensed(part, whole), self._unpaid(settlement_id), _BY, self.now
-            )
+            partial_dispense(self.conn, settlement_id, Dispensed(part, whole), self._unpaid(settlement_id), self._by())
         self.plan(settlement_id)
         self.untouched.discard(settlement_id)
 
     def close(self, settlement_id: int) -> None:
         """What is unpaid is given up."""
         with atomic(self.conn):
-            close(self.conn, settlement_id, self._unpaid(settlement_id), _BY, self.now)
+            close(self.conn, settlement_id, self._unpaid(settlement_id), self._by())
         self.untouched.discard(settlement_id)
+
+    def _by(self) -> By:
+        return By("maria", "as counted", self.now)
 
     def refund(self, settlement_id: int, sats: int) -> None:
         """To the customer's address, out of what is retained."""
@@ -339,8 +338,7 @@ class Year:
                 amount_sats=sats,
                 payee="customer@example.org",
                 number=corrections.next_refund_number(self.conn, settlement_id),
-                author=_BY,
-                now=self.now,
+                by=self._by(),
             )
         self.untouched.discard(settlement_id)
         self.pay(settlement_id)
@@ -355,8 +353,7 @@ class Year:
                 terms_for(self.config, sale.machine_id),
                 Wish(**wish),
                 revision=sale.revision + 1,
-                author=_BY,
-                now=self.now,
+                by=self._by(),
             )
         self.untouched.discard(settlement_id)
         self.pay(settlement_id)

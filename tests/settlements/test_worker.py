@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from satmachine.daemon import Daemon
-from satmachine.settlements.worker import Item
+from satmachine.settlements.worker import Work
 from satmachine.store import legs, settlements
 from satmachine.store.database import open_store
 from testkit.books import MACHINE, NOW, fresh_books, landed, plan
@@ -28,7 +28,7 @@ async def test_a_surprise_in_a_bundle_postpones_its_payments_and_no_sale_of_the_
 
     async with open_store(tmp_path / "satmachine.db") as store:
         daemon = Daemon(store, a_config(tmp_path, 1), now=lambda: NOW)
-        await daemon._guard(Item("bundle", ids[0], MACHINE, sale, leg_ids=ids), fails)
+        await daemon._guard(Work("bundle", ids[0], MACHINE, sale, leg_ids=ids), fails)
         for leg_id in ids:
             leg, _ = await store.read(legs.get, leg_id)
             assert leg.next_attempt_at == NOW + 60

@@ -15,10 +15,10 @@ import pytest
 from satmachine.store import clients, pulse
 from satmachine.store.database import atomic, connect
 from satmachine.web.access import Viewer
-from satmachine.web.limits import Limiter
 from satmachine.web.live import MAX_EACH, Live
 from satmachine.web.places import PAGES, PROGRAMS
-from satmachine.web.pool import Pool
+from satmachine.web.readers import Pool
+from satmachine.web.tries import Limiter
 from testkit.config_files import npub
 from tests.cli.books import NOW, digest
 from tests.web.conftest import ANAS_KEY, Site

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from satmachine.web import charts, flow
-from satmachine.web.limits import Limiter
+from satmachine.web.tries import Limiter
 
 #: Without an n: what is drawn must hold no "nan".
 _LABELS = st.text(st.characters(exclude_characters="nN"), max_size=8)

@@ -163,7 +163,7 @@ class Act:
 
     @property
     def by(self) -> Any:
-        """Who does it, why and when, for settlements/correct/ways_out.py."""
+        """Who does it, why and when, for the transactions of settlements/correct."""
         from satmachine.models import By
 
         return By(self.books.actor, self.reason, self.books.now)

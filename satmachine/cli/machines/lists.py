@@ -11,7 +11,7 @@ from satmachine.cli.kit.options import AsJson, Machine
 from satmachine.cli.kit.output import Column, Row, emit_record, emit_table, format_pct, print_json, to_json
 from satmachine.cli.machines import app
 from satmachine.cli.machines.stand import balance, mode
-from satmachine.store import incoming, lists, relay_lists, transport
+from satmachine.store import elsewhere, incoming, lists, relay_lists
 
 
 def _open_work(row: Row) -> str:
@@ -142,7 +142,7 @@ def _read(books: Books, machine_id: str) -> dict[str, Any]:
         "splits": [rule for rule in rules if rule["label"] is not None],
         "clients": lists.clients_by_status(books.conn, machine_id),
         "announces": incoming.announces(books.conn, machine_id),
-        "transport": transport.of_machine(books.conn, machine_id),
+        "transport": elsewhere.of_machine(books.conn, machine_id),
         "unannounced": _unannounced(books, machine_id),
         "top_ups": incoming.top_ups_of(books.conn, machine_id),
         "telemetry": lists.telemetry_of(books.conn, machine_id),

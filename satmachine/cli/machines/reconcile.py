@@ -23,8 +23,8 @@ from satmachine.store.database import Connection, atomic
 
 if TYPE_CHECKING:
     from satmachine.config import Machine
+    from satmachine.settlements.reconcile.machine_case import Look
     from satmachine.settlements.reconcile.rules import Choice, Report
-    from satmachine.settlements.reconcile.shared import Look
 
 _PAYMENT_COLUMNS = (
     Column("payment_hash", "Payment", fold=True),
@@ -142,8 +142,8 @@ def _look(books: Books, machine_id: str, choices: dict[str, Choice]) -> Look:
     import anyio
 
     from satmachine.settlements.reconcile import wallet_look
+    from satmachine.settlements.reconcile.machine_case import Look
     from satmachine.settlements.reconcile.proposal import questions
-    from satmachine.settlements.reconcile.shared import Look
     from satmachine.wallet.lnbits import Lnbits
 
     asked = questions(books.conn, machine_id, choices)
@@ -158,7 +158,7 @@ def _look(books: Books, machine_id: str, choices: dict[str, Choice]) -> Look:
     async def ask() -> Look:
         lnbits = books.config.lnbits
         async with Lnbits(lnbits.url, timeout_s=lnbits.timeout_s, instance_id="reconcile") as client:
-            return await wallet_look.look(client, key, machine_id, wallet_id, asked)
+            return await wallet_look.ask(client, key, machine_id, wallet_id, asked)
 
     return anyio.run(ask)
 

@@ -21,10 +21,10 @@ def retry(
 
         satmachine payments retry 31 --reason "her Lightning address works again"
     """
-    from satmachine.settlements.correct import ways_out
+    from satmachine.settlements.correct import retries
 
     act.ask(f"try payment {payment} now")
-    act.write(ways_out.retry_payment, payment, act.by)
+    act.write(retries.retry_payment, payment, act.by)
     return _now(act, payment, f"Payment {payment} will be tried within seconds.")
 
 

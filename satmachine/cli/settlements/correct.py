@@ -191,7 +191,7 @@ def _dispensed(settlement: Settlement, fraction: str | None, sats: str | None) -
 def refund_payee(to: str, amount_sats: int, now: int) -> str:
     """The Lightning address, or the invoice once it was read. Raises BadParameter, Refused."""
     from satmachine.config.formats import lightning_address
-    from satmachine.settlements.correct.sale_orders import read_invoice
+    from satmachine.settlements.correct.carries_out import read_invoice
 
     payee = to.strip().lower().removeprefix("lightning:")
     if "@" in payee:

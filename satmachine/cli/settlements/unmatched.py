@@ -1,6 +1,6 @@
 """`settlements unmatched/land/dismiss`: payments into the machines' wallets that are no sale yet, or never.
 
-Each of them is one transaction with its audit row (settlements/correct/ways_out.py); none of them pays.
+Each of them is one transaction with its audit row (settlements/correct/unmatched.py); none of them pays.
 """
 
 from __future__ import annotations
@@ -211,11 +211,11 @@ def _land_all(
     another_sale: bool,
 ) -> list[int]:
     """All or none. Returns the ids of the new sales."""
-    from satmachine.settlements.correct import ways_out
+    from satmachine.settlements.correct import unmatched
 
     ids = []
     for payment, machine in found:
-        landing = ways_out.land(
+        landing = unmatched.land(
             conn,
             machine,
             payment.payment_hash,
@@ -230,9 +230,9 @@ def _land_all(
 
 
 def _dismiss_all(conn: sqlite3.Connection, chosen: Sequence[Listed], by: Any, *, undo: bool) -> None:
-    from satmachine.settlements.correct import ways_out
+    from satmachine.settlements.correct import unmatched
 
-    change = ways_out.undo_dismissal if undo else ways_out.dismiss
+    change = unmatched.undo_dismissal if undo else unmatched.dismiss
     for payment in chosen:
         change(conn, payment.machine_id, payment.payment_hash, by)
 

@@ -37,18 +37,18 @@ def retry(
 
         satmachine settlements retry --all
     """
-    from satmachine.settlements.correct import ways_out
+    from satmachine.settlements.correct import retries
 
     if (reference is None) is not everything:
         raise typer.BadParameter("name one settlement, or --all")
-    wanted = ways_out.retryable(act.conn, act.books.scope)
+    wanted = retries.retryable(act.conn, act.books.scope)
     if reference is not None:
         wanted = [int(act.books.sale(reference)["id"])]
     if act.dry_run:
         _tell_tried(act, dict.fromkeys(wanted), "would be tried")
         return
     by = act.by
-    counts = act.write(lambda conn: {one: ways_out.retry(conn, one, by) for one in wanted})
+    counts = act.write(lambda conn: {one: retries.retry(conn, one, by) for one in wanted})
     _tell_tried(act, {one: count for one, count in counts.items() if count}, "will be tried within seconds")
 
 
@@ -62,10 +62,10 @@ def hold(act: Act, sale: Sale) -> Done:
 
         satmachine settlements hold 12 --reason "wrong rate" --dry-run
     """
-    from satmachine.settlements.correct import ways_out
+    from satmachine.settlements.correct import stops
 
     act.ask(f"hold sale {sale['id']} ({format_sats(sale['gross_sats'])} sats, {sale['status']})")
-    act.write(ways_out.hold, sale["id"], act.by)
+    act.write(stops.hold, sale["id"], act.by)
     return _now(act.books, sale["id"], "is held: nothing more of it is sent")
 
 
@@ -79,11 +79,11 @@ def release(act: Act, sale: Sale) -> Done:
 
         satmachine settlements release 12 --reason "LPs are registered again" --yes
     """
-    from satmachine.settlements.correct import ways_out
+    from satmachine.settlements.correct import stops
 
     why = sale["error"] or (sale["hold_reason"] and words.hold(sale["hold_reason"]))
     act.ask(f"release sale {sale['id']}" + (f", held because: {why}" if why else f", which is {sale['status']}"))
-    act.write(ways_out.release, sale["id"], act.by)
+    act.write(stops.release, sale["id"], act.by)
     return _now(act.books, sale["id"], "goes on")
 
 

@@ -10,7 +10,7 @@ import typer
 
 from satmachine.cli.kit import numbers
 from satmachine.cli.kit.requests import at_a_terminal
-from satmachine.cli.setup import live, machine, writing
+from satmachine.cli.setup import machine, tested, writing
 from satmachine.cli.setup.asking import ask
 from satmachine.config import formats, named_config
 from satmachine.config.load import DEFAULT_PATH
@@ -51,11 +51,11 @@ def init(
         flag="--lnbits-url",
         given=lnbits_url,
         default="http://127.0.0.1:5000",
-        test=live.lnbits,
+        test=tested.lnbits,
     )
-    where = relays or [ask("A Nostr relay where the machines publish", flag="--relay", given=None, test=live.relay)]
+    where = relays or [ask("A Nostr relay where the machines publish", flag="--relay", given=None, test=tested.relay)]
     for relay in relays or []:
-        ask("", flag="--relay", given=relay, test=live.relay)
+        ask("", flag="--relay", given=relay, test=tested.relay)
     operator = ask("Short name of who runs the machines", flag="--operator-id", given=operator_id, test=_slug)
     name = ask("Its name for people", flag="--operator-name", given=operator_name, default=operator)
     fee = ask(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from satmachine.cli.kit import numbers
 from satmachine.cli.kit.requests import at_a_terminal
-from satmachine.cli.setup import live, writing
+from satmachine.cli.setup import tested, writing
 from satmachine.cli.setup.asking import Test, ask
 from satmachine.config import Config, formats
 
@@ -41,7 +41,7 @@ def table(config: Config, flags: Flags) -> tuple[str, str]:
             test=_one_of(operators),
         ),
         "name": ask("Name for people", flag="--name", given=flags.name, default=machine_id),
-        "npub": ask("Its public key (npub1..)", flag="--npub", given=flags.npub, test=live.npub),
+        "npub": ask("Its public key (npub1..)", flag="--npub", given=flags.npub, test=tested.npub),
         "currency": ask(
             "Currency of its cash",
             flag="--currency",
@@ -88,14 +88,14 @@ def _key(config: Config, machine_id: str, flags: Flags) -> Path:
         path = ask("", flag="--admin-key-file", given=flags.admin_key_file, test=_file_of_key(url))
         return Path(path).absolute()
     question = "Admin key of its LNbits wallet (not shown)"
-    key = ask(question, flag="--admin-key-file", given=None, test=live.admin_key(url), hidden=True)
+    key = ask(question, flag="--admin-key-file", given=None, test=tested.admin_key(url), hidden=True)
     return writing.keep_key(config.path.parent / "keys", machine_id, key)
 
 
 def _file_of_key(url: str) -> Test:
     def test(path: str) -> str:
         writing.check_readable(Path(path))
-        return live.key_file(url)(path)
+        return tested.key_file(url)(path)
 
     return test
 

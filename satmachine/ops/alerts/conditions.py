@@ -1,6 +1,6 @@
 """The list of what needs a person (satmachine/attention) as the conditions that alarms are judged by.
 
-What is not named here does not hold; `judge` takes it so. What a person has silenced is neither raised nor ended.
+What is not named here does not hold; `judge.steps` takes it so. What a person has silenced is neither raised nor ended.
 """
 
 from __future__ import annotations

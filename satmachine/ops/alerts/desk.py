@@ -18,7 +18,7 @@ from satmachine.errors import SatmachineError, StoreError
 from satmachine.nostr.health import RelayHealth
 from satmachine.ops.alerts import conditions
 from satmachine.ops.alerts.channels import configured, deliver
-from satmachine.ops.alerts.judge import Alert, Key, Sighting, judge
+from satmachine.ops.alerts.judge import Alert, Key, Sighting, steps
 from satmachine.ops.alerts.message import Message, text_of
 from satmachine.store import alerts
 from satmachine.store.database import Store, connect, snapshot
@@ -150,12 +150,12 @@ def note(
 ) -> list[Alert]:
     """Write down how alarms stand and what is to be told; returns the news."""
     rows = [Alert(**{**row, "raised": bool(row["raised"])}) for row in alerts.known(conn)]
-    steps = list(judge({alert.key: alert for alert in rows}, seen, clear_after_s=clear_after_s, now=now))
-    news = [step.alert for step in steps if step.news]
-    if steps:
+    taken = list(steps({alert.key: alert for alert in rows}, seen, clear_after_s=clear_after_s, now=now))
+    news = [step.alert for step in taken if step.news]
+    if taken:
         alerts.write(
             conn,
-            [(a.subject, a.condition, a.raised, a.since, a.changed_at, a.detail) for a in (s.alert for s in steps)],
+            [(a.subject, a.condition, a.raised, a.since, a.changed_at, a.detail) for a in (s.alert for s in taken)],
             [(alert.subject, alert.condition, alert.raised, alert.detail) for alert in news],
             channels,
             now,

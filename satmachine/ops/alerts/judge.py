@@ -46,7 +46,7 @@ class Step:
     news: bool
 
 
-def judge(known: Mapping[Key, Alert], seen: Mapping[Key, Sighting], *, clear_after_s: int, now: int) -> Iterator[Step]:
+def steps(known: Mapping[Key, Alert], seen: Mapping[Key, Sighting], *, clear_after_s: int, now: int) -> Iterator[Step]:
     """Every alarm that changes in the books. What is no longer seen at all (a machine that was dropped) has ended."""
     for key in known.keys() | seen.keys():
         alert = known.get(key) or Alert(*key, raised=False, since=None, changed_at=now, detail="")

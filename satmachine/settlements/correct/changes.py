@@ -1,7 +1,7 @@
 """The transactions of corrections (SPEC section 9): each decides again from the books, then writes all or nothing.
 
 Run inside one write transaction, in the daemon. Refused says why not. What was read in the wallets before is passed as
-a `Proof`; if a leg has changed since then, the whole correction is refused.
+a `ProvenUnpaid`; if a leg has changed since then, the whole correction is refused.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from satmachine.errors import Refused
-from satmachine.models import Figures, Leg, Position, Retained, RetainedReason, Settlement
+from satmachine.models import By, Figures, Leg, Position, Retained, RetainedReason, Settlement
 from satmachine.settlements.correct.rules import Command, Dispensed, draw, memo, refusal, scale
 from satmachine.store import audit_log as audit
 from satmachine.store import corrections, notes, positions, settlements
@@ -21,15 +21,7 @@ _ADVICE = "Lightning cannot claw back. Close the settlement, or refund what it r
 
 
 @dataclass(frozen=True, slots=True)
-class Author:
-    """Who asked, and why."""
-
-    name: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
+class ProvenUnpaid:
     """Legs that were proven unpaid, as they stood then, and what both wallets showed of their invoices, by leg id."""
 
     legs: Mapping[int, Leg] = field(default_factory=dict)
@@ -37,17 +29,17 @@ class Proof:
 
 
 def partial_dispense(
-    conn: sqlite3.Connection, settlement_id: int, dispensed: Dispensed, proof: Proof, author: Author, now: int
+    conn: sqlite3.Connection, settlement_id: int, dispensed: Dispensed, proof: ProvenUnpaid, by: By
 ) -> str:
     """Scale the sale to what was dispensed: a new revision, planned and paid again."""
     settlement = allowed(conn, Command.PARTIAL_DISPENSE, settlement_id)
     old, new = new_figures(conn, settlement, dispensed)
     voided = _void_all(conn, settlement_id, proof)
-    corrections.retain_only_undispensed(conn, settlement, new.undispensed_sats, now)
+    corrections.retain_only_undispensed(conn, settlement, new.undispensed_sats, by.now)
     corrections.put_figures(conn, settlement, new)
-    text = memo(settlement, old, new, author.reason)
+    text = memo(settlement, old, new, by.reason)
     before, after = asdict(old) | {"revision": settlement.revision}, asdict(new) | {"voided": voided}
-    leave_word(conn, settlement, "settlement.partial_dispense", author, now, text=text, before=before, after=after)
+    leave_word(conn, settlement, "settlement.partial_dispense", by, text=text, before=before, after=after)
     held = " It is still held: release it to pay it." if settlement.status == "held" else ""
     return f"settlement {settlement_id} now shares out {new.net_sats + new.commission_sats} sats; {_kept(new)}{held}"
 
@@ -72,7 +64,7 @@ def positions_once_voided(conn: sqlite3.Connection, settlement: Settlement) -> l
         return positions.of_sale(conn, settlement.machine_id, occurred_at=settlement.occurred_at)
 
 
-def close(conn: sqlite3.Connection, settlement_id: int, proof: Proof, author: Author, now: int) -> str:
+def close(conn: sqlite3.Connection, settlement_id: int, proof: ProvenUnpaid, by: By) -> str:
     """What is unpaid is voided and retained; the rest stands."""
     settlement = allowed(conn, Command.CLOSE, settlement_id)
     unpaid = corrections.unpaid_legs(conn, settlement_id)
@@ -81,12 +73,12 @@ def close(conn: sqlite3.Connection, settlement_id: int, proof: Proof, author: Au
     if settlement.planned_at is None:
         unplanned_sats = settlement.net_sats + settlement.commission_sats
         kept = [Retained(RetainedReason.CLOSED_UNPAID, unplanned_sats)] if unplanned_sats else []
-    settlements.retain(conn, settlement_id, settlement.revision, kept, now)
-    corrections.close(conn, settlement, now)
+    settlements.retain(conn, settlement_id, settlement.revision, kept, by.now)
+    corrections.close(conn, settlement, by.now)
     sats = sum(row.amount_sats for row in kept)
-    text = f"Closed: {author.reason}. {sats} sats that were not paid stay in the machine's wallet."
+    text = f"Closed: {by.reason}. {sats} sats that were not paid stay in the machine's wallet."
     before, after = {"status": settlement.status}, {"status": "partial", "voided": voided, "retained_more_sats": sats}
-    leave_word(conn, settlement, "settlement.close", author, now, text=text, before=before, after=after)
+    leave_word(conn, settlement, "settlement.close", by, text=text, before=before, after=after)
     return f"settlement {settlement_id} is closed; {sats} sats that were not paid stay in the machine's wallet"
 
 
@@ -97,20 +89,19 @@ def refund(
     amount_sats: int,
     payee: str,
     number: int,
-    author: Author,
-    now: int,
+    by: By,
 ) -> str:
     """Plan a refund leg out of what the sale retains; `amount_sats` includes the reserve for routing fees."""
     settlement = allowed(conn, Command.REFUND, settlement_id)
     require_retained(settlement, amount_sats)
     drawn = draw(corrections.ledger(conn, settlement_id), amount_sats)
-    leg = corrections.insert_refund(conn, settlement, number=number, amount_sats=amount_sats, payee=payee, now=now)
-    settlements.retain(conn, settlement_id, settlement.revision, drawn, now)
+    leg = corrections.insert_refund(conn, settlement, number=number, amount_sats=amount_sats, payee=payee, now=by.now)
+    settlements.retain(conn, settlement_id, settlement.revision, drawn, by.now)
     corrections.reopen(conn, settlement, revision=settlement.revision)
-    text = f"Refund of {amount_sats} sats as {leg}: {author.reason}."
+    text = f"Refund of {amount_sats} sats as {leg}: {by.reason}."
     before = {"status": settlement.status, "retained_sats": settlement.retained_sats}
     after = {"leg": leg, "amount_sats": amount_sats, "payee": payee}
-    leave_word(conn, settlement, "settlement.refund", author, now, text=text, before=before, after=after)
+    leave_word(conn, settlement, "settlement.refund", by, text=text, before=before, after=after)
     return f"settlement {settlement_id} refunds {amount_sats} sats as {leg}; `settlements show` tells how far it is"
 
 
@@ -132,7 +123,7 @@ def allowed(conn: sqlite3.Connection, command: Command, settlement_id: int) -> S
     return settlement
 
 
-def _void_all(conn: sqlite3.Connection, settlement_id: int, proof: Proof) -> list[str]:
+def _void_all(conn: sqlite3.Connection, settlement_id: int, proof: ProvenUnpaid) -> list[str]:
     """Void every unpaid leg, each only as it was proven; returns their names."""
     voided = []
     for leg in corrections.unpaid_legs(conn, settlement_id):
@@ -151,24 +142,21 @@ def leave_word(
     conn: sqlite3.Connection,
     settlement: Settlement,
     action: str,
-    author: Author,
-    now: int,
+    by: By,
     *,
     text: str,
     before: Mapping[str, object],
     after: Mapping[str, object],
 ) -> None:
     """The audit row and the note that every correction leaves."""
-    audit.record(
+    audit.record_by(
         conn,
-        now=now,
-        actor=author.name,
-        action=action,
-        subject=f"settlement {settlement.id}",
-        machine_id=settlement.machine_id,
-        reason=author.reason,
-        before=before,
-        after=after,
+        by,
+        action,
+        f"settlement {settlement.id}",
+        settlement.machine_id,
+        before,
+        after,
     )
-    notes.add(conn, settlement.id, settlement.machine_id, text=text, author=author.name, now=now)
-    settlements.person_acted(conn, settlement.id, now)
+    notes.add(conn, settlement.id, settlement.machine_id, text=text, author=by.actor, now=by.now)
+    settlements.person_acted(conn, settlement.id, by.now)

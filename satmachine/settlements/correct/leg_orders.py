@@ -14,12 +14,11 @@ from typing import Any
 import anyio
 
 from satmachine.errors import Refused, SatmachineError, StoreError
-from satmachine.models import By, HoldReason, Leg
+from satmachine.models import HoldReason, Leg
 from satmachine.orders import CancelPayout, DeclarePaid, DeclareUnpaid, Order, Repoint
-from satmachine.settlements.correct import ways_out
-from satmachine.settlements.correct.changes import Author
+from satmachine.settlements.correct import cancelled, vouched
+from satmachine.settlements.correct.carries_out import CarriesOut
 from satmachine.settlements.correct.repoint import Move, is_there, repoint, target_of
-from satmachine.settlements.correct.sale_orders import CarriesOut
 from satmachine.store import legs
 from satmachine.store.intents import Asked, Ended
 
@@ -51,8 +50,7 @@ class LegOrders(CarriesOut):
             left = [outcome for leg in found if isinstance(outcome := outcomes[leg.id], str)]
             if not moves:
                 raise Refused("; ".join(left))
-            author = Author(asked.actor, order.reason)
-            change = partial(repoint, moves=moves, left=left, author=author, now=self._now())
+            change = partial(repoint, moves=moves, left=left, by=self._by(asked, order.reason))
             return await self._carry_out(asked, change)
 
     async def _try_move(self, leg: Leg, outcomes: dict[int, Move | StoreError | str]) -> None:
@@ -77,9 +75,9 @@ class LegOrders(CarriesOut):
         async with self._set_aside([order.payment_id]) as [leg]:
             if leg.settlement_id is not None and leg.hold_reason != HoldReason.UNORDERED:
                 raise Refused(f"payment {leg.id} is of a sale: `satmachine settlements close {leg.settlement_id}`")
-            ways_out.require_unfinished(leg)
+            cancelled.require_unfinished(leg)
             proof = await self._unpaid.withdrawn(leg.machine_id, leg.leg_key, [leg])
-            change = partial(ways_out.cancel_payout, proof=proof, leg_id=leg.id, by=self._by(asked, order.reason))
+            change = partial(cancelled.cancel_payout, proof=proof, leg_id=leg.id, by=self._by(asked, order.reason))
             return await self._carry_out(asked, change)
 
     async def declare_paid(self, asked: Asked, order: DeclarePaid) -> Ended:
@@ -98,9 +96,9 @@ class LegOrders(CarriesOut):
             await self._unpaid.withdraw([leg])
             by = self._by(asked, reason)
             if paid:
-                return await self._carry_out(asked, partial(ways_out.declare_paid, leg=leg, by=by))
+                return await self._carry_out(asked, partial(vouched.declare_paid, leg=leg, by=by))
             given_up = await self._unpaid.require_no_debit(leg)
-            return await self._carry_out(asked, partial(ways_out.declare_unpaid, leg=leg, given_up=given_up, by=by))
+            return await self._carry_out(asked, partial(vouched.declare_unpaid, leg=leg, given_up=given_up, by=by))
 
     # --- helpers
 
@@ -113,6 +111,3 @@ class LegOrders(CarriesOut):
             for settlement_id in sorted({leg.settlement_id for leg in found if leg.settlement_id is not None}):
                 await aside.enter_async_context(self._worker.set_aside(settlement_id))
             yield [(await self._store.read(legs.get, leg.id))[0] for leg in found]
-
-    def _by(self, asked: Asked, reason: str) -> By:
-        return By(asked.actor, reason, self._now())

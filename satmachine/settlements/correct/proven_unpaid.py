@@ -14,7 +14,7 @@ from typing import Protocol
 from satmachine.config import Config, Machine
 from satmachine.errors import ConfigError, Refused, WalletRefused
 from satmachine.models import Answer, Leg, LegInvoice, LegStatus
-from satmachine.settlements.correct.changes import Proof
+from satmachine.settlements.correct.changes import ProvenUnpaid
 from satmachine.settlements.correct.rules import why_not_unpaid
 from satmachine.settlements.pay.marker import outgoing
 from satmachine.settlements.pay.transition import Sighting, View
@@ -58,7 +58,7 @@ class Unpaid:
 
     async def withdrawn(
         self, machine_id: str, bundle: str | None, unpaid: Sequence[Leg], *, sale: bool = False
-    ) -> Proof:
+    ) -> ProvenUnpaid:
         """Withdraw what is not paid, and prove it. Raises Refused, naming the leg whose fate is not proven.
 
         `bundle` None: of a sale that is not proven, of which nothing can have been paid. `sale`: the bundle is one,
@@ -73,7 +73,7 @@ class Unpaid:
         """No daemon, and no other life of these books, pays the invoices of these legs any more."""
         await self._payer.withdraw([leg.id for leg in stopped], sale)
 
-    async def prove(self, machine_id: str, bundle: str | None, unpaid: Sequence[Leg]) -> Proof:
+    async def prove(self, machine_id: str, bundle: str | None, unpaid: Sequence[Leg]) -> ProvenUnpaid:
         """Read both sides of every leg, and then whatever else its bundle shows. Raises Refused."""
         views = {leg.id: await self._look_up(leg) for leg in unpaid}
         for leg in unpaid:
@@ -90,7 +90,9 @@ class Unpaid:
                     f"the machine's wallet shows a payment that these books do not have as completed ({row.leg_key}). "
                     "Nothing was changed; try again in a few minutes"
                 )
-        return Proof({leg.id: leg for leg in unpaid}, {leg_id: _evidence(view) for leg_id, view in views.items()})
+        return ProvenUnpaid(
+            {leg.id: leg for leg in unpaid}, {leg_id: _evidence(view) for leg_id, view in views.items()}
+        )
 
     async def require_person(self, leg: Leg, *, paid: bool) -> None:
         """A held leg waits for a person's word; another one only where a wallet cannot be asked any more, has forgotten

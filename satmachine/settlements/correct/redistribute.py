@@ -16,9 +16,19 @@ from decimal import Decimal
 
 from satmachine.errors import Refused
 from satmachine.identity import client_scope
-from satmachine.models import Client, ClientStatus, LegType, PlannedLeg, Position, Retained, RetainedReason, Settlement
+from satmachine.models import (
+    By,
+    Client,
+    ClientStatus,
+    LegType,
+    PlannedLeg,
+    Position,
+    Retained,
+    RetainedReason,
+    Settlement,
+)
 from satmachine.money import minor_to_sats, sats_to_minor
-from satmachine.settlements.correct.changes import Author, allowed
+from satmachine.settlements.correct.changes import allowed
 from satmachine.settlements.correct.rules import Command, draw
 from satmachine.settlements.plan.amounts import Terms, plan_distribution, plan_splits, plan_super
 from satmachine.store import audit_log as audit
@@ -101,27 +111,27 @@ def propose(conn: sqlite3.Connection, settlement: Settlement, terms: Terms, wish
 
 
 def redistribute(
-    conn: sqlite3.Connection, settlement_id: int, terms: Terms, wish: Wish, *, revision: int, author: Author, now: int
+    conn: sqlite3.Connection, settlement_id: int, terms: Terms, wish: Wish, *, revision: int, by: By
 ) -> str:
     """Write the proposal as legs of a new revision; earlier legs stand as they are."""
     settlement = allowed(conn, Command.REDISTRIBUTE, settlement_id)
     proposal = propose(conn, settlement, terms, wish)
     for number, planned in enumerate(proposal.revisions):
-        legs.insert_planned(conn, proposal.settlement, planned, revision=revision + number, now=now)
-    settlements.retain(conn, settlement_id, revision, proposal.drawn, now)
+        legs.insert_planned(conn, proposal.settlement, planned, revision=revision + number, now=by.now)
+    settlements.retain(conn, settlement_id, revision, proposal.drawn, by.now)
     revision += len(proposal.revisions) - 1
     corrections.reopen(conn, settlement, revision=revision, exchange_rate=wish.exchange_rate)
-    settlements.person_acted(conn, settlement_id, now)
+    settlements.person_acted(conn, settlement_id, by.now)
     shared_sats = sum(proposal.sats_by_leg.values())
     left_sats = settlement.retained_sats - shared_sats
     audit.record(
         conn,
-        now=now,
-        actor=author.name,
+        now=by.now,
+        actor=by.actor,
         action="settlement.redistribute",
         subject=f"settlement {settlement_id}",
         machine_id=settlement.machine_id,
-        reason=author.reason,
+        reason=by.reason,
         before={"retained_sats": settlement.retained_sats, "revision": settlement.revision},
         after={
             "retained_sats": left_sats,
@@ -130,8 +140,8 @@ def redistribute(
             "legs": dict(proposal.sats_by_leg),
         },
     )
-    text = f"Redistributed {shared_sats} retained sats: {author.reason}. {left_sats} sats stay retained."
-    notes.add(conn, settlement_id, settlement.machine_id, text=text, author=author.name, now=now)
+    text = f"Redistributed {shared_sats} retained sats: {by.reason}. {left_sats} sats stay retained."
+    notes.add(conn, settlement_id, settlement.machine_id, text=text, author=by.actor, now=by.now)
     return f"settlement {settlement_id} pays {shared_sats} sats that were retained; {left_sats} sats stay"
 
 

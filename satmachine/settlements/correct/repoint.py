@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from satmachine.config import Config
 from satmachine.errors import Refused
 from satmachine.identity import PayeeIdentity, client_scope
-from satmachine.models import HoldReason, Leg, LegStatus, LegType
-from satmachine.settlements.correct.changes import Author
+from satmachine.models import By, HoldReason, Leg, LegStatus, LegType, leg_types
+from satmachine.models.leg_types import NamedBy
 from satmachine.settlements.plan.amounts import Rule, Terms
 from satmachine.settlements.plan.named_payees import terms_for
 from satmachine.store import audit_log as audit
@@ -61,17 +61,17 @@ def is_there(leg: Leg, target: Target) -> bool:
     return known and leg.hold_reason != HoldReason.PAYEE_CHANGED
 
 
-def repoint(conn: sqlite3.Connection, *, moves: Sequence[Move], left: Sequence[str], author: Author, now: int) -> str:
+def repoint(conn: sqlite3.Connection, *, moves: Sequence[Move], left: Sequence[str], by: By) -> str:
     """Write the new payees, all or none; `left` says in words which payments stay as they are, and why."""
     for move in moves:
         leg, target = move.leg, move.target
-        if not legs.repoint(conn, leg, target.identity, target.payee, target.scope, now):
+        if not legs.repoint(conn, leg, target.identity, target.payee, target.scope, by.now):
             raise Refused(f"payment {leg.id} was changed meanwhile; look again, then retry")
         if target.identity.reference is None:
             payees.forget(conn, target.scope)  # it is learnt when the new wallet is asked for an invoice
         else:
-            payees.learn(conn, target.scope, target.identity, now)
-        _leave_word(conn, move, author, now)
+            payees.learn(conn, target.scope, target.identity, by.now)
+        _leave_word(conn, move, by)
     ids = ", ".join(str(move.leg.id) for move in moves)
     named = ", ".join(dict.fromkeys(move.target.payee for move in moves))
     return f"payment {ids} goes to {named} now" + "".join(f"; {why}" for why in left)
@@ -85,12 +85,13 @@ def _named(terms: Terms, leg: Leg) -> Rule | None:
 
 def _refusal(leg: Leg) -> str | None:
     """Why a leg is not to be sent elsewhere; None where it may."""
-    if leg.leg_type is LegType.REFUND:
+    named_by = leg_types.KINDS[leg.leg_type].named_by
+    if named_by is NamedBy.ORDER:
         return (
             f"payment {leg.id} is a refund, to whom the customer said: `satmachine settlements close "
             f"{leg.settlement_id}` gives it up, then refund to another invoice"
         )
-    if leg.leg_type is LegType.AUTOFORWARD:
+    if named_by is NamedBy.FORWARD:
         return (
             f"payment {leg.id} is a forward: `satmachine clients update {leg.client_id} --autoforward ADDRESS "
             f"--autoforward-key-file FILE` changes it"
@@ -105,22 +106,20 @@ def _refusal(leg: Leg) -> str | None:
     return None
 
 
-def _leave_word(conn: sqlite3.Connection, move: Move, author: Author, now: int) -> None:
+def _leave_word(conn: sqlite3.Connection, move: Move, by: By) -> None:
     leg, target = move.leg, move.target
-    audit.record(
+    audit.record_by(
         conn,
-        now=now,
-        actor=author.name,
-        action="leg.repoint",
-        subject=f"payment {leg.id}" if leg.settlement_id is None else f"settlement {leg.settlement_id}",
-        machine_id=leg.machine_id,
-        reason=author.reason,
-        before={"leg": leg.leg, "payee": leg.payee, "payee_ref": leg.payee_ref, "status": leg.status},
-        after={"payee": target.payee, "payee_ref": target.identity.reference},
+        by,
+        "leg.repoint",
+        f"payment {leg.id}" if leg.settlement_id is None else f"settlement {leg.settlement_id}",
+        leg.machine_id,
+        {"leg": leg.leg, "payee": leg.payee, "payee_ref": leg.payee_ref, "status": leg.status},
+        {"payee": target.payee, "payee_ref": target.identity.reference},
     )
     if leg.settlement_id is None:
         return
-    text = f"Payment {leg.id} ({leg.leg}) goes to {target.payee} instead of {leg.payee}: {author.reason}."
-    notes.add(conn, leg.settlement_id, leg.machine_id, text=text, author=author.name, now=now)
-    settlements.person_acted(conn, leg.settlement_id, now)
-    settlements.refresh_status(conn, leg.settlement_id, now)
+    text = f"Payment {leg.id} ({leg.leg}) goes to {target.payee} instead of {leg.payee}: {by.reason}."
+    notes.add(conn, leg.settlement_id, leg.machine_id, text=text, author=by.actor, now=by.now)
+    settlements.person_acted(conn, leg.settlement_id, by.now)
+    settlements.refresh_status(conn, leg.settlement_id, by.now)

@@ -11,11 +11,11 @@ import sqlite3
 from collections.abc import Mapping
 
 from satmachine.errors import NotFound, Refused
-from satmachine.models import LegStatus, Retained, RetainedReason, Settlement, SettlementStatus
+from satmachine.models import By, LegStatus, Retained, RetainedReason, Settlement, SettlementStatus
 from satmachine.money import minor_to_fiat, scale_linear
 from satmachine.orders import Shortfall as Order
 from satmachine.settlements.correct import changes
-from satmachine.settlements.correct.changes import Author, Proof
+from satmachine.settlements.correct.changes import ProvenUnpaid
 from satmachine.settlements.correct.rules import draw
 from satmachine.store import clients, corrections, deposits, incoming, legs, settlements, shortfalls
 from satmachine.store.incoming import TopUp
@@ -89,8 +89,7 @@ def book(
     number: int,
     refund_number: int,
     top_up: TopUp | None,
-    author: Author,
-    now: int,
+    by: By,
 ) -> str:
     """The sale's cash is corrected, what stayed in the machine is whose it is, and the top-up is expected."""
     sale = allowed(conn, order.settlement_id, order.short_minor)
@@ -101,7 +100,7 @@ def book(
     short = _fiat(sale, order.short_minor)
     deposit_id = None
     if order.client_id is not None:
-        deposit_id = _deposit(conn, sale, order.client_id, order.short_minor, author, now)
+        deposit_id = _deposit(conn, sale, order.client_id, order.short_minor, by)
     if top_up is not None:
         incoming.add_top_up(conn, top_up)
     shortfalls.add(
@@ -115,17 +114,17 @@ def book(
         topup_hash=None if top_up is None else top_up.payment_hash,
         refund_number=refund_number,
         deposit_id=deposit_id,
-        reason=author.reason,
-        actor=author.name,
-        now=now,
+        reason=by.reason,
+        actor=by.actor,
+        now=by.now,
     )
     owner = "the operator's" if order.client_id is None else f"{clients.get(conn, order.client_id).label}'s"
-    text = f"The customer got {short} too little: {author.reason}. That cash is {owner} now. "
+    text = f"The customer got {short} too little: {by.reason}. That cash is {owner} now. "
     text += (
         "The customer was paid by hand." if order.to is None else f"{order.refund_sats} sats go back to the customer."
     )
     after = {"deposit_id": deposit_id, "refund_sats": order.refund_sats, "payee": order.to}
-    _leave_word(conn, sale, "settlement.shortfall", author, now, text=text, after=after)
+    _leave_word(conn, sale, "settlement.shortfall", by, text=text, after=after)
     if top_up is None:
         return f"the cash of settlement {sale.id} is corrected: {short} less was handed out"
     return (
@@ -149,27 +148,29 @@ def to_undo(conn: sqlite3.Connection, settlement_id: int) -> Shortfall:
     return found
 
 
-def undo(conn: sqlite3.Connection, settlement_id: int, *, proof: Proof, author: Author, now: int) -> str:
+def undo(conn: sqlite3.Connection, settlement_id: int, *, proof: ProvenUnpaid, by: By) -> str:
     """Take the latest shortfall back: its refund, which was just proven unpaid, its deposit, its change of the cash."""
     found = to_undo(conn, settlement_id)
     sale = corrections.find(conn, settlement_id)
     stays = ""
     if found.payment_id is not None:
-        _give_up_refund(conn, sale, found, proof, now)
+        _give_up_refund(conn, sale, found, proof, by.now)
         stays = f"; the {found.topup_sats} sats of its top-up stay in the wallet of {sale.machine_id}"
     elif found.payee is not None:
         stays = "; what its invoice may still bring is a top-up like any other"
     if found.deposit_id is not None and not deposits.is_reversed(conn, found.deposit_id):
-        why = f"shortfall of sale {sale.id} undone: {author.reason}"
-        deposits.reverse(conn, found.deposit_id, reason=why, actor=author.name, now=now)
-    shortfalls.undo(conn, sale, found, actor=author.name, now=now)
-    text = f"The shortfall of {_fiat(sale, found.short_minor)} was taken back: {author.reason}."
-    _leave_word(conn, sale, "settlement.undo_shortfall", author, now, text=text, after={"number": found.number})
-    settlements.refresh_status(conn, sale.id, now)
+        why = f"shortfall of sale {sale.id} undone: {by.reason}"
+        deposits.reverse(conn, found.deposit_id, reason=why, actor=by.actor, now=by.now)
+    shortfalls.undo(conn, sale, found, actor=by.actor, now=by.now)
+    text = f"The shortfall of {_fiat(sale, found.short_minor)} was taken back: {by.reason}."
+    _leave_word(conn, sale, "settlement.undo_shortfall", by, text=text, after={"number": found.number})
+    settlements.refresh_status(conn, sale.id, by.now)
     return f"the shortfall of settlement {sale.id} is taken back{stays}"
 
 
-def _give_up_refund(conn: sqlite3.Connection, sale: Settlement, found: Shortfall, proof: Proof, now: int) -> None:
+def _give_up_refund(
+    conn: sqlite3.Connection, sale: Settlement, found: Shortfall, proof: ProvenUnpaid, now: int
+) -> None:
     """Void the refund, if that is to do, and book its top-up to nobody again."""
     assert found.payment_id is not None
     leg, _ = legs.get(conn, found.payment_id)
@@ -190,18 +191,16 @@ def _give_up_refund(conn: sqlite3.Connection, sale: Settlement, found: Shortfall
     shortfalls.top_up(conn, sale.id, -found.topup_sats)
 
 
-def _deposit(
-    conn: sqlite3.Connection, sale: Settlement, client_id: int, short_minor: int, author: Author, now: int
-) -> int:
+def _deposit(conn: sqlite3.Connection, sale: Settlement, client_id: int, short_minor: int, by: By) -> int:
     """The cash is an LP's from now on."""
     client = clients.get(conn, client_id)
     if client.machine_id != sale.machine_id:
         raise Refused(f"client {client.id} ({client.label}) is an LP of {client.machine_id}, not of {sale.machine_id}")
-    text = f"what the customer of sale {sale.id} did not get: {author.reason}"
+    text = f"what the customer of sale {sale.id} did not get: {by.reason}"
     deposit_id = deposits.add(
-        conn, client_id=client.id, amount_minor=short_minor, notes=text, actor=author.name, now=now
+        conn, client_id=client.id, amount_minor=short_minor, notes=text, actor=by.actor, now=by.now
     )
-    deposits.confirm(conn, deposit_id, actor=author.name, now=now)
+    deposits.confirm(conn, deposit_id, actor=by.actor, now=by.now)
     return deposit_id
 
 
@@ -213,8 +212,7 @@ def _leave_word(
     conn: sqlite3.Connection,
     sale: Settlement,
     action: str,
-    author: Author,
-    now: int,
+    by: By,
     *,
     text: str,
     after: Mapping[str, object],
@@ -223,8 +221,7 @@ def _leave_word(
         conn,
         sale,
         action,
-        author,
-        now,
+        by,
         text=text,
         before={"fiat_amount_minor": sale.fiat_amount_minor},
         after={"fiat_amount_minor": settlements.get(conn, sale.id).fiat_amount_minor, **after},

@@ -12,9 +12,9 @@ from satmachine.errors import Refused
 from satmachine.models import Leg, LegStatus
 from satmachine.orders import Order, Shortfall, UndoShortfall
 from satmachine.settlements.correct import shortfall
-from satmachine.settlements.correct.changes import Author, Proof
+from satmachine.settlements.correct.carries_out import CarriesOut, SetsAside
+from satmachine.settlements.correct.changes import ProvenUnpaid
 from satmachine.settlements.correct.proven_unpaid import Pays
-from satmachine.settlements.correct.sale_orders import CarriesOut, SetsAside, bundle_of
 from satmachine.settlements.plan.shortfall_refund import top_up_id
 from satmachine.store import corrections, legs, shortfalls
 from satmachine.store.database import Store
@@ -26,7 +26,7 @@ from satmachine.wallet.lnbits import Lnbits
 MakesTopUp = Callable[[str, str, int, str, str], Awaitable[TopUp]]
 
 
-class ShortfallDesk(CarriesOut):
+class ShortfallOrders(CarriesOut):
     """Book what a customer did not get, and take that back."""
 
     def __init__(
@@ -52,7 +52,6 @@ class ShortfallDesk(CarriesOut):
         """Make the invoice of the top-up, then book. An invoice that a crash leaves behind was shown to nobody."""
         sale = await self._store.read(shortfall.allowed, order.settlement_id, order.short_minor)
         number = await self._store.read(shortfalls.next_number, sale.id)
-        author = Author(asked.actor, order.reason)
         made, refund_number = None, 1
         if order.to is not None:
             refund_number = await self._refund_number(sale)
@@ -68,8 +67,7 @@ class ShortfallDesk(CarriesOut):
             number=number,
             refund_number=refund_number,
             top_up=made,
-            author=author,
-            now=self._now(),
+            by=self._by(asked, order.reason),
         )
         return await self._carry_out(asked, change)
 
@@ -77,7 +75,7 @@ class ShortfallDesk(CarriesOut):
         """Prove that the refund is unpaid, and stays so; then take all of it back."""
         async with self._worker.set_aside(order.settlement_id):
             found = await self._store.read(shortfall.to_undo, order.settlement_id)
-            proof = Proof()
+            proof = ProvenUnpaid()
             if found.payment_id is not None:
                 leg, _ = await self._store.read(legs.get, found.payment_id)
                 if leg.status is not LegStatus.VOIDED:
@@ -86,11 +84,10 @@ class ShortfallDesk(CarriesOut):
                 shortfall.undo,
                 settlement_id=order.settlement_id,
                 proof=proof,
-                author=Author(asked.actor, order.reason),
-                now=self._now(),
+                by=self._by(asked, order.reason),
             )
             return await self._carry_out(asked, change)
 
-    async def _withdrawn(self, settlement_id: int, leg: Leg) -> Proof:
+    async def _withdrawn(self, settlement_id: int, leg: Leg) -> ProvenUnpaid:
         sale = await self._store.read(corrections.find, settlement_id)
-        return await self._unpaid.withdrawn(sale.machine_id, bundle_of(sale), [leg])
+        return await self._unpaid.withdrawn(sale.machine_id, sale.bundle, [leg])

@@ -5,9 +5,12 @@ adoption.py       pure   does a payment in a wallet belong to this leg? a table
 seal_check.py            reads: did the daemon itself order this payment?
 completion.py            transaction: a leg is paid, and what follows from it
 jobs.py                  a leg with everything needed to pay it
-invoicing.py             where its invoice comes from
+invoicing.py             where its invoice comes from, and whether it is taken
+payee_wallets.py         which wallets of this LNbits the payees are
 forward_check.py         is this really the LP's own wallet?
 marker.py                marks in the paying wallet: which invoices may be paid
+both_sides.py            what both wallets show about an invoice
+waiting.py               a leg that is not paid now: when it is tried again, or why a person must act
+payer.py                 the two acts, from the top: prepare legs, and pay them; read this file first
 sealed_since.py          from which time are a machine's payments sealed?
-payer.py                 prepares legs and pays them; decides when a failed one is tried again
 """

@@ -1,6 +1,6 @@
 """A leg is paid: everything that follows, in one transaction, so that a crash can lose none of it.
 
-Used when the payer has proof. A person's decision (`correct/ways_out.py`) and reconciling complete legs by themselves;
+Used when the payer has proof. A person's decision (`correct/vouched.py`) and reconciling complete legs by themselves;
 nothing is forwarded then.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 
 from satmachine.clients.forward import plan_autoforward
-from satmachine.models import Leg, LegType, Proof, Retained, RetainedReason
+from satmachine.models import Leg, Proof, Retained, RetainedReason, leg_types
 from satmachine.store import legs, settlements
 
 
@@ -41,7 +41,7 @@ def retain_reserve(conn: sqlite3.Connection, leg: Leg, unused_sats: int, now: in
 
     An autoforward is paid from the LP's own wallet, where its reserve stays: it is no part of any sale's sats.
     """
-    if unused_sats <= 0 or leg.leg_type is LegType.AUTOFORWARD:
+    if unused_sats <= 0 or leg.leg_type in leg_types.PAID_BY_LP:
         return
     reserve = Retained(RetainedReason.UNUSED_FEE_RESERVE, unused_sats, leg.leg)
     if leg.settlement_id is None:

@@ -1,26 +1,24 @@
 """Where a leg's invoice comes from: a wallet of this LNbits, a Lightning address or LNURL, or the customer's own.
 
-Nothing is written here: an invoice that no mark names is never paid, so it does no harm if one is lost on the way.
+Asking writes nothing: an invoice that no mark names is never paid, so it does no harm if one is lost on the way. Those
+of a bundle are kept in one transaction, `keep_invoices`.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
+import sqlite3
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from satmachine.config import Config, Payee, Secret
-from satmachine.errors import ConfigError, WalletRefused
-from satmachine.models import Cause
-from satmachine.settlements.pay.jobs import Job, Jobs, Stuck
+from satmachine.config import Config, Payee
+from satmachine.identity import PayeeKind
+from satmachine.models import Cause, Leg
+from satmachine.settlements.pay.jobs import Job, Jobs, Stuck, changed_payee
 from satmachine.settlements.plan.named_payees import given_invoice
+from satmachine.store import legs
 from satmachine.wallet import bolt11 as invoices
 from satmachine.wallet.lnbits import Invoice, Lnbits
 from satmachine.wallet.lnurl import LnurlInvoice
-
-log = logging.getLogger(__name__)
-
-_ASK_EXPIRY_S = 600
 
 #: LNbits' usual reserve for routing fees is 1 %, at least this much: a first guess that saves a question.
 MIN_RESERVE_SATS = 2
@@ -63,24 +61,6 @@ class Invoicer:
         if invoice.wallet_id == job.source_id:
             raise Stuck(Cause.PAYEE_CHANGED, "its payee is the machine's own wallet: name another wallet, then retry")
         return invoice
-
-    async def wallet_of(self, key: Secret) -> str | None:
-        """The id of the wallet that a payee's key leads to, from an invoice that nobody pays: an invoice
-        key tells it in no other way. None where the key is refused or cannot be read: the leg itself will say what is
-        wrong. Raises WalletUnavailable, where asking again may help."""
-        try:
-            invoice = await self._lnbits.create_invoice(
-                key.resolve(self._config().environ),
-                amount_sats=1,
-                memo="satmachine: do not pay, asks which wallet this is",
-                expiry_s=_ASK_EXPIRY_S,
-                extra={"tag": "satmachine"},
-                external_id="sm1:ask",
-            )
-        except (WalletRefused, ConfigError) as error:
-            log.info("which wallet a payee's key leads to cannot be learnt yet: %s", error)
-            return None
-        return invoice.wallet_id
 
     def _given(self, job: Job, bolt11: str) -> Invoice:
         """The invoice given for a refund is paid once or never."""
@@ -135,3 +115,39 @@ class Invoicer:
         assert address is not None
         found = await self._external.invoice(address, amount_sats * 1000, comment=self._jobs.memo(job))
         return Invoice(found.payment_hash, found.bolt11, amount_sats, found.expires_at)
+
+
+def keep_invoices(conn: sqlite3.Connection, ready: Sequence[tuple[Job, Invoice | None]], now: int) -> dict[int, Stuck]:
+    """Store new invoices, in one transaction; returns why those of some legs are not taken."""
+    refused = {}
+    for job, invoice in ready:
+        if invoice is None:
+            continue
+        stuck = _unwelcome(conn, job.leg, invoice, now)
+        if stuck is not None:
+            refused[job.leg.id] = stuck
+            continue
+        legs.add_invoice(
+            conn,
+            job.leg,
+            bolt11=invoice.bolt11,
+            payment_hash=invoice.payment_hash,
+            amount_sats=invoice.amount_sats,
+            expires_at=invoice.expires_at,
+            wallet_id=invoice.wallet_id,
+            now=now,
+        )
+    return refused
+
+
+def _unwelcome(conn: sqlite3.Connection, leg: Leg, invoice: Invoice, now: int) -> Stuck | None:
+    """Why an invoice is not taken: another wallet's than the payee's, or one that was given before."""
+    if leg.payee_kind is PayeeKind.WALLET:
+        same = leg.payee_ref == invoice.wallet_id
+        if leg.payee_ref is None and invoice.wallet_id is not None:
+            same = legs.learn_payee(conn, leg, invoice.wallet_id, now)
+        if not same:
+            return Stuck(Cause.PAYEE_CHANGED, changed_payee(leg, "another wallet"))
+    if legs.invoice_is_known(conn, invoice.payment_hash):
+        return Stuck(Cause.PAYEE_UNREACHABLE, "its payee's server gave an invoice that it has given before")
+    return None

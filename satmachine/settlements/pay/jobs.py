@@ -10,8 +10,10 @@ from dataclasses import dataclass
 
 from satmachine import identity
 from satmachine.config import Config, Machine, Payee, Secret
-from satmachine.errors import WalletUnavailable
-from satmachine.models import Cause, Leg, LegInvoice, LegType
+from satmachine.errors import Refused, WalletUnavailable
+from satmachine.models import Cause, Leg, LegInvoice, LegType, leg_types
+from satmachine.models.leg_types import NamedBy
+from satmachine.settlements.pay.marker import Purse
 from satmachine.settlements.plan.named_payees import (
     client_payee,
     configured_payee,
@@ -53,7 +55,7 @@ class Job:
 def bundle_of(leg_key: str, leg_type: LegType) -> str:
     """A sale's legs are one bundle; a balance payout is one of its own, and so is a forward, from the LP's wallet."""
     parsed = identity.parse_key(leg_key)
-    if isinstance(parsed, identity.SaleLeg) and leg_type is not LegType.AUTOFORWARD:
+    if isinstance(parsed, identity.SaleLeg) and leg_type not in leg_types.PAID_BY_LP:
         return identity.sale_bundle(parsed.settlement_key)
     return leg_key
 
@@ -75,12 +77,13 @@ class Jobs:
         assert machine is not None, f"machine {leg.machine_id} has work, so it is in the registry"
         source_key: Secret | None = machine.wallet.admin_key
         source_id = await self._store.read(wallets.wallet_id, leg.machine_id)
-        if leg.leg_type is LegType.AUTOFORWARD and leg.client_id is not None:
+        named_by = leg_types.KINDS[leg.leg_type].named_by
+        if named_by is NamedBy.FORWARD and leg.client_id is not None:
             payee: Payee | None = Payee(lightning_address=leg.payee)
             source_key, source_id = forwarding_key(await self._store.read(clients.get, leg.client_id)), None
-        elif leg.leg_type in (LegType.DCA, LegType.SETTLEMENT) and leg.client_id is not None:
+        elif named_by is NamedBy.LP and leg.client_id is not None:
             payee = client_payee(await self._store.read(clients.payee_of, leg.client_id))
-        elif leg.leg_type is LegType.REFUND:
+        elif named_by is NamedBy.ORDER:
             payee = refund_payee(leg)
         else:
             payee = configured_payee(config, leg)
@@ -92,7 +95,7 @@ class Jobs:
         """The key that pays. Raises Stuck, WalletUnavailable before it was verified, ConfigError where unreadable."""
         if job.source_key is None:
             raise Stuck(Cause.NO_PAYEE, "the client has no key to forward with any more: nothing is forwarded")
-        if job.leg.leg_type is LegType.AUTOFORWARD:
+        if job.leg.leg_type in leg_types.PAID_BY_LP:
             return job.source_key.resolve(self._config().environ)
         return self.machine_key(job.machine)
 
@@ -103,6 +106,20 @@ class Jobs:
             raise WalletUnavailable("the machine's wallet key is new; nothing is sent before it was looked at")
         self._store.keyring.learn(machine.id, key)
         return key
+
+    def purse(self, job: Job) -> Purse:
+        """The wallet that pays, to be listed and marked. Raises as `admin_key`."""
+        key, tag = self.admin_key(job), identity.tag(job.machine.npub)
+        return Purse(job.leg.machine_id, job.source_id, key, tag, job.bundle)
+
+    async def purse_of(self, machine_id: str, bundle: str) -> Purse:
+        """A machine's wallet, for a sale that may have no leg yet. Raises Refused, and as `machine_key`."""
+        machine = self._config().machine(machine_id)
+        if machine is None:
+            raise Refused(f"machine {machine_id} is no longer in the configuration: put it back first")
+        key = self.machine_key(machine)
+        wallet_id = await self._store.read(wallets.wallet_id, machine_id)
+        return Purse(machine_id, wallet_id, key, identity.tag(machine.npub), bundle)
 
     def payee(self, job: Job) -> Payee:
         """Who is paid: as planned. Raises Stuck where nobody, or somebody else, is named by now."""
@@ -125,7 +142,7 @@ class Jobs:
         """Where the machine bears routing fees, they come on top of the leg's amount; an LP's wallet never can."""
         external = job.leg.payee_kind is not identity.PayeeKind.WALLET
         bears = self._config().payouts.routing_fees == "machine" and external
-        return job.leg.amount_sats if bears and job.leg.leg_type is not LegType.AUTOFORWARD else 0
+        return job.leg.amount_sats if bears and job.leg.leg_type not in leg_types.PAID_BY_LP else 0
 
     async def owed_sats(self, job: Job) -> int:
         """What the machine's wallet owes: this payment, and the others that are not on their way yet."""

@@ -257,7 +257,7 @@ def outgoing(rows: Sequence[WalletPayment]) -> list[Outgoing]:
             expires_at=row.expires_at,
             extra=row.extra,
             made_at=row.created_at,
-            fee_sats=-(-row.fee_msat // 1000),
+            fee_sats=row.fee_sats,
             inside=row.moved_inside,
         )
         for row in rows
@@ -313,7 +313,7 @@ def _note_strange(
             continue
         legs.hold_paid_otherwise(conn, purse.machine_id, row.leg_key, row.payment_hash, row.amount_sats)
     known = mark_rows.known(conn, purse.machine_id, purse.bundle)
-    unknown = marks.look(seen, mine=mine, known=known).unknown
+    unknown = marks.compare(seen, mine=mine, known=known).unknown
     strange = [f"mark {mark.id} of another daemon or another life of these books" for mark in unknown]
     strange += [
         f"payment {row.payment_hash} of {row.amount_sats} sats ({row.leg_key})"

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from satmachine.errors import Refused
-from satmachine.models import By, HoldReason, Leg, LegInvoice, LegStatus, LegType
+from satmachine.models import By, HoldReason, Leg, LegInvoice, LegStatus, leg_types
 from satmachine.seals import Keyring, is_beyond
 from satmachine.store import audit_log as audit
 from satmachine.store import legs, seals, settlements
@@ -102,7 +102,7 @@ def _planned_sats(conn: sqlite3.Connection, keyring: Keyring, settlement_id: int
         leg.amount_sats
         for leg in legs.of_settlement(conn, settlement_id)
         if leg.status in (*legs.OPEN, LegStatus.HELD)
-        and leg.leg_type is not LegType.AUTOFORWARD
+        and leg.leg_type not in leg_types.PAID_BY_LP
         and keyring.fits(leg.seal, seals.ordered(leg, gross_sats))
     )
     return legs.completed_sats(conn, settlement_id) + open_sats

@@ -22,6 +22,17 @@ from satmachine.settlements.claim.content import claim_from_payment, derived_cla
 from satmachine.settlements.land.landing import Rules, land_claim
 from satmachine.settlements.pay import adoption
 from satmachine.settlements.plan.amounts import Terms
+from satmachine.settlements.reconcile.machine_case import (
+    Look,
+    MachineCase,
+    adopt,
+    as_found,
+    looked_up,
+    rate_of,
+    sale_key,
+    unknown_client,
+    who,
+)
 from satmachine.settlements.reconcile.rules import (
     Choice,
     Line,
@@ -35,17 +46,6 @@ from satmachine.settlements.reconcile.rules import (
     withdrawn,
 )
 from satmachine.settlements.reconcile.sale import STOPPED_S, SaleCase
-from satmachine.settlements.reconcile.shared import (
-    Desk,
-    Look,
-    adopt,
-    as_found,
-    looked_up,
-    rate_of,
-    sale_key,
-    unknown_client,
-    who,
-)
 from satmachine.store import audit_log as audit
 from satmachine.store import balances, client_legs, clients, corrections, legs, settlements, wallets
 from satmachine.store import reconciling as rows
@@ -80,7 +80,7 @@ def preview(
 ) -> Report:
     """What reconciling would do. Nothing is written in the end."""
     with rehearsed(conn):
-        return _Round(Desk(conn, machine, terms, look, choices, by)).run()
+        return _Round(MachineCase(conn, machine, terms, look, choices, by)).run()
 
 
 def accept(
@@ -95,7 +95,7 @@ def accept(
 ) -> Report:
     """Do exactly what was shown, inside the caller's transaction. Raises Refused where that is not what is there now,
     or where something waits; then nothing is to be committed."""
-    report = _Round(Desk(conn, machine, terms, look, choices, by)).run()
+    report = _Round(MachineCase(conn, machine, terms, look, choices, by)).run()
     if report.digest != digest:
         raise Refused(
             f"what is to be reconciled at {machine.id} is not what was shown under {digest}; look again: "
@@ -109,22 +109,22 @@ def accept(
 class _Round:
     """One run over one machine. Writes as it goes: later payments are placed beside the earlier ones."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._conn = desk.conn
-        self._machine = desk.machine
-        self._by = desk.by
+    def __init__(self, case: MachineCase) -> None:
+        self._case = case
+        self._conn = case.conn
+        self._machine = case.machine
+        self._by = case.by
 
     def run(self) -> Report:
         pause = rows.pause(self._conn, self._machine.id)
-        found = rows.undecided(self._conn, self._machine.id, list(self._desk.choices))
-        if unknown := self._desk.choices.keys() - {payment.payment_hash for payment in found}:
+        found = rows.undecided(self._conn, self._machine.id, list(self._case.choices))
+        if unknown := self._case.choices.keys() - {payment.payment_hash for payment in found}:
             raise Refused(f"there is no undecided payment {sorted(unknown)[0]} at {self._machine.id}")
         self._require_sweep(pause)
         of_sales: dict[int, list[Found]] = {}
         others: list[Callable[[], None]] = []
         found = [self._as_it_is_now(payment) for payment in found]
-        self._desk.speak_for(payment for payment in found if payment.status not in ("failure", "absent"))
+        self._case.speak_for(payment for payment in found if payment.status not in ("failure", "absent"))
         for payment in found:
             place = self._place(payment)
             if isinstance(place, int):
@@ -132,20 +132,20 @@ class _Round:
             else:
                 others.append(place)
         for settlement_id in sorted(of_sales, key=self._occurred_at):
-            SaleCase(self._desk, settlement_id, of_sales[settlement_id]).run()
+            SaleCase(self._case, settlement_id, of_sales[settlement_id]).run()
         for decide in others:
             decide()
         marks = self._marks()
         self._refuse_overdrafts()
-        lines = sorted(self._desk.lines, key=lambda line: (line.made_at, line.leg_key, line.payment_hash))
-        self._desk.waits += [f"{line.leg_key}: {line.words}" for line in lines if line.verdict is Verdict.WAITS]
+        lines = sorted(self._case.lines, key=lambda line: (line.made_at, line.leg_key, line.payment_hash))
+        self._case.waits += [f"{line.leg_key}: {line.words}" for line in lines if line.verdict is Verdict.WAITS]
         self._finish(lines, marks)
         sales = [
             SaleLine(str(sale.settlement_key), sale.id, "; ".join(words))
-            for sale_id, words in self._desk.sales.items()
+            for sale_id, words in self._case.sales.items()
             if words and (sale := settlements.get(self._conn, sale_id))
         ]
-        return Report(self._machine.id, pause.why, tuple(lines), tuple(marks), tuple(sales), tuple(self._desk.waits))
+        return Report(self._machine.id, pause.why, tuple(lines), tuple(marks), tuple(sales), tuple(self._case.waits))
 
     # --- where a payment belongs
 
@@ -158,14 +158,14 @@ class _Round:
 
     def _as_it_is_now(self, payment: Found) -> Found:
         """A payment that was under way when it was found, as the wallet has just shown it."""
-        fate = self._desk.look.outgoing.get(payment.payment_hash)
+        fate = self._case.look.outgoing.get(payment.payment_hash)
         if payment.status != "pending" or fate is None:
             return payment
         return replace(payment, status=fate.status, fee_sats=fate.fee_sats)
 
     def _place(self, payment: Found) -> int | Callable[[], None]:
         """The sale that a payment is of, or how it is decided without one."""
-        choice, key = self._desk.chosen(payment), identity.parse_key(payment.leg_key)
+        choice, key = self._case.chosen(payment), identity.parse_key(payment.leg_key)
         if payment.status in ("failure", "absent"):
             return lambda: self._forget(payment)
         if choice is not None and choice.settlement_id is not None:
@@ -183,7 +183,7 @@ class _Round:
         if isinstance(key, BalanceLeg) and key.machine_id == self._machine.id:
             label = key.client_label
             return lambda: self._balance(payment, label)
-        return lambda: self._desk.dismiss(payment, "its key names nothing that is paid from this wallet")
+        return lambda: self._case.dismiss(payment, "its key names nothing that is paid from this wallet")
 
     def _without_sale(self, payment: Found, leg: str) -> None:
         """A sale that was paid on the machine's word has no customer's payment that the wallet could show. What an LP
@@ -193,14 +193,14 @@ class _Round:
             self._balance(payment, label[0])
             return
         words = "no sale of these books has its key, and the wallet shows no customer's payment for it"
-        self._desk.dismiss(payment, words)
+        self._case.dismiss(payment, words)
 
     def _as_said(self, payment: Found) -> None:
         leg = rows.leg_by_key(self._conn, self._machine.id, payment.leg_key)
         words = "as you say, not satmachine's"
         if leg is not None and leg.status not in (LegStatus.COMPLETED, LegStatus.VOIDED, LegStatus.SKIPPED):
             words += f": {leg.leg} of {leg.amount_sats} sats is still paid"
-        self._desk.dismiss(payment, words)
+        self._case.dismiss(payment, words)
 
     def _chosen_sale(self, settlement_id: int, key: SaleLeg | BalanceLeg | None) -> int:
         sale = corrections.find(self._conn, settlement_id)
@@ -213,7 +213,7 @@ class _Round:
     def _sale(self, settlement_key: str) -> int | None:
         """The sale with this key; landed now where only the wallet knows of it."""
         known = settlements.id_of_key(self._conn, self._machine.id, settlement_key)
-        payment = self._desk.incoming(settlement_key)
+        payment = self._case.incoming(settlement_key)
         if known is not None or payment is None:
             return known
         claim = claim_from_payment(
@@ -233,16 +233,16 @@ class _Round:
         landing = land_claim(self._conn, claim, Rules(machine_active=True, payouts_since=0), self._by.now)
         if landing.settlement_id is not None:
             derived = ", its split derived by the fallback commission" if claim.used_fallback_split else ""
-            self._desk.say(landing.settlement_id, f"landed from its payment in the wallet{derived}")
+            self._case.say(landing.settlement_id, f"landed from its payment in the wallet{derived}")
         return landing.settlement_id
 
     def _occurred_at(self, settlement_id: int) -> tuple[int, str]:
         sale = settlements.get(self._conn, settlement_id)
-        payment = self._desk.incoming(sale.payment_hash)
+        payment = self._case.incoming(sale.payment_hash)
         return (sale.occurred_at if payment is None else payment.settled_at, str(sale.payment_hash))
 
     def _forget(self, payment: Found) -> None:
-        self._desk.line(payment, Verdict.FAILED, "the wallet says that it was never made")
+        self._case.line(payment, Verdict.FAILED, "the wallet says that it was never made")
         rows.forget(self._conn, self._machine.id, payment.payment_hash, self._by.now)
 
     # --- payouts of a balance
@@ -250,7 +250,7 @@ class _Round:
     def _balance(self, payment: Found, label: str) -> None:
         client_id = rows.client_by_label(self._conn, self._machine.id, label)
         if client_id is None:
-            self._desk.line(payment, Verdict.WAITS, unknown_client(self._machine.id, label))
+            self._case.line(payment, Verdict.WAITS, unknown_client(self._machine.id, label))
         else:
             self._payout(payment, client_id)
 
@@ -260,13 +260,13 @@ class _Round:
         if client.machine_id != self._machine.id:
             raise Refused(f"client {client_id} is not of {self._machine.id}")
         leg = rows.leg_by_key(self._conn, self._machine.id, payment.leg_key)
-        if leg is not None and leg.leg_type is LegType.SETTLEMENT and self._desk.chosen(payment) is None:
+        if leg is not None and leg.leg_type is LegType.SETTLEMENT and self._case.chosen(payment) is None:
             self._known_payout(payment, leg)
             return
         fiat_minor = payment.whole("fiat_amount_minor")
         if payment.status != "success" or not fiat_minor:
             why = "it is still under way" if payment.status != "success" else "it does not say its fiat value"
-            self._desk.line(payment, Verdict.WAITS, f"{why}: it cannot be booked to a balance; decide HASH=not-ours")
+            self._case.line(payment, Verdict.WAITS, f"{why}: it cannot be booked to a balance; decide HASH=not-ours")
             return
         key = identity.parse_key(payment.leg_key)
         number = client_legs.next_payout_number(self._conn, client_id)
@@ -298,28 +298,28 @@ class _Round:
         )
         words = f"a payout of {label}'s balance: {booking.fiat_amount_minor} minor units are taken off it"
         words += looked_up(payment)
-        self._desk.line(payment, Verdict.PAYOUT, words, client_id=booking.client_id)
+        self._case.line(payment, Verdict.PAYOUT, words, client_id=booking.client_id)
         after = {"leg": booking.leg, "fiat_amount_minor": booking.fiat_amount_minor}
-        self._desk.decide(payment, payment_id, "payment.book", f"client {booking.client_id}", after)
+        self._case.decide(payment, payment_id, "payment.book", f"client {booking.client_id}", after)
 
     def _known_payout(self, payment: Found, leg: Leg) -> None:
         """The books plan this payout too."""
         verdict = adoption.decide(leg, rows.live_invoice(self._conn, leg), as_found(payment))
         if verdict.verdict is adoption.Verdict.ADOPT:
-            adopt(self._desk, leg, payment)
+            adopt(self._case, leg, payment)
         elif leg.status is LegStatus.COMPLETED:
-            self._desk.dismiss(payment, f"paid twice: {leg.leg} is completed by another payment")
+            self._case.dismiss(payment, f"paid twice: {leg.leg} is completed by another payment")
         else:
             words = f"it does not fit {leg.leg} ({verdict.misfit}): decide HASH=client:{leg.client_id} or HASH=not-ours"
-            self._desk.line(payment, Verdict.WAITS, words)
+            self._case.line(payment, Verdict.WAITS, words)
 
     def _refuse_overdrafts(self) -> None:
         """A booked payment never leaves a balance below zero: then the books lack a deposit."""
-        for client_id in sorted(self._desk.touched):
+        for client_id in sorted(self._case.touched):
             balance = balances.of_client(self._conn, client_id)
             if balance.available_minor < 0:
                 lacks = f"{minor_to_fiat(-balance.available_minor, balance.currency)} {balance.currency}"
-                self._desk.waits.append(
+                self._case.waits.append(
                     f"client {client_id} ({balance.label}) would have {lacks} less than nothing: enter the deposit "
                     f"that these books lack, with its true date (`satmachine deposits add {client_id} AMOUNT --at "
                     "TIME`). If they really got more than they brought, enter the difference too, with a note: it is "
@@ -345,7 +345,7 @@ class _Round:
         unpaid = [
             name
             for name in mark.invoices.values()
-            if not self._desk.is_paid(name) and not rows.is_known_paid(self._conn, name)
+            if not self._case.is_paid(name) and not rows.is_known_paid(self._conn, name)
         ]
         words = "everything that it names is paid"
         if mark.stopped:
@@ -356,7 +356,7 @@ class _Round:
         elif unpaid:
             words = "another daemon may be alive and pay what it names: accept only when you know that none is"
             if self._by.now - mark.first_seen_at < STOPPED_S:
-                self._desk.waits.append(
+                self._case.waits.append(
                     f"mark {mark.id} was seen just now: a payment that its daemon has begun may be under way. See that "
                     f"no other daemon runs, and look again in {STOPPED_S // 60} minutes"
                 )
@@ -370,7 +370,7 @@ class _Round:
         paid = {
             invoice.payment_id
             for invoice in rows.may_be_paid(self._conn, [settlement_id])
-            if not self._desk.is_unpaid(invoice.payment_hash)
+            if not self._case.is_unpaid(invoice.payment_hash)
         }
         # A mark also drops what is paid: a leg that its own invoice has paid was not stopped.
         open_keys = [
@@ -390,7 +390,7 @@ class _Round:
             f"`satmachine settlements release {settlement_id}`, or close it"
         )
         if rows.hold_sale(self._conn, settlement_id, reason=HoldReason.MARKS_CONFLICT, error=error):
-            self._desk.say(settlement_id, "held: another life of these books had stopped or changed its payments")
+            self._case.say(settlement_id, "held: another life of these books had stopped or changed its payments")
 
     def _heed_payout(self, bundle: str, found: Sequence[FoundMark]) -> None:
         """A balance payout that another life of these books had given up, or sent elsewhere, waits for a person."""

@@ -12,12 +12,12 @@ from decimal import Decimal
 from satmachine import identity
 from satmachine.identity import PayeeIdentity, PayeeKind
 from satmachine.models import Leg, LegStatus, LegType, Retained, RetainedReason, Settlement
+from satmachine.models.leg_types import BY_KEY_PART
 from satmachine.money import sats_to_minor, split_two_stage_commission
 from satmachine.settlements.pay import adoption
 from satmachine.settlements.plan.amounts import Plan, make_plan
-from satmachine.settlements.reconcile.rules import OpenLeg, Verdict, booked_sats, cover, superseded
-from satmachine.settlements.reconcile.shared import (
-    Desk,
+from satmachine.settlements.reconcile.machine_case import (
+    MachineCase,
     adopt,
     as_found,
     looked_up,
@@ -26,6 +26,7 @@ from satmachine.settlements.reconcile.shared import (
     unknown_client,
     who,
 )
+from satmachine.settlements.reconcile.rules import OpenLeg, Verdict, booked_sats, cover, superseded
 from satmachine.store import clients, corrections, legs, positions, settlements
 from satmachine.store import reconciling as rows
 from satmachine.store.database import tried
@@ -35,32 +36,25 @@ from satmachine.store.reconciling import Booking, Found, OwnInvoice
 #: a request may be under way. Longer than any client waits for LNbits to pay.
 STOPPED_S = 180
 
-_LEG_TYPES = {
-    "super": LegType.SUPER_FEE,
-    "split": LegType.OPERATOR_SPLIT,
-    "dca": LegType.DCA,
-    "refund": LegType.REFUND,
-}
-
 _LATER = "look again in a few minutes; if the wallet has it, let payouts go on, or decide HASH=not-ours"
 
 
 class SaleCase:
     """The payments of one sale."""
 
-    def __init__(self, desk: Desk, settlement_id: int, payments: Sequence[Found]) -> None:
-        self._desk = desk
-        self._conn = desk.conn
+    def __init__(self, case: MachineCase, settlement_id: int, payments: Sequence[Found]) -> None:
+        self._case = case
+        self._conn = case.conn
         self._id = settlement_id
         self._payments = sorted(payments, key=lambda row: (*of_key(row), row.made_at, row.payment_hash))
 
     def run(self) -> None:
-        self._desk.speak_for(self._payments, -1)
+        self._case.speak_for(self._payments, -1)
         self._go_on()
         sale = settlements.get(self._conn, self._id)
         if sale.proof == "waiting":
             for payment in self._payments:
-                self._desk.line(payment, Verdict.WAITS, f"settlement {self._id} is not proven: its payment is missing")
+                self._case.line(payment, Verdict.WAITS, f"settlement {self._id} is not proven: its payment is missing")
             return
         newest = max(of_key(row)[0] for row in self._payments)
         expected_sats = sale.gross_sats if sale.planned_at is None else rows.accounted_sats(self._conn, self._id)
@@ -73,19 +67,19 @@ class SaleCase:
         if rest or newest > sale.revision:
             latest = max([newest, sale.revision, *(leg.revision for leg in legs.of_settlement(self._conn, self._id))])
             rows.raise_revision(self._conn, self._id, latest + 1)
-        settlements.refresh_status(self._conn, self._id, self._desk.by.now)
+        settlements.refresh_status(self._conn, self._id, self._case.by.now)
         accounted_sats = rows.accounted_sats(self._conn, self._id)
         assert accounted_sats == expected_sats, f"sale {self._id} would account for {accounted_sats} sats"
         if kept_sats := settlements.get(self._conn, self._id).retained_sats:
-            self._desk.say(self._id, f"{kept_sats} sats of it are retained")
+            self._case.say(self._id, f"{kept_sats} sats of it are retained")
 
     def _go_on(self) -> None:
         sale = settlements.get(self._conn, self._id)
-        payment = self._desk.incoming(sale.payment_hash)
+        payment = self._case.incoming(sale.payment_hash)
         prove = None
         if payment is not None and payment.amount_sats == sale.gross_sats:
             prove = (str(sale.payment_hash), payment.settled_at)
-        rows.begin_plan(self._conn, sale, prove=prove, now=self._desk.by.now)
+        rows.begin_plan(self._conn, sale, prove=prove, now=self._case.by.now)
 
     # --- a sale without a plan
 
@@ -93,22 +87,22 @@ class SaleCase:
         """Plan what another life has planned. A sale that is older than `payouts_since`, or that another life has
         corrected since, is only booked: what is not paid of it is retained. The guards are not asked again: the life
         that paid a part of it has asked them, and a person decides here with all of it before their eyes."""
-        is_old = sale.occurred_at < self._desk.machine.payouts_since
-        platform_sats, operator_sats = split_two_stage_commission(sale.commission_sats, self._desk.terms.super_fee_pct)
+        is_old = sale.occurred_at < self._case.machine.payouts_since
+        platform_sats, operator_sats = split_two_stage_commission(sale.commission_sats, self._case.terms.super_fee_pct)
         if is_old or newest > sale.revision:
             reason = RetainedReason.BEFORE_PAYOUTS_SINCE if is_old else RetainedReason.VOIDED_LEG
             parts = (("super", platform_sats), ("split", operator_sats), ("dca", sale.net_sats))
             plan = Plan(
                 platform_sats, operator_sats, (), tuple(Retained(reason, sats, part) for part, sats in parts if sats)
             )
-            self._desk.say(self._id, "older than payouts_since: only booked" if is_old else "corrected in another life")
+            self._case.say(self._id, "older than payouts_since: only booked" if is_old else "corrected in another life")
         else:
             lps = [
-                replace(lp, cap_minor=max(lp.cap_minor - self._desk.spoken_for[lp.label], 0))
+                replace(lp, cap_minor=max(lp.cap_minor - self._case.spoken_for[lp.label], 0))
                 for lp in positions.of_sale(self._conn, sale.machine_id, occurred_at=sale.occurred_at)
             ]
-            plan = self._without_misfits(sale, make_plan(sale, self._desk.terms, lps))
-            self._desk.say(self._id, "planned as it is now")
+            plan = self._without_misfits(sale, make_plan(sale, self._case.terms, lps))
+            self._case.say(self._id, "planned as it is now")
         self._write(sale, plan)
 
     def _without_misfits(self, sale: Settlement, plan: Plan) -> Plan:
@@ -125,15 +119,15 @@ class SaleCase:
         return Plan(plan.platform_fee_sats, plan.operator_fee_sats, kept, (*plan.retained, *freed))
 
     def _write(self, sale: Settlement, plan: Plan) -> None:
-        now = self._desk.by.now
+        now = self._case.by.now
         settlements.take_back_retained(self._conn, sale, now)  # of a sale that was closed before it was proven
         settlements.mark_planned(
             self._conn,
             sale,
             platform_fee_sats=plan.platform_fee_sats,
             operator_fee_sats=plan.operator_fee_sats,
-            super_fee_pct=self._desk.terms.super_fee_pct,
-            ruleset_source=self._desk.terms.ruleset_source,
+            super_fee_pct=self._case.terms.super_fee_pct,
+            ruleset_source=self._case.terms.ruleset_source,
             now=now,
         )
         legs.insert_planned(self._conn, sale, plan.legs, revision=sale.revision, now=now)
@@ -141,7 +135,7 @@ class SaleCase:
 
     def _with_leg(self) -> Iterable[tuple[Leg, Found]]:
         for payment in self._payments:
-            leg = rows.leg_by_key(self._conn, self._desk.machine.id, payment.leg_key)
+            leg = rows.leg_by_key(self._conn, self._case.machine.id, payment.leg_key)
             if leg is not None:
                 yield leg, payment
 
@@ -152,10 +146,10 @@ class SaleCase:
     # --- a payment and the plan
 
     def _adopt(self, payment: Found) -> bool:
-        leg = rows.leg_by_key(self._conn, self._desk.machine.id, payment.leg_key)
+        leg = rows.leg_by_key(self._conn, self._case.machine.id, payment.leg_key)
         if leg is None or leg.settlement_id != self._id or not self._fits(leg, payment):
             return False
-        adopt(self._desk, leg, payment)
+        adopt(self._case, leg, payment)
         return True
 
     def _give_way(self, rest: Sequence[Found], newest: int) -> None:
@@ -169,51 +163,51 @@ class SaleCase:
                 self._void(leg.id)
                 freed = Retained(RetainedReason.VOIDED_LEG, leg.amount_sats, leg.leg)
                 self._retain([freed] if leg.amount_sats else [])
-                self._desk.say(self._id, f"{leg.leg} of revision {leg.revision} is voided: it was paid otherwise")
+                self._case.say(self._id, f"{leg.leg} of revision {leg.revision} is voided: it was paid otherwise")
 
     def _is_paid_twice(self, payment: Found) -> bool:
-        leg = rows.leg_by_key(self._conn, self._desk.machine.id, payment.leg_key)
-        return leg is not None and leg.status is LegStatus.COMPLETED and self._desk.chosen(payment) is None
+        leg = rows.leg_by_key(self._conn, self._case.machine.id, payment.leg_key)
+        return leg is not None and leg.status is LegStatus.COMPLETED and self._case.chosen(payment) is None
 
     def _book(self, payment: Found) -> None:
         """Write the payment as a leg of its own; the sale bears it."""
         if self._is_paid_twice(payment):
-            self._desk.dismiss(payment, "paid twice: the leg with its key is completed by another payment")
+            self._case.dismiss(payment, "paid twice: the leg with its key is completed by another payment")
             return
         if payment.status != "success":
-            self._desk.line(payment, Verdict.WAITS, "it is still under way: wait, and look again")
+            self._case.line(payment, Verdict.WAITS, "it is still under way: wait, and look again")
             return
         booking = self._booking(payment)
         if isinstance(booking, str):
-            self._desk.line(payment, Verdict.WAITS, booking)
+            self._case.line(payment, Verdict.WAITS, booking)
             return
         open_legs = self._open_legs()
         borne = cover(booking.amount_sats, of_key(payment)[1], corrections.ledger(self._conn, self._id), open_legs)
         if borne is None:
             stuck = [leg.leg for leg in open_legs if not leg.unpaid]
             if stuck:
-                self._desk.line(
+                self._case.line(
                     payment, Verdict.WAITS, f"{stuck[0]} may be paid by an invoice of these books: {_LATER}"
                 )
             else:
-                self._desk.dismiss(payment, "paid twice: the sale has not enough left for it")
+                self._case.dismiss(payment, "paid twice: the sale has not enough left for it")
             return
         for leg_id in borne.voided:
             self._void(leg_id)
         self._retain(borne.retained)
-        by = self._desk.by
-        payment_id = rows.insert_booked(self._conn, self._desk.machine.id, booking, payment, by=who(by), now=by.now)
+        by = self._case.by
+        payment_id = rows.insert_booked(self._conn, self._case.machine.id, booking, payment, by=who(by), now=by.now)
         key = str(settlements.get(self._conn, self._id).settlement_key)
         words = f"{booking.leg} of revision {booking.revision}, which these books did not have{looked_up(payment)}"
-        self._desk.line(payment, Verdict.BOOK, words, settlement_key=key, client_id=booking.client_id)
+        self._case.line(payment, Verdict.BOOK, words, settlement_key=key, client_id=booking.client_id)
         after = {"leg": booking.leg, "revision": booking.revision, "fiat_amount_minor": booking.fiat_amount_minor}
-        self._desk.decide(payment, payment_id, "payment.book", f"settlement {self._id}", after)
+        self._case.decide(payment, payment_id, "payment.book", f"settlement {self._id}", after)
 
     def _booking(self, payment: Found) -> Booking | str:
         """The leg that a payment becomes; a sentence where a person must do something first."""
         sale = settlements.get(self._conn, self._id)
         revision, leg = of_key(payment)
-        leg_type = _LEG_TYPES[leg.partition(":")[0]]
+        leg_type = BY_KEY_PART[leg.partition(":")[0]]
         label = "".join(leg.split(":")[1:2])
         amount_sats = booked_sats(payment.amount_sats, payment.fee_sats, payment.whole("leg_sats"))
         client_id = fiat_minor = rate = None
@@ -252,7 +246,7 @@ class SaleCase:
 
     def _named(self, leg_type: LegType, label: str) -> PayeeIdentity:
         """Who is named for such a leg now, which is where it is looked up; a wallet is not learnt from it."""
-        terms = self._desk.terms
+        terms = self._case.terms
         rule = terms.super_payee if leg_type is LegType.SUPER_FEE else None
         if leg_type is LegType.OPERATOR_SPLIT:
             rule = next((rule for rule in terms.rules if rule.label == label), None)
@@ -268,8 +262,8 @@ class SaleCase:
         asked: dict[int, list[OwnInvoice]] = {}
         for invoice in rows.may_be_paid(self._conn, [self._id]):
             asked.setdefault(invoice.payment_id, []).append(invoice)
-        stopped_at = rows.pause(self._conn, self._desk.machine.id).stopped_at
-        still = stopped_at is not None and self._desk.by.now - stopped_at >= STOPPED_S
+        stopped_at = rows.pause(self._conn, self._case.machine.id).stopped_at
+        still = stopped_at is not None and self._case.by.now - stopped_at >= STOPPED_S
         return [
             OpenLeg(
                 leg.id,
@@ -284,15 +278,15 @@ class SaleCase:
 
     def _is_unpaid(self, invoice: OwnInvoice, *, still: bool) -> bool:
         """What these books may have sent is only proven unpaid when a request can no more be under way (`still`)."""
-        return self._desk.is_unpaid(invoice.payment_hash) and (still or not invoice.begun)
+        return self._case.is_unpaid(invoice.payment_hash) and (still or not invoice.begun)
 
     def _void(self, leg_id: int) -> None:
         leg, _ = legs.get(self._conn, leg_id)
-        rows.void(self._conn, leg, {"reconciled": "unpaid, and paid otherwise"}, self._desk.by.now)
+        rows.void(self._conn, leg, {"reconciled": "unpaid, and paid otherwise"}, self._case.by.now)
 
     def _retain(self, entries: Sequence[Retained]) -> None:
         sale = settlements.get(self._conn, self._id)
-        settlements.retain(self._conn, self._id, sale.revision, entries, self._desk.by.now)
+        settlements.retain(self._conn, self._id, sale.revision, entries, self._case.by.now)
 
 
 def _fiat_minor(amount_sats: int, rate: Decimal, currency: str) -> int:

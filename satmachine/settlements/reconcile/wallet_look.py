@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from satmachine.errors import WalletUnavailable
 from satmachine.models import Answer
+from satmachine.settlements.reconcile.machine_case import CustomerPayment, Fate, Look
 from satmachine.settlements.reconcile.proposal import Questions
-from satmachine.settlements.reconcile.shared import CustomerPayment, Fate, Look
 from satmachine.wallet.lnbits import Lnbits
 from satmachine.wallet.rows import WalletPayment, require_wallet
 
@@ -15,7 +15,7 @@ _ONE_BY_ONE = 20
 _WORDS = {Answer.SUCCESS: "success", Answer.PENDING: "pending", Answer.FAILURE: "failure"}
 
 
-async def look(lnbits: Lnbits, admin_key: str, machine_id: str, wallet_id: str | None, asked: Questions) -> Look:
+async def ask(lnbits: Lnbits, admin_key: str, machine_id: str, wallet_id: str | None, asked: Questions) -> Look:
     """Answer the questions. Raises WalletError, also for rows of another wallet than the machine's."""
     incoming: list[WalletPayment] = []
     if len(asked.incoming) > _ONE_BY_ONE:
@@ -41,4 +41,4 @@ async def _fate(lnbits: Lnbits, admin_key: str, machine_id: str, wallet_id: str 
         return Fate("absent")
     if rows[0].status not in _WORDS:
         raise WalletUnavailable(f"LNbits shows a payment in a state that is not known: {rows[0].checking_id}")
-    return Fate(_WORDS[rows[0].status], -(-rows[0].fee_msat // 1000))
+    return Fate(_WORDS[rows[0].status], rows[0].fee_sats)

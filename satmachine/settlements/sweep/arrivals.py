@@ -20,12 +20,12 @@ from satmachine.settlements.claim.content import claim_from_payment, derived_cla
 from satmachine.settlements.land.landing import Rules, land_claim, with_rate
 from satmachine.settlements.plan import shortfall_refund
 from satmachine.settlements.sweep import unannounced
-from satmachine.settlements.sweep.own_wallets import OwnWallets, Payer
+from satmachine.settlements.sweep.own_wallets import OwnWallets, WalletOwner
 from satmachine.settlements.sweep.topups import genuine_id
-from satmachine.settlements.sweep.unannounced import Report, Share, Wait
+from satmachine.settlements.sweep.unannounced import JustListed, Share, Wait
 from satmachine.store import incoming, settlements
 from satmachine.store.database import Store
-from satmachine.store.incoming import Known
+from satmachine.store.incoming import KnownIncoming
 from satmachine.wallet.rows import WalletPayment
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class Incoming:
             if (topup_id := genuine_id(row.extra, machine.id, row.amount_sats, admin_key)) is not None
         ]
         known = await self._store.read(_known, machine.id, wanted, named)
-        payers: dict[str, Payer | None] = {}
+        payers: dict[str, WalletOwner | None] = {}
         for row in wanted:
             if isinstance(_about(row, machine, known, {}, self._now()), Share):
                 payers[row.payment_hash] = await self._own_wallets.payer_of(machine, admin_key, row.payment_hash)
@@ -88,7 +88,7 @@ def note_incoming(
     *,
     may_land: bool,
     named_top_ups: Sequence[tuple[str, str]] = (),
-    payers: Mapping[str, Payer | None] | None = None,
+    payers: Mapping[str, WalletOwner | None] | None = None,
     now: int,
 ) -> Arrived:
     """Match settled incoming payments to settlements, in one transaction.
@@ -110,9 +110,11 @@ def note_incoming(
             arrived += Arrived(look_again_at=verdict.until)
             continue
         done = (
-            verdict if isinstance(verdict, Report) else _land(conn, machine, row, verdict, may_land=may_land, now=now)
+            verdict
+            if isinstance(verdict, JustListed)
+            else _land(conn, machine, row, verdict, may_land=may_land, now=now)
         )
-        if isinstance(done, Report):
+        if isinstance(done, JustListed):
             arrived += Arrived(unmatched=int(_list(conn, machine, row, done, now)))
             if row.payment_hash in genuine:
                 shortfall_refund.fund(conn, machine.id, row, genuine[row.payment_hash], now)
@@ -123,31 +125,31 @@ def note_incoming(
 
 def _known(
     conn: sqlite3.Connection, machine_id: str, found: Sequence[WalletPayment], named: Sequence[tuple[str, str]]
-) -> Known:
+) -> KnownIncoming:
     known = incoming.known(conn, machine_id, [row.payment_hash for row in found])
     return replace(known, top_ups=known.top_ups | incoming.top_ups_among(conn, machine_id, named))
 
 
 def _about(
-    row: WalletPayment, machine: Machine, known: Known, payers: Mapping[str, Payer | None], now: int
-) -> Claim | Report | Wait | Share:
+    row: WalletPayment, machine: Machine, known: KnownIncoming, payers: Mapping[str, WalletOwner | None], now: int
+) -> Claim | JustListed | Wait | Share:
     """What a payment is: a Claim where it says so itself, Share where it is taken for a sale that nobody announced."""
     hash_ = row.payment_hash
     if hash_ in known.settled or hash_ in known.dismissed:
-        return Report("it is known")
+        return JustListed("it is known")
     rule = machine.unannounced
     top_up = hash_ in known.top_ups
     claim = None if top_up else _claim_of(row, machine)
     if isinstance(claim, Rejection):
-        return Report(claim.detail)
+        return JustListed(claim.detail)
     if row.created_at < machine.payouts_since and not top_up:
-        return Report("its invoice was made before the machine's payouts_since, and paid after")
+        return JustListed("its invoice was made before the machine's payouts_since, and paid after")
     if claim is None:
         payer = payers.get(hash_)
         if payer is not None:
             return unannounced.transfer(payer.name, is_machine=payer.is_machine)
         after_s = unannounced.wait_s(rule.after_s, announces=known.announces)
-        return unannounced.judge(row, rule, top_up=top_up, own=hash_ in known.own, after_s=after_s, now=now)
+        return unannounced.classify(row, rule, top_up=top_up, own=hash_ in known.own, after_s=after_s, now=now)
     # A machine that writes half of it into the payment is one that announces the rest.
     due_at = row.updated_at + unannounced.wait_s(rule.after_s, announces=True)
     return Wait(due_at) if _is_rough(claim) and now < due_at else claim
@@ -165,10 +167,10 @@ def _claim_of(row: WalletPayment, machine: Machine) -> Claim | Rejection | None:
 
 def _land(
     conn: sqlite3.Connection, machine: Machine, row: WalletPayment, said: Claim | Share, *, may_land: bool, now: int
-) -> bool | Report:
+) -> bool | JustListed:
     """Make it a sale; whether it is a new one, or why it cannot be."""
     if not may_land:
-        return Report("require_payment_proof is false: sales are landed from events only")
+        return JustListed("require_payment_proof is false: sales are landed from events only")
     claim = said
     if isinstance(claim, Share):
         bare = derived_claim(
@@ -179,10 +181,10 @@ def _land(
         claim = with_rate(conn, claim, row.extra, machine.unannounced.rate_max_age_s)
     twin = _may_be_paid_already(conn, claim)
     if twin is not None:
-        return Report(twin)
+        return JustListed(twin)
     landing = land_claim(conn, claim, Rules(machine.active, machine.payouts_since), now)
     if landing.result is LandingResult.CONFLICT:
-        return Report(landing.detail)
+        return JustListed(landing.detail)
     if landing.result is LandingResult.LANDED and claim.exchange_rate == 0:
         log.warning(
             "settlement %s of %s: its exchange rate is not known, so the LPs' part stays in the wallet until "
@@ -194,7 +196,7 @@ def _land(
     return landing.result is LandingResult.LANDED
 
 
-def _list(conn: sqlite3.Connection, machine: Machine, row: WalletPayment, report: Report, now: int) -> bool:
+def _list(conn: sqlite3.Connection, machine: Machine, row: WalletPayment, report: JustListed, now: int) -> bool:
     return incoming.note(
         conn,
         machine.id,

@@ -31,7 +31,7 @@ _REMEMBERED = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Payer:
+class WalletOwner:
     """Whose wallet it is, in words; `is_machine`: the operator's own, so that nobody needs to do anything."""
 
     name: str
@@ -40,7 +40,7 @@ class Payer:
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
-    payer: Payer
+    payer: WalletOwner
     key: Secret
 
 
@@ -51,9 +51,9 @@ class OwnWallets:
         self._store = store
         self._lnbits = lnbits
         self._config = config
-        self._found: OrderedDict[str, Payer] = OrderedDict()
+        self._found: OrderedDict[str, WalletOwner] = OrderedDict()
 
-    async def payer_of(self, machine: Machine, admin_key: str, payment_hash: str) -> Payer | None:
+    async def payer_of(self, machine: Machine, admin_key: str, payment_hash: str) -> WalletOwner | None:
         """Which of our wallets has made this payment; None: none of those that were asked.
 
         Raises WalletUnavailable.
@@ -65,9 +65,9 @@ class OwnWallets:
                 self._found.popitem(last=False)
         return payer
 
-    async def _ask(self, machine: Machine, admin_key: str, payment_hash: str) -> Payer | None:
+    async def _ask(self, machine: Machine, admin_key: str, payment_hash: str) -> WalletOwner | None:
         if await self._has_paid(admin_key, payment_hash):
-            return Payer("its own wallet", is_machine=True)
+            return WalletOwner("its own wallet", is_machine=True)
         asked = {admin_key}
         for candidate in await self._candidates(machine):
             try:
@@ -99,22 +99,22 @@ class OwnWallets:
         for lp in lps:
             key = client_payee(lp).invoice_key
             if key is not None:
-                found.append(_Candidate(Payer(f"the wallet of the LP {lp.label}", is_machine=False), key))
+                found.append(_Candidate(WalletOwner(f"the wallet of the LP {lp.label}", is_machine=False), key))
         return [*found, *_machines(config, machine)]
 
 
 def _configured(config: Config, machine: Machine) -> Iterator[_Candidate]:
     for secret in config.lnbits.own_wallets:
-        yield _Candidate(Payer(f"your own wallet ({secret.where})", is_machine=True), secret)
+        yield _Candidate(WalletOwner(f"your own wallet ({secret.where})", is_machine=True), secret)
     named: list[tuple[str, Payee | None]] = [("the platform", config.super_.payee)]
     named += [(split.label, split.payee) for split in config.ruleset(machine).splits]
     for name, payee in named:
         if payee is not None and payee.invoice_key is not None:
-            yield _Candidate(Payer(f"the wallet of {name}", is_machine=False), payee.invoice_key)
+            yield _Candidate(WalletOwner(f"the wallet of {name}", is_machine=False), payee.invoice_key)
 
 
 def _machines(config: Config, machine: Machine) -> Iterator[_Candidate]:
     """Other machines' wallets, the same operator's first."""
     others = [other for other in config.machines if other.id != machine.id]
     for other in sorted(others, key=lambda other: other.operator != machine.operator):
-        yield _Candidate(Payer(f"the wallet of machine {other.id}", is_machine=True), other.wallet.admin_key)
+        yield _Candidate(WalletOwner(f"the wallet of machine {other.id}", is_machine=True), other.wallet.admin_key)

@@ -65,7 +65,7 @@ class RuleOfShare(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class JustListed:
     """It is listed and not shared; `why` is a sentence for the operator."""
 
     why: str
@@ -84,7 +84,7 @@ class Share:
     """It is a sale, as far as anybody but the wallets knows: they are asked next."""
 
 
-Judgement = Report | Wait | Share
+Judgement = JustListed | Wait | Share
 
 
 def wait_s(after_s: int | None, *, announces: bool) -> int:
@@ -94,14 +94,14 @@ def wait_s(after_s: int | None, *, announces: bool) -> int:
     return ANNOUNCED_AFTER_S if announces else 0
 
 
-def judge(row: WalletPayment, rule: RuleOfShare, *, top_up: bool, own: bool, after_s: int, now: int) -> Judgement:
+def classify(row: WalletPayment, rule: RuleOfShare, *, top_up: bool, own: bool, after_s: int, now: int) -> Judgement:
     """What a settled incoming payment is that no event and no `extra` explains. `top_up`, `own`: it paid such an
     invoice, as these books know."""
     made_here = _made_by_us(row, top_up=top_up, own=own)
     if made_here is not None:
         return made_here
     if rule.sales != "share":
-        return Report("it carries nothing about a sale: a top-up, or a sale that nobody announced")
+        return JustListed("it carries nothing about a sale: a top-up, or a sale that nobody announced")
     outside = _made_by_lnbits(row, rule) or _says_otherwise(row) or _outside(row, rule)
     if outside is not None:
         return outside
@@ -110,48 +110,48 @@ def judge(row: WalletPayment, rule: RuleOfShare, *, top_up: bool, own: bool, aft
     return Share()
 
 
-def transfer(payer: str, *, is_machine: bool) -> Report:
+def transfer(payer: str, *, is_machine: bool) -> JustListed:
     """It was paid by a wallet that the configuration names; `payer` says whose."""
     if is_machine:
-        return Report(f"it was paid by {payer}: a transfer between your own wallets", Kind.TRANSFER)
-    return Report(f"it was paid by {payer}: a transfer or a mistake of theirs, not a customer's payment")
+        return JustListed(f"it was paid by {payer}: a transfer between your own wallets", Kind.TRANSFER)
+    return JustListed(f"it was paid by {payer}: a transfer or a mistake of theirs, not a customer's payment")
 
 
-def _made_by_us(row: WalletPayment, *, top_up: bool, own: bool) -> Report | None:
+def _made_by_us(row: WalletPayment, *, top_up: bool, own: bool) -> JustListed | None:
     if top_up:
-        return Report("a top-up that `machines top-up` made the invoice for", Kind.TOP_UP)
+        return JustListed("a top-up that `machines top-up` made the invoice for", Kind.TOP_UP)
     if own:
-        return Report(f"it paid an invoice of satmachine's own ({row.leg_key}): no customer's payment", Kind.OWN)
+        return JustListed(f"it paid an invoice of satmachine's own ({row.leg_key}): no customer's payment", Kind.OWN)
     if (row.leg_key or "").startswith(PREFIX):
         # Whoever has the wallet's invoice key can write such a key beside a customer's invoice.
-        return Report(f"it bears a key of satmachine's, {row.leg_key!r:.100}, that these books have not given")
+        return JustListed(f"it bears a key of satmachine's, {row.leg_key!r:.100}, that these books have not given")
     return None
 
 
-def _made_by_lnbits(row: WalletPayment, rule: RuleOfShare) -> Report | None:
+def _made_by_lnbits(row: WalletPayment, rule: RuleOfShare) -> JustListed | None:
     if row.memo == _ADMIN_CREDIT:
-        return Report("a credit by the administrator of LNbits", Kind.CREDIT)
+        return JustListed("a credit by the administrator of LNbits", Kind.CREDIT)
     tag = row.tag or row.extra.get("tag")
     if tag and tag not in rule.tags:
-        return Report(f'an invoice of the LNbits extension "{tag}"; is it a sale? then name it in unannounced.tags')
+        return JustListed(f'an invoice of the LNbits extension "{tag}"; is it a sale? then name it in unannounced.tags')
     return None
 
 
-def _says_otherwise(row: WalletPayment) -> Report | None:
+def _says_otherwise(row: WalletPayment) -> JustListed | None:
     inner = row.extra.get("extra")
     for fields in (row.extra, inner if isinstance(inner, Mapping) else {}):
         if fields.get("source"):
-            return Report(f"its extra says source {fields['source']!r:.60}, which is no bitspire sale")
+            return JustListed(f"its extra says source {fields['source']!r:.60}, which is no bitspire sale")
     return None
 
 
-def _outside(row: WalletPayment, rule: RuleOfShare) -> Report | None:
+def _outside(row: WalletPayment, rule: RuleOfShare) -> JustListed | None:
     if row.amount_sats < rule.min_sats:
-        return Report(f"{row.amount_sats} sats are less than unannounced.min_sats {rule.min_sats}")
+        return JustListed(f"{row.amount_sats} sats are less than unannounced.min_sats {rule.min_sats}")
     if row.amount_sats > rule.max_sats:
-        return Report(f"{row.amount_sats} sats are more than unannounced.max_sats {rule.max_sats}")
+        return JustListed(f"{row.amount_sats} sats are more than unannounced.max_sats {rule.max_sats}")
     if row.amount_msat % 1000:
-        return Report(f"{row.amount_msat} msats are no whole number of sats")
+        return JustListed(f"{row.amount_msat} msats are no whole number of sats")
     if rule.memo is not None and re.search(rule.memo, row.memo[:_MEMO_CHARS]) is None:
-        return Report(f"its memo does not match unannounced.memo {rule.memo!r}")
+        return JustListed(f"its memo does not match unannounced.memo {rule.memo!r}")
     return None

@@ -10,8 +10,8 @@ from typing import Any, TypeVar
 
 from satmachine.web.access import Owner, Viewer, owns
 from satmachine.web.kept import Kept
+from satmachine.web.language import Words
 from satmachine.web.settings import Settings
-from satmachine.web.words import Words
 
 T = TypeVar("T")
 

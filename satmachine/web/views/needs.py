@@ -10,7 +10,7 @@ from typing import Any
 from satmachine.attention.items import Item, Limits
 from satmachine.attention.look import View, look
 from satmachine.store.database import daemon_is_running
-from satmachine.web.words import Words
+from satmachine.web.language import Words
 
 
 def needs(conn: sqlite3.Connection, scope: str | None, now: int, books: Path, limits: Limits) -> Sequence[Item]:

@@ -1,6 +1,6 @@
 """An order is carried out once, wherever a crash comes, and however long another program keeps the database locked.
 
-The daemon is played by its own desk, correctors and store; what dies is each single step between them.
+The daemon is played by its own desk, orders and store; what dies is each single step between them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from satmachine.intents import IntentDesk
 from satmachine.models import Rejection
 from satmachine.orders import Close, Order, PartialDispense, Redistribute, Refund, SettleBalance
 from satmachine.settlements.correct.leg_orders import LegOrders
-from satmachine.settlements.correct.sale_orders import Corrector
+from satmachine.settlements.correct.sale_orders import SaleOrders
 from satmachine.store import intents
 from satmachine.store.database import Store, atomic, connect, open_store
 from satmachine.store.intents import Ended
@@ -87,7 +87,7 @@ def a_desk(desk: Desk, store: Store) -> IntentDesk:
         store,
         lambda: NOW,
         read_again=lambda _: Rejection("no", "nothing is in quarantine here"),
-        corrections={**Corrector(*parts).actions, **LegOrders(*parts).actions},
+        actions={**SaleOrders(*parts).actions, **LegOrders(*parts).actions},
         guard=guard,
     )
 

@@ -10,7 +10,7 @@ from typing import cast
 import anyio
 
 from satmachine.settlements.pay.payer import Payer
-from satmachine.settlements.worker import Item, Worker
+from satmachine.settlements.worker import Work, Worker
 from satmachine.store.database import Store
 from satmachine.wallet.lnbits import Lnbits
 from testkit.books import NOW
@@ -35,7 +35,7 @@ async def working(desk: Desk) -> AsyncIterator[tuple[Worker, SlowPayer]]:
     """A worker that may pay this machine's legs."""
     payer = SlowPayer()
 
-    async def guard(_: Item, run: Callable[[], Awaitable[None]]) -> None:
+    async def guard(_: Work, run: Callable[[], Awaitable[None]]) -> None:
         await run()
 
     worker = Worker(

@@ -110,3 +110,14 @@ def test_a_hold_always_has_a_reason() -> None:
     for source, destination, expired, fits, last in product(Sighting, [None, *Sighting], *[(False, True)] * 3):
         decision = decide(View(source, destination, expired, fits, last))
         assert (decision.step is Step.HOLD) == (decision.reason is not None)
+
+
+@pytest.mark.parametrize("destination", [Sighting.SUCCESS, None])
+def test_other_amounts_are_looked_at_again_and_then_held(destination: Sighting | None) -> None:
+    def view(*, last_look: bool) -> View:
+        return View(
+            Sighting.SUCCESS, destination, expired=False, preimage_fits=True, amounts_fit=False, last_look=last_look
+        )
+
+    assert decide(view(last_look=False)) == Decision(Step.LOOK_AGAIN)
+    assert decide(view(last_look=True)) == Decision(Step.HOLD, HoldReason.AMOUNT_MISMATCH)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from satmachine import identity
 from satmachine.models import By, HoldReason, Position, Settlement, SettlementStatus
-from satmachine.settlements.correct import ways_out
+from satmachine.settlements.correct import stops
 from satmachine.settlements.plan import planning
 from satmachine.settlements.plan.amounts import Plan, Terms, make_plan
 from satmachine.settlements.plan.planning import Bounds, plan_settlement
@@ -331,7 +331,7 @@ def test_a_sale_that_nothing_tells_from_another_one_waits_for_a_person(
     assert held_as(books, again) == HoldReason.TOLD_TWICE
     assert f"settlements close {again}" in str(settlements.get(books, again).error)
     with atomic(books):
-        ways_out.release(books, again, By("ana", "two customers", NOW))
+        stops.release(books, again, By("ana", "two customers", NOW))
     assert held_as(books, again) is None
 
 
@@ -395,7 +395,7 @@ def test_a_person_who_lets_a_sale_go_has_read_of_every_sale_that_it_may_be(books
     paid_elsewhere(books, 2_391, NOW + 6, "78")
     assert held_as(books, on_word(books, 1)) == HoldReason.TOLD_TWICE
     with atomic(books):
-        ways_out.release(books, 1, By("ana", "neither", NOW))
+        stops.release(books, 1, By("ana", "neither", NOW))
     assert held_as(books, 1) is None
     sale = on_word(books, 2)
     assert held_as(books, sale) == HoldReason.TOLD_TWICE

@@ -24,12 +24,12 @@ from satmachine.config import Machine
 from satmachine.errors import Refused
 from satmachine.identity import PayeeIdentity, PayeeKind
 from satmachine.models import By, LegStatus, Proof, Settlement, SettlementStatus
-from satmachine.settlements.correct import ways_out
+from satmachine.settlements.correct import stops
 from satmachine.settlements.plan.planning import plan_settlement
+from satmachine.settlements.reconcile.machine_case import CustomerPayment, Fate, Look
 from satmachine.settlements.reconcile.proposal import accept, preview, questions
 from satmachine.settlements.reconcile.rules import Choice, Report, Verdict
 from satmachine.settlements.reconcile.sale import STOPPED_S
-from satmachine.settlements.reconcile.shared import CustomerPayment, Fate, Look
 from satmachine.store import balances, client_legs, legs, restored, settlements, wallets
 from satmachine.store.database import atomic
 from satmachine.store.wallets import Outgoing
@@ -612,7 +612,7 @@ def test_a_sale_whose_payment_was_booked_to_a_balance_is_closed_and_not_paid(boo
         assert outcome.held == "marks_conflict"
         assert f"settlements close {settlement_id}" in str(settlements.get(books, settlement_id).error)
         with atomic(books):
-            ways_out.release(books, settlement_id, BY)  # nobody can release that
+            stops.release(books, settlement_id, BY)  # nobody can release that
 
 
 def test_a_sale_that_is_planned_leaves_balances_to_what_was_paid(books: sqlite3.Connection) -> None:

@@ -89,7 +89,7 @@ def test_a_payment_for_a_sale_that_was_closed_unpaid_comes_back_to_a_person(
         books.execute("UPDATE dca_settlements SET status = 'partial', finished_at = ?", (NOW,))
     sweep(books, machine, paid(WHOLE), now=NOW + 60)
     settlement = settlements.get(books, 1)
-    assert (settlement.status, settlement.hold_reason) == ("held", "by_operator")
+    assert (settlement.status, settlement.hold_reason) == ("held", "paid_after_close")
     assert "after this sale was closed" in str(settlement.error)
 
 

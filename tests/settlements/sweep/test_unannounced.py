@@ -15,7 +15,7 @@ from satmachine.config.model import Unannounced
 from satmachine.models import Answer
 from satmachine.settlements.sweep.arrivals import Arrived, note_incoming
 from satmachine.settlements.sweep.hints import may_be_incoming
-from satmachine.settlements.sweep.own_wallets import Payer
+from satmachine.settlements.sweep.own_wallets import WalletOwner
 from satmachine.settlements.sweep.topups import extra_of, genuine_id, topup_key
 from satmachine.store import incoming
 from satmachine.store.database import atomic
@@ -48,7 +48,9 @@ def paid(payment_hash: str = HASH, **fields: Any) -> WalletPayment:
     return replace(row, **fields)
 
 
-def takes_in(books: sqlite3.Connection, machine: Machine, *rows: WalletPayment, payer: Payer | None = None) -> Arrived:
+def takes_in(
+    books: sqlite3.Connection, machine: Machine, *rows: WalletPayment, payer: WalletOwner | None = None
+) -> Arrived:
     named = [
         (row.payment_hash, topup_id)
         for row in rows
@@ -123,7 +125,7 @@ def test_a_key_of_satmachines_that_these_books_have_not_given_hides_no_payment(
 def test_a_partner_who_pays_under_the_machines_own_memo_is_not_shared_out(
     books: sqlite3.Connection, machine: Machine
 ) -> None:
-    partner = Payer("the wallet of owner", is_machine=False)
+    partner = WalletOwner("the wallet of owner", is_machine=False)
     assert takes_in(books, machine, paid(), payer=partner) == Arrived(unmatched=1)
     assert listed(books) == {HASH: "unknown"}
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from satmachine.nostr.event import Fault, sign
-from satmachine.nostr.messages import (
+from satmachine.nostr.protocol import (
     Auth,
     Closed,
     Eose,

@@ -19,12 +19,12 @@ from websockets.exceptions import WebSocketException
 from satmachine.config import Config, Machine
 from satmachine.errors import ConfigError, WalletError
 from satmachine.models import Answer
-from satmachine.nostr.event import AUTH_KIND, Event, Fault, Keyring, parse_event, sign, verify
+from satmachine.nostr.event import AUTH_KIND, AuthorKeys, Event, Fault, parse_event, sign, verify
 from satmachine.nostr.health import printable
-from satmachine.nostr.messages import Auth, Closed, Eose, EventMessage, Ok, auth, parse_message
+from satmachine.nostr.protocol import Auth, Closed, Eose, EventMessage, Ok, auth, parse_message
 from satmachine.nostr.wire import straight
-from satmachine.observe.facts import SeenEvent, SeenPayment, of_event, of_payment
 from satmachine.observe.fit import MachineSeen, match
+from satmachine.observe.sightings import SeenEvent, SeenPayment, of_event, of_payment
 from satmachine.settlements.claim.envelope import DaemonKey
 from satmachine.wallet.lnbits import Lnbits
 
@@ -61,7 +61,7 @@ class Seen:
     machines: list[MachineSeen] = field(default_factory=list)
 
 
-class Watch:
+class Listening:
     """`clock` gives Unix seconds; `key` opens what is encrypted to the daemon and answers NIP-42."""
 
     def __init__(
@@ -71,7 +71,7 @@ class Watch:
         self._machines = {machine.pubkey: machine for machine in machines}
         self._key = key
         self._clock = clock
-        self._keyring = Keyring()
+        self._keyring = AuthorKeys()
         self._events: dict[str, SeenEvent] = {}
         self._payments: dict[tuple[str, str], SeenPayment] = {}
         self._problems: dict[str, str] = {}

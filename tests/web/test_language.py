@@ -16,8 +16,8 @@ from babel.messages.pofile import read_po
 from satmachine.attention import words as reasons
 from satmachine.attention.sentence import sentence
 from satmachine.models import LegStatus, LegType
+from satmachine.web.language import LANGUAGES, Words, negotiate
 from satmachine.web.views.operators import SALE_STATES
-from satmachine.web.words import LANGUAGES, Words, negotiate
 
 PACKAGE = Path(__file__).parents[2] / "satmachine"
 _IN_TEMPLATES = re.compile(r"""(?:\b_|say)\(\s*(?:"([^"]+)"|'([^']+)')""")

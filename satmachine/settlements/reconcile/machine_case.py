@@ -1,4 +1,4 @@
-"""What the parts of reconciling share: what was looked up, what is decided, and what is reported."""
+"""One machine's case while it is reconciled: what was looked up, what is decided, and what is reported."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Look:
     outgoing: Mapping[str, Fate] = field(default_factory=dict)
 
 
-class Desk:
+class MachineCase:
     """One machine's case. `lines`, `sales` (words by settlement), `waits` and `touched` (clients) are its report."""
 
     def __init__(
@@ -171,25 +171,25 @@ class Desk:
         self.decide(payment, None, "payment.not_ours", f"machine {self.machine.id}", {"words": words})
 
 
-def adopt(desk: Desk, leg: Leg, payment: Found) -> None:
+def adopt(case: MachineCase, leg: Leg, payment: Found) -> None:
     """The books plan exactly this payment: the leg adopts it. What LNbits moved inside itself is looked at on both
     sides, as after every payment; of a payee elsewhere nothing more can be seen than the person has."""
     internal = leg.payee_kind is PayeeKind.WALLET
-    if rows.live_invoice(desk.conn, leg) != payment.payment_hash:
-        rows.take_over(desk.conn, leg, payment, internal=internal, now=desk.by.now)
+    if rows.live_invoice(case.conn, leg) != payment.payment_hash:
+        rows.take_over(case.conn, leg, payment, internal=internal, now=case.by.now)
     done = not internal and not payment.inside and payment.status == "success"
     if done:
-        taken, _ = legs.get(desk.conn, leg.id)
-        rows.complete_booked(desk.conn, taken, payment, by=who(desk.by), now=desk.by.now)
+        taken, _ = legs.get(case.conn, leg.id)
+        rows.complete_booked(case.conn, taken, payment, by=who(case.by), now=case.by.now)
         rest_sats = leg.amount_sats - payment.amount_sats - payment.fee_sats
         if rest_sats > 0:
-            rows.retain_rest(desk.conn, leg, rest_sats, desk.by.now)
+            rows.retain_rest(case.conn, leg, rest_sats, case.by.now)
     parsed = identity.parse_key(leg.leg_key)
     key = parsed.settlement_key if isinstance(parsed, SaleLeg) else None
     words = f"{leg.leg} of revision {leg.revision}, as planned; " + ("completed" if done else "looked up on both sides")
-    desk.line(payment, Verdict.ADOPT, words, settlement_key=key)
+    case.line(payment, Verdict.ADOPT, words, settlement_key=key)
     subject = f"payment {leg.id}" if leg.settlement_id is None else f"settlement {leg.settlement_id}"
-    desk.decide(payment, leg.id, "payment.adopt", subject, {"leg": leg.leg, "revision": leg.revision})
+    case.decide(payment, leg.id, "payment.adopt", subject, {"leg": leg.leg, "revision": leg.revision})
 
 
 def as_found(payment: Found) -> FoundPayment:

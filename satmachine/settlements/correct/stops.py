@@ -1,0 +1,53 @@
+"""What a person stops, and lets go on: single sales, and the payouts of a machine or of all (SPEC sections 5 and 6).
+
+Each function is one transaction with its audit row. None of them pays: what goes on passes the payer's checks like
+everything else. They raise Refused, with what to do instead.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from satmachine.errors import Refused
+from satmachine.models import By, HoldReason, SettlementStatus
+from satmachine.settlements.correct import audited
+from satmachine.settlements.plan.planning import GUARDS
+from satmachine.store import settlements, wallets
+
+
+def hold(conn: sqlite3.Connection, settlement_id: int, by: By) -> None:
+    """Nothing more of this sale is sent until it is released. What is on its way is not stopped."""
+    before = settlements.get(conn, settlement_id)
+    if not settlements.hold(conn, settlement_id, reason=HoldReason.BY_OPERATOR, error=by.reason):
+        raise Refused(f"settlement {settlement_id} is {before.status}: there is nothing to hold")
+    audited.sale(conn, by, "settlement.hold", before)
+
+
+def release(conn: sqlite3.Connection, settlement_id: int, by: By) -> SettlementStatus:
+    """Let a held sale go on. A guard that held it is overridden for this sale; every proof is asked for again."""
+    before = settlements.get(conn, settlement_id)
+    if before.status is not SettlementStatus.HELD:
+        raise Refused(f"settlement {settlement_id} is {before.status}, not held; `settlements retry` tries failed legs")
+    if before.hold_reason == HoldReason.MACHINE_INACTIVE:
+        raise Refused(f"machine {before.machine_id} is not active: set active = true in the file, then reload")
+    if before.hold_reason in GUARDS:
+        settlements.override_guard(conn, settlement_id, str(before.hold_reason))
+    settlements.release(conn, settlement_id)
+    settlements.person_acted(conn, settlement_id, by.now)
+    status = settlements.refresh_status(conn, settlement_id, by.now)
+    audited.sale(conn, by, "settlement.release", before)
+    return status
+
+
+def pause(conn: sqlite3.Connection, machine_id: str | None, by: By) -> None:
+    """The emergency stop: nothing is sent for this machine, or for any (None). What is on its way is not stopped."""
+    if not wallets.pause(conn, machine_id or "*", actor=by.actor, reason=by.reason, now=by.now):
+        raise Refused(f"payouts of {machine_id or 'all machines'} are paused already")
+    audited.machines(conn, by, "payouts.pause", machine_id, None, {"paused": True})
+
+
+def resume(conn: sqlite3.Connection, machine_id: str | None, by: By) -> None:
+    """Continue where it stopped."""
+    if not wallets.resume(conn, machine_id or "*"):
+        raise Refused(f"payouts of {machine_id or 'all machines'} are not paused; `satmachine status` shows what is")
+    audited.machines(conn, by, "payouts.resume", machine_id, {"paused": True}, {"paused": False})
