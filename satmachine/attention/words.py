@@ -18,7 +18,7 @@ HOLDS: dict[str, tuple[str, str]] = {
     "by_operator": ("held by a person", "satmachine settlements release {id}"),
     "paid_after_close": ("the customer paid after the sale was closed", "satmachine settlements release {id}"),
     "machine_inactive": (
-        "the machine is not active; set active = true in its table of the file, and reload",
+        "the machine is not active",
         "satmachine config reload",
     ),
     "payment_not_found": (

@@ -148,8 +148,8 @@ def test_the_books_show_held_sales_low_wallets_and_cassettes_and_silence(tmp_pat
         wrong = {key: sighting.detail for key, sighting in seen.items() if sighting.holds}
         assert wrong == {
             ("machine-1", "settlement_held"): (
-                "machine-1: sale 1 is held: the machine is not active: the machine is not active; set active = true "
-                "to pay its sales"
+                "machine-1: sale 1 is held: the machine is not active: set active = true in its table of the file, and "
+                "reload"
             ),
             ("machine-1", "wallet_unreachable"): "The wallet of machine-1 does not answer: no answer",
             ("machine-1", "wallet_low"): "The wallet of machine-1 is low: 99 sats are left",

@@ -217,7 +217,7 @@ def _land_new(conn: sqlite3.Connection, claim: Claim, rules: Rules, now: int, ev
         now=now,
         proof="waiting",
         hold_reason=hold,
-        error="the machine is not active; set active = true to pay its sales" if hold else None,
+        error="set active = true in its table of the file, and reload" if hold else None,
     )
     if claim.used_fallback_split:
         log.warning(
