@@ -33,7 +33,7 @@ from satmachine.web import signin
 from satmachine.web.app import make_app
 from satmachine.web.settings import Settings
 from testkit.lnbits import ensure_environment
-from testkit.relays import free_port
+from testkit.ports import free_port
 from testkit.system import System
 
 Say = Callable[[str], None]

@@ -16,7 +16,6 @@ import hashlib
 import os
 import shutil
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -33,6 +32,7 @@ import httpx
 
 from satmachine.errors import SatmachineError
 from testkit import postgres
+from testkit.ports import free_port
 
 DEFAULT_VERSION: Final = "1.6.2"
 
@@ -253,7 +253,7 @@ class LnbitsServer:
     ) -> None:
         self.data_dir = data_dir
         self.log = data_dir / "lnbits.log"
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._environment = environment
         self._rate_limit_per_minute = rate_limit_per_minute
@@ -481,12 +481,6 @@ class LnbitsServer:
     def _client(self) -> httpx.AsyncClient:
         # No proxy from the environment, and no certificates to load: this is the loopback interface.
         return httpx.AsyncClient(base_url=self.url, timeout=_CALL_TIMEOUT_S, trust_env=False, verify=False)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 # --- the tests' own ---------------------------------------------------------------------------------------

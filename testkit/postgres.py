@@ -14,7 +14,6 @@ import csv
 import io
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from satmachine.errors import SatmachineError
+from testkit.ports import free_port
 
 _USER: Final = "postgres"
 _TIMEOUT_S: Final = 600
@@ -55,7 +55,7 @@ class Postgres:
         if self._user is not None:
             shutil.chown(self._folder, self._user)
         self._data = self._folder / "data"
-        self.port = _free_port()
+        self.port = free_port()
 
     def __enter__(self) -> Self:
         self._call("initdb", "-D", str(self._data), "-U", _USER, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8")
@@ -137,9 +137,3 @@ def ask(port: int, sql: str, database: str = "postgres") -> list[tuple[str, ...]
 
 def _where(port: int, database: str) -> list[str]:
     return ["-h", "127.0.0.1", "-p", str(port), "-U", _USER, "-d", database, "-X", "-q", "-v", "ON_ERROR_STOP=1"]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

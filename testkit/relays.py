@@ -6,7 +6,6 @@ All on the loopback interface. Times are generous; nothing here asserts how long
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -75,12 +74,6 @@ class Machine:
         fields = orjson.loads(builder.finalize(keys).as_json())
         tags = tuple(tuple(tag) for tag in fields.pop("tags"))
         return Event(**fields, tags=tags)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @asynccontextmanager

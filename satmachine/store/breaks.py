@@ -15,7 +15,7 @@ from typing import Any
 
 from satmachine.models import Leg
 from satmachine.store import as_models as rows
-from satmachine.store.fragments import LEG_OF_THE_SALE, LEG_PAID_BY_MACHINE
+from satmachine.store.fragments import LEG_IS_RARE, LEG_OF_THE_SALE, LEG_PAID_BY_MACHINE
 
 Record = dict[str, Any]
 
@@ -100,7 +100,7 @@ BREAKS: Mapping[str, str] = {
     "payout_sum": f"""
         SELECT {_LEG}, p.amount_sats, p.sent_sats, coalesce(p.fee_sats, 0) AS fee_sats,
                (SELECT coalesce(sum(r.amount_sats), 0) FROM dca_retained r WHERE r.payment_id = p.id) AS kept_sats
-        FROM dca_payments p WHERE p.leg_type = 'settlement' AND p.leg_type IN ('settlement', 'autoforward', 'refund')
+        FROM dca_payments p WHERE p.leg_type = 'settlement' AND p.{LEG_IS_RARE}
           AND p.status = 'completed'
           AND p.amount_sats <> min(p.amount_sats, p.sent_sats + coalesce(p.fee_sats, 0)) + kept_sats""",
     # The sats are gone, and nobody knows whether the payee has them.

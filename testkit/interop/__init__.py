@@ -23,7 +23,7 @@ from typing import Any, Final, Self
 import anyio
 
 from satmachine.errors import SatmachineError
-from testkit.relays import free_port
+from testkit.ports import free_port
 
 _HERE: Final = Path(__file__).parent
 _START_TIMEOUT_S: Final = 60.0

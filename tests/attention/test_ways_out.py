@@ -29,6 +29,7 @@ LEG = "dca:alice"
 #: For which the whole sale waits; for which one of its payments does.
 OF_SALES = {
     HoldReason.BY_OPERATOR,
+    HoldReason.PAID_AFTER_CLOSE,
     HoldReason.PAYMENT_NOT_FOUND,
     HoldReason.PAYMENT_MISMATCH,
     HoldReason.BEFORE_PAYOUTS_SINCE,

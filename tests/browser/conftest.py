@@ -24,7 +24,7 @@ from satmachine.store.passes import PassKind
 from satmachine.web import signin
 from satmachine.web.app import make_app
 from satmachine.web.settings import Settings
-from testkit.relays import free_port
+from testkit.ports import free_port
 from tests.browser import town
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: make test-browser")

@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from satmachine.ops.backup import make_backup
-from testkit.relays import free_port
+from testkit.ports import free_port
 from testkit.system import System
 from testkit.watch import LEGS, SALE, add_providers, balances, books, debits, legs_of, sales, started, until_status
 

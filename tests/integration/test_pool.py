@@ -10,6 +10,7 @@ from satmachine.nostr.event import Event
 from satmachine.nostr.health import RelayState
 from satmachine.nostr.limits import Limits
 from satmachine.nostr.pool import RelayPool
+from testkit.ports import free_port
 from testkit.relays import (
     NOW,
     PATIENCE_S,
@@ -18,7 +19,6 @@ from testkit.relays import (
     Machine,
     Talk,
     eventually,
-    free_port,
     local_relay,
     publish_to,
     running,

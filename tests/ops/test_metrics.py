@@ -25,7 +25,7 @@ from satmachine.ops.watch import Watch, status_sentence
 from satmachine.store import standing
 from satmachine.store.database import open_store
 from testkit.books import add_provider, fresh_books
-from testkit.relays import free_port
+from testkit.ports import free_port
 from tests.ops.test_backup import land
 
 RELAY = RelayHealth(

@@ -128,7 +128,8 @@ def emit_record(
 
 
 def print_line(text: str, *, style: str = "") -> None:
-    """One or more lines between tables, wrapped to the terminal."""
+    """One or more lines between tables, wrapped to the terminal; one without a space, an invoice, stays whole to be
+    copied."""
     if is_terminal():
         from satmachine.cli.kit import screen
 

@@ -66,7 +66,7 @@ def repoint(conn: sqlite3.Connection, *, moves: Sequence[Move], left: Sequence[s
     for move in moves:
         leg, target = move.leg, move.target
         if not legs.repoint(conn, leg, target.identity, target.payee, target.scope, by.now):
-            raise Refused(f"payment {leg.id} was changed meanwhile; look again, then retry")
+            raise Refused(f"payment {leg.id} was changed in the meantime; look at it, then try again")
         if target.identity.reference is None:
             payees.forget(conn, target.scope)  # it is learnt when the new wallet is asked for an invoice
         else:

@@ -94,9 +94,9 @@ def book(
     """The sale's cash is corrected, what stayed in the machine is whose it is, and the top-up is expected."""
     sale = allowed(conn, order.settlement_id, order.short_minor)
     if order.to is not None and order.refund_sats != refund_sats(sale, order.short_minor):
-        raise Refused(f"sale {sale.id} was changed meanwhile: ask again")
+        raise Refused(f"sale {sale.id} was changed in the meantime: ask again")
     if number != shortfalls.next_number(conn, sale.id):
-        raise Refused(f"sale {sale.id} was changed meanwhile: ask again")
+        raise Refused(f"sale {sale.id} was changed in the meantime: ask again")
     short = _fiat(sale, order.short_minor)
     deposit_id = None
     if order.client_id is not None:

@@ -34,7 +34,7 @@ def declare_paid(conn: sqlite3.Connection, *, leg: Leg, by: By) -> str:
     if not legs.declare_completed(
         conn, leg, payment_hash=payment_hash, sent_sats=sent_sats, vouched_by=vouched_by, now=by.now
     ):
-        raise Refused(f"payment {leg.id} was changed meanwhile; look again, then retry")
+        raise Refused(f"payment {leg.id} was changed in the meantime; look at it, then try again")
     retain_reserve(conn, leg, leg.amount_sats - sent_sats, by.now)
     if other is not None:
         wallets.mark_adopted(conn, leg.machine_id, other)
@@ -50,7 +50,7 @@ def declare_unpaid(conn: sqlite3.Connection, *, leg: Leg, by: By, given_up: Outg
     if other_payment(conn, leg) is not None:
         raise Refused(f"the wallet shows another payment for {leg.leg}, of payment {leg.id}: it is not unpaid")
     if not legs.renew(conn, leg, now=by.now):
-        raise Refused(f"payment {leg.id} was changed meanwhile; look again, then retry")
+        raise Refused(f"payment {leg.id} was changed in the meantime; look at it, then try again")
     _settle_leg(conn, leg, by, "leg.declare_unpaid", {"status": "failed"})
     if given_up is not None:
         return (

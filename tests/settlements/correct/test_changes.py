@@ -137,7 +137,7 @@ async def test_a_leg_that_moves_between_look_and_write_refuses_it(planned: Desk)
         return await original(leg_id)
 
     planned.look_up = slow_look_up  # type: ignore[method-assign]
-    with pytest.raises(Refused, match="was changed meanwhile"):
+    with pytest.raises(Refused, match="was changed in the meantime"):
         await planned.ask("partial_dispense", **HALVE)
     assert planned.legs("voided") == {}
     assert planned.sale().revision == 1

@@ -238,7 +238,7 @@ class TestRepoint:
     @pytest.mark.parametrize(
         ("name", "words"),
         [
-            ("split:technician", "already goes there"),
+            ("split:technician", "goes there already"),
             ("dca:alice", "may have been paid: `satmachine payments resolve"),
         ],
     )

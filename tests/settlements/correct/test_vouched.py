@@ -55,5 +55,5 @@ def test_a_leg_that_has_moved_on_cannot_be_declared_anything(books: sqlite3.Conn
     _, leg = held_leg(books, invoice=True, evidence={"source": None})
     with atomic(books):
         legs.look_again(books, leg)
-    with pytest.raises(Refused, match="was changed meanwhile"), atomic(books):
+    with pytest.raises(Refused, match="was changed in the meantime"), atomic(books):
         declare(books, leg=leg, by=BY)
