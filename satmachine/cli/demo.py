@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 from typing import Annotated
 
 import typer
@@ -36,6 +37,7 @@ def demo(
     import anyio
     from rich.console import Console
 
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # nothing that was started stays
     if keep:
         from testkit import tour
 

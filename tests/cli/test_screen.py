@@ -8,6 +8,7 @@ from decimal import Decimal
 import pytest
 
 from satmachine.cli.kit import numbers
+from satmachine.cli.kit.output import print_line
 from satmachine.store.database import atomic, connect
 from tests.cli.books import Cli
 
@@ -31,6 +32,19 @@ def test_state_and_reason_are_whole_at_any_width(command: str, told: list[str], 
     words = re.sub(r"[─\s]+", "", shown)
     for text in told:
         assert text.replace(" ", "") in words, f"{text} is cut at {columns} columns:\n{shown}"
+
+
+@pytest.mark.parametrize("columns", [40, 120])
+def test_an_invoice_is_one_line_that_can_be_copied(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"TTY_COMPATIBLE": "1", "TERM": "dumb", "COLUMNS": str(columns), "LINES": "50"}.items():
+        monkeypatch.setenv(name, value)
+    invoice = "lnbc1" + "q" * 300
+    print_line(f"{'Pay this: ' * 20}\n{invoice}\nwithin a day")
+    lines = capsys.readouterr().out.splitlines()
+    assert invoice in lines
+    assert max(len(line) for line in lines if line != invoice) <= columns
 
 
 def test_behind_a_pipe_a_list_is_one_whole_line_a_row(cli: Cli) -> None:

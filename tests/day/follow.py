@@ -102,6 +102,10 @@ class Situation:
             command = re.sub(rf"(?<![\w@.]){re.escape(name)}(?![\w@.])", meant, command)
         return command
 
+    def leaves_out(self, start: str) -> None:
+        """A command that is for another case than this one."""
+        self.followed(start, {})
+
     def ends(self) -> None:
         """Nothing is left that nobody has played."""
         assert not self._left, f"{_PAGE} says more than is played: {self._left}"

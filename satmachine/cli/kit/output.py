@@ -126,7 +126,8 @@ def print_line(text: str, *, style: str = "") -> None:
     if is_terminal():
         console = make_console()
         for line in printable(text).split("\n"):
-            console.print(line, style=style or None, overflow="fold", soft_wrap=" " not in line)
+            whole = " " not in line
+            console.print(line, style=style or None, overflow="ignore" if whole else "fold", soft_wrap=whole)
     else:
         typer.echo(printable(text))
 
