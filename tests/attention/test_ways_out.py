@@ -68,7 +68,6 @@ ENDED_IN = {
     "safe_mode": "tests/day/test_ways_out.py",
     "machine_error": "tests/day/test_day.py",
     "settlement_held": "tests/day/test_corrections.py",
-    "settlement_errored": "tests/day/test_corrections.py",
     "payment_failing": "tests/day/test_changes.py",
     "payouts_paused": "tests/day/test_corrections.py",
     "wallet_low": "tests/day/test_ways_out.py",
@@ -83,6 +82,7 @@ ENDED_IN = {
 #: tests/attention/test_look.py runs each.
 SHOWN = {
     "books_broken",
+    "settlement_errored",
     "payment_waits",
     "wallet_unreachable",
     "machine_silent",

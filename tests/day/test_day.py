@@ -273,7 +273,7 @@ async def pays(operator: Operator, bolt11: str, sats: int) -> None:
     assert answer.is_success, answer.text
 
 
-async def invoice_of(operator: Operator, invoice_key: str, sats: int, *, expiry_s: int = 3_600) -> str:
+async def invoice_of(operator: Operator, invoice_key: str, sats: int) -> str:
     """The customer makes an invoice with his own wallet."""
     import httpx
 
@@ -281,7 +281,7 @@ async def invoice_of(operator: Operator, invoice_key: str, sats: int, *, expiry_
         answer = await http.post(
             "/api/v1/payments",
             headers={"X-Api-Key": invoice_key},
-            json={"out": False, "amount": sats, "memo": "refund", "expiry": expiry_s},
+            json={"out": False, "amount": sats, "memo": "refund"},
         )
     body = answer.json()
     return str(body.get("bolt11") or body["payment_request"])
