@@ -45,13 +45,22 @@ lint: install
 types: install
 	@$(BIN)/mypy
 
+# The tests that start whole systems, or play whole worlds. What they reach is not counted: counting makes them twice as slow.
+WHOLE := $(addprefix tests/,integration found day bench simulator interop)
+PYTEST = $(BIN)/pytest -n $(or $(JOBS),4) --dist worksteal
+
 unit: install
-	@$(BIN)/pytest -n $(or $(JOBS),4) --dist worksteal --ignore=tests/browser $(if $(COVERAGE),--cov --cov-report=) $(ARGS)
+ifdef COVERAGE
+	@$(PYTEST) $(WHOLE)
+	@$(PYTEST) --ignore=tests/browser $(addprefix --ignore=,$(WHOLE)) --cov --cov-report=
+	@echo "covered by the tests that start no whole system, branches counted: $$($(BIN)/coverage report --format=total) %"
+else
+	@$(PYTEST) --ignore=tests/browser $(ARGS)
+endif
 	@$(BIN)/pytest -q tests/browser # in a process of its own: Playwright keeps an event loop running
-	@[ -z "$(COVERAGE)" ] || echo "covered by the tests, branches counted, without the daemons that run as processes of their own: $$($(BIN)/coverage report --format=total) %"
 
 coverage: install  ## what the tests reach, without those that start whole systems; then the lines that they do not
-	@$(BIN)/pytest -q -n $(or $(JOBS),4) --dist worksteal --cov --cov-report=term-missing --ignore=tests/integration --ignore=tests/found $(ARGS)
+	@$(PYTEST) -q --ignore=tests/browser $(addprefix --ignore=,$(WHOLE)) --cov --cov-report=term-missing $(ARGS)
 
 newest: install  ## the tests once more, against the newest packages that pyproject.toml allows
 	@$(BIN)/python -m venv --clear .cache/newest
@@ -79,7 +88,7 @@ deb: install  ## the Debian package, into build/ (ARCH=arm64, DEB_PYTHON=3.13 fo
 test-found: install  ## everything that once went wrong with money, on real parts, every variant (half an hour)
 	@$(BIN)/pytest -m '' tests/found $(ARGS)
 
-day: install  ## a whole day of an operator, every situation, by the command line alone (five minutes)
+day: install  ## a whole day of an operator, every situation, by the command line alone (half an hour)
 	@$(BIN)/pytest -m '' tests/day $(ARGS)
 
 test-browser: install  ## the pages in a real browser, in every look; gets Chromium by apt-get where there is none; SHOTS=folder keeps pictures

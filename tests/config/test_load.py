@@ -270,7 +270,7 @@ def test_the_option_comes_before_the_environment(
 def test_a_missing_file_is_an_error_that_says_what_to_do(
     option: Path | None, environ: dict[str, str], named: str
 ) -> None:
-    with pytest.raises(ConfigError, match=r"init` asks what is needed and writes it") as caught:
+    with pytest.raises(ConfigError, match=r"init` asks for what it needs and writes it") as caught:
         find_config(option, environ)
     assert named in caught.value.problems[0]
     assert caught.value.exit_code == 3

@@ -39,7 +39,8 @@ class Terminal:
         os.set_blocking(self._end, False)
         terminal = {"TERM": "xterm", "HOME": str(folder), **_PROMPTS, **environ}
         self._shell = subprocess.Popen(
-            ["setsid", "--ctty", "bash", "--norc", "--noprofile", "--noediting"],
+            # Whatever started the tests may have told what it starts to ignore Ctrl-C; a login does not.
+            ["env", "--default-signal=INT", "setsid", "--ctty", "bash", "--norc", "--noprofile", "--noediting"],
             cwd=folder,
             env=terminal,
             stdin=inner,

@@ -160,7 +160,7 @@ def lnurl_of(url: str) -> str:
 
 @pytest.mark.parametrize(
     ("amount_sats", "expiry_s", "problem"),
-    [(22, 3600, "over 22000 msats instead of 21000"), (21, 5, "expired or is about to")],
+    [(22, 3600, "for 22000 msats instead of 21000"), (21, 5, "expired or is about to")],
 )
 async def test_a_wrong_invoice_is_not_taken(
     client: LnurlClient,

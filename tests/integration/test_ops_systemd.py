@@ -47,7 +47,7 @@ async def test_ready_comes_with_the_first_subscription(system: System, systemd: 
     await system.relays[0].start()
     await systemd.wait_for("READY=1")
     assert "subscribed for" in system.log_path.read_text()
-    assert (await systemd.wait_for("STATUS=")).endswith("0 in work, 1 machine(s) on 1 of 1 relay(s).")
+    assert (await systemd.wait_for("STATUS=")).endswith("0 under way, 1 machine(s) on 1 of 1 relay(s).")
     assert await system.stop_daemon() == 0
     assert systemd.count("STOPPING=1") == 1
 
@@ -131,7 +131,7 @@ async def test_a_reload_cannot_bring_new_credentials_and_says_so_naming_the_mach
     system.start_daemon({"NOTIFY_SOCKET": str(systemd.path), "CREDENTIALS_DIRECTORY": str(credentials)})
     await systemd.wait_for("READY=1")
     hang_up(system)
-    await system.wait_for_log("the wallet keys of machine-1 are as they were at start")
+    await system.wait_for_log("the wallet keys of machine-1 are as they were at the start")
     wallet = await system.lnbits.create_wallet("machine 2")
     system.machines.append(DemoMachine("machine-2", SimulatedMachine.new(), wallet))
     system.write_config()

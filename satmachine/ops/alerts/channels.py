@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import subprocess
+import tempfile
 
 import anyio
 import httpx
@@ -74,14 +75,18 @@ async def _run(message: Message, config: Config, _now: int) -> None:
     kept = {name: value for name, value in os.environ.items() if name in _ENVIRON or name.startswith("LC_")}
     environ = {**kept, "SATMACHINE_ALERT": text_of(message)}
     try:
-        done = await anyio.run_process(
-            command, input=json.dumps(json_of(message)).encode(), check=False, env=environ, stderr=subprocess.STDOUT
-        )
+        # A file, not a pipe: a command that ends without having read it has done nothing wrong.
+        with tempfile.TemporaryFile() as told:
+            told.write(json.dumps(json_of(message)).encode())
+            told.seek(0)
+            async with await anyio.open_process(command, stdin=told, stderr=subprocess.STDOUT, env=environ) as process:
+                assert process.stdout is not None
+                said = b"".join([part async for part in process.stdout])
+                exit_code = await process.wait()
     except OSError as error:
         raise NotDelivered(f"{command[0]} cannot be run: {error.strerror}") from None
-    if done.returncode != 0:
-        said = printable(done.stdout.decode(errors="replace"))
-        raise NotDelivered(f"{command[0]} exited with {done.returncode}: {said}")
+    if exit_code != 0:
+        raise NotDelivered(f"{command[0]} exited with {exit_code}: {printable(said.decode(errors='replace'))}")
 
 
 async def _whisper(message: Message, config: Config, now: int) -> None:
