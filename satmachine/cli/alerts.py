@@ -12,7 +12,8 @@ from satmachine.attention.look import silences
 from satmachine.cli.kit.books import open_books
 from satmachine.cli.kit.commands import Act, Done, acting
 from satmachine.cli.kit.options import AsCsv, AsJson
-from satmachine.cli.kit.output import Column, emit_table, format_age, is_terminal, print_json, print_line, to_json
+from satmachine.cli.kit.output import emit_table, print_json, print_line, to_json
+from satmachine.cli.kit.values import Column, format_age, is_terminal
 from satmachine.cli.needs import print_items, row_of, silenced_hint
 from satmachine.errors import NotFound, Refused
 from satmachine.store import attention

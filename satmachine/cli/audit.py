@@ -10,7 +10,8 @@ import typer
 from satmachine.cli.kit.books import Books, open_books
 from satmachine.cli.kit.commands import Asked, listing
 from satmachine.cli.kit.options import AsJson, OfMachine, Since
-from satmachine.cli.kit.output import Column, emit_table, format_sats, print_json, print_line
+from satmachine.cli.kit.output import emit_table, print_json, print_line
+from satmachine.cli.kit.values import Column, format_sats
 from satmachine.cli.progress import is_large, progress, stepwise
 from satmachine.store import audit_log, lists, periods
 from satmachine.store import breaks as audited

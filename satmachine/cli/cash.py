@@ -16,8 +16,9 @@ from satmachine.cli.cash_list import LIST_COLUMNS, listed
 from satmachine.cli.kit.books import Books, open_books
 from satmachine.cli.kit.commands import Asked, listing
 from satmachine.cli.kit.options import AsCsv, AsJson, DryRun, OfMachine, Reason, Yes
-from satmachine.cli.kit.output import format_fiat, print_json, to_json
+from satmachine.cli.kit.output import print_json, to_json
 from satmachine.cli.kit.requests import confirm, reason_of
+from satmachine.cli.kit.values import format_fiat
 from satmachine.errors import NotFound, Refused
 from satmachine.models.banknotes import short, typed
 from satmachine.models.cash import CLOSING, Entry, EntryKind, NoteLine

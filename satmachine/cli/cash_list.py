@@ -6,7 +6,8 @@ import json
 from decimal import Decimal
 from typing import Any
 
-from satmachine.cli.kit.output import Column, Row, to_json
+from satmachine.cli.kit.output import to_json
+from satmachine.cli.kit.values import Column, Row
 
 
 def listed(row: Row) -> dict[str, Any]:

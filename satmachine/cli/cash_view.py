@@ -12,21 +12,8 @@ from satmachine.cash.cycles import notes_difference
 from satmachine.cash.narrow import Finding
 from satmachine.cash.shown import CycleReport
 from satmachine.cli.kit.books import Books
-from satmachine.cli.kit.output import (
-    Column,
-    Row,
-    emit_table,
-    format_age,
-    format_fiat,
-    format_time,
-    is_terminal,
-    iso,
-    make_console,
-    print_item,
-    print_json,
-    print_line,
-    to_json,
-)
+from satmachine.cli.kit.output import emit_table, print_item, print_json, print_line, to_json
+from satmachine.cli.kit.values import Column, Row, format_age, format_fiat, format_time, is_terminal, iso, make_console
 from satmachine.models.banknotes import in_words, short
 from satmachine.models.cash import Cycle, Entry, EntryKind
 from satmachine.money import minor_to_fiat

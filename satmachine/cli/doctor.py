@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from satmachine.cli.kit.options import AsJson
-from satmachine.cli.kit.output import Column, emit_table, grouped, is_terminal, print_item, print_json, print_line
+from satmachine.cli.kit.output import emit_table, print_item, print_json, print_line
+from satmachine.cli.kit.values import Column, grouped, is_terminal
 from satmachine.ops.tuning import Tuning
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from satmachine.cli.kit.output import Row, format_age, format_fiat
+from satmachine.cli.kit.values import Row, format_age, format_fiat
 from satmachine.money import minor_to_fiat
 from satmachine.plain_text import printable
 from satmachine.telemetry.draw import bar, level, sparkline

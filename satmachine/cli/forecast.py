@@ -13,16 +13,8 @@ from satmachine.cash.outlook import NotesOutlook, Outlook
 from satmachine.cli.cash_view import bare
 from satmachine.cli.kit.books import Books, open_books
 from satmachine.cli.kit.options import AsCsv, AsJson
-from satmachine.cli.kit.output import (
-    Column,
-    Row,
-    emit_table,
-    format_fiat,
-    iso,
-    print_json,
-    print_line,
-    to_json,
-)
+from satmachine.cli.kit.output import emit_table, print_json, print_line, to_json
+from satmachine.cli.kit.values import Column, Row, format_fiat, iso
 from satmachine.models.banknotes import short
 from satmachine.store import lists
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from satmachine.attention.items import Attention, Item
-from satmachine.cli.kit.output import format_age, grouped, print_item, print_line, to_json
+from satmachine.cli.kit.output import print_item, print_line, to_json
+from satmachine.cli.kit.values import format_age, grouped
 
 
 def print_items(found: Attention, now: int, *, named: bool = False) -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from satmachine.cli.kit.options import AsJson
-from satmachine.cli.kit.output import Column, Row, emit_section, iso, print_item, print_json, print_line
+from satmachine.cli.kit.output import emit_section, print_item, print_json, print_line
+from satmachine.cli.kit.values import Column, Row, iso
 from satmachine.errors import NotFound
 
 if TYPE_CHECKING:

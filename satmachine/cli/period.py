@@ -8,8 +8,9 @@ import typer
 
 from satmachine.cli.kit.books import Books, open_books
 from satmachine.cli.kit.options import AsCsv, AsJson, DryRun, Reason, Yes
-from satmachine.cli.kit.output import Column, emit_table, print_json, print_line, to_json
+from satmachine.cli.kit.output import emit_table, print_json, print_line, to_json
 from satmachine.cli.kit.requests import confirm, reason_of
+from satmachine.cli.kit.values import Column
 from satmachine.cli.progress import progress, stepwise
 from satmachine.errors import Refused
 from satmachine.store import audit_log as audit

@@ -10,7 +10,8 @@ import typer
 from satmachine.cli.kit.books import Books
 from satmachine.cli.kit.commands import Act, Asked, Done, acting, listing, reading
 from satmachine.cli.kit.options import AsJson, Message, OfMachine
-from satmachine.cli.kit.output import Column, emit_record, print_line
+from satmachine.cli.kit.output import emit_record, print_line
+from satmachine.cli.kit.values import Column
 from satmachine.errors import Refused
 from satmachine.orders import RetryQuarantined
 from satmachine.store import lists, quarantine

@@ -11,17 +11,9 @@ import typer
 from satmachine.attention import words
 from satmachine.cli.kit.books import Books, open_books
 from satmachine.cli.kit.options import AsCsv, AsJson, Since, Until
-from satmachine.cli.kit.output import (
-    Column,
-    emit_table,
-    format_fiat,
-    format_sats,
-    format_time,
-    iso,
-    print_json,
-    print_line,
-)
+from satmachine.cli.kit.output import emit_table, print_json, print_line
 from satmachine.cli.kit.output import to_json as as_json_row
+from satmachine.cli.kit.values import Column, format_fiat, format_sats, format_time, iso
 from satmachine.cli.progress import stepwise
 from satmachine.cli.spans import Machine, Month, span_of
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from satmachine.cli.kit.output import FLAGS, JSON_COLUMNS, is_time
+from satmachine.cli.kit.output import FLAGS, JSON_COLUMNS
+from satmachine.cli.kit.values import is_time
 from satmachine.store.database import schema_text
 
 Shape = dict[str, Any]

@@ -10,7 +10,8 @@ import typer
 
 from satmachine.cli.kit.books import Books, open_books
 from satmachine.cli.kit.options import AsCsv, AsJson, Since, Until
-from satmachine.cli.kit.output import Column, emit_table, print_json, print_line, to_json
+from satmachine.cli.kit.output import emit_table, print_json, print_line, to_json
+from satmachine.cli.kit.values import Column
 from satmachine.cli.progress import progress
 from satmachine.cli.spans import Machine, Month, span_of
 from satmachine.errors import NotFound

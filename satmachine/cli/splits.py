@@ -10,7 +10,8 @@ import typer
 from satmachine.cli.kit.books import Books
 from satmachine.cli.kit.commands import ON_A_SCREEN, reading
 from satmachine.cli.kit.options import AsCsv, AsJson, Limit, OfMachine
-from satmachine.cli.kit.output import Column, Row, emit_table, format_pct, is_terminal, print_line
+from satmachine.cli.kit.output import emit_table, print_line
+from satmachine.cli.kit.values import Column, Row, format_pct, is_terminal
 from satmachine.store import lists
 
 app = typer.Typer(no_args_is_help=True, help="How the commission is shared.")

@@ -13,17 +13,8 @@ from satmachine.attention.items import Attention
 from satmachine.cli.fleet_table import lasts
 from satmachine.cli.kit.books import Books, open_books
 from satmachine.cli.kit.options import AsJson
-from satmachine.cli.kit.output import (
-    Column,
-    Row,
-    emit_table,
-    format_age,
-    iso,
-    make_console,
-    print_json,
-    print_line,
-    to_json,
-)
+from satmachine.cli.kit.output import emit_table, print_json, print_line, to_json
+from satmachine.cli.kit.values import Column, Row, format_age, iso, make_console
 from satmachine.cli.machines.stand import balance, mode
 from satmachine.cli.needs import as_json as item_as_json
 from satmachine.cli.needs import print_items

@@ -14,18 +14,8 @@ from satmachine.cli.kit import complete
 from satmachine.cli.kit.books import Books, open_books
 from satmachine.cli.kit.commands import ON_A_SCREEN, Asked, listing
 from satmachine.cli.kit.options import AsCsv, AsJson, Limit, Machine
-from satmachine.cli.kit.output import (
-    Column,
-    Row,
-    emit_record,
-    emit_section,
-    emit_table,
-    format_age,
-    format_fiat,
-    is_terminal,
-    make_console,
-    print_line,
-)
+from satmachine.cli.kit.output import emit_record, emit_section, emit_table, print_line
+from satmachine.cli.kit.values import Column, Row, format_age, format_fiat, is_terminal, make_console
 from satmachine.plain_text import printable
 from satmachine.store import telemetry
 from satmachine.store.pages import Page

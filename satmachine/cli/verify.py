@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from satmachine.cli.kit.options import AsJson
-from satmachine.cli.kit.output import format_time, print_json, print_line
+from satmachine.cli.kit.output import print_json, print_line
+from satmachine.cli.kit.values import format_time
 from satmachine.plain_text import printable
 
 _UTC_HINT = "UTC"

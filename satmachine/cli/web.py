@@ -10,9 +10,10 @@ import typer
 
 from satmachine.cli.kit.books import MAX_ID
 from satmachine.cli.kit.options import AsCsv, AsJson, Yes
-from satmachine.cli.kit.output import Column, emit_table, print_json, print_line
+from satmachine.cli.kit.output import emit_table, print_json, print_line
 from satmachine.cli.kit.requests import confirm
 from satmachine.cli.kit.root import parse_tz
+from satmachine.cli.kit.values import Column
 from satmachine.errors import NotFound, Refused, SatmachineError
 
 if TYPE_CHECKING:
@@ -311,6 +312,6 @@ def _origin(config: Config) -> str:
 
 
 def _iso(at: int) -> str:
-    from satmachine.cli.kit.output import iso
+    from satmachine.cli.kit.values import iso
 
     return iso(at)

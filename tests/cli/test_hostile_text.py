@@ -8,7 +8,8 @@ import json
 
 import pytest
 
-from satmachine.cli.kit.output import Column, emit_table, plain_json, print_json
+from satmachine.cli.kit.output import emit_table, plain_json, print_json
+from satmachine.cli.kit.values import Column
 from satmachine.plain_text import printable
 
 HOSTILE = "\u202egnp.exe \x9b31m\x1b[31m \u2066x \U000e0041 \x85 é"

@@ -11,7 +11,8 @@ from satmachine.cli.kit import complete
 from satmachine.cli.kit.books import Books
 from satmachine.cli.kit.commands import Asked, listing, reading, row_of
 from satmachine.cli.kit.options import AsJson, Client, OfMachine, Person
-from satmachine.cli.kit.output import Column, Row, as_row, emit_record
+from satmachine.cli.kit.output import as_row, emit_record
+from satmachine.cli.kit.values import Column, Row
 from satmachine.models import Balance, ClientStatus
 from satmachine.models import Client as ClientRow
 from satmachine.store import balances, clients

@@ -11,7 +11,8 @@ from satmachine.cli.clients import app
 from satmachine.cli.kit import numbers
 from satmachine.cli.kit.commands import Act, Done, acting, usage
 from satmachine.cli.kit.options import Client
-from satmachine.cli.kit.output import Column, emit_record, format_sats, to_json
+from satmachine.cli.kit.output import emit_record, to_json
+from satmachine.cli.kit.values import Column, format_sats
 from satmachine.clients.payout import Payout, propose_payout
 from satmachine.clients.terms import parse_rate
 from satmachine.money import minor_to_sats

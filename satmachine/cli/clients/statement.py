@@ -12,7 +12,8 @@ from satmachine.cli.kit import complete
 from satmachine.cli.kit.books import Books
 from satmachine.cli.kit.commands import ON_A_SCREEN, reading
 from satmachine.cli.kit.options import AsCsv, AsJson, Limit, Person, Since, Until
-from satmachine.cli.kit.output import Column, emit_record, emit_table, format_fiat, is_terminal, print_json, to_json
+from satmachine.cli.kit.output import emit_record, emit_table, print_json, to_json
+from satmachine.cli.kit.values import Column, format_fiat, is_terminal
 from satmachine.clients.statement import Statement, make_statement
 from satmachine.errors import NotFound
 from satmachine.models import Client

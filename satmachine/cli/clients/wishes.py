@@ -8,7 +8,8 @@ from typing import Any
 import typer
 
 from satmachine.cli.kit.books import Books
-from satmachine.cli.kit.output import Column, emit_record
+from satmachine.cli.kit.output import emit_record
+from satmachine.cli.kit.values import Column
 from satmachine.errors import Refused
 from satmachine.models import Client, ClientStatus
 from satmachine.store import messages

@@ -11,7 +11,7 @@ from satmachine.cli.deposits.lists import FIELDS
 from satmachine.cli.kit import numbers
 from satmachine.cli.kit.commands import Act, Done, acting, row_of, usage
 from satmachine.cli.kit.options import Client, Deposit
-from satmachine.cli.kit.output import format_fiat
+from satmachine.cli.kit.values import format_fiat
 from satmachine.models import Deposit as DepositRow
 from satmachine.store import clients, deposits
 

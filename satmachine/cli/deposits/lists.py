@@ -10,7 +10,8 @@ from satmachine.cli.deposits import app
 from satmachine.cli.kit.books import Books
 from satmachine.cli.kit.commands import Asked, listing, reading, row_of
 from satmachine.cli.kit.options import AsJson, Deposit, OfClient, OfMachine
-from satmachine.cli.kit.output import Column, emit_record
+from satmachine.cli.kit.output import emit_record
+from satmachine.cli.kit.values import Column
 from satmachine.models import Deposit as DepositRow
 from satmachine.store import deposits
 from satmachine.store.pages import Page

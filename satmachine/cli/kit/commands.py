@@ -28,8 +28,9 @@ import typer
 
 from satmachine.cli.kit import options
 from satmachine.cli.kit.books import NAMED, Books, open_books
-from satmachine.cli.kit.output import Column, Row, as_row, emit_record, emit_table, is_terminal, print_json, to_json
+from satmachine.cli.kit.output import as_row, emit_record, emit_table, print_json, to_json
 from satmachine.cli.kit.requests import answer_of, confirm, reason_of, request
+from satmachine.cli.kit.values import Column, Row, is_terminal
 from satmachine.orders import Order
 from satmachine.store.database import atomic
 from satmachine.store.intents import Intent

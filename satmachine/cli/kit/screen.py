@@ -20,7 +20,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from satmachine.cli.kit.output import Column, Row, is_time, make_console, text_of
+from satmachine.cli.kit.values import Column, Row, is_time, make_console, text_of
 from satmachine.plain_text import printable
 
 _STYLES = {

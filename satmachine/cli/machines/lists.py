@@ -8,7 +8,8 @@ from satmachine.attention.words import way_out
 from satmachine.cli.kit.books import Books
 from satmachine.cli.kit.commands import Asked, listing, reading
 from satmachine.cli.kit.options import AsJson, Machine
-from satmachine.cli.kit.output import Column, Row, emit_record, emit_section, format_pct, print_json, to_json
+from satmachine.cli.kit.output import emit_record, emit_section, print_json, to_json
+from satmachine.cli.kit.values import Column, Row, format_pct
 from satmachine.cli.machines import app
 from satmachine.cli.machines.stand import balance, mode
 from satmachine.store import elsewhere, incoming, lists, relay_lists

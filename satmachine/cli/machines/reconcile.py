@@ -15,8 +15,9 @@ import typer
 from satmachine.cli.kit import complete
 from satmachine.cli.kit.books import Books
 from satmachine.cli.kit.commands import Act, acting
-from satmachine.cli.kit.output import Column, emit_section, format_sats, print_item, print_json, print_line, to_json
+from satmachine.cli.kit.output import emit_section, print_item, print_json, print_line, to_json
 from satmachine.cli.kit.requests import confirm
+from satmachine.cli.kit.values import Column, format_sats
 from satmachine.cli.machines import app
 from satmachine.errors import ConfigError, NotFound, Refused, SatmachineError, WalletError
 from satmachine.store import reconciling as rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from satmachine.cli.kit.output import Row, format_sats
+from satmachine.cli.kit.values import Row, format_sats
 
 
 def mode(row: Row) -> str:

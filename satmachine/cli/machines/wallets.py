@@ -12,8 +12,9 @@ from satmachine.cli.kit import complete, numbers
 from satmachine.cli.kit.books import Books
 from satmachine.cli.kit.commands import Act, acting, usage
 from satmachine.cli.kit.options import Machine
-from satmachine.cli.kit.output import format_sats, print_json, to_json
+from satmachine.cli.kit.output import print_json, to_json
 from satmachine.cli.kit.requests import answer_of, request
+from satmachine.cli.kit.values import format_sats
 from satmachine.cli.machines import app
 from satmachine.errors import Refused
 from satmachine.orders import MakeTopUp, SweepNow

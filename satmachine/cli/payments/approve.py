@@ -8,7 +8,8 @@ import typer
 
 from satmachine.cli.kit import complete
 from satmachine.cli.kit.commands import Act, acting
-from satmachine.cli.kit.output import format_sats, print_json, print_line
+from satmachine.cli.kit.output import print_json, print_line
+from satmachine.cli.kit.values import format_sats
 from satmachine.cli.payments import app
 from satmachine.errors import Refused
 from satmachine.plain_text import printable

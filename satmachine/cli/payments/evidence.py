@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from satmachine.cli.kit.commands import Act
-from satmachine.cli.kit.output import format_sats
+from satmachine.cli.kit.values import format_sats
 from satmachine.orders import DeclarePaid, DeclareUnpaid
 from satmachine.store import legs
 

@@ -9,7 +9,7 @@ import typer
 from satmachine.cli.kit.books import Books
 from satmachine.cli.kit.commands import Asked, listing
 from satmachine.cli.kit.options import OfClient, OfMachine, OfSale
-from satmachine.cli.kit.output import Column
+from satmachine.cli.kit.values import Column
 from satmachine.cli.payments import app
 from satmachine.models import LegStatus, LegType
 from satmachine.store import lists

@@ -9,7 +9,8 @@ import typer
 from satmachine.cli.kit import complete
 from satmachine.cli.kit.books import Books
 from satmachine.cli.kit.commands import Act, Done, acting
-from satmachine.cli.kit.output import Column, emit_table
+from satmachine.cli.kit.output import emit_table
+from satmachine.cli.kit.values import Column
 from satmachine.cli.payments import app
 from satmachine.errors import Refused
 from satmachine.orders import Repoint

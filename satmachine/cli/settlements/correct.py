@@ -16,7 +16,8 @@ from satmachine.cli.kit import numbers
 from satmachine.cli.kit.books import Books
 from satmachine.cli.kit.commands import Act, Done, acting, usage
 from satmachine.cli.kit.options import Sale
-from satmachine.cli.kit.output import Column, emit_table, format_sats, to_json
+from satmachine.cli.kit.output import emit_table, to_json
+from satmachine.cli.kit.values import Column, format_sats
 from satmachine.cli.settlements import app
 from satmachine.errors import Refused
 from satmachine.store import corrections

@@ -9,7 +9,7 @@ import typer
 from satmachine.cli.kit.books import Books
 from satmachine.cli.kit.commands import Asked, listing
 from satmachine.cli.kit.options import OfMachine
-from satmachine.cli.kit.output import Column
+from satmachine.cli.kit.values import Column
 from satmachine.cli.settlements import app
 from satmachine.models import SettlementStatus
 from satmachine.store import lists

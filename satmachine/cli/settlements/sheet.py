@@ -9,16 +9,8 @@ from datetime import tzinfo
 from typing import Any
 
 from satmachine.attention import words
-from satmachine.cli.kit.output import (
-    Column,
-    emit_record,
-    emit_section,
-    format_fiat,
-    format_sats,
-    print_json,
-    print_line,
-    to_json,
-)
+from satmachine.cli.kit.output import emit_record, emit_section, print_json, print_line, to_json
+from satmachine.cli.kit.values import Column, format_fiat, format_sats
 from satmachine.store import lists
 
 Record = Mapping[str, Any]

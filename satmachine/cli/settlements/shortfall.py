@@ -11,7 +11,8 @@ from satmachine import orders
 from satmachine.cli.kit import complete, numbers
 from satmachine.cli.kit.commands import Act, Done, acting, usage
 from satmachine.cli.kit.options import Sale
-from satmachine.cli.kit.output import Column, emit_table, format_fiat, format_sats, format_time, to_json
+from satmachine.cli.kit.output import emit_table, to_json
+from satmachine.cli.kit.values import Column, format_fiat, format_sats, format_time
 from satmachine.cli.machines.wallets import qr_code
 from satmachine.cli.settlements import app
 from satmachine.cli.settlements.correct import refund_payee, reserve_sats

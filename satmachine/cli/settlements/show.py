@@ -10,7 +10,8 @@ from satmachine.attention import words
 from satmachine.cli.kit.books import Books
 from satmachine.cli.kit.commands import Act, Done, acting, reading, usage
 from satmachine.cli.kit.options import AsJson, Sale
-from satmachine.cli.kit.output import Column, emit_record, emit_section, grouped, print_json, print_line
+from satmachine.cli.kit.output import emit_record, emit_section, print_json, print_line
+from satmachine.cli.kit.values import Column, grouped
 from satmachine.cli.settlements import app
 from satmachine.cli.settlements.sheet import print_sale, print_sale_json, read_sale
 from satmachine.store import lists, notes

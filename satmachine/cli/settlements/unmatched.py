@@ -16,7 +16,8 @@ from satmachine.cli.kit import numbers
 from satmachine.cli.kit.books import Books
 from satmachine.cli.kit.commands import Act, Asked, Done, acting, listing, usage
 from satmachine.cli.kit.options import OfMachine, Since, Until
-from satmachine.cli.kit.output import Column, Row, format_sats, print_json, print_line, to_json
+from satmachine.cli.kit.output import print_json, print_line, to_json
+from satmachine.cli.kit.values import Column, Row, format_sats
 from satmachine.cli.settlements import app
 from satmachine.errors import NotFound, Refused
 from satmachine.plain_text import printable

@@ -11,7 +11,8 @@ from satmachine.cli.kit import complete
 from satmachine.cli.kit.books import Books
 from satmachine.cli.kit.commands import Act, Done, acting
 from satmachine.cli.kit.options import Sale
-from satmachine.cli.kit.output import format_sats, print_json
+from satmachine.cli.kit.output import print_json
+from satmachine.cli.kit.values import format_sats
 from satmachine.cli.payments.evidence import Paid, Unpaid, resolve
 from satmachine.cli.settlements import app
 from satmachine.errors import NotFound
