@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -133,7 +133,8 @@ def everything_printed(planted: Planted) -> str:
     runner, printed = CliRunner(), []
     for words in command_lines():
         arguments = ["--config", str(planted.system.config_path), *words]
-        result = runner.invoke(app, arguments, env=planted.environ, input="")
+        with chdir(planted.system.folder):  # where one of them writes a file
+            result = runner.invoke(app, arguments, env=planted.environ, input="")
         printed.append(f"$ {words}\n{result.output}")
         if result.exc_info is not None:
             printed += traceback.format_exception(*result.exc_info)
