@@ -85,8 +85,8 @@ test-host: install deb  ## a booted Debian: install, sales, reload, watchdog, ki
 deb: install  ## the Debian package, into build/ (ARCH=arm64, DEB_PYTHON=3.13 for other hosts)
 	@packaging/make-deb
 
-test-found: install  ## everything that once went wrong with money, on real parts, every variant (half an hour)
-	@$(BIN)/pytest -m '' tests/found $(ARGS)
+test-found: install  ## everything that once went wrong with money, every variant, and the drill of a second host (half an hour)
+	@$(BIN)/pytest -m '' tests/found tests/integration/test_failover.py $(ARGS)
 
 day: install  ## a whole day of an operator, every situation, by the command line alone (half an hour)
 	@$(BIN)/pytest -m '' tests/day $(ARGS)

@@ -1,4 +1,5 @@
-"""The drill of docs/failover.md, once; `python -m chaos.failover --runs 20` plays it again and again."""
+"""The drill of docs/failover.md, once in each way (`make test-found`); `python -m chaos.failover --runs 20` plays it
+again and again."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from chaos.failover import WAYS, drill
 from testkit.lnbits import LnbitsServer
 
 
-@pytest.mark.parametrize("way", [way if way == "killed" else pytest.param(way, marks=pytest.mark.slow) for way in WAYS])
+@pytest.mark.slow
+@pytest.mark.parametrize("way", WAYS)
 async def test_a_second_host_takes_over_and_the_first_comes_back_unasked(
     lnbits: LnbitsServer, tmp_path: Path, way: str
 ) -> None:
