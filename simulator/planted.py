@@ -259,10 +259,10 @@ def _wrong_lp(put: Put) -> None:
 def _no_memory(put: Put) -> None:
     """Nobody asks whether LNbits has forgotten what it once showed, and nobody remembers it."""
 
-    async def trust(_self: Any, _job: Any) -> None:
-        return None
+    async def trust(_self: Any, _job: Any) -> bool:
+        return True
 
-    put(both_sides.BothSides, "require_memory", trust)
+    put(both_sides.BothSides, "remembers", trust)
     _shown_forgotten(put)
 
 

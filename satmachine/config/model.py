@@ -30,7 +30,7 @@ from pydantic import (
 
 from satmachine.config import formats
 from satmachine.config.secrets import Secret
-from satmachine.errors import NotFound
+from satmachine.errors import NotFound, Refused
 from satmachine.identity import PayeeIdentity, PayeeKind
 from satmachine.money import exact_sum
 from satmachine.nostr.keys import npub_to_hex
@@ -472,6 +472,13 @@ class Config(Table):
     def machine(self, machine_id: str) -> Machine | None:
         """The machine with this id."""
         return self._machines_by_id.get(machine_id)
+
+    def required_machine(self, machine_id: str) -> Machine:
+        """The machine with this id, for a change that needs it. Raises Refused where the file no longer has it."""
+        machine = self.machine(machine_id)
+        if machine is None:
+            raise Refused(f"machine {machine_id} is no longer in the configuration: put it back first")
+        return machine
 
     def machine_by_pubkey(self, pubkey: str) -> Machine | None:
         """The machine that signs with this key (64 small hex digits)."""

@@ -155,9 +155,7 @@ def _look(books: Books, machine_id: str, choices: dict[str, Choice]) -> Look:
     asked = questions(books.conn, machine_id, choices)
     if not asked.incoming and not asked.outgoing:
         return Look()
-    machine = books.config.machine(machine_id)
-    if machine is None:
-        raise Refused(f"machine {machine_id} is no longer in the configuration: put it back first")
+    machine = books.config.required_machine(machine_id)
     key = machine.wallet.admin_key.resolve(books.config.environ)
     wallet_id = wallets.wallet_id(books.conn, machine_id)
 
@@ -174,9 +172,7 @@ def _preview(books: Books, machine_id: str, look: Look, choices: dict[str, Choic
     from satmachine.settlements.plan.named_payees import terms_for
     from satmachine.settlements.reconcile.proposal import preview
 
-    machine = books.config.machine(machine_id)
-    if machine is None:
-        raise Refused(f"machine {machine_id} is no longer in the configuration: put it back first")
+    machine = books.config.required_machine(machine_id)
     terms = terms_for(books.config, machine_id)
     return preview(books.conn, machine, terms, look, choices, By(books.actor, reason, books.now))
 

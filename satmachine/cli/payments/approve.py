@@ -11,7 +11,6 @@ from satmachine.cli.kit.commands import Act, acting
 from satmachine.cli.kit.output import print_json, print_line
 from satmachine.cli.kit.values import format_sats
 from satmachine.cli.payments import app
-from satmachine.errors import Refused
 from satmachine.plain_text import printable
 from satmachine.store import legs
 
@@ -53,9 +52,7 @@ def approve_payment(
 def _learn(act: Act, payment_id: int, keyring: Any) -> str:
     """Read the key of the machine that pays; returns what it would pay, in a sentence. Raises Refused, ConfigError."""
     leg, _ = legs.get(act.conn, payment_id)
-    machine = act.books.config.machine(leg.machine_id)
-    if machine is None:
-        raise Refused(f"machine {leg.machine_id} is no longer in the configuration: put it back first")
+    machine = act.books.config.required_machine(leg.machine_id)
     keyring.learn(machine.id, machine.wallet.admin_key.resolve(act.books.config.environ))
     sale = "no sale" if leg.settlement_id is None else f"sale {leg.settlement_id}"
     sats = format_sats(leg.amount_sats)

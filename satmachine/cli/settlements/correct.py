@@ -19,7 +19,6 @@ from satmachine.cli.kit.options import Sale
 from satmachine.cli.kit.output import emit_table, to_json
 from satmachine.cli.kit.values import Column, format_sats
 from satmachine.cli.settlements import app
-from satmachine.errors import Refused
 from satmachine.store import corrections
 
 if TYPE_CHECKING:
@@ -131,7 +130,7 @@ def redistribute(
     reason = act.reason
     settlement = allowed(act.conn, Command.REDISTRIBUTE, sale["id"])
     as_of = act.books.now if balances == "now" else None
-    _require_configured(act.books, settlement)
+    act.books.config.required_machine(settlement.machine_id)
     terms = terms_for(act.books.config, settlement.machine_id)
     proposal = propose(act.conn, settlement, terms, Wish(exchange_rate, as_of, to))
     shared_sats = sum(proposal.sats_by_leg.values())
@@ -213,11 +212,6 @@ def reserve_sats(books: Books, payee: str, amount_sats: int, wanted: int | None)
     return max(2, -(-amount_sats // 100)) if wanted is None else wanted
 
 
-def _require_configured(books: Books, settlement: Settlement) -> None:
-    if books.config.machine(settlement.machine_id) is None:
-        raise Refused(f"machine {settlement.machine_id} is no longer in the configuration: put it back first")
-
-
 # --- what would change
 
 
@@ -231,7 +225,7 @@ def _old_and_new(books: Books, settlement: Settlement, dispensed: Dispensed) -> 
     from satmachine.store import legs
 
     before, after = new_figures(books.conn, settlement, dispensed)
-    _require_configured(books, settlement)
+    books.config.required_machine(settlement.machine_id)
     corrected = replace(settlement, **asdict(after))
     lps = positions_once_voided(books.conn, settlement)
     plan = make_plan(corrected, terms_for(books.config, settlement.machine_id), lps)

@@ -120,7 +120,7 @@ def land(
     if fiat is not None and len(chosen) != 1:
         raise typer.BadParameter("--fiat is the cash of one sale: name exactly one payment")
     exchange_rate = Decimal(0) if rate is None else usage(lambda: numbers.rate(rate), "--rate")
-    found = [(payment, _configured(act.books, payment.machine_id)) for payment in chosen]
+    found = [(payment, act.books.config.required_machine(payment.machine_id)) for payment in chosen]
     currency = found[0][1].currency
     fiat_minor = None if fiat is None else usage(lambda: numbers.fiat(fiat, currency), "--fiat")
     act.ask(f"land {_sale(*found[0]) if len(found) == 1 else _total(chosen, 'sales')}")
@@ -272,10 +272,3 @@ def _row(books: Books, payment: Listed) -> dict[str, Any]:
     everything = lists.Filter(machine_id=payment.machine_id, limit=_MOST)
     rows = lists.unmatched(books.conn, books.scope, everything, everything=True).rows
     return next(to_json(row) for row in rows if row["payment_hash"] == payment.payment_hash)
-
-
-def _configured(books: Books, machine_id: str) -> Machine:
-    machine = books.config.machine(machine_id)
-    if machine is None:
-        raise Refused(f"machine {machine_id} is no longer in the configuration")
-    return machine

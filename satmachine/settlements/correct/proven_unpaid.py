@@ -158,10 +158,7 @@ class Unpaid:
 
     def machine(self, machine_id: str) -> Machine:
         """Raises Refused for one that the file no longer has."""
-        machine = self._config().machine(machine_id)
-        if machine is None:
-            raise Refused(f"machine {machine_id} is no longer in the configuration: put it back first")
-        return machine
+        return self._config().required_machine(machine_id)
 
     def key(self, machine_id: str) -> str:
         """The key of a machine's wallet. Raises Refused, ConfigError."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from satmachine.errors import WalletUnavailable
 from satmachine.models import Answer, Cause
 from satmachine.settlements.pay.jobs import Job, Jobs, Stuck, changed_payee
-from satmachine.settlements.pay.marker import Marker, RolledBack
+from satmachine.settlements.pay.marker import Marker
 from satmachine.settlements.pay.transition import Sighting, View
 from satmachine.wallet.lnbits import Lnbits
 from satmachine.wallet.rows import WalletPayment, require_wallet
@@ -74,15 +74,14 @@ class BothSides:
             last_look=last_look,
         )
 
-    async def require_memory(self, job: Job) -> None:
+    async def remembers(self, job: Job) -> bool:
         """Before a sent invoice is given up for dead because its payment is nowhere, or failed: an LNbits that was
         restored from an older copy has forgotten payments, and one that is sent again fails *because* it was paid.
-        Then the mark that first named the invoice is not there any more (a later one may be). Raises RolledBack."""
+        Then the mark that first named the invoice is not there any more (a later one may be)."""
         invoice = job.invoice
         if invoice is None or invoice.sent_at is None:
-            return
-        if not await self._marker.is_there(self._jobs.purse(job), invoice.mark_id):
-            raise RolledBack
+            return True
+        return await self._marker.is_there(self._jobs.purse(job), invoice.mark_id)
 
     async def _look_at_destination(self, job: Job, payment_hash: str, wallet_id: str | None) -> WalletPayment | None:
         key = self._jobs.payee_key(job)

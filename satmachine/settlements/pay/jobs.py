@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from satmachine import identity
 from satmachine.config import Config, Machine, Payee, Secret
-from satmachine.errors import Refused, WalletUnavailable
+from satmachine.errors import WalletUnavailable
 from satmachine.models import Cause, Leg, LegInvoice, LegType, leg_types
 from satmachine.models.leg_types import NamedBy
 from satmachine.settlements.pay.marker import Purse
@@ -114,9 +114,7 @@ class Jobs:
 
     async def purse_of(self, machine_id: str, bundle: str) -> Purse:
         """A machine's wallet, for a sale that may have no leg yet. Raises Refused, and as `machine_key`."""
-        machine = self._config().machine(machine_id)
-        if machine is None:
-            raise Refused(f"machine {machine_id} is no longer in the configuration: put it back first")
+        machine = self._config().required_machine(machine_id)
         key = self.machine_key(machine)
         wallet_id = await self._store.read(wallets.wallet_id, machine_id)
         return Purse(machine_id, wallet_id, key, identity.tag(machine.npub), bundle)

@@ -239,7 +239,8 @@ class Payer:
             assert decision.reason is not None
             await self._waiting.hold(leg, decision.reason, sides.evidence)
         elif decision.step is Step.RENEW:
-            await self._both_sides.require_memory(job)
+            if not await self._both_sides.remembers(job):
+                raise RolledBack
             await self._store.write(legs.mark_invoice_dead, leg, now=self._now())
             error = "the invoice can no longer be paid; a new one is made"
             await self._waiting.try_later(leg.id, LegStatus.FAILED, Cause.INVOICE_DEAD, error)
@@ -289,13 +290,10 @@ class Payer:
             return None
         try:
             view = self._both_sides.view(job, await self._both_sides.look(job), last_look=True)
-            if view.destination is None and view.source in (Sighting.ABSENT, Sighting.FAILED):
-                await self._both_sides.require_memory(job)
-        except RolledBack:
-            return replace(view, forgotten=True)
+            unseen = view.destination is None and view.source in (Sighting.ABSENT, Sighting.FAILED)
+            return replace(view, forgotten=True) if unseen and not await self._both_sides.remembers(job) else view
         except Stuck as stuck:
             raise Refused(f"leg {job.leg.leg}: {stuck.detail}") from None
-        return view
 
     async def withdraw(self, leg_ids: Sequence[int], sale: tuple[str, str] | None = None) -> None:
         """No daemon pays these legs' invoices any more, as far as a mark can see to it (`Marker.withdraw`).
