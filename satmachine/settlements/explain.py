@@ -216,9 +216,10 @@ def _product(amount_sats: int, pct: str, result_sats: int) -> str:
     return f"{amount_sats} x {pct} = {exact.normalize():f}{rounded}"
 
 
-def _number(text: str) -> Decimal | None:
+def _number(text: str | None) -> Decimal | None:
     """None for what the daemon never wrote."""
     try:
-        return Decimal(text)
+        number = Decimal(text or "")
     except InvalidOperation:
         return None
+    return number if number.is_finite() else None

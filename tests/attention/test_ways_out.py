@@ -3,9 +3,7 @@ printed, the item is gone, and the books add up."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,12 +11,11 @@ import pytest
 from satmachine.attention.items import CONDITIONS, Item, Limits
 from satmachine.attention.look import View, look
 from satmachine.audit.proof import check_books
-from satmachine.config import load
 from satmachine.models import HoldReason
 from satmachine.store import legs, settlements
-from satmachine.store.database import Connection, atomic, connect
+from satmachine.store.database import atomic
 from testkit.books import NOW
-from testkit.sale_desk import Desk, a_keyring, add_provider, open_desk
+from testkit.sale_desk import Desk, add_provider, copied, open_desk
 from tests.cli.typed import typed
 
 ROOT = Path(__file__).parents[2]
@@ -106,14 +103,8 @@ def sales(tmp_path_factory: pytest.TempPathFactory) -> Desk:
 @pytest.fixture
 def desk(sales: Desk, tmp_path: Path) -> Iterator[Desk]:
     """A copy of the sales for one test."""
-    sales.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    for path in (sales.path, sales.config.database.path):
-        shutil.copy(path, tmp_path)
-    config = load(tmp_path / sales.path.name, environ=sales.config.environ)
-    with closing(connect(config.database.path)) as conn:
-        assert isinstance(conn, Connection)
-        conn.keyring = a_keyring()
-        yield Desk(conn, config, config.path)
+    with copied(sales, tmp_path) as found:
+        yield found
 
 
 def the_item(desk: Desk, settlement_id: int) -> Item | None:

@@ -3,19 +3,16 @@ gone."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from satmachine.audit.breaks import Break, Kind, make_break
 from satmachine.audit.proof import check_books
-from satmachine.config import load
-from satmachine.store.database import atomic, connect
-from testkit.sale_desk import Desk
-from tests.audit.test_books import PLANTED
+from satmachine.store.database import atomic
+from testkit.sale_desk import Desk, copied
+from tests.audit.test_books import NO_FIGURES, PLANTED, unguard
 from tests.audit.test_books import closed as closed
 from tests.audit.test_books import right_books as right_books
 from tests.cli.typed import commands_in, typed
@@ -36,18 +33,9 @@ TYPED_IN = {
 @pytest.fixture
 def desk(closed: Desk, tmp_path: Path) -> Iterator[Desk]:
     """A copy of the right books in which nothing is guarded any more, with its configuration."""
-    closed.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    for path in (closed.path, closed.config.database.path):
-        shutil.copy(path, tmp_path)
-    config = load(tmp_path / closed.path.name, environ=closed.config.environ)
-    with closing(connect(config.database.path)) as conn:
-        conn.execute("PRAGMA ignore_check_constraints = ON")
-        conn.execute("PRAGMA foreign_keys = OFF")
-        for row in conn.execute(
-            "SELECT name FROM sqlite_schema WHERE type = 'trigger' AND name <> 'dca_retained_sum'"
-        ).fetchall():
-            conn.execute(f"DROP TRIGGER {row['name']}")
-        yield Desk(conn, config, config.path)
+    with copied(closed, tmp_path) as found:
+        unguard(found.conn)
+        yield found
 
 
 def commands_of(broken: Break) -> list[str]:
@@ -58,6 +46,7 @@ def commands_of(broken: Break) -> list[str]:
 
 #: Without the one that breaks every cash entry at once.
 ALONE = [(kind, sql) for kind, sql, _ in PLANTED if kind not in TYPED_IN and sql != "DELETE FROM dca_cash_notes"]
+ALONE += NO_FIGURES
 
 
 @pytest.mark.parametrize(("kind", "sql"), ALONE, ids=[f"{kind}-{number}" for number, (kind, _) in enumerate(ALONE)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,13 +14,12 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from satmachine.cli.main import app
-from satmachine.config import load
 from satmachine.models import SettlementStatus
 from satmachine.orders import Refund
 from satmachine.store import settlements
-from satmachine.store.database import atomic, connect
+from satmachine.store.database import atomic
 from satmachine.store.intents import open_orders
-from testkit.sale_desk import Desk, add_provider, open_desk
+from testkit.sale_desk import Desk, add_provider, copied, open_desk
 from tests.settlements.correct.test_changes import INVOICE_HASH, make_invoice
 
 FLORES = """
@@ -131,12 +129,8 @@ def sales(tmp_path_factory: pytest.TempPathFactory) -> Desk:
 @pytest.fixture
 def cli(sales: Desk, tmp_path: Path) -> Iterator[Desk]:
     """A copy of the sales for one test."""
-    sales.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-    for path in (sales.path, sales.config.database.path):
-        shutil.copy(path, tmp_path)
-    config = load(tmp_path / sales.path.name)
-    with closing(connect(config.database.path)) as conn:
-        yield Desk(conn, config, config.path)
+    with copied(sales, tmp_path) as found:
+        yield found
 
 
 def run(desk: Desk, *arguments: str, operator: str = "", answer: str | None = None) -> Result:

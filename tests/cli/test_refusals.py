@@ -8,9 +8,8 @@ from __future__ import annotations
 import ast
 import re
 import shlex
-import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import anyio
@@ -18,14 +17,13 @@ import pytest
 from typer.testing import CliRunner
 
 from satmachine.cli.main import app
-from satmachine.config import load
 from satmachine.errors import Refused
 from satmachine.models import HoldReason
 from satmachine.orders import Unreadable
 from satmachine.store import incoming, intents, settlements, wallets
-from satmachine.store.database import Connection, atomic, connect
+from satmachine.store.database import atomic
 from testkit.books import NOW
-from testkit.sale_desk import MACHINE, Desk, a_keyring, add_provider, open_desk
+from testkit.sale_desk import MACHINE, Desk, add_provider, copied, open_desk
 from tests.audit.test_books import add_cash
 from tests.cli.suggested import SOURCE, _commands, _part
 from tests.cli.typed import typed
@@ -146,17 +144,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Desk:
 
 
 @contextmanager
-def copied(made: Desk, folder: Path, change: Change | None) -> Iterator[Desk]:
+def changed(made: Desk, folder: Path, change: Change | None) -> Iterator[Desk]:
     """A copy of the books, to which something is done."""
-    made.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     folder.mkdir(exist_ok=True)
-    for path in (made.path, made.config.database.path):
-        shutil.copy(path, folder)
-    config = load(folder / made.path.name, environ=made.config.environ)
-    with closing(connect(config.database.path)) as conn:
-        assert isinstance(conn, Connection)
-        conn.keyring = a_keyring()
-        desk = Desk(conn, config, config.path)
+    with copied(made, folder) as desk:
         if change is not None:
             change(desk)
         yield desk
@@ -181,7 +172,7 @@ def refused(desk: Desk, command: str) -> str:
 
 @pytest.mark.parametrize(("command", "change"), PROVOKED, ids=[command for command, _ in PROVOKED])
 def test_what_a_refusal_says_to_do_is_done(made: Desk, tmp_path: Path, command: str, change: Change | None) -> None:
-    with copied(made, tmp_path, change) as desk:
+    with changed(made, tmp_path, change) as desk:
         said = refused(desk, command)
         named, _ = _commands(said)
         assert named, f"{command} says: {said}"
@@ -214,7 +205,7 @@ def text_of(value: ast.expr) -> str:
 def test_every_refusal_that_names_a_command_is_provoked(made: Desk, tmp_path: Path) -> None:
     said = []
     for number, (command, change) in enumerate(PROVOKED):
-        with copied(made, tmp_path / str(number), change) as desk:
+        with changed(made, tmp_path / str(number), change) as desk:
             said.append(refused(desk, command))
     missing = [place for place, pattern in templates() if not any(re.search(pattern, one) for one in said)]
     assert not missing, "\n".join(missing)
