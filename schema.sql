@@ -317,6 +317,7 @@ CREATE TABLE dca_settlements (
     rate_source              TEXT CHECK (rate_source IN ('lnbits', 'beacon')),  -- who told the rate; NULL: the sale itself
     shortfall_minor          INTEGER NOT NULL DEFAULT 0 CHECK (shortfall_minor >= 0),  -- taken off fiat_amount_minor since
     topped_up_sats           INTEGER NOT NULL DEFAULT 0 CHECK (topped_up_sats >= 0),   -- brought for it beside the gross
+    twins                    TEXT    NOT NULL DEFAULT '',  -- sales that it may be, told again, as a person was told
     CHECK (gross_sats = net_sats + commission_sats + undispensed_sats),
     CHECK (platform_fee_sats IS NULL OR platform_fee_sats + operator_fee_sats = commission_sats),
     CHECK (bitspire_event_id IS NOT NULL OR payment_hash IS NOT NULL),

@@ -14,10 +14,13 @@ from functools import partial
 from random import Random
 
 from satmachine import models, orders
+from satmachine.daemon import learn_keys
 from satmachine.errors import ConfigError, WalletError
 from satmachine.models import Cause
 from satmachine.money import fiat_to_minor
+from satmachine.seals import Keyring
 from satmachine.settlements.correct import retries, stops
+from satmachine.settlements.pay.seal_check import approve
 from satmachine.store import clients
 from satmachine.store.database import atomic
 from simulator import operators
@@ -79,6 +82,9 @@ def _payments(world: World, hold: Hold, number: int, refused: list[str]) -> None
     open_ = "SELECT * FROM dca_payments WHERE status NOT IN ('completed', 'voided', 'skipped')"
     for leg in conn.execute(open_).fetchall():
         if leg["hold_reason"] == "unordered":  # sealed under a key that the machine does not have any more
+            if world.judge.debited(leg["leg_key"], leg["payment_hash"]) is not None:
+                _try(refused, partial(by.do, partial(_approve, hold), leg["id"]))
+                continue
             _try(refused, partial(operators.ask, hold, orders.CancelPayout(leg["id"], "not ordered by this daemon")))
             continue
         if leg["status"] == "held" and leg["hold_reason"] != "payee_changed":
@@ -99,6 +105,12 @@ def _payments(world: World, hold: Hold, number: int, refused: list[str]) -> None
             world.reload(hold, _new_wallets)
         if changed or number > REPLACING:
             _try(refused, partial(operators.ask, hold, orders.Repoint((leg["id"],), "there now")))
+
+
+def _approve(hold: Hold, conn: sqlite3.Connection, leg_id: int, by: models.By) -> None:
+    keyring = Keyring()
+    learn_keys(keyring, hold.registry.config())
+    approve(conn, leg_id, keyring, by)
 
 
 def _as_advised(world: World, hold: Hold, refused: list[str]) -> None:

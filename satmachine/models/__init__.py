@@ -215,6 +215,7 @@ class Settlement:
     rate_source: str | None = None
     shortfall_minor: int = 0
     topped_up_sats: int = 0
+    twins: str = ""
 
     @property
     def bundle(self) -> str | None:

@@ -278,6 +278,16 @@ def override_guard(conn: sqlite3.Connection, settlement_id: int, reason: str) ->
     )
 
 
+def ask_about(conn: sqlite3.Connection, settlement_id: int, twins: Sequence[str]) -> None:
+    """A person is asked whether it is one of these sales (ids, or keys of sales that are not in these books), told
+    again. What they answered before is asked anew."""
+    conn.execute(
+        """UPDATE dca_settlements SET twins = ?1,
+        overrides = trim(replace(' ' || overrides || ' ', ' ' || ?2 || ' ', ' ')) WHERE id = ?3""",
+        (" ".join(twins), HoldReason.TOLD_TWICE, settlement_id),
+    )
+
+
 def prove_now(conn: sqlite3.Connection, settlement_id: int) -> int:
     """Ask for the proof, or plan, at once instead of later; 1 if it waits for that."""
     return conn.execute(

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from satmachine.config import Config, Machine
 from satmachine.errors import ConfigError, Refused, WalletRefused
-from satmachine.models import Answer, Leg, LegInvoice, LegStatus
+from satmachine.models import Answer, HoldReason, Leg, LegInvoice, LegStatus
 from satmachine.settlements.correct.changes import ProvenUnpaid
 from satmachine.settlements.correct.rules import why_not_unpaid
 from satmachine.settlements.pay.marker import outgoing
@@ -88,7 +88,7 @@ class Unpaid:
             if not await self._store.read(_is_accounted_for, machine_id, row.payment_hash):
                 raise Refused(
                     f"the machine's wallet shows a payment that these books do not have as completed ({row.leg_key}). "
-                    "Nothing was changed; try again in a few minutes"
+                    f"Nothing was changed; {_what_decides(machine_id, unpaid, row.leg_key)}"
                 )
         return ProvenUnpaid(
             {leg.id: leg for leg in unpaid}, {leg_id: _evidence(view) for leg_id, view in views.items()}
@@ -191,6 +191,20 @@ def _what_helps(leg: Leg, view: View | None) -> str:
     return (
         f"ask the payee. Once they have it: `satmachine payments resolve {leg.id} --paid`; "
         f"where it never came: `satmachine payments resolve {leg.id} --unpaid`"
+    )
+
+
+def _what_decides(machine_id: str, stopped: Sequence[Leg], leg_key: str | None) -> str:
+    """How the books get to know of a payment that the wallet shows."""
+    for leg in stopped:
+        if leg.leg_key == leg_key and leg.hold_reason == HoldReason.UNORDERED:
+            return (
+                f"where its amount and payee are right, `satmachine payments approve {leg.id}` books it by what "
+                "the wallets show"
+            )
+    return (
+        "within a few minutes they have it, or it waits for you: "
+        f"`satmachine machines reconcile {machine_id}` shows what you are to decide"
     )
 
 

@@ -67,6 +67,7 @@ def land(
         raise Refused(f"payment {payment_hash} is sale {landing.settlement_id}'s already. {landing.detail}".strip())
     assert landing.settlement_id is not None
     if another_sale:
+        settlements.ask_about(conn, landing.settlement_id, [] if waived is None else [str(waived)])
         settlements.override_guard(conn, landing.settlement_id, HoldReason.TOLD_TWICE)
     settlements.person_acted(conn, landing.settlement_id, by.now)
     audited.sale(conn, by, "settlement.land", settlements.get(conn, landing.settlement_id), fresh=True)

@@ -68,6 +68,8 @@ def plan_settlement(
     if breach is not None:
         reason, error = breach
         settlements.hold(conn, settlement_id, reason=reason, error=error)
+        if reason is HoldReason.TOLD_TWICE:
+            settlements.ask_about(conn, settlement_id, [twin for twins in _twins(conn, settlement) for twin in twins])
         return Outcome(settlement, reason)
     lps = positions.of_sale(conn, settlement.machine_id, occurred_at=settlement.occurred_at)
     plan = make_plan(settlement, terms, lps)
@@ -91,7 +93,7 @@ def plan_settlement(
 
 def _breach(conn: sqlite3.Connection, settlement: Settlement, bounds: Bounds) -> tuple[HoldReason, str] | None:
     """The first guard that this sale does not pass and that nobody has overridden, with a sentence."""
-    overridden = set(settlement.overrides.split())
+    overridden = set(settlement.overrides.split()) - {HoldReason.TOLD_TWICE}
     for reason, error in (
         (HoldReason.COMMISSION_OUT_OF_BOUNDS, _commission_breach(settlement, bounds)),
         (HoldReason.RATE_OUT_OF_BOUNDS, _rate_breach(conn, settlement, bounds)),
@@ -120,15 +122,14 @@ def _machine_error(conn: sqlite3.Connection, settlement: Settlement) -> str | No
 
 def _told_twice(conn: sqlite3.Connection, settlement: Settlement) -> str | None:
     """Where no proof is asked for, and where books that were lost had paid without proof, nothing but a person can tell
-    whether two words are of one sale."""
-    ways = (
-        f"If it is, `satmachine settlements close {settlement.id}`; if these are two sales, "
-        f"`satmachine settlements release {settlement.id}`"
-    )
-    twins, keys = settlements.told_before(conn, settlement), reconciling.paid_without_sale(conn, settlement)
+    whether two words are of one sale. Their answer stands for those that they were asked about, and for no other."""
+    sales, keys = _twins(conn, settlement)
+    answered = settlement.twins.split() if HoldReason.TOLD_TWICE in settlement.overrides.split() else []
+    if {*sales, *keys}.issubset(answered):
+        return None
     found = []
-    if twins:
-        named = f"sale {twins[0]} is" if len(twins) == 1 else f"sales {', '.join(map(str, twins))} are"
+    if sales:
+        named = f"sale {sales[0]} is" if len(sales) == 1 else f"sales {', '.join(sales)} are"
         found.append(
             f"{named} of the same amount and day, and nothing tells them apart: this may be the same sale, told again"
         )
@@ -138,18 +139,25 @@ def _told_twice(conn: sqlite3.Connection, settlement: Settlement) -> str | None:
             f"payments of sales that these books do not have were made that day ({named}): this may be one of them, "
             "paid already"
         )
-    if found:
-        return f"{'. And '.join(found)}. {ways}"
-    return None
+    return (
+        f"{'. And '.join(found)}. If it is, `satmachine settlements close {settlement.id}`; if these are two sales, "
+        f"`satmachine settlements release {settlement.id}`"
+    )
+
+
+def _twins(conn: sqlite3.Connection, settlement: Settlement) -> tuple[list[str], list[str]]:
+    """What it may be, told again: sales of these books, by their ids, and sales that they lack, by their keys."""
+    return [*map(str, settlements.told_before(conn, settlement))], reconciling.paid_without_sale(conn, settlement)
 
 
 def _dismissed(conn: sqlite3.Connection, settlement: Settlement) -> str | None:
     """A person has said that a payment is not satmachine's, and now its sale has come."""
     found = reconciling.dismissed_before(conn, settlement)
-    if found is None:
+    if not found:
         return None
+    named = f"its payment {found[0]} was" if len(found) == 1 else f"its payments {', '.join(found)} were"
     return (
-        f"before this sale came, its payment {found} was declared not to be satmachine's; book it with `satmachine "
+        f"before this sale came, {named} declared not to be satmachine's; book it with `satmachine "
         f"machines reconcile {settlement.machine_id} --book HASH=sale:{settlement.id}`, or release to pay all of it"
     )
 

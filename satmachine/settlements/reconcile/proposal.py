@@ -290,14 +290,26 @@ class _Round:
             scope=identity.client_scope(client_id),
             effective_at=payment.made_at,
         )
-        self._book_payout(payment, booking, client.label)
+        self._book_payout(payment, booking, client.label, "" if leg is None else self._give_up_planned(leg))
 
-    def _book_payout(self, payment: Found, booking: Booking, label: str) -> None:
+    def _give_up_planned(self, leg: Leg) -> str:
+        """What these books plan under the key of another payment can never be sent: a key is paid once."""
+        if leg.status not in (LegStatus.PENDING, LegStatus.FAILED) or rows.live_invoice(self._conn, leg) is not None:
+            return ""
+        rows.void(self._conn, leg, {"reconciled": "another payment has its key"}, self._by.now)
+        was, now = {"status": leg.status}, {"status": LegStatus.VOIDED}
+        audit.record_by(self._conn, self._by, "leg.cancel", f"payment {leg.id}", self._machine.id, was, now)
+        return (
+            f". Payment {leg.id}, which these books planned under the same key, was never sent and is given up: ask "
+            "for that payout again"
+        )
+
+    def _book_payout(self, payment: Found, booking: Booking, label: str, given_up: str) -> None:
         payment_id = rows.insert_booked(
             self._conn, self._machine.id, booking, payment, by=who(self._by), now=self._by.now
         )
         words = f"a payout of {label}'s balance: {booking.fiat_amount_minor} minor units are taken off it"
-        words += looked_up(payment)
+        words += looked_up(payment) + given_up
         self._case.line(payment, Verdict.PAYOUT, words, client_id=booking.client_id)
         after = {"leg": booking.leg, "fiat_amount_minor": booking.fiat_amount_minor}
         self._case.decide(payment, payment_id, "payment.book", f"client {booking.client_id}", after)

@@ -12,9 +12,9 @@ import pytest
 from satmachine.audit.proof import check_books
 from satmachine.config import load
 from satmachine.errors import Refused
-from satmachine.models import Answer, RetainedReason, SettlementStatus
+from satmachine.models import Answer, HoldReason, RetainedReason, SettlementStatus
 from satmachine.settlements.pay.transition import Sighting, View
-from satmachine.store import corrections, settlements
+from satmachine.store import corrections, legs, settlements
 from satmachine.store.database import atomic
 from satmachine.wallet.rows import WalletPayment
 from testkit.books import NOW
@@ -123,8 +123,20 @@ async def test_it_is_refused_while_a_legs_fate_is_not_proven(
 
 async def test_a_payment_that_these_books_do_not_have_refuses_it(planned: Desk) -> None:
     planned.wallet.rows = [a_payment(planned.leg("super").leg_key)]
-    with pytest.raises(Refused, match="these books do not have as completed"):
+    with pytest.raises(Refused, match=r"do not have as completed .*`satmachine machines reconcile panajachel-1`"):
         await planned.ask("partial_dispense", **HALVE)
+
+
+async def test_what_was_paid_of_a_payment_that_lost_its_seal_is_approved_and_not_given_up(planned: Desk) -> None:
+    """The machine has another key since it was ordered, and it was paid before: reconciling does not list it."""
+    leg = planned.leg("super")
+    with atomic(planned.conn):
+        legs.hold(planned.conn, leg, reason=HoldReason.UNORDERED, error="not ordered in this form", evidence={})
+    planned.wallet.rows = [a_payment(leg.leg_key)]
+    with pytest.raises(Refused, match=rf"are right, `satmachine payments approve {leg.id}` books it"):
+        await planned.order("payments.cancel", payment_id=leg.id, reason="nobody knows")
+    with atomic(planned.conn):
+        legs.renew(planned.conn, legs.get(planned.conn, leg.id)[0], now=NOW)
 
 
 async def test_a_leg_that_moves_between_look_and_write_refuses_it(planned: Desk) -> None:

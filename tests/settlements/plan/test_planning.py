@@ -401,3 +401,37 @@ def test_a_person_who_lets_a_sale_go_has_read_of_every_sale_that_it_may_be(books
     assert held_as(books, sale) == HoldReason.TOLD_TWICE
     error = str(settlements.get(books, sale).error)
     assert all(words in error for words in ("sale 1 is", "77" * 32, "78" * 32)), error
+
+
+def release(books: sqlite3.Connection, settlement_id: int, reason: str) -> None:
+    with atomic(books):
+        stops.release(books, settlement_id, By("ana", reason, NOW))
+
+
+def test_what_a_person_answered_about_one_sale_does_not_stand_for_one_that_came_since(
+    books: sqlite3.Connection,
+) -> None:
+    """The same sale was told without its hash (2), and then with it (3): paid, while a person read of sale 1 only."""
+    assert held_as(books, on_word(books, 1, payment_hash="11" * 32)) is None
+    nameless = on_word(books, 2)
+    assert held_as(books, nameless) == HoldReason.TOLD_TWICE
+    assert held_as(books, on_word(books, 3, payment_hash="33" * 32)) is None
+    release(books, nameless, "not sale 1")
+    assert held_as(books, nameless) == HoldReason.TOLD_TWICE
+    sale = settlements.get(books, nameless)
+    assert "sales 1, 3 are of the same amount and day" in str(sale.error)
+    assert (sale.twins, sale.overrides) == ("1 3", "")
+    release(books, nameless, "neither of them")
+    assert held_as(books, nameless) is None
+
+
+def test_a_word_about_a_limit_is_no_word_about_what_else_a_sale_may_be(books: sqlite3.Connection) -> None:
+    assert held_as(books, on_word(books, 1, payment_hash="11" * 32)) is None
+    nameless = on_word(books, 2)
+    assert held_as(books, nameless) == HoldReason.TOLD_TWICE
+    release(books, nameless, "not sale 1")
+    assert held_as(books, on_word(books, 3, payment_hash="33" * 32)) is None
+    tight = replace(BOUNDS, daily_limit_sats=1)
+    assert plan(books, nameless, bounds=tight).hold_reason == HoldReason.DAILY_LIMIT
+    release(books, nameless, "a good day")
+    assert held_as(books, nameless) == HoldReason.TOLD_TWICE

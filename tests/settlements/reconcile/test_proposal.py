@@ -373,6 +373,38 @@ def test_a_share_paid_twice_can_be_taken_off_the_balance(books: sqlite3.Connecti
     assert balances.of_client(books, 3).spent_minor == 36_000 + 36_000
 
 
+def test_a_payout_whose_key_another_life_has_paid_is_given_up_where_it_was_never_sent(
+    books: sqlite3.Connection,
+) -> None:
+    """It plans the whole balance, so that what was paid under its key would leave less than nothing; nor can it ever be
+    sent: a key is paid once."""
+    with atomic(books):
+        plan_balance_payout(books, 1, exchange_rate=Decimal(100), amount_minor=100_000, number=1, actor="ana", now=NOW)
+    key = identity.balance_leg_key(MACHINE, "alice", 1)
+    name = pay(books, "", 40_000, key=key, fiat_amount_minor=28_000, exchange_rate="142.857")
+    with pytest.raises(Refused, match=r"does not fit bal:alice:1 .*decide HASH=client:1 or HASH=not-ours"):
+        reconcile(books)
+    [line] = reconcile(books, choices={name: Choice(client_id=1)}).payments
+    assert (line.verdict, "never sent and is given up" in line.words) == (Verdict.PAYOUT, True)
+    legs_now = books.execute("SELECT status, leg, amount_sats FROM dca_payments ORDER BY id").fetchall()
+    assert [tuple(row) for row in legs_now] == [
+        ("voided", "bal:alice:1", 100_000),
+        ("completed", "bal:alice:2", 40_000),
+    ]
+    assert balances.of_client(books, 1).available_minor == 72_000
+    assert "leg.cancel" in audited(books)
+
+
+def test_a_payout_that_may_have_been_sent_is_not_given_up_for_another_one(books: sqlite3.Connection) -> None:
+    with atomic(books):
+        plan_balance_payout(books, 1, exchange_rate=Decimal(100), amount_minor=50_000, number=1, actor="ana", now=NOW)
+        give_invoice(books, 1, "99" * 32)
+    key = identity.balance_leg_key(MACHINE, "alice", 1)
+    name = pay(books, "", 40_000, key=key, fiat_amount_minor=28_000, exchange_rate="142.857")
+    reconcile(books, choices={name: Choice(client_id=1)})
+    assert legs.get(books, 1)[0].status == LegStatus.INVOICED
+
+
 # --- whatever a wallet shows
 
 
