@@ -30,6 +30,14 @@ _REQUEST_AFTER_S = 300
 
 
 @dataclass(frozen=True, slots=True)
+class Starts:
+    """The commands that start the daemon on this host, and that start it again if it hangs."""
+
+    start: str = "systemctl start satmachine"
+    restart: str = "systemctl restart satmachine"
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """Whose books are looked at, when, and with which limits. `listening_s`: how long the daemon has been listening."""
 
@@ -37,6 +45,7 @@ class View:
     now: int
     scope: str | None = None
     listening_s: int = 86_400
+    starts: Starts = Starts()
 
 
 def look(conn: sqlite3.Connection, view: View, *, daemon_runs: bool) -> Attention:
@@ -66,10 +75,10 @@ def from_daemon(conn: sqlite3.Connection, view: View, *, daemon_runs: bool) -> I
     alive_at = rows.alive_at(conn)
     if not daemon_runs:
         cause = sentence("The daemon does not run: nothing is received or paid.")
-        yield Item("daemon_down", "", cause, "systemctl start satmachine", alive_at)
+        yield Item("daemon_down", "", cause, view.starts.start, alive_at)
     elif alive_at is not None and view.now - alive_at > FROZEN_AFTER_S:
         cause = sentence("The daemon runs but does not respond: what you see below is from that time.")
-        yield Item("daemon_frozen", "", cause, "systemctl restart satmachine", alive_at)
+        yield Item("daemon_frozen", "", cause, view.starts.restart, alive_at)
     for pause in rows.pauses(conn, view.scope):
         machine_id = "" if pause["scope"] == "*" else pause["scope"]
         why = {"reason": pause["reason"], "actor": pause["actor"]}

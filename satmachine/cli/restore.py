@@ -32,6 +32,7 @@ def restore(
     Example:  satmachine restore /var/backups/satmachine/satmachine-20261122T100000Z.db
     """
     from satmachine.ops import restore as desk
+    from satmachine.ops.service import starts
 
     if ctx.obj.operator is not None:
         raise Refused("a copy contains every operator's books: leave out --operator (and $SATMACHINE_OPERATOR)")
@@ -45,4 +46,4 @@ def restore(
     print_line(f"{done.path}: {done.settlements} sale(s), {done.legs} payment(s), as of {made:%Y-%m-%d %H:%M} UTC.")
     if done.kept is not None:
         print_line(f"The old books are in {done.kept}; keep them until all is clear.")
-    print_line("What to do next:\n  systemctl start satmachine\n  satmachine machines reconcile --all")
+    print_line(f"What to do next:\n  {starts(database).start}\n  satmachine machines reconcile --all")

@@ -10,6 +10,7 @@ from satmachine.config import Config, check_secrets, hidden_credentials, wallet_
 from satmachine.errors import ConfigError, StoreError
 from satmachine.nostr.keys import hex_to_npub, parse_secret_key, public_key_of
 from satmachine.ops.findings import Finding, Verdict
+from satmachine.ops.service import starts
 from satmachine.store.database import connect, daemon_is_running
 from satmachine.store.integrity import damage
 
@@ -76,9 +77,7 @@ def database(config: Config) -> Iterator[Finding]:
     if daemon_is_running(path):
         yield Finding("daemon", str(path), Verdict.OK, "the daemon is running")
     else:
-        yield Finding(
-            "daemon", str(path), Verdict.WARNING, "no daemon runs: nothing is paid", "systemctl start satmachine"
-        )
+        yield Finding("daemon", str(path), Verdict.WARNING, "no daemon runs: nothing is paid", starts(path).start)
 
 
 def permissions(config: Config) -> Iterator[Finding]:

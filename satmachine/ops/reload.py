@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 
 from satmachine.errors import Refused
+from satmachine.ops.service import starts
 from satmachine.store import reloads
 from satmachine.store.database import connect, daemon_pid
 
@@ -25,7 +26,7 @@ def ask(database: Path) -> str:
     pid = daemon_pid(database)
     if pid is None:
         raise Refused(
-            f"no daemon is running for {database}: systemctl start satmachine (restart, if [database] path was changed)"
+            f"no daemon is running for {database}: `{starts(database).start}` (restart it, if [database] path was changed)"
         )
     with closing(connect(database, read_only=True)) as conn:
         before = reloads.latest(conn).number

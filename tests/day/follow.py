@@ -53,7 +53,7 @@ class Follower:
 
     async def types(self, command: str, answers: Mapping[str, str] = ANSWERS, *, code: int | None = 0) -> str:
         """Type it, and answer what it asks: yes, and why. What it has shown; `code` None: however it leaves."""
-        if command in ("systemctl start satmachine", "systemctl restart satmachine"):
+        if command in ("systemctl start satmachine", "systemctl restart satmachine", "satmachine run"):
             await self._starts()
             return ""
         daemon = self.operator.system.daemon

@@ -106,4 +106,4 @@ async def test_without_a_daemon_a_reload_says_so(system: System) -> None:
     await system.stop_daemon()
     done = await anyio.to_thread.run_sync(ask, system)
     assert done.returncode == 1
-    assert "systemctl start satmachine" in done.stderr
+    assert "`satmachine run`" in done.stderr

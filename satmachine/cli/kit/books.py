@@ -28,6 +28,7 @@ from satmachine.attention.items import Attention, Limits
 from satmachine.attention.look import View, look
 from satmachine.cli.kit.root import Options, parse_tz
 from satmachine.errors import NotFound, Refused
+from satmachine.ops.service import starts
 from satmachine.store import audit_log as audit
 from satmachine.store import cash, lists
 from satmachine.store.database import connect, daemon_is_running
@@ -73,7 +74,7 @@ class Books:
     def attention(self) -> Attention:
         """What needs a person, in the scope."""
         runs = self.daemon_runs
-        view = View(self.limits, self.now, self.scope, listening_s=86_400 if runs else 0)
+        view = View(self.limits, self.now, self.scope, listening_s=86_400 if runs else 0, starts=starts(self.path))
         return look(self.conn, view, daemon_runs=runs)
 
     def when(self, text: str | None, *, end: bool = False) -> int | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from satmachine.attention.items import Item, Limits
 from satmachine.attention.look import View, look
+from satmachine.ops.service import starts
 from satmachine.store.database import daemon_is_running
 from satmachine.web.language import Words
 
@@ -16,7 +17,8 @@ from satmachine.web.language import Words
 def needs(conn: sqlite3.Connection, scope: str | None, now: int, books: Path, limits: Limits) -> Sequence[Item]:
     """The list, the most serious first."""
     runs = daemon_is_running(books)
-    return look(conn, View(limits, now, scope, listening_s=86_400 if runs else 0), daemon_runs=runs).items
+    view = View(limits, now, scope, listening_s=86_400 if runs else 0, starts=starts(books))
+    return look(conn, view, daemon_runs=runs).items
 
 
 def told(item: Item, words: Words) -> dict[str, Any]:
