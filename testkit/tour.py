@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import closing
@@ -27,7 +29,7 @@ TOUR = (
     ("satmachine payments list --status failing", "dora's Lightning address is dead"),
     (
         "satmachine clients update dora --lightning-address dora@example.invalid --unchecked --dry-run",
-        "how to change it (then: payments repoint --payee client:dora)",
+        "how to change it (without --dry-run, it says what is next)",
     ),
     ("satmachine settlements unmatched", "somebody has topped up the wallet without telling you"),
     ("satmachine quarantine list", "a message that could not be used"),
@@ -95,9 +97,16 @@ async def furnish(system: System, say: Callable[[str], None]) -> None:
     await anyio.sleep(15)  # until what fails has failed for long enough
 
 
+def exports(config: Path) -> tuple[str, ...]:
+    """What another terminal needs before it knows the commands of the tour."""
+    return f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH", f"export SATMACHINE_CONFIG={config}"
+
+
 def _print_tour(console: Console, system: System) -> None:
     console.print("\n[bold]It runs. In another terminal:[/bold]\n", highlight=False)
-    console.print(f"  export SATMACHINE_CONFIG={system.config_path}\n", highlight=False, soft_wrap=True)
+    for line in exports(system.config_path):
+        console.print(f"  {line}", highlight=False, soft_wrap=True)
+    console.print()
     for command, what in TOUR:
         console.print(f"  [cyan]{command}[/cyan]\n      {what}", highlight=False, soft_wrap=True)
     console.print("\nCtrl-C here ends it and removes everything.", highlight=False)

@@ -26,7 +26,8 @@ HOLDS: dict[str, tuple[str, str]] = {
         "satmachine settlements retry {id}",
     ),
     "payment_mismatch": (
-        "the machine and its wallet do not agree; if you close the sale, nothing of it is shared out",
+        "the machine and its wallet do not agree, so nothing of it is shared out; close it, then give the customer and "
+        "the LPs their part yourself (docs/corrections.md)",
         "satmachine settlements close {id}",
     ),
     "before_payouts_since": ("the sale is older than payouts_since", "satmachine settlements close {id}"),
@@ -125,7 +126,7 @@ class Trouble:
 #: Why a payment is not paid yet, in words, if the error itself does not say what to do.
 CAUSES: dict[str, str] = {
     "no_funds": "the machine's wallet has too few sats",
-    "payee_unreachable": "the payee's server does not answer; if the address is dead, enter another one and repoint",
+    "payee_unreachable": "the payee's server does not answer; if the address is dead, give this payee another one",
     "payee_changed": "another payee is named for it now",
     "no_payee": "no payee is named for it any more",
     "key_unreadable": "the daemon cannot read the payee's key file",

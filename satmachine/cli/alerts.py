@@ -101,7 +101,7 @@ def silence(
         now=books.now,
     )
     left = "for ever" if until is None else f"for {format_age(until - books.now)}"
-    words = f"{item} is silenced {left}. To end this: satmachine alerts unsilence {item}"
+    words = f"{item} is silenced {left}. To end this: `satmachine alerts unsilence {item}`"
     return Done({"item": item, "until_at": until, "reason": act.reason}, words)
 
 

@@ -157,10 +157,11 @@ class Nouns(TyperGroup):
             _tell_of_place(error)
             raise
         except SatmachineError as error:
-            typer.secho("Error: ", fg=typer.colors.RED, err=True, nl=False)
+            typer.secho(_ERROR, fg=typer.colors.RED, err=True, nl=False)
+            from satmachine.cli.kit.wrap import on_stderr
             from satmachine.plain_text import printable
 
-            typer.echo(printable(str(error)), err=True)
+            typer.echo(on_stderr(printable(str(error)), before=_ERROR), err=True)
             raise typer.Exit(error.exit_code) from None
 
 
@@ -171,6 +172,8 @@ def _tell_of_place(error: Any) -> None:
         error.message, error.possibilities = f"{name} comes right after satmachine: satmachine {name} .. COMMAND", ()
 
 
+#: Before what is wrong.
+_ERROR = "Error: "
 #: Those of `root` that people give to a command by mistake.
 ROOT_OPTIONS = ("--config", "--operator", "--tz", "--actor")
 

@@ -83,6 +83,11 @@ def show(books: Books, message: Message, as_json: AsJson = False) -> None:
     if not as_json:
         print_line("As it arrived" if row["whole"] else "How it began (too long to be kept)", style="bold")
         print_line(row["raw"])
+        if row["status"] == "open" and row["dismissed_at"] is None:
+            print_line(
+                f"`satmachine quarantine retry {message}` reads it again, once the cause is gone; "
+                f"`satmachine quarantine dismiss {message}` says that it is of no use."
+            )
 
 
 @acting(app, "retry", asks=False)

@@ -26,7 +26,8 @@ def ask(database: Path) -> str:
     pid = daemon_pid(database)
     if pid is None:
         raise Refused(
-            f"no daemon is running for {database}: `{starts(database).start}` (restart it, if [database] path was changed)"
+            f"no daemon is running for {database}: `{starts(database).start}` (if [database] path was changed, first "
+            "stop the one that runs)"
         )
     with closing(connect(database, read_only=True)) as conn:
         before = reloads.latest(conn).number

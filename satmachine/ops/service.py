@@ -20,8 +20,8 @@ def starts(database: Path, *, root: Path = Path("/")) -> Starts:
     """
     if _has_unit(database, root):
         return Starts()
-    pid = daemon_pid(database)
-    return Starts("satmachine run", "satmachine run" if pid is None else f"kill -KILL {pid} && satmachine run")
+    start, pid = "satmachine run", daemon_pid(database)
+    return Starts(start, start if pid is None else f"kill -KILL {pid} && {start}")
 
 
 def _has_unit(database: Path, root: Path) -> bool:

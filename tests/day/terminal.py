@@ -24,7 +24,7 @@ _PROMPTS = {"PS1": "<$?> $ ", "PS2": "> "}
 _CONTROL = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07]*\x07|[()][A-Z0-9]|[=>])")
 _CTRL_C = "\x03"
 #: What a person says who does what a screen tells them: yes, and why.
-ANSWERS = {"[y/N]: ": "y", "Why: ": "as it was told"}
+ANSWERS = {"[y/N]: ": "y", "Why (kept in the audit log): ": "as it was told"}
 
 
 class Terminal:

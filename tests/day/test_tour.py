@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 
 import anyio.to_thread
 import pytest
 
 from testkit.demo import DEPOSITS
-from testkit.tour import SETTINGS, TOUR, furnish
+from testkit.tour import SETTINGS, TOUR, exports, furnish
 from tests.day.operator import Operator
 from tests.integration.conftest import BuildSystem
 
@@ -31,7 +32,7 @@ async def test_the_tour_shows_what_it_says(build_system: BuildSystem) -> None:
 
 
 def _typed(command: str, config: str) -> subprocess.CompletedProcess[str]:
-    environ = {**os.environ, "SATMACHINE_CONFIG": config, "PATH": f"{os.getcwd()}/.venv/bin:{os.environ['PATH']}"}
-    return subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, check=False, env=environ, timeout=120
-    )
+    """In another terminal, which has only what the tour says."""
+    script = "\n".join((*exports(Path(config)), command))
+    environ = {"PATH": os.defpath, "PYTHONPATH": os.getcwd(), "HOME": os.environ.get("HOME", "/")}
+    return subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False, env=environ, timeout=120)

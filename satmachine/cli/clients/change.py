@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from satmachine.cli.clients import app
 from satmachine.cli.clients.lists import FIELDS, client_row, title_of
-from satmachine.cli.kit import complete, numbers
+from satmachine.cli.kit import complete, numbers, options
 from satmachine.cli.kit.commands import Act, Done, acting, usage
-from satmachine.cli.kit.options import Client
 from satmachine.cli.kit.requests import at_a_terminal, confirm
+from satmachine.cli.kit.values import format_fiat
 from satmachine.clients.removal import remove as remove_client
 from satmachine.clients.terms import changes, check_mode, parse_person
-from satmachine.store import clients
+from satmachine.models import Client
+from satmachine.store import clients, legs
 
 InvoiceKeyFile = Annotated[
     Path | None,
@@ -102,7 +105,7 @@ def add(
 @acting(app, "update", asks=False)
 def update(
     act: Act,
-    client: Client,
+    client: options.Client,
     status: Annotated[str | None, typer.Option(help="active, or paused (no share of sales for now).")] = None,
     mode: Mode = None,
     daily_limit: DailyLimit = None,
@@ -156,21 +159,21 @@ def update(
     if autoforward_key_file is not None:
         forward_key = str(autoforward_key_file.expanduser().absolute())
         _check_payee(act, row.label, None, forward_key, unchecked=unchecked)
-    told = [*wanted, *(["npub"] if npub is not None else [])]
-    act.ask(f"change LP {row.id}, {row.label} at {row.machine_id}: {', '.join(told)}")
+    told = [*_changed(row, wanted), *([f"Nostr key {npub}"] if npub else ["no Nostr key"] if npub is not None else [])]
+    act.ask(f"change LP {row.id}, {row.label} at {row.machine_id}: {'; '.join(told) or 'nothing'}")
     if wanted:
         act.write(clients.update, row, wanted, actor=act.books.actor, now=act.books.now)
     if npub is not None:
         from satmachine.cli.clients.wishes import tell_by
 
         tell_by(act.books, row, npub)
-    return _now(act, client)
+    return replace(_now(act, client), words=_still_planned(act, row, wanted))
 
 
 @acting(app, "remove")
 def remove(
     act: Act,
-    client: Client,
+    client: options.Client,
     write_off: Annotated[
         str, typer.Option(metavar="REASON", help="Give up a remaining balance, and why; for the audit log.")
     ] = "",
@@ -213,6 +216,41 @@ def _check_payee(
 
 def _fiat(text: str | None, currency: str) -> int | None:
     return None if text is None else usage(lambda: numbers.fiat(text, currency))
+
+
+def _changed(row: Client, wanted: Mapping[str, object]) -> list[str]:
+    """What changes, from what to what, in words."""
+    values: dict[str, Any] = {**wanted}
+    after = replace(row, **values)
+
+    def told(client: Client) -> dict[str, str]:
+        limit = client.daily_limit_minor
+        daily = "" if limit is None else f" ({format_fiat(limit, client.currency)} a day)"
+        return {
+            "person": client.person,
+            "status": client.status,
+            "mode": client.mode + daily,
+            "paid to": clients.describe_payee(client.payee_kind, client.payee),
+            "forwards to": client.autoforward or "nobody",
+            "forwards with": client.autoforward_key_file or "no key",
+        }
+
+    old, new = told(row), told(after)
+    return [f"{name}: {old[name]} -> {new[name]}" for name in old if old[name] != new[name]]
+
+
+def _still_planned(act: Act, row: Client, wanted: Mapping[str, object]) -> str:
+    """Payments do not follow a changed payee by themselves: say so, and how."""
+    if (row.payee_kind, row.payee) == (wanted.get("payee_kind", row.payee_kind), wanted.get("payee", row.payee)):
+        return ""
+    waiting = len(legs.open_of_payee(act.conn, client_id=row.id))
+    if not waiting:
+        return ""
+    former = clients.describe_payee(row.payee_kind, row.payee)
+    return (
+        f"{waiting} open payment(s) were planned for {former}, and stay with it: "
+        f"`satmachine payments repoint --payee client:{row.id}` sends them to the new payee."
+    )
 
 
 def _now(act: Act, client_id: int) -> Done:

@@ -34,13 +34,21 @@ _CLIENTS = (
     Column("available_minor", "Available"),
     Column("payee", "Paid to", wide=True, fold=True),
 )
+
+
+def _paid_to(row: Row) -> str:
+    """As payments say it; an LNURL stands there in words already."""
+    kind, payee = row["payee_kind"], row["payee"]
+    return describe_payee(kind, payee) if kind == "invoice_key_file" else str(payee)
+
+
 FIELDS = (
     Column("status", "Status"),
     Column("machine_id", "Machine"),
     Column("person", "Person"),
     Column("mode", "Mode"),
     Column("daily_limit_minor", "Daily limit"),
-    Column("payee", "Paid to"),
+    Column("payee", "Paid to", show=_paid_to),
     Column("autoforward", "Forwarded to"),
     Column("autoforward_key_file", "With key from"),
     *_AMOUNTS,

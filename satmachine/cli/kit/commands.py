@@ -28,9 +28,9 @@ import typer
 
 from satmachine.cli.kit import options
 from satmachine.cli.kit.books import NAMED, Books, open_books
-from satmachine.cli.kit.output import as_row, emit_record, emit_table, print_json, to_json
+from satmachine.cli.kit.output import as_row, emit_record, emit_table, print_json, print_line, to_json
 from satmachine.cli.kit.requests import answer_of, confirm, reason_of, request
-from satmachine.cli.kit.values import Column, Row, is_terminal
+from satmachine.cli.kit.values import Column, Row, grouped, is_terminal
 from satmachine.orders import Order
 from satmachine.store.database import atomic
 from satmachine.store.intents import Intent
@@ -183,8 +183,8 @@ class Act:
         """
         if self.dry_run:
             if not self._shown:
-                text = f"Would {what}.{' ' + dry if dry else ''} Nothing was done."
-                typer.echo(text) if not self.as_json else print_json({"dry_run": True, "would": what})
+                text = grouped(f"Would {what}.{' ' + dry if dry else ''} Nothing was done.")
+                print_line(text) if not self.as_json else print_json({"dry_run": True, "would": what})
             raise typer.Exit
         if not sure:
             confirm(f"{what[0].upper()}{what[1:]}?", yes=self.yes)
@@ -263,9 +263,7 @@ def _tell(done: Done, act: Act) -> None:
     if done.fields:
         emit_record(done.row, done.fields, title=done.title, tz=act.books.tz)
     if done.words:
-        from satmachine.cli.kit.output import print_line
-
-        print_line(done.words)
+        print_line(grouped(done.words))
 
 
 def _register(

@@ -76,8 +76,10 @@ def emit_table(
         from satmachine.cli.kit import screen
 
         screen.table(rows, columns, title, tz)
-    if more:
-        typer.echo(more, err=json or csv or not is_terminal())
+    if more and not (json or csv) and is_terminal():
+        print_line(more)
+    elif more:
+        typer.echo(more, err=True)
 
 
 def emit_section(rows: Iterable[Row], columns: Sequence[Column], title: str, **how: Any) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from satmachine import orders
 from satmachine.cli.kit.books import Books
+from satmachine.cli.kit.wrap import on_stderr
 from satmachine.errors import Refused
 from satmachine.orders import Order
 from satmachine.plain_text import printable
@@ -31,7 +32,7 @@ _POLL_S = 0.1
 def confirm(question: str, *, yes: bool) -> None:
     """Ask on stderr, unless `--yes` was given; "no" leaves with 1."""
     if not yes:
-        typer.confirm(question, abort=True, err=True)
+        typer.confirm(on_stderr(question), abort=True, err=True)
 
 
 def at_a_terminal() -> bool:
@@ -42,7 +43,7 @@ def at_a_terminal() -> bool:
 def reason_of(text: str | None) -> str:
     """A reason on one line, asked for on a terminal if it was not given. Raises BadParameter."""
     if not text and at_a_terminal():
-        text = typer.prompt("Why", err=True)
+        text = typer.prompt("Why (kept in the audit log)", err=True)
     try:
         reason = notes.cleaned(text or "")
     except ValueError:

@@ -21,6 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from satmachine.cli.kit.values import Column, Row, is_time, make_console, text_of
+from satmachine.cli.kit.wrap import QUOTED, may_wrap
 from satmachine.plain_text import printable
 
 _STYLES = {
@@ -37,13 +38,11 @@ _INDENT = " " * 4
 
 #: Where no line may break: within a number, between a number and its unit, and within a command in backticks.
 _NUMBERS = re.compile(r"\u202f|(?<=\d) (?=(?:\d{3}|min|sats|[smhd]|[A-Z]{3})\b|%)")
-_WHOLE = re.compile(rf"`[^`\n]*`|{_NUMBERS.pattern}")
+_WHOLE = re.compile(rf"{QUOTED.pattern}|{_NUMBERS.pattern}")
 #: While rich wraps lines, these characters, which it treats as letters, replace the blanks there; no text contains
 #: them.
 _TO_LETTERS = str.maketrans({" ": "\ue000", "\u202f": "\ue001"})
 _TO_BLANKS = str.maketrans({"\ue000": " ", "\ue001": "\u202f"})
-#: A command in a sentence, without backticks.
-_COMMAND = re.compile(r"\b(?:sudo|satmachine|systemctl|timedatectl|ch(?:own|mod)) ")
 
 
 def table(rows: Sequence[Row], columns: Sequence[Column], title: str, tz: tzinfo) -> None:
@@ -79,10 +78,10 @@ def record(row: Row, fields: Sequence[Column], title: str, tz: tzinfo) -> None:
 
 
 def lines(text: str, style: str) -> None:
-    """One or more lines, wrapped to the terminal; one without a blank (an invoice) stays whole, to be copied."""
+    """One or more lines, wrapped to the terminal; what is copied (an invoice, a command) stays whole."""
     console = make_console()
     for line in text.split("\n"):
-        _write(console, whole(line, style), soft_wrap=" " not in line)
+        _write(console, whole(line, style), soft_wrap=" " not in line or not may_wrap(line, console.width))
 
 
 def item(mark: str, text: str, more: str, style: str) -> None:
@@ -91,7 +90,7 @@ def item(mark: str, text: str, more: str, style: str) -> None:
     console = make_console()
     indent = len(mark) + 1
     _write(console, _beside(Text(mark, style), whole(text)))
-    if more and _breaks(more, console.width - indent):
+    if more and may_wrap(more, console.width - indent):
         _write(console, _beside(Text(" " * len(mark)), whole(more, "cyan")))
     elif more:
         _write(console, Text(" " * indent + more, style="cyan"), soft_wrap=True)
@@ -108,12 +107,6 @@ def _beside(mark: Text, text: Text) -> Table:
     grid.add_column(overflow="fold")
     grid.add_row(mark, text)
     return grid
-
-
-def _breaks(more: str, width: int) -> bool:
-    """Whether this may be wrapped: a sentence whose commands are in backticks, and short enough for a line."""
-    commands = re.findall(r"`[^`\n]*`", more)
-    return all(len(one) < width for one in commands) and not _COMMAND.search(re.sub(r"`[^`\n]*`", "", more))
 
 
 def _write(console: Console, body: RenderableType, *, soft_wrap: bool = False) -> None:

@@ -37,8 +37,8 @@ class Column:
     show: Callable[[Row], str] | None = None
 
 
-#: Sats in a sentence.
-_SATS = re.compile(r"\b\d{4,15}(?= sats\b)")
+#: Sats and fiat in a sentence: 266800 sats, 5240.00 GTQ.
+_AMOUNT = re.compile(r"(?<![\d.:-])\d{4,15}(?=(?: sats|\.\d{2,3} [A-Z]{3})\b)")
 
 
 def is_terminal() -> bool:
@@ -107,8 +107,8 @@ def text_of(row: Row, column: Column, tz: tzinfo, *, seconds: bool = False) -> s
 
 
 def grouped(text: str) -> str:
-    """A sentence whose sats are grouped like all others."""
-    return _SATS.sub(lambda found: format_sats(int(found[0])), text)
+    """A sentence whose amounts are grouped like all others."""
+    return _AMOUNT.sub(lambda found: format_sats(int(found[0])), text)
 
 
 def is_time(key: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -11,9 +12,12 @@ from satmachine.cli.kit.commands import Asked, listing
 from satmachine.cli.kit.options import OfClient, OfMachine, OfSale
 from satmachine.cli.kit.values import Column
 from satmachine.cli.payments import app
-from satmachine.models import LegStatus, LegType
+from satmachine.models import Cause, LegStatus, LegType
 from satmachine.store import lists
 from satmachine.store.pages import Page
+
+#: A server that is down may have many LPs.
+_LPS_NAMED = 5
 
 _PAYMENTS = (
     Column("id", "Id"),
@@ -69,4 +73,24 @@ def list_payments(
         settlement_id=settlement_id,
         failing_before=books.now - books.limits.attention_after_s,
     )
-    return lists.payments(books.conn, books.scope, wanted)
+    page = lists.payments(books.conn, books.scope, wanted)
+    return replace(page, hints=_hints(page)) if status == "failing" else page
+
+
+def _hints(page: Page) -> tuple[str, ...]:
+    """What to do about payees who cannot be reached: an LP's address is changed here, a partner's in the file."""
+    dead = [row for row in page.rows if row["cause"] == Cause.PAYEE_UNREACHABLE]
+    lps = sorted({row["client_id"] for row in dead if row["client_id"] is not None})
+    hints = [
+        f"If the address of LP {one} is dead: `satmachine clients update {one} --lightning-address NAME@HOST`, then "
+        f"`satmachine payments repoint --payee client:{one}`"
+        for one in lps[:_LPS_NAMED]
+    ]
+    partners = sorted({str(row["leg"]).removeprefix("split:") for row in dead if row["client_id"] is None})
+    hints += [
+        f"If the address of {one} is dead: change the file, `satmachine config reload`, then "
+        f"`satmachine payments repoint --payee {one}`"
+        for one in partners
+        if not one.startswith("refund")
+    ]
+    return tuple(hints)

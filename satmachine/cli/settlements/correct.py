@@ -25,8 +25,22 @@ if TYPE_CHECKING:
     from satmachine.models import Settlement
     from satmachine.settlements.correct.rules import Dispensed
 
+#: What people call the figures of a sale.
+_NAMES = {
+    "status": "Status",
+    "net_sats": "For LPs",
+    "commission_sats": "Commission",
+    "undispensed_sats": "Not handed out",
+    "retained_sats": "Stays in the machine's wallet",
+    "fiat_amount": "Cash",
+    "currency": "Currency",
+    "revision": "Revision",
+    "refund": "Back to the customer",
+    "payee": "Paid to",
+}
+
 _SIDE_BY_SIDE = (
-    Column("what", "What"),
+    Column("what", "What", show=lambda row: _NAMES.get(row["what"], str(row["what"]))),
     Column("old", "Now", show=lambda row: _shown(row["old"])),
     Column("new", "Then", show=lambda row: _shown(row["new"])),
 )

@@ -103,6 +103,12 @@ def _undispensed(row: Record) -> str:
     return format_sats(row["undispensed_sats"]) if row["undispensed_sats"] else ""
 
 
+def _stays(row: Record) -> str:
+    if row["proof"] == "waiting" and row["retained_sats"]:
+        return f"{format_sats(row['retained_sats'])}, if they ever came: the payment was never proven"
+    return format_sats(row["retained_sats"])
+
+
 def _short(row: Record) -> str:
     if not row["shortfall_minor"]:
         return ""
@@ -114,7 +120,7 @@ _FIELDS = (
     Column("machine_id", "Machine"),
     Column("status", "Status", show=_status),
     Column("help", "What helps"),
-    Column("error", "Error"),
+    Column("error", "Why"),
     Column("occurred_at", "Sold"),
     Column("landed_at", "Entered"),
     Column("finished_at", "Finished"),
@@ -122,7 +128,7 @@ _FIELDS = (
     Column("net_sats", "For LPs"),
     Column("commission_sats", "Commission", show=_commission),
     Column("undispensed_sats", "Not handed out", show=_undispensed),
-    Column("retained_sats", "Stays in wallet"),
+    Column("retained_sats", "Stays in wallet", show=_stays),
     Column("fiat_amount_minor", "Cash"),
     Column("shortfall_minor", "Shortfall", show=_short),
     Column("exchange_rate", "Rate", show=_rate),
@@ -143,7 +149,7 @@ _LEG_COLUMNS = (
     Column("payee", "Payee", fold=True),
     Column("status", "Status"),
     Column("completed_at", "Paid", wide=True),
-    Column("error", "Error", fold=True),
+    Column("error", "Why", fold=True),
 )
 
 _RETAINED_COLUMNS = (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,6 +59,12 @@ _UNMATCHED = (
 )
 
 
+_WHAT_TO_DO = (
+    "Is it a top-up, or other money of yours?  `satmachine settlements dismiss HASH`",
+    "Is it a customer's, whose sale nobody announced?  `satmachine settlements land HASH`",
+)
+
+
 @listing(
     app,
     "unmatched",
@@ -82,7 +89,10 @@ def unmatched(
 
         satmachine settlements unmatched --machine panajachel-1 --since 30d --csv
     """
-    return lists.unmatched(books.conn, books.scope, asked.filter(machine_id=machine), everything=everything)
+    page = lists.unmatched(books.conn, books.scope, asked.filter(machine_id=machine), everything=everything)
+    if not any(row["dismissed_at"] is None and row["kind"] == "unknown" for row in page.rows):
+        return page
+    return replace(page, hints=_WHAT_TO_DO)
 
 
 @acting(app, "land", reason="landed by hand")

@@ -15,7 +15,7 @@ from satmachine.cli.kit.output import print_json
 from satmachine.cli.kit.values import format_sats
 from satmachine.cli.payments.evidence import Paid, Unpaid, resolve
 from satmachine.cli.settlements import app
-from satmachine.errors import NotFound
+from satmachine.errors import NotFound, Refused
 from satmachine.models import LegStatus
 from satmachine.store import legs
 
@@ -82,8 +82,9 @@ def release(act: Act, sale: Sale) -> Done:
     """
     from satmachine.settlements.correct import stops
 
-    why = sale["error"] or (sale["hold_reason"] and words.hold(sale["hold_reason"]))
-    act.ask(f"release sale {sale['id']}" + (f", held because: {why}" if why else f", which is {sale['status']}"))
+    if sale["status"] != "held":
+        raise Refused(stops.not_held(sale["id"], sale["status"]))
+    act.ask(f"release sale {sale['id']}, held because: {sale['error'] or words.hold(sale['hold_reason'])}")
     act.write(stops.release, sale["id"], act.by)
     return _now(act.books, sale["id"], "continues")
 

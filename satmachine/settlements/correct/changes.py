@@ -76,10 +76,13 @@ def close(conn: sqlite3.Connection, settlement_id: int, proof: ProvenUnpaid, by:
     settlements.retain(conn, settlement_id, settlement.revision, kept, by.now)
     corrections.close(conn, settlement, by.now)
     sats = sum(row.amount_sats for row in kept)
-    text = f"Closed: {by.reason}. {sats} sats that were not paid stay in the machine's wallet."
+    stays = f"{sats} sats that were not paid stay in the machine's wallet"
+    if settlement.proof == "waiting":
+        stays = "the customer's payment was never proven, so whatever came in for it stays in the machine's wallet"
+    text = f"Closed: {by.reason}. {stays[0].upper()}{stays[1:]}."
     before, after = {"status": settlement.status}, {"status": "partial", "voided": voided, "retained_more_sats": sats}
     leave_word(conn, settlement, "settlement.close", by, text=text, before=before, after=after)
-    return f"sale {settlement_id} is closed; {sats} sats that were not paid stay in the machine's wallet"
+    return f"sale {settlement_id} is closed; {stays}"
 
 
 def refund(

@@ -144,8 +144,14 @@ _DRAW_ORDER = (
 )
 
 _HELD = "sale {id} is held, so nothing is paid for it: `satmachine settlements release {id}` first"
-_NOT_PLANNED = "sale {id} is not planned yet, so nothing of it is retained; try again when it is"
-_NEVER_PROVEN = "sale {id} was closed before the customer's payment was proven: there is nothing to give out"
+_NOT_PLANNED = (
+    "the payments of sale {id} are not planned yet; try again once they are (`satmachine settlements show {id}` says "
+    "what it waits for)"
+)
+_NEVER_PROVEN = (
+    "sale {id} was closed before the customer's payment was proven, so satmachine pays nothing of it out; if sats of "
+    "it are in the wallet, docs/corrections.md says how to give everybody their part"
+)
 _CLOSED = "sale {id} is closed: its figures are final. What it retains can be refunded or redistributed"
 
 _REFUSED = {

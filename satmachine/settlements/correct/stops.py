@@ -27,7 +27,7 @@ def release(conn: sqlite3.Connection, settlement_id: int, by: By) -> SettlementS
     """Let a held sale go on. A guard that held it is overridden for this sale; every proof is asked for again."""
     before = settlements.get(conn, settlement_id)
     if before.status is not SettlementStatus.HELD:
-        raise Refused(f"sale {settlement_id} is {before.status}, not held; `settlements retry` tries failed legs")
+        raise Refused(not_held(settlement_id, before.status))
     if before.hold_reason == HoldReason.MACHINE_INACTIVE:
         raise Refused(f"machine {before.machine_id} is not active: set active = true in the file, then reload")
     if before.hold_reason in GUARDS:
@@ -37,6 +37,14 @@ def release(conn: sqlite3.Connection, settlement_id: int, by: By) -> SettlementS
     status = settlements.refresh_status(conn, settlement_id, by.now)
     audited.sale(conn, by, "settlement.release", before)
     return status
+
+
+def not_held(settlement_id: int, status: str) -> str:
+    """Why a sale cannot be released."""
+    return (
+        f"sale {settlement_id} is {status}, not held; if a payment of it fails, `satmachine settlements retry "
+        f"{settlement_id}` tries it now"
+    )
 
 
 def pause(conn: sqlite3.Connection, machine_id: str | None, by: By) -> None:

@@ -49,7 +49,7 @@ def judge(
     if payment.amount_msat != settlement.gross_sats * 1000:
         return Refuted(
             HoldReason.PAYMENT_MISMATCH,
-            f"the wallet received {payment.amount_msat} msats, the sale says {settlement.gross_sats * 1000}",
+            f"the wallet received {_sats(payment.amount_msat)} sats, the sale says {settlement.gross_sats} sats",
         )
     if min(payment.created_at, payment.updated_at) < payouts_since:
         return Refuted(HoldReason.BEFORE_PAYOUTS_SINCE, "the customer paid before the machine's payouts_since")
@@ -73,6 +73,11 @@ def _disagreement(settlement: Settlement, payment: WalletPayment, machine: Machi
     if isinstance(said, Rejection):
         return f"what the payment carries about the sale cannot be used: {said.detail}"
     return _first_difference(settlement, said)
+
+
+def _sats(msat: int) -> str:
+    sats, rest = divmod(msat, 1000)
+    return f"{sats}.{rest:03d}" if rest else str(sats)
 
 
 def _first_difference(settlement: Settlement, said: Claim) -> str | None:
