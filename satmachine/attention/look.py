@@ -124,7 +124,7 @@ def _is_errored(conn: sqlite3.Connection, row: Record) -> bool:
 
 
 def _failing(row: Record, view: View) -> Item:
-    why = words.CAUSES.get(row["cause"] or "", "")
+    why = "" if row["cause"] == "payee_changed" else words.CAUSES.get(row["cause"] or "", "")  # its error says all
     error = str(row["error"]).removeprefix(f"{row['payee']}: ").rstrip(".")
     told = {
         "payee": row["payee"],

@@ -83,6 +83,15 @@ def test_a_payee_that_is_dead_for_a_while_is_on_the_list_and_in_the_list_of_paym
     assert [row["id"] for row in cli.json("payments", "list", "--status", "failing")] == [4]
 
 
+def test_a_changed_payee_is_told_once(cli: Cli) -> None:
+    """The payment's own sentence says it, with the command."""
+    with closing(connect(cli.database)) as conn:
+        add_failing(conn, ERRORED, Cause.PAYEE_CHANGED)
+        [item] = [item for item in from_sales(conn, VIEW) if item.condition == "payment_failing"]
+    assert "fails: no answer; tried" in item.cause
+    assert item.command == "satmachine payments repoint 4"
+
+
 def test_many_payments_to_one_dead_payee_are_one_item(cli: Cli) -> None:
     with closing(connect(cli.database)) as conn:
         add_failing(conn, ERRORED, Cause.PAYEE_UNREACHABLE)

@@ -124,3 +124,10 @@ def test_a_sale_that_was_never_proven_does_not_claim_sats(desk: Desk) -> None:
     assert "if they ever came" in says(desk, "settlements", "show", "2")
     refused = says(desk, "settlements", "refund", "2", "5", "--to", "a@example.org", "--reason", "x", code=1)
     assert "docs/corrections.md" in refused
+
+
+def test_what_was_kept_and_then_paid_out_says_so(desk: Desk) -> None:
+    typed(desk, "satmachine settlements partial-dispense 1 --fraction 50% --reason jam")
+    desk.plan(PLANNED)
+    typed(desk, "satmachine settlements refund 1 133400 --to ana@example.org --reason jam")
+    assert "-133400 paid out after all, or taken back: this part of the cash" in says(desk, "settlements", "show", "1")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC
 from decimal import Decimal
 
 import pytest
@@ -206,3 +207,36 @@ def test_a_hash_on_a_record_is_not_broken_where_a_line_of_its_own_holds_it(cli: 
     payment_hash = cli.json("settlements", "show", "1")["settlement"]["payment_hash"]
     assert f"\n    {payment_hash}\n" in cli("settlements", "show", "1", columns=72).stdout
     assert re.search(rf"Payment hash +{payment_hash}\n", cli("settlements", "show", "1", columns=100).stdout)
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_a_command_in_a_cell_is_not_broken(
+    columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from satmachine.cli.kit import screen
+    from satmachine.cli.kit.values import Column
+
+    monkeypatch.setenv("COLUMNS", str(columns))
+    command = "`satmachine payments repoint 49`"
+    why = f"it was planned for maria@example.org, but the payee is jose@example.org now: {command} pays there instead"
+    fields = (Column("id", "Id"), Column("error", "Why", fold=True))
+    screen.table([{"id": 49, "error": why}], fields, "Payments", UTC)
+    screen.record({"id": 49, "error": why}, fields, "Payment", UTC)
+    shown = capsys.readouterr().out
+    assert shown.count(command) == 2
+    assert all(len(line.rstrip()) <= columns for line in shown.splitlines())
+
+
+def test_a_line_with_a_command_to_copy_is_left_to_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from satmachine.cli.kit import screen
+
+    monkeypatch.setenv("COLUMNS", "40")
+    screen.lines(
+        "to end it: satmachine alerts unsilence machine_error:panajachel-1\nand wait for the daemon, please", ""
+    )
+    assert capsys.readouterr().out.splitlines() == [
+        "to end it: satmachine alerts unsilence machine_error:panajachel-1",
+        "and wait for the daemon, please",
+    ]

@@ -44,6 +44,7 @@ def test_points_are_indented_and_lines_stay_lines() -> None:
 
 def test_amounts_in_a_sentence_are_grouped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    assert grouped("20000.00 of 40000.00 GTQ") == f"20{THIN}000.00 of 40{THIN}000.00 GTQ"
     told = grouped("14379 sats for 20000.00 GTQ; sale 12345 of 2026-11-30 14:23 UTC, machine-20000.00 GTQ")
     assert told == (
         f"14{THIN}379 sats for 20{THIN}000.00 GTQ; sale 12345 of 2026-11-30 14:23 UTC, machine-20000.00 GTQ"

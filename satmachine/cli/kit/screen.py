@@ -96,9 +96,9 @@ def item(mark: str, text: str, more: str, style: str) -> None:
         _write(console, Text(" " * indent + more, style="cyan"), soft_wrap=True)
 
 
-def whole(text: str, style: str = "", *, where: re.Pattern[str] = _WHOLE) -> Text:
+def whole(text: str, style: str = "") -> Text:
     """A text whose numbers and commands are not broken over lines, once it is written by this module."""
-    return Text(where.sub(lambda found: found[0].translate(_TO_LETTERS), text), style)
+    return Text(_WHOLE.sub(lambda found: found[0].translate(_TO_LETTERS), text), style)
 
 
 def _beside(mark: Text, text: Text) -> Table:
@@ -141,7 +141,7 @@ def _page(text: str) -> None:
 def _cell(row: Row, column: Column, tz: tzinfo, *, seconds: bool = False) -> Text:
     state = column.show is None and column.key in ("status", "state")
     style = _STYLES.get(str(row[column.key]), "") if state else ""
-    return whole(text_of(row, column, tz, seconds=seconds), style, where=_NUMBERS)
+    return whole(text_of(row, column, tz, seconds=seconds), style)
 
 
 def _width(columns: Sequence[Column], cells: dict[Column, list[Text]], tz: tzinfo) -> int:

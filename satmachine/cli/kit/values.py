@@ -38,7 +38,7 @@ class Column:
 
 
 #: Sats and fiat in a sentence: 266800 sats, 5240.00 GTQ.
-_AMOUNT = re.compile(r"(?<![\d.:-])\d{4,15}(?=(?: sats|\.\d{2,3} [A-Z]{3})\b)")
+_AMOUNT = re.compile(r"(?<![\d.:-])\d{4,15}(?=(?: sats|\.\d{2,3} (?:[A-Z]{3}|of))\b)")
 
 
 def is_terminal() -> bool:

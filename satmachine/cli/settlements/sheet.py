@@ -152,10 +152,15 @@ _LEG_COLUMNS = (
     Column("error", "Why", fold=True),
 )
 
+
+def _gone(row: Record) -> str:
+    return "paid out after all, or taken back: " if row["amount_sats"] < 0 else ""
+
+
 _RETAINED_COLUMNS = (
     Column("amount_sats", "Sats"),
     Column("leg", "Meant for"),
-    Column("reason", "Why", show=lambda row: words.retained(row["reason"])),
+    Column("reason", "Why", show=lambda row: _gone(row) + words.retained(row["reason"])),
 )
 
 _EVENT_COLUMNS = (

@@ -171,8 +171,8 @@ class Jobs:
 def changed_payee(leg: Leg, named: str) -> str:
     """What a person reads where somebody else is named by now, and the two ways on."""
     return (
-        f"it was planned for {leg.payee}, and {named} is named by now: put the former back and retry, or "
-        f"`satmachine payments repoint {leg.id}` sends it to whom is named now"
+        f"it was planned for {leg.payee}, but the payee is {named} now: `satmachine payments repoint {leg.id}` pays "
+        "there instead; if the former one was right, put it back"
     )
 
 
