@@ -36,6 +36,7 @@ def check(
 
         satmachine --config ./config.toml config check --secrets
     """
+    from satmachine.cli.kit.output import print_line
     from satmachine.config import check_secrets, hidden_credentials, wallet_conflicts, warnings
     from satmachine.errors import ConfigError
 
@@ -55,10 +56,10 @@ def check(
     else:
         typer.echo(_summary(config))
         for warning in found:
-            typer.echo(f"warning: {warning}")
+            print_line(f"warning: {warning}")
         if left_out:
-            typer.echo(f"Not checked, because only root and the service can see them: {', '.join(left_out)}.")
-            typer.echo("To check them too: sudo satmachine config check --secrets")
+            print_line(f"Not checked, because only root and the service can see them: {', '.join(left_out)}.")
+            print_line("To check them too: sudo satmachine config check --secrets")
         but = [f"see the {len(found)} warning(s) above"] if found else []
         but += [f"{len(left_out)} key(s) were not checked"] if left_out else []
         typer.echo(f"All well, but {' and '.join(but)}." if but else "All well.")
@@ -123,7 +124,9 @@ def _load(ctx: typer.Context) -> Config:
 
 
 def _fail(error: ConfigError) -> NoReturn:
-    typer.echo(str(error), err=True)
+    from satmachine.cli.kit.wrap import on_stderr
+
+    typer.echo(on_stderr(str(error)), err=True)
     raise typer.Exit(error.exit_code)
 
 

@@ -3,6 +3,7 @@ printed, the item is gone, and the books add up."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -156,3 +157,12 @@ def test_every_condition_is_walked_out_of_or_shown() -> None:
     assert not ENDED_IN.keys() & SHOWN
     for condition, place in ENDED_IN.items():
         assert condition in (ROOT / place).read_text(), condition
+
+
+def test_the_page_of_corrections_says_what_to_do_about_every_held_sale() -> None:
+    page = (ROOT / "docs" / "corrections.md").read_text()
+    table = page.partition("## A sale is held")[2].partition("\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| `")]
+    told = {name for row in rows for name in re.findall(r"`([a-z_]+)`", row.split("|")[1])}
+    of_legs_alone = OF_LEGS - {HoldReason.MARKS_CONFLICT}
+    assert told == set(HoldReason) - of_legs_alone

@@ -131,3 +131,15 @@ def test_what_was_kept_and_then_paid_out_says_so(desk: Desk) -> None:
     desk.plan(PLANNED)
     typed(desk, "satmachine settlements refund 1 133400 --to ana@example.org --reason jam")
     assert "-133400 paid out after all, or taken back: this part of the cash" in says(desk, "settlements", "show", "1")
+
+
+def test_a_sale_of_which_no_proof_was_asked_claims_no_sats_either(desk: Desk) -> None:
+    """It may be the same sale, told again."""
+    with atomic(desk.conn) as conn:
+        conn.execute(
+            "UPDATE dca_settlements SET proof = 'waived', hold_reason = 'told_twice' WHERE id = ?", (UNPROVEN,)
+        )
+    assert "if they ever came in" in typed(desk, f"satmachine settlements close {UNPROVEN} --reason same")
+    shown = says(desk, "settlements", "show", str(UNPROVEN))
+    assert "if they ever came" in shown
+    assert "none is asked for" in shown

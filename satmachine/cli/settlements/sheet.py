@@ -103,8 +103,15 @@ def _undispensed(row: Record) -> str:
     return format_sats(row["undispensed_sats"]) if row["undispensed_sats"] else ""
 
 
+_PROOFS = {
+    "proven": "the wallet has the customer's payment",
+    "waiting": "the wallet has not shown the customer's payment",
+    "waived": "none is asked for (require_payment_proof = false)",
+}
+
+
 def _stays(row: Record) -> str:
-    if row["proof"] == "waiting" and row["retained_sats"]:
+    if row["proof"] != "proven" and row["retained_sats"]:
         return f"{format_sats(row['retained_sats'])}, if they ever came: the payment was never proven"
     return format_sats(row["retained_sats"])
 
@@ -133,7 +140,7 @@ _FIELDS = (
     Column("shortfall_minor", "Shortfall", show=_short),
     Column("exchange_rate", "Rate", show=_rate),
     Column("used_fallback_split", "Split", show=_split),
-    Column("proof", "Proof"),
+    Column("proof", "Proof", show=lambda row: _PROOFS.get(row["proof"], str(row["proof"]))),
     Column("revision", "Revision"),
     Column("payment_hash", "Payment hash"),
     Column("txid", "Txid"),

@@ -77,7 +77,9 @@ def close(conn: sqlite3.Connection, settlement_id: int, proof: ProvenUnpaid, by:
     corrections.close(conn, settlement, by.now)
     sats = sum(row.amount_sats for row in kept)
     stays = f"{sats} sats that were not paid stay in the machine's wallet"
-    if settlement.proof == "waiting":
+    if settlement.proof == "waived":
+        stays += ", if they ever came in"
+    elif settlement.proof == "waiting":
         stays = "the customer's payment was never proven, so whatever came in for it stays in the machine's wallet"
     text = f"Closed: {by.reason}. {stays[0].upper()}{stays[1:]}."
     before, after = {"status": settlement.status}, {"status": "partial", "voided": voided, "retained_more_sats": sats}
