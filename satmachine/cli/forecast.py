@@ -98,7 +98,7 @@ def _print_machine(found: Outlook, days: int, books: Books) -> None:
     unit, made = found.currency, found.forecast
     print_line(f"Forecast for {found.machine_id}, from {made.days_known} day(s) of sales", style="bold")
     if found.cash_minor is None:
-        print_line(f"Nobody has said what is in it: satmachine cash count {found.machine_id}")
+        print_line(f"Nobody has said what is in it: `satmachine cash count {found.machine_id}`")
     else:
         by = "by the cash book" if found.source == "book" else "as the machine reports"
         print_line(f"In it now, {by}: {format_fiat(found.cash_minor, unit)}")

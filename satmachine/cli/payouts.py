@@ -26,7 +26,7 @@ def pause(act: Act, machine: OfMachine = None) -> Done:
     act.ask(f"stop all payouts of {who}")
     act.write(stops.pause, machine, act.by)
     more = f" --machine {machine}" if machine else ""
-    return _done(machine, True, f"Payouts of {who} are paused. To continue: satmachine payouts resume{more}")
+    return _done(machine, True, f"Payouts of {who} are paused. To continue: `satmachine payouts resume{more}`")
 
 
 @acting(app, "resume", reason=True)

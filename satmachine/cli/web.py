@@ -145,7 +145,7 @@ def list_(
         _COLUMNS,
         json=as_json,
         csv=as_csv,
-        empty="Nobody can sign in yet. Make a link: satmachine web link PERSON",
+        empty="Nobody can sign in yet. Make a link: `satmachine web link PERSON`",
         tz=ctx.obj.tz or parse_tz(config.display.tz),
         keys=[column.key for column in _COLUMNS],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import typer
 import typer.main
 
 from satmachine.cli.main import app
-from tests.cli.suggested import suggested, unseen, words_of
+from tests.cli.suggested import suggested, texts, unseen, words_of
 
 ALL = suggested()
 #: typer's own copy of click says that something is wrong by this exception.
@@ -49,3 +50,9 @@ def test_every_command_exists_with_its_options_and_all_that_it_needs() -> None:
 def test_what_is_no_command_is_seen(command: str) -> None:
     with pytest.raises(WRONG):
         parsed(words_of(f"satmachine {command}"))
+
+
+def test_a_command_within_a_sentence_stands_in_backticks() -> None:
+    """So a screen knows what it may not break, and a person what to copy."""
+    bare = [place for place, text in texts() if re.search(r"[a-z]: satmachine [a-z]", text)]
+    assert bare == []

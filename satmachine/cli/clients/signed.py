@@ -12,6 +12,7 @@ from satmachine.cli.kit.books import Books
 from satmachine.cli.kit.requests import answer_of, request
 from satmachine.errors import Refused
 from satmachine.nostr.event import Event, parse_event
+from satmachine.ops.service import starts
 from satmachine.orders import SignStatement
 from satmachine.store import clients, statements
 from satmachine.store.database import connect
@@ -42,8 +43,8 @@ def _signed(books: Books, order: SignStatement) -> SignedStatement:
     """Have the daemon sign it, now."""
     if not books.daemon_runs:
         raise Refused(
-            "the daemon signs statements, but it does not run: start it with `satmachine run`. For a page without a "
-            f"signature: satmachine clients statement {order.client_id} --html --unsigned"
+            f"the daemon signs statements, but it does not run: start it with `{starts(books.path).start}`. For a page "
+            f"without a signature: `satmachine clients statement {order.client_id} --html --unsigned`"
         )
     intent = request(books, order)
     made = statements.newest(books.conn, order.client_id, order.since, order.until, made_since=intent.created_at)

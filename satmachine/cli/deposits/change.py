@@ -47,7 +47,7 @@ def add(act: Act, client: Client, amount: Amount, note: Note = None, at: At = No
         actor=books.actor,
         now=books.now,
     )
-    return _now(act, deposit_id, f"It counts once it is confirmed: satmachine deposits confirm {deposit_id}")
+    return _now(act, deposit_id, f"It counts once it is confirmed: `satmachine deposits confirm {deposit_id}`")
 
 
 @acting(app, "edit", asks=False)

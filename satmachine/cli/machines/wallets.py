@@ -17,6 +17,7 @@ from satmachine.cli.kit.requests import answer_of, request
 from satmachine.cli.kit.values import format_sats
 from satmachine.cli.machines import app
 from satmachine.errors import Refused
+from satmachine.ops.service import starts
 from satmachine.orders import MakeTopUp, SweepNow
 from satmachine.plain_text import printable
 from satmachine.store import incoming, lists
@@ -131,4 +132,5 @@ _HALVES = {(False, False): " ", (True, False): "▀", (False, True): "▄", (Tru
 
 def _require_daemon(books: Books) -> None:
     if not books.daemon_runs:
-        raise Refused("the daemon does not run, and only it has the wallets' keys: start it with `satmachine run`")
+        start = starts(books.path).start
+        raise Refused(f"the daemon does not run, and only it has the wallets' keys: start it with `{start}`")

@@ -48,7 +48,7 @@ def init(
     """
     path = named_config(ctx.obj.config_path)[0].absolute()
     if path.exists():
-        raise Refused(f"{path} already exists; to add a machine to it: satmachine machines add")
+        raise Refused(f"{path} already exists; to add a machine to it: `satmachine machines add`")
     url = ask(
         "The address of LNbits",
         flag="--lnbits-url",
