@@ -177,9 +177,10 @@ def latest(
     with open_books(ctx) as books:
         machine = None if machine is None else books.machine(machine)
         rows = telemetry.latest(books.conn, books.scope, machine)
-    if machine is not None and rows and not (as_json or as_csv):
-        _print_machine(rows[0], books)
-        return
+        if machine is not None and rows and not (as_json or as_csv):
+            _print_machine(rows[0], books)
+            _print_next(machine, books)
+            return
     for_people = is_terminal() and not (as_json or as_csv)
     most = limit or (ON_A_SCREEN if for_people else len(rows))
     emit_table(
@@ -286,6 +287,22 @@ def _print_machine(row: Row, books: Books) -> None:
         print_line("Not used from the newest beacon", style="bold")
         for problem in fields.problems:
             typer.echo(f"  {printable(problem)}")
+
+
+#: What to do about what a machine tells, by the condition of the list.
+_NEXT = {
+    "machine_error": "Somebody has to go there. Was a customer at it? `satmachine settlements list --machine {machine} "
+    "--since 24h`",
+    "cassette_low": "When you have refilled it: `satmachine cash load {machine}`",
+}
+
+
+def _print_next(machine_id: str, books: Books) -> None:
+    """What to do about it, and how to say that one knows of it."""
+    for item in books.attention.items:
+        if item.subject == machine_id and item.condition in _NEXT:
+            print_line(_NEXT[item.condition].format(machine=machine_id))
+            print_line(f"If you know of it, silence it: `satmachine alerts silence {item.id} --for 2d`")
 
 
 def _cassette_row(number: int, cassette: Row, row: Row) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from rich.cells import cell_len
 from satmachine.store import telemetry
 from satmachine.store.database import atomic, connect
 from tests.cli.books import Cli, empty_books
+from tests.cli.typed import commands_in
 from tests.telemetry.made import RICH, record, snapshot
 
 MACHINE = "panajachel-1"
@@ -137,3 +138,20 @@ def test_machines_show_says_what_the_machine_told(cli: Cli, columns: int) -> Non
     assert "Cash left" in result.stdout
     told = cli.json("machines", "show", MACHINE)["telemetry"]
     assert all("denomination_minor" not in cassette for cassette in told["cassettes"] or [])
+
+
+def test_latest_says_what_to_do_about_what_the_machine_reports(cli: Cli) -> None:
+    tell(cli, {**RICH, "status": "error", "last_error": "jam"})
+    shown = cli("telemetry", "latest", MACHINE).output
+    sales, silence, load, silence_low = commands_in(" ".join(shown.split()))
+    assert sales == f"satmachine settlements list --machine {MACHINE} --since 24h"
+    assert silence == f"satmachine alerts silence machine_error:{MACHINE} --for 2d"
+    assert load == f"satmachine cash load {MACHINE}"
+    for command in (sales, f"{silence} --reason known", f"{silence_low} --reason known"):
+        cli(*command.split()[1:])
+    assert commands_in(cli("telemetry", "latest", MACHINE).output) == []
+
+
+def test_latest_of_a_machine_that_works_says_nothing_more(cli: Cli) -> None:
+    tell(cli, {"status": "online"})
+    assert commands_in(cli("telemetry", "latest", MACHINE).output) == []
