@@ -151,10 +151,14 @@ class Nouns(TyperGroup):
         try:
             return super().invoke(ctx)
         except typer.BadParameter as error:
-            error.message = error.message.removeprefix("Value error, ")  # how typer says that a word is not in a list
+            from satmachine.cli.kit.wrap import on_stderr
+
+            message = error.message.removeprefix("Value error, ")  # how typer says that a word is not in a list
+            error.message = on_stderr(message, before=f"{_ERROR}Invalid value: ")
             raise
         except typer.TyperException as error:
             _tell_of_place(error)
+            _tell_of_commands(error)
             raise
         except SatmachineError as error:
             typer.secho(_ERROR, fg=typer.colors.RED, err=True, nl=False)
@@ -170,6 +174,17 @@ def _tell_of_place(error: Any) -> None:
     name = getattr(error, "option_name", None)
     if name in ROOT_OPTIONS and hasattr(error, "possibilities"):
         error.message, error.possibilities = f"{name} comes right after satmachine: satmachine {name} .. COMMAND", ()
+
+
+def _tell_of_commands(error: Any) -> None:
+    """A command that does not exist, and is like none that does: say which do."""
+    ctx: Any = getattr(error, "ctx", None)
+    unlike = error.message.startswith("No such command") and "Did you mean" not in error.message
+    if unlike and hasattr(getattr(ctx, "command", None), "list_commands"):
+        from satmachine.cli.kit.wrap import on_stderr
+
+        there = ", ".join(ctx.command.list_commands(ctx))
+        error.message = on_stderr(f"{error.message} There are: {there}.", before=_ERROR)
 
 
 #: Before what is wrong.

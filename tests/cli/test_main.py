@@ -56,6 +56,13 @@ def test_help_lists_every_noun() -> None:
     assert [noun for noun in NOUNS if noun not in shown] == []
 
 
+def test_a_command_that_does_not_exist_is_told_which_do() -> None:
+    said = CliRunner().invoke(app, ["payments", "show", "28"])
+    assert said.exit_code == 2
+    assert "No such command 'show'. There are: list, retry" in said.output
+    assert "There are" not in CliRunner().invoke(app, ["settlement", "list"]).output  # "Did you mean 'settlements'?"
+
+
 @pytest.mark.parametrize("option", ROOT_OPTIONS)
 def test_an_option_of_the_root_is_told_its_place(option: str) -> None:
     for command in (["report"], ["export", "ledger"]):
