@@ -195,3 +195,10 @@ def test_a_machines_page_and_the_fleet_tell_its_cash_and_how_long_it_lasts(site:
     # 5,000.00 were counted; two sales of 2,014.27 are proven since.
     assert (shown["cash"], told["cash"], told["source"]) == ("971.46", "971.46", "book")
     assert told["sure"] in ("none", "poor")
+
+
+@pytest.mark.parametrize("path", ["/months/0001-01", "/months/9999-12", "/machines/panajachel-1/days/0001-01-01",
+                                  "/machines/panajachel-1/days/9999-12-31"])  # fmt: skip
+def test_at_the_ends_of_the_calendar_there_is_no_page(site: Site, path: str) -> None:
+    site.sign_in("ana")
+    assert site.status(path) == 404

@@ -142,7 +142,8 @@ def machine_day(look: Look) -> View:
     machine_id = look.params["machine"]
     try:
         day = date.fromisoformat(look.params["day"])
-        since, until = look.midnight(day), look.midnight(day + timedelta(days=1))
+        before, after = day - timedelta(days=1), day + timedelta(days=1)
+        since, until = look.midnight(day), look.midnight(after)
     except (ValueError, OverflowError):
         raise Missing from None
     row = _the_one(lists.machines(look.conn, look.scope, machine_id))
@@ -155,8 +156,8 @@ def machine_day(look: Look) -> View:
     data = {
         "machine": {"id": machine_id, "name": row["name"], "currency": row["currency"]},
         "day": day.isoformat(),
-        "before": (day - timedelta(days=1)).isoformat(),
-        "after": (day + timedelta(days=1)).isoformat(),
+        "before": before.isoformat(),
+        "after": after.isoformat(),
         "totals": page_queries.sales_between(look.conn, look.scope, since, until, machine_id),
         "settlements": sales,
         "cash": [{"at": at, "cash_left_minor": left, "currency": row["currency"]} for at, left in levels],
@@ -285,10 +286,11 @@ def month(look: Look) -> View:
     """One month: sales by day, and what was paid to whom for them."""
     try:
         start = date.fromisoformat(look.params["month"] + "-01")
-        since, until = look.midnight(start), look.midnight(_month(start, -1))
+        before, after = _month(start, 1), _month(start, -1)
+        since, until = look.midnight(start), look.midnight(after)
     except (ValueError, OverflowError):
         raise Missing from None
-    days = (_month(start, -1) - start).days
+    days = (after - start).days
     bounds = [look.midnight(start + timedelta(days=day)) for day in range(days + 1)]
     name = look.words.month(start.year, start.month)
     lives_s = _PAST_S if until < look.now else 30.0
@@ -299,8 +301,8 @@ def month(look: Look) -> View:
     )
     data = {
         "month": look.params["month"],
-        "before": f"{_month(start, 1):%Y-%m}",
-        "after": f"{_month(start, -1):%Y-%m}",
+        "before": f"{before:%Y-%m}",
+        "after": f"{after:%Y-%m}",
         "totals": _added(by_day),
         "paid": paid[:_PAID_SHOWN],
         "paid_rows": len(paid),
