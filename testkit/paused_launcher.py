@@ -58,14 +58,18 @@ def _pause_between_commits(payments: Any, switch: Path) -> None:
 
 
 def _pause_looks(payments: Any, switch: Path) -> None:
-    """Stop where `update_pending_payment` has a row in its hands and asks the funding source about it."""
-    check_payment_status = payments.check_payment_status
+    """Stop where `update_pending_payment` has a row in its hands and asks the funding source about it (before 1.5 by a
+    method of the row)."""
+    place, name = payments, "check_payment_status"
+    if not hasattr(place, name):
+        place, name = payments.Payment, "check_status"
+    check = getattr(place, name)
 
     async def paused(payment: Any, *args: Any, **options: Any) -> Any:
         await _stop_here(payment.payment_hash, switch, ("look",))
-        return await check_payment_status(payment, *args, **options)
+        return await check(payment, *args, **options)
 
-    payments.check_payment_status = paused
+    setattr(place, name, paused)
 
 
 def _caller() -> str:

@@ -179,6 +179,7 @@ async def settled_as_failed(client: Lnbits, payee: WalletKeys, invoice: str) -> 
     assert (await side(client, payee.invoice_key, invoice)).status is Answer.FAILURE
 
 
+@pytest.mark.skipif(not HAS_EXTERNAL_ID, reason="on 1.4 such a look was seen to end in both ways")
 async def test_who_looked_at_an_invoice_before_it_was_paid_takes_its_credit_back_afterwards(
     server: PausedLnbits, client: Lnbits, machine: WalletKeys, payee: WalletKeys
 ) -> None:
@@ -219,6 +220,7 @@ async def test_the_sweep_gives_up_an_internal_invoice_that_has_not_expired(
         await server.stop()
 
 
+@pytest.mark.skipif(not HAS_EXTERNAL_ID, reason="1.4 keeps no leg key of a payment: the invoice's memo has it")
 async def test_two_of_the_same_leg_key_are_two_rows(
     client: Lnbits, machine: WalletKeys, payee: WalletKeys, server: PausedLnbits
 ) -> None:
