@@ -207,8 +207,18 @@ class World:
         async def take(living: daemon.SimDaemon) -> None:
             if await living.take(new.config()):
                 hold.registry = new
+                self._unseen_follow(hold)
 
         self.in_daemon(hold, take)
+
+    def _unseen_follow(self, hold: Hold) -> None:
+        """Until somebody has seen which wallet a key leads to, its legs are for whom the file names now."""
+        unseen = "SELECT * FROM dca_payments WHERE payee_kind = 'wallet' AND payee_ref IS NULL AND completed_at IS NULL"
+        for row in hold.process.books.conn.execute(unseen).fetchall():
+            leg: Leg = rows.load(Leg, row)
+            meant = self._identity(hold, leg)
+            if meant is not None:
+                self.judge.meant.setdefault(leg.leg_key, set()).add(meant)
 
     def add_sale(self, sale: Sale) -> None:
         self.sales.append(sale)

@@ -372,6 +372,24 @@ def waived_like(conn: sqlite3.Connection, machine_id: str, gross_sats: int, sett
     return None if row is None else int(row["id"])
 
 
+def stopped_like(conn: sqlite3.Connection, claim: Claim) -> int | None:
+    """A sale of this amount and day that names no payment, and that a person holds or has closed before its proof."""
+    row = conn.execute(
+        """SELECT id FROM dca_settlements WHERE machine_id = ? AND proof = 'waiting' AND payment_hash IS NULL
+        AND (hold_reason = ? OR finished_at IS NOT NULL) AND gross_sats = ? AND occurred_at BETWEEN ? AND ?
+        AND (txid IS NULL OR ? IS NULL)""",
+        (
+            claim.machine_id,
+            HoldReason.BY_OPERATOR,
+            claim.gross_sats,
+            claim.occurred_at - 86_400,
+            claim.occurred_at + 86_400,
+            claim.txid,
+        ),
+    ).fetchone()
+    return None if row is None else int(row["id"])
+
+
 def told_before(conn: sqlite3.Connection, settlement: Settlement) -> list[int]:
     """The other planned sales of this amount and day that may be the same one, reported again: no payment hash and no
     txid distinguishes them. All of them: a person decides about each.

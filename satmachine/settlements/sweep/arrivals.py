@@ -179,7 +179,7 @@ def _land(
         claim = replace(bare, source="wallet")
     if claim.exchange_rate == 0:
         claim = with_rate(conn, claim, row.extra, machine.unannounced.rate_max_age_s)
-    twin = _may_be_paid_already(conn, claim)
+    twin = _may_be_decided_already(conn, claim)
     if twin is not None:
         return JustListed(twin)
     landing = land_claim(conn, claim, Rules(machine.active, machine.payouts_since), now)
@@ -216,11 +216,14 @@ def _is_rough(claim: Claim) -> bool:
     return claim.used_fallback_split or claim.exchange_rate == 0
 
 
-def _may_be_paid_already(conn: sqlite3.Connection, claim: Claim) -> str | None:
-    """A sale that was paid on the machine's word, without a payment hash, may be this payment's."""
+def _may_be_decided_already(conn: sqlite3.Connection, claim: Claim) -> str | None:
+    """A sale without a payment hash, paid on the machine's word or stopped by a person, may be this payment's."""
     if settlements.find_same_sale(conn, claim):
         return None
     waived = settlements.waived_like(conn, claim.machine_id, claim.gross_sats, claim.occurred_at)
-    if waived is None:
-        return None
-    return f"sale {waived} of the same amount was paid on the machine's word that day: this may be its payment"
+    if waived is not None:
+        return f"sale {waived} of the same amount was paid on the machine's word that day: this may be its payment"
+    stopped = settlements.stopped_like(conn, claim)
+    if stopped is not None:
+        return f"sale {stopped} of the same amount was stopped by a person: this may be its payment"
+    return None

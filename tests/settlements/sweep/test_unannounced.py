@@ -12,16 +12,20 @@ import pytest
 
 from satmachine.config import Machine
 from satmachine.config.model import Unannounced
-from satmachine.models import Answer
+from satmachine.models import Answer, By
+from satmachine.settlements.correct import changes, stops
+from satmachine.settlements.correct.changes import ProvenUnpaid
+from satmachine.settlements.land.landing import land_claim
 from satmachine.settlements.sweep.arrivals import Arrived, note_incoming
 from satmachine.settlements.sweep.hints import may_be_incoming
 from satmachine.settlements.sweep.own_wallets import WalletOwner
 from satmachine.settlements.sweep.topups import extra_of, genuine_id, topup_key
+from satmachine.settlements.sweep.unannounced import ANNOUNCED_AFTER_S
 from satmachine.store import incoming
 from satmachine.store.database import atomic
 from satmachine.store.incoming import TopUp
 from satmachine.wallet.rows import WalletPayment
-from testkit.books import HASH, MACHINE, NOW, OTHER_HASH, fresh_books
+from testkit.books import HASH, MACHINE, NOW, OTHER_HASH, RULES, a_claim, fresh_books
 from testkit.config_files import VALID, load_text
 
 KEY = "admin-key-of-the-machine"
@@ -79,6 +83,43 @@ def top_up(payment_hash: str, topup_id: str = "t-1", **fields: Any) -> WalletPay
 
 def test_a_customers_payment_is_shared(books: sqlite3.Connection, machine: Machine) -> None:
     assert takes_in(books, machine, paid()).landed == 1
+
+
+#: A payment of a machine that announces its sales; no event with its hash has come.
+LATE = paid(created_at=NOW - ANNOUNCED_AFTER_S, updated_at=NOW - ANNOUNCED_AFTER_S)
+
+
+def announced(books: sqlite3.Connection) -> int:
+    """A sale that its machine has told of, without the hash of its payment."""
+    claim = a_claim(payment_hash=None, gross_sats=SATS)
+    with atomic(books):
+        sale = land_claim(books, claim, RULES, NOW, event_id="ab" * 32).settlement_id
+    assert sale is not None
+    return sale
+
+
+@pytest.mark.parametrize("word", ["held", "closed"])
+def test_a_payment_that_may_be_of_a_sale_that_a_person_has_stopped_is_listed(
+    books: sqlite3.Connection, machine: Machine, word: str
+) -> None:
+    """The sale was announced without its payment's hash: only the amount and the day tell."""
+    sale = announced(books)
+    by = By("ana", "the customer got nothing", NOW)
+    with atomic(books):
+        if word == "held":
+            stops.hold(books, sale, by)
+        else:
+            changes.close(books, sale, ProvenUnpaid(), by)
+    assert takes_in(books, machine, LATE).landed == 0
+    row = books.execute("SELECT reason FROM dca_unmatched_payments").fetchone()
+    assert row["reason"] == f"sale {sale} of the same amount was stopped by a person: this may be its payment"
+
+
+def test_a_sale_that_merely_waits_for_its_payment_does_not_keep_it_from_being_shared(
+    books: sqlite3.Connection, machine: Machine
+) -> None:
+    announced(books)
+    assert takes_in(books, machine, LATE).landed == 1
 
 
 def test_the_words_of_a_top_up_beside_a_customers_invoice_hide_no_sale(
