@@ -60,7 +60,7 @@ def _look(visit: Visit, addresses: list[tuple[str | None, str]], *, dark: bool, 
     assert not faults, "\n".join(faults)
 
 
-#: Short words of a table that do not stand on one line.
+#: Short words of a table, and states, that do not stand on one line.
 _BROKEN = """() => {
   const broken = [], walker = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
@@ -73,6 +73,8 @@ _BROKEN = """() => {
       if (range.getClientRects().length > 1) broken.push(word[0]);
     }
   }
+  for (const state of document.querySelectorAll(".state"))
+    if (state.getBoundingClientRect().height > 40) broken.push(state.textContent);
   return broken;
 }"""
 

@@ -241,6 +241,13 @@ def test_the_arithmetic_calls_payees_by_their_names(site: Site) -> None:
     assert not [name for name in names if ":" in name or name == "super"]
 
 
+def test_one_of_something_is_said_as_one(site: Site) -> None:
+    site.sign_in("flor")
+    page = site.client.get("/machines/flores-1/days/2026-11-22", headers={"accept": "text/html"}).text
+    assert re.findall(r'class="top"[^>]*>(.*?)<', page) == ["1 sale"]
+    assert "Sales, GTQ" not in page, "there is only one currency"
+
+
 def test_the_curve_of_a_young_position_says_the_time_of_day(site: Site) -> None:
     with closing(connect(site.settings.books)) as conn, atomic(conn):
         conn.execute(

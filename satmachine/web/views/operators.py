@@ -60,7 +60,7 @@ def home(look: Look) -> View:
                 sales,
                 [look.words.short(day) for day in days],
                 look.words.say("Sales a day"),
-                look.words.say("{count} sales", count=look.words.number(max(sales))),
+                look.words.count("{count} sale", "{count} sales", max(sales)),
             )
         },
     )
@@ -165,7 +165,7 @@ def machine_day(look: Look) -> View:
         "settlements": sales,
         "cash": [{"at": at, "cash_left_minor": left, "currency": row["currency"]} for at, left in levels],
     }
-    busiest = look.words.say("{count} sales", count=look.words.number(max(hours)))
+    busiest = look.words.count("{count} sale", "{count} sales", max(hours))
     shown = {
         "named": (look.words.day(before), look.words.day(after)),
         "hours": charts.bars(hours, [f"{hour}" for hour in range(24)], look.words.say("Sales by the hour"), busiest),
@@ -282,7 +282,7 @@ def months(look: Look) -> View:
         counts,
         [f"{start.month}/{start.year % 100:02d}" for start in starts],
         look.words.say("Sales a month"),
-        look.words.say("{count} sales", count=look.words.number(max(counts))),
+        look.words.count("{count} sale", "{count} sales", max(counts)),
     )
     return View("months.html", look.words.say("Months"), {"months": rows[::-1]}, {"chart": chart})
 
@@ -312,7 +312,7 @@ def month(look: Look) -> View:
         "paid": paid[:_PAID_SHOWN],
         "paid_rows": len(paid),
     }
-    top = look.words.say("{count} sales", count=look.words.number(max(counts)))
+    top = look.words.count("{count} sale", "{count} sales", max(counts))
     chart = charts.bars(counts, [str(day + 1) for day in range(days)], look.words.say("Sales a day"), top)
     named = (look.words.month(before.year, before.month), look.words.month(after.year, after.month))
     return View("month.html", name, data, {"chart": chart, "named": named})
