@@ -244,7 +244,7 @@ def sale(look: Look) -> View:
         "retained_sats": sum(kept["amount_sats"] for kept in retained),
         "conserves": explained.conserves,
     }
-    spoken = {leg["leg"]: names.get(leg["client_id"]) or leg["label"] or say(leg["leg_type"]) for leg in legs}
+    spoken = {leg["leg"]: _spoken(leg, names, say(leg["leg_type"])) for leg in legs}
     return View("sale.html", say("Sale {id}", id=row["id"]), data, {"picture": picture, "spoken": spoken})
 
 
@@ -448,6 +448,12 @@ LEG_KEYS = (
     "id", "revision", "leg_type", "leg", "label", "client_id", "amount_sats", "sent_sats", "fee_sats",
     "fiat_amount_minor", "currency", "status", "hold_reason", "error", "payment_hash", "completed_at",
 )  # fmt: skip
+
+
+def _spoken(leg: dict[str, Any], names: dict[int, str], kind: str) -> str:
+    """A payment by its payee's name; where that alone would be somebody else's payment too, with what it is for."""
+    name = names.get(leg["client_id"]) or leg["label"]
+    return str(name) if name and leg["leg_type"] in ("dca", "operator_split") else f"{kind}: {name}" if name else kind
 
 
 def _leg_row(leg: dict[str, Any], names: dict[int, str]) -> dict[str, Any]:
