@@ -173,7 +173,7 @@ def machine_day(look: Look) -> View:
     if levels:
         top = look.words.fiat(max(left for _, left in levels), row["currency"])
         shown["cash_chart"] = charts.steps(
-            levels, since, until, look.words.say("Cash in the machine"), top, ["3", "9", "15", "21"]
+            levels, since, until, look.words.say("Cash in the machine"), top, ["3", "9", "15", "21"], now=look.now
         )
     return View("day.html", f"{row['name']}, {look.words.day(day)}", data, shown)
 
