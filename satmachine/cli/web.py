@@ -223,26 +223,29 @@ def serve(config_path: Path | None, listen: str | None) -> None:
     if not config.web.people:
         typer.echo("Nobody may look yet: add [[web.people]] to the configuration.", err=True)
     typer.echo(f"Serving the pages at {address}; people open them at {settings.origin}", err=True)
+    uvicorn.run(make_app(settings), **serving(address), log_config=_LOGGING)
+
+
+def serving(address: str) -> dict[str, Any]:
+    """How uvicorn serves the pages at an address, apart from the log: whom it believes, and what it bears."""
     where: dict[str, Any] = {}
     if address.startswith("unix:"):
         where["uds"] = address.removeprefix("unix:")
     else:
         host, _, port = address.rpartition(":")
         where.update(host=host.strip("[]"), port=int(port))
-    uvicorn.run(
-        make_app(settings),
+    return {
         **where,
-        log_config=_LOGGING,
-        access_log=False,
-        server_header=False,
-        proxy_headers=True,
+        "access_log": False,
+        "server_header": False,
+        "proxy_headers": True,
         # Only the proxy can reach the socket, whose connections have no address.
-        forwarded_allow_ips="*" if "uds" in where else "127.0.0.1,::1",
-        limit_concurrency=1_000,
-        timeout_keep_alive=15,
-        timeout_graceful_shutdown=5,
-        h11_max_incomplete_event_size=32_768,
-    )
+        "forwarded_allow_ips": "*" if "uds" in where else "127.0.0.1,::1",
+        "limit_concurrency": 1_000,
+        "timeout_keep_alive": 15,
+        "timeout_graceful_shutdown": 5,
+        "h11_max_incomplete_event_size": 32_768,
+    }
 
 
 _LOGGING: dict[str, Any] = {

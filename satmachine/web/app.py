@@ -59,6 +59,8 @@ T = TypeVar("T")
 def make_app(settings: Settings, *, clock: Callable[[], float] = time.time) -> Starlette:
     """The whole application. `clock` gives Unix seconds. Raises StoreError if the sessions cannot be stored."""
     desk = Desk(settings, clock)
+    elsewhere = Route("/{rest:path}", partial(desk.answer, None))
+    elsewhere.methods = None  # all: what nobody can do at an address is answered like an address that is not there
     routes = [Route(place.path, partial(desk.answer, place), methods=["GET"]) for place in (*PAGES, *PROGRAMS)]
     routes += [
         Route("/sign-in", desk.sign_in_page, methods=["GET"]),
@@ -70,7 +72,7 @@ def make_app(settings: Settings, *, clock: Callable[[], float] = time.time) -> S
         Route("/static/{name}", desk.static, methods=["GET"]),
         Route("/api/openapi.json", desk.description, methods=["GET"]),
         Route("/health", desk.health, methods=["GET"]),
-        Route("/{rest:path}", partial(desk.answer, None), methods=["GET", "POST", "PUT", "PATCH", "DELETE"]),
+        elsewhere,
     ]
     middleware = [Middleware(Guard, secure=settings.is_secure, clock=clock), Middleware(GZipMiddleware)]
     return Starlette(routes=routes, middleware=middleware, lifespan=desk.lifespan)

@@ -31,9 +31,18 @@ def bars(values: Sequence[int], labels: Sequence[str], title: str, top: str) -> 
     return _svg(title, top, body)
 
 
-def steps(points: Sequence[tuple[int, int]], since: int, until: int, title: str, top: str, ticks: Sequence[str]) -> str:
+def steps(
+    points: Sequence[tuple[int, int]],
+    since: int,
+    until: int,
+    title: str,
+    top: str,
+    ticks: Sequence[str],
+    *,
+    now: int | None = None,
+) -> str:
     """A value that stays the same from each point (time, value) to the next, as steps; `ticks` are spread evenly
-    below."""
+    below. Nothing is drawn after `now`, which may be before `until`."""
     span, room = max(until - since, 1), _HEIGHT - _TOP - _BOTTOM
     highest = max((value for _, value in points), default=0) or 1
 
@@ -46,7 +55,7 @@ def steps(points: Sequence[tuple[int, int]], since: int, until: int, title: str,
         path += f"M{at(when):.1f},{y:.1f}" if not path else f"H{at(when):.1f}V{y:.1f}"
     body = []
     if path:
-        path += f"H{at(until):.1f}"
+        path += f"H{at(until if now is None else now):.1f}"
         first = at(points[0][0])
         body.append(f'<path class="area" d="{path}V{_TOP + room:.1f}H{first:.1f}Z"/><path class="line" d="{path}"/>')
     for index, tick in enumerate(ticks):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, tzinfo
+from datetime import UTC, date, datetime, time, tzinfo
 from decimal import Decimal
 from functools import cache, lru_cache
 from gettext import GNUTranslations, NullTranslations
@@ -74,8 +74,14 @@ class Words:
         themselves have said stays as it is."""
         if not isinstance(sentence, Sentence):
             return self.say(sentence)
-        told = {name: self.tell(value) if isinstance(value, str) else value for name, value in sentence.values.items()}
+        told = {name: self._told(name, value) for name, value in sentence.values.items()}
         return _catalogue(self.language).gettext(sentence.message).format(**told)
+
+    def _told(self, name: str, value: object) -> object:
+        """A value within a sentence: other sentences are told too, and sats are written like everywhere."""
+        if isinstance(value, str):
+            return self.tell(value)
+        return self.number(value) if name.endswith("sats") and isinstance(value, int) else value
 
     def number(self, value: int | Decimal) -> str:
         return _grouped(f"{value:,}", str(self.locale))
@@ -102,9 +108,17 @@ class Words:
     def day(self, day: date) -> str:
         return dates.format_date(day, "EEE d MMM y", self.locale)
 
+    def short(self, day: date) -> str:
+        """A day without its year."""
+        return dates.format_skeleton("MMMd", datetime.combine(day, time()), locale=self.locale)
+
     def date(self, at: int) -> str:
         """The day of a moment, short."""
-        return dates.format_skeleton("MMMd", datetime.fromtimestamp(at, UTC), tzinfo=self.tz, locale=self.locale)
+        return self.short(datetime.fromtimestamp(at, self.tz).date())
+
+    def clock(self, at: int) -> str:
+        """The time of day of a moment."""
+        return f"{datetime.fromtimestamp(at, self.tz):%H:%M}"
 
     def month(self, year: int, month: int) -> str:
         return dates.format_date(date(year, month, 1), "LLLL y", self.locale)

@@ -60,6 +60,25 @@ def _look(visit: Visit, addresses: list[tuple[str | None, str]], *, dark: bool, 
     assert not faults, "\n".join(faults)
 
 
+#: Short words of a table, and states, that do not stand on one line.
+_BROKEN = """() => {
+  const broken = [], walker = document.createTreeWalker(document.querySelector("main"), NodeFilter.SHOW_TEXT);
+  while (walker.nextNode()) {
+    const node = walker.currentNode;
+    if (!node.parentElement.closest("table") || node.parentElement.closest("code")) continue;
+    for (const word of node.data.matchAll(/\\p{L}{2,14}/gu)) {
+      const range = document.createRange();
+      range.setStart(node, word.index);
+      range.setEnd(node, word.index + word[0].length);
+      if (range.getClientRects().length > 1) broken.push(word[0]);
+    }
+  }
+  for (const state of document.querySelectorAll(".state"))
+    if (state.getBoundingClientRect().height > 40) broken.push(state.textContent);
+  return broken;
+}"""
+
+
 def _faults(page: Any) -> list[str]:
     """What axe finds, and whether anything is wider than the window."""
     found = [
@@ -68,4 +87,5 @@ def _faults(page: Any) -> list[str]:
     ]
     if page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth"):
         found.append("it is wider than the window")
+    found += [f"{word!r} is broken over two lines" for word in page.evaluate(_BROKEN)]
     return found

@@ -21,7 +21,9 @@ from satmachine.store.passes import PassKind
 from satmachine.web import signin
 from satmachine.web.app import make_app
 from satmachine.web.settings import Settings
+from satmachine.web.tries import Limiter
 from tests.cli.books import NOW, full_books
+from tests.web import rivals
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # it recommends another HTTP client than the one that everything here uses
@@ -94,3 +96,20 @@ def site(tmp_path: Path) -> Iterator[Site]:
     app = make_app(settings, clock=clock)
     with TestClient(app, base_url=ORIGIN, follow_redirects=False) as client:
         yield Site(client, settings, clock, signed.id)
+
+
+@pytest.fixture(scope="session")
+def rival_books(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The books of tests/web/rivals.py. Whoever changes them takes a copy."""
+    path = tmp_path_factory.mktemp("rivals") / "books.db"
+    rivals.build(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def town(rival_books: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[rivals.Town]:
+    """The pages over them, as they are served in life; anybody may try as often as they like."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Limiter, "admits", lambda *_: True)
+        with rivals.served(rival_books, tmp_path_factory.mktemp("passes") / "web.db") as served:
+            yield served

@@ -84,6 +84,7 @@ def test_a_sentence_is_told_in_the_viewers_language_and_what_others_said_is_left
     assert Words("es", UTC).tell(said) == "La billetera de m1 no responde: connection refused {x}"
     assert Words("en", UTC).tell(said) == said
     assert Words("es", UTC).tell("") == ""
+    assert Words("en", UTC).tell(sentence("{sale}: {sats} sats", sale=1234, sats=1234567)) == "1234: 1,234,567 sats"
 
 
 @pytest.mark.parametrize(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import re
+from contextlib import closing
 
 import pytest
 
 from satmachine.models.cash import EntryKind, NoteLine
 from satmachine.reports.signed import Verified, verify_file
-from satmachine.store import cash
+from satmachine.store import cash, wallets
 from satmachine.store.cash import Draft
 from satmachine.store.database import atomic, connect
 from satmachine.web.places import PAGES, PROGRAMS
@@ -195,3 +196,66 @@ def test_a_machines_page_and_the_fleet_tell_its_cash_and_how_long_it_lasts(site:
     # 5,000.00 were counted; two sales of 2,014.27 are proven since.
     assert (shown["cash"], told["cash"], told["source"]) == ("971.46", "971.46", "book")
     assert told["sure"] in ("none", "poor")
+
+
+@pytest.mark.parametrize("path", ["/months/0001-01", "/months/9999-12", "/machines/panajachel-1/days/0001-01-01",
+                                  "/machines/panajachel-1/days/9999-12-31"])  # fmt: skip
+def test_at_the_ends_of_the_calendar_there_is_no_page(site: Site, path: str) -> None:
+    site.sign_in("ana")
+    assert site.status(path) == 404
+
+
+def test_a_machine_on_the_list_of_what_needs_somebody_is_not_well(site: Site) -> None:
+    with closing(connect(site.settings.books)) as conn, atomic(conn):
+        wallets.note_answer(conn, "flores-1", wallet_id="w3", balance_sats=5, version="1.6.2", now=NOW)
+    site.sign_in("flor")
+    seen = {path: site.client.get(path, headers=JSON).json() for path in ("/", "/machines", "/machines/flores-1")}
+    its = [item for item in seen["/"]["needs"] if item["cause"].startswith("flores-1")]
+    assert seen["/machines/flores-1"]["needs"] == its != []
+    assert (seen["/"]["well"], seen["/"]["machines"]) == (0, 1)
+    rows = [*seen["/machines"]["machines"], seen["/machines/flores-1"]["machine"]]
+    rows += site.client.get("/api/v1/dca/machines", headers=JSON).json()
+    assert [row["well"] for row in rows] == [False] * 3
+    for path in ("/machines", "/machines/flores-1"):
+        page = site.client.get(path, headers={"accept": "text/html"}).text
+        assert ("needs you</span>" in page, "active</span>" in page) == (True, False), path
+
+
+def test_no_page_leads_into_the_future(site: Site) -> None:
+    site.sign_in("ana")
+    for path, after in (
+        ("/machines/panajachel-1/days/2026-11-22", None),
+        ("/machines/panajachel-1/days/2026-11-21", "2026-11-22"),
+        ("/months/2026-11", None),
+        ("/months/2026-10", "2026-11"),
+    ):
+        assert site.client.get(path, headers=JSON).json()["after"] == after
+        assert ('rel="next"' in site.client.get(path, headers={"accept": "text/html"}).text) == (after is not None)
+
+
+def test_the_arithmetic_calls_payees_by_their_names(site: Site) -> None:
+    site.sign_in("ana")
+    page = site.client.get(f"/sales/{PROCESSED}", headers={"accept": "text/html"}).text
+    names = re.findall(r'<th scope="row">(.*?)</th>', page)
+    assert {"owner", "platform"} <= set(names)
+    assert not [name for name in names if name.startswith(("split:", "dca:")) or name == "super"]
+
+
+def test_one_of_something_is_said_as_one(site: Site) -> None:
+    site.sign_in("flor")
+    page = site.client.get("/machines/flores-1/days/2026-11-22", headers={"accept": "text/html"}).text
+    assert re.findall(r'class="top"[^>]*>(.*?)<', page) == ["1 sale"]
+    assert "Sales, GTQ" not in page, "there is only one currency"
+
+
+def test_the_curve_of_a_young_position_says_the_time_of_day(site: Site) -> None:
+    with closing(connect(site.settings.books)) as conn, atomic(conn):
+        conn.execute(
+            "INSERT INTO dca_deposits (client_id, machine_id, amount_minor, currency, status, recorded_by, "
+            "recorded_at, decided_by, decided_at, effective_at) "
+            "VALUES (1, 'panajachel-1', 5000, 'GTQ', 'confirmed', 'a', ?1, 'a', ?1, ?1)",
+            (NOW - 3_600,),
+        )
+    site.sign_in("ana")
+    page = site.client.get("/clients/1", headers={"accept": "text/html"}).text
+    assert re.findall(r'class="tick"[^>]*>(.*?)<', page) == ["09:06", "09:18", "09:30", "09:42", "09:54"]

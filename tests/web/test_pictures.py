@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from hypothesis import given
@@ -84,3 +85,9 @@ def test_a_limiter_refuses_who_asks_too_often_and_forgets_whom_it_knows_longest(
 def test_a_limiter_has_an_end_for_all_together() -> None:
     limiter = Limiter(lambda: 0.0, burst=5, per_minute=60, all_per_minute=60)
     assert sum(limiter.admits(str(number)) for number in range(100)) == 10
+
+
+def test_a_curve_ends_now() -> None:
+    whole, morning, over = (charts.steps([(0, 5)], 0, 100, "t", "5", ["a"], now=now) for now in (None, 50, 900))
+    ends = [max(map(float, re.findall(r"H([\d.]+)", drawn))) for drawn in (whole, morning, over)]
+    assert ends[0] == ends[2] > ends[1] * 1.9

@@ -21,7 +21,7 @@ def needs(conn: sqlite3.Connection, scope: str | None, now: int, books: Path, li
     return look(conn, view, daemon_runs=runs).items
 
 
-def told(item: Item, words: Words) -> dict[str, Any]:
+def told_of(item: Item, words: Words) -> dict[str, Any]:
     """What is wrong in the viewer's language, since when, and the command that helps."""
     return {
         "condition": item.condition,

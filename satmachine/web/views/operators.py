@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import date, timedelta
 from typing import Any
 
 from satmachine.attention import words as reasons
+from satmachine.attention.items import Item
 from satmachine.models import Balance
 from satmachine.settlements.explain import counted_sats, explain_settlement
 from satmachine.store import balances, clients, lists, page_queries, telemetry
 from satmachine.web import charts, flow, owners
 from satmachine.web.views import cash
 from satmachine.web.views.base import PAGE_ROWS, BadQuery, Look, Missing, View
-from satmachine.web.views.needs import needs, told
+from satmachine.web.views.needs import needs, told_of
 
 SALE_STATES = frozenset({"pending", "held", "processed", "errored", "partial", "refunded"})
 _MACHINES_SHOWN = 200
@@ -36,19 +38,17 @@ def home(look: Look) -> View:
     bounds = [look.midnight(day) for day in (*days, today + timedelta(days=1))]
     by_day = look.shared("days", _PAST_S, lambda: _by_span(look, bounds[:-1]), bounds[0]) + _by_span(look, bounds[-2:])
     machines = _machines(look)
-    todo = look.shared(
-        "needs", _SHARED_S, lambda: needs(look.conn, look.scope, look.now, look.settings.books, look.settings.limits)
-    )
+    todo, troubled = _needs(look), _troubled(look)
     sales = [sum(row["sales"] for row in rows) for rows in by_day]
     return View(
         "home.html",
         look.words.say("Overview"),
         {
-            "needs": [told(item, look.words) for item in todo[:_NEEDS_SHOWN]],
+            "needs": [told_of(item, look.words) for item in todo[:_NEEDS_SHOWN]],
             "more_needs": len(todo[_NEEDS_SHOWN:]),
             "today": by_day[-1],
             "machines": len(machines),
-            "well": sum(_is_well(row) for row in machines),
+            "well": sum(_is_well(row, troubled) for row in machines),
             "days": [
                 {"day": day.isoformat(), "sales": count, "by_currency": rows}
                 for day, count, rows in zip(days, sales, by_day, strict=True)
@@ -58,9 +58,9 @@ def home(look: Look) -> View:
         {
             "chart": charts.bars(
                 sales,
-                [f"{day.day}.{day.month}." for day in days],
+                [look.words.short(day) for day in days],
                 look.words.say("Sales a day"),
-                look.words.say("{count} sales", count=look.words.number(max(sales))),
+                look.words.count("{count} sale", "{count} sales", max(sales)),
             )
         },
     )
@@ -68,9 +68,10 @@ def home(look: Look) -> View:
 
 def fleet(look: Look) -> View:
     """Every machine: state, cash, wallet, last sale. Those that are not well come first."""
-    told_of = look.shared("fleet", _SHARED_S, lambda: telemetry.fleet(look.conn, look.scope))
-    by_id = {row["machine_id"]: row for row in told_of}
+    reported = look.shared("fleet", _SHARED_S, lambda: telemetry.fleet(look.conn, look.scope))
+    by_id = {row["machine_id"]: row for row in reported}
     in_machines = look.shared("cash", _SHARED_S, lambda: cash.by_machine(look))
+    troubled = _troubled(look)
     rows = []
     for machine in _machines(look):
         told = by_id.get(machine["id"], {})
@@ -78,7 +79,8 @@ def fleet(look: Look) -> View:
             {key: machine[key] for key in MACHINE_KEYS}
             | {key: told.get(key) for key in ("state", "status", "last_error", "beacon_at")}
             | {key: in_machines.get(machine["id"], {}).get(key) for key in _CASH_KEYS}
-            | {"cassettes": _cassettes(told.get("cassettes")), "well": _is_well(machine), "mode": _mode(machine)}
+            | {"cassettes": _cassettes(told.get("cassettes")), "mode": _mode(machine)}
+            | {"well": _is_well(machine, troubled), "needs_you": machine["id"] in troubled}
         )
     rows.sort(key=lambda row: row["well"])
     start = look.number("from", least=0, most=100_000) or 0
@@ -118,7 +120,8 @@ def machine(look: Look) -> View:
     recent = lists.settlements(look.conn, look.scope, lists.Filter(machine_id=machine_id, limit=10))
     days = [look.today() - timedelta(days=back) for back in range(6, -1, -1)]
     data = {
-        "machine": machine_row(row),
+        "machine": machine_row(row, _troubled(look)),
+        "needs": [told_of(item, look.words) for item in _needs(look) if _machine_of(item) == machine_id],
         "cash": cash.of_machine(look, machine_id),
         "telemetry": None if told is None else {**told, "cassettes": _cassettes(told["cassettes"])},
         "clients": [balance_row(one) for one in balances.find(look.conn, machine=machine_id, operator=look.scope)],
@@ -131,7 +134,7 @@ def machine(look: Look) -> View:
         look.now,
         look.words.say("Cash in the machine, 7 days"),
         look.words.fiat(max((value for _, value in known), default=0), row["currency"]),
-        [f"{day.day}.{day.month}." for day in days],
+        [look.words.short(day) for day in days],
     )
     named = [(day.isoformat(), look.words.day(day)) for day in days]
     return View("machine.html", row["name"], data, {"chart": chart if known else "", "days_named": named})
@@ -142,7 +145,8 @@ def machine_day(look: Look) -> View:
     machine_id = look.params["machine"]
     try:
         day = date.fromisoformat(look.params["day"])
-        since, until = look.midnight(day), look.midnight(day + timedelta(days=1))
+        before, after = day - timedelta(days=1), day + timedelta(days=1)
+        since, until = look.midnight(day), look.midnight(after)
     except (ValueError, OverflowError):
         raise Missing from None
     row = _the_one(lists.machines(look.conn, look.scope, machine_id))
@@ -155,20 +159,21 @@ def machine_day(look: Look) -> View:
     data = {
         "machine": {"id": machine_id, "name": row["name"], "currency": row["currency"]},
         "day": day.isoformat(),
-        "before": (day - timedelta(days=1)).isoformat(),
-        "after": (day + timedelta(days=1)).isoformat(),
+        "before": before.isoformat(),
+        "after": after.isoformat() if after <= look.today() else None,
         "totals": page_queries.sales_between(look.conn, look.scope, since, until, machine_id),
         "settlements": sales,
         "cash": [{"at": at, "cash_left_minor": left, "currency": row["currency"]} for at, left in levels],
     }
-    busiest = look.words.say("{count} sales", count=look.words.number(max(hours)))
+    busiest = look.words.count("{count} sale", "{count} sales", max(hours))
     shown = {
-        "hours": charts.bars(hours, [f"{hour}" for hour in range(24)], look.words.say("Sales by the hour"), busiest)
+        "named": (look.words.day(before), look.words.day(after)),
+        "hours": charts.bars(hours, [f"{hour}" for hour in range(24)], look.words.say("Sales by the hour"), busiest),
     }
     if levels:
         top = look.words.fiat(max(left for _, left in levels), row["currency"])
         shown["cash_chart"] = charts.steps(
-            levels, since, until, look.words.say("Cash in the machine"), top, ["3", "9", "15", "21"]
+            levels, since, until, look.words.say("Cash in the machine"), top, ["3", "9", "15", "21"], now=look.now
         )
     return View("day.html", f"{row['name']}, {look.words.day(day)}", data, shown)
 
@@ -239,7 +244,8 @@ def sale(look: Look) -> View:
         "retained_sats": sum(kept["amount_sats"] for kept in retained),
         "conserves": explained.conserves,
     }
-    return View("sale.html", say("Sale {id}", id=row["id"]), data, {"picture": picture})
+    spoken = {leg["leg"]: _spoken(leg, names, say(leg["leg_type"])) for leg in legs}
+    return View("sale.html", say("Sale {id}", id=row["id"]), data, {"picture": picture, "spoken": spoken})
 
 
 def providers(look: Look) -> View:
@@ -276,7 +282,7 @@ def months(look: Look) -> View:
         counts,
         [f"{start.month}/{start.year % 100:02d}" for start in starts],
         look.words.say("Sales a month"),
-        look.words.say("{count} sales", count=look.words.number(max(counts))),
+        look.words.count("{count} sale", "{count} sales", max(counts)),
     )
     return View("months.html", look.words.say("Months"), {"months": rows[::-1]}, {"chart": chart})
 
@@ -285,10 +291,11 @@ def month(look: Look) -> View:
     """One month: sales by day, and what was paid to whom for them."""
     try:
         start = date.fromisoformat(look.params["month"] + "-01")
-        since, until = look.midnight(start), look.midnight(_month(start, -1))
+        before, after = _month(start, 1), _month(start, -1)
+        since, until = look.midnight(start), look.midnight(after)
     except (ValueError, OverflowError):
         raise Missing from None
-    days = (_month(start, -1) - start).days
+    days = (after - start).days
     bounds = [look.midnight(start + timedelta(days=day)) for day in range(days + 1)]
     name = look.words.month(start.year, start.month)
     lives_s = _PAST_S if until < look.now else 30.0
@@ -299,15 +306,16 @@ def month(look: Look) -> View:
     )
     data = {
         "month": look.params["month"],
-        "before": f"{_month(start, 1):%Y-%m}",
-        "after": f"{_month(start, -1):%Y-%m}",
+        "before": f"{before:%Y-%m}",
+        "after": f"{after:%Y-%m}" if after <= look.today() else None,
         "totals": _added(by_day),
         "paid": paid[:_PAID_SHOWN],
         "paid_rows": len(paid),
     }
-    top = look.words.say("{count} sales", count=look.words.number(max(counts)))
+    top = look.words.count("{count} sale", "{count} sales", max(counts))
     chart = charts.bars(counts, [str(day + 1) for day in range(days)], look.words.say("Sales a day"), top)
-    return View("month.html", name, data, {"chart": chart})
+    named = (look.words.month(before.year, before.month), look.words.month(after.year, after.month))
+    return View("month.html", name, data, {"chart": chart, "named": named})
 
 
 def search(look: Look) -> View:
@@ -364,9 +372,26 @@ def _month(day: date, back: int) -> date:
     return date(number // 12, number % 12 + 1, 1)
 
 
-def _is_well(row: dict[str, Any]) -> bool:
+def _needs(look: Look) -> Sequence[Item]:
+    """What needs somebody, of everything in scope."""
+    limits = look.settings.limits
+    return look.shared("needs", _SHARED_S, lambda: needs(look.conn, look.scope, look.now, look.settings.books, limits))
+
+
+def _machine_of(item: Item) -> str:
+    return item.machine_id or item.subject
+
+
+def _troubled(look: Look) -> frozenset[str]:
+    """The machines that the list of what needs somebody names."""
+    return frozenset(map(_machine_of, _needs(look)))
+
+
+def _is_well(row: dict[str, Any], troubled: frozenset[str]) -> bool:
+    """Whether a machine pays, is heard, and nothing of it is on the list of what needs somebody."""
     trouble = row["safe_mode"] or row["paused"] or row["held_settlements"] or row["errored_settlements"]
-    return bool(row["in_config"] and row["active"] and row["reachable"] and not trouble)
+    works = row["in_config"] and row["active"] and row["reachable"]
+    return bool(works and not trouble and row["id"] not in troubled)
 
 
 def _mode(row: dict[str, Any]) -> str:
@@ -380,9 +405,15 @@ def _mode(row: dict[str, Any]) -> str:
     return "active" if row["active"] else "inactive"
 
 
-def machine_row(row: dict[str, Any]) -> dict[str, Any]:
+def machine_rows(look: Look, machine_id: str | None = None) -> list[dict[str, Any]]:
+    """Machines as programs get them."""
+    troubled = _troubled(look)
+    return [machine_row(row, troubled) for row in lists.machines(look.conn, look.scope, machine_id)]
+
+
+def machine_row(row: dict[str, Any], troubled: frozenset[str]) -> dict[str, Any]:
     """A machine as it is shown, without what only the command line needs."""
-    return {key: row[key] for key in (*MACHINE_KEYS, "npub")} | {"mode": _mode(row), "well": _is_well(row)}
+    return {key: row[key] for key in (*MACHINE_KEYS, "npub")} | {"mode": _mode(row), "well": _is_well(row, troubled)}
 
 
 def _cassettes(text: str | None) -> list[dict[str, Any]]:
@@ -417,6 +448,12 @@ LEG_KEYS = (
     "id", "revision", "leg_type", "leg", "label", "client_id", "amount_sats", "sent_sats", "fee_sats",
     "fiat_amount_minor", "currency", "status", "hold_reason", "error", "payment_hash", "completed_at",
 )  # fmt: skip
+
+
+def _spoken(leg: dict[str, Any], names: dict[int, str], kind: str) -> str:
+    """A payment by its payee's name; where that alone would be somebody else's payment too, with what it is for."""
+    name = names.get(leg["client_id"]) or leg["label"]
+    return str(name) if name and leg["leg_type"] in ("dca", "operator_split") else f"{kind}: {name}" if name else kind
 
 
 def _leg_row(leg: dict[str, Any], names: dict[int, str]) -> dict[str, Any]:

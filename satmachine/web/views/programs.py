@@ -30,14 +30,15 @@ Rows = list[dict[str, Any]]
 
 def machines(look: Look) -> Rows:
     """The registry with live state."""
-    return [operators.machine_row(row) for row in lists.machines(look.conn, look.scope)]
+    return operators.machine_rows(look)
 
 
 def machine(look: Look) -> dict[str, Any]:
     """One machine of it."""
-    for row in lists.machines(look.conn, look.scope, look.params["machine"]):
-        return operators.machine_row(row)
-    raise Missing
+    found = operators.machine_rows(look, look.params["machine"])
+    if not found:
+        raise Missing
+    return found[0]
 
 
 def settlements(look: Look) -> Rows:

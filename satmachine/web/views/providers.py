@@ -6,6 +6,7 @@ import csv
 import io
 from typing import Any
 
+from satmachine.cash.forecast import DAY_S
 from satmachine.clients.statement import Statement, average_cost_minor, make_statement
 from satmachine.models import Balance
 from satmachine.money import minor_to_fiat
@@ -61,7 +62,8 @@ def position(look: Look) -> View:
     if points:
         top = look.words.fiat(max(value for _, value in points), client.currency)
         ticks = [since + (look.now - since) * (2 * part + 1) // (2 * _TICKS) for part in range(_TICKS)]
-        shown = [look.words.date(tick) for tick in ticks]
+        said = look.words.date if look.now - since > _TICKS * DAY_S else look.words.clock
+        shown = [said(tick) for tick in ticks]
         chart = charts.steps(thinned(points), since, look.now, look.words.say("Balance"), top, shown)
     data = {
         "client": {
