@@ -23,13 +23,16 @@ def _one_of(words: Iterable[str]) -> dict[str, Any]:
     return {**_STRING, "enum": ["", *sorted(words)]}
 
 
+#: A form that was left empty sends the name without a value.
+_DAY_OR_NOTHING = {"anyOf": [{**_STRING, "format": "date"}, {**_STRING, "maxLength": 0}]}
+
 _QUERY: dict[str, dict[str, Any]] = {
     "machine_id": {**_STRING, "description": "only of this machine"},
     "leg_type": {**_one_of(LEG_TYPES), "description": "only payments for this"},
     "client_id": {**_INTEGER, "minimum": 1, "description": "only of this position of an LP"},
     "settlement_id": {**_INTEGER, "minimum": 1, "description": "only of this sale"},
-    "since": {**_STRING, "format": "date", "description": "from this day on, in the person's time zone"},
-    "until": {**_STRING, "format": "date", "description": "up to the end of this day"},
+    "since": {**_DAY_OR_NOTHING, "description": "from this day on, in the person's time zone"},
+    "until": {**_DAY_OR_NOTHING, "description": "up to the end of this day"},
     "before": {**_INTEGER, "minimum": 1, "description": "continue below this id, the last one of a page"},
     "limit": {**_INTEGER, "minimum": 1, "maximum": 1000, "description": "how many rows at most; 50 if not given"},
     "effective": {**_one_of({"0", "1", "true", "false"}), "description": "1: what is in force, machine by machine"},

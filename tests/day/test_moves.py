@@ -94,7 +94,7 @@ async def page_adds(page: Situation, machine: DemoMachine, wallet: WalletKeys, w
     """`machines add`, with its questions."""
     answers = {
         "Short name of the machine: ": NEW,
-        "Whose is it (atitlan, solola): ": whose,
+        "Its operator (atitlan, solola): ": whose,
         "Its public key (npub1..): ": machine.signer.npub,
         "Currency of its cash: ": "GTQ",
         "(not shown): ": wallet.admin_key,
