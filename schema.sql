@@ -1182,7 +1182,7 @@ WITH begun AS (
             WHERE d.machine_id = b.machine_id AND d.status = 'pending') AS pending_minor,
            (SELECT coalesce(sum(s.fiat_amount_minor), 0) FROM dca_settlements s WHERE +s.machine_id = b.machine_id
             AND s.status NOT IN ('processed', 'partial', 'refunded') AND s.planned_at IS NULL
-            AND s.proof <> 'waiting') AS unshared_minor
+            AND +s.proof <> 'waiting') AS unshared_minor
     FROM book b LEFT JOIN dca_telemetry t ON t.machine_id = b.machine_id
 )
 SELECT m.machine_id, m.operator_id, m.machine, m.cash_minor,

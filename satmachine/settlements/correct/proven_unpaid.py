@@ -88,7 +88,7 @@ class Unpaid:
             if not await self._store.read(_is_accounted_for, machine_id, row.payment_hash):
                 raise Refused(
                     f"the machine's wallet shows a payment that these books do not have as completed ({row.leg_key}). "
-                    f"Nothing was changed; {_what_decides(machine_id, unpaid, row.leg_key)}"
+                    f"Nothing was changed; {_what_decides(machine_id, unpaid, row)}"
                 )
         return ProvenUnpaid(
             {leg.id: leg for leg in unpaid}, {leg_id: _evidence(view) for leg_id, view in views.items()}
@@ -194,13 +194,18 @@ def _what_helps(leg: Leg, view: View | None) -> str:
     )
 
 
-def _what_decides(machine_id: str, stopped: Sequence[Leg], leg_key: str | None) -> str:
+def _what_decides(machine_id: str, stopped: Sequence[Leg], row: WalletPayment) -> str:
     """How the books get to know of a payment that the wallet shows."""
     for leg in stopped:
-        if leg.leg_key == leg_key and leg.hold_reason == HoldReason.UNORDERED:
+        if leg.leg_key == row.leg_key and leg.hold_reason == HoldReason.UNORDERED:
             return (
                 f"where its amount and payee are right, `satmachine payments approve {leg.id}` books it by what "
                 "the wallets show"
+            )
+        if leg.payment_hash == row.payment_hash:  # and its payee's wallet, where it would be looked up, is another now
+            return (
+                f"it was made for {named(leg)}, whose payee's wallet cannot be asked any more: ask the payee. Once "
+                f"they have it: `satmachine payments resolve {leg.id} --paid`"
             )
     return (
         "within a few minutes they have it, or it waits for you: "

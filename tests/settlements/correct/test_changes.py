@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -137,6 +138,17 @@ async def test_what_was_paid_of_a_payment_that_lost_its_seal_is_approved_and_not
         await planned.order("payments.cancel", payment_id=leg.id, reason="nobody knows")
     with atomic(planned.conn):
         legs.renew(planned.conn, legs.get(planned.conn, leg.id)[0], now=NOW)
+
+
+async def test_what_was_paid_of_a_payment_whose_payee_cannot_be_asked_is_vouched_for(planned: Desk) -> None:
+    """Another daemon has sent its invoice, and the payee's wallet is another one by now: reconciling leaves it to the
+    daemon, and the daemon looks nowhere."""
+    planned.invoice("dca:bruno", sent=False)
+    planned.gone.add("dca:bruno")
+    leg = planned.leg("dca:bruno")
+    planned.wallet.rows = [replace(a_payment(leg.leg_key), payment_hash=str(leg.payment_hash))]
+    with pytest.raises(Refused, match=rf"made for payment {leg.id} .*`satmachine payments resolve {leg.id} --paid`"):
+        await planned.ask("close")
 
 
 async def test_a_leg_that_moves_between_look_and_write_refuses_it(planned: Desk) -> None:
