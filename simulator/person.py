@@ -25,7 +25,7 @@ from satmachine.store import clients
 from satmachine.store.database import atomic
 from simulator import operators
 from simulator.registry import Registry
-from simulator.world import Hold, World, enter_cash
+from simulator.world import Hold, World, bring_cash, enter_cash
 
 #: Rounds in which what could not go on is given up, and from which on payees are replaced.
 CLOSING = (5, 8)
@@ -54,7 +54,7 @@ async def clear_up(world: World, number: int) -> list[str]:
     for row in conn.execute("SELECT topup_hash FROM dca_shortfalls WHERE topup_hash IS NOT NULL").fetchall():
         if number % 2:
             operators.pay_shortfall(world, hold, row["topup_hash"])
-    _differences(world, hold, refused)
+    _differences(world, hold, number, refused)
     for row in conn.execute("SELECT machine_id, payment_hash FROM dca_unmatched_payments").fetchall():
         sale = world.judge.sale_of_key.get(row["payment_hash"])
         known = conn.execute("SELECT 1 FROM dca_settlements WHERE payment_hash = ?", (row["payment_hash"],)).fetchone()
@@ -126,10 +126,10 @@ def _as_advised(world: World, hold: Hold, refused: list[str]) -> None:
             _try(refused, partial(operators.resolve, world, hold, payment_id, leg["leg_key"], paid=paid))
 
 
-def _differences(world: World, hold: Hold, refused: list[str]) -> None:
+def _differences(world: World, hold: Hold, number: int, refused: list[str]) -> None:
     """Where an LP really got more than they brought, the operator bears it, as is advised: cash that went home by
     a copy that nobody had found out yet, and a minor unit for each payment, by which two lives of the books may have
-    rounded otherwise."""
+    rounded otherwise. So too, at last, where what is planned would give them more, and nothing else leads out."""
     for text in list(refused):
         for found in re.finditer(r"client (\d+) \(\S+\) would have ([\d.]+) \w+ less than nothing", text):
             client_id = int(found[1])
@@ -139,6 +139,8 @@ def _differences(world: World, hold: Hold, refused: list[str]) -> None:
             over_minor = max(0, sum(minor for _, _, minor, *_ in lp.given) - lp.brought_minor)
             if lacks_minor <= over_minor + len(lp.given):
                 _try(refused, partial(enter_cash, hold, client_id, lacks_minor, int(world.now())))
+            elif number > CLOSING[0]:
+                _try(refused, partial(bring_cash, world, hold, client_id, lacks_minor))
 
 
 def _new_wallets(registry: Registry) -> None:

@@ -334,8 +334,8 @@ class _Round:
                 self._case.waits.append(
                     f"client {client_id} ({balance.label}) would have {lacks} less than nothing: enter the deposit "
                     f"that these books lack, with its true date (`satmachine deposits add {client_id} AMOUNT --at "
-                    "TIME`). If they really got more than they brought, enter the difference too, with a note: it is "
-                    "yours to bear"
+                    "TIME`). If they really got more than they brought, or would by what is planned, enter the "
+                    "difference too, with a note: it is yours to bear"
                 )
 
     # --- marks
