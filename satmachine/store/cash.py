@@ -8,6 +8,7 @@ the view `cash_entries`; a sale's cash is read only from the view `cash_sales`.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -279,14 +280,20 @@ def bookings(conn: sqlite3.Connection, root_id: int) -> list[Record]:
 # --- views
 
 
-def now_rows(conn: sqlite3.Connection, scope: str | None, machine_id: str | None = None) -> list[Record]:
-    """The view `cash_now` with the stored forecast and how many cycles have an open difference, by operator and id."""
+def now_rows(
+    conn: sqlite3.Connection, scope: str | None, machine_id: str | None = None, *, among: Sequence[str] | None = None
+) -> list[Record]:
+    """The view `cash_now` with the stored forecast and how many cycles have an open difference, by operator and id.
+
+    `among`: only these machines; of a thousand, a few are answered in a fraction of the time.
+    """
+    only = "" if among is None else "n.machine_id IN (SELECT value FROM json_each(?3)) AND "
     found = conn.execute(
-        """SELECT n.*, f.early_at, f.likely_at, f.late_at, f.sure, f.computed_at, f.open_differences FROM cash_now n
+        f"""SELECT n.*, f.early_at, f.likely_at, f.late_at, f.sure, f.computed_at, f.open_differences FROM cash_now n
         LEFT JOIN dca_cash_forecasts f ON f.machine_id = n.machine_id
-        WHERE (?1 IS NULL OR n.operator_id = ?1) AND (?2 IS NULL OR n.machine_id = ?2)
+        WHERE {only}(?1 IS NULL OR n.operator_id = ?1) AND (?2 IS NULL OR n.machine_id = ?2)
         ORDER BY n.operator_id, n.machine_id""",
-        (scope, machine_id),
+        (scope, machine_id, *([] if among is None else [json.dumps(list(among))])),
     )
     return [dict(row) for row in found]
 

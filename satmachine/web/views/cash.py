@@ -3,6 +3,7 @@ and the forecast that the daemon stores every hour (SPEC section 12)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from satmachine.cash import outlook
@@ -14,8 +15,8 @@ from satmachine.web.views.base import Look
 LOAD_DAYS = 14
 
 
-def by_machine(look: Look) -> dict[str, dict[str, Any]]:
-    """{machine: its cash, who says so, and how many days it lasts} of the machines in scope."""
+def by_machine(look: Look, machine_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """{machine: its cash, who says so, and how many days it lasts} of these machines, where they are in scope."""
     return {
         row["machine_id"]: {
             "cash_minor": row["cash_minor"],
@@ -23,7 +24,7 @@ def by_machine(look: Look) -> dict[str, dict[str, Any]]:
             "days_left": days_left(row["early_at"], row["likely_at"], look.now),
             **{name: row[name] for name in ("early_at", "likely_at", "late_at", "open_differences")},
         }
-        for row in cash.now_rows(look.conn, look.scope)
+        for row in cash.now_rows(look.conn, look.scope, among=machine_ids)
     }
 
 

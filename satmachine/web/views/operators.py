@@ -70,7 +70,6 @@ def fleet(look: Look) -> View:
     """Every machine: state, cash, wallet, last sale. Those that are not well come first."""
     reported = look.shared("fleet", _SHARED_S, lambda: telemetry.fleet(look.conn, look.scope))
     by_id = {row["machine_id"]: row for row in reported}
-    in_machines = look.shared("cash", _SHARED_S, lambda: cash.by_machine(look))
     troubled = _troubled(look)
     rows = []
     for machine in _machines(look):
@@ -78,17 +77,20 @@ def fleet(look: Look) -> View:
         rows.append(
             {key: machine[key] for key in MACHINE_KEYS}
             | {key: told.get(key) for key in ("state", "status", "last_error", "beacon_at")}
-            | {key: in_machines.get(machine["id"], {}).get(key) for key in _CASH_KEYS}
             | {"cassettes": _cassettes(told.get("cassettes")), "mode": _mode(machine)}
             | {"well": _is_well(machine, troubled), "needs_you": machine["id"] in troubled}
         )
     rows.sort(key=lambda row: row["well"])
     start = look.number("from", least=0, most=100_000) or 0
+    shown = rows[start : start + _MACHINES_SHOWN]
+    in_machines = cash.by_machine(look, [row["id"] for row in shown])
+    for row in shown:
+        row |= {key: in_machines.get(row["id"], {}).get(key) for key in _CASH_KEYS}
     return View(
         "fleet.html",
         look.words.say("Machines"),
         {
-            "machines": rows[start : start + _MACHINES_SHOWN],
+            "machines": shown,
             "count": len(rows),
             "from_": start,
             "shown": _MACHINES_SHOWN,
