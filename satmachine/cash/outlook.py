@@ -65,7 +65,7 @@ class Outlook:
 
 def of_machine(conn: sqlite3.Connection, machine_id: str, now: int) -> Outlook | None:
     """The cash of a configured machine; None for one that the configuration does not name."""
-    rows = cash.now_rows(conn, None, machine_id)
+    rows = cash.now_rows(conn, None, [machine_id])
     return _outlook(conn, rows[0], now) if rows else None
 
 

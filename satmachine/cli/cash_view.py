@@ -121,7 +121,7 @@ def _print_result(report: CycleReport, *, planned: bool) -> None:
 def print_machine(books: Books, machine_id: str, limit: int, *, as_json: bool, as_csv: bool) -> None:
     """Everything about one machine's cash; CSV has its cycles."""
     reports = shown.reports(books.conn, machine_id, limit=limit)
-    rows = cash.now_rows(books.conn, None, machine_id)
+    rows = cash.now_rows(books.conn, None, [machine_id])
     if as_csv:
         emit_table([cycle_row(report, machine_id) for report in reports], _CYCLE_COLUMNS, csv=True, keys=_CYCLE_KEYS)
         return

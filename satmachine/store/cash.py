@@ -280,20 +280,18 @@ def bookings(conn: sqlite3.Connection, root_id: int) -> list[Record]:
 # --- views
 
 
-def now_rows(
-    conn: sqlite3.Connection, scope: str | None, machine_id: str | None = None, *, among: Sequence[str] | None = None
-) -> list[Record]:
+def now_rows(conn: sqlite3.Connection, scope: str | None, machine_ids: Sequence[str] | None = None) -> list[Record]:
     """The view `cash_now` with the stored forecast and how many cycles have an open difference, by operator and id.
 
-    `among`: only these machines; of a thousand, a few are answered in a fraction of the time.
+    `machine_ids`: only these machines; of a thousand, a few are answered in a fraction of the time.
     """
-    only = "" if among is None else "n.machine_id IN (SELECT value FROM json_each(?3)) AND "
+    only = "" if machine_ids is None else "n.machine_id IN (SELECT value FROM json_each(?2)) AND "
     found = conn.execute(
         f"""SELECT n.*, f.early_at, f.likely_at, f.late_at, f.sure, f.computed_at, f.open_differences FROM cash_now n
         LEFT JOIN dca_cash_forecasts f ON f.machine_id = n.machine_id
-        WHERE {only}(?1 IS NULL OR n.operator_id = ?1) AND (?2 IS NULL OR n.machine_id = ?2)
+        WHERE {only}(?1 IS NULL OR n.operator_id = ?1)
         ORDER BY n.operator_id, n.machine_id""",
-        (scope, machine_id, *([] if among is None else [json.dumps(list(among))])),
+        (scope, *([] if machine_ids is None else [json.dumps(list(machine_ids))])),
     )
     return [dict(row) for row in found]
 

@@ -74,7 +74,7 @@ def test_sql_and_rules_say_the_same(
             )
             assert row["expected_minor"] == cycle.expected_minor
             assert (row["sales"], row["unknown_sales"]) == (len(cycle.sales), len(cycle.unknown_sales))
-        [now] = cash.now_rows(conn, None, MACHINE)
+        [now] = cash.now_rows(conn, None, [MACHINE])
         assert now["expected_minor"] == (found[-1].expected_minor if found else None)
     finally:
         conn.execute("ROLLBACK")

@@ -24,7 +24,7 @@ def by_machine(look: Look, machine_ids: Sequence[str]) -> dict[str, dict[str, An
             "days_left": days_left(row["early_at"], row["likely_at"], look.now),
             **{name: row[name] for name in ("early_at", "likely_at", "late_at", "open_differences")},
         }
-        for row in cash.now_rows(look.conn, look.scope, among=machine_ids)
+        for row in cash.now_rows(look.conn, look.scope, machine_ids)
     }
 
 
