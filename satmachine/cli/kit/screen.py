@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from satmachine.cli.kit.values import Column, Row, is_time, make_console, text_of
-from satmachine.cli.kit.wrap import QUOTED, may_wrap
+from satmachine.cli.kit.wrap import QUOTED, TO_BLANKS, TO_LETTERS, may_wrap
 from satmachine.plain_text import printable
 
 _STYLES = {
@@ -39,10 +39,6 @@ _INDENT = " " * 4
 #: Where no line may break: within a number, between a number and its unit, and within a command in backticks.
 _NUMBERS = re.compile(r"\u202f|(?<=\d) (?=(?:\d{3}|min|sats|[smhd]|[A-Z]{3})\b|%)")
 _WHOLE = re.compile(rf"{QUOTED.pattern}|{_NUMBERS.pattern}")
-#: While rich wraps lines, these characters, which it treats as letters, replace the blanks there; no text contains
-#: them.
-_TO_LETTERS = str.maketrans({" ": "\ue000", "\u202f": "\ue001"})
-_TO_BLANKS = str.maketrans({"\ue000": " ", "\ue001": "\u202f"})
 
 
 def table(rows: Sequence[Row], columns: Sequence[Column], title: str, tz: tzinfo) -> None:
@@ -98,7 +94,7 @@ def item(mark: str, text: str, more: str, style: str) -> None:
 
 def whole(text: str, style: str = "") -> Text:
     """A text whose numbers and commands are not broken over lines, once it is written by this module."""
-    return Text(_WHOLE.sub(lambda found: found[0].translate(_TO_LETTERS), text), style)
+    return Text(_WHOLE.sub(lambda found: found[0].translate(TO_LETTERS), text), style)
 
 
 def _beside(mark: Text, text: Text) -> Table:
@@ -112,7 +108,7 @@ def _beside(mark: Text, text: Text) -> Table:
 def _write(console: Console, body: RenderableType, *, soft_wrap: bool = False) -> None:
     with console.capture() as captured:
         console.print(body, overflow="ignore" if soft_wrap else "fold", soft_wrap=soft_wrap)
-    sys.stdout.write(captured.get().translate(_TO_BLANKS))
+    sys.stdout.write(captured.get().translate(TO_BLANKS))
 
 
 def show(console: Console, title: str, body: RenderableType) -> None:
@@ -122,7 +118,7 @@ def show(console: Console, title: str, body: RenderableType) -> None:
             console.print(printable(title), style="bold")
         console.print(body)
         console.print()
-    text = captured.get().translate(_TO_BLANKS)
+    text = captured.get().translate(TO_BLANKS)
     if text.count("\n") > console.height and sys.stdout.isatty() and sys.stdin.isatty():
         _page(text)
     else:

@@ -12,10 +12,11 @@ from satmachine.cli.kit.values import grouped
 #: A command in backticks; one without them.
 QUOTED = re.compile(r"`[^`\n]*`")
 _COMMAND = re.compile(r"\b(?:sudo|satmachine|systemctl|timedatectl|ch(?:own|mod)|rm|kill) ")
-#: Characters that no text contains stand for blanks where no line may end: in a command, and within a number.
+#: Characters that no text contains, and that rich and textwrap treat as letters, stand for blanks where no line may
+#: end: in a command, and within a number.
 _HELD = re.compile(rf"{QUOTED.pattern}|\u202f")
-_TO_LETTERS = str.maketrans({" ": "\ue000", "\u202f": "\ue001"})
-_TO_BLANKS = str.maketrans({"\ue000": " ", "\ue001": "\u202f"})
+TO_LETTERS = str.maketrans({" ": "\ue000", "\u202f": "\ue001"})
+TO_BLANKS = str.maketrans({"\ue000": " ", "\ue001": "\u202f"})
 
 
 def may_wrap(text: str, width: int) -> bool:
@@ -44,7 +45,7 @@ def wrapped(text: str, *, before: str = "", width: int | None = None) -> str:
 
 
 def _line(line: str, before: str, width: int) -> str:
-    held = _HELD.sub(lambda found: found[0].translate(_TO_LETTERS), line)
+    held = _HELD.sub(lambda found: found[0].translate(TO_LETTERS), line)
     indent = line[: len(line) - len(line.lstrip())]
     further = indent + "  " * line.lstrip().startswith("- ")
     parts = textwrap.wrap(
@@ -55,4 +56,4 @@ def _line(line: str, before: str, width: int) -> str:
         break_long_words=False,
         break_on_hyphens=False,
     )
-    return "\n".join(parts).removeprefix(before).translate(_TO_BLANKS)
+    return "\n".join(parts).removeprefix(before).translate(TO_BLANKS)
