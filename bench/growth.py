@@ -27,7 +27,7 @@ from satmachine.settlements.land.landing import Rules, land_event
 from satmachine.settlements.pay.completion import complete_leg
 from satmachine.settlements.plan.amounts import Rule, Terms
 from satmachine.settlements.plan.planning import Bounds, plan_settlement
-from satmachine.store import balances, legs, marks, settlements, wallets
+from satmachine.store import balances, legs, mark_rows, settlements, wallet_rows
 from satmachine.store.database import atomic, connect, prepare
 from satmachine.store.settlements import EventRecord
 
@@ -200,7 +200,7 @@ def prove(conn: sqlite3.Connection, settlement_id: int, now: int) -> None:
 def plan(conn: sqlite3.Connection, settlement_id: int, now: int) -> None:
     """The transaction of planning; the wallet has shown nothing that was paid for the sale before."""
     sale = settlements.get(conn, settlement_id)
-    wallets.note_outgoing(conn, sale.machine_id, [], now)
+    wallet_rows.note_outgoing(conn, sale.machine_id, [], now)
     outcome = plan_settlement(conn, settlement_id, TERMS, BOUNDS, now)
     assert outcome is not None
     assert outcome.held is None
@@ -223,7 +223,7 @@ def pay(conn: sqlite3.Connection, settlement_id: int, now: int) -> None:
             now=now,
         )
         conn.execute("UPDATE dca_invoices SET internal = 1 WHERE payment_hash = ?", (own,))  # seen on both sides
-        marks.establish(conn, Mark("0" * 16, leg.leg_key, (), {leg.leg_key: own}), now)
+        mark_rows.establish(conn, Mark("0" * 16, leg.leg_key, (), {leg.leg_key: own}), now)
         invoiced, _ = legs.get(conn, leg.id)
         assert legs.mark_sending(conn, invoiced, now=now)
         sent, _ = legs.get(conn, leg.id)
@@ -235,9 +235,9 @@ def pay(conn: sqlite3.Connection, settlement_id: int, now: int) -> None:
 
 def sweep(conn: sqlite3.Connection, claim: Claim, now: int) -> None:
     """The next look into the machine's wallet finds the payment known, and nothing strange."""
-    wallets.note_answer(conn, claim.machine_id, wallet_id="w", balance_sats=1, version="1.6.2", now=now)
+    wallet_rows.note_answer(conn, claim.machine_id, wallet_id="w", balance_sats=1, version="1.6.2", now=now)
     assert settlements.payment_arrived(conn, claim.machine_id, str(claim.payment_hash))
-    assert wallets.refresh_safe_mode(conn, claim.machine_id) is None
+    assert wallet_rows.refresh_safe_mode(conn, claim.machine_id) is None
     balances.find(conn, machine=claim.machine_id)
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from bench.books import BIG, SMALL, START, Say, Size, books, write_config
 from bench.report import Figure, Section, median, spread
 from satmachine.ledger.periods import make_period, month_of, month_span
-from satmachine.store import periods
+from satmachine.store import period_rows
 from satmachine.store.database import atomic, connect
 
 ROUNDS, QUICK_ROUNDS = 3, 1
@@ -132,7 +132,7 @@ def _close_before(path: Path, month: str) -> None:
     with closing(connect(path)) as conn:
         before = make_period(conn, month_of(start_at - 1, UTC), UTC, actor="bench", reason="", now=end_at)
         with atomic(conn):
-            periods.add(conn, before)
+            period_rows.add(conn, before)
 
 
 def _run(arguments: Sequence[str]) -> Run:

@@ -18,7 +18,7 @@ import anyio
 
 from bench.report import Figure, Section, median
 from satmachine import retention
-from satmachine.store import telemetry
+from satmachine.store import telemetry_rows
 from satmachine.store.database import Store, atomic, connect, open_store, prepare
 from satmachine.telemetry.beacons import BeaconRecord
 from satmachine.telemetry.parse import Fields, parse_beacon
@@ -126,7 +126,7 @@ def _store_recent(conn: sqlite3.Connection, machines: int, now: int) -> float:
     started = time.perf_counter()
     for first in range(0, len(records), BATCH):
         with atomic(conn):
-            telemetry.store_batch(conn, records[first : first + BATCH])
+            telemetry_rows.store_batch(conn, records[first : first + BATCH])
     return len(records) / (time.perf_counter() - started)
 
 

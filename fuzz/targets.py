@@ -27,8 +27,7 @@ from satmachine.settlements.claim.content import claim_from_event, claim_from_pa
 from satmachine.settlements.claim.envelope import Transport, Window, read_event
 from satmachine.settlements.land.landing import Rules, land_event
 from satmachine.settlements.prove.verdict import judge
-from satmachine.store import incoming, settlements
-from satmachine.store import telemetry as telemetry_store
+from satmachine.store import incoming, settlements, telemetry_rows
 from satmachine.store.settlements import EventRecord
 from satmachine.telemetry import beacons
 from satmachine.wallet import bolt11, lnbits, lnurl
@@ -98,7 +97,7 @@ def beacon_content(data: bytes) -> None:
         event = fixtures.event(content, kind=kind, tags=(("d", content[:300]),))
         record = beacons.read(event, "machine-1", NOW, content=content, currency="GTQ")
         if not isinstance(record, Rejection):
-            _in_books(partial(telemetry_store.store_batch, fixtures.books(), [record]))
+            _in_books(partial(telemetry_rows.store_batch, fixtures.books(), [record]))
 
 
 def config_toml(data: bytes) -> None:

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from hashlib import sha256
 
-from satmachine.store import asked
+from satmachine.store import asked_rows
 from satmachine.store.database import Store
 from satmachine.wallet.lnurl import LnurlUnavailable
 
@@ -27,7 +27,7 @@ class AskedPayees:
 
     async def recover(self) -> None:
         """Find out who was being asked when the last daemon died."""
-        self._waiting = await self._store.write(asked.left_behind, self._now())
+        self._waiting = await self._store.write(asked_rows.left_behind, self._now())
 
     @asynccontextmanager
     async def asking(self, payee: str) -> AsyncIterator[None]:
@@ -40,11 +40,11 @@ class AskedPayees:
             )
         self._in_hand[digest] += 1
         try:
-            await self._store.write(asked.begin, digest, self._now())
+            await self._store.write(asked_rows.begin, digest, self._now())
             yield
         finally:
             self._in_hand[digest] -= 1
             if not self._in_hand[digest]:
                 del self._in_hand[digest]
-                await self._store.write(asked.end, digest)
+                await self._store.write(asked_rows.end, digest)
                 self._waiting.pop(digest, None)

@@ -30,12 +30,12 @@ from satmachine.models import LegStatus
 from satmachine.nostr.keys import parse_secret_key, public_key_of
 from satmachine.nostr.limits import Limits
 from satmachine.nostr.pool import RelayPool
-from satmachine.ops.alerts.desk import AlertDesk
+from satmachine.ops.alerts.alarm_desk import AlertDesk
 from satmachine.ops.sdnotify import Notifier
 from satmachine.ops.upgrade import upgrade_of
 from satmachine.ops.watch import Watch
 from satmachine.recorder import Recorder
-from satmachine.reports.desk import PeopleDesk
+from satmachine.reports.report_desk import PeopleDesk
 from satmachine.seals import Keyring
 from satmachine.settlements.claim.envelope import DaemonKey
 from satmachine.settlements.correct.leg_orders import LegOrders
@@ -48,9 +48,9 @@ from satmachine.settlements.sweep.one_sweep import WalletSweep
 from satmachine.settlements.sweep.sweeper import Sweeper
 from satmachine.settlements.sweep.wallet_orders import WalletOrders
 from satmachine.settlements.worker import Work, Worker
-from satmachine.store import health, legs, registry, reloads, restored, seals, settlements
+from satmachine.store import health_rows, legs, registry, reloads, restored, seal_rows, settlements
 from satmachine.store.database import Store, instance_id, only_daemon, open_store
-from satmachine.store.intents import Ended
+from satmachine.store.intent_rows import Ended
 from satmachine.wallet.lnbits import Lnbits
 from satmachine.wallet.lnurl import LnurlClient
 
@@ -109,7 +109,7 @@ class Daemon:
         """Make the parts and connect them."""
         config = self._config
         name = await self._store.read(instance_id)
-        resume = await self._store.read(health.resume_points)
+        resume = await self._store.read(health_rows.resume_points)
         payees = AskedPayees(self._store, self._now)
         await payees.recover()
         lnurl = LnurlClient(allow_private=config.lnurl.allow_private_hosts, asking=payees.asking)
@@ -282,7 +282,7 @@ class Daemon:
     async def _record_health(self) -> None:
         while True:
             records = [
-                health.RelayRecord(
+                health_rows.RelayRecord(
                     url=relay.url,
                     state=relay.state,
                     state_since=relay.since or self._now(),
@@ -298,7 +298,7 @@ class Daemon:
                 )
                 for relay in self.pool.health()
             ]
-            await self._store.write(health.record_relays, records, self._now())
+            await self._store.write(health_rows.record_relays, records, self._now())
             await anyio.sleep(HEALTH_EVERY_S)
 
     # --- signals
@@ -340,7 +340,7 @@ class Daemon:
                 raise ConfigError(str(config.path), problems)
             await self._store.write(_register, config, self._now())
             for machine_id in await anyio.to_thread.run_sync(learn_keys, self._store.keyring, config):
-                await self._store.write(seals.renew, machine_id)
+                await self._store.write(seal_rows.renew, machine_id)
         except SatmachineError as error:
             log.error("reload refused, the old configuration stays in force. %s", error)  # noqa: TRY400
             return str(error)

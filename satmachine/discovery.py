@@ -13,7 +13,7 @@ import anyio
 
 from satmachine.config import Config
 from satmachine.relay_lists import MAX_IN_ALL, Wanted, relays_of
-from satmachine.store import relay_lists
+from satmachine.store import relay_list_rows
 from satmachine.store.database import Store
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Discovery:
     async def wanted(self) -> Wanted:
         """Every relay to listen to. Raises StoreError."""
         config = self._config()
-        lists = await self._store.read(relay_lists.of_all) if config.nostr.discover_relays else {}
+        lists = await self._store.read(relay_list_rows.of_all) if config.nostr.discover_relays else {}
         return relays_of(config, lists)
 
     async def run(self, update: Update) -> None:

@@ -1,8 +1,8 @@
 """What people ordered through the CLI, carried out by the daemon: one order, one result in words.
 
 The CLI never pays and never races the payer: it writes an order, and this desk has it carried out, by a table from the
-kind of order to the code that does it. Each ends in the transaction of its effect (`store.intents.carry_out`), so that
-it is carried out once: whatever happens before that transaction has changed nothing, and starts again.
+kind of order to the code that does it. Each ends in the transaction of its effect (`store.intent_rows.carry_out`), so
+that it is carried out once: whatever happens before that transaction has changed nothing, and starts again.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from satmachine.nostr.event import Event, parse_event
 from satmachine.nostr.lane import Received
 from satmachine.orders import Order, RetryQuarantined, SettleBalance, Unreadable
 from satmachine.settlements.land.landing import Landing
-from satmachine.store import intents, quarantine
+from satmachine.store import intent_rows, quarantine_rows
 from satmachine.store.database import Store
-from satmachine.store.intents import Asked, Ended
+from satmachine.store.intent_rows import Asked, Ended
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class IntentDesk:
         """Open orders that no order in work, and no earlier open order, blocks."""
         taken = []
         touched = {name for asked in self._in_hand.values() for name in asked.touches}
-        for asked in await self._store.read(intents.open_orders):
+        for asked in await self._store.read(intent_rows.open_orders):
             if asked.id not in self._in_hand and asked.id not in but and not asked.touches & touched:
                 self._in_hand[asked.id] = asked
                 taken.append(asked)
@@ -123,7 +123,7 @@ class IntentDesk:
         order = asked.order
         if isinstance(order, Unreadable):
             return await self._store.write(
-                intents.refuse, asked.id, f"this cannot be carried out: {order.why}", self._now()
+                intent_rows.refuse, asked.id, f"this cannot be carried out: {order.why}", self._now()
             )
         try:
             await self._require_right(asked)
@@ -131,7 +131,7 @@ class IntentDesk:
         except StoreError:
             raise
         except SatmachineError as error:
-            return await self._store.write(intents.refuse, asked.id, str(error), self._now())
+            return await self._store.write(intent_rows.refuse, asked.id, str(error), self._now())
 
     async def _require_right(self, asked: Asked) -> None:
         """If orders are sealed: raises Refused for one that somebody without the key has written, or copied."""
@@ -144,27 +144,27 @@ class IntentDesk:
                 "command as a user who may read that key"
             )
         is_old = abs(self._now() - asked.created_at) > SEALED_ORDER_S
-        if is_old or await self._store.read(intents.was_carried_out, asked):
+        if is_old or await self._store.read(intent_rows.was_carried_out, asked):
             raise Refused("this order is more than a day old, or was carried out before: ask again")
 
     async def _settle_balance(self, asked: Asked, order: SettleBalance) -> Ended:
         now = self._now()
         change = partial(payout.carry_out, order=order, actor=asked.actor, now=now)
-        return await self._store.write(intents.carry_out, asked.id, change, now)
+        return await self._store.write(intent_rows.carry_out, asked.id, change, now)
 
     async def _retry_quarantined(self, asked: Asked, order: RetryQuarantined) -> Ended:
         now = self._now()
-        row = await self._store.read(quarantine.get, order.quarantine_id)
+        row = await self._store.read(quarantine_rows.get, order.quarantine_id)
         event = parse_event(json.loads(row.raw))
         assert isinstance(event, Event), "what is in quarantine was verified"
         land_again = self._read_again(Received(event, row.relay_url, row.received_at))
         change = partial(_land_again, quarantine_id=row.id, land_again=land_again, now=now)
-        return await self._store.write(intents.carry_out, asked.id, change, now)
+        return await self._store.write(intent_rows.carry_out, asked.id, change, now)
 
 
 def _land_again(conn: sqlite3.Connection, *, quarantine_id: int, land_again: LandAgain | Rejection, now: int) -> str:
     outcome = land_again if isinstance(land_again, Rejection) else land_again(conn)
     if isinstance(outcome, Rejection):
-        quarantine.note_retry(conn, quarantine_id, outcome, now)
+        quarantine_rows.note_retry(conn, quarantine_id, outcome, now)
         return f"it still cannot be used: {outcome.detail}"
     return f"{outcome.result}: sale {outcome.settlement_id}"

@@ -20,9 +20,7 @@ from satmachine.nostr.event import BEACON_KIND, RELAY_LIST_KIND, SETTLEMENT_KIND
 from satmachine.nostr.lane import Received
 from satmachine.settlements.claim.envelope import DaemonKey, Transport, Window, read_content, read_event
 from satmachine.settlements.land.landing import Landing, Rules, land_event
-from satmachine.store import elsewhere, quarantine
-from satmachine.store import relay_lists as lists_store
-from satmachine.store import telemetry as telemetry_store
+from satmachine.store import elsewhere, quarantine_rows, relay_list_rows, telemetry_rows
 from satmachine.store.database import Store
 from satmachine.store.settlements import EventRecord
 from satmachine.telemetry import beacons
@@ -33,7 +31,7 @@ log = logging.getLogger(__name__)
 _SURPRISE = Rejection("internal_error", "satmachine itself failed on this event; see the log, then retry it")
 
 #: Longer events say nothing that a sale or a beacon needs; NIP-44 needs a third more than its text.
-MAX_EVENT_CHARS = quarantine.MAX_RAW_CHARS
+MAX_EVENT_CHARS = quarantine_rows.MAX_RAW_CHARS
 _TOO_LONG = Rejection("too_long", f"it has more than {MAX_EVENT_CHARS} characters: no sale or beacon needs that many")
 
 _Ready = tuple[Received, Machine, Claim | Rejection | Transport]
@@ -135,7 +133,7 @@ class Recorder:
     # --- telemetry
 
     async def _note_telemetry(self, batch: Sequence[Received]) -> None:
-        records: list[telemetry_store.Record] = []
+        records: list[telemetry_rows.Record] = []
         unusable: list[tuple[Received, Machine, Rejection]] = []
         for item in batch:
             machine = self._config().machine_by_pubkey(item.event.pubkey)
@@ -154,7 +152,7 @@ class Recorder:
         named = wanted.beacon_d if event.kind == BEACON_KIND else wanted.fleet_d
         return not named or beacons.d_tag(event) in named
 
-    def _read_telemetry(self, item: Received, machine: Machine) -> telemetry_store.Record | Rejection:
+    def _read_telemetry(self, item: Received, machine: Machine) -> telemetry_rows.Record | Rejection:
         if item.event.kind == BEACON_KIND and _is_too_long(item):
             return _TOO_LONG
         try:
@@ -203,12 +201,12 @@ def _land_all(conn: sqlite3.Connection, ready: Sequence[_Ready], now: int) -> li
 
 def _store_telemetry(
     conn: sqlite3.Connection,
-    records: Sequence[telemetry_store.Record],
+    records: Sequence[telemetry_rows.Record],
     unusable: Sequence[tuple[Received, Machine, Rejection]],
 ) -> None:
-    telemetry_store.store_batch(conn, records)
+    telemetry_rows.store_batch(conn, records)
     for item, machine, rejection in unusable:
-        quarantine.add(
+        quarantine_rows.add(
             conn,
             event_id=item.event.id,
             machine_id=machine.id,
@@ -226,7 +224,7 @@ def _store_relay_lists(
 ) -> bool:
     changed = False
     for item, machine, found in read:
-        changed |= lists_store.note(
+        changed |= relay_list_rows.note(
             conn,
             machine.id,
             event_id=item.event.id,

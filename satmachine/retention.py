@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 import anyio
 
 from satmachine.errors import StoreError
-from satmachine.store import quarantine, telemetry
+from satmachine.store import quarantine_rows, telemetry_rows
 from satmachine.store.database import Store
 
 log = logging.getLogger(__name__)
@@ -48,14 +48,14 @@ async def run(
 
 async def tidy(store: Store, before: int) -> tuple[int, int]:
     """Delete what was created before a time, then shrink the file: (rows deleted, pages given back)."""
-    deleted = await _in_steps(lambda size: store.write(telemetry.expire_step, before, size), MAX_STEP)
-    pages = await _in_steps(lambda size: store.write(telemetry.reclaim_step, size), _MAX_PAGES)
+    deleted = await _in_steps(lambda size: store.write(telemetry_rows.expire_step, before, size), MAX_STEP)
+    pages = await _in_steps(lambda size: store.write(telemetry_rows.reclaim_step, size), _MAX_PAGES)
     return deleted, pages
 
 
 async def tidy_quarantine(store: Store, before: int) -> int:
     """Delete messages received before a time; returns how many."""
-    return await _in_steps(lambda size: store.write(quarantine.expire_step, before, size), MAX_STEP)
+    return await _in_steps(lambda size: store.write(quarantine_rows.expire_step, before, size), MAX_STEP)
 
 
 async def _in_steps(step: Callable[[int], Awaitable[int]], largest: int) -> int:

@@ -8,7 +8,7 @@ asked for, and again before it is paid, the daemon makes the seal again from the
 inserted, or whose amount or payee was changed, has no valid seal, and is not paid.
 
 A seal says what was ordered, not what has happened since: a row can be put back to an earlier state. So the sum is
-checked too: a sale's seal contains what the customer paid, and no payment is made above it (`store/seals.py`).
+checked too: a sale's seal contains what the customer paid, and no payment is made above it (`store/seal_rows.py`).
 
 What people order through the command line is a row too, which everybody who may write the file can write. If the
 operator names an `order_key`, an order is carried out only with a seal under it: whoever can read that key may order.

@@ -23,11 +23,11 @@ from satmachine.models import By, Client
 from satmachine.orders import Order
 from satmachine.settlements.correct import retries, shortfall, stops, unmatched
 from satmachine.settlements.correct.changes import allowed
-from satmachine.settlements.correct.rules import Command, Dispensed
+from satmachine.settlements.correct.correction_rules import Command, Dispensed
 from satmachine.settlements.plan.named_payees import terms_for
 from satmachine.settlements.reconcile import machine_case, proposal, wallet_look
-from satmachine.settlements.reconcile.rules import Choice, Line, Verdict
-from satmachine.store import clients, deposits, intents, reconciling, wallets
+from satmachine.settlements.reconcile.reconcile_rules import Choice, Line, Verdict
+from satmachine.store import clients, deposits, intent_rows, reconciling, wallet_rows
 from satmachine.store.database import atomic
 from satmachine.wallet.lnbits import Lnbits
 from simulator.bank import Wire
@@ -91,7 +91,7 @@ def _on_sale(name: str, act: Callable[[World, Hold, Random, int], str], likely: 
 def ask(hold: Hold, order: Order) -> str:
     """Ask the daemon for something."""
     with atomic(_conn(hold)) as conn:
-        intents.add(conn, hold.process.now(), "operator", order)
+        intent_rows.add(conn, hold.process.now(), "operator", order)
     living = hold.process.daemon
     if living is not None:
         living.bell.set()
@@ -406,7 +406,7 @@ async def reconcile(world: World, hold: Hold, machine_id: str) -> list[str]:
         if asked.incoming or asked.outgoing:
             lnbits = Lnbits(config.lnbits.url, http=Wire(world.bank, "cli"), instance_id="reconcile")
             key = machine.wallet.admin_key.resolve(config.environ)
-            look = await wallet_look.ask(lnbits, key, machine_id, wallets.wallet_id(conn, machine_id), asked)
+            look = await wallet_look.ask(lnbits, key, machine_id, wallet_rows.wallet_id(conn, machine_id), asked)
         report = proposal.preview(conn, machine, terms, look, choices, _by(hold))
         if any(line.unpaid for line in report.marks) and world.bank.is_paying_for_others(hold.process.name):
             # Whoever accepts has seen to it that no other daemon lives, and waits for what it had begun: ARCHITECTURE

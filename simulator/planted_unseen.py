@@ -7,7 +7,14 @@ from typing import Any
 
 from satmachine.clients import payout
 from satmachine.settlements import worker
-from satmachine.settlements.correct import carries_out, changes, proven_unpaid, redistribute, rules, sale_orders
+from satmachine.settlements.correct import (
+    carries_out,
+    changes,
+    correction_rules,
+    proven_unpaid,
+    redistribute,
+    sale_orders,
+)
 from satmachine.settlements.pay import both_sides, completion, marker, payer
 from satmachine.settlements.plan import amounts, planning
 from satmachine.settlements.prove import verdict
@@ -162,7 +169,12 @@ DEFECTS: Mapping[str, Planted] = {
     "pending_is_unpaid": Planted(
         "a payment that is on its way counts as unpaid",
         _CORRECTS | {"late_requests"},
-        _edit(rules, "why_not_unpaid", ("if view.source is Sighting.PENDING:", "if False:"), also=(proven_unpaid,)),
+        _edit(
+            correction_rules,
+            "why_not_unpaid",
+            ("if view.source is Sighting.PENDING:", "if False:"),
+            also=(proven_unpaid,),
+        ),
     ),
     "work_not_awaited": Planted(
         "a correction begins while a payment of its sale is in work",

@@ -16,8 +16,7 @@ from satmachine.models import Claim, Leg, Settlement
 from satmachine.settlements.land.landing import Rules, land_claim
 from satmachine.settlements.plan.amounts import Rule, Terms
 from satmachine.settlements.plan.planning import Bounds, plan_settlement
-from satmachine.store import clients, legs, settlements
-from satmachine.store import marks as mark_rows
+from satmachine.store import clients, legs, mark_rows, settlements
 from satmachine.store.database import atomic, connect, prepare
 
 MACHINE = "machine-1"

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 
 from satmachine.cash import book
 from satmachine.models.banknotes import of_sale
-from satmachine.models.cash import Entry, EntryKind, NoteLine
+from satmachine.models.cash_values import Entry, EntryKind, NoteLine
 from satmachine.money import minor_digits
-from satmachine.store.cash import Draft
+from satmachine.store.cash_rows import Draft
 from satmachine.store.database import atomic
 
 #: 2026-01-01T00:00:00Z

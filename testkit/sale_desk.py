@@ -29,10 +29,10 @@ from satmachine.settlements.plan.named_payees import terms_for
 from satmachine.settlements.plan.planning import Bounds, plan_settlement
 from satmachine.settlements.sweep import topups
 from satmachine.settlements.sweep.arrivals import note_incoming
-from satmachine.store import clients, corrections, incoming, intents, legs, registry, settlements, shortfalls
+from satmachine.store import clients, corrections, incoming, intent_rows, legs, registry, settlements, shortfalls
 from satmachine.store.database import Connection, Store, atomic, connect, prepare
 from satmachine.store.incoming import TopUp
-from satmachine.store.intents import Asked
+from satmachine.store.intent_rows import Asked
 from satmachine.wallet.lnbits import Lnbits
 from satmachine.wallet.rows import WalletPayment
 from testkit.books import NOW, a_claim, give_invoice
@@ -172,14 +172,14 @@ class Desk:
         order = orders.from_json(action, params)
         assert not isinstance(order, orders.Unreadable), order.why
         with atomic(self.conn):
-            intent_id = intents.add(self.conn, NOW, "maria", order)
+            intent_id = intent_rows.add(self.conn, NOW, "maria", order)
         asked = Asked(intent_id, "maria", action, order.subject, order)
         try:
             ended = await self.actions[type(order)](asked, order)
         except SatmachineError:
-            assert intents.get(self.conn, intent_id).status == "open"
+            assert intent_rows.get(self.conn, intent_id).status == "open"
             with atomic(self.conn):
-                intents.refuse(self.conn, intent_id, "", NOW)
+                intent_rows.refuse(self.conn, intent_id, "", NOW)
             raise
         if ended.status == "refused":
             raise Refused(ended.result)

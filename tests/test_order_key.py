@@ -11,7 +11,7 @@ import pytest
 
 from satmachine.intents import SEALED_ORDER_S, IntentDesk
 from satmachine.orders import SettleBalance
-from satmachine.store import intents
+from satmachine.store import intent_rows
 from satmachine.store.database import atomic, open_store
 from testkit.books import MACHINE, NOW, add_provider, fresh_books
 
@@ -48,7 +48,7 @@ async def carried_out(folder: Path, order_key: str | None = KEY) -> None:
 
 def asked(books: sqlite3.Connection, *, order_key: str | None, at: int = NOW) -> int:
     with atomic(books):
-        return intents.add(books, at, "ana", SettleBalance(1, Decimal(50), 1_000, 1), order_key=order_key)
+        return intent_rows.add(books, at, "ana", SettleBalance(1, Decimal(50), 1_000, 1), order_key=order_key)
 
 
 def payouts(books: sqlite3.Connection) -> int:
@@ -58,22 +58,22 @@ def payouts(books: sqlite3.Connection) -> int:
 async def test_an_order_of_who_has_the_key_is_carried_out(tmp_path: Path, books: sqlite3.Connection) -> None:
     order = asked(books, order_key=KEY)
     await carried_out(tmp_path)
-    assert (intents.get(books, order).status, payouts(books)) == ("done", 1)
+    assert (intent_rows.get(books, order).status, payouts(books)) == ("done", 1)
 
 
 async def test_without_a_key_every_order_is_carried_out(tmp_path: Path, books: sqlite3.Connection) -> None:
     order = asked(books, order_key=None)
     await carried_out(tmp_path, order_key=None)
-    assert (intents.get(books, order).status, payouts(books)) == ("done", 1)
+    assert (intent_rows.get(books, order).status, payouts(books)) == ("done", 1)
 
 
 @pytest.mark.parametrize("order_key", [None, "another key"])
 async def test_a_row_of_somebody_else_is_no_order(
     tmp_path: Path, books: sqlite3.Connection, order_key: str | None
 ) -> None:
-    order = intents.get(books, asked(books, order_key=order_key))
+    order = intent_rows.get(books, asked(books, order_key=order_key))
     await carried_out(tmp_path)
-    refused = intents.get(books, order.id)
+    refused = intent_rows.get(books, order.id)
     assert (refused.status, payouts(books)) == ("refused", 0)
     assert "does not have the key for orders" in str(refused.result)
 
@@ -92,7 +92,7 @@ async def test_an_order_that_was_changed_is_none(tmp_path: Path, books: sqlite3.
     order = asked(books, order_key=KEY)
     assert books.execute(f"UPDATE intents SET {change}").rowcount == 1
     await carried_out(tmp_path)
-    assert (intents.get(books, order).status, payouts(books)) == ("refused", 0)
+    assert (intent_rows.get(books, order).status, payouts(books)) == ("refused", 0)
 
 
 async def test_a_copy_of_an_order_and_an_old_one_are_none(tmp_path: Path, books: sqlite3.Connection) -> None:

@@ -9,7 +9,7 @@ import pytest
 from satmachine.config import Config
 from satmachine.nostr.event import RELAY_LIST_KIND, Event
 from satmachine.relay_lists import MAX_EACH, MAX_IN_ALL, MAX_TOLD, RelayList, read, relays_of
-from satmachine.store import relay_lists
+from satmachine.store import relay_list_rows
 from satmachine.store.database import atomic
 from testkit.books import MACHINE, NOW, fresh_books
 from testkit.config_files import VALID, a_machine, load_text
@@ -140,7 +140,7 @@ def test_the_newest_list_counts_whatever_comes_last(tmp_path: Path) -> None:
 
         def note(event_id: str, created_at: int, *relays: str) -> bool:
             with atomic(conn):
-                return relay_lists.note(
+                return relay_list_rows.note(
                     conn,
                     MACHINE,
                     event_id=event_id,
@@ -155,6 +155,6 @@ def test_the_newest_list_counts_whatever_comes_last(tmp_path: Path) -> None:
         assert not note("cc", NOW, "wss://higher-id.example")
         assert note("aa", NOW, "wss://lower-id.example")
         assert not note("aa", NOW, "wss://lower-id.example")
-        assert relay_lists.of_all(conn) == {MACHINE: ["wss://lower-id.example"]}
+        assert relay_list_rows.of_all(conn) == {MACHINE: ["wss://lower-id.example"]}
         assert note("dd", NOW + 1)
-        assert relay_lists.of_all(conn) == {MACHINE: []}
+        assert relay_list_rows.of_all(conn) == {MACHINE: []}

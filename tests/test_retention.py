@@ -10,7 +10,7 @@ import pytest
 from satmachine import retention
 from satmachine.errors import DatabaseBusy
 from satmachine.retention import MAX_STEP, MIN_STEP, TARGET_STEP_S, next_size
-from satmachine.store import telemetry
+from satmachine.store import telemetry_rows
 from satmachine.store.database import Store, atomic, open_store
 from tests.telemetry.made import MACHINE, NOW, database, record
 
@@ -35,13 +35,13 @@ def test_steps_shrink_when_they_take_too_long(size: int, took_s: float, then: in
 def path(tmp_path: Path) -> Path:
     conn = database(tmp_path)
     with atomic(conn):
-        telemetry.store_batch(conn, [record({"note": "x" * 2000}, NOW - n * DAY_S) for n in range(300)])
+        telemetry_rows.store_batch(conn, [record({"note": "x" * 2000}, NOW - n * DAY_S) for n in range(300)])
     conn.close()
     return tmp_path / "satmachine.db"
 
 
 async def beacons_left(store: Store) -> int:
-    rows = await store.read(telemetry.history, MACHINE, since=0, until=NOW + 1, limit=1000)
+    rows = await store.read(telemetry_rows.history, MACHINE, since=0, until=NOW + 1, limit=1000)
     return len(rows)
 
 

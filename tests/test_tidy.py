@@ -31,6 +31,10 @@ SQL = re.compile(r"^\s*(SELECT|WITH \w+ AS|INSERT (OR \w+ )?INTO|UPDATE \w+ SET|
 RUNS_SQL = {"execute", "executemany", "executescript"}
 
 
+#: The lists of a noun of the command line: the same job each time. Every other module has a name of its own.
+NAMED_ALIKE = {"lists.py"}
+
+
 def name(path: Path) -> str:
     return path.relative_to(PACKAGE).as_posix()
 
@@ -120,3 +124,13 @@ def test_every_module_says_what_it_is_for(path: Path) -> None:
     if path.name == "__init__.py" and not path.read_text().strip():
         return
     assert ast.get_docstring(ast.parse(path.read_text())), f"{name(path)} has no docstring"
+
+
+def test_every_module_has_a_name_of_its_own() -> None:
+    """ARCHITECTURE.md, "Words": `.._rows`, `.._command` and `.._page` say which of a subject's modules this is."""
+    modules: dict[str, list[str]] = {}
+    for path in SOURCES:
+        modules.setdefault(path.name, []).append(name(path))
+    twice = {key: found for key, found in modules.items() if len(found) > 1 and not key.startswith("__")}
+    assert {key: found for key, found in twice.items() if key not in NAMED_ALIKE} == {}
+    assert all(one.startswith("cli/") for key in NAMED_ALIKE for one in twice[key])

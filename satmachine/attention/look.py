@@ -15,7 +15,7 @@ from satmachine.attention import words
 from satmachine.attention.items import CONDITIONS, Attention, Item, Limits, Silence, sorted_out
 from satmachine.attention.sentence import Sentence, joined, sentence
 from satmachine.store import attention as rows
-from satmachine.store import cash, lists, standing
+from satmachine.store import cash_rows, list_queries, standing
 from satmachine.store.attention import Record
 from satmachine.telemetry.trouble import error_now
 
@@ -108,18 +108,18 @@ def from_sales(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
         if row["payments"] > 1 or row["settlement_id"] is None or not _is_errored(conn, row):
             yield _failing(row, view)
     for row in rows.troubled_sales(conn, view.scope, _SALES_EACH):
-        leg = lists.worst_leg(conn, row["settlement_id"]) if row["status"] == "errored" else None
+        leg = list_queries.worst_leg(conn, row["settlement_id"]) if row["status"] == "errored" else None
         if leg is None or leg["status"] != "failed" or (leg["payee"], leg["cause"]) not in common:
             yield _sale(row, leg)
         if row["place"] == _SALES_EACH and row["total"] > _SALES_EACH:
             yield _more_sales(row)
-    for leg in lists.lone_legs(conn, view.scope, 20):
+    for leg in list_queries.lone_legs(conn, view.scope, 20):
         yield _lone_leg(leg)
 
 
 def _is_errored(conn: sqlite3.Connection, row: Record) -> bool:
     """Whether the sale itself reports this payment."""
-    leg = lists.worst_leg(conn, row["settlement_id"])
+    leg = list_queries.worst_leg(conn, row["settlement_id"])
     return leg is not None and leg["payment_id"] == row["payment_id"]
 
 
@@ -306,7 +306,7 @@ def from_telemetry(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
 def _cash(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
     """From the forecasts that the daemon has stored: the early end of the range counts."""
     limit_s = view.limits.cash_out_days * 86_400
-    for row in cash.forecasts(conn, fresh_since=view.now - cash.STALE_AFTER_S):
+    for row in cash_rows.forecasts(conn, fresh_since=view.now - cash_rows.STALE_AFTER_S):
         machine_id = row["machine_id"]
         if not _sees(conn, view, machine_id):
             continue
@@ -346,7 +346,7 @@ def from_relays(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
     """As the daemon last saw them. A relay that is away for a moment needs nobody."""
     if view.scope is not None:
         return
-    for row in lists.relays(conn):
+    for row in list_queries.relays(conn):
         away = row["state"] != "subscribed"
         if row["named"] or (not away and not row["quiet"]):
             continue
@@ -431,4 +431,4 @@ def _below(value: int | None, limit: int) -> bool:
 
 
 def _sees(conn: sqlite3.Connection, view: View, machine_id: str) -> bool:
-    return view.scope is None or lists.sees(conn, view.scope, machine_id)
+    return view.scope is None or list_queries.sees(conn, view.scope, machine_id)

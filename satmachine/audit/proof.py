@@ -12,10 +12,10 @@ from decimal import Decimal, InvalidOperation
 from functools import lru_cache, partial
 from typing import Any, Protocol
 
-from satmachine.audit.breaks import Break, Kind, make_break
+from satmachine.audit.remedies import Break, Kind, make_break
 from satmachine.ledger import periods
 from satmachine.money import sats_to_minor, split_two_stage_commission
-from satmachine.store import balances, cash, clients, lists
+from satmachine.store import balances, cash_rows, clients, list_queries
 from satmachine.store import breaks as books
 
 Record = dict[str, Any]
@@ -50,7 +50,7 @@ def check_rules(
     seen()
     found += _cash(conn, since)
     found += [make_break(Kind.CHANGED_OUTSIDE, row) for row in clients.changed_outside(conn)]
-    mine = set(lists.machine_ids(conn, scope))
+    mine = set(list_queries.machine_ids(conn, scope))
     return [broken for broken in found if broken.machine_id in mine]
 
 
@@ -82,9 +82,9 @@ def check_closed_months(
 def _cash(conn: sqlite3.Connection, since: int) -> Iterator[Break]:
     """The cash book: its sums and chains, and what was booked and deposited from it (SPEC section 12). An entry that
     was taken back or corrected no longer counts, so taking back a wrong one ends its break."""
-    for kind in cash.BREAKS:
-        for row in cash.breaking(conn, kind):
-            replaced = kind == Kind.CASH_SUM and cash.replaced_by(conn, row["entry_id"]) is not None
+    for kind in cash_rows.BREAKS:
+        for row in cash_rows.breaking(conn, kind):
+            replaced = kind == Kind.CASH_SUM and cash_rows.replaced_by(conn, row["entry_id"]) is not None
             if row["at"] >= since and not replaced:
                 yield make_break(Kind(kind), row)
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from satmachine.audit.breaks import Break, Kind, make_break
+from satmachine.audit.remedies import Break, Kind, make_break
 from satmachine.config import Config, Machine, Payee
 from satmachine.errors import ConfigError
 from satmachine.identity import tag as payment_tag

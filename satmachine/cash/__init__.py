@@ -6,14 +6,14 @@ machine's *beacons* (how much cash it believes it has) and *people* who count. O
 difference is the counted cash minus the cash that should be left after the sales; the beacons only help to find out
 since when.
 
-Their values are in models/cash.py and models/banknotes.py.
+Their values are in models/cash_values.py and models/banknotes.py.
 
-cycles.py     pure   from one count to the next: opening + loaded - taken - sold = expected, compared with counted
-narrow.py     pure   a difference, narrowed down to a few sales by what the machine reported
-forecast.py   pure   how long the cash lasts: weekdays for the middle, its earlier errors for the range
-providers.py  pure   when each LP's balance will be empty
-book.py              transactions: entries, corrections, bookings, deposits that come from loads
-shown.py             what is shown about a machine: reads the books, applies the rules
-outlook.py           how long it lasts: reads the books, applies the forecast
-renew.py             the daemon's task that keeps every machine's forecast up to date
+cycles.py       pure   from one count to the next: opening + loaded - taken - sold = expected, compared with counted
+narrow.py       pure   a difference, narrowed down to a few sales by what the machine reported
+forecast.py     pure   how long the cash lasts: weekdays for the middle, its earlier errors for the range
+balance_end.py  pure   when each LP's balance will be empty
+book.py                transactions: entries, corrections, bookings, deposits that come from loads
+shown.py               what is shown about a machine: reads the books, applies the rules
+outlook.py             how long it lasts: reads the books, applies the forecast
+renew.py               the daemon's task that keeps every machine's forecast up to date
 """

@@ -11,14 +11,14 @@ from datetime import UTC, datetime
 
 from satmachine.errors import Refused
 from satmachine.models.banknotes import in_words, short
-from satmachine.models.cash import CLOSING, Cycle, Entry, EntryKind
+from satmachine.models.cash_values import CLOSING, Cycle, Entry, EntryKind
 from satmachine.money import minor_to_fiat
 from satmachine.store import audit_log as audit
-from satmachine.store import cash, clients, deposits
+from satmachine.store import cash_rows, clients, deposits
 
 
 def record(
-    conn: sqlite3.Connection, draft: cash.Draft, *, for_clients: Mapping[int, int], actor: str, now: int
+    conn: sqlite3.Connection, draft: cash_rows.Draft, *, for_clients: Mapping[int, int], actor: str, now: int
 ) -> tuple[Entry, list[int]]:
     """Add an entry; returns it and the ids of the pending deposits that come from it.
 
@@ -40,14 +40,14 @@ def record(
     if draft.kind not in CLOSING and amount_minor == 0:
         raise Refused(f"a {draft.kind} of nothing cannot be entered")
     parts_minor = sum(for_clients.values()) + sum(
-        int(one["amount_minor"]) for one in (cash.deposits_of(conn, old.root_id) if old else ())
+        int(one["amount_minor"]) for one in (cash_rows.deposits_of(conn, old.root_id) if old else ())
     )
     if draft.kind is EntryKind.LOAD and parts_minor > amount_minor:
         raise Refused(
             f"{_money(amount_minor, draft.currency)} are loaded, but the LPs' deposits are "
             f"{_money(parts_minor, draft.currency)}" + (_deposits_help(conn, old) if old else "")
         )
-    entry = cash.insert(conn, draft, actor=actor, now=now)
+    entry = cash_rows.insert(conn, draft, actor=actor, now=now)
     _log(conn, f"cash.{draft.kind}", entry, actor, now, old=old)
     added = [
         deposits.add(
@@ -70,16 +70,16 @@ def void(conn: sqlite3.Connection, entry_id: int, *, reason: str, actor: str, no
     Raises Refused if it was already replaced, if deposits come from it, or if its difference is booked.
     """
     old = _replaceable(conn, entry_id)
-    booked_minor = cash.booked(conn, old.machine_id).get(old.root_id, 0)
+    booked_minor = cash_rows.booked(conn, old.machine_id).get(old.root_id, 0)
     if booked_minor:
         raise Refused(
             f"of cash entry {old.id}, {_money(booked_minor, old.currency)} are booked as a difference. Take that back "
             f"first: `satmachine cash book {old.id} --amount {minor_to_fiat(-booked_minor, old.currency):f}`"
         )
-    if cash.deposits_of(conn, old.root_id):
+    if cash_rows.deposits_of(conn, old.root_id):
         raise Refused(f"LPs' deposits come from cash entry {old.id}" + _deposits_help(conn, old))
-    draft = cash.Draft(old.machine_id, EntryKind.VOID, old.at, old.currency, (), reason, old.id)
-    entry = cash.insert(conn, draft, actor=actor, now=now)
+    draft = cash_rows.Draft(old.machine_id, EntryKind.VOID, old.at, old.currency, (), reason, old.id)
+    entry = cash_rows.insert(conn, draft, actor=actor, now=now)
     _log(conn, "cash.void", entry, actor, now, old=old, reason=reason)
     return entry
 
@@ -108,7 +108,7 @@ def book_difference(
             f"of the cycle that entry {closing.id} closed, {_money(open_minor, closing.currency)} are not booked yet; "
             f"{_money(amount_minor, closing.currency)} is not a part of that"
         )
-    booked_id = cash.book(
+    booked_id = cash_rows.book(
         conn, closing, amount_minor, since_at=window[0], until_at=window[1], reason=reason, actor=actor, now=now
     )
     audit.record(
@@ -134,22 +134,22 @@ def parse_part(conn: sqlite3.Connection, client_id: int, machine_id: str, *, ope
 
 def _replaceable(conn: sqlite3.Connection, entry_id: int) -> Entry:
     """An entry that is still valid. Raises Refused with the one that has replaced it."""
-    old = cash.get(conn, entry_id)
+    old = cash_rows.get(conn, entry_id)
     if old.kind is EntryKind.VOID:
         raise Refused(f"cash entry {old.id} takes back {old.corrects}; enter what was really done as a new entry")
-    later = cash.replaced_by(conn, entry_id)
+    later = cash_rows.replaced_by(conn, entry_id)
     if later is not None:
         what = "taken back" if later.kind is EntryKind.VOID else "corrected"
         raise Refused(f"cash entry {old.id} was already {what}, by {later.id}: correct that one")
     return old
 
 
-def _require_whole(conn: sqlite3.Connection, draft: cash.Draft) -> None:
+def _require_whole(conn: sqlite3.Connection, draft: cash_rows.Draft) -> None:
     """A count by cassettes must name all of them; otherwise a forgotten one would look like stolen cash."""
     named = {line.cassette for line in draft.lines if line.cassette is not None}
     if draft.kind not in CLOSING or not named:
         return
-    known = cash.known_cassettes(conn, draft.machine_id)
+    known = cash_rows.known_cassettes(conn, draft.machine_id)
     forgotten = [(cassette, denomination) for cassette, denomination in sorted(known.items()) if cassette not in named]
     if forgotten:
         told = " and ".join(
@@ -164,7 +164,7 @@ def _require_whole(conn: sqlite3.Connection, draft: cash.Draft) -> None:
 def _deposits_help(conn: sqlite3.Connection, entry: Entry) -> str:
     """The deposits of a load, and how each is changed."""
     told = []
-    for one in cash.deposits_of(conn, entry.root_id):
+    for one in cash_rows.deposits_of(conn, entry.root_id):
         verb = "delete" if one["status"] == "pending" else "reverse"
         told.append(f"deposit {one['id']} of {one['label']}: `satmachine deposits {verb} {one['id']}`")
     return f" ({'; '.join(told)})" if told else ""

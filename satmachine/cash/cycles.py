@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from satmachine.models.banknotes import by_denomination
-from satmachine.models.cash import CLOSING, CashSale, Cycle, Entry, EntryKind
+from satmachine.models.cash_values import CLOSING, CashSale, Cycle, Entry, EntryKind
 
 Notes = Mapping[int, int]
 

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from satmachine.models.cash import CashSale, Cycle, EntryKind, Told
+from satmachine.models.cash_values import CashSale, Cycle, EntryKind, Told
 
 #: A beacon this soon after a sale may report the cash before it or after it: notes take time.
 SALE_SLACK_S = 180

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from satmachine.cash import cycles
+from satmachine.cash.balance_end import Holding, ends
 from satmachine.cash.forecast import (
     DAY_S,
     HISTORY_DAYS,
@@ -17,8 +18,7 @@ from satmachine.cash.forecast import (
     daily_history,
     forecast,
 )
-from satmachine.cash.providers import Holding, ends
-from satmachine.store import balances, cash, clients
+from satmachine.store import balances, cash_rows, clients
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Outlook:
 
 def of_machine(conn: sqlite3.Connection, machine_id: str, now: int) -> Outlook | None:
     """The cash of a configured machine; None for one that the configuration does not name."""
-    rows = cash.now_rows(conn, None, [machine_id])
+    rows = cash_rows.now_rows(conn, None, [machine_id])
     return _outlook(conn, rows[0], now) if rows else None
 
 
@@ -83,7 +83,7 @@ def row(conn: sqlite3.Connection, machine_id: str, now: int) -> dict[str, object
         "days_known": found.forecast.days_known,
         "sure": str(found.forecast.sure),
         "horizon_days": len(found.forecast.ahead),
-        "open_differences": cash.count_differing(conn, machine_id),
+        "open_differences": cash_rows.count_differing(conn, machine_id),
         "early_at": found.run_out.early_at,
         "likely_at": found.run_out.likely_at,
         "late_at": found.run_out.late_at,
@@ -94,7 +94,7 @@ def refresh(conn: sqlite3.Connection, machine_id: str, now: int) -> None:
     """Store a machine's forecast at once, because its cash was changed or counted. Call it inside `atomic()`."""
     found = row(conn, machine_id, now)
     if found is not None:
-        cash.save_forecast(conn, found)
+        cash_rows.save_forecast(conn, found)
 
 
 def whole(conn: sqlite3.Connection, machine_id: str, now: int, days: int) -> Outlook | None:
@@ -114,12 +114,12 @@ def whole(conn: sqlite3.Connection, machine_id: str, now: int, days: int) -> Out
     )
 
 
-def _outlook(conn: sqlite3.Connection, row: cash.Record, now: int) -> Outlook:
+def _outlook(conn: sqlite3.Connection, row: cash_rows.Record, now: int) -> Outlook:
     machine_id = row["machine_id"]
     today = now // DAY_S
     first_day = _first_day(conn, machine_id, today)
-    sold = cash.sold_at(conn, machine_id, first_day * DAY_S, today * DAY_S)
-    smallest = min(cash.known_cassettes(conn, machine_id).values(), default=1)
+    sold = cash_rows.sold_at(conn, machine_id, first_day * DAY_S, today * DAY_S)
+    smallest = min(cash_rows.known_cassettes(conn, machine_id).values(), default=1)
     history = daily_history(sold, _levels(conn, machine_id, sold), first_day, today, empty_below=smallest)
     made = forecast(history, first_day, now, days=HORIZON_DAYS)
     amount = row["cash_minor"]
@@ -129,14 +129,14 @@ def _outlook(conn: sqlite3.Connection, row: cash.Record, now: int) -> Outlook:
 
 def _first_day(conn: sqlite3.Connection, machine_id: str, today: int) -> int:
     """No day before the first sale: the machine was not there."""
-    first = cash.first_sale_day(conn, machine_id)
+    first = cash_rows.first_sale_day(conn, machine_id)
     return today if first is None else min(today, max(first, today - HISTORY_DAYS))
 
 
 def _levels(conn: sqlite3.Connection, machine_id: str, sold: Sequence[tuple[int, int | None]]) -> list[tuple[int, int]]:
     """From the last count before the sales on; if nobody keeps a cash book, none."""
-    since = cash.last_closing_before(conn, machine_id, sold[0][0]) if sold else 0
-    entries = cash.standing(conn, machine_id, since=since)
+    since = cash_rows.last_closing_before(conn, machine_id, sold[0][0]) if sold else 0
+    entries = cash_rows.standing(conn, machine_id, since=since)
     return cycles.levels(entries, [one for one in sold if not entries or one[0] >= entries[0].at]) if entries else []
 
 
@@ -147,7 +147,7 @@ def _notes(conn: sqlite3.Connection, found: Outlook, now: int, days: int) -> lis
         return []
     today = now // DAY_S
     first_day = _first_day(conn, found.machine_id, today)
-    sales = cash.sales(conn, found.machine_id, first_day * DAY_S - 1, today * DAY_S - 1)
+    sales = cash_rows.sales(conn, found.machine_id, first_day * DAY_S - 1, today * DAY_S - 1)
     only = next(iter(held)) if len(held) == 1 else None
     known = bool(sales) and sum(cycles.given_notes(sale, only) is not None for sale in sales) * 10 >= len(sales) * 8
     rows = []
@@ -171,14 +171,14 @@ def _notes(conn: sqlite3.Connection, found: Outlook, now: int, days: int) -> lis
 
 def _held_notes(conn: sqlite3.Connection, machine_id: str) -> tuple[Mapping[int, int], Mapping[int, Sequence[int]]]:
     """{denomination: notes} now, and {denomination: cassettes}: by the cash book, else as the machine reported."""
-    told = cash.told_notes(conn, machine_id)
+    told = cash_rows.told_notes(conn, machine_id)
     cassettes: dict[int, list[int]] = {}
-    for cassette, denomination in sorted(cash.known_cassettes(conn, machine_id).items()):
+    for cassette, denomination in sorted(cash_rows.known_cassettes(conn, machine_id).items()):
         cassettes.setdefault(denomination, []).append(cassette)
-    last = cash.closings(conn, machine_id, 1)
-    entries = cash.standing(conn, machine_id, since=last[0].at if last else 0)
+    last = cash_rows.closings(conn, machine_id, 1)
+    entries = cash_rows.standing(conn, machine_id, since=last[0].at if last else 0)
     if entries:
-        sales = cash.sales(conn, machine_id, entries[0].at, 2**62)
+        sales = cash_rows.sales(conn, machine_id, entries[0].at, 2**62)
         notes = cycles.build(entries, sales, {})[-1].expected_notes
         if notes is not None:
             return {one: max(0, number) for one, number in notes.items()}, cassettes

@@ -16,7 +16,7 @@ import anyio.to_thread
 
 from satmachine.cash import outlook
 from satmachine.errors import StoreError
-from satmachine.store import cash
+from satmachine.store import cash_rows
 from satmachine.store.database import Store, connect, snapshot
 
 log = logging.getLogger(__name__)
@@ -49,11 +49,11 @@ async def renew_due(store: Store, now: int) -> int:
 
 def _worked_out(store: Store, now: int) -> list[Mapping[str, object]]:
     with closing(connect(store.path, read_only=True)) as conn, snapshot(conn):
-        due = cash.forecasts_due(conn, now - RENEW_AFTER_S, _BATCH)
+        due = cash_rows.forecasts_due(conn, now - RENEW_AFTER_S, _BATCH)
         rows = [outlook.row(conn, machine_id, now) for machine_id in due]
         return [row for row in rows if row is not None]
 
 
 def _save(conn: sqlite3.Connection, rows: Sequence[Mapping[str, object]]) -> None:
     for row in rows:
-        cash.save_forecast(conn, row)
+        cash_rows.save_forecast(conn, row)

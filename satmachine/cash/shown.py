@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from satmachine.cash import cycles, narrow
 from satmachine.cash.narrow import Finding
-from satmachine.models.cash import Cycle, Told
-from satmachine.store import cash
+from satmachine.models.cash_values import Cycle, Told
+from satmachine.store import cash_rows
 
 #: No sale is later than this.
 _EVER = 2**62
@@ -30,16 +30,16 @@ def reports(conn: sqlite3.Connection, machine_id: str, *, limit: int) -> list[Cy
     built = _cycles(conn, machine_id, limit)
     if not built:
         return []
-    beacons = cash.beacons(conn, machine_id, built[0].opened_at, _EVER)
+    beacons = cash_rows.beacons(conn, machine_id, built[0].opened_at, _EVER)
     return [_report(cycle, beacons) for cycle in reversed(built)]
 
 
 def closed_cycle(conn: sqlite3.Connection, machine_id: str, entry_id: int) -> CycleReport | None:
     """The cycle that an entry closed; None if it closed none."""
-    entry = cash.get(conn, entry_id)
+    entry = cash_rows.get(conn, entry_id)
     for cycle in _cycles(conn, machine_id, _EVER):
         if cycle.closing is not None and cycle.closing.root_id == entry.root_id:
-            return _report(cycle, cash.beacons(conn, machine_id, cycle.opened_at, cycle.closing.at + 1))
+            return _report(cycle, cash_rows.beacons(conn, machine_id, cycle.opened_at, cycle.closing.at + 1))
     return None
 
 
@@ -49,13 +49,13 @@ def every_cycle(conn: sqlite3.Connection, machine_id: str) -> list[Cycle]:
 
 
 def _cycles(conn: sqlite3.Connection, machine_id: str, limit: int) -> list[Cycle]:
-    closings = cash.closings(conn, machine_id, min(limit, 2**31) + 1)
+    closings = cash_rows.closings(conn, machine_id, min(limit, 2**31) + 1)
     since = closings[limit] if len(closings) > limit else None
-    entries = cash.standing(conn, machine_id, since=since.at if since else 0)
+    entries = cash_rows.standing(conn, machine_id, since=since.at if since else 0)
     if not entries:
         return []
-    sales = cash.sales(conn, machine_id, since.at if since else entries[0].at, _EVER)
-    return cycles.build(entries, sales, cash.booked(conn, machine_id), since=since)
+    sales = cash_rows.sales(conn, machine_id, since.at if since else entries[0].at, _EVER)
+    return cycles.build(entries, sales, cash_rows.booked(conn, machine_id), since=since)
 
 
 def _report(cycle: Cycle, beacons: Sequence[Told]) -> CycleReport:

@@ -13,12 +13,12 @@ from satmachine.cli.kit.options import AsJson, OfMachine, Since
 from satmachine.cli.kit.output import emit_table, print_json, print_line
 from satmachine.cli.kit.values import Column, format_sats
 from satmachine.cli.progress import is_large, progress, stepwise
-from satmachine.store import audit_log, lists, periods
+from satmachine.store import audit_log, list_queries, period_rows
 from satmachine.store import breaks as audited
 from satmachine.store.pages import Page
 
 if TYPE_CHECKING:
-    from satmachine.audit.breaks import Break
+    from satmachine.audit.remedies import Break
     from satmachine.audit.wallets import Statement
     from satmachine.config import Machine
 
@@ -134,13 +134,13 @@ def _prove(books: Books, since: int, *, offline: bool) -> _Report:
         import anyio
 
         anyio.run(_prove_wallets, books, since, report)
-    again = sum(period.entries for period in periods.all_of(books.conn) if period.end_at > since)
+    again = sum(period.entries for period in period_rows.all_of(books.conn) if period.end_at > since)
     with stepwise("Checking the books", STEPS, at_once=is_large(books.path)) as seen:
         broken = check_rules(books.conn, scope=books.scope, since=since, seen=seen)
     with progress("Reading closed months again", again) as seen:
         broken += check_closed_months(books.conn, since=since, read_again=seen)
     report.breaks = broken + report.breaks
-    for machine_id in lists.machine_ids(books.conn, books.scope):
+    for machine_id in list_queries.machine_ids(books.conn, books.scope):
         counts = audited.counts(books.conn, machine_id)
         report.settlements += counts["settlements"]
         report.payments += counts["payments"]

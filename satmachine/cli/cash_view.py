@@ -15,9 +15,9 @@ from satmachine.cli.kit.books import Books
 from satmachine.cli.kit.output import emit_table, print_item, print_json, print_line, to_json
 from satmachine.cli.kit.values import Column, Row, format_age, format_fiat, format_time, is_terminal, iso, make_console
 from satmachine.models.banknotes import in_words, short
-from satmachine.models.cash import Cycle, Entry, EntryKind
+from satmachine.models.cash_values import Cycle, Entry, EntryKind
 from satmachine.money import minor_to_fiat
-from satmachine.store import cash
+from satmachine.store import cash_rows
 
 #: How many sales of a window are named one by one.
 _NAMED = 5
@@ -121,7 +121,7 @@ def _print_result(report: CycleReport, *, planned: bool) -> None:
 def print_machine(books: Books, machine_id: str, limit: int, *, as_json: bool, as_csv: bool) -> None:
     """Everything about one machine's cash; CSV has its cycles."""
     reports = shown.reports(books.conn, machine_id, limit=limit)
-    rows = cash.now_rows(books.conn, None, [machine_id])
+    rows = cash_rows.now_rows(books.conn, None, [machine_id])
     if as_csv:
         emit_table([cycle_row(report, machine_id) for report in reports], _CYCLE_COLUMNS, csv=True, keys=_CYCLE_KEYS)
         return
@@ -159,7 +159,7 @@ def raise_unconfigured(machine_id: str) -> None:
 
 def print_fleet(books: Books, limit: int, *, as_json: bool, as_csv: bool) -> None:
     """Each machine of the scope on one line."""
-    rows = cash.now_rows(books.conn, books.scope)
+    rows = cash_rows.now_rows(books.conn, books.scope)
     columns = (
         Column("machine_id", "Machine"),
         Column("cash_minor", "Cash"),
@@ -188,10 +188,10 @@ def print_fleet(books: Books, limit: int, *, as_json: bool, as_csv: bool) -> Non
             print_item("!", f"{row['machine_id']}: {off} (entry {row['closed_id']})", _report_command(row))
 
 
-def _open_differences(books: Books, rows: Sequence[Row]) -> list[cash.Record]:
+def _open_differences(books: Books, rows: Sequence[Row]) -> list[cash_rows.Record]:
     """The newest one of each machine that has any."""
     differing = [row["machine_id"] for row in rows if row["open_differences"]]
-    found = [one for machine_id in differing for one in cash.open_differences(books.conn, machine_id)]
+    found = [one for machine_id in differing for one in cash_rows.open_differences(books.conn, machine_id)]
     return sorted(found, key=lambda row: -row["closed_at"])
 
 
@@ -235,7 +235,7 @@ def _print_now(row: Row, reports: Sequence[CycleReport], books: Books) -> None:
         )
     if cycle.unknown_sales:
         print_line(_unknown(cycle, unit), style="yellow")
-    waiting = cash.unproven(books.conn, row["machine_id"], cycle.opened_at)
+    waiting = cash_rows.unproven(books.conn, row["machine_id"], cycle.opened_at)
     if waiting["sales"]:
         print_line(
             f"{waiting['sales']} sale(s) of {format_fiat(waiting['sold_minor'], unit)} are not proven yet, and not "

@@ -47,33 +47,33 @@ NOUNS = {
     "alerts": Noun("satmachine.cli.alerts:app", "What needs you, and whether alarms arrive.", _RUNNING),
     "run": Noun("satmachine.cli.run:run", "The daemon, in the foreground.", _RUNNING),
     "doctor": Noun(
-        "satmachine.cli.doctor:doctor", "Check whether everything that the daemon needs is in order.", _RUNNING
+        "satmachine.cli.doctor_command:doctor", "Check whether everything that the daemon needs is in order.", _RUNNING
     ),
     "observe": Noun(
         "satmachine.cli.observe:observe", "What the machines really send, and which settings fit.", _RUNNING
     ),
-    "backup": Noun("satmachine.cli.backup:backup", "A consistent copy of the books while it runs.", _RUNNING),
-    "restore": Noun("satmachine.cli.restore:restore", "Replace the books by a copy.", _RUNNING),
+    "backup": Noun("satmachine.cli.backup_command:backup", "A consistent copy of the books while it runs.", _RUNNING),
+    "restore": Noun("satmachine.cli.restore_command:restore", "Replace the books by a copy.", _RUNNING),
     "install-files": Noun(
         "satmachine.cli.install_files:install_files", "Units, manual and completion for this host.", _RUNNING
     ),
     "config": Noun("satmachine.cli.config:app", "Check the configuration file, or show what is in force.", _RUNNING),
     "payouts": Noun("satmachine.cli.payouts:app", "Stop and resume payouts.", _RUNNING),
     "machines": Noun("satmachine.cli.machines:app", "The machines, with wallet balance and open work.", _RUNNING),
-    "telemetry": Noun("satmachine.cli.telemetry:app", "What the machines report.", _RUNNING),
+    "telemetry": Noun("satmachine.cli.telemetry_command:app", "What the machines report.", _RUNNING),
     "web": Noun("satmachine.cli.web:app", "The pages, for people to read in a browser.", _RUNNING),
     "demo": Noun("satmachine.cli.demo:demo", "Everything on this computer, with real parts.", _RUNNING),
     "settlements": Noun("satmachine.cli.settlements:app", "The sales, and where every sat of them went.", _SALES),
     "payments": Noun("satmachine.cli.payments:app", "The payments that sales cause.", _SALES),
-    "cash": Noun("satmachine.cli.cash:app", "The banknotes in the machines: loaded, counted, missing.", _CASH),
-    "forecast": Noun("satmachine.cli.forecast:forecast", "How long the cash lasts, and what to load.", _CASH),
+    "cash": Noun("satmachine.cli.cash_command:app", "The banknotes in the machines: loaded, counted, missing.", _CASH),
+    "forecast": Noun("satmachine.cli.forecast_command:forecast", "How long the cash lasts, and what to load.", _CASH),
     "splits": Noun("satmachine.cli.splits:app", "How the commission is shared.", _SALES),
     "audit": Noun("satmachine.cli.audit:app", "Prove where every sat went; who changed what.", _SALES),
     "quarantine": Noun("satmachine.cli.quarantine:app", "Messages from machines that could not be used.", _SALES),
     "clients": Noun("satmachine.cli.clients:app", "Who brings cash and gets sats.", _PEOPLE),
     "deposits": Noun("satmachine.cli.deposits:app", "The cash that they bring, and take home.", _PEOPLE),
     "report": Noun("satmachine.cli.report:report", "What came in, who got it, what is there now.", _BOOKS),
-    "export": Noun("satmachine.cli.export:app", "The ledger for beancount, hledger or a spreadsheet.", _BOOKS),
+    "export": Noun("satmachine.cli.export_command:app", "The ledger for beancount, hledger or a spreadsheet.", _BOOKS),
     "period": Noun("satmachine.cli.period:app", "Close a month; prove that a closed one was not altered.", _BOOKS),
     "simulate": Noun("satmachine.cli.simulate:simulate", "Last month's sales under other rules.", _BOOKS),
     "verify": Noun("satmachine.cli.verify:verify", "Check that a statement was not altered.", _BOOKS),

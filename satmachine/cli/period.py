@@ -14,10 +14,10 @@ from satmachine.cli.kit.values import Column
 from satmachine.cli.progress import progress, stepwise
 from satmachine.errors import Refused
 from satmachine.store import audit_log as audit
-from satmachine.store import ledger, ledger_sums, periods
+from satmachine.store import ledger, ledger_sums, period_rows
 from satmachine.store.database import atomic
 from satmachine.store.ledger import Span
-from satmachine.store.periods import Period
+from satmachine.store.period_rows import Period
 
 app = typer.Typer(no_args_is_help=True, help="Close months, and prove that a closed month was not altered.")
 
@@ -68,7 +68,7 @@ def close(
         if not dry_run:
             confirm(f"Close {month} with {made.entries} entries? It cannot be opened again.", yes=yes)
             with atomic(books.conn) as conn:
-                periods.add(conn, made)
+                period_rows.add(conn, made)
                 audit.record(
                     conn,
                     now=books.now,
@@ -120,7 +120,7 @@ def list_(ctx: typer.Context, as_json: AsJson = False, as_csv: AsCsv = False) ->
         satmachine period list
     """
     with open_books(ctx) as books:
-        rows = [_row(period) for period in periods.all_of(books.conn)]
+        rows = [_row(period) for period in period_rows.all_of(books.conn)]
         keys = [name for name in Period.__dataclass_fields__ if name != "totals"]
         emit_table(rows, _COLUMNS, json=as_json, csv=as_csv, tz=books.tz, keys=keys, empty=_NONE)
 
@@ -138,7 +138,7 @@ def check(ctx: typer.Context, as_json: AsJson = False) -> None:
     from satmachine.ledger.periods import altered, broken_links
 
     with open_books(ctx) as books:
-        closed = periods.all_of(books.conn)
+        closed = period_rows.all_of(books.conn)
         with progress("Reading closed months", sum(period.entries for period in closed)) as seen:
             found = [*broken_links(books.conn), *altered(books.conn, seen=seen)]
     if as_json:

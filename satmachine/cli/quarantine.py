@@ -14,7 +14,7 @@ from satmachine.cli.kit.output import emit_record, print_line
 from satmachine.cli.kit.values import Column
 from satmachine.errors import Refused
 from satmachine.orders import RetryQuarantined
-from satmachine.store import lists, quarantine
+from satmachine.store import list_queries, quarantine_rows
 from satmachine.store.pages import Page
 
 app = typer.Typer(no_args_is_help=True, help="Messages from machines that could not be used.")
@@ -62,8 +62,8 @@ def list_quarantine(
         satmachine quarantine list --machine panajachel-1 --all --json
     """
     wanted = asked.filter(machine_id=machine, status=None if everything else "open")
-    page = lists.quarantine(books.conn, books.scope, wanted)
-    beyond = quarantine.overflow(books.conn, books.scope, machine)
+    page = list_queries.quarantine(books.conn, books.scope, wanted)
+    beyond = quarantine_rows.overflow(books.conn, books.scope, machine)
     hint = f"{beyond} more arrived than are kept; a key that signs so many may be stolen (docs/security.md)."
     return replace(page, hints=(hint,) if beyond else ())
 
@@ -118,11 +118,11 @@ def dismiss(act: Act, message: Message) -> Done:
     """
     row = _find(act.books, message)
     act.ask(f"dismiss message {message} of {row['machine_id']}: {row['detail']}")
-    act.write(quarantine.dismiss, message, reason=act.reason, actor=act.books.actor, now=act.books.now)
+    act.write(quarantine_rows.dismiss, message, reason=act.reason, actor=act.books.actor, now=act.books.now)
     return Done(_find(act.books, message), f"Message {message} is dismissed.")
 
 
-def _find(books: Books, message_id: int) -> lists.Record:
-    row = lists.quarantined(books.conn, message_id)
+def _find(books: Books, message_id: int) -> list_queries.Record:
+    row = list_queries.quarantined(books.conn, message_id)
     assert row is not None  # it was just looked up
     return row

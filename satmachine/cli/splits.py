@@ -12,7 +12,7 @@ from satmachine.cli.kit.commands import ON_A_SCREEN, reading
 from satmachine.cli.kit.options import AsCsv, AsJson, Limit, OfMachine
 from satmachine.cli.kit.output import emit_table, print_line
 from satmachine.cli.kit.values import Column, Row, format_pct, is_terminal
-from satmachine.store import lists
+from satmachine.store import list_queries
 
 app = typer.Typer(no_args_is_help=True, help="How the commission is shared.")
 
@@ -68,8 +68,8 @@ def show(
 
         satmachine splits show --machine panajachel-1 --effective
     """
-    terms = lists.super_fee(books.conn) or {"fee_pct": "0", "payee": None}
-    read = lists.effective_splits if effective else lists.splits
+    terms = list_queries.super_fee(books.conn) or {"fee_pct": "0", "payee": None}
+    read = list_queries.effective_splits if effective else list_queries.splits
     rows = read(books.conn, books.scope, machine)
     rows = _with_platform(rows, terms) if effective else rows
     for_people = is_terminal() and not (as_json or as_csv)
@@ -88,10 +88,10 @@ def show(
         print_line(f"The platform takes {format_pct(terms['fee_pct'])} of every commission first, paid to {payee}.")
 
 
-def _with_platform(rows: list[lists.Record], terms: lists.Record) -> list[lists.Record]:
+def _with_platform(rows: list[list_queries.Record], terms: list_queries.Record) -> list[list_queries.Record]:
     """Put the platform's part before each machine's rules, and show every part in relation to the whole."""
     platform = Decimal(terms["fee_pct"])
-    found: list[lists.Record] = []
+    found: list[list_queries.Record] = []
     for row in rows:
         if not found or found[-1]["machine_id"] != row["machine_id"]:
             head = {"ruleset_source": None, "position": None, "label": "platform", "pct": terms["fee_pct"]}

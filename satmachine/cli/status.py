@@ -19,7 +19,7 @@ from satmachine.cli.machines.stand import balance, mode
 from satmachine.cli.needs import as_json as item_as_json
 from satmachine.cli.needs import print_items
 from satmachine.store import attention as signs
-from satmachine.store import lists
+from satmachine.store import list_queries
 
 #: How many machines are listed; if there are more, those that need somebody come first.
 _MACHINES = 30
@@ -33,10 +33,10 @@ class Status:
     daemon_runs: bool
     alive_at: int | None
     database: str
-    relays: list[lists.Record]
-    machines: list[lists.Record]
+    relays: list[list_queries.Record]
+    machines: list[list_queries.Record]
     counts: dict[str, int]
-    oldest_pending: list[lists.Record]
+    oldest_pending: list[list_queries.Record]
     attention: Attention
 
 
@@ -91,10 +91,10 @@ def _read(books: Books) -> Status:
         daemon_runs=books.daemon_runs,
         alive_at=signs.alive_at(conn),
         database=str(books.path),
-        relays=lists.relays(conn),
-        machines=lists.machines(conn, scope),
-        counts=dict.fromkeys(("pending", "held", "errored"), 0) | lists.open_counts(conn, scope),
-        oldest_pending=lists.open_settlements(conn, scope, "pending", 1),
+        relays=list_queries.relays(conn),
+        machines=list_queries.machines(conn, scope),
+        counts=dict.fromkeys(("pending", "held", "errored"), 0) | list_queries.open_counts(conn, scope),
+        oldest_pending=list_queries.open_settlements(conn, scope, "pending", 1),
         attention=books.attention,
     )
 

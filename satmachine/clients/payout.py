@@ -15,7 +15,7 @@ from satmachine.models import Client, ClientStatus
 from satmachine.money import minor_to_fiat, minor_to_sats
 from satmachine.orders import SettleBalance
 from satmachine.store import audit_log as audit
-from satmachine.store import balances, client_legs, clients, wallets
+from satmachine.store import balances, client_legs, clients, wallet_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def propose_payout(
     who = f"LP {client.id} ({client.label} at {client.machine_id})"
     if client.status is ClientStatus.REMOVED:
         raise Refused(f"{who} was removed: there is nothing to pay out")
-    if wallets.is_stopped(conn, client.machine_id):
+    if wallet_rows.is_stopped(conn, client.machine_id):
         raise Refused(
             f"payments to {who} may be missing in the books of {client.machine_id}, so less may be left than they "
             f"say: run `satmachine machines reconcile {client.machine_id}` first"

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
 from satmachine.ledger.postings import Entry, Posting, entry_of, postings_of
-from satmachine.store import ledger, ledger_sums, periods
+from satmachine.store import ledger, ledger_sums, period_rows
 from satmachine.store.ledger import Span
 
 #: Balances: (account, unit) -> amount. Those that are zero may be missing.
@@ -34,7 +34,7 @@ def balances(
     """
     found: Balances = Counter()
     since = 0
-    closed = periods.last_before(conn, at)
+    closed = period_rows.last_before(conn, at)
     if closed is not None:
         since = closed.end_at
         wanted = ledger.machines(conn, scope, machine_id).keys()
@@ -44,7 +44,7 @@ def balances(
 
 def steps_before(conn: sqlite3.Connection, at: int, *, scope: str | None = None, machine_id: str | None = None) -> int:
     """In how many steps `balances` reads."""
-    closed = periods.last_before(conn, at)
+    closed = period_rows.last_before(conn, at)
     return ledger_sums.steps(conn, Span(0 if closed is None else closed.end_at, at, scope, machine_id))
 
 

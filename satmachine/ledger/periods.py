@@ -20,9 +20,9 @@ from satmachine.errors import Refused
 from satmachine.ledger.entries import Balances, add, balances, nonzero, totals_of
 from satmachine.ledger.postings import postings_of
 from satmachine.models.facts import Fact
-from satmachine.store import ledger, periods
+from satmachine.store import ledger, period_rows
 from satmachine.store.ledger import Span
-from satmachine.store.periods import Period
+from satmachine.store.period_rows import Period
 
 #: Longer than any write waits for its turn, and (store/ledger.py, LATE) than a fact is behind its time before it counts
 #: as late. A month can be closed when twice that has passed since its end: what is not late is then known.
@@ -53,7 +53,7 @@ def span_to_close(conn: sqlite3.Connection, name: str, tz: tzinfo, now: int) -> 
     in its totals. Whoever wants those months proven too closes them first.
     """
     start_at, end_at = month_span(name, tz)
-    before, closed_at = periods.last(conn), now - GRACE_S
+    before, closed_at = period_rows.last(conn), now - GRACE_S
     if end_at + GRACE_S > closed_at:
         raise Refused(f"{name} is not over yet; a month can be closed {2 * GRACE_S // 60} minutes after its end")
     if before is None:
@@ -71,7 +71,7 @@ def span_to_close(conn: sqlite3.Connection, name: str, tz: tzinfo, now: int) -> 
 
 def totals_before(conn: sqlite3.Connection, span: Span, seen: Callable[[], object] = lambda: None) -> Balances:
     """The balance of every account before a period that will be closed: for the first one added up, in `seen` steps."""
-    before = periods.last(conn)
+    before = period_rows.last(conn)
     return before.totals if before else totals_of(conn, Balances(), replace(span, since=0, until=span.since), seen)
 
 
@@ -90,7 +90,7 @@ def make_period(
 
     `begun` is what `totals_before` says, where the caller has asked already; `seen` is called for each entry.
     """
-    span, before = span_to_close(conn, name, tz, now), periods.last(conn)
+    span, before = span_to_close(conn, name, tz, now), period_rows.last(conn)
     begun = totals_before(conn, span) if begun is None else begun
     digest, entries, totals = _digest(ledger.facts(conn, span), begun, seen)
     period = Period(
@@ -122,7 +122,7 @@ def hash_of(period: Period) -> str:
         "previous": period.previous,
         "reason": period.reason,
         "start_at": period.start_at,
-        "totals": periods.nested(period.totals),
+        "totals": period_rows.nested(period.totals),
         "tz": period.tz,
     }
     return sha256(json.dumps(said, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
@@ -132,7 +132,7 @@ def broken_links(conn: sqlite3.Connection) -> Iterator[tuple[Period, str]]:
     """Closed months whose own row was altered, or whose predecessor is not the month after which it was closed.
     Quick."""
     before: Period | None = None
-    for period in periods.all_of(conn):
+    for period in period_rows.all_of(conn):
         if hash_of(period) != period.hash:
             yield period, "its own row was altered: its hash is different"
         hash_before, ended_at = ("", period.start_at) if before is None else (before.hash, before.end_at)
@@ -145,7 +145,7 @@ def off_totals(conn: sqlite3.Connection, *, since: int = 0) -> Iterator[tuple[Pe
     """Closed months (that ended after `since`) whose accounts have other balances now. Adds up in SQL, so it takes a
     fraction of the time of `altered`; only `altered` finds what cancels out within a month."""
     begun, summed_to = Balances(), 0
-    for period in periods.all_of(conn):
+    for period in period_rows.all_of(conn):
         if period.end_at > since and totals_of(conn, begun, Span(summed_to, period.end_at)) != period.totals:
             yield period, "its entries have another sum now than when it was closed"
         begun, summed_to = period.totals, period.end_at
@@ -156,7 +156,7 @@ def altered(
 ) -> Iterator[tuple[Period, str]]:
     """Closed months (that ended after `since`) whose entries are not what they were. Reads all of their entries."""
     totals: Balances | None = None
-    for period in periods.all_of(conn):
+    for period in period_rows.all_of(conn):
         if period.end_at > since:
             begun = balances(conn, period.start_at) if totals is None else totals
             facts = ledger.facts(conn, Span(period.start_at, period.end_at))

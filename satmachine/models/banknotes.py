@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from satmachine.models.cash import NoteLine
+from satmachine.models.cash_values import NoteLine
 from satmachine.money import fiat_to_minor, minor_to_fiat
 
 #: The names that the number of notes may have, the most certain first.

@@ -23,7 +23,7 @@ from satmachine.ops import host_check, payee_check, wallet_check
 from satmachine.ops.findings import Finding, Verdict
 from satmachine.ops.relay_check import RelayReport, ask_relay
 from satmachine.relay_lists import Wanted, relays_of
-from satmachine.store import clients, relay_lists, wallets
+from satmachine.store import clients, relay_list_rows, wallet_rows
 from satmachine.store.database import connect
 from satmachine.wallet.answers import PLAIN
 
@@ -83,8 +83,8 @@ def _from_books(config: Config) -> tuple[dict[str, str], list[payee_check.Named]
     try:
         with closing(connect(config.database.path, read_only=True)) as conn:
             lps = [one for one in clients.find(conn) if one.machine_id in machines]
-            known = {name: wallet_id for name in machines if (wallet_id := wallets.wallet_id(conn, name))}
-            told = {name: relay_lists.of_machine(conn, name) for name in machines if config.nostr.discover_relays}
+            known = {name: wallet_id for name in machines if (wallet_id := wallet_rows.wallet_id(conn, name))}
+            told = {name: relay_list_rows.of_machine(conn, name) for name in machines if config.nostr.discover_relays}
     except (StoreError, sqlite3.DatabaseError):
         return {}, [], {}  # host_check.database says so
     payees = [(f"LP {one.label} of {one.machine_id}", one.payee_kind, one.payee) for one in lps]

@@ -17,7 +17,7 @@ from satmachine.money import minor_to_fiat
 from satmachine.plain_text import THIN, printable
 from satmachine.reports.chart import step_chart
 from satmachine.reports.signed import place_of_event
-from satmachine.reports.statement import Document, at_of
+from satmachine.reports.statement_document import Document, at_of
 from satmachine.reports.summary import Report, Row
 
 _MINUS = "\u2212"

@@ -11,7 +11,7 @@ from decimal import Decimal
 from satmachine.models.facts import PaidLeg
 from satmachine.money import minor_to_fiat
 from satmachine.plain_text import one_line
-from satmachine.reports.statement import Document
+from satmachine.reports.statement_document import Document
 
 
 def receipt(leg: PaidLeg, *, machine_name: str, currency: str, balance_minor: int) -> str:

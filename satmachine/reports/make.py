@@ -13,10 +13,10 @@ from satmachine.nostr.keys import hex_to_npub, public_key_of
 from satmachine.orders import SignStatement
 from satmachine.reports.html import statement_page
 from satmachine.reports.signed import canonical, sign_document
-from satmachine.reports.statement import Document, Head, make_document
+from satmachine.reports.statement_document import Document, Head, make_document
 from satmachine.store import audit_log as audit
-from satmachine.store import balances, clients, statements
-from satmachine.store.statements import SignedStatement
+from satmachine.store import balances, clients, statement_rows
+from satmachine.store.statement_rows import SignedStatement
 
 
 def zone_of(name: str) -> tzinfo:
@@ -39,7 +39,7 @@ def document_of(
     signer: str | None,
 ) -> Document:
     """A client's statement as a document; `signer` is a public key in hex."""
-    operator, machine_name = statements.names_of(conn, client.machine_id)
+    operator, machine_name = statement_rows.names_of(conn, client.machine_id)
     made = make_statement(balances.movements(conn, client.id), since=since, until=until)
     npub = None if signer is None else hex_to_npub(signer)
     return make_document(client, made, Head(operator, machine_name, since, until, made_at, npub))
@@ -63,7 +63,7 @@ def sign_statement(
         event=canonical(event.to_dict()),
         html=page,
     )
-    statements.add(conn, signed)
+    statement_rows.add(conn, signed)
     audit.record(
         conn,
         now=now,

@@ -30,7 +30,8 @@ from satmachine.settlements.pay.waiting import backoff_s
 from satmachine.settlements.plan.named_payees import terms_for
 from satmachine.settlements.plan.planning import Bounds, Outcome, plan_settlement
 from satmachine.settlements.prove.verdict import NotYet, Proven, Refuted, judge
-from satmachine.store import legs, settlements, wallets
+from satmachine.store import legs, settlements
+from satmachine.store import wallet_rows as wallets
 from satmachine.store.database import Store
 from satmachine.wallet.lnbits import Lnbits
 from satmachine.wallet.rows import require_wallet

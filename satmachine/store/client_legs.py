@@ -9,7 +9,7 @@ from satmachine import identity
 from satmachine.errors import Refused
 from satmachine.models import Client, Leg, LegType
 from satmachine.seals import Ordered
-from satmachine.store import payees, seals
+from satmachine.store import payees, seal_rows
 from satmachine.store.clients import describe_payee, identity_of
 
 
@@ -54,7 +54,7 @@ def insert_payout(
 ) -> int:
     """Write the leg of a balance payout, which reserves the fiat from `now` on; returns its id. Raises Refused if this
     connection should seal it, but the machine's key could not be read yet."""
-    keyring = seals.keyring_of(conn)
+    keyring = seal_rows.keyring_of(conn)
     if keyring is not None and not keyring.knows(client.machine_id):
         raise Refused(
             f"the wallet key of {client.machine_id} cannot be read: until it can, nothing is paid out from that wallet"
@@ -97,7 +97,7 @@ def insert_payout(
             order.payee_kind,
             order.payee_ref,
             order.payee_scope,
-            seals.seal_of(conn, order),
+            seal_rows.seal_of(conn, order),
         ),
     )
     assert cursor.lastrowid is not None
@@ -149,7 +149,7 @@ def insert_autoforward(conn: sqlite3.Connection, dca: Leg, client: Client, *, am
                 now,
                 order.payee_kind,
                 order.payee_ref,
-                seals.seal_of(conn, order),
+                seal_rows.seal_of(conn, order),
             ),
         ).rowcount
         == 1

@@ -16,7 +16,7 @@ from satmachine.identity import PayeeKind
 from satmachine.models import Figures, Leg, LegType, Retained, RetainedReason, Settlement
 from satmachine.seals import Ordered
 from satmachine.store import as_models as rows
-from satmachine.store import legs, seals, settlements
+from satmachine.store import legs, seal_rows, settlements
 from satmachine.store.fragments import LEG_IS_RARE, LEG_OF_THE_SALE
 
 
@@ -197,7 +197,7 @@ def insert_refund(
             order.payee,
             now,
             order.payee_kind,
-            seals.seal_of(conn, order),
+            seal_rows.seal_of(conn, order),
         ),
     )
     return leg

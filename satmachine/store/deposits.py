@@ -17,7 +17,7 @@ from satmachine.models import ClientStatus, Deposit, DepositKind, DepositStatus
 from satmachine.money import minor_to_fiat
 from satmachine.store import as_models as rows
 from satmachine.store import audit_log as audit
-from satmachine.store import balances, clients, wallets
+from satmachine.store import balances, clients, wallet_rows
 from satmachine.store.pages import Order, Where
 
 # CROSS JOIN: a walk along the deposits, never along the clients.
@@ -251,7 +251,7 @@ def _take_back(
     client = clients.get(conn, client_id)
     # For cash that has already gone nothing is checked: it must be entered before the books are reconciled, or
     # what comes next is shared as if it were there.
-    if kind is DepositKind.WITHDRAWAL and effective_at is None and wallets.is_stopped(conn, client.machine_id):
+    if kind is DepositKind.WITHDRAWAL and effective_at is None and wallet_rows.is_stopped(conn, client.machine_id):
         raise Refused(
             f"payments to LP {client.id} ({client.label}) may be missing in the books of {client.machine_id}, so "
             f"less may be left than they say: run `satmachine machines reconcile {client.machine_id}` first. Cash "
@@ -283,7 +283,7 @@ def _require_effective(conn: sqlite3.Connection, machine_id: str, effective_at: 
     when = datetime.fromtimestamp(effective_at, UTC).strftime("%Y-%m-%d %H:%M UTC")
     if effective_at > now:
         raise Refused(f"{when} is in the future: cash counts from when it is in the machine, or has left it")
-    if wallets.is_stopped(conn, machine_id):
+    if wallet_rows.is_stopped(conn, machine_id):
         return  # its books are being reconciled; no plan is changed by that
     row = conn.execute(
         """SELECT id FROM dca_settlements WHERE machine_id = ? AND occurred_at >= ? AND planned_at IS NOT NULL

@@ -25,7 +25,7 @@ from satmachine.models import (
 )
 from satmachine.seals import Given, Ordered
 from satmachine.store import as_models as rows
-from satmachine.store import payees, seals
+from satmachine.store import payees, seal_rows
 from satmachine.store.fragments import LEG_PAID_BY_LP, LEG_PAID_BY_MACHINE, OPEN_LEG
 
 #: Statuses in which the daemon still works on a leg.
@@ -111,7 +111,7 @@ def _insert_planned(
             order.payee_kind,
             order.payee_ref,
             order.payee_scope,
-            seals.seal_of(conn, order),
+            seal_rows.seal_of(conn, order),
         ),
     )
 
@@ -254,7 +254,7 @@ def add_invoice(
                 expires_at,
                 int(internal),
                 wallet_id,
-                seals.seal_of(conn, invoice),
+                seal_rows.seal_of(conn, invoice),
             ),
         )
     return changed == 1
@@ -268,7 +268,7 @@ def learn_payee(conn: sqlite3.Connection, leg: Leg, reference: str, now: int) ->
         if last is not None and last.differs(identity.PayeeIdentity(leg.payee_kind, reference)):
             return False
         payees.learn(conn, leg.payee_scope, identity.PayeeIdentity(leg.payee_kind, reference), now)
-    seal = seals.seal_again(conn, leg, replace(leg, payee_ref=reference))
+    seal = seal_rows.seal_again(conn, leg, replace(leg, payee_ref=reference))
     conn.execute(
         "UPDATE dca_payments SET payee_ref = ?, seal = ? WHERE id = ? AND payee_ref IS NULL", (reference, seal, leg.id)
     )
@@ -447,7 +447,7 @@ def repoint(
             payee.kind,
             payee.reference,
             scope,
-            seals.seal_again(conn, leg, moved),
+            seal_rows.seal_again(conn, leg, moved),
             leg.id,
             leg.status,
             leg.generation,

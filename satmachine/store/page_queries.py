@@ -1,6 +1,7 @@
 """What only the pages ask the books. `scope` is an operator's id, or None for all operators; times are Unix seconds.
 
-Rows are dicts whose keys are the tables' column names, as in `store.lists`, which has what the command line asks too.
+Rows are dicts whose keys are the tables' column names, as in `store.list_queries`, which has what the command line
+asks too.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from satmachine.store.fragments import LEG_PAID_BY_MACHINE
-from satmachine.store.lists import machine_ids
+from satmachine.store.list_queries import machine_ids
 from satmachine.store.pages import Record
 
 #: How much a search shows of each kind.

@@ -16,7 +16,7 @@ from satmachine.identity import PREFIX, PayeeIdentity, PayeeKind
 from satmachine.models import Leg, LegType, Settlement
 from satmachine.seals import Given
 from satmachine.store import as_models as rows
-from satmachine.store import seals
+from satmachine.store import seal_rows
 from satmachine.store.fragments import LEG_PAID_BY_MACHINE
 
 #: What `settled_by` says about a payment for which these books have a leg.
@@ -263,7 +263,7 @@ def take_over(conn: sqlite3.Connection, leg: Leg, payment: Found, *, internal: b
         internal,
         None,
     )
-    seal = seals.seal_of(conn, taken)
+    seal = seal_rows.seal_of(conn, taken)
     _give_invoice(conn, leg.id, taken.generation, payment, internal=internal, now=now, seal=seal)
     changed = conn.execute(
         """UPDATE dca_payments SET status = 'sending', generation = generation + 1, payment_hash = ?,

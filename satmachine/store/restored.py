@@ -11,7 +11,7 @@ import sqlite3
 from datetime import UTC, datetime
 
 from satmachine.store import audit_log as audit
-from satmachine.store import wallets
+from satmachine.store import wallet_rows
 
 _KEY = "copied_at"
 
@@ -45,7 +45,7 @@ def take_over(conn: sqlite3.Connection, now: int) -> int | None:
     conn.execute("UPDATE dca_wallets SET reconcile_since = ?, reconcile_why = ?, last_sweep_at = NULL", (now, why))
     machines = [str(wallet["machine_id"]) for wallet in conn.execute("SELECT machine_id FROM dca_wallets")]
     for machine_id in machines:
-        wallets.refresh_safe_mode(conn, machine_id)
+        wallet_rows.refresh_safe_mode(conn, machine_id)
     audit.record(
         conn,
         now=now,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from satmachine.store import business, cash
+from satmachine.store import business, cash_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def read(conn: sqlite3.Connection, now: int | None = None) -> Standing:
             oldest_pending_at=oldest,
             wallets=wallets(conn),
             database_bytes=_scalar(conn, "PRAGMA page_count") * _scalar(conn, "PRAGMA page_size"),
-            cash=tuple(cash.forecasts(conn, fresh_since=0)),
+            cash=tuple(cash_rows.forecasts(conn, fresh_since=0)),
             machines=() if now is None else business.machines(conn, now),
         )
     finally:

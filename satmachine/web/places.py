@@ -9,7 +9,7 @@ from typing import Any
 
 from satmachine.web import owners
 from satmachine.web.access import Owner, Who
-from satmachine.web.views import operators, programs, providers, statements
+from satmachine.web.views import operators, programs, providers, statements_page
 from satmachine.web.views.base import Download, Look, View
 
 #: Finds whose record an address names; None: there is no such record.
@@ -40,8 +40,8 @@ PAGES = (
     Place("/clients", Who.OPERATOR, operators.providers),
     Place("/clients/{id}", Who.SIGNED_IN, providers.position, owners.of_position),
     Place("/clients/{id}/statement.csv", Who.SIGNED_IN, providers.position_csv, owners.of_position),
-    Place("/clients/{id}/statements/{statement}.html", Who.SIGNED_IN, statements.page, owners.of_position),
-    Place("/clients/{id}/statements/{statement}.json", Who.SIGNED_IN, statements.document, owners.of_position),
+    Place("/clients/{id}/statements/{statement}.html", Who.SIGNED_IN, statements_page.page, owners.of_position),
+    Place("/clients/{id}/statements/{statement}.json", Who.SIGNED_IN, statements_page.document, owners.of_position),
     Place("/months", Who.OPERATOR, operators.months),
     Place("/months/{month}", Who.OPERATOR, operators.month),
     Place("/search", Who.OPERATOR, operators.search),

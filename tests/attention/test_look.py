@@ -13,7 +13,7 @@ from satmachine.attention.items import CONDITIONS, Item, Limits, Silence, sorted
 from satmachine.attention.look import View, from_daemon, from_sales, from_telemetry, look
 from satmachine.cli.kit import requests
 from satmachine.models import Cause, HoldReason, LegStatus
-from satmachine.store import alerts, health, legs, lists, wallets
+from satmachine.store import alert_rows, health_rows, legs, list_queries, wallet_rows
 from satmachine.store.database import atomic, connect
 from testkit.books import fresh_books
 from tests.cli.books import ERRORED, HELD, NOW, Cli, full_books
@@ -72,7 +72,7 @@ def add_failing(conn: sqlite3.Connection, sale: int, cause: Cause) -> None:
 def test_a_payee_that_is_dead_for_a_while_is_on_the_list_and_in_the_list_of_payments(cli: Cli) -> None:
     with closing(connect(cli.database)) as conn:
         add_failing(conn, ERRORED, Cause.PAYEE_UNREACHABLE)
-        planned = lists.payment(conn, 4)["planned_at"]
+        planned = list_queries.payment(conn, 4)["planned_at"]
         early, late = (View(Limits(), planned + after_s) for after_s in (600, 601))
         assert not [item for item in from_sales(conn, early) if item.condition == "payment_failing"]
         [item] = [item for item in from_sales(conn, late) if item.condition == "payment_failing"]
@@ -107,7 +107,7 @@ def test_many_payments_to_one_dead_payee_are_one_item(cli: Cli) -> None:
 def test_a_daemon_that_does_not_run_or_is_frozen_is_first(tmp_path: Path) -> None:
     with fresh_books(tmp_path) as conn:
         with atomic(conn):
-            health.record_relays(conn, [], NOW)
+            health_rows.record_relays(conn, [], NOW)
         alive, frozen = (View(Limits(), NOW + after_s) for after_s in (60, 61))
         assert [item.condition for item in from_daemon(conn, alive, daemon_runs=True)] == []
         assert [item.condition for item in from_daemon(conn, frozen, daemon_runs=True)] == ["daemon_frozen"]
@@ -118,7 +118,7 @@ def test_an_alarm_that_is_raised_is_never_missing(tmp_path: Path) -> None:
     with fresh_books(tmp_path) as conn:
         changes = [("", "books_broken", True, None, NOW, "1 break(s)"), ("wss://x", "relay_quiet", True, None, NOW, "")]
         with atomic(conn):
-            alerts.write(conn, changes, [], (), NOW)
+            alert_rows.write(conn, changes, [], (), NOW)
         found = look(conn, VIEW, daemon_runs=True)
     assert [(item.condition, item.command) for item in found.items] == [
         ("books_broken", "satmachine audit"),
@@ -191,10 +191,10 @@ def everything_wrong(conn: sqlite3.Connection) -> None:
         conn.execute(
             "INSERT INTO payout_pauses VALUES ('*', ?, 'maria', 'audit'), ('solola-1', ?, 'x', 'y')", (NOW, NOW)
         )
-        foreign = wallets.Outgoing("f" * 64, "sm1:xx:r1:super", "lnbc1", 5, "success", None, {}, NOW)
-        wallets.note_outgoing(conn, "solola-1", [foreign], NOW)
-        wallets.refresh_safe_mode(conn, "solola-1")
-        alerts.write(
+        foreign = wallet_rows.Outgoing("f" * 64, "sm1:xx:r1:super", "lnbc1", 5, "success", None, {}, NOW)
+        wallet_rows.note_outgoing(conn, "solola-1", [foreign], NOW)
+        wallet_rows.refresh_safe_mode(conn, "solola-1")
+        alert_rows.write(
             conn,
             [("", "books_broken", True, None, NOW, ""), ("wss://x", "relay_quiet", True, None, NOW, "")],
             [],

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from satmachine.audit.breaks import Break, Kind, make_break
 from satmachine.audit.proof import check_books, check_rules
+from satmachine.audit.remedies import Break, Kind, make_break
 from satmachine.cash import book, shown
 from satmachine.cli.main import app
-from satmachine.models.cash import Entry, EntryKind, NoteLine
+from satmachine.models.cash_values import Entry, EntryKind, NoteLine
 from satmachine.store import breaks as books
-from satmachine.store import cash
+from satmachine.store import cash_rows
 from satmachine.store.database import atomic
 from testkit.sale_desk import Desk, add_provider, copied, open_desk
 
@@ -143,7 +143,7 @@ def add_cash(conn: sqlite3.Connection) -> None:
 
     def record(kind: EntryKind, amount_minor: int, corrects: int | None = None, **for_clients: int) -> Entry:
         lines = (NoteLine(None, None, None, amount_minor),)
-        draft = cash.Draft("panajachel-1", kind, 5, "GTQ", lines, "", corrects)
+        draft = cash_rows.Draft("panajachel-1", kind, 5, "GTQ", lines, "", corrects)
         entry, _ = book.record(conn, draft, for_clients=dict.fromkeys(for_clients.values(), 400), actor="test", now=10)
         return entry
 
@@ -225,7 +225,7 @@ def test_a_leg_that_was_completed_by_reading_needs_no_moment_of_sending(copy: sq
 def test_every_kind_of_break_is_planted_somewhere() -> None:
     # Closed months are altered in tests/reports/test_periods.py.
     assert {kind for kind, _, _ in PLANTED} | OF_WALLETS | {Kind.CLOSED_MONTH} == set(Kind)
-    assert {*books.BREAKS, *cash.BREAKS} <= set(Kind)
+    assert {*books.BREAKS, *cash_rows.BREAKS} <= set(Kind)
 
 
 def test_what_is_older_than_since_is_left_out(copy: sqlite3.Connection) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from satmachine.audit.breaks import Break, Kind, make_break
 from satmachine.audit.proof import check_books
+from satmachine.audit.remedies import Break, Kind, make_break
 from satmachine.store.database import atomic
 from testkit.sale_desk import Desk, copied
 from tests.audit.test_books import NO_FIGURES, PLANTED, unguard

@@ -11,8 +11,8 @@ from typing import cast
 import anyio
 import pytest
 
-from satmachine.audit.breaks import Break, Kind
 from satmachine.audit.proof import check_books
+from satmachine.audit.remedies import Break, Kind
 from satmachine.audit.wallets import Statement, WalletAudit
 from satmachine.identity import tag
 from satmachine.models import Answer

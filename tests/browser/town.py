@@ -9,12 +9,12 @@ from pathlib import Path
 from bench import books
 from satmachine.cash import outlook
 from satmachine.config.model import Web, WebPerson
-from satmachine.models.cash import EntryKind, NoteLine
+from satmachine.models.cash_values import EntryKind, NoteLine
 from satmachine.nostr.keys import hex_to_npub, public_key_of
 from satmachine.orders import SignStatement
 from satmachine.reports.make import sign_statement
-from satmachine.store import cash
-from satmachine.store.cash import Draft
+from satmachine.store import cash_rows
+from satmachine.store.cash_rows import Draft
 from satmachine.store.database import atomic, connect
 
 SIZE = books.Size(machines=6, sales=900, beacons=1_500, sale_every_s=1_700)
@@ -69,7 +69,7 @@ def build(path: Path) -> None:
 def _count_cash(conn: sqlite3.Connection) -> None:
     lines = (NoteLine(1, 10_000, 900, 9_000_000), NoteLine(2, 5_000, 400, 2_000_000))
     draft = Draft(books.machine_id(0), EntryKind.COUNT, NOW - 86_400, "GTQ", lines)
-    cash.insert(conn, draft, actor="ana", now=NOW - 86_300)
+    cash_rows.insert(conn, draft, actor="ana", now=NOW - 86_300)
 
 
 def _cassettes(number: int) -> str:

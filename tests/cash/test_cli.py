@@ -15,8 +15,8 @@ import pytest
 
 from satmachine.audit.proof import check_books
 from satmachine.cash import outlook
-from satmachine.cli.cash import app as cash_app
-from satmachine.store import clients, telemetry
+from satmachine.cli.cash_command import app as cash_app
+from satmachine.store import clients, telemetry_rows
 from satmachine.store.database import atomic, connect
 from tests.cli.books import Cli, empty_books
 from tests.telemetry.made import record
@@ -226,7 +226,7 @@ def test_cash_is_laid_beside_what_the_machine_says_and_whose_it_is(cli: Cli, con
     with atomic(conn):
         now = int(conn.execute("SELECT strftime('%s', 'now')").fetchone()[0])
         for at in (now - 7_200, now - 60):
-            telemetry.store_batch(conn, [record(told, at, machine_id=MACHINE)])
+            telemetry_rows.store_batch(conn, [record(told, at, machine_id=MACHINE)])
     ok(cli, "deposits add 1 6000")
     ok(cli, "deposits confirm 1 --yes")
     shown = ok(cli, f"cash report {MACHINE}")

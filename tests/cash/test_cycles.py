@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from satmachine.cash import book, cycles, shown
 from satmachine.models.banknotes import by_denomination, in_words, of_sale, typed
-from satmachine.models.cash import CashSale, Entry, EntryKind, NoteLine
-from satmachine.store import cash
-from satmachine.store.cash import Draft
+from satmachine.models.cash_values import CashSale, Entry, EntryKind, NoteLine
+from satmachine.store import cash_rows
+from satmachine.store.cash_rows import Draft
 from testkit.books import MACHINE, fresh_books
 
 
@@ -64,7 +64,7 @@ def test_sql_and_rules_say_the_same(
             draft = Draft(MACHINE, used, at, "GTQ", lines, "", None if corrects is None else corrects.id)
             last, _ = book.record(conn, draft, for_clients={}, actor="t", now=100)
         found = shown.every_cycle(conn, MACHINE)
-        rows = {row["closed_id"]: row for row in cash.cycle_rows(conn, None, MACHINE, -1)}
+        rows = {row["closed_id"]: row for row in cash_rows.cycle_rows(conn, None, MACHINE, -1)}
         assert len(rows) == len(found)
         for cycle in found:
             row = rows[None if cycle.closing is None else cycle.closing.id]
@@ -74,7 +74,7 @@ def test_sql_and_rules_say_the_same(
             )
             assert row["expected_minor"] == cycle.expected_minor
             assert (row["sales"], row["unknown_sales"]) == (len(cycle.sales), len(cycle.unknown_sales))
-        [now] = cash.now_rows(conn, None, [MACHINE])
+        [now] = cash_rows.now_rows(conn, None, [MACHINE])
         assert now["expected_minor"] == (found[-1].expected_minor if found else None)
     finally:
         conn.execute("ROLLBACK")

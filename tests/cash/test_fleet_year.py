@@ -10,7 +10,7 @@ import pytest
 from satmachine.audit.proof import check_books
 from satmachine.cash import shown
 from satmachine.cash.narrow import Finding
-from satmachine.store import cash
+from satmachine.store import cash_rows
 from satmachine.store.database import connect, prepare
 from testkit.cash_year import CashYear, MadeMachine, Plan, Planted, play
 
@@ -105,7 +105,7 @@ def test_a_jam_is_narrowed_down_to_the_sale_where_the_machine_tells_of_its_cash(
 def test_the_view_says_of_every_cycle_what_the_rules_say(year: tuple[sqlite3.Connection, CashYear]) -> None:
     conn, _ = year
     for machine in FLEET:
-        in_sql = {row["closed_id"]: row for row in cash.cycle_rows(conn, None, machine.id, -1)}
+        in_sql = {row["closed_id"]: row for row in cash_rows.cycle_rows(conn, None, machine.id, -1)}
         cycles = shown.every_cycle(conn, machine.id)
         assert len(in_sql) == len(cycles)
         for cycle in cycles:
@@ -125,7 +125,7 @@ def test_the_view_says_of_every_cycle_what_the_rules_say(year: tuple[sqlite3.Con
 def test_differences_in_sql_sum_to_what_was_planted(year: tuple[sqlite3.Connection, CashYear]) -> None:
     conn, played = year
     for machine in FLEET:
-        rows = cash.open_differences(conn, machine.id)
+        rows = cash_rows.open_differences(conn, machine.id)
         planted = sum(one.amount_minor for one in played.planted if one.machine_id == machine.id)
         assert sum(row["open_minor"] for row in rows) == planted
 

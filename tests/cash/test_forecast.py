@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from satmachine.cash.balance_end import Holding, ends
 from satmachine.cash.forecast import DAY_S, HISTORY_DAYS, Sure, daily_history, forecast
-from satmachine.cash.providers import Holding, ends
 from tests.cash.backtest import Score, backtest
 
 FIRST = 20_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from satmachine.cash import cycles, narrow
-from satmachine.models.cash import CashSale, Cycle, Entry, EntryKind, NoteLine, Told
+from satmachine.models.cash_values import CashSale, Cycle, Entry, EntryKind, NoteLine, Told
 
 HOUR_S = 3_600
 OPENED, CLOSED = 100 * HOUR_S, 200 * HOUR_S

@@ -13,7 +13,7 @@ from satmachine.attention import look as attention
 from satmachine.attention.items import Limits
 from satmachine.cash import renew
 from satmachine.ops.metrics import Exposition
-from satmachine.store import cash, standing
+from satmachine.store import cash_rows, standing
 from satmachine.store.database import atomic, connect, open_store
 from testkit.books import MACHINE, fresh_books
 
@@ -77,12 +77,12 @@ def test_every_query_of_the_charts_runs(conn: sqlite3.Connection) -> None:
 def test_out_soon_is_within_two_days_and_fresh(conn: sqlite3.Connection) -> None:
     now = seconds_now(conn)
     with atomic(conn):
-        cash.save_forecast(conn, a_forecast(MACHINE, now, 1.5))
-        cash.save_forecast(conn, a_forecast("machine-2", now, 3))
+        cash_rows.save_forecast(conn, a_forecast(MACHINE, now, 1.5))
+        cash_rows.save_forecast(conn, a_forecast("machine-2", now, 3))
     [row] = conn.execute("SELECT * FROM cash_out_soon").fetchall()
     assert (row["machine_id"], row["cash"], row["days_early"], row["days_likely"]) == (MACHINE, "12345.00", 1, 2)
     with atomic(conn):
-        cash.save_forecast(conn, a_forecast(MACHINE, now - 7 * 3_600, 1.5))
+        cash_rows.save_forecast(conn, a_forecast(MACHINE, now - 7 * 3_600, 1.5))
     assert conn.execute("SELECT * FROM cash_out_soon").fetchall() == []
 
 
@@ -92,7 +92,7 @@ def test_the_alarm_holds_below_its_limit_and_wavers_right_above(
 ) -> None:
     now = seconds_now(conn)
     with atomic(conn):
-        cash.save_forecast(conn, a_forecast(MACHINE, now, early_days))
+        cash_rows.save_forecast(conn, a_forecast(MACHINE, now, early_days))
     view = attention.View(Limits(), now)
     found = [item for item in attention.from_telemetry(conn, view) if item.condition == "cash_out_soon"]
     assert [item.sure for item in found] == ([] if sure is None else [sure])
@@ -107,7 +107,7 @@ def test_the_alarm_holds_below_its_limit_and_wavers_right_above(
 def test_a_difference_that_nobody_has_booked_needs_a_person(conn: sqlite3.Connection) -> None:
     now = seconds_now(conn)
     with atomic(conn):
-        cash.save_forecast(conn, a_forecast(MACHINE, now, None, differences=2))
+        cash_rows.save_forecast(conn, a_forecast(MACHINE, now, None, differences=2))
     [item] = attention.from_telemetry(conn, attention.View(Limits(), now))
     assert (item.condition, item.command) == ("cash_differs", f"satmachine cash report {MACHINE}")
     assert not item.is_alarm
@@ -120,7 +120,7 @@ def test_metrics_say_until_when_the_cash_lasts(conn: sqlite3.Connection) -> None
 
     now = seconds_now(conn)
     with atomic(conn):
-        cash.save_forecast(conn, a_forecast(MACHINE, now, 1, differences=1))
+        cash_rows.save_forecast(conn, a_forecast(MACHINE, now, 1, differences=1))
     exposition = Exposition()
     exposition.show(standing.read(conn), [], None, Attention(), now)
     text = generate_latest(exposition._registry).decode()
@@ -132,7 +132,7 @@ async def test_the_daemon_renews_what_is_due_and_only_that(tmp_path: Path) -> No
     with fresh_books(tmp_path) as conn:
         now = seconds_now(conn)
         with atomic(conn):
-            cash.save_forecast(conn, a_forecast("machine-2", now - 60, 5))
+            cash_rows.save_forecast(conn, a_forecast("machine-2", now - 60, 5))
     async with open_store(tmp_path / "satmachine.db") as store:
         assert await renew.renew_due(store, now) == 1
         assert await renew.renew_due(store, now) == 0

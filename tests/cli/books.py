@@ -17,9 +17,9 @@ from satmachine.config import load
 from satmachine.identity import PayeeIdentity, PayeeKind
 from satmachine.models import Claim, LegStatus, LegType, PlannedLeg, Proof, Rejection, Retained, RetainedReason
 from satmachine.settlements.pay.completion import complete_leg
-from satmachine.store import clients, health, incoming, legs, quarantine, registry, settlements, wallets
+from satmachine.store import clients, health_rows, incoming, legs, quarantine_rows, registry, settlements, wallet_rows
 from satmachine.store.database import atomic, connect, prepare
-from satmachine.store.health import RelayRecord
+from satmachine.store.health_rows import RelayRecord
 from satmachine.store.settlements import EventRecord
 from testkit.books import give_invoice
 from testkit.config_files import SECOND, VALID, npub
@@ -224,7 +224,7 @@ def _add_client(conn: Any) -> None:
 
 def _add_surroundings(conn: Any) -> None:
     for number, machine_id in ((1, "panajachel-1"), (2, "flores-1")):
-        quarantine.add(
+        quarantine_rows.add(
             conn,
             event_id=digest(300 + number),
             machine_id=machine_id,
@@ -237,10 +237,10 @@ def _add_surroundings(conn: Any) -> None:
         )
         _unmatched(conn, machine_id, digest(400 + number))
     _unmatched(conn, "panajachel-1", digest(PENDING))  # meanwhile it has a settlement
-    wallets.note_answer(conn, "panajachel-1", wallet_id="w1", balance_sats=1_250_000, version="1.6.2", now=NOW)
-    wallets.failed(conn, "solola-1", error="connection refused", now=NOW)
+    wallet_rows.note_answer(conn, "panajachel-1", wallet_id="w1", balance_sats=1_250_000, version="1.6.2", now=NOW)
+    wallet_rows.failed(conn, "solola-1", error="connection refused", now=NOW)
     relay = RelayRecord("wss://relay.one.example", "subscribed", NOW, 42, NOW, NOW, 7, 3, {"bad_id": 1}, False, None)
-    health.record_relays(conn, [relay], NOW)
+    health_rows.record_relays(conn, [relay], NOW)
 
 
 def _unmatched(conn: Any, machine_id: str, payment_hash: str) -> None:

@@ -18,7 +18,7 @@ from satmachine.models import SettlementStatus
 from satmachine.orders import Refund
 from satmachine.store import settlements
 from satmachine.store.database import atomic
-from satmachine.store.intents import open_orders
+from satmachine.store.intent_rows import open_orders
 from testkit.sale_desk import Desk, add_provider, copied, open_desk
 from tests.settlements.correct.test_changes import INVOICE_HASH, make_invoice
 

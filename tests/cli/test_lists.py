@@ -11,9 +11,9 @@ import pytest
 import typer
 
 from satmachine.cli.kit.books import parse_when
-from satmachine.store import lists, settlements
+from satmachine.store import list_queries, settlements
 from satmachine.store.database import atomic, connect
-from satmachine.store.lists import Filter
+from satmachine.store.list_queries import Filter
 from tests.cli.books import NOW, Cli, claim
 
 DAY = 86_400
@@ -70,7 +70,7 @@ def test_pages_together_are_the_list(scope: str | None, empty: Cli) -> None:
     seen: list[int] = []
     before = None
     while True:
-        page = lists.settlements(conn, scope, Filter(before_id=before, limit=7))
+        page = list_queries.settlements(conn, scope, Filter(before_id=before, limit=7))
         seen += [row["id"] for row in page.rows]
         if not page.more:
             break
@@ -80,25 +80,25 @@ def test_pages_together_are_the_list(scope: str | None, empty: Cli) -> None:
 
 
 PLANS = [
-    (lists.settlements, None, {}),
-    (lists.settlements, "atitlan", {}),
-    (lists.settlements, None, {"since": 1, "until": 2}),
-    (lists.settlements, None, {"machine_id": "panajachel-1", "since": 1}),
-    (lists.settlements, None, {"status": "held"}),
-    (lists.settlements, None, {"status": "refunded"}),
-    (lists.settlements, "atitlan", {"machine_id": "panajachel-1", "since": 1, "before_id": 2}),
-    (lists.settlements, "atitlan", {"status": "errored"}),
-    (lists.settlements, "atitlan", {"before_id": 2}),
-    (lists.payments, None, {}),
-    (lists.payments, "atitlan", {"leg_type": "dca"}),
-    (lists.payments, None, {"status": "failed"}),
-    (lists.payments, None, {"status": "voided"}),
-    (lists.payments, None, {"leg_type": "refund", "since": 1}),
-    (lists.payments, "atitlan", {"status": "failed"}),
-    (lists.payments, None, {"client_id": 1}),
-    (lists.payments, "atitlan", {"client_id": 1, "before_id": 2}),
-    (lists.payments, None, {"settlement_id": 1}),
-    (lists.payments, None, {"before_id": 3}),
+    (list_queries.settlements, None, {}),
+    (list_queries.settlements, "atitlan", {}),
+    (list_queries.settlements, None, {"since": 1, "until": 2}),
+    (list_queries.settlements, None, {"machine_id": "panajachel-1", "since": 1}),
+    (list_queries.settlements, None, {"status": "held"}),
+    (list_queries.settlements, None, {"status": "refunded"}),
+    (list_queries.settlements, "atitlan", {"machine_id": "panajachel-1", "since": 1, "before_id": 2}),
+    (list_queries.settlements, "atitlan", {"status": "errored"}),
+    (list_queries.settlements, "atitlan", {"before_id": 2}),
+    (list_queries.payments, None, {}),
+    (list_queries.payments, "atitlan", {"leg_type": "dca"}),
+    (list_queries.payments, None, {"status": "failed"}),
+    (list_queries.payments, None, {"status": "voided"}),
+    (list_queries.payments, None, {"leg_type": "refund", "since": 1}),
+    (list_queries.payments, "atitlan", {"status": "failed"}),
+    (list_queries.payments, None, {"client_id": 1}),
+    (list_queries.payments, "atitlan", {"client_id": 1, "before_id": 2}),
+    (list_queries.payments, None, {"settlement_id": 1}),
+    (list_queries.payments, None, {"before_id": 3}),
 ]
 
 

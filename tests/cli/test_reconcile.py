@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from satmachine.store import restored, wallets
+from satmachine.store import restored, wallet_rows
 from satmachine.store.database import atomic, connect
 from tests.cli.books import NOW, Cli
 
@@ -18,9 +18,9 @@ def strange(cli: Cli, payment_hash: str = STRANGE, key: str = "sm1:of-nobody") -
     """The wallet has paid what these books do not know."""
     conn = connect(cli.database)
     with atomic(conn):
-        found = wallets.Outgoing(payment_hash, key, "lnbc1", 5_000, "success", None, {}, NOW)
-        wallets.note_outgoing(conn, MACHINE, [found], NOW)
-        wallets.refresh_safe_mode(conn, MACHINE)
+        found = wallet_rows.Outgoing(payment_hash, key, "lnbc1", 5_000, "success", None, {}, NOW)
+        wallet_rows.note_outgoing(conn, MACHINE, [found], NOW)
+        wallet_rows.refresh_safe_mode(conn, MACHINE)
     conn.close()
 
 

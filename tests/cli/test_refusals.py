@@ -20,7 +20,7 @@ from satmachine.cli.main import app
 from satmachine.errors import Refused
 from satmachine.models import HoldReason
 from satmachine.orders import Unreadable
-from satmachine.store import incoming, intents, settlements, wallets
+from satmachine.store import incoming, intent_rows, settlements, wallet_rows
 from satmachine.store.database import atomic
 from testkit.books import NOW
 from testkit.sale_desk import MACHINE, Desk, add_provider, copied, open_desk
@@ -38,9 +38,9 @@ Change = Callable[[Desk], object]
 
 def stops(desk: Desk) -> None:
     """The wallet shows a payment that these books do not know."""
-    foreign = wallets.Outgoing("f" * 64, "sm1:xx:r1:super", "lnbc1", 5, "success", None, {}, NOW)
-    wallets.note_outgoing(desk.conn, MACHINE, [foreign], NOW)
-    wallets.refresh_safe_mode(desk.conn, MACHINE)
+    foreign = wallet_rows.Outgoing("f" * 64, "sm1:xx:r1:super", "lnbc1", 5, "success", None, {}, NOW)
+    wallet_rows.note_outgoing(desk.conn, MACHINE, [foreign], NOW)
+    wallet_rows.refresh_safe_mode(desk.conn, MACHINE)
 
 
 def dismisses(desk: Desk) -> None:
@@ -103,14 +103,14 @@ ELSEWHERE = (
     ("settlements/reconcile/proposal.py", ""),
     ("settlements/sweep/wallet_orders.py", ""),
     ("clients/payout.py", "was planned since"),
-    ("cli/machines/wallets.py", ""),
+    ("cli/machines/wallets_command.py", ""),
     ("cli/simulate.py", ""),
     ("store/clients.py", "there is no"),
     ("store/clients.py", "cannot change now"),
     ("store/database.py", ""),
     ("store/deposits.py", "there is no"),
-    ("store/periods.py", ""),
-    ("store/quarantine.py", ""),
+    ("store/period_rows.py", ""),
+    ("store/quarantine_rows.py", ""),
 )
 
 
@@ -158,13 +158,13 @@ def refused(desk: Desk, command: str) -> str:
     left = CliRunner().invoke(app, ["--config", str(desk.path), *shlex.split(command)])
     said = left.output.partition("Error: ")[2]
     if left.exit_code == 0:
-        for asked in intents.open_orders(desk.conn):
+        for asked in intent_rows.open_orders(desk.conn):
             assert not isinstance(asked.order, Unreadable)
             with pytest.raises(Refused) as refusal:
                 anyio.run(desk.actions[type(asked.order)], asked, asked.order)
             said = str(refusal.value)
             with atomic(desk.conn):
-                intents.refuse(desk.conn, asked.id, said, NOW)
+                intent_rows.refuse(desk.conn, asked.id, said, NOW)
     else:
         assert isinstance(left.exception, SystemExit), left.exception
     return " ".join(said.split())

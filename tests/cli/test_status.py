@@ -9,7 +9,7 @@ import pytest
 
 from satmachine.attention import words
 from satmachine.models import HoldReason, RetainedReason
-from satmachine.store import legs, settlements, wallets
+from satmachine.store import legs, settlements, wallet_rows
 from satmachine.store.database import atomic, connect, only_daemon
 from tests.cli.books import ERRORED, NOW, Cli
 
@@ -139,9 +139,9 @@ def test_it_tells_of_pauses_and_safe_mode(cli: Cli) -> None:
     conn = connect(cli.database)
     with atomic(conn):
         conn.execute("INSERT INTO payout_pauses VALUES ('*', ?, 'maria', 'audit')", (NOW,))
-        foreign = wallets.Outgoing("f" * 64, "sm1:xx:r1:super", "lnbc1", 5, "success", None, {}, NOW)
-        wallets.note_outgoing(conn, "solola-1", [foreign], NOW)
-        wallets.refresh_safe_mode(conn, "solola-1")
+        foreign = wallet_rows.Outgoing("f" * 64, "sm1:xx:r1:super", "lnbc1", 5, "success", None, {}, NOW)
+        wallet_rows.note_outgoing(conn, "solola-1", [foreign], NOW)
+        wallet_rows.refresh_safe_mode(conn, "solola-1")
     conn.close()
     shown = screen(cli)
     assert "Payouts for all machines are paused: audit" in shown

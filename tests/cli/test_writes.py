@@ -9,7 +9,7 @@ import time
 import pytest
 
 from satmachine.orders import RetryQuarantined
-from satmachine.store import intents
+from satmachine.store import intent_rows
 from satmachine.store.database import atomic, connect, only_daemon
 from tests.cli.books import HELD, PROCESSED, Cli
 
@@ -56,7 +56,7 @@ def test_a_retry_is_an_intent_that_waits_for_the_daemon(cli: Cli) -> None:
     assert result.exit_code == 0
     assert "carries it out when it runs" in result.stdout
     conn = connect(cli.database)
-    [asked] = intents.open_orders(conn)
+    [asked] = intent_rows.open_orders(conn)
     conn.close()
     assert (asked.actor, asked.action, asked.subject) == ("maria", "quarantine.retry", "quarantine 1")
     assert asked.order == RetryQuarantined(1)
@@ -72,14 +72,14 @@ def test_a_retry_as_json_is_the_intent(cli: Cli) -> None:
 def test_the_daemons_answer_is_printed(status: str, exit_code: int, cli: Cli) -> None:
     def answer() -> None:
         conn = connect(cli.database)
-        while not (waiting := intents.open_orders(conn)):
+        while not (waiting := intent_rows.open_orders(conn)):
             time.sleep(0.02)
         said = "It is settlement 7 now."
         with atomic(conn):
             if status == "done":
-                intents.carry_out(conn, waiting[0].id, lambda _: said, 5)
+                intent_rows.carry_out(conn, waiting[0].id, lambda _: said, 5)
             else:
-                intents.refuse(conn, waiting[0].id, said, 5)
+                intent_rows.refuse(conn, waiting[0].id, said, 5)
         conn.close()
 
     daemon = threading.Thread(target=answer)

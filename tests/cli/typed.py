@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from satmachine.cli.kit import requests
 from satmachine.cli.main import app
 from satmachine.orders import Unreadable
-from satmachine.store.intents import open_orders
+from satmachine.store.intent_rows import open_orders
 from testkit.sale_desk import Desk
 
 #: They leave with what they have found.

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from satmachine.attention.items import CONDITIONS
-from satmachine.audit.breaks import Kind
+from satmachine.audit.remedies import Kind
 from satmachine.config import load
 from satmachine.identity import tag
 from satmachine.models import HoldReason

@@ -15,7 +15,7 @@ from satmachine.nostr.health import RelayState
 from satmachine.nostr.pool import RelayPool
 from satmachine.nostr.wire import public_address
 from satmachine.ops.doctor import examine
-from satmachine.store import registry, relay_lists
+from satmachine.store import registry, relay_list_rows
 from satmachine.store.database import open_store
 from testkit.config_files import VALID, load_text
 from testkit.machine import publish
@@ -83,7 +83,7 @@ async def test_a_restarted_daemon_knows_the_list_before_any_relay_tells_it(build
         system.start_daemon()
         await system.wait_for_log(f"{own_url}: subscribed for 1 machines")
         with books(system) as conn:
-            assert relay_lists.of_all(conn) == {system.machines[0].id: [own_url]}
+            assert relay_list_rows.of_all(conn) == {system.machines[0].id: [own_url]}
     finally:
         own.stop()
 
@@ -157,7 +157,7 @@ async def test_a_machine_that_changes_its_list_all_the_time_moves_the_pool_once_
 
     def note(conn: sqlite3.Connection, number: int) -> bool:
         url = f"wss://relay-{number}.example"
-        return relay_lists.note(
+        return relay_list_rows.note(
             conn, machine_id, event_id="aa", created_at=NOW + number, received_at=NOW, relays=[url], refused={}
         )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from satmachine.asked import AskedPayees
-from satmachine.store import asked
+from satmachine.store import asked_rows
 from satmachine.store.database import Store, open_store, prepare
 from satmachine.wallet.lnurl import LnurlClient, LnurlUnavailable
 from testkit.books import NOW
@@ -75,8 +75,10 @@ async def test_each_further_death_makes_the_wait_longer(path: Path) -> None:
     for _ in range(4):
         die(path, now)
         async with open_store(path) as store:
-            until = await store.write(asked.left_behind, now)
-            assert await store.write(asked.left_behind, now + 5) == until, "a start without a death changes nothing"
+            until = await store.write(asked_rows.left_behind, now)
+            assert await store.write(asked_rows.left_behind, now + 5) == until, (
+                "a start without a death changes nothing"
+            )
         [end] = until.values()
         waits.append(end - now)
         now = end

@@ -22,7 +22,7 @@ from satmachine.nostr.keys import hex_to_npub
 from satmachine.nostr.pool import RelayPool
 from satmachine.recorder import Recorder
 from satmachine.relay_lists import relays_of
-from satmachine.store import quarantine
+from satmachine.store import quarantine_rows
 from satmachine.store.database import Store, open_store
 from testkit.relays import PATIENCE_S, Machine, Talk, eventually, scripted_relay
 
@@ -134,8 +134,8 @@ async def flooded(request: pytest.FixtureRequest, tmp_path: Path, log: io.String
 async def test_a_flood_takes_little_of_the_disk_and_of_the_log(flooded: Books, log: io.StringIO) -> None:
     sent_bytes = COUNT * 100_000
     assert flooded.bytes_on_disk < sent_bytes // 4
-    assert await flooded.scalar("SELECT count(*) FROM quarantine") <= quarantine.MAX_OPEN
-    assert await flooded.scalar("SELECT coalesce(max(length(raw)), 0) FROM quarantine") <= quarantine.MAX_RAW_CHARS
+    assert await flooded.scalar("SELECT count(*) FROM quarantine") <= quarantine_rows.MAX_OPEN
+    assert await flooded.scalar("SELECT coalesce(max(length(raw)), 0) FROM quarantine") <= quarantine_rows.MAX_RAW_CHARS
     assert await flooded.scalar("SELECT coalesce(max(length(raw)), 0) FROM dca_settlement_events") <= 32_768
     about_it = [line for line in log.getvalue().splitlines() if "stolen" in line]
     assert len(about_it) <= 10, "the same trouble is told once"

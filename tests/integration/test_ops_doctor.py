@@ -16,7 +16,7 @@ import pytest
 from satmachine.config import load
 from satmachine.ops.doctor import examine, exit_code
 from satmachine.ops.findings import Finding, Verdict
-from satmachine.store import clients, registry, wallets
+from satmachine.store import clients, registry, wallet_rows
 from satmachine.store.database import atomic, connect, prepare
 from testkit.relays import local_relay
 from testkit.system import System
@@ -87,7 +87,7 @@ async def test_an_admin_key_where_an_invoice_key_would_do(well: System) -> None:
 async def test_a_key_of_another_wallet(well: System) -> None:
     with closing(connect(well.database_path)) as conn, atomic(conn):
         registry.mirror(conn, load(well.config_path), 1)
-        wallets.note_answer(conn, "machine-1", wallet_id="another", balance_sats=1, version="1", now=1)
+        wallet_rows.note_answer(conn, "machine-1", wallet_id="another", balance_sats=1, version="1", now=1)
     found = await findings(well)
     assert problems(found) == [("wallet", "machine machine-1")]
     assert "another wallet" in next(f.detail for f in found if f.subject == "machine machine-1")

@@ -15,7 +15,7 @@ import pytest
 
 from satmachine.models import Leg
 from satmachine.orders import SettleBalance
-from satmachine.store import clients, intents, legs
+from satmachine.store import clients, intent_rows, legs
 from satmachine.store.database import atomic
 from satmachine.wallet.lnbits import Lnbits
 from testkit.lnbits import LnbitsServer, WalletKeys
@@ -82,7 +82,7 @@ async def saver(lnbits: LnbitsServer) -> AsyncIterator[Saver]:
 def ask_to_settle(system: System, client_id: int, *, amount_minor: int, rate: str, number: int = 1) -> int:
     order = SettleBalance(client_id, Decimal(rate), amount_minor, number)
     with books(system) as conn, atomic(conn):
-        return intents.add(conn, 1, "ana", order)
+        return intent_rows.add(conn, 1, "ana", order)
 
 
 async def until_leg(system: System, leg_type: str, status: str, *, timeout_s: float = 60) -> Leg:
@@ -98,7 +98,7 @@ async def until_leg(system: System, leg_type: str, status: str, *, timeout_s: fl
 
 def answered(system: System, intent_id: int) -> str:
     with books(system) as conn:
-        return str(intents.get(conn, intent_id).result)
+        return str(intent_rows.get(conn, intent_id).result)
 
 
 async def test_a_balance_is_paid_out_once_through_the_daemon(system: System) -> None:

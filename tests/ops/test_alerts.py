@@ -22,12 +22,12 @@ from satmachine.config import Config
 from satmachine.nostr.gift import WRAP_KIND, wrap
 from satmachine.nostr.keys import hex_to_npub, public_key_of
 from satmachine.ops.alerts import conditions
+from satmachine.ops.alerts.alarm_desk import FIRST_AUDIT_S, AlertDesk, note
 from satmachine.ops.alerts.channels import NotDelivered, deliver
-from satmachine.ops.alerts.desk import FIRST_AUDIT_S, AlertDesk, note
 from satmachine.ops.alerts.judge import Alert, Key, Sighting, steps
 from satmachine.ops.alerts.message import WORDS, Message, text_of
 from satmachine.settlements.land.landing import Rules, land_event
-from satmachine.store import alerts as store
+from satmachine.store import alert_rows
 from satmachine.store.database import atomic, open_store
 from satmachine.store.settlements import EventRecord
 from testkit.books import MACHINE, NOW, a_claim, fresh_books
@@ -289,7 +289,7 @@ async def test_what_could_not_be_told_is_told_later_and_once(tmp_path: Path) -> 
             for _ in range(3):
                 await desk(opened, url, clock).deliver_due()
         assert len(bodies) == 1
-        assert await opened.read(store.due, NOW + 10**6) == []
+        assert await opened.read(alert_rows.due, NOW + 10**6) == []
 
 
 async def test_the_books_are_proven_after_a_while_and_then_seldom(
@@ -308,7 +308,7 @@ async def test_the_books_are_proven_after_a_while_and_then_seldom(
         for after_s in (0, FIRST_AUDIT_S, 2 * FIRST_AUDIT_S, FIRST_AUDIT_S + 21_600):
             clock[0] = NOW + after_s
             await looking.look()
-        found = await opened.read(store.due, clock[0])
+        found = await opened.read(alert_rows.due, clock[0])
     assert proofs == [FIRST_AUDIT_S, FIRST_AUDIT_S + 21_600]
     assert [(row["condition"], row["raised"]) for row in found] == [("books_broken", True)]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import nostr_sdk
 
 from satmachine.nostr.keys import hex_to_npub, public_key_of
-from satmachine.reports.desk import PeopleDesk
-from satmachine.store import messages
+from satmachine.reports.report_desk import PeopleDesk
+from satmachine.store import message_rows
 from satmachine.store.database import atomic, open_store
-from satmachine.store.messages import Wishes
+from satmachine.store.message_rows import Wishes
 from testkit.relays import local_relay
 from tests.reports.year import Year
 
@@ -20,7 +20,7 @@ def wish(year: Year, client_id: int, relay: str) -> None:
     npub = hex_to_npub(READER.public_key().to_hex())
     wishes = Wishes(client_id, npub, (relay,), receipts=True, monthly=False, since_at=year.now)
     with atomic(year.conn):
-        messages.set_wishes(year.conn, wishes, "panajachel-1", actor="maria", now=year.now)
+        message_rows.set_wishes(year.conn, wishes, "panajachel-1", actor="maria", now=year.now)
 
 
 def rows(year: Year) -> list[tuple[int, str | None, int | None, int]]:
@@ -58,5 +58,5 @@ async def test_who_wants_nothing_any_more_gets_nothing(fresh: Year) -> None:
     wish(fresh, 1, "ws://127.0.0.1:1")
     fresh.pay(fresh.sale("panajachel-1"))
     with atomic(fresh.conn):
-        messages.end_wishes(fresh.conn, 1, "panajachel-1", actor="maria", now=fresh.now)
+        message_rows.end_wishes(fresh.conn, 1, "panajachel-1", actor="maria", now=fresh.now)
     assert rows(fresh) == []

@@ -11,12 +11,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from satmachine.audit.breaks import Kind
 from satmachine.audit.proof import check_books
+from satmachine.audit.remedies import Kind
 from satmachine.errors import Refused
 from satmachine.ledger.entries import balances, entries
 from satmachine.ledger.periods import GRACE_S, altered, broken_links, make_period, month_of, month_span, off_totals
-from satmachine.store import periods, settlements
+from satmachine.store import period_rows, settlements
 from satmachine.store.database import atomic
 from satmachine.store.ledger import Span
 from tests.reports.conftest import cli_of
@@ -27,7 +27,7 @@ from tests.reports.year import DAY_S, START, Year, random_events
 def close(year: Year, name: str) -> None:
     made = make_period(year.conn, name, UTC, actor="maria", reason="done", now=year.now)
     with atomic(year.conn):
-        periods.add(year.conn, made)
+        period_rows.add(year.conn, made)
 
 
 def problems(year: Year) -> list[str]:
@@ -71,7 +71,7 @@ def test_the_first_month_that_is_closed_proves_its_own_entries_and_what_those_be
     late = fresh.sale("panajachel-1", occurred_at=START + 4 * DAY_S)
     fresh.now += 10
     close(fresh, name)
-    [period] = periods.all_of(fresh.conn)
+    [period] = period_rows.all_of(fresh.conn)
     within = [one for one in entries(fresh.conn, Span(0, 2**60)) if start_at <= one.posted_at < end_at]
     assert (period.start_at, period.entries) == (start_at, len(within))
     # What the books have learnt too shortly before is no part of the closed months, whatever its time.

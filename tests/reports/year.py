@@ -18,19 +18,29 @@ from satmachine.clients import payout
 from satmachine.config import Config, load
 from satmachine.errors import Refused
 from satmachine.models import Answer, By, Leg, Proof
-from satmachine.models.cash import EntryKind, NoteLine
+from satmachine.models.cash_values import EntryKind, NoteLine
 from satmachine.orders import Shortfall
 from satmachine.settlements.correct import shortfall
 from satmachine.settlements.correct.changes import ProvenUnpaid as Unpaid
 from satmachine.settlements.correct.changes import close, partial_dispense, refund
+from satmachine.settlements.correct.correction_rules import Dispensed
 from satmachine.settlements.correct.redistribute import Wish, redistribute
-from satmachine.settlements.correct.rules import Dispensed
 from satmachine.settlements.land.landing import Rules, land_claim
 from satmachine.settlements.pay.completion import complete_leg
 from satmachine.settlements.plan.named_payees import terms_for
 from satmachine.settlements.plan.planning import Bounds, plan_settlement
 from satmachine.settlements.plan.shortfall_refund import fund, top_up_id
-from satmachine.store import cash, clients, corrections, deposits, incoming, legs, registry, settlements, shortfalls
+from satmachine.store import (
+    cash_rows,
+    clients,
+    corrections,
+    deposits,
+    incoming,
+    legs,
+    registry,
+    settlements,
+    shortfalls,
+)
 from satmachine.store.database import atomic, connect, prepare
 from satmachine.wallet.rows import WalletPayment
 from testkit.books import a_claim, give_invoice
@@ -265,7 +275,7 @@ class Year:
         """A row of the machine's cash book; `for_clients` and `at` as in life."""
         currency = "GTQ" if machine == MACHINES[0] else "USD"
         lines = (NoteLine(None, None, None, amount_minor),) if amount_minor else ()
-        draft = cash.Draft(machine, kind, how.get("at", self.now), currency, lines, "", corrects)
+        draft = cash_rows.Draft(machine, kind, how.get("at", self.now), currency, lines, "", corrects)
         with atomic(self.conn):
             entry, made = book.record(
                 self.conn, draft, for_clients=how.get("for_clients", {}), actor="maria", now=self.now
@@ -276,7 +286,7 @@ class Year:
 
     def book_difference(self, entry_id: int) -> None:
         """What a count did not find, or found too much, is booked."""
-        report = shown.closed_cycle(self.conn, cash.get(self.conn, entry_id).machine_id, entry_id)
+        report = shown.closed_cycle(self.conn, cash_rows.get(self.conn, entry_id).machine_id, entry_id)
         if report is None or not report.cycle.open_minor:
             return
         minor = report.cycle.open_minor

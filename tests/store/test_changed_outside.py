@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from satmachine.audit.breaks import Kind
 from satmachine.audit.proof import check_books
+from satmachine.audit.remedies import Kind
 from satmachine.models import Client
 from satmachine.store import clients
 from satmachine.store.database import atomic

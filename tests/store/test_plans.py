@@ -10,23 +10,23 @@ from typing import Any
 
 import pytest
 
-from satmachine.store import alerts, corrections, legs, registry, settlements, wallets
+from satmachine.store import alert_rows, corrections, legs, registry, settlements, wallet_rows
 from testkit.books import MACHINE, NOW, fresh_books
 
 QUESTIONS: dict[str, Callable[[sqlite3.Connection], object]] = {
     "legs that are due": lambda conn: legs.due(conn, NOW, [MACHINE], per_payee=2, limit=9),
     "sales that are due": lambda conn: settlements.due_to_prove(conn, NOW, per_machine=2, limit=9),
-    "a wallet has answered": lambda conn: wallets.note_answer(
+    "a wallet has answered": lambda conn: wallet_rows.note_answer(
         conn, MACHINE, wallet_id="w", balance_sats=1, version="1", now=NOW
     ),
-    "safe mode": lambda conn: wallets.refresh_safe_mode(conn, MACHINE),
+    "safe mode": lambda conn: wallet_rows.refresh_safe_mode(conn, MACHINE),
     "what is in trouble": lambda conn: settlements.with_trouble(conn, None),
     "what of an operator is in trouble": lambda conn: settlements.with_trouble(conn, "atitlan"),
     "machines that are active again": settlements.release_reactivated,
     "an invoice for a refund": lambda conn: corrections.invoice_is_known(conn, "aa" * 32, "lnbc1"),
     "machines that were dropped": lambda conn: registry.dropped_with_open_work(conn, NO_MACHINES),
     "machines that change hands": lambda conn: registry.changed_operator(conn, NO_MACHINES),
-    "alarms to be delivered": lambda conn: alerts.due(conn, NOW),
+    "alarms to be delivered": lambda conn: alert_rows.due(conn, NOW),
     "cash in every machine": lambda conn: conn.execute("SELECT * FROM cash_now").fetchall(),
 }
 

@@ -11,7 +11,7 @@ import pytest
 
 from satmachine.ops.backup import make_backup
 from satmachine.settlements.plan.planning import plan_settlement
-from satmachine.store import legs, restored, settlements, wallets
+from satmachine.store import legs, restored, settlements, wallet_rows
 from satmachine.store.database import atomic, connect
 from testkit.books import BOUNDS, MACHINE, NOW, TERMS, fresh_books, landed, plan
 
@@ -76,4 +76,4 @@ def test_a_sale_that_comes_after_a_restore_is_still_proven(copy: sqlite3.Connect
 def test_a_clean_sweep_does_not_end_the_pause(copy: sqlite3.Connection) -> None:
     with atomic(copy):
         restored.take_over(copy, NOW)
-        assert "copy" in str(wallets.refresh_safe_mode(copy, MACHINE))
+        assert "copy" in str(wallet_rows.refresh_safe_mode(copy, MACHINE))

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from satmachine.audit.breaks import Kind
 from satmachine.audit.proof import check_books
+from satmachine.audit.remedies import Kind
 from satmachine.settlements.plan.planning import plan_settlement
-from satmachine.store import balances, client_legs, database, legs, settlements, wallets
+from satmachine.store import balances, client_legs, database, legs, settlements, wallet_rows
 from satmachine.store.database import atomic, connect, prepare
 from testkit.books import BOUNDS, MACHINE, NOW, TERMS
 from tests.clients.sales import complete
@@ -339,9 +339,9 @@ def test_open_requests_are_still_open(books: sqlite3.Connection) -> None:
 
 def test_what_was_open_goes_on(books: sqlite3.Connection) -> None:
     with atomic(books):
-        assert "do not know" in str(wallets.refresh_safe_mode(books, MACHINE))
+        assert "do not know" in str(wallet_rows.refresh_safe_mode(books, MACHINE))
         books.execute("UPDATE dca_foreign_payments SET settled_by = 'ana', decided_at = ?", (NOW,))
-        assert wallets.refresh_safe_mode(books, MACHINE) is None
+        assert wallet_rows.refresh_safe_mode(books, MACHINE) is None
     due = {row.leg_key.split(":", 3)[-1] for row in legs.due(books, NOW + 9, [MACHINE], per_payee=9, limit=99)}
     assert due == {"super", "split:owner", "split:other", "dca:alice", "dca:bob", "bob:2"}
     waiting = {row.id for row in settlements.due_to_prove(books, NOW + 9, per_machine=9, limit=9)}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
-from satmachine.store import telemetry
+from satmachine.store import telemetry_rows
 from satmachine.store.database import atomic, connect
 from tests.cli.books import Cli, empty_books
 from tests.cli.typed import commands_in
@@ -28,7 +28,7 @@ def cli(tmp_path: Path) -> Cli:
 def tell(cli: Cli, told: Any, *, age_s: int = 30, machine_id: str = MACHINE) -> None:
     conn = connect(cli.database)
     with atomic(conn):
-        telemetry.store_batch(conn, [record(told, int(time.time()) - age_s, machine_id=machine_id)])
+        telemetry_rows.store_batch(conn, [record(told, int(time.time()) - age_s, machine_id=machine_id)])
     conn.close()
 
 
@@ -97,7 +97,7 @@ def test_the_curve_is_drawn_where_only_the_table_is_cut_off(cli: Cli) -> None:
 def test_snapshots_are_shown_as_they_came(cli: Cli) -> None:
     conn = connect(cli.database)
     with atomic(conn):
-        telemetry.store_batch(conn, [snapshot(int(time.time()) - 9, MACHINE)])
+        telemetry_rows.store_batch(conn, [snapshot(int(time.time()) - 9, MACHINE)])
     conn.close()
     [row] = cli.json("telemetry", "snapshots")
     assert (row["raw"], row["d_tag"]) == ('{"machines": [1]}', "fleet")

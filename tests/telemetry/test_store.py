@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from satmachine.store import telemetry
+from satmachine.store import telemetry_rows
 from satmachine.store.database import atomic
 from satmachine.telemetry.beacons import BeaconRecord, SnapshotRecord
 from tests.telemetry.made import MACHINE, NOW, RICH, database, record, snapshot
@@ -26,7 +26,7 @@ def conn(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 
 def store(conn: sqlite3.Connection, *records: BeaconRecord | SnapshotRecord) -> None:
     with atomic(conn):
-        telemetry.store_batch(conn, records)
+        telemetry_rows.store_batch(conn, records)
 
 
 def table(conn: sqlite3.Connection, name: str) -> list[dict[str, Any]]:
@@ -91,7 +91,7 @@ def test_retention_deletes_what_is_old_in_steps_and_nothing_else(conn: sqlite3.C
     steps: list[int] = []
     while not steps or steps[-1]:
         with atomic(conn):
-            steps.append(telemetry.expire_step(conn, NOW + 7, 4))
+            steps.append(telemetry_rows.expire_step(conn, NOW + 7, 4))
     assert sum(steps) == 21
     assert max(steps) == 4
     assert {row["created_at"] for row in table(conn, "dca_telemetry_log")} == {NOW + 7, NOW + 8, NOW + 9}
@@ -101,8 +101,8 @@ def test_retention_deletes_what_is_old_in_steps_and_nothing_else(conn: sqlite3.C
 def test_retention_keeps_the_present_state(conn: sqlite3.Connection) -> None:
     store(conn, record(RICH))
     with atomic(conn):
-        assert telemetry.expire_step(conn, NOW + 1) == 1
-        assert telemetry.expire_step(conn, NOW + 1) == 0
+        assert telemetry_rows.expire_step(conn, NOW + 1) == 1
+        assert telemetry_rows.expire_step(conn, NOW + 1) == 0
     assert count(conn, "dca_telemetry") == 1
 
 
@@ -112,11 +112,11 @@ def test_freed_space_goes_back_to_the_disk(conn: sqlite3.Connection, tmp_path: P
     conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     full = path.stat().st_size
     with atomic(conn):
-        telemetry.expire_step(conn, NOW + 990)
+        telemetry_rows.expire_step(conn, NOW + 990)
     steps: list[int] = []
     while not steps or steps[-1]:
         with atomic(conn):
-            steps.append(telemetry.reclaim_step(conn, 100))
+            steps.append(telemetry_rows.reclaim_step(conn, 100))
     conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     assert max(steps) == 100
     assert path.stat().st_size < full / 4
@@ -126,27 +126,27 @@ def test_freed_space_goes_back_to_the_disk(conn: sqlite3.Connection, tmp_path: P
 def test_a_database_that_cannot_shrink_is_left_alone(conn: sqlite3.Connection) -> None:
     conn.execute("PRAGMA auto_vacuum = FULL")
     with atomic(conn):
-        assert telemetry.reclaim_step(conn) == 0
+        assert telemetry_rows.reclaim_step(conn) == 0
 
 
 def test_reads_are_bound_to_their_scope(conn: sqlite3.Connection) -> None:
     store(conn, record(RICH), snapshot())
     span = {"since": 0, "until": NOW + 9, "limit": 9}
     for scope, number in (("atitlan", 1), (None, 1), ("flores", 0)):
-        assert len(telemetry.latest(conn, scope)) == number
-        assert len(telemetry.snapshots(conn, scope, None, **span)) == number
-        assert len(telemetry.fleet(conn, scope)) == number * 2
+        assert len(telemetry_rows.latest(conn, scope)) == number
+        assert len(telemetry_rows.snapshots(conn, scope, None, **span)) == number
+        assert len(telemetry_rows.fleet(conn, scope)) == number * 2
 
 
 def test_history_is_newest_first_and_by_d_tag(conn: sqlite3.Connection) -> None:
     store(conn, *(record({"n": n}, NOW + n, d_tag="ab"[n % 2]) for n in range(6)))
-    rows = telemetry.history(conn, MACHINE, since=NOW + 1, until=NOW + 5, limit=3)
+    rows = telemetry_rows.history(conn, MACHINE, since=NOW + 1, until=NOW + 5, limit=3)
     assert [row["created_at"] - NOW for row in rows] == [4, 3, 2]
-    tagged = telemetry.history(conn, MACHINE, since=NOW, until=NOW + 9, limit=9, d_tag="a")
+    tagged = telemetry_rows.history(conn, MACHINE, since=NOW, until=NOW + 9, limit=9, d_tag="a")
     assert [row["created_at"] - NOW for row in tagged] == [4, 2, 0]
 
 
 def test_cash_points_are_the_last_figure_of_each_part(conn: sqlite3.Connection) -> None:
     store(conn, *(record({"cash_total": n}, NOW + n) for n in (0, 5, 25)), record({"status": "x"}, NOW + 9))
-    points = telemetry.cash_points(conn, [MACHINE], since=NOW, until=NOW + 30, points=3)
+    points = telemetry_rows.cash_points(conn, [MACHINE], since=NOW, until=NOW + 30, points=3)
     assert points == {MACHINE: [500, None, 2500]}

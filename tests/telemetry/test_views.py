@@ -13,7 +13,7 @@ import pytest
 
 from satmachine.models import Claim
 from satmachine.money import minor_to_fiat
-from satmachine.store import settlements, telemetry
+from satmachine.store import settlements, telemetry_rows
 from satmachine.store.database import atomic
 from tests.telemetry.made import MACHINE, RICH, database, record
 
@@ -45,7 +45,7 @@ def seconds_now(conn: sqlite3.Connection) -> int:
 
 def tell(conn: sqlite3.Connection, told: Any, at: int) -> None:
     with atomic(conn):
-        telemetry.store_batch(conn, [record(told, at)])
+        telemetry_rows.store_batch(conn, [record(told, at)])
 
 
 def sell(conn: sqlite3.Connection, number: int, at: int, *, proof: str = "proven", currency: str = "GTQ") -> None:
@@ -129,7 +129,7 @@ def test_the_last_sale_is_the_newest_proven_one(conn: sqlite3.Connection) -> Non
 def test_fiat_is_written_as_money_writes_it(tmp_path: Path, currency: str, amount_minor: int) -> None:
     conn = database(tmp_path, currency=currency)
     with atomic(conn):
-        telemetry.store_batch(conn, [record({}, 1)])
+        telemetry_rows.store_batch(conn, [record({}, 1)])
         conn.execute("UPDATE dca_telemetry SET cash_left_minor = ?", (amount_minor,))
     assert one(conn, "SELECT cash_left FROM telemetry_latest")["cash_left"] == str(
         minor_to_fiat(amount_minor, currency)

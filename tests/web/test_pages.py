@@ -8,10 +8,10 @@ from contextlib import closing
 
 import pytest
 
-from satmachine.models.cash import EntryKind, NoteLine
+from satmachine.models.cash_values import EntryKind, NoteLine
 from satmachine.reports.signed import Verified, verify_file
-from satmachine.store import cash, wallets
-from satmachine.store.cash import Draft
+from satmachine.store import cash_rows, wallet_rows
+from satmachine.store.cash_rows import Draft
 from satmachine.store.database import atomic, connect
 from satmachine.web.places import PAGES, PROGRAMS
 from testkit.config_files import npub
@@ -188,7 +188,7 @@ def test_search_finds_what_somebody_has_in_hand(site: Site, text: str, kind: str
 def test_a_machines_page_and_the_fleet_tell_its_cash_and_how_long_it_lasts(site: Site) -> None:
     lines = (NoteLine(1, 10_000, 50, 500_000),)
     with connect(site.settings.books) as conn, atomic(conn):
-        cash.insert(conn, Draft("panajachel-1", EntryKind.COUNT, NOW, "GTQ", lines), actor="ana", now=NOW)
+        cash_rows.insert(conn, Draft("panajachel-1", EntryKind.COUNT, NOW, "GTQ", lines), actor="ana", now=NOW)
     site.sign_in("ana")
     row = site.client.get("/machines", headers=JSON).json()["machines"]
     shown = next(one for one in row if one["id"] == "panajachel-1")
@@ -207,7 +207,7 @@ def test_at_the_ends_of_the_calendar_there_is_no_page(site: Site, path: str) -> 
 
 def test_a_machine_on_the_list_of_what_needs_somebody_is_not_well(site: Site) -> None:
     with closing(connect(site.settings.books)) as conn, atomic(conn):
-        wallets.note_answer(conn, "flores-1", wallet_id="w3", balance_sats=5, version="1.6.2", now=NOW)
+        wallet_rows.note_answer(conn, "flores-1", wallet_id="w3", balance_sats=5, version="1.6.2", now=NOW)
     site.sign_in("flor")
     seen = {path: site.client.get(path, headers=JSON).json() for path in ("/", "/machines", "/machines/flores-1")}
     its = [item for item in seen["/"]["needs"] if item["cause"].startswith("flores-1")]

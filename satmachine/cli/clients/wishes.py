@@ -12,9 +12,9 @@ from satmachine.cli.kit.output import emit_record
 from satmachine.cli.kit.values import Column
 from satmachine.errors import Refused
 from satmachine.models import Client, ClientStatus
-from satmachine.store import messages
+from satmachine.store import message_rows
 from satmachine.store.database import atomic
-from satmachine.store.messages import Wishes
+from satmachine.store.message_rows import Wishes
 
 _FIELDS = (
     Column("npub", "told by", show=lambda row: row["npub"] or "none: they have not asked for any"),
@@ -38,10 +38,10 @@ def change(
     off: bool,
 ) -> None:
     """Store what was typed; if nothing was typed, nothing changes. Raises BadParameter, Refused."""
-    known = messages.wishes_of(books.conn, client.id)
+    known = message_rows.wishes_of(books.conn, client.id)
     if off:
         with atomic(books.conn) as conn:
-            messages.end_wishes(conn, client.id, client.machine_id, actor=books.actor, now=books.now)
+            message_rows.end_wishes(conn, client.id, client.machine_id, actor=books.actor, now=books.now)
         return
     if npub is None and relays is None and receipts is None and monthly is None:
         return
@@ -58,24 +58,24 @@ def change(
         monthly=wishes.monthly if monthly is None else monthly,
     )
     with atomic(books.conn) as conn:
-        messages.set_wishes(conn, wishes, client.machine_id, actor=books.actor, now=books.now)
+        message_rows.set_wishes(conn, wishes, client.machine_id, actor=books.actor, now=books.now)
 
 
 def tell_by(books: Books, client: Client, npub: str) -> None:
     """`clients update --npub`, within its transaction: receipts and monthly statements, unless they say otherwise."""
-    wishes = messages.wishes_of(books.conn, client.id)
+    wishes = message_rows.wishes_of(books.conn, client.id)
     wishes = wishes or Wishes(client.id, "", (), receipts=True, monthly=True, since_at=books.now)
     wishes = replace(wishes, npub=_npub(npub))
-    messages.set_wishes(books.conn, wishes, client.machine_id, actor=books.actor, now=books.now)
+    message_rows.set_wishes(books.conn, wishes, client.machine_id, actor=books.actor, now=books.now)
 
 
 def show_wishes(books: Books, client: Client, *, as_json: bool) -> None:
     """Which messages they get, and which wait for a relay."""
-    wishes = messages.wishes_of(books.conn, client.id)
+    wishes = message_rows.wishes_of(books.conn, client.id)
     row: dict[str, Any] = {"npub": None, "relays": (), "receipts": False, "monthly": False, "since_at": None}
     if wishes is not None:
         row = {name: getattr(wishes, name) for name in row}
-    waiting, error = messages.waiting(books.conn, client.id)
+    waiting, error = message_rows.waiting(books.conn, client.id)
     row = {"client_id": client.id, "label": client.label, **row, "waiting": waiting, "error": error}
     shown = _FIELDS if wishes is not None else _FIELDS[:1]
     title = f"Messages to LP {client.id}, {client.label} at {client.machine_id}"

@@ -1,6 +1,6 @@
 """`satmachine deposits ...` (SPEC section 8): the cash that LPs bring, and take home.
 
-lists.py   list, show      change.py   add, edit, confirm, reject, delete, reverse, withdraw
+lists.py   list, show      change_deposit.py   add, edit, confirm, reject, delete, reverse, withdraw
 """
 
 from __future__ import annotations
@@ -13,4 +13,4 @@ app = typer.Typer(
 )
 
 #: Each adds its verbs, in this order, when the noun is used.
-MODULES = ("lists", "change")
+MODULES = ("lists", "change_deposit")

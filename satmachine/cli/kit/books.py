@@ -30,7 +30,7 @@ from satmachine.cli.kit.root import Options, parse_tz
 from satmachine.errors import NotFound, Refused
 from satmachine.ops.service import starts
 from satmachine.store import audit_log as audit
-from satmachine.store import cash, lists
+from satmachine.store import cash_rows, list_queries
 from satmachine.store.database import connect, daemon_is_running
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Books:
 
     def sees(self, machine_id: str) -> bool:
         """Whether this machine exists and is in scope."""
-        return lists.sees(self.conn, self.scope, machine_id)
+        return list_queries.sees(self.conn, self.scope, machine_id)
 
     def require_machine(self, machine_id: str | None) -> str | None:
         """Pass a machine's id (or None) through. Raises NotFound if it is unknown or another operator's."""
@@ -102,7 +102,7 @@ class Books:
         if text.isascii() and text.isdecimal():
             return self._row("LP", "dca_clients", text)
         label, _, machine_id = text.partition("@")
-        found = lists.clients_labelled(self.conn, self.scope, label, machine_id or None)
+        found = list_queries.clients_labelled(self.conn, self.scope, label, machine_id or None)
         if not found:
             raise not_found("LP", text)
         if len(found) > 1:
@@ -110,9 +110,9 @@ class Books:
             raise Refused(f"there are several LPs {label}; say which: {names}")
         return found[0][0]
 
-    def sale(self, text: str) -> lists.Record:
+    def sale(self, text: str) -> list_queries.Record:
         """The one sale that is meant: by number, event id, payment hash or txid."""
-        found = lists.find_settlements(self.conn, self.scope, text)
+        found = list_queries.find_settlements(self.conn, self.scope, text)
         if not found:
             raise not_found("sale", text)
         if len(found) > 1:
@@ -145,11 +145,11 @@ class Books:
         known = text.isascii() and text.isdecimal() and int(text) <= MAX_ID
         if not known:
             raise not_found("cash entry", text)
-        return cash.get(self.conn, int(text), operator=self.scope).id
+        return cash_rows.get(self.conn, int(text), operator=self.scope).id
 
-    def _row(self, kind: str, table: lists.Table, text: str) -> int:
+    def _row(self, kind: str, table: list_queries.Table, text: str) -> int:
         known = text.isascii() and text.isdecimal() and int(text) <= MAX_ID
-        machine_id = lists.machine_of(self.conn, table, int(text)) if known else None
+        machine_id = list_queries.machine_of(self.conn, table, int(text)) if known else None
         if machine_id is None or not self.sees(machine_id):
             raise not_found(kind, text)
         return int(text)
@@ -173,7 +173,7 @@ def open_books(ctx: typer.Context, *, write: bool = False) -> Iterator[Books]:
     place = where(options.config_path)
     conn = connect(place.path, read_only=not write)
     try:
-        if options.operator is not None and not lists.operator_exists(conn, options.operator):
+        if options.operator is not None and not list_queries.operator_exists(conn, options.operator):
             raise NotFound(f"there is no operator {options.operator}; `satmachine config show` lists the operators")
         actor, tz = options.actor or login(), options.tz or place.tz
         now = int(time.time())

@@ -33,8 +33,8 @@ from satmachine.cli.kit.requests import answer_of, confirm, reason_of, request
 from satmachine.cli.kit.values import Column, Row, grouped, is_terminal
 from satmachine.orders import Order
 from satmachine.store.database import atomic
-from satmachine.store.intents import Intent
-from satmachine.store.lists import Filter
+from satmachine.store.intent_rows import Intent
+from satmachine.store.list_queries import Filter
 from satmachine.store.pages import Page
 
 P = ParamSpec("P")

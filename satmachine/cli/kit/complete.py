@@ -31,9 +31,9 @@ def _from_books(read: Callable[[Any, str], Found]) -> Callable[..., Found]:
 
 
 def _machines(books: Any, begun: str) -> Found:
-    from satmachine.store import lists
+    from satmachine.store import list_queries
 
-    return [(name, "") for name in lists.machine_ids(books.conn, books.scope) if name.startswith(begun)][:_MOST]
+    return [(name, "") for name in list_queries.machine_ids(books.conn, books.scope) if name.startswith(begun)][:_MOST]
 
 
 def _clients(books: Any, begun: str) -> Found:
@@ -49,16 +49,16 @@ def _clients(books: Any, begun: str) -> Found:
 
 
 def _sales(books: Any, begun: str) -> Found:
-    from satmachine.store import lists
+    from satmachine.store import list_queries
 
-    page = lists.settlements(books.conn, books.scope, lists.Filter(limit=_MOST))
+    page = list_queries.settlements(books.conn, books.scope, list_queries.Filter(limit=_MOST))
     return [(str(row["id"]), f"{row['machine_id']}, {row['status']}") for row in page.rows if _is(row, begun)]
 
 
 def _payments(books: Any, begun: str) -> Found:
-    from satmachine.store import lists
+    from satmachine.store import list_queries
 
-    page = lists.payments(books.conn, books.scope, lists.Filter(limit=_MOST))
+    page = list_queries.payments(books.conn, books.scope, list_queries.Filter(limit=_MOST))
     return [(str(row["id"]), f"{row['leg']}, {row['status']}") for row in page.rows if _is(row, begun)]
 
 
@@ -70,9 +70,9 @@ def _deposits(books: Any, begun: str) -> Found:
 
 
 def _messages(books: Any, begun: str) -> Found:
-    from satmachine.store import lists
+    from satmachine.store import list_queries
 
-    page = lists.quarantine(books.conn, books.scope, lists.Filter(limit=_MOST, status="open"))
+    page = list_queries.quarantine(books.conn, books.scope, list_queries.Filter(limit=_MOST, status="open"))
     return [(str(row["id"]), f"{row['machine_id']}, {row['reason']}") for row in page.rows if _is(row, begun)]
 
 

@@ -14,9 +14,9 @@ from satmachine.cli.kit.wrap import on_stderr
 from satmachine.errors import Refused
 from satmachine.orders import Order
 from satmachine.plain_text import printable
-from satmachine.store import intents, notes
+from satmachine.store import intent_rows, notes
 from satmachine.store.database import atomic
-from satmachine.store.intents import Intent
+from satmachine.store.intent_rows import Intent
 
 #: A reason goes into the notes, together with the figures.
 MAX_REASON_CHARS = 500
@@ -74,8 +74,8 @@ def request(books: Books, order: Order) -> Intent:
     secret = books.config.payouts.order_key
     order_key = None if secret is None else secret.resolve(books.config.environ)
     with atomic(books.conn) as conn:
-        intent_id = intents.add(conn, books.now, books.actor, order, order_key=order_key)
-    intent = intents.get(books.conn, intent_id)
+        intent_id = intent_rows.add(conn, books.now, books.actor, order, order_key=order_key)
+    intent = intent_rows.get(books.conn, intent_id)
     began, told = time.monotonic(), False
     wait_s = WAIT_WITHDRAWN_S if isinstance(order, _STOPS) else WAIT_S
     while intent.status == "open" and books.daemon_runs and time.monotonic() < began + wait_s:
@@ -87,7 +87,7 @@ def request(books: Books, order: Order) -> Intent:
                 err=True,
             )
         time.sleep(_POLL_S)
-        intent = intents.get(books.conn, intent_id)
+        intent = intent_rows.get(books.conn, intent_id)
     if intent.status == "refused":
         raise Refused(intent.result or f"the daemon refused {order.action} of {order.subject}")
     return intent

@@ -12,7 +12,7 @@ from satmachine.cli.kit.output import emit_record, emit_section, print_json, to_
 from satmachine.cli.kit.values import Column, Row, format_pct
 from satmachine.cli.machines import app
 from satmachine.cli.machines.stand import balance, mode
-from satmachine.store import elsewhere, incoming, lists, relay_lists
+from satmachine.store import elsewhere, incoming, list_queries, relay_list_rows
 
 
 def _open_work(row: Row) -> str:
@@ -99,7 +99,7 @@ def list_machines(books: Books, asked: Asked) -> list[Row]:  # noqa: ARG001
 
         satmachine --operator atitlan machines list --json
     """
-    return [*lists.machines(books.conn, books.scope)]
+    return [*list_queries.machines(books.conn, books.scope)]
 
 
 @reading(app, "show")
@@ -132,8 +132,8 @@ _SOURCES = {"machine": "its own", "operator": "its operator's default", "none": 
 
 def _read(books: Books, machine_id: str) -> dict[str, Any]:
     """A machine's row, and what belongs to it."""
-    [record] = lists.machines(books.conn, None, machine_id)
-    rules = lists.effective_splits(books.conn, None, machine_id)
+    [record] = list_queries.machines(books.conn, None, machine_id)
+    rules = list_queries.effective_splits(books.conn, None, machine_id)
     return {
         **record,
         "way_out": way_out(record) if record["safe_mode"] else None,
@@ -141,12 +141,12 @@ def _read(books: Books, machine_id: str) -> dict[str, Any]:
         "own_relays": _own_relays(books, machine_id) if record["in_config"] else None,
         "ruleset_source": rules[0]["ruleset_source"] if rules else "none",
         "splits": [rule for rule in rules if rule["label"] is not None],
-        "clients": lists.clients_by_status(books.conn, machine_id),
+        "clients": list_queries.clients_by_status(books.conn, machine_id),
         "announces": incoming.announces(books.conn, machine_id),
         "transport": elsewhere.of_machine(books.conn, machine_id),
         "unannounced": _unannounced(books, machine_id),
         "top_ups": incoming.top_ups_of(books.conn, machine_id),
-        "telemetry": lists.telemetry_of(books.conn, machine_id),
+        "telemetry": list_queries.telemetry_of(books.conn, machine_id),
     }
 
 
@@ -160,11 +160,11 @@ def _own_relays(books: Books, machine_id: str) -> dict[str, Any] | None:
     """With `discover_relays`, the relays that the machine itself names: which are used, and why others are not."""
     from satmachine.relay_lists import MAX_IN_ALL, relays_of
 
-    told = relay_lists.of_machine(books.conn, machine_id)
+    told = relay_list_rows.of_machine(books.conn, machine_id)
     machine = books.config.machine(machine_id)
     if told is None or machine is None or not books.config.nostr.discover_relays:
         return None
-    wanted = relays_of(books.config, relay_lists.of_all(books.conn))
+    wanted = relays_of(books.config, relay_list_rows.of_all(books.conn))
     heard = {url for url, authors in wanted.relays.items() if machine.pubkey in authors}
     beyond = dict.fromkeys((url for url in told["relays"] if url in wanted.left_out), f"{MAX_IN_ALL} others are enough")
     return {

@@ -21,13 +21,13 @@ from satmachine.cli.kit.values import Column, format_sats
 from satmachine.cli.machines import app
 from satmachine.errors import ConfigError, NotFound, Refused, SatmachineError, WalletError
 from satmachine.store import reconciling as rows
-from satmachine.store import wallets
+from satmachine.store import wallet_rows
 from satmachine.store.database import Connection, atomic
 
 if TYPE_CHECKING:
     from satmachine.config import Machine
     from satmachine.settlements.reconcile.machine_case import Look
-    from satmachine.settlements.reconcile.rules import Choice, Report
+    from satmachine.settlements.reconcile.reconcile_rules import Choice, Report
 
 _PAYMENT_COLUMNS = (
     Column("payment_hash", "Payment", fold=True),
@@ -157,7 +157,7 @@ def _look(books: Books, machine_id: str, choices: dict[str, Choice]) -> Look:
         return Look()
     machine = books.config.required_machine(machine_id)
     key = machine.wallet.admin_key.resolve(books.config.environ)
-    wallet_id = wallets.wallet_id(books.conn, machine_id)
+    wallet_id = wallet_rows.wallet_id(books.conn, machine_id)
 
     async def ask() -> Look:
         lnbits = books.config.lnbits
@@ -196,7 +196,7 @@ def _carry_out(books: Books, machine_id: str, look: Look, choices: dict[str, Cho
     from satmachine.models import By
     from satmachine.settlements.plan.named_payees import terms_for
     from satmachine.settlements.reconcile.proposal import accept
-    from satmachine.store import seals
+    from satmachine.store import seal_rows
 
     machine = books.config.machine(machine_id)
     if machine is None:
@@ -204,14 +204,14 @@ def _carry_out(books: Books, machine_id: str, look: Look, choices: dict[str, Cho
     by = By(books.actor, reason, books.now)
     unreadable = _try_to_seal(books, machine)
     with atomic(books.conn) as conn:
-        newest_id = seals.newest_payment(conn)
+        newest_id = seal_rows.newest_payment(conn)
         accept(conn, machine, terms_for(books.config, machine_id), look, choices, by, digest=digest)
-        if unreadable is not None and seals.is_open_without(conn, machine_id, after_id=newest_id):
+        if unreadable is not None and seal_rows.is_open_without(conn, machine_id, after_id=newest_id):
             raise unreadable
 
 
 def _choices(texts: list[str]) -> dict[str, Choice]:
-    from satmachine.settlements.reconcile.rules import parse_choice
+    from satmachine.settlements.reconcile.reconcile_rules import parse_choice
 
     try:
         return dict(parse_choice(text) for text in texts)

@@ -13,7 +13,7 @@ from satmachine.cli.kit.options import OfClient, OfMachine, OfSale
 from satmachine.cli.kit.values import Column
 from satmachine.cli.payments import app
 from satmachine.models import Cause, LegStatus, LegType
-from satmachine.store import lists
+from satmachine.store import list_queries
 from satmachine.store.pages import Page
 
 #: A server that is down may have many LPs.
@@ -73,7 +73,7 @@ def list_payments(
         settlement_id=settlement_id,
         failing_before=books.now - books.limits.attention_after_s,
     )
-    page = lists.payments(books.conn, books.scope, wanted)
+    page = list_queries.payments(books.conn, books.scope, wanted)
     return replace(page, hints=_hints(page)) if status == "failing" else page
 
 

@@ -7,7 +7,7 @@ from satmachine.cli.kit.options import Payment
 from satmachine.cli.payments import app
 from satmachine.cli.payments.evidence import Paid, Unpaid, resolve
 from satmachine.orders import CancelPayout
-from satmachine.store import lists
+from satmachine.store import list_queries
 
 
 @acting(app, "retry", reason="tried again", asks=False)
@@ -56,4 +56,4 @@ def resolve_payment(act: Act, payment: Payment, paid: Paid = False, unpaid: Unpa
 
 
 def _now(act: Act, payment_id: int, words: str) -> Done:
-    return Done(lists.payment(act.conn, payment_id), words)
+    return Done(list_queries.payment(act.conn, payment_id), words)

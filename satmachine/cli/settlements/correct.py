@@ -23,7 +23,7 @@ from satmachine.store import corrections
 
 if TYPE_CHECKING:
     from satmachine.models import Settlement
-    from satmachine.settlements.correct.rules import Dispensed
+    from satmachine.settlements.correct.correction_rules import Dispensed
 
 #: What people call the figures of a sale.
 _NAMES = {
@@ -65,7 +65,7 @@ def partial_dispense(
         satmachine settlements partial-dispense 12 --sats 133400 --reason "jam" --yes
     """
     from satmachine.settlements.correct.changes import allowed
-    from satmachine.settlements.correct.rules import Command
+    from satmachine.settlements.correct.correction_rules import Command
 
     reason = act.reason
     settlement = allowed(act.conn, Command.PARTIAL_DISPENSE, sale["id"])
@@ -88,7 +88,7 @@ def close(act: Act, sale: Sale) -> Done:
         satmachine settlements close 12 --reason "older than payouts_since" --yes
     """
     from satmachine.settlements.correct.changes import allowed
-    from satmachine.settlements.correct.rules import Command
+    from satmachine.settlements.correct.correction_rules import Command
 
     reason = act.reason
     settlement = allowed(act.conn, Command.CLOSE, sale["id"])
@@ -134,8 +134,8 @@ def redistribute(
         satmachine settlements redistribute 12 --reason "the technician has left" --to split:owner
     """
     from satmachine.settlements.correct.changes import allowed
+    from satmachine.settlements.correct.correction_rules import Command
     from satmachine.settlements.correct.redistribute import Wish, propose
-    from satmachine.settlements.correct.rules import Command
     from satmachine.settlements.plan.named_payees import terms_for
 
     if balances not in ("sale", "now"):
@@ -178,7 +178,7 @@ def refund(
         satmachine settlements refund 12 100000 --to lnbc1m... --reason "jam" --yes
     """
     from satmachine.settlements.correct.changes import allowed, require_retained
-    from satmachine.settlements.correct.rules import Command
+    from satmachine.settlements.correct.correction_rules import Command
 
     amount_sats, reason = usage(lambda: numbers.sats(amount)), act.reason
     settlement = allowed(act.conn, Command.REFUND, sale["id"])
@@ -197,7 +197,7 @@ def refund(
 
 
 def _dispensed(settlement: Settlement, fraction: str | None, sats: str | None) -> Dispensed:
-    from satmachine.settlements.correct.rules import Dispensed
+    from satmachine.settlements.correct.correction_rules import Dispensed
 
     if (fraction is None) == (sats is None):
         raise ValueError("say what was dispensed with one of --fraction and --sats")

@@ -12,7 +12,7 @@ from satmachine.cli.kit.options import OfMachine
 from satmachine.cli.kit.values import Column
 from satmachine.cli.settlements import app
 from satmachine.models import SettlementStatus
-from satmachine.store import lists
+from satmachine.store import list_queries
 from satmachine.store.pages import Page
 
 _SALES = (
@@ -45,4 +45,4 @@ def list_sales(
 
         satmachine settlements list --since 2026-11-01 --until 2026-11-30 --csv
     """
-    return lists.settlements(books.conn, books.scope, asked.filter(machine_id=machine, status=status))
+    return list_queries.settlements(books.conn, books.scope, asked.filter(machine_id=machine, status=status))

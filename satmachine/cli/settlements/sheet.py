@@ -11,7 +11,7 @@ from typing import Any
 from satmachine.attention import words
 from satmachine.cli.kit.output import emit_record, emit_section, print_json, print_line, to_json
 from satmachine.cli.kit.values import Column, format_fiat, format_sats
-from satmachine.store import lists
+from satmachine.store import list_queries
 
 Record = Mapping[str, Any]
 
@@ -22,9 +22,9 @@ class Sale:
 
     settlement: Record
     help: str
-    legs: list[lists.Record]
-    retained: list[lists.Record]
-    events: list[lists.Record]
+    legs: list[list_queries.Record]
+    retained: list[list_queries.Record]
+    events: list[list_queries.Record]
 
 
 def read_sale(conn: sqlite3.Connection, settlement: Record) -> Sale:
@@ -33,9 +33,9 @@ def read_sale(conn: sqlite3.Connection, settlement: Record) -> Sale:
     return Sale(
         settlement,
         words.advice(sale_trouble(conn, settlement_id, settlement)),
-        lists.legs_of(conn, settlement_id),
-        lists.retained_of(conn, settlement_id),
-        lists.events_of(conn, settlement_id),
+        list_queries.legs_of(conn, settlement_id),
+        list_queries.retained_of(conn, settlement_id),
+        list_queries.events_of(conn, settlement_id),
     )
 
 
@@ -74,7 +74,7 @@ def _status(row: Record) -> str:
 
 def sale_trouble(conn: sqlite3.Connection, settlement_id: int, row: Record) -> words.Trouble:
     """What keeps a sale from continuing; `row` has its status, hold_reason and machine_id."""
-    leg = lists.worst_leg(conn, settlement_id) if row["status"] == "errored" else None
+    leg = list_queries.worst_leg(conn, settlement_id) if row["status"] == "errored" else None
     leg = leg or {"hold_reason": row["hold_reason"], "cause": None, "payment_id": None}
     return words.Trouble(
         row["status"], leg["hold_reason"], leg["cause"], row["machine_id"], settlement_id, leg["payment_id"]

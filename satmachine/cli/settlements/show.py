@@ -14,7 +14,7 @@ from satmachine.cli.kit.output import emit_record, emit_section, print_json, pri
 from satmachine.cli.kit.values import Column, grouped
 from satmachine.cli.settlements import app
 from satmachine.cli.settlements.sheet import print_sale, print_sale_json, read_sale
-from satmachine.store import lists, notes
+from satmachine.store import list_queries, notes
 
 if TYPE_CHECKING:
     from satmachine.settlements.explain import Explanation
@@ -58,7 +58,7 @@ def explain(books: Books, sale: Sale, as_json: AsJson = False) -> None:
     """
     from satmachine.settlements.explain import explain_settlement, to_plain
 
-    legs, retained = lists.legs_of(books.conn, sale["id"]), lists.retained_of(books.conn, sale["id"])
+    legs, retained = list_queries.legs_of(books.conn, sale["id"]), list_queries.retained_of(books.conn, sale["id"])
     explanation = explain_settlement(sale, legs, retained, words.retained)
     if as_json:
         print_json(to_plain(explanation))

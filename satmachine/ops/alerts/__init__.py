@@ -4,5 +4,5 @@ conditions.py   what is wrong right now, from the books and the relays
 judge.py        pure   what is new about it (delays, hysteresis)
 message.py      pure   the words
 channels.py     how it is sent: webhook, command, Nostr direct message
-desk.py         the task: look, judge, store, deliver
+alarm_desk.py   the task: look, judge, store, deliver
 """

@@ -13,9 +13,9 @@ from satmachine.config import Config
 from satmachine.errors import Refused
 from satmachine.models import By, Settlement
 from satmachine.settlements.correct.proven_unpaid import Pays, Unpaid
-from satmachine.store import corrections, intents, legs
+from satmachine.store import corrections, intent_rows, legs
 from satmachine.store.database import Store
-from satmachine.store.intents import Asked, Ended
+from satmachine.store.intent_rows import Asked, Ended
 from satmachine.wallet import bolt11 as invoices
 from satmachine.wallet.lnbits import Lnbits
 from satmachine.wallet.rows import WalletPayment
@@ -59,7 +59,7 @@ class CarriesOut:
         self._unpaid = Unpaid(store, lnbits, payer, config, now)
 
     async def _carry_out(self, asked: Asked, change: Callable[[sqlite3.Connection], str]) -> Ended:
-        return await self._store.write(intents.carry_out, asked.id, change, self._now())
+        return await self._store.write(intent_rows.carry_out, asked.id, change, self._now())
 
     def _by(self, asked: Asked, reason: str) -> By:
         return By(asked.actor, reason, self._now())

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 
 from satmachine.errors import Refused
 from satmachine.models import By, Figures, Leg, Position, Retained, RetainedReason, Settlement
-from satmachine.settlements.correct.rules import Command, Dispensed, draw, memo, refusal, scale
+from satmachine.settlements.correct.correction_rules import Command, Dispensed, draw, memo, refusal, scale
 from satmachine.store import audit_log as audit
 from satmachine.store import corrections, notes, positions, settlements
 from satmachine.store.database import rehearsed

@@ -20,7 +20,7 @@ from satmachine.settlements.correct import cancelled, vouched
 from satmachine.settlements.correct.carries_out import CarriesOut
 from satmachine.settlements.correct.repoint import Move, is_there, repoint, target_of
 from satmachine.store import legs
-from satmachine.store.intents import Asked, Ended
+from satmachine.store.intent_rows import Asked, Ended
 
 
 class LegOrders(CarriesOut):

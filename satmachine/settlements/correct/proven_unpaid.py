@@ -15,12 +15,12 @@ from satmachine.config import Config, Machine
 from satmachine.errors import ConfigError, Refused, WalletRefused
 from satmachine.models import Answer, HoldReason, Leg, LegInvoice, LegStatus
 from satmachine.settlements.correct.changes import ProvenUnpaid
-from satmachine.settlements.correct.rules import why_not_unpaid
+from satmachine.settlements.correct.correction_rules import why_not_unpaid
 from satmachine.settlements.pay.marker import outgoing
 from satmachine.settlements.pay.transition import Sighting, View
 from satmachine.store import corrections, legs
 from satmachine.store.database import Store
-from satmachine.store.wallets import Outgoing
+from satmachine.store.wallet_rows import Outgoing
 from satmachine.wallet.lnbits import Lnbits
 from satmachine.wallet.rows import WalletPayment
 

@@ -29,7 +29,7 @@ from satmachine.models import (
 )
 from satmachine.money import minor_to_sats, sats_to_minor
 from satmachine.settlements.correct.changes import allowed
-from satmachine.settlements.correct.rules import Command, draw
+from satmachine.settlements.correct.correction_rules import Command, draw
 from satmachine.settlements.plan.amounts import Terms, plan_distribution, plan_splits, plan_super
 from satmachine.store import audit_log as audit
 from satmachine.store import balances, clients, corrections, legs, notes, positions, settlements

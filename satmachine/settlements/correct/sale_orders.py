@@ -17,11 +17,11 @@ from satmachine.orders import Close, Order, PartialDispense, Redistribute, Refun
 from satmachine.settlements.correct import changes
 from satmachine.settlements.correct.carries_out import CarriesOut, numbers_after
 from satmachine.settlements.correct.changes import ProvenUnpaid
+from satmachine.settlements.correct.correction_rules import Command, Dispensed
 from satmachine.settlements.correct.redistribute import Wish, redistribute
-from satmachine.settlements.correct.rules import Command, Dispensed
 from satmachine.settlements.plan.named_payees import terms_for
 from satmachine.store import corrections
-from satmachine.store.intents import Asked, Ended
+from satmachine.store.intent_rows import Asked, Ended
 
 
 class SaleOrders(CarriesOut):

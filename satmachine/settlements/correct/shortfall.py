@@ -16,7 +16,7 @@ from satmachine.money import minor_to_fiat, scale_linear
 from satmachine.orders import Shortfall as Order
 from satmachine.settlements.correct import changes
 from satmachine.settlements.correct.changes import ProvenUnpaid
-from satmachine.settlements.correct.rules import draw
+from satmachine.settlements.correct.correction_rules import draw
 from satmachine.store import clients, corrections, deposits, incoming, legs, settlements, shortfalls
 from satmachine.store.incoming import TopUp
 from satmachine.store.shortfalls import Shortfall

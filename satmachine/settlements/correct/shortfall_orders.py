@@ -19,7 +19,7 @@ from satmachine.settlements.plan.shortfall_refund import top_up_id
 from satmachine.store import corrections, legs, shortfalls
 from satmachine.store.database import Store
 from satmachine.store.incoming import TopUp
-from satmachine.store.intents import Asked, Ended
+from satmachine.store.intent_rows import Asked, Ended
 from satmachine.wallet.lnbits import Lnbits
 
 #: Makes the invoice of a top-up: (machine, id, sats, note, who asks).

@@ -12,7 +12,7 @@ from satmachine.errors import Refused
 from satmachine.models import By, HoldReason, SettlementStatus
 from satmachine.settlements.correct import audited
 from satmachine.settlements.plan.planning import GUARDS
-from satmachine.store import settlements, wallets
+from satmachine.store import settlements, wallet_rows
 
 
 def hold(conn: sqlite3.Connection, settlement_id: int, by: By) -> None:
@@ -49,13 +49,13 @@ def not_held(settlement_id: int, status: str) -> str:
 
 def pause(conn: sqlite3.Connection, machine_id: str | None, by: By) -> None:
     """The emergency stop: nothing is sent for this machine, or for any (None). What is on its way is not stopped."""
-    if not wallets.pause(conn, machine_id or "*", actor=by.actor, reason=by.reason, now=by.now):
+    if not wallet_rows.pause(conn, machine_id or "*", actor=by.actor, reason=by.reason, now=by.now):
         raise Refused(f"payouts of {machine_id or 'all machines'} are paused already")
     audited.machines(conn, by, "payouts.pause", machine_id, None, {"paused": True})
 
 
 def resume(conn: sqlite3.Connection, machine_id: str | None, by: By) -> None:
     """Continue where it stopped."""
-    if not wallets.resume(conn, machine_id or "*"):
+    if not wallet_rows.resume(conn, machine_id or "*"):
         raise Refused(f"payouts of {machine_id or 'all machines'} are not paused; `satmachine status` shows what is")
     audited.machines(conn, by, "payouts.resume", machine_id, {"paused": True}, {"paused": False})

@@ -12,8 +12,8 @@ from satmachine.errors import Refused
 from satmachine.models import By, Leg
 from satmachine.settlements.pay.completion import retain_reserve
 from satmachine.store import audit_log as audit
-from satmachine.store import legs, settlements, wallets
-from satmachine.store.wallets import Outgoing
+from satmachine.store import legs, settlements, wallet_rows
+from satmachine.store.wallet_rows import Outgoing
 
 
 def declare_paid(conn: sqlite3.Connection, *, leg: Leg, by: By) -> str:
@@ -37,7 +37,7 @@ def declare_paid(conn: sqlite3.Connection, *, leg: Leg, by: By) -> str:
         raise Refused(f"payment {leg.id} was changed in the meantime; look at it, then try again")
     retain_reserve(conn, leg, leg.amount_sats - sent_sats, by.now)
     if other is not None:
-        wallets.mark_adopted(conn, leg.machine_id, other)
+        wallet_rows.mark_adopted(conn, leg.machine_id, other)
     _settle_leg(conn, leg, by, "leg.declare_paid", {"status": "completed", "payment_hash": payment_hash})
     return f"payment {leg.id} ({leg.leg}) is completed, on the word of {by.actor}"
 
@@ -46,7 +46,7 @@ def declare_unpaid(conn: sqlite3.Connection, *, leg: Leg, by: By, given_up: Outg
     """A person vouches that a leg's invoice is dead, so that a new one is made. `given_up`: what the wallet calls
     pending still, and what is decided with it."""
     if given_up is not None:
-        wallets.give_up(conn, leg.machine_id, given_up, actor=by.actor, reason=by.reason, now=by.now)
+        wallet_rows.give_up(conn, leg.machine_id, given_up, actor=by.actor, reason=by.reason, now=by.now)
     if other_payment(conn, leg) is not None:
         raise Refused(f"the wallet shows another payment for {leg.leg}, of payment {leg.id}: it is not unpaid")
     if not legs.renew(conn, leg, now=by.now):
@@ -83,7 +83,7 @@ def _settle_leg(conn: sqlite3.Connection, leg: Leg, by: By, action: str, after: 
     if leg.settlement_id is not None:
         settlements.person_acted(conn, leg.settlement_id, by.now)
         settlements.refresh_status(conn, leg.settlement_id, by.now)
-    wallets.refresh_safe_mode(conn, leg.machine_id)
+    wallet_rows.refresh_safe_mode(conn, leg.machine_id)
     before = {"leg": leg.leg, "status": leg.status, "hold_reason": leg.hold_reason, "payment_hash": leg.payment_hash}
     subject = f"payment {leg.id}" if leg.settlement_id is None else f"settlement {leg.settlement_id}"
     audit.record_by(conn, by, action, subject, leg.machine_id, before, after)

@@ -14,7 +14,7 @@ from satmachine.models import Claim, HoldReason, LandingResult, Rejection, Settl
 from satmachine.nostr.event import SETTLEMENT_KIND
 from satmachine.settlements.claim import sale_rate
 from satmachine.store import audit_log as audit
-from satmachine.store import incoming, quarantine, settlements
+from satmachine.store import incoming, quarantine_rows, settlements
 from satmachine.store.settlements import EventRecord
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,8 @@ def land_event(
 
     `retry` takes up an event that is in quarantine already.
     """
-    if settlements.event_is_known(conn, event.event_id) and not (retry and quarantine.is_open(conn, event.event_id)):
+    again = retry and quarantine_rows.is_open(conn, event.event_id)
+    if settlements.event_is_known(conn, event.event_id) and not again:
         return Landing(LandingResult.DUPLICATE, None)
     if isinstance(claim, Claim) and event.created_at < rules.payouts_since:
         claim = Rejection(
@@ -71,7 +72,7 @@ def land_event(
     assert landing.settlement_id is not None
     settlements.attach_event(conn, landing.settlement_id, machine_id, event)
     if retry:
-        quarantine.mark_landed(conn, event.event_id, landing.settlement_id, now)
+        quarantine_rows.mark_landed(conn, event.event_id, landing.settlement_id, now)
     return landing
 
 
@@ -237,7 +238,7 @@ def _quarantine(
     rejection: Rejection,
     settlement_id: int | None = None,
 ) -> None:
-    quarantine.add(
+    quarantine_rows.add(
         conn,
         event_id=event.event_id,
         machine_id=machine_id,

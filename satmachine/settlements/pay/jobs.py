@@ -21,7 +21,7 @@ from satmachine.settlements.plan.named_payees import (
     has_changed,
     refund_payee,
 )
-from satmachine.store import clients, legs, wallets
+from satmachine.store import clients, legs, wallet_rows
 from satmachine.store.database import Store
 
 
@@ -76,7 +76,7 @@ class Jobs:
         machine = config.machine(leg.machine_id)
         assert machine is not None, f"machine {leg.machine_id} has work, so it is in the registry"
         source_key: Secret | None = machine.wallet.admin_key
-        source_id = await self._store.read(wallets.wallet_id, leg.machine_id)
+        source_id = await self._store.read(wallet_rows.wallet_id, leg.machine_id)
         named_by = leg_types.KINDS[leg.leg_type].named_by
         if named_by is NamedBy.FORWARD and leg.client_id is not None:
             payee: Payee | None = Payee(lightning_address=leg.payee)
@@ -116,7 +116,7 @@ class Jobs:
         """A machine's wallet, for a sale that may have no leg yet. Raises Refused, and as `machine_key`."""
         machine = self._config().required_machine(machine_id)
         key = self.machine_key(machine)
-        wallet_id = await self._store.read(wallets.wallet_id, machine_id)
+        wallet_id = await self._store.read(wallet_rows.wallet_id, machine_id)
         return Purse(machine_id, wallet_id, key, identity.tag(machine.npub), bundle)
 
     def payee(self, job: Job) -> Payee:

@@ -21,10 +21,10 @@ from satmachine.errors import WalletUnavailable
 from satmachine.failpoints import failpoint
 from satmachine.marks import Mark
 from satmachine.models import Answer
-from satmachine.store import legs, wallets
-from satmachine.store import marks as mark_rows
+from satmachine.store import legs, mark_rows
+from satmachine.store import wallet_rows as wallets
 from satmachine.store.database import Store
-from satmachine.store.wallets import Outgoing
+from satmachine.store.wallet_rows import Outgoing
 from satmachine.wallet.lnbits import Lnbits
 from satmachine.wallet.rows import WalletPayment, require_wallet
 

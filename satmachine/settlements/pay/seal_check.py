@@ -15,7 +15,7 @@ from satmachine.errors import Refused
 from satmachine.models import By, HoldReason, Leg, LegInvoice, LegStatus, leg_types
 from satmachine.seals import Keyring, is_beyond
 from satmachine.store import audit_log as audit
-from satmachine.store import legs, seals, settlements
+from satmachine.store import legs, seal_rows, settlements
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +34,10 @@ class Strange:
 
 def strange(conn: sqlite3.Connection, leg: Leg, invoice: LegInvoice | None) -> Strange | None:
     """What is wrong with a payment, or with its live invoice; None where the daemon itself has ordered exactly this."""
-    keyring = seals.keyring_of(conn)
+    keyring = seal_rows.keyring_of(conn)
     assert keyring is not None, "only a daemon pays, and it has its keyring"
-    gross_sats = seals.came_in_sats(conn, leg)
-    if not keyring.fits(leg.seal, seals.ordered(leg, gross_sats)):
+    gross_sats = seal_rows.came_in_sats(conn, leg)
+    if not keyring.fits(leg.seal, seal_rows.ordered(leg, gross_sats)):
         why = (
             "the daemon has not planned this payment as it stands: it was written, or its amount or payee was changed, "
             "by something else than satmachine; or the machine's wallet key was changed since. Nothing is paid"
@@ -48,7 +48,7 @@ def strange(conn: sqlite3.Connection, leg: Leg, invoice: LegInvoice | None) -> S
         if planned_sats > gross_sats:
             return _too_much(leg, planned_sats, gross_sats, "the books plan")
     live = invoice is not None and invoice.dead_at is None
-    if live and invoice is not None and not keyring.fits(invoice.seal, seals.given(leg, invoice)):
+    if live and invoice is not None and not keyring.fits(invoice.seal, seal_rows.given(leg, invoice)):
         return Strange(
             "its invoice is not the one that the daemon was given: it was changed by something else than satmachine",
             f'`satmachine payments resolve {leg.id} --unpaid --reason "not our invoice"` makes a new one',
@@ -61,7 +61,7 @@ def beyond(conn: sqlite3.Connection, leg: Leg, invoice: LegInvoice, paid_sats: M
 
     `paid_sats`: what the wallet shows as paid, or being paid, for this sale, by payment hash, without fees.
     """
-    gross_sats = seals.came_in_sats(conn, leg)
+    gross_sats = seal_rows.came_in_sats(conn, leg)
     if gross_sats is None or is_beyond(leg.seal):
         return None
     others_sats = sum(sats for paid, sats in paid_sats.items() if paid != invoice.payment_hash)
@@ -77,7 +77,7 @@ def approve(conn: sqlite3.Connection, leg_id: int, keyring: Keyring, by: By) -> 
         raise Refused(f"payment {leg_id} is {leg.hold_reason or leg.status}: there is nothing to approve")
     live = invoice if invoice is not None and invoice.dead_at is None else None
     # Only what was held for that is approved beyond what its sale brought.
-    seals.write(conn, leg, live, keyring, beyond=legs.evidence(conn, leg_id).get("too_much") is True)
+    seal_rows.write(conn, leg, live, keyring, beyond=legs.evidence(conn, leg_id).get("too_much") is True)
     if leg.status is LegStatus.HELD and not legs.look_again(conn, leg):
         legs.renew(conn, leg, now=by.now)
     if leg.settlement_id is not None:
@@ -103,7 +103,7 @@ def _planned_sats(conn: sqlite3.Connection, keyring: Keyring, settlement_id: int
         for leg in legs.of_settlement(conn, settlement_id)
         if leg.status in (*legs.OPEN, LegStatus.HELD)
         and leg.leg_type not in leg_types.PAID_BY_LP
-        and keyring.fits(leg.seal, seals.ordered(leg, gross_sats))
+        and keyring.fits(leg.seal, seal_rows.ordered(leg, gross_sats))
     )
     return legs.completed_sats(conn, settlement_id) + open_sats
 

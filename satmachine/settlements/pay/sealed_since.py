@@ -13,7 +13,7 @@ import logging
 
 from satmachine import identity
 from satmachine.config import Machine
-from satmachine.store import seals
+from satmachine.store import seal_rows
 from satmachine.store.database import Store
 from satmachine.wallet.lnbits import Lnbits
 
@@ -26,10 +26,10 @@ _EXPIRY_S = 86_400
 
 async def begin(store: Store, lnbits: Lnbits, machine: Machine, key: str, now: int) -> None:
     """Take over what is open, where nobody has yet; a call once in the life of a database. Raises WalletError."""
-    if await store.read(seals.has_begun, machine.id):
+    if await store.read(seal_rows.has_begun, machine.id):
         return
     if not await lnbits.bundle(key, _BUNDLE):
-        count = await store.write(seals.take_over_open, machine.id)
+        count = await store.write(seal_rows.take_over_open, machine.id)
         if count:
             log.warning("machine %s: %d open payment(s) of an earlier version go on as they stand", machine.id, count)
         await lnbits.create_invoice(
@@ -40,4 +40,4 @@ async def begin(store: Store, lnbits: Lnbits, machine: Machine, key: str, now: i
             extra={"tag": identity.tag(machine.npub)},
             external_id=identity.mark_key(_BUNDLE, "begun"),
         )
-    await store.write(seals.begin, machine.id, now)
+    await store.write(seal_rows.begin, machine.id, now)

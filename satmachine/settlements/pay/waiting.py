@@ -17,7 +17,7 @@ from satmachine.settlements.pay.invoicing import MIN_RESERVE_SATS
 from satmachine.settlements.pay.jobs import Stuck, leg_name
 from satmachine.settlements.pay.marker import Standoff
 from satmachine.settlements.pay.seal_check import Strange
-from satmachine.store import corrections, legs, settlements, wallets
+from satmachine.store import corrections, legs, settlements, wallet_rows
 from satmachine.store.database import Store
 
 log = logging.getLogger(__name__)
@@ -165,4 +165,4 @@ def _hold_leg(
     """An LNbits that was rolled back has forgotten payments: nothing at all is paid from this wallet then."""
     legs.hold(conn, leg, reason=reason, error=error, evidence=evidence)
     if reason is HoldReason.WALLET_ROLLED_BACK:
-        wallets.refresh_safe_mode(conn, leg.machine_id)
+        wallet_rows.refresh_safe_mode(conn, leg.machine_id)

@@ -10,7 +10,7 @@ from satmachine.identity import PREFIX
 from satmachine.models import HoldReason, Settlement
 from satmachine.settlements.plan.amounts import Terms, make_plan
 from satmachine.settlements.plan.rate_guard import OLDEST_S, YOUNGEST_S, RateBounds, rate_breach, usual_rate
-from satmachine.store import incoming, legs, positions, rates, reconciling, settlements, telemetry, wallets
+from satmachine.store import incoming, legs, positions, rates, reconciling, settlements, telemetry_rows, wallet_rows
 from satmachine.telemetry.trouble import says_broken
 
 _DAY_S = 86_400
@@ -62,7 +62,7 @@ def plan_settlement(
     settlement = settlements.get(conn, settlement_id)
     if settlement.status != "pending" or settlement.proof == "waiting" or settlement.planned_at is not None:
         return None
-    if wallets.is_stopped(conn, settlement.machine_id):
+    if wallet_rows.is_stopped(conn, settlement.machine_id):
         return None  # its books may lack payments: the balances would be wrong
     breach = _breach(conn, settlement, bounds)
     if breach is not None:
@@ -111,12 +111,12 @@ def _breach(conn: sqlite3.Connection, settlement: Settlement, bounds: Bounds) ->
 
 def _machine_error(conn: sqlite3.Connection, settlement: Settlement) -> str | None:
     """The machine has reported an error since the sale: the customer may have got less than they paid for."""
-    for at, status in telemetry.statuses_since(conn, settlement.machine_id, settlement.occurred_at):
+    for at, status in telemetry_rows.statuses_since(conn, settlement.machine_id, settlement.occurred_at):
         if says_broken(status):
             return (
                 f"{settlement.machine_id} reported {status!r}, {max(0, at - settlement.occurred_at)} s after the sale"
             )
-    told = telemetry.error_since(conn, settlement.machine_id, settlement.occurred_at)
+    told = telemetry_rows.error_since(conn, settlement.machine_id, settlement.occurred_at)
     return None if told is None else f"{settlement.machine_id} reported an error after the sale: {told}"
 
 

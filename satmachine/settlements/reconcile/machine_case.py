@@ -14,7 +14,7 @@ from satmachine.identity import BalanceLeg, PayeeKind, SaleLeg
 from satmachine.models import By, Leg
 from satmachine.settlements.pay.adoption import FoundPayment
 from satmachine.settlements.plan.amounts import Terms
-from satmachine.settlements.reconcile.rules import Choice, Line, Verdict
+from satmachine.settlements.reconcile.reconcile_rules import Choice, Line, Verdict
 from satmachine.store import audit_log as audit
 from satmachine.store import clients, legs
 from satmachine.store import reconciling as rows

@@ -33,7 +33,7 @@ from satmachine.settlements.reconcile.machine_case import (
     unknown_client,
     who,
 )
-from satmachine.settlements.reconcile.rules import (
+from satmachine.settlements.reconcile.reconcile_rules import (
     Choice,
     Line,
     MarkLine,
@@ -47,7 +47,7 @@ from satmachine.settlements.reconcile.rules import (
 )
 from satmachine.settlements.reconcile.sale import STOPPED_S, SaleCase
 from satmachine.store import audit_log as audit
-from satmachine.store import balances, client_legs, clients, corrections, legs, settlements, wallets
+from satmachine.store import balances, client_legs, clients, corrections, legs, settlements, wallet_rows
 from satmachine.store import reconciling as rows
 from satmachine.store.database import rehearsed
 from satmachine.store.reconciling import Booking, Found, FoundMark
@@ -422,7 +422,7 @@ class _Round:
         ids = [mark.id for mark in marks]
         rows.decide_marks(self._conn, self._machine.id, ids, actor=self._by.actor, now=self._by.now)
         rows.end_pause(self._conn, self._machine.id)
-        safe_mode = wallets.refresh_safe_mode(self._conn, self._machine.id)
+        safe_mode = wallet_rows.refresh_safe_mode(self._conn, self._machine.id)
         audit.record(
             self._conn,
             now=self._by.now,

@@ -26,7 +26,7 @@ from satmachine.settlements.reconcile.machine_case import (
     unknown_client,
     who,
 )
-from satmachine.settlements.reconcile.rules import OpenLeg, Verdict, booked_sats, cover, superseded
+from satmachine.settlements.reconcile.reconcile_rules import OpenLeg, Verdict, booked_sats, cover, superseded
 from satmachine.store import clients, corrections, legs, positions, settlements
 from satmachine.store import reconciling as rows
 from satmachine.store.database import tried

@@ -21,10 +21,9 @@ from satmachine.settlements.pay.marker import genuine_marks, outgoing, written_m
 from satmachine.settlements.pay.sealed_since import begin
 from satmachine.settlements.sweep.arrivals import Arrived, Incoming
 from satmachine.settlements.sweep.own_wallets import OwnWallets
-from satmachine.store import marks as mark_rows
-from satmachine.store import seals, wallets
+from satmachine.store import mark_rows, seal_rows, wallet_rows
 from satmachine.store.database import Store
-from satmachine.store.wallets import ReadUntil
+from satmachine.store.wallet_rows import ReadUntil
 from satmachine.wallet.lnbits import Capabilities, Lnbits
 from satmachine.wallet.rows import require_wallet
 
@@ -94,9 +93,9 @@ class WalletSweep:
             raise
         self._verified[machine.id] = _digest(key)
         if self._store.keyring.learn(machine.id, key):
-            await self._store.write(seals.renew, machine.id)
+            await self._store.write(seal_rows.renew, machine.id)
         await begin(self._store, self._lnbits, machine, key, self._now())
-        marks = await self._store.read(wallets.read_until, machine.id)
+        marks = await self._store.read(wallet_rows.read_until, machine.id)
         deep = self._now() >= self._deep_at.get(machine.id, 0)
         if deep:
             marks = ReadUntil(marks.swept_until - DEEP_OVERLAP_S, marks.known_until - DEEP_OVERLAP_S)
@@ -106,11 +105,11 @@ class WalletSweep:
         failpoint("sweep.outgoing")
         arrived = await self._sweep_incoming(machine, key, marks, reached)
         failpoint("sweep.incoming")
-        await self._store.write(wallets.mark_swept, machine.id, reached.marks(), self._now())
+        await self._store.write(wallet_rows.mark_swept, machine.id, reached.marks(), self._now())
         if deep:
             await self._store.write(mark_rows.shorten, machine.id, written_before=self._now() - MARKS_WHOLE_S)
             self._deep_at[machine.id] = self._now() + DEEP_EVERY_S
-        safe_mode = await self._store.write(wallets.refresh_safe_mode, machine.id)
+        safe_mode = await self._store.write(wallet_rows.refresh_safe_mode, machine.id)
         return Sweep(arrived.landed, arrived.unmatched, strange, safe_mode, arrived.look_again_at)
 
     async def look(self, machine: Machine) -> Arrived | None:
@@ -119,7 +118,7 @@ class WalletSweep:
         key = machine.wallet.admin_key.resolve(self._config().environ)
         if not self.is_verified(machine.id, key):
             return None
-        marks = await self._store.read(wallets.read_until, machine.id)
+        marks = await self._store.read(wallet_rows.read_until, machine.id)
         return await self._sweep_incoming(machine, key, marks, _ReadTo(self._now()))
 
     async def _check_wallet(self, machine: Machine, key: str) -> None:
@@ -130,8 +129,8 @@ class WalletSweep:
                 status=403,
             )
         version = await self._version(key)
-        known = await self._store.read(wallets.wallet_id, machine.id)
-        owner = await self._store.read(wallets.owner_of_wallet, info.wallet_id)
+        known = await self._store.read(wallet_rows.wallet_id, machine.id)
+        owner = await self._store.read(wallet_rows.owner_of_wallet, info.wallet_id)
         if known not in (None, info.wallet_id):
             raise WalletRefused(
                 f"machine {machine.id}: wallet.admin_key belongs to another wallet than before; put the old key back, "
@@ -145,7 +144,7 @@ class WalletSweep:
                 status=409,
             )
         await self._store.write(
-            wallets.note_answer,
+            wallet_rows.note_answer,
             machine.id,
             wallet_id=info.wallet_id,
             balance_sats=info.balance_msat // 1000,
@@ -164,13 +163,13 @@ class WalletSweep:
 
     async def _sweep_outgoing(self, machine: Machine, key: str, marks: ReadUntil, reached: _ReadTo) -> int:
         """Learn of every payment that bears a key of ours, whoever made it, of any npub, however old."""
-        own = await self._store.read(wallets.wallet_id, machine.id)
+        own = await self._store.read(wallet_rows.wallet_id, machine.id)
         since = self._since(marks.known_until)
         strange = 0
         async for page in self._lnbits.iter_ours(key, incoming=False, created_since=since):
             require_wallet(page, own, machine.id)
             reached.outgoing(row.created_at for row in page)
-            strange += await self._store.write(wallets.note_outgoing, machine.id, outgoing(page), self._now())
+            strange += await self._store.write(wallet_rows.note_outgoing, machine.id, outgoing(page), self._now())
         if strange:
             log.error("machine %s: its wallet shows %d payment(s) that these books do not know", machine.id, strange)
         return strange
@@ -181,8 +180,8 @@ class WalletSweep:
         Books that see this wallet for the first time (they were lost, or are a copy) cannot know whether its key was
         replaced since a person's orders were marked: they take every mark for one, and a person looks at it.
         """
-        own = await self._store.read(wallets.wallet_id, machine.id)
-        first = not await self._store.read(wallets.was_swept, machine.id)
+        own = await self._store.read(wallet_rows.wallet_id, machine.id)
+        first = not await self._store.read(wallet_rows.was_swept, machine.id)
         async for page in self._lnbits.iter_ours(key, incoming=True, created_since=self._since(since.known_until)):
             require_wallet(page, own, machine.id)
             await self._store.write(
@@ -194,7 +193,7 @@ class WalletSweep:
         return max(0 if mark > self._now() else mark - OVERLAP_S, 0)
 
     async def _sweep_incoming(self, machine: Machine, key: str, marks: ReadUntil, reached: _ReadTo) -> Arrived:
-        own = await self._store.read(wallets.wallet_id, machine.id)
+        own = await self._store.read(wallet_rows.wallet_id, machine.id)
         since = max(self._since(marks.swept_until), machine.payouts_since)
         arrived = Arrived()
         async for page in self._lnbits.iter_payments(key, page_size=_PAGE, incoming=True, updated_since=since):

@@ -19,7 +19,7 @@ from satmachine.config import Config, Machine
 from satmachine.errors import ConfigError, StoreError, WalletError
 from satmachine.nostr.pace import TokenBucket
 from satmachine.settlements.sweep.one_sweep import Sweep, WalletSweep
-from satmachine.store import legs, wallets
+from satmachine.store import legs, wallet_rows
 from satmachine.store.database import Store
 
 log = logging.getLogger(__name__)
@@ -225,7 +225,7 @@ class Sweeper:
 
     async def _note_failure(self, machine: Machine, error: Exception) -> None:
         try:
-            new = await self._store.write(wallets.failed, machine.id, error=str(error), now=self._now())
+            new = await self._store.write(wallet_rows.failed, machine.id, error=str(error), now=self._now())
         except StoreError as store_error:
             log.error("machine %s: sweep not recorded: %s", machine.id, store_error)  # noqa: TRY400
             return

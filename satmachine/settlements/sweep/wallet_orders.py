@@ -17,10 +17,10 @@ from satmachine.orders import MakeTopUp, Order, SweepNow
 from satmachine.settlements.sweep import topups
 from satmachine.settlements.sweep.sweeper import Sweeper
 from satmachine.store import audit_log as audit
-from satmachine.store import incoming, intents
+from satmachine.store import incoming, intent_rows
 from satmachine.store.database import Store
 from satmachine.store.incoming import TopUp
-from satmachine.store.intents import Asked, Ended
+from satmachine.store.intent_rows import Asked, Ended
 from satmachine.wallet.lnbits import Lnbits
 
 #: How long the invoice of a top-up can be paid.
@@ -57,12 +57,12 @@ class WalletOrders:
             told += f"; what it may still announce is looked at again in {self._wait_s(found.look_again_at)} s"
         if found.safe_mode is not None:
             told += f"; it is in safe mode: {found.safe_mode}"
-        return await self._store.write(intents.carry_out, asked.id, lambda _: told, self._now())
+        return await self._store.write(intent_rows.carry_out, asked.id, lambda _: told, self._now())
 
     async def top_up(self, asked: Asked, order: MakeTopUp) -> Ended:
         """Make the invoice, and keep what it is before anybody is shown it."""
         made = await self.make_top_up(order.machine_id, order.topup_id, order.amount_sats, order.note, asked.actor)
-        return await self._store.write(intents.carry_out, asked.id, partial(_keep, made=made), self._now())
+        return await self._store.write(intent_rows.carry_out, asked.id, partial(_keep, made=made), self._now())
 
     async def make_top_up(self, machine_id: str, topup_id: str, amount_sats: int, note: str, made_by: str) -> TopUp:
         """An invoice of the machine's wallet that says what it is. Nothing is written. Raises Refused, WalletError."""

@@ -13,11 +13,11 @@ from satmachine.attention import words as reasons
 from satmachine.attention.items import Item
 from satmachine.models import Balance
 from satmachine.settlements.explain import counted_sats, explain_settlement
-from satmachine.store import balances, clients, lists, page_queries, telemetry
+from satmachine.store import balances, clients, list_queries, page_queries, telemetry_rows
 from satmachine.web import charts, flow, owners
-from satmachine.web.views import cash
+from satmachine.web.views import cash_page
 from satmachine.web.views.base import PAGE_ROWS, BadQuery, Look, Missing, View
-from satmachine.web.views.needs import needs, told_of
+from satmachine.web.views.needs_page import needs, told_of
 
 SALE_STATES = frozenset({"pending", "held", "processed", "errored", "partial", "refunded"})
 _MACHINES_SHOWN = 200
@@ -53,7 +53,7 @@ def home(look: Look) -> View:
                 {"day": day.isoformat(), "sales": count, "by_currency": rows}
                 for day, count, rows in zip(days, sales, by_day, strict=True)
             ],
-            "newest": lists.settlements(look.conn, look.scope, lists.Filter(limit=8)).rows,
+            "newest": list_queries.settlements(look.conn, look.scope, list_queries.Filter(limit=8)).rows,
         },
         {
             "chart": charts.bars(
@@ -68,7 +68,7 @@ def home(look: Look) -> View:
 
 def fleet(look: Look) -> View:
     """Every machine: state, cash, wallet, last sale. Those that are not well come first."""
-    reported = look.shared("fleet", _SHARED_S, lambda: telemetry.fleet(look.conn, look.scope))
+    reported = look.shared("fleet", _SHARED_S, lambda: telemetry_rows.fleet(look.conn, look.scope))
     by_id = {row["machine_id"]: row for row in reported}
     troubled = _troubled(look)
     rows = []
@@ -83,7 +83,7 @@ def fleet(look: Look) -> View:
     rows.sort(key=lambda row: row["well"])
     start = look.number("from", least=0, most=100_000) or 0
     shown = rows[start : start + _MACHINES_SHOWN]
-    in_machines = cash.by_machine(look, [row["id"] for row in shown])
+    in_machines = cash_page.by_machine(look, [row["id"] for row in shown])
     for row in shown:
         row |= {key: in_machines.get(row["id"], {}).get(key) for key in _CASH_KEYS}
     return View(
@@ -110,21 +110,21 @@ MACHINE_KEYS = (
 def machine(look: Look) -> View:
     """One machine: what it reports, its wallet, its LPs, its last sales."""
     machine_id = look.params["machine"]
-    row = _the_one(lists.machines(look.conn, look.scope, machine_id))
-    told = lists.telemetry_of(look.conn, machine_id)
-    points = telemetry.cash_points(look.conn, [machine_id], since=look.now - 7 * 86_400, until=look.now, points=84)
+    row = _the_one(list_queries.machines(look.conn, look.scope, machine_id))
+    told = list_queries.telemetry_of(look.conn, machine_id)
+    points = telemetry_rows.cash_points(look.conn, [machine_id], since=look.now - 7 * 86_400, until=look.now, points=84)
     step_s = 7 * 86_400 // 84
     known = [
         (look.now - 7 * 86_400 + index * step_s, value)
         for index, value in enumerate(points[machine_id])
         if value is not None
     ]
-    recent = lists.settlements(look.conn, look.scope, lists.Filter(machine_id=machine_id, limit=10))
+    recent = list_queries.settlements(look.conn, look.scope, list_queries.Filter(machine_id=machine_id, limit=10))
     days = [look.today() - timedelta(days=back) for back in range(6, -1, -1)]
     data = {
         "machine": machine_row(row, _troubled(look)),
         "needs": [told_of(item, look.words) for item in _needs(look) if _machine_of(item) == machine_id],
-        "cash": cash.of_machine(look, machine_id),
+        "cash": cash_page.of_machine(look, machine_id),
         "telemetry": None if told is None else {**told, "cassettes": _cassettes(told["cassettes"])},
         "clients": [balance_row(one) for one in balances.find(look.conn, machine=machine_id, operator=look.scope)],
         "settlements": recent.rows,
@@ -151,7 +151,7 @@ def machine_day(look: Look) -> View:
         since, until = look.midnight(day), look.midnight(after)
     except (ValueError, OverflowError):
         raise Missing from None
-    row = _the_one(lists.machines(look.conn, look.scope, machine_id))
+    row = _the_one(list_queries.machines(look.conn, look.scope, machine_id))
     sales = page_queries.day_of_machine(look.conn, machine_id, since, until, _DAY_ROWS)
     beacons = page_queries.beacons_of_day(look.conn, machine_id, since, until, 2_000)
     hours = [0] * 24
@@ -182,7 +182,7 @@ def machine_day(look: Look) -> View:
 
 def sales(look: Look) -> View:
     """The sales, newest first, with filters."""
-    wanted = lists.Filter(
+    wanted = list_queries.Filter(
         machine_id=look.text("machine"),
         status=look.text("status", known=SALE_STATES),
         since=look.day("since"),
@@ -190,22 +190,22 @@ def sales(look: Look) -> View:
         before_id=look.before(owners.of_sale_id),
         limit=PAGE_ROWS,
     )
-    if wanted.machine_id is not None and not lists.sees(look.conn, look.scope, wanted.machine_id):
+    if wanted.machine_id is not None and not list_queries.sees(look.conn, look.scope, wanted.machine_id):
         raise BadQuery(look.words.say("There is no machine {machine}.", machine=wanted.machine_id))
-    page = lists.settlements(look.conn, look.scope, wanted)
+    page = list_queries.settlements(look.conn, look.scope, wanted)
     asked = {key: look.text(key) or "" for key in ("machine", "status", "since", "until")}
     return View(
         "sales.html",
         look.words.say("Sales"),
         {"settlements": [sale_row(row) for row in page.rows], "more": page.more, "asked": asked},
-        {"machines": lists.machine_ids(look.conn, look.scope), "states": sorted(SALE_STATES)},
+        {"machines": list_queries.machine_ids(look.conn, look.scope), "states": sorted(SALE_STATES)},
     )
 
 
 def sale(look: Look) -> View:
     """One sale: where every sat went, the arithmetic, its payments."""
-    row = _the_one(lists.find_settlements(look.conn, look.scope, str(look.params["id"])))
-    legs, retained = lists.legs_of(look.conn, row["id"]), lists.retained_of(look.conn, row["id"])
+    row = _the_one(list_queries.find_settlements(look.conn, look.scope, str(look.params["id"])))
+    legs, retained = list_queries.legs_of(look.conn, row["id"]), list_queries.retained_of(look.conn, row["id"])
     labels = page_queries.labels(look.conn, {leg["client_id"] for leg in legs if leg["client_id"] is not None})
     names = {client_id: found["label"] for client_id, found in labels.items()}
     say = look.words.say
@@ -232,7 +232,7 @@ def sale(look: Look) -> View:
         "retained": [{**kept, "reason": say(reasons.retained(kept["reason"]))} for kept in retained],
         "events": [
             {key: event[key] for key in ("event_id", "created_at", "received_at", "relay_url")}
-            for event in lists.events_of(look.conn, row["id"])
+            for event in list_queries.events_of(look.conn, row["id"])
         ],
         "notes": row["notes"],
         "arithmetic": [
@@ -326,7 +326,7 @@ def search(look: Look) -> View:
     found: dict[str, list[dict[str, Any]]] = {"settlements": [], "machines": [], "clients": []}
     if text:
         found = {
-            "settlements": [sale_row(row) for row in lists.find_settlements(look.conn, look.scope, text)],
+            "settlements": [sale_row(row) for row in list_queries.find_settlements(look.conn, look.scope, text)],
             "machines": page_queries.search_machines(look.conn, look.scope, text),
             "clients": page_queries.search_clients(look.conn, look.scope, text),
         }
@@ -348,7 +348,7 @@ def _added(spans: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
 
 
 def _machines(look: Look) -> list[dict[str, Any]]:
-    return look.shared("machines", _SHARED_S, lambda: lists.machines(look.conn, look.scope))
+    return look.shared("machines", _SHARED_S, lambda: list_queries.machines(look.conn, look.scope))
 
 
 def _the_one(found: list[dict[str, Any]]) -> dict[str, Any]:
@@ -410,7 +410,7 @@ def _mode(row: dict[str, Any]) -> str:
 def machine_rows(look: Look, machine_id: str | None = None) -> list[dict[str, Any]]:
     """Machines as programs get them."""
     troubled = _troubled(look)
-    return [machine_row(row, troubled) for row in lists.machines(look.conn, look.scope, machine_id)]
+    return [machine_row(row, troubled) for row in list_queries.machines(look.conn, look.scope, machine_id)]
 
 
 def machine_row(row: dict[str, Any], troubled: frozenset[str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from satmachine.models import LegStatus, LegType
-from satmachine.store import balances, clients, deposits, lists
+from satmachine.store import balances, clients, deposits, list_queries
 from satmachine.web import owners
 from satmachine.web.access import owns
 from satmachine.web.views import operators
@@ -43,7 +43,7 @@ def machine(look: Look) -> dict[str, Any]:
 
 def settlements(look: Look) -> Rows:
     """Sales, newest first: `status`, `machine_id`, `since`, `until` (days), `before` (an id), `limit`."""
-    wanted = lists.Filter(
+    wanted = list_queries.Filter(
         machine_id=_machine_id(look),
         status=look.text("status", known=operators.SALE_STATES),
         since=look.day("since"),
@@ -51,7 +51,7 @@ def settlements(look: Look) -> Rows:
         before_id=look.before(owners.of_sale_id),
         limit=_limit(look),
     )
-    return [operators.sale_row(row) for row in lists.settlements(look.conn, look.scope, wanted).rows]
+    return [operators.sale_row(row) for row in list_queries.settlements(look.conn, look.scope, wanted).rows]
 
 
 def settlement(look: Look) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def settlement(look: Look) -> dict[str, Any]:
 
 def payments(look: Look) -> Rows:
     """Payments, newest first: `leg_type`, `status`, `client_id`, `settlement_id`, `machine_id`, `before`, `limit`."""
-    wanted = lists.Filter(
+    wanted = list_queries.Filter(
         machine_id=_machine_id(look),
         status=look.text("status", known=LEG_STATES),
         leg_type=look.text("leg_type", known=LEG_TYPES),
@@ -74,7 +74,7 @@ def payments(look: Look) -> Rows:
         _require_position(look, wanted.client_id)
     elif look.viewer.is_provider:
         raise BadQuery(look.words.say("client_id is needed: the id of one of your positions."))
-    found = lists.payments(look.conn, look.scope, wanted)
+    found = list_queries.payments(look.conn, look.scope, wanted)
     return [{key: row[key] for key in PAYMENT_KEYS} for row in found.rows]
 
 
@@ -105,13 +105,15 @@ def deposits_(look: Look) -> Rows:
 def commission_splits(look: Look) -> Rows:
     """How the operator's part of a commission is shared: as configured, or with `effective=1` machine by machine."""
     effective = look.text("effective", known=frozenset({"0", "1", "true", "false"})) in ("1", "true")
-    rows = (lists.effective_splits if effective else lists.splits)(look.conn, look.scope, _machine_id(look))
+    rows = (list_queries.effective_splits if effective else list_queries.splits)(
+        look.conn, look.scope, _machine_id(look)
+    )
     return [{key: value for key, value in row.items() if key != "payee"} for row in rows]
 
 
 def super_config(look: Look) -> dict[str, Any]:
     """The platform's part of every commission."""
-    found = lists.super_fee(look.conn)
+    found = list_queries.super_fee(look.conn)
     if found is None:
         raise Missing
     return {key: found[key] for key in ("fee_pct", "loaded_at")}
@@ -123,7 +125,7 @@ def _limit(look: Look) -> int:
 
 def _machine_id(look: Look) -> str | None:
     machine_id = look.text("machine_id")
-    if machine_id is not None and (look.viewer.is_provider or not lists.sees(look.conn, look.scope, machine_id)):
+    if machine_id is not None and (look.viewer.is_provider or not list_queries.sees(look.conn, look.scope, machine_id)):
         raise Missing
     return machine_id
 

@@ -10,11 +10,10 @@ from satmachine.cash.forecast import DAY_S
 from satmachine.clients.statement import Statement, average_cost_minor, make_statement
 from satmachine.models import Balance
 from satmachine.money import minor_to_fiat
-from satmachine.store import balances, clients
-from satmachine.store import statements as statement_rows
+from satmachine.store import balances, clients, statement_rows
 from satmachine.web import charts
 from satmachine.web.shape import iso
-from satmachine.web.views import statements
+from satmachine.web.views import statements_page
 from satmachine.web.views.base import PAGE_ROWS, Download, Look, View
 
 _CHART_POINTS = 400
@@ -75,7 +74,7 @@ def position(look: Look) -> View:
         "lines": [_line(line, client.currency) for line in lines],
         "page": page,
         "more": len(made.lines) > page * PAGE_ROWS,
-        "signed": statements.listed(look, client.id),
+        "signed": statements_page.listed(look, client.id),
     }  # fmt: skip
     return View("position.html", f"{client.label}, {name}", data, {"chart": chart})
 

@@ -21,9 +21,9 @@ from satmachine.models import Rejection
 from satmachine.orders import Close, Order, PartialDispense, Redistribute, Refund, SettleBalance
 from satmachine.settlements.correct.leg_orders import LegOrders
 from satmachine.settlements.correct.sale_orders import SaleOrders
-from satmachine.store import intents
+from satmachine.store import intent_rows
 from satmachine.store.database import Store, atomic, connect, open_store
-from satmachine.store.intents import Ended
+from satmachine.store.intent_rows import Ended
 from satmachine.wallet.lnbits import Lnbits
 from testkit.books import NOW
 from testkit.sale_desk import Desk, SyncStore, a_keyring, add_provider, open_desk
@@ -115,7 +115,7 @@ def copied(desk: Desk, path: Path) -> Desk:
 
 def ask(desk: Desk, order: Order) -> int:
     with atomic(desk.conn):
-        return intents.add(desk.conn, NOW, "maria", order)
+        return intent_rows.add(desk.conn, NOW, "maria", order)
 
 
 def made(desk: Desk) -> list[tuple[Any, ...]]:
@@ -146,11 +146,11 @@ async def test_a_crash_between_any_two_steps_carries_an_order_out_once(name: str
             except* Crash:
                 crashes += 1
             assert made(desk) in (before, expected), "half an order"
-            is_open = intents.get(desk.conn, intent_id).status == "open"
+            is_open = intent_rows.get(desk.conn, intent_id).status == "open"
             assert is_open == (made(desk) == before), "the order ends with its effect"
             await a_desk(desk, cast("Store", SyncStore(desk.conn))).carry_out_open()
             assert made(desk) == expected
-            assert intents.get(desk.conn, intent_id).status == "done"
+            assert intent_rows.get(desk.conn, intent_id).status == "done"
     assert 3 <= crashes < len(copies), "every step was died at"
 
 
@@ -174,13 +174,13 @@ async def test_a_database_that_stays_locked_leaves_an_order_open_and_whole(name:
                 assert await daemon.carry_out_open() == 0
                 assert await daemon.carry_out_open() == 0
             assert made(desk) == before
-            assert intents.get(desk.conn, intent_id).status == "open"
+            assert intent_rows.get(desk.conn, intent_id).status == "open"
             assert await daemon.carry_out_open() == 1
             after = made(desk)
             assert after != before
             assert await daemon.carry_out_open() == 0
         assert made(desk) == after
-        assert intents.get(desk.conn, intent_id).status == "done"
+        assert intent_rows.get(desk.conn, intent_id).status == "done"
 
 
 async def test_an_order_that_has_ended_is_not_carried_out_again(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ async def test_an_order_that_has_ended_is_not_carried_out_again(tmp_path: Path) 
             raise AssertionError("it was done")
 
         with atomic(desk.conn):
-            assert intents.carry_out(desk.conn, intent_id, again, NOW).status == "done"
+            assert intent_rows.carry_out(desk.conn, intent_id, again, NOW).status == "done"
         assert made(desk) == after
 
 
@@ -207,7 +207,7 @@ async def test_what_is_refused_within_its_transaction_leaves_nothing_behind(tmp_
             raise Refused("not like that")
 
         with atomic(desk.conn):
-            ended = intents.carry_out(desk.conn, intent_id, half, NOW)
+            ended = intent_rows.carry_out(desk.conn, intent_id, half, NOW)
         assert ended == Ended("refused", "not like that")
         assert made(desk) == before
 
@@ -221,9 +221,9 @@ async def test_an_order_that_cannot_be_read_is_refused_and_blocks_no_other(tmp_p
             )
         intent_id = ask(desk, ORDERS["refund"])
         await a_desk(desk, cast("Store", SyncStore(desk.conn))).carry_out_open()
-        first = intents.get(desk.conn, intent_id - 1)
+        first = intent_rows.get(desk.conn, intent_id - 1)
         assert (first.status, first.result) == ("refused", "this cannot be carried out: it does not say amount_sats")
-        assert intents.get(desk.conn, intent_id).status == "done"
+        assert intent_rows.get(desk.conn, intent_id).status == "done"
 
 
 async def test_a_surprise_refuses_one_order_and_goes_on_with_the_next(tmp_path: Path) -> None:
@@ -237,9 +237,9 @@ async def test_a_surprise_refuses_one_order_and_goes_on_with_the_next(tmp_path: 
         desk.withdraw = explode  # type: ignore[method-assign]
         failing = ask(desk, ORDERS["close"])
         await a_desk(desk, cast("Store", SyncStore(desk.conn))).carry_out_open()
-        assert "there is no sale 999" in (intents.get(desk.conn, surprising).result or "")
-        assert intents.get(desk.conn, intent_id).status == "done"
-        assert intents.get(desk.conn, failing).result == "satmachine itself failed on this"
+        assert "there is no sale 999" in (intent_rows.get(desk.conn, surprising).result or "")
+        assert intent_rows.get(desk.conn, intent_id).status == "done"
+        assert intent_rows.get(desk.conn, failing).result == "satmachine itself failed on this"
 
 
 async def test_orders_of_other_sales_go_on_meanwhile_and_those_of_the_same_one_take_turns(tmp_path: Path) -> None:
@@ -261,9 +261,9 @@ async def test_orders_of_other_sales_go_on_meanwhile_and_those_of_the_same_one_t
             await waiting.wait()
             other = ask(desk, ORDERS["refund"])
             await ended[0].wait()
-            assert [intents.get(desk.conn, one).status for one in (slow, behind, other)] == ["open", "open", "done"]
+            assert [intent_rows.get(desk.conn, one).status for one in (slow, behind, other)] == ["open", "open", "done"]
             go_on.set()
             await ended[2].wait()
             group.cancel_scope.cancel()
-        assert intents.get(desk.conn, slow).status == "done"
-        assert "is closed: its figures are final" in (intents.get(desk.conn, behind).result or "")
+        assert intent_rows.get(desk.conn, slow).status == "done"
+        assert "is closed: its figures are final" in (intent_rows.get(desk.conn, behind).result or "")

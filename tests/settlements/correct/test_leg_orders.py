@@ -21,7 +21,7 @@ from satmachine.identity import PayeeIdentity, PayeeKind
 from satmachine.models import Answer, Cause, HoldReason, LegStatus, SettlementStatus
 from satmachine.orders import Repoint
 from satmachine.settlements.pay.transition import Sighting, View
-from satmachine.store import clients, intents, legs, payees, settlements, wallets
+from satmachine.store import clients, intent_rows, legs, payees, settlements, wallet_rows
 from satmachine.store.database import atomic
 from testkit.books import NOW, give_invoice
 from testkit.config_files import VALID
@@ -122,7 +122,7 @@ class TestPendingForEver:
         await resolve(desk, "split:technician", "unpaid")
         leg = desk.leg("split:technician")
         assert (leg.status, leg.error) == (LegStatus.FAILED, None)
-        assert wallets.is_decided(desk.conn, leg.machine_id, "cd" * 32), "or it would hold the leg for ever"
+        assert wallet_rows.is_decided(desk.conn, leg.machine_id, "cd" * 32), "or it would hold the leg for ever"
 
 
 class TestRepoint:
@@ -397,7 +397,7 @@ def run(desk: Desk, *arguments: str, answer: str | None = None, operator: str = 
 
 
 def asked(desk: Desk) -> list[Any]:
-    return [one.order for one in intents.open_orders(desk.conn)]
+    return [one.order for one in intent_rows.open_orders(desk.conn)]
 
 
 @pytest.mark.parametrize(

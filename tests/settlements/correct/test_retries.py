@@ -9,7 +9,7 @@ import pytest
 from satmachine.errors import Refused
 from satmachine.models import Cause, HoldReason, Leg, LegStatus, SettlementStatus
 from satmachine.settlements.correct import retries, vouched
-from satmachine.store import legs, settlements, wallets
+from satmachine.store import legs, settlements, wallet_rows
 from satmachine.store.database import atomic
 from testkit.books import MACHINE, NOW, add_provider, landed, plan
 from tests.settlements.correct.persons import BY, audited, held_leg
@@ -37,7 +37,7 @@ def test_a_wallet_that_was_funded_wakes_what_waits_for_it(books: sqlite3.Connect
 
     def reached(balance_sats: int) -> None:
         with atomic(books):
-            wallets.note_answer(books, MACHINE, wallet_id="w", balance_sats=balance_sats, version="1", now=NOW)
+            wallet_rows.note_answer(books, MACHINE, wallet_id="w", balance_sats=balance_sats, version="1", now=NOW)
 
     reached(10)
     with atomic(books):

@@ -23,7 +23,7 @@ from satmachine.settlements.explain import explain_settlement
 from satmachine.settlements.land.landing import contradiction
 from satmachine.settlements.pay import seal_check
 from satmachine.settlements.plan.shortfall_refund import top_up_id
-from satmachine.store import clients, deposits, legs, lists, shortfalls
+from satmachine.store import clients, deposits, legs, list_queries, shortfalls
 from satmachine.store.database import atomic
 from satmachine.store.ledger import Span
 from testkit.books import a_claim
@@ -227,8 +227,8 @@ def test_what_the_machine_says_again_contradicts_nothing(paid: Desk) -> None:
 def test_explain_accounts_for_the_top_up(paid: Desk) -> None:
     paid.do("shortfall", **SHORT)
     paid.pay_top_up()
-    [row] = lists.find_settlements(paid.conn, None, "1")
-    told = explain_settlement(row, lists.legs_of(paid.conn, 1), lists.retained_of(paid.conn, 1))
+    [row] = list_queries.find_settlements(paid.conn, None, "1")
+    told = explain_settlement(row, list_queries.legs_of(paid.conn, 1), list_queries.retained_of(paid.conn, 1))
     assert told.conserves
     assert told.total == "266800 sats + 88933 sats topped up = 355733 sats in payments + 0 sats that stay in the wallet"
 

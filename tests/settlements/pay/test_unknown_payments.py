@@ -5,9 +5,9 @@ from __future__ import annotations
 import sqlite3
 
 from satmachine.identity import PayeeIdentity, PayeeKind
-from satmachine.store import legs, wallets
+from satmachine.store import legs, wallet_rows
 from satmachine.store.database import atomic
-from satmachine.store.wallets import Outgoing
+from satmachine.store.wallet_rows import Outgoing
 from testkit.books import MACHINE, NOW, landed, plan
 
 PAYEE = "LNbits wallet (key from x)"
@@ -22,8 +22,8 @@ def test_a_payment_that_no_leg_made_is_kept_and_stops_the_machine(books: sqlite3
     sale = plan(books, landed(books))
     leg = next(leg for leg in legs.of_settlement(books, sale.id) if leg.amount_sats)
     with atomic(books):
-        assert wallets.note_outgoing(books, leg.machine_id, [payment(leg.leg_key, leg.amount_sats)], NOW) == 1
-        assert "these books do not know" in str(wallets.refresh_safe_mode(books, leg.machine_id))
+        assert wallet_rows.note_outgoing(books, leg.machine_id, [payment(leg.leg_key, leg.amount_sats)], NOW) == 1
+        assert "these books do not know" in str(wallet_rows.refresh_safe_mode(books, leg.machine_id))
         assert legs.due(books, NOW, [leg.machine_id], per_payee=9, limit=9) == []
     assert legs.get(books, leg.id)[0].status == "pending", "nothing is adopted without a person"
 

@@ -18,9 +18,9 @@ from satmachine.settlements.correct import stops
 from satmachine.settlements.plan import planning
 from satmachine.settlements.plan.amounts import Plan, Terms, make_plan
 from satmachine.settlements.plan.planning import Bounds, plan_settlement
-from satmachine.store import legs, settlements, wallets
+from satmachine.store import legs, settlements, wallet_rows
 from satmachine.store.database import atomic
-from satmachine.store.wallets import Outgoing
+from satmachine.store.wallet_rows import Outgoing
 from testkit.books import (
     BOUNDS,
     HASH,
@@ -367,7 +367,7 @@ def paid_elsewhere(books: sqlite3.Connection, sats: int, made_at: int, sale: str
     """The wallet shows a payment of a sale that these books do not have, and a person has said that it is not ours."""
     key = identity.sale_leg_key(sale * 32, 1, "super")
     with atomic(books):
-        wallets.note_outgoing(
+        wallet_rows.note_outgoing(
             books, MACHINE, [Outgoing(sale * 32, key, "lnbc1", sats, "success", None, {}, made_at)], NOW
         )
         books.execute("UPDATE dca_foreign_payments SET settled_by = 'ana', decided_at = ?", (NOW,))

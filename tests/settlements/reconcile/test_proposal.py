@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from satmachine import identity
-from satmachine.audit.breaks import Kind
 from satmachine.audit.proof import check_books
+from satmachine.audit.remedies import Kind
 from satmachine.clients.payout import plan_balance_payout
 from satmachine.config import Machine
 from satmachine.errors import Refused
@@ -28,11 +28,11 @@ from satmachine.settlements.correct import stops
 from satmachine.settlements.plan.planning import plan_settlement
 from satmachine.settlements.reconcile.machine_case import CustomerPayment, Fate, Look
 from satmachine.settlements.reconcile.proposal import accept, preview, questions
-from satmachine.settlements.reconcile.rules import Choice, Report, Verdict
+from satmachine.settlements.reconcile.reconcile_rules import Choice, Report, Verdict
 from satmachine.settlements.reconcile.sale import STOPPED_S
-from satmachine.store import balances, client_legs, legs, restored, settlements, wallets
+from satmachine.store import balances, client_legs, legs, restored, settlements, wallet_rows
 from satmachine.store.database import atomic
-from satmachine.store.wallets import Outgoing
+from satmachine.store.wallet_rows import Outgoing
 from testkit.books import BOUNDS, MACHINE, NOW, TERMS, a_rule, add_provider, fresh_books, give_invoice, landed, plan
 
 BY = By("ana", "restored from a copy", NOW + 1_000)
@@ -71,8 +71,8 @@ def pay(
     payment_hash = name or f"{books.execute('SELECT count(*) FROM dca_foreign_payments').fetchone()[0] + 500:064x}"
     found = Outgoing(payment_hash, leg_key, "lnbc1", sats, status, None, extra, NOW + 10, inside=inside)
     with atomic(books):
-        wallets.note_outgoing(books, MACHINE, [found], NOW + 20)
-        wallets.refresh_safe_mode(books, MACHINE)
+        wallet_rows.note_outgoing(books, MACHINE, [found], NOW + 20)
+        wallet_rows.refresh_safe_mode(books, MACHINE)
     return payment_hash
 
 

@@ -14,9 +14,9 @@ from satmachine.models import Answer, HoldReason
 from satmachine.settlements.sweep.arrivals import note_incoming
 from satmachine.settlements.sweep.one_sweep import OVERLAP_S, _ReadTo
 from satmachine.settlements.sweep.unannounced import ANNOUNCED_AFTER_S
-from satmachine.store import settlements, wallets
+from satmachine.store import settlements, wallet_rows
 from satmachine.store.database import atomic
-from satmachine.store.wallets import ReadUntil
+from satmachine.store.wallet_rows import ReadUntil
 from satmachine.wallet.rows import WalletPayment
 from testkit.books import HASH, MACHINE, NOW
 from testkit.config_files import VALID, load_text
@@ -118,8 +118,8 @@ def test_a_sale_that_was_closed_again_after_the_payment_came_stays_closed(
 
 def marks_after(books: sqlite3.Connection, reached: _ReadTo, now: int) -> ReadUntil:
     with atomic(books):
-        wallets.mark_swept(books, MACHINE, reached.marks(), now)
-    return wallets.read_until(books, MACHINE)
+        wallet_rows.mark_swept(books, MACHINE, reached.marks(), now)
+    return wallet_rows.read_until(books, MACHINE)
 
 
 def test_marks_follow_the_rows_that_were_read_not_our_clock(books: sqlite3.Connection) -> None:

@@ -10,7 +10,7 @@ import pytest
 from satmachine import retention
 from satmachine.errors import Refused
 from satmachine.models import Rejection
-from satmachine.store import quarantine
+from satmachine.store import quarantine_rows
 from satmachine.store.database import atomic, open_store
 from testkit.books import MACHINE, NOW, fresh_books
 
@@ -25,7 +25,7 @@ def keep(
     at: int = NOW,
 ) -> None:
     with atomic(conn):
-        quarantine.add(
+        quarantine_rows.add(
             conn,
             event_id=f"{number:064x}",
             machine_id=machine_id,
@@ -44,43 +44,43 @@ def count(conn: sqlite3.Connection) -> int:
 
 def test_of_a_machine_and_a_reason_only_so_many_are_kept_and_the_rest_is_counted(tmp_path: Path) -> None:
     with fresh_books(tmp_path) as conn:
-        for number in range(quarantine.MAX_OPEN + 7):
+        for number in range(quarantine_rows.MAX_OPEN + 7):
             keep(conn, number)
-        assert count(conn) == quarantine.MAX_OPEN
-        assert quarantine.overflow(conn, None) == quarantine.overflow(conn, "atitlan", MACHINE) == 7
-        assert quarantine.overflow(conn, "other") == quarantine.overflow(conn, None, "machine-2") == 0
+        assert count(conn) == quarantine_rows.MAX_OPEN
+        assert quarantine_rows.overflow(conn, None) == quarantine_rows.overflow(conn, "atitlan", MACHINE) == 7
+        assert quarantine_rows.overflow(conn, "other") == quarantine_rows.overflow(conn, None, "machine-2") == 0
         keep(conn, 1_001, reason="conflict")
         keep(conn, 1_002, machine_id="machine-2")
-        assert count(conn) == quarantine.MAX_OPEN + 2, "other reasons and other machines have room of their own"
+        assert count(conn) == quarantine_rows.MAX_OPEN + 2, "other reasons and other machines have room of their own"
 
 
 def test_what_was_used_after_all_makes_room(tmp_path: Path) -> None:
     with fresh_books(tmp_path) as conn:
-        for number in range(quarantine.MAX_OPEN):
+        for number in range(quarantine_rows.MAX_OPEN):
             keep(conn, number)
         conn.execute("UPDATE quarantine SET status = 'landed' WHERE id = 1")
         keep(conn, 1_000)
-        assert count(conn) == quarantine.MAX_OPEN + 1
+        assert count(conn) == quarantine_rows.MAX_OPEN + 1
 
 
 def test_of_a_long_message_a_beginning_is_kept_and_it_cannot_be_taken_up_again(tmp_path: Path) -> None:
     with fresh_books(tmp_path) as conn:
-        keep(conn, 1, raw="x" * quarantine.MAX_RAW_CHARS)
-        keep(conn, 2, raw="x" * (quarantine.MAX_RAW_CHARS + 1))
-        assert len(quarantine.get(conn, 1).raw) == quarantine.MAX_RAW_CHARS
+        keep(conn, 1, raw="x" * quarantine_rows.MAX_RAW_CHARS)
+        keep(conn, 2, raw="x" * (quarantine_rows.MAX_RAW_CHARS + 1))
+        assert len(quarantine_rows.get(conn, 1).raw) == quarantine_rows.MAX_RAW_CHARS
         assert conn.execute("SELECT length(raw) FROM quarantine WHERE id = 2").fetchone()[0] == 4_096
         with pytest.raises(Refused, match="too long to be kept in full"):
-            quarantine.get(conn, 2)
+            quarantine_rows.get(conn, 2)
 
 
 async def test_what_is_older_than_quarantine_keep_days_is_forgotten(tmp_path: Path) -> None:
     with fresh_books(tmp_path) as conn:
-        for number in range(quarantine.MAX_OPEN + 1):
+        for number in range(quarantine_rows.MAX_OPEN + 1):
             keep(conn, number, at=NOW - 100)
         keep(conn, 1_000, at=NOW, reason="conflict")
         path = Path(conn.execute("PRAGMA database_list").fetchone()["file"])
         async with open_store(path) as store:
             forgotten = await retention.tidy_quarantine(store, NOW)
-        assert forgotten == quarantine.MAX_OPEN + 1
+        assert forgotten == quarantine_rows.MAX_OPEN + 1
         assert [row["reason"] for row in conn.execute("SELECT reason FROM quarantine")] == ["conflict"]
-        assert quarantine.overflow(conn, None) == 0
+        assert quarantine_rows.overflow(conn, None) == 0

@@ -28,10 +28,10 @@ from satmachine.orders import SignStatement
 from satmachine.reports import letters
 from satmachine.reports.make import sign_statement
 from satmachine.store import audit_log as audit
-from satmachine.store import balances, clients, intents, messages, statements
+from satmachine.store import balances, clients, intent_rows, message_rows, statement_rows
 from satmachine.store.database import Store
-from satmachine.store.intents import Asked, Ended
-from satmachine.store.messages import Message, Wishes
+from satmachine.store.intent_rows import Asked, Ended
+from satmachine.store.message_rows import Message, Wishes
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class PeopleDesk:
             return
         now = self._now()
         await self._note_last_month(now)
-        for message in await self._store.read(messages.due, now):
+        for message in await self._store.read(message_rows.due, now):
             await self._bring(message, self._secret)
 
     async def _note_last_month(self, now: int) -> None:
@@ -78,7 +78,7 @@ class PeopleDesk:
         ended_at, _ = month_span(month_of(now, UTC), UTC)
         month = month_of(ended_at - 1, UTC)
         if month != self._noted_month and now >= ended_at + MONTH_SETTLES_S:
-            await self._store.write(messages.note_month, month, ended_at, now)
+            await self._store.write(message_rows.note_month, month, ended_at, now)
             self._noted_month = month
 
     async def _bring(self, message: Message, secret: bytes) -> None:
@@ -89,11 +89,11 @@ class PeopleDesk:
         event, relays = sealed
         relay, refusals = await self._offer(event, relays or self._config().nostr.relays, secret, now)
         if relay is not None:
-            await self._store.write(messages.taken, message.id, relay, now)
+            await self._store.write(message_rows.taken, message.id, relay, now)
             return
         log.warning("no relay accepted a message to LP %d: %s", message.client_id, refusals)
         wait_s = min(_FIRST_RETRY_S * 2 ** min(message.attempts, 16), _LONGEST_RETRY_S)
-        await self._store.write(messages.postpone, message.id, error=refusals, until=now + wait_s)
+        await self._store.write(message_rows.postpone, message.id, error=refusals, until=now + wait_s)
 
     async def _offer(self, event: Event, relays: Sequence[str], secret: bytes, now: int) -> tuple[str | None, str]:
         """Offer an event to all of them; returns one that accepted it, and what the others said."""
@@ -122,18 +122,18 @@ class PeopleDesk:
             )
         now = self._now()
         change = partial(_sign_ordered, order=order, secret=self._secret, actor=asked.actor, now=now)
-        return await self._store.write(intents.carry_out, asked.id, change, now)
+        return await self._store.write(intent_rows.carry_out, asked.id, change, now)
 
 
 def seal(conn: sqlite3.Connection, message: Message, secret: bytes, now: int) -> tuple[Event, tuple[str, ...]] | None:
     """The event of a message, which is stored before it is sent; None if nobody wants it any more."""
-    wishes = messages.wishes_of(conn, message.client_id)
+    wishes = message_rows.wishes_of(conn, message.client_id)
     if wishes is None:
         return None
     if message.event is None:
         text = _text_of(conn, message, secret, now)
         event = wrap(text, secret=secret, receiver=npub_to_hex(wishes.npub), now=now, entropy=secrets.token_bytes)
-        if not messages.seal(conn, message.id, event.to_json()):
+        if not message_rows.seal(conn, message.id, event.to_json()):
             return None
         return event, wishes.relays
     return _sealed(message.event, wishes)
@@ -147,11 +147,11 @@ def _sealed(text: str, wishes: Wishes) -> tuple[Event, tuple[str, ...]]:
 
 def _text_of(conn: sqlite3.Connection, message: Message, secret: bytes, now: int) -> str:
     client = clients.get(conn, message.client_id)
-    _, machine_name = statements.names_of(conn, client.machine_id)
+    _, machine_name = statement_rows.names_of(conn, client.machine_id)
     if message.kind == "receipt":
         balance = balances.of_client(conn, client.id)
         left_minor = balance.confirmed_minor - balance.spent_minor
-        leg = messages.paid_leg(conn, client.id, message.subject)
+        leg = message_rows.paid_leg(conn, client.id, message.subject)
         return letters.receipt(leg, machine_name=machine_name, currency=client.currency, balance_minor=left_minor)
     since, until = month_span(message.subject, UTC)
     order = SignStatement(client.id, since, until)

@@ -16,7 +16,7 @@ from satmachine.cli.kit.options import AsCsv, AsJson
 from satmachine.cli.kit.output import emit_table, print_json, print_line, to_json
 from satmachine.cli.kit.values import Column, Row, format_fiat, iso
 from satmachine.models.banknotes import short
-from satmachine.store import lists
+from satmachine.store import list_queries
 
 if TYPE_CHECKING:
     from satmachine.cash.forecast import Profile, RunOut
@@ -68,7 +68,7 @@ def forecast(
 
 
 def _print_fleet(books: Books, days: int, limit: int, *, as_json: bool, as_csv: bool) -> None:
-    ids = lists.machine_ids(books.conn, books.scope)
+    ids = list_queries.machine_ids(books.conn, books.scope)
     found = [outlook.of_machine(books.conn, one, books.now) for one in ids[:limit]]
     if as_json:
         print_json([_json(one, days, whole=False) for one in found if one is not None])

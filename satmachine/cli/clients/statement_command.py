@@ -69,7 +69,7 @@ def statement(
     if (client is None) == (person is None):
         raise typer.BadParameter("name one LP, or a --person")
     if html or signed:
-        from satmachine.cli.clients.signed import print_statement
+        from satmachine.cli.clients.signed_statement import print_statement
 
         if client is None or html + signed + as_json + as_csv > 1:
             raise typer.BadParameter("choose one of --html, --signed, --json and --csv, and one LP")

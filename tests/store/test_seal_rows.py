@@ -14,7 +14,7 @@ from satmachine.identity import PayeeIdentity, PayeeKind
 from satmachine.models import Leg, LegInvoice
 from satmachine.seals import Keyring
 from satmachine.settlements.pay.seal_check import strange
-from satmachine.store import legs, seals
+from satmachine.store import legs, seal_rows
 from satmachine.store.database import Connection, _open, atomic, prepare
 from testkit.books import MACHINE, NOW, fresh_books, give_invoice, landed, plan
 from tests.store.test_version_2 import version_2
@@ -81,7 +81,7 @@ def test_a_sale_does_not_pay_what_was_given_up_beside_what_took_its_place(books:
     """The rows of a former plan have seals too: put back, they would be paid once more."""
     gross = int(books.execute("SELECT gross_sats FROM dca_settlements").fetchone()[0])
     more = replace(all_legs(books)[0][0], leg_key="sm1:x:r1:more", leg="more", amount_sats=gross)
-    seal = seals.seal_of(books, seals.ordered(more, gross))
+    seal = seal_rows.seal_of(books, seal_rows.ordered(more, gross))
     books.execute(
         "INSERT INTO dca_payments (settlement_id, machine_id, leg_type, leg, leg_key, label, client_id, amount_sats, "
         "payee, effective_at, planned_at, payee_kind, payee_ref, payee_scope, seal) "
@@ -100,7 +100,7 @@ def test_another_key_of_the_machine_takes_over_what_was_sealed_and_nothing_else(
     assert books.keyring is not None
     assert books.keyring.learn(MACHINE, "new key")
     with atomic(books):
-        assert seals.renew(books, MACHINE) == len(all_legs(books)) - 1
+        assert seal_rows.renew(books, MACHINE) == len(all_legs(books)) - 1
     books.keyring = ring_of("new key")
     assert [why is None for why in why_not(books)] == [leg.id != forged[0].id for leg, _ in all_legs(books)]
 
@@ -116,11 +116,11 @@ def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connection]
 
 
 def test_what_an_older_version_has_left_open_is_sealed_once_as_it_stands(old: Connection) -> None:
-    assert not seals.has_begun(old, MACHINE)
+    assert not seal_rows.has_begun(old, MACHINE)
     with atomic(old):
-        count = seals.take_over_open(old, MACHINE)
-        seals.begin(old, MACHINE, NOW)
-    assert seals.has_begun(old, MACHINE)
+        count = seal_rows.take_over_open(old, MACHINE)
+        seal_rows.begin(old, MACHINE, NOW)
+    assert seal_rows.has_begun(old, MACHINE)
     found = [legs.get(old, row["id"]) for row in old.execute("SELECT id FROM dca_payments")]
     left_open = [(leg, invoice) for leg, invoice in found if leg.status in (*legs.OPEN, "held")]
     assert len(left_open) == count

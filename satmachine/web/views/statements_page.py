@@ -9,7 +9,7 @@ import orjson
 from satmachine.nostr.event import Event, parse_event
 from satmachine.nostr.keys import hex_to_npub
 from satmachine.reports.signed import event_file, with_event
-from satmachine.store import statements
+from satmachine.store import statement_rows
 from satmachine.web.views.base import Download, Look, Missing
 
 _SHOWN = 24
@@ -25,7 +25,7 @@ def listed(look: Look, client_id: int) -> list[dict[str, Any]]:
             "made_at": row["made_at"],
             "signer": hex_to_npub(row["signer"]),
         }
-        for row in statements.of_client(look.conn, client_id, _SHOWN)
+        for row in statement_rows.of_client(look.conn, client_id, _SHOWN)
     ]
 
 
@@ -41,8 +41,8 @@ def page(look: Look) -> Download:
     return Download(with_event(made.html, event), "text/html", f"statement-{made.id[:12]}.html")
 
 
-def _signed(look: Look) -> tuple[statements.SignedStatement, Event]:
-    made = statements.get(look.conn, int(look.params["id"]), str(look.params["statement"]))
+def _signed(look: Look) -> tuple[statement_rows.SignedStatement, Event]:
+    made = statement_rows.get(look.conn, int(look.params["id"]), str(look.params["statement"]))
     if made is None:
         raise Missing
     event = parse_event(orjson.loads(made.event))

@@ -15,7 +15,7 @@ from satmachine.cli.kit.options import Since, Until
 from satmachine.cli.progress import is_large, progress, stepwise
 from satmachine.cli.spans import Machine, Month, span_of
 from satmachine.errors import Refused
-from satmachine.store import ledger, periods
+from satmachine.store import ledger, period_rows
 
 if TYPE_CHECKING:
     from satmachine.ledger.postings import Entry
@@ -135,7 +135,7 @@ def _require_whole(books: Books, since: int) -> None:
     """What is exported is right: closed months are what they were, and all is that came after those before it."""
     from satmachine.audit.proof import STEPS, check_closed_months, check_rules
 
-    closed = periods.last_before(books.conn, since)
+    closed = period_rows.last_before(books.conn, since)
     begin = 0 if closed is None else ledger.oldest_posted(books.conn, closed.end_at)
     with stepwise("Checking the books", STEPS, at_once=is_large(books.path)) as seen:
         breaks = check_rules(books.conn, scope=books.scope, since=begin, seen=seen)

@@ -11,7 +11,7 @@ import pytest
 from satmachine import identity
 from satmachine.marks import Mark
 from satmachine.models import Proof
-from satmachine.store import legs, marks
+from satmachine.store import legs, mark_rows
 from satmachine.store.database import atomic
 from testkit.books import MACHINE, NOW, fresh_books, give_invoice, landed, plan
 
@@ -37,15 +37,15 @@ def pay_everything(books: sqlite3.Connection, settlement_id: int) -> None:
 def test_an_old_mark_of_a_sale_that_has_ended_becomes_its_digest_and_is_still_known(books: sqlite3.Connection) -> None:
     sale = plan(books, landed(books))
     with atomic(books):
-        marks.write_down(books, MACHINE, MARK, NOW)
-        assert marks.shorten(books, MACHINE, written_before=NOW + 1) == 0, "legs of it are open"
+        mark_rows.write_down(books, MACHINE, MARK, NOW)
+        assert mark_rows.shorten(books, MACHINE, written_before=NOW + 1) == 0, "legs of it are open"
     pay_everything(books, sale.id)
     with atomic(books):
-        assert marks.shorten(books, MACHINE, written_before=NOW) == 0, "it is not old enough"
-        assert marks.shorten(books, MACHINE, written_before=NOW + 1) == 1
-        assert marks.shorten(books, MACHINE, written_before=NOW + 1) == 0
-    assert marks.known(books, MACHINE, BUNDLE) == {MARK.id: MARK.digest}
-    assert MARK.is_known(marks.known(books, MACHINE, BUNDLE))
-    current = marks.current(books, MACHINE, BUNDLE)
+        assert mark_rows.shorten(books, MACHINE, written_before=NOW) == 0, "it is not old enough"
+        assert mark_rows.shorten(books, MACHINE, written_before=NOW + 1) == 1
+        assert mark_rows.shorten(books, MACHINE, written_before=NOW + 1) == 0
+    assert mark_rows.known(books, MACHINE, BUNDLE) == {MARK.id: MARK.digest}
+    assert MARK.is_known(mark_rows.known(books, MACHINE, BUNDLE))
+    current = mark_rows.current(books, MACHINE, BUNDLE)
     assert current is not None
     assert current[0].invoices == {}

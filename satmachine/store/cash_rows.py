@@ -17,7 +17,7 @@ from typing import Any
 
 from satmachine.errors import NotFound
 from satmachine.models.banknotes import of_sale
-from satmachine.models.cash import CashSale, Entry, EntryKind, NoteLine, Told
+from satmachine.models.cash_values import CashSale, Entry, EntryKind, NoteLine, Told
 from satmachine.money import sats_to_minor
 from satmachine.store.pages import Order, Page, Where, merged, page
 

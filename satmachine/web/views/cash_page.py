@@ -8,7 +8,7 @@ from typing import Any
 
 from satmachine.cash import outlook
 from satmachine.cash.forecast import DAY_S, RunOut
-from satmachine.store import cash
+from satmachine.store import cash_rows
 from satmachine.web.views.base import Look
 
 #: For how many days the notes should last.
@@ -24,7 +24,7 @@ def by_machine(look: Look, machine_ids: Sequence[str]) -> dict[str, dict[str, An
             "days_left": days_left(row["early_at"], row["likely_at"], look.now),
             **{name: row[name] for name in ("early_at", "likely_at", "late_at", "open_differences")},
         }
-        for row in cash.now_rows(look.conn, look.scope, machine_ids)
+        for row in cash_rows.now_rows(look.conn, look.scope, machine_ids)
     }
 
 
@@ -57,7 +57,7 @@ def of_machine(look: Look, machine_id: str) -> dict[str, Any] | None:
             {"client_id": one.holding.client_id, "label": one.holding.label, **_ends(one.run_out)}
             for one in found.clients
         ],
-        "open_differences": cash.count_differing(look.conn, machine_id),
+        "open_differences": cash_rows.count_differing(look.conn, machine_id),
     }
 
 

@@ -22,7 +22,7 @@ from satmachine.cli.kit.values import Column, Row, format_sats
 from satmachine.cli.settlements import app
 from satmachine.errors import NotFound, Refused
 from satmachine.plain_text import printable
-from satmachine.store import incoming, lists
+from satmachine.store import incoming, list_queries
 from satmachine.store.incoming import Listed
 from satmachine.store.pages import Page
 
@@ -89,7 +89,7 @@ def unmatched(
 
         satmachine settlements unmatched --machine panajachel-1 --since 30d --csv
     """
-    page = lists.unmatched(books.conn, books.scope, asked.filter(machine_id=machine), everything=everything)
+    page = list_queries.unmatched(books.conn, books.scope, asked.filter(machine_id=machine), everything=everything)
     if not any(row["dismissed_at"] is None and row["kind"] == "unknown" for row in page.rows):
         return page
     return replace(page, hints=_WHAT_TO_DO)
@@ -192,8 +192,10 @@ def _chosen(
         raise typer.BadParameter("name the payments by their hash, or use --all")
     if hashes:
         return [_one(books, payment_hash.strip().lower(), machine) for payment_hash in dict.fromkeys(hashes)]
-    wanted = lists.Filter(machine_id=machine, since=books.when(since), until=books.when(until, end=True), limit=_MOST)
-    page = lists.unmatched(books.conn, books.scope, wanted)
+    wanted = list_queries.Filter(
+        machine_id=machine, since=books.when(since), until=books.when(until, end=True), limit=_MOST
+    )
+    page = list_queries.unmatched(books.conn, books.scope, wanted)
     if not page.rows:
         raise NotFound("there is no such payment; `satmachine settlements unmatched` lists them")
     if page.more:
@@ -279,6 +281,6 @@ def _total(chosen: Sequence[Listed], what: str) -> str:
 
 
 def _row(books: Books, payment: Listed) -> dict[str, Any]:
-    everything = lists.Filter(machine_id=payment.machine_id, limit=_MOST)
-    rows = lists.unmatched(books.conn, books.scope, everything, everything=True).rows
+    everything = list_queries.Filter(machine_id=payment.machine_id, limit=_MOST)
+    rows = list_queries.unmatched(books.conn, books.scope, everything, everything=True).rows
     return next(to_json(row) for row in rows if row["payment_hash"] == payment.payment_hash)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from satmachine.models import Retained, RetainedReason
-from satmachine.settlements.reconcile.rules import (
+from satmachine.settlements.reconcile.reconcile_rules import (
     Choice,
     Line,
     OpenLeg,

@@ -14,9 +14,9 @@ from satmachine.errors import Refused
 from satmachine.nostr.event import Event, parse_event
 from satmachine.ops.service import starts
 from satmachine.orders import SignStatement
-from satmachine.store import clients, statements
+from satmachine.store import clients, statement_rows
 from satmachine.store.database import connect
-from satmachine.store.statements import SignedStatement
+from satmachine.store.statement_rows import SignedStatement
 
 
 def print_statement(
@@ -47,7 +47,7 @@ def _signed(books: Books, order: SignStatement) -> SignedStatement:
             f"without a signature: `satmachine clients statement {order.client_id} --html --unsigned`"
         )
     intent = request(books, order)
-    made = statements.newest(books.conn, order.client_id, order.since, order.until, made_since=intent.created_at)
+    made = statement_rows.newest(books.conn, order.client_id, order.since, order.until, made_since=intent.created_at)
     if intent.status == "open" or made is None:
         raise Refused(f"the statement is not signed yet. {answer_of(books, intent)} Try again in a minute")
     return made

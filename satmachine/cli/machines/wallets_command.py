@@ -20,7 +20,7 @@ from satmachine.errors import Refused
 from satmachine.ops.service import starts
 from satmachine.orders import MakeTopUp, SweepNow
 from satmachine.plain_text import printable
-from satmachine.store import incoming, lists
+from satmachine.store import incoming, list_queries
 
 MAX_NOTE_CHARS = 200
 
@@ -46,7 +46,7 @@ def sweep(
         satmachine machines sweep
     """
     books = act.books
-    configured = [row["id"] for row in lists.machines(books.conn, books.scope) if row["in_config"]]
+    configured = [row["id"] for row in list_queries.machines(books.conn, books.scope) if row["in_config"]]
     machines = [machine] if machine else configured
     act.ask(f"search the wallet of {', '.join(machines)}")
     _require_daemon(books)

@@ -21,8 +21,8 @@ from satmachine.cli.kit.requests import confirm, reason_of
 from satmachine.cli.kit.values import format_fiat
 from satmachine.errors import NotFound, Refused
 from satmachine.models.banknotes import short, typed
-from satmachine.models.cash import CLOSING, Entry, EntryKind, NoteLine
-from satmachine.store import cash
+from satmachine.models.cash_values import CLOSING, Entry, EntryKind, NoteLine
+from satmachine.store import cash_rows
 from satmachine.store.database import atomic, rehearsed
 from satmachine.store.pages import Page
 
@@ -174,7 +174,7 @@ def void(ctx: typer.Context, entry_id: EntryId, reason: Reason = "", yes: Yes = 
         satmachine cash void 12 --reason "typed at the wrong machine" --yes
     """
     with open_books(ctx, write=True) as books:
-        entry = cash.get(books.conn, entry_id, operator=books.scope)
+        entry = cash_rows.get(books.conn, entry_id, operator=books.scope)
         why = reason_of(reason)
         confirm(f"Take back cash entry {entry.id}, {_named(entry)}?", yes=yes)
         with atomic(books.conn) as conn:
@@ -207,7 +207,7 @@ def book_(
     from satmachine.cli.cash_view import finding_for, window_of
 
     with open_books(ctx, write=True) as books:
-        entry = cash.get(books.conn, entry_id, operator=books.scope)
+        entry = cash_rows.get(books.conn, entry_id, operator=books.scope)
         report = _closed(books, entry)
         cycle = report.cycle
         amount_minor = cycle.open_minor if amount is None else _signed(amount, entry.currency)
@@ -231,7 +231,7 @@ def book_(
             outlook.refresh(conn, entry.machine_id, books.now)
         left_minor = cycle.open_minor - amount_minor
         if as_json:
-            rows = cash.bookings(books.conn, entry.root_id)
+            rows = cash_rows.bookings(books.conn, entry.root_id)
             print_json(to_json(next(row for row in rows if row["id"] == booked_id)))
             return
         typer.echo(f"Booked {format_fiat(amount_minor, entry.currency)}: {why}")
@@ -262,7 +262,7 @@ def list_entries(
 
         satmachine cash list --kind count --since 2026-11-01 --csv
     """
-    page = cash.find(
+    page = cash_rows.find(
         books.conn,
         books.scope,
         machine=machine,
@@ -314,7 +314,7 @@ def report(
 class _Desk:
     """An entry that is being made."""
 
-    def __init__(self, books: Books, draft: cash.Draft) -> None:
+    def __init__(self, books: Books, draft: cash_rows.Draft) -> None:
         self._books = books
         self._draft = draft
         self.lines: tuple[NoteLine, ...] = ()
@@ -330,7 +330,7 @@ class _Desk:
     ) -> tuple[NoteLine, ...]:
         """The notes, as options or answers. Raises BadParameter."""
         draft = self._draft
-        known = cash.known_cassettes(self._books.conn, draft.machine_id)
+        known = cash_rows.known_cassettes(self._books.conn, draft.machine_id)
         if not cassettes and not notes and amount is None:
             cassettes, notes, amount = self._ask(known)
         values = [_amount(one, draft.currency) for one in denominations or []]
@@ -403,12 +403,12 @@ def _recording(
     """The books, and an entry whose notes are still to be read. A correction has the time of what it corrects."""
     with open_books(ctx, write=True) as books:
         books.require_machine(machine)
-        currency = cash.currency_of(books.conn, machine)
-        old = None if corrects is None else cash.get(books.conn, corrects, operator=books.scope)
+        currency = cash_rows.currency_of(books.conn, machine)
+        old = None if corrects is None else cash_rows.get(books.conn, corrects, operator=books.scope)
         moment = books.when(at)
         if moment is None:
             moment = books.now if old is None else old.at
-        yield _Desk(books, cash.Draft(machine, kind, moment, currency, (), note, corrects))
+        yield _Desk(books, cash_rows.Draft(machine, kind, moment, currency, (), note, corrects))
 
 
 def _differs(conn: sqlite3.Connection, entry: Entry) -> bool:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from satmachine.models import Figures, Retained, RetainedReason, Settlement, SettlementStatus
-from satmachine.settlements.correct.rules import Command, Dispensed, draw, refusal, scale, why_not_unpaid
+from satmachine.settlements.correct.correction_rules import Command, Dispensed, draw, refusal, scale, why_not_unpaid
 from satmachine.settlements.pay.transition import Sighting, Step, View, decide
 
 SALE = Figures(258_835, 7_965, 0, 180_000)

@@ -13,7 +13,7 @@ from satmachine.cli.kit.commands import Act, Done, acting, usage
 from satmachine.cli.kit.options import Sale
 from satmachine.cli.kit.output import emit_table, to_json
 from satmachine.cli.kit.values import Column, format_fiat, format_sats, format_time
-from satmachine.cli.machines.wallets import qr_code
+from satmachine.cli.machines.wallets_command import qr_code
 from satmachine.cli.settlements import app
 from satmachine.cli.settlements.correct import refund_payee, reserve_sats
 from satmachine.errors import NotFound, Refused

@@ -20,7 +20,7 @@ from satmachine.ops.alerts import conditions
 from satmachine.ops.alerts.channels import configured, deliver
 from satmachine.ops.alerts.judge import Alert, Key, Sighting, steps
 from satmachine.ops.alerts.message import Message, text_of
-from satmachine.store import alerts
+from satmachine.store import alert_rows
 from satmachine.store.database import Store, connect, snapshot
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ class AlertDesk:
 
     async def deliver_due(self) -> None:
         """Each message that is due, once."""
-        for row in await self._store.read(alerts.due, self._now()):
+        for row in await self._store.read(alert_rows.due, self._now()):
             await self._deliver(Message(**row))
 
     async def _deliver(self, message: Message) -> None:
@@ -104,9 +104,9 @@ class AlertDesk:
             given_up = self._now() - message.created_at > GIVE_UP_S
             log.warning("an alarm could not be sent by %s: %s", message.channel, error)
             until = None if given_up else self._now() + wait_s
-            await self._store.write(alerts.postpone, message.id, error=str(error), until=until, now=self._now())
+            await self._store.write(alert_rows.postpone, message.id, error=str(error), until=until, now=self._now())
         else:
-            await self._store.write(alerts.delivered, message.id, self._now())
+            await self._store.write(alert_rows.delivered, message.id, self._now())
 
     async def _look_thoroughly(self, view: View) -> list[Item]:
         """Between two looks, the last result stays."""
@@ -149,11 +149,11 @@ def note(
     conn: sqlite3.Connection, seen: Mapping[Key, Sighting], channels: Sequence[str], clear_after_s: int, now: int
 ) -> list[Alert]:
     """Store the state of the alarms and what must be sent; returns the news."""
-    rows = [Alert(**{**row, "raised": bool(row["raised"])}) for row in alerts.known(conn)]
+    rows = [Alert(**{**row, "raised": bool(row["raised"])}) for row in alert_rows.known(conn)]
     taken = list(steps({alert.key: alert for alert in rows}, seen, clear_after_s=clear_after_s, now=now))
     news = [step.alert for step in taken if step.news]
     if taken:
-        alerts.write(
+        alert_rows.write(
             conn,
             [(a.subject, a.condition, a.raised, a.since, a.changed_at, a.detail) for a in (s.alert for s in taken)],
             [(alert.subject, alert.condition, alert.raised, alert.detail) for alert in news],

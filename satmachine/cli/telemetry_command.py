@@ -17,7 +17,7 @@ from satmachine.cli.kit.options import AsCsv, AsJson, Limit, Machine
 from satmachine.cli.kit.output import emit_record, emit_section, emit_table, print_line
 from satmachine.cli.kit.values import Column, Row, format_age, format_fiat, is_terminal, make_console
 from satmachine.plain_text import printable
-from satmachine.store import telemetry
+from satmachine.store import telemetry_rows
 from satmachine.store.pages import Page
 from satmachine.telemetry.beacons import MAX_FUTURE_S
 from satmachine.telemetry.draw import bar, sparkline
@@ -148,7 +148,7 @@ def fleet(
         if watch:
             watch_screen(lambda: _fleet_screen(books, most), every)
         elif as_json or as_csv or not is_terminal():
-            rows = telemetry.fleet(books.conn, books.scope)[:limit]
+            rows = telemetry_rows.fleet(books.conn, books.scope)[:limit]
             emit_table(rows, _FLEET, json=as_json, csv=as_csv, empty="No machines yet.", tz=books.tz)
         else:
             make_console().print(_fleet_screen(books, most))
@@ -176,7 +176,7 @@ def latest(
     """
     with open_books(ctx) as books:
         machine = None if machine is None else books.machine(machine)
-        rows = telemetry.latest(books.conn, books.scope, machine)
+        rows = telemetry_rows.latest(books.conn, books.scope, machine)
         if machine is not None and rows and not (as_json or as_csv):
             _print_machine(rows[0], books)
             _print_next(machine, books)
@@ -209,8 +209,8 @@ def history(books: Books, asked: Asked, machine: Machine) -> Page:
         satmachine telemetry history panajachel-1 --since 7d --csv
     """
     start, end = _span(books, asked)
-    rows = telemetry.history(books.conn, machine, since=start, until=end, limit=asked.limit + 1)
-    points = telemetry.cash_points(books.conn, [machine], since=start, until=end, points=60)[machine]
+    rows = telemetry_rows.history(books.conn, machine, since=start, until=end, limit=asked.limit + 1)
+    points = telemetry_rows.cash_points(books.conn, [machine], since=start, until=end, points=60)[machine]
     if asked.for_people and any(point is not None for point in points):
         _print_curve(points, rows, end - start)
     return Page([dict(row) for row in rows[: asked.limit]], _HISTORY_KEYS, len(rows) > asked.limit)
@@ -227,7 +227,7 @@ def snapshots(books: Books, asked: Asked, machine: OneMachine = None) -> Page:
         satmachine telemetry snapshots --since 24h --json
     """
     since, until = asked.since or 0, asked.until or books.now + 86_400
-    rows = telemetry.snapshots(books.conn, books.scope, machine, since=since, until=until, limit=asked.limit + 1)
+    rows = telemetry_rows.snapshots(books.conn, books.scope, machine, since=since, until=until, limit=asked.limit + 1)
     return Page([dict(row) for row in rows[: asked.limit]], _SNAPSHOT_KEYS, len(rows) > asked.limit)
 
 
@@ -236,10 +236,10 @@ def snapshots(books: Books, asked: Asked, machine: OneMachine = None) -> Page:
 
 def _fleet_screen(books: Books, limit: int) -> Table:
     width = make_console().width
-    rows = telemetry.fleet(books.conn, books.scope)
+    rows = telemetry_rows.fleet(books.conn, books.scope)
     shown = rows if len(rows) <= limit else sorted(rows, key=_is_well)[:limit]
     now = int(time.time())
-    points = telemetry.cash_points(
+    points = telemetry_rows.cash_points(
         books.conn,
         [row["machine_id"] for row in shown],
         since=now - SPAN_S,
