@@ -103,6 +103,11 @@ class Item:
         return ":".join(part for part in (self.condition, self.subject, self.ref) if part)
 
     @property
+    def shown_since(self) -> int | None:
+        """`since`, unless the cause itself says for how long."""
+        return None if self.condition == "machine_silent" else self.since
+
+    @property
     def is_alarm(self) -> bool:
         """Whether it is sent at any hour."""
         return CONDITIONS[self.condition].is_alarm

@@ -37,6 +37,7 @@ def demo(
     import anyio
     from rich.console import Console
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a script that starts it with `&` has it ignored
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # nothing that was started stays
     if keep:
         from testkit import tour

@@ -17,7 +17,7 @@ def print_items(found: Attention, now: int, *, named: bool = False) -> None:
     for item in found.items:
         if named:
             print_line(item.id, style="bold")
-        since = "" if item.since is None else f" (for {format_age(now - item.since)})"
+        since = "" if item.shown_since is None else f" (for {format_age(now - item.shown_since)})"
         print_item("!", grouped(item.cause) + since, item.command)
     if not found.items:
         print_line("Nothing needs you.", style="green")

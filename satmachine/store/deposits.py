@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from satmachine.errors import NotFound, Refused
-from satmachine.models import ClientStatus, Deposit, DepositKind, DepositStatus
+from satmachine.models import Client, ClientStatus, Deposit, DepositKind, DepositStatus
 from satmachine.money import minor_to_fiat
 from satmachine.store import as_models as rows
 from satmachine.store import audit_log as audit
@@ -263,6 +263,7 @@ def _take_back(
             f"LP {client.id} ({client.label}) has {minor_to_fiat(available_minor, client.currency)} "
             f"{client.currency} available; {minor_to_fiat(amount_minor, client.currency)} cannot be taken back. "
             f"`satmachine clients balance {client.id}` shows what is spent and reserved"
+            + _what_is_left(client, available_minor, reverses)
         )
     cursor = conn.execute(
         """INSERT INTO dca_deposits (client_id, machine_id, amount_minor, currency, status, notes, recorded_by,
@@ -276,6 +277,17 @@ def _take_back(
     before, after = {"available_minor": available_minor}, {"available_minor": available_minor - amount_minor}
     _record(conn, action, taken, actor, now, before=before, after={**after, "reverses": reverses}, reason=notes)
     return taken
+
+
+def _what_is_left(client: Client, available_minor: int, reverses: int | None) -> str:
+    """A deposit that is partly spent is not reversed; what was too much of it can be taken back."""
+    if reverses is None or available_minor <= 0:
+        return ""
+    left = minor_to_fiat(available_minor, client.currency)
+    return (
+        f". If a part of deposit {reverses} was too much, take back that part, {left} {client.currency} at the most: "
+        f'`satmachine deposits withdraw {client.id} {left} --note "deposit {reverses} was less"`'
+    )
 
 
 def _require_effective(conn: sqlite3.Connection, machine_id: str, effective_at: int, now: int) -> None:

@@ -459,16 +459,17 @@ def accounted_sats(conn: sqlite3.Connection, settlement_id: int) -> int:
     return int(row["total"])
 
 
-def dismissed_before(conn: sqlite3.Connection, settlement: Settlement) -> list[str]:
-    """Payments with this sale's key that were declared not to be satmachine's before the sale was in these books."""
+def dismissed_before(conn: sqlite3.Connection, settlement: Settlement) -> dict[str, str]:
+    """Payments with this sale's key that were declared not to be satmachine's before the sale was in these books: by
+    payment hash, with their key and amount."""
     prefix = f"{PREFIX}{settlement.settlement_key}:"
     found = conn.execute(
-        """SELECT leg_key, amount_sats FROM dca_foreign_payments WHERE machine_id = ?1 AND leg_key >= ?2
+        """SELECT payment_hash, leg_key, amount_sats FROM dca_foreign_payments WHERE machine_id = ?1 AND leg_key >= ?2
         AND leg_key < ?3 AND settled_by NOT IN ('adopted', 'failed') AND coalesce(decided_at, 0) <= ?4
-        ORDER BY leg_key""",
+        ORDER BY leg_key, payment_hash""",
         (settlement.machine_id, prefix, prefix[:-1] + ";", settlement.landed_at),
     )
-    return [f"{row['leg_key']} ({row['amount_sats']} sats)" for row in found]
+    return {row["payment_hash"]: f"{row['leg_key']} ({row['amount_sats']} sats)" for row in found}
 
 
 def paid_without_sale(conn: sqlite3.Connection, settlement: Settlement) -> list[str]:

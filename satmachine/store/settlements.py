@@ -391,18 +391,26 @@ def stopped_like(conn: sqlite3.Connection, claim: Claim) -> int | None:
 
 
 def told_before(conn: sqlite3.Connection, settlement: Settlement) -> list[int]:
-    """The other planned sales of this amount and day that may be the same one, reported again: no payment hash and no
-    txid distinguishes them. All of them: a person decides about each.
+    """The other sales of this amount and day that may be the same one, reported again: no payment hash and no txid
+    distinguishes them. Those that are planned, and those that a person has stopped before. All of them: a person
+    decides about each.
 
-    Another split, an unknown rate and unknown cash do not make it another sale, nor does what only the wallet reported.
-    If the payments of two sales were both seen, each has its own.
+    Another split, an unknown rate and unknown cash do not make it another sale, nor does what only the wallet reported,
+    or what a person has corrected since. If the payments of two sales were both seen, each has its own. One that was
+    closed when a person was asked whether it is this one is not asked about again: nothing of it was paid.
     """
+    by_wallet = settlement.bitspire_event_id is None
     found = conn.execute(
         """SELECT id FROM dca_settlements WHERE machine_id = ?1 AND id <> ?2 AND gross_sats = ?3
         AND occurred_at BETWEEN ?4 - 86400 AND ?4 + 86400 AND (payment_hash IS NULL OR ?5 IS NULL)
-        AND (txid IS NULL OR ?6 IS NULL) AND planned_at IS NOT NULL AND 'waived' IN (proof, ?9)
-        AND (bitspire_event_id IS NULL OR ((exchange_rate = ?7 OR exchange_rate = '0' OR ?7 = '0')
-        AND (fiat_amount_minor = ?8 OR fiat_amount_minor IS NULL OR ?8 IS NULL))) ORDER BY id""",
+        AND (txid IS NULL OR ?6 IS NULL) AND CASE WHEN planned_at IS NULL
+        THEN hold_reason = 'by_operator' OR finished_at IS NOT NULL ELSE 'waived' IN (proof, ?9) END
+        AND (bitspire_event_id IS NULL OR person_acted_at IS NOT NULL
+        OR ((exchange_rate = ?7 OR exchange_rate = '0' OR ?7 = '0' OR rate_source IS NOT NULL)
+        AND (fiat_amount_minor = ?8 OR fiat_amount_minor IS NULL OR ?8 IS NULL)))
+        AND NOT (finished_at IS NOT NULL AND instr(' ' || twins || ' ', ' ' || ?2 || ' ') > 0
+        AND instr(overrides, 'told_twice') = 0
+        AND NOT EXISTS (SELECT 1 FROM dca_payments p WHERE p.settlement_id = dca_settlements.id)) ORDER BY id""",
         (
             settlement.machine_id,
             settlement.id,
@@ -410,8 +418,8 @@ def told_before(conn: sqlite3.Connection, settlement: Settlement) -> list[int]:
             settlement.occurred_at,
             settlement.payment_hash,
             settlement.txid,
-            f"{settlement.exchange_rate:f}",
-            settlement.fiat_amount_minor,
+            "0" if by_wallet or settlement.rate_source is not None else f"{settlement.exchange_rate:f}",
+            None if by_wallet or settlement.undispensed_sats else settlement.fiat_amount_minor,
             settlement.proof,
         ),
     )

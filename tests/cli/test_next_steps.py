@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from satmachine.attention.items import Attention, Item
 from satmachine.cli.main import app
+from satmachine.cli.needs import print_items
 from satmachine.models import Cause, HoldReason
 from satmachine.store import incoming, settlements
 from satmachine.store.database import atomic
@@ -143,3 +145,23 @@ def test_a_sale_of_which_no_proof_was_asked_claims_no_sats_either(desk: Desk) ->
     shown = says(desk, "settlements", "show", str(UNPROVEN))
     assert "if they ever came" in shown
     assert "none is asked for" in shown
+
+
+def test_a_closed_sale_of_which_no_proof_was_asked_is_not_paid_out_without_a_word_about_it(desk: Desk) -> None:
+    """It may be the same sale, told again: then it would be paid twice."""
+    with atomic(desk.conn) as conn:
+        conn.execute("UPDATE dca_settlements SET proof = 'waived', proven_at = 1 WHERE id = ?", (UNPROVEN,))
+        settlements.ask_about(conn, UNPROVEN, [str(PLANNED)])
+        conn.execute("UPDATE dca_settlements SET settlement_key = ? WHERE id = ?", ("ee" * 32, UNPROVEN))
+    typed(desk, f"satmachine settlements close {UNPROVEN} --reason same")
+    asked = says(desk, "settlements", "refund", str(UNPROVEN), "100", "--to", "a@example.org", "--reason", "x", code=1)
+    assert "it is not proven that its sats came in, and it was asked whether it is another one (1), told again" in asked
+
+
+def test_how_long_a_machine_is_silent_stands_once_on_a_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    silent = Item("machine_silent", "m", "m is silent: no beacon and no sale for 35 min", "satmachine status", NOW)
+    low = Item("wallet_low", "m", "The wallet of m is low", "satmachine status", NOW)
+    print_items(Attention((silent, low)), NOW + 2_100)
+    shown = capsys.readouterr().out
+    assert "for 35 min (for" not in shown
+    assert "is low (for 35" in shown

@@ -86,6 +86,7 @@ PROVOKED: list[tuple[str, Change | None]] = [
     ("deposits show 99", None),
     ("deposits withdraw alice 5 --yes", stops),
     ("deposits withdraw alice 99999999 --yes", None),
+    ("deposits reverse 1 --reason x --yes", None),
     (f"payments cancel {PLANNED} --reason x --yes", None),
 ]
 
@@ -97,6 +98,7 @@ ELSEWHERE = (
     ("settlements/correct/sale_orders.py", ""),
     ("settlements/correct/repoint.py", "names no payee"),
     ("settlements/correct/vouched.py", "has no payment at all"),
+    ("settlements/correct/stops.py", "held for something else by now"),
     ("settlements/correct/unmatched.py", "paid on the machine's word"),
     ("settlements/correct/unmatched.py", "shows it"),
     ("settlements/pay/invoicing.py", ""),

@@ -150,7 +150,7 @@ def redistribute(
     shared_sats = sum(proposal.sats_by_leg.values())
     old = {"retained_sats": settlement.retained_sats}
     new = {"retained_sats": settlement.retained_sats - shared_sats, **proposal.sats_by_leg}
-    question = f"pay {format_sats(shared_sats)} sats of sale {settlement.id}"
+    question = f"pay {format_sats(shared_sats)} sats of sale {settlement.id}{_doubt(settlement)}"
     return _correct(act, old, new, question, orders.Redistribute(settlement.id, reason, exchange_rate, as_of, to))
 
 
@@ -189,8 +189,19 @@ def refund(
     new = {"retained_sats": settlement.retained_sats - draw_sats, "refund": amount_sats, "payee": payee}
     if draw_sats > amount_sats:
         new["set aside for routing fees"] = draw_sats - amount_sats
-    question = f"refund {format_sats(amount_sats)} sats of sale {settlement.id} (this cannot be undone)"
+    question = (
+        f"refund {format_sats(amount_sats)} sats of sale {settlement.id} (this cannot be undone){_doubt(settlement)}"
+    )
     return _correct(act, old, new, question, orders.Refund(settlement.id, amount_sats, payee, reason, draw_sats))
+
+
+def _doubt(settlement: Settlement) -> str:
+    """What a person should know before a closed sale is paid out whose proof nobody has asked for."""
+    if settlement.proof != "waived" or settlement.status != "partial":
+        return ""
+    twins = ", ".join(settlement.twins.split())
+    twin = f", and it was asked whether it is another one ({twins}), told again" if twins else ""
+    return f", though it is not proven that its sats came in{twin}"
 
 
 # --- what was typed

@@ -108,7 +108,8 @@ def land(
         str | None, typer.Option(metavar="AMOUNT", help="The cash that was handed out; only for one sale.")
     ] = None,
     another_sale: Annotated[
-        bool, typer.Option("--another-sale", help="It is not the sale that was already paid on the machine's word.")
+        bool,
+        typer.Option("--another-sale", help="It is not the sale that was paid on the machine's word, or was stopped."),
     ] = False,
 ) -> None:
     """Enter payments that nobody announced as sales, split by the machine's fallback commission.

@@ -85,7 +85,7 @@ def release(act: Act, sale: Sale) -> Done:
     if sale["status"] != "held":
         raise Refused(stops.not_held(sale["id"], sale["status"]))
     act.ask(f"release sale {sale['id']}, held because: {sale['error'] or words.hold(sale['hold_reason'])}")
-    act.write(stops.release, sale["id"], act.by)
+    act.write(stops.release, sale["id"], act.by, read=(sale["hold_reason"], sale["error"]))
     return _now(act.books, sale["id"], "continues")
 
 

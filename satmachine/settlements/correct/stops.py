@@ -23,11 +23,21 @@ def hold(conn: sqlite3.Connection, settlement_id: int, by: By) -> None:
     audited.sale(conn, by, "settlement.hold", before)
 
 
-def release(conn: sqlite3.Connection, settlement_id: int, by: By) -> SettlementStatus:
-    """Let a held sale go on. A guard that held it is overridden for this sale; every proof is asked for again."""
+def release(
+    conn: sqlite3.Connection, settlement_id: int, by: By, *, read: tuple[str | None, str | None] | None = None
+) -> SettlementStatus:
+    """Let a held sale go on. A guard that held it is overridden for this sale; every proof is asked for again.
+
+    `read`: the hold reason and the words that the person has read. Where somebody else was faster, it may be held again
+    since, for something that this person has not read."""
     before = settlements.get(conn, settlement_id)
     if before.status is not SettlementStatus.HELD:
         raise Refused(not_held(settlement_id, before.status))
+    if read is not None and read != (before.hold_reason, before.error):
+        raise Refused(
+            f"sale {settlement_id} is held for something else by now; `satmachine settlements show {settlement_id}` "
+            "says for what. Nothing was changed"
+        )
     if before.hold_reason == HoldReason.MACHINE_INACTIVE:
         raise Refused(f"machine {before.machine_id} is not active: set active = true in the file, then reload")
     if before.hold_reason in GUARDS:

@@ -32,7 +32,8 @@ def land(
     """Make a sale of an unmatched payment, split by the machine's fallback commission. The wallet proves it as ever.
 
     A rate that is not given (0) is the one that LNbits or a beacon tells of that time, as for an unannounced sale.
-    `another_sale`: the person vouches that it is not the one of the same amount that was paid on the machine's word.
+    `another_sale`: the person vouches that it is not the one of the same amount that was paid on the machine's word, or
+    that a person has stopped.
     """
     payment = incoming.get(conn, machine.id, payment_hash)
     if payment is None:
@@ -67,7 +68,8 @@ def land(
         raise Refused(f"payment {payment_hash} is sale {landing.settlement_id}'s already. {landing.detail}".strip())
     assert landing.settlement_id is not None
     if another_sale:
-        settlements.ask_about(conn, landing.settlement_id, [] if waived is None else [str(waived)])
+        twins = [sale for sale in (waived, settlements.stopped_like(conn, claim)) if sale is not None]
+        settlements.ask_about(conn, landing.settlement_id, [str(sale) for sale in twins])
         settlements.override_guard(conn, landing.settlement_id, HoldReason.TOLD_TWICE)
     settlements.person_acted(conn, landing.settlement_id, by.now)
     audited.sale(conn, by, "settlement.land", settlements.get(conn, landing.settlement_id), fresh=True)

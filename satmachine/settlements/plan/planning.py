@@ -133,6 +133,10 @@ def _told_twice(conn: sqlite3.Connection, settlement: Settlement) -> str | None:
         found.append(
             f"{named} of the same amount and day, and nothing tells them apart: this may be the same sale, told again"
         )
+    stopped = [sale for sale in sales if settlements.get(conn, int(sale)).planned_at is None]
+    if stopped:
+        named = " and ".join(stopped)
+        found.append(f"A person has stopped {named}: close that one, if this one is to be paid in its place")
     if keys:
         named = ", ".join(f"{PREFIX}{key}" for key in keys)
         found.append(
@@ -155,10 +159,12 @@ def _dismissed(conn: sqlite3.Connection, settlement: Settlement) -> str | None:
     found = reconciling.dismissed_before(conn, settlement)
     if not found:
         return None
-    named = f"its payment {found[0]} was" if len(found) == 1 else f"its payments {', '.join(found)} were"
+    one, listed = len(found) == 1, ", ".join(found.values())
+    named = f"its payment {listed} was" if one else f"its payments {listed} were"
+    booked = " --book ".join(f"{payment_hash}=sale:{settlement.id}" for payment_hash in found)
     return (
-        f"before this sale came, {named} declared not to be satmachine's; book it with `satmachine "
-        f"machines reconcile {settlement.machine_id} --book HASH=sale:{settlement.id}`, or release to pay all of it"
+        f"before this sale came, {named} declared not to be satmachine's; book {'it' if one else 'them'} with "
+        f"`satmachine machines reconcile {settlement.machine_id} --book {booked}`, or release to pay all of it"
     )
 
 

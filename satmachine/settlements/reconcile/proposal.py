@@ -294,7 +294,9 @@ class _Round:
 
     def _give_up_planned(self, leg: Leg) -> str:
         """What these books plan under the key of another payment can never be sent: a key is paid once."""
-        if leg.status not in (LegStatus.PENDING, LegStatus.FAILED) or rows.live_invoice(self._conn, leg) is not None:
+        if leg.leg_type is not LegType.SETTLEMENT or leg.status not in (LegStatus.PENDING, LegStatus.FAILED):
+            return ""  # a leg of a sale is the sale's: what is given up of it would be missing there
+        if rows.live_invoice(self._conn, leg) is not None:
             return ""
         rows.void(self._conn, leg, {"reconciled": "another payment has its key"}, self._by.now)
         was, now = {"status": leg.status}, {"status": LegStatus.VOIDED}

@@ -27,6 +27,6 @@ def told_of(item: Item, words: Words) -> dict[str, Any]:
         "condition": item.condition,
         "cause": words.tell(item.cause),
         "command": item.command,
-        "since_at": item.since,
+        "since_at": item.shown_since,
         "settlement_id": item.settlement_id,
     }

@@ -13,12 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from satmachine import identity
+from satmachine.errors import Refused
 from satmachine.models import By, HoldReason, Position, Settlement, SettlementStatus
-from satmachine.settlements.correct import stops
+from satmachine.settlements.correct import changes, stops
+from satmachine.settlements.correct.changes import ProvenUnpaid
+from satmachine.settlements.correct.correction_rules import Dispensed
+from satmachine.settlements.land.landing import land_claim
 from satmachine.settlements.plan import planning
 from satmachine.settlements.plan.amounts import Plan, Terms, make_plan
 from satmachine.settlements.plan.planning import Bounds, plan_settlement
-from satmachine.store import legs, settlements, wallet_rows
+from satmachine.store import corrections, legs, settlements, wallet_rows
 from satmachine.store.database import atomic
 from satmachine.store.wallet_rows import Outgoing
 from testkit.books import (
@@ -26,7 +30,9 @@ from testkit.books import (
     HASH,
     MACHINE,
     NOW,
+    RULES,
     TERMS,
+    a_claim,
     a_rule,
     add_provider,
     landed,
@@ -435,3 +441,153 @@ def test_a_word_about_a_limit_is_no_word_about_what_else_a_sale_may_be(books: sq
     assert plan(books, nameless, bounds=tight).hold_reason == HoldReason.DAILY_LIMIT
     release(books, nameless, "a good day")
     assert held_as(books, nameless) == HoldReason.TOLD_TWICE
+
+
+ANA = By("ana", "the cash was jammed", NOW)
+
+
+def correct(books: sqlite3.Connection, settlement_id: int, fraction: str) -> None:
+    unpaid = {leg.id: leg for leg in corrections.unpaid_legs(books, settlement_id)}
+    with atomic(books):
+        proof = ProvenUnpaid(unpaid, dict.fromkeys(unpaid))
+        changes.partial_dispense(books, settlement_id, Dispensed.fraction(Decimal(fraction)), proof, ANA)
+
+
+def close(books: sqlite3.Connection, settlement_id: int) -> None:
+    with atomic(books):
+        changes.close(books, settlement_id, ProvenUnpaid(), ANA)
+
+
+def stop(books: sqlite3.Connection, settlement_id: int, word: str) -> None:
+    if word == "closed":
+        close(books, settlement_id)
+        return
+    with atomic(books):
+        stops.hold(books, settlement_id, ANA)
+
+
+def nameless(books: sqlite3.Connection) -> int:
+    """A sale that was announced without its payment's hash; it waits for its proof."""
+    with atomic(books):
+        landing = land_claim(books, a_claim(payment_hash=None), RULES, NOW, event_id="ab" * 32)
+    assert landing.settlement_id is not None
+    return landing.settlement_id
+
+
+CASH = {"fiat_amount_minor": 180_000}
+
+
+def test_a_sale_that_a_person_has_corrected_is_told_again_as_the_machine_told_it_first(
+    books: sqlite3.Connection,
+) -> None:
+    """Half of the cash was handed out: the corrected cash once made the same sale, told again, another one."""
+    first = on_word(books, 1, **CASH)
+    assert held_as(books, first) is None
+    correct(books, first, "0.5")
+    assert held_as(books, first) is None
+    assert held_as(books, on_word(books, 2, **CASH)) == HoldReason.TOLD_TWICE
+
+
+def test_a_sale_that_is_corrected_before_it_is_paid_is_compared_without_its_cash(books: sqlite3.Connection) -> None:
+    first, again = on_word(books, 1, **CASH), on_word(books, 2, **CASH)
+    assert held_as(books, first) is None
+    stop(books, again, "held")
+    correct(books, again, "0.5")
+    release(books, again, "it was half of it")
+    assert held_as(books, again) == HoldReason.TOLD_TWICE
+
+
+def test_a_rate_that_a_person_has_given_makes_no_other_sale(books: sqlite3.Connection) -> None:
+    first = on_word(books, 1, exchange_rate=Decimal(0))
+    assert held_as(books, first) is None
+    with atomic(books):
+        settlement = replace(settlements.get(books, first), status=settlements.refresh_status(books, first, NOW))
+        corrections.reopen(books, settlement, revision=2, exchange_rate=Decimal(150))
+        settlements.person_acted(books, first, NOW)
+    assert held_as(books, on_word(books, 2)) == HoldReason.TOLD_TWICE
+
+
+@pytest.mark.parametrize("word", ["held", "closed"])
+@pytest.mark.parametrize("again", [landed, on_word], ids=["with its payment", "on its word"])
+@pytest.mark.parametrize("first", [nameless, lambda books: on_word(books, 1)], ids=["waits for proof", "on its word"])
+def test_what_a_person_has_stopped_is_not_paid_because_it_is_told_again(
+    books: sqlite3.Connection, first: Any, again: Any, word: str
+) -> None:
+    stopped = first(books)
+    stop(books, stopped, word)
+    told = again(books, 5)
+    assert held_as(books, told) == HoldReason.TOLD_TWICE
+    assert f"sale {stopped} is of the same amount" in str(settlements.get(books, told).error)
+    release(books, told, "another customer")
+    assert held_as(books, told) is None
+
+
+def test_a_sale_that_is_stopped_after_its_payment_became_another_one_stops_that_too(books: sqlite3.Connection) -> None:
+    """The wallet's payment was shared out as a sale of its own, with a beacon's rate: two minutes before the hold."""
+    first = nameless(books)
+    of_wallet = landed(books, 5, source="wallet", exchange_rate=Decimal(140), rate_source="beacon")
+    stop(books, first, "held")
+    assert held_as(books, of_wallet) == HoldReason.TOLD_TWICE
+    error = str(settlements.get(books, of_wallet).error)
+    assert f"A person has stopped {first}: close that one, if this one is to be paid in its place" in error
+
+
+def test_a_sale_that_only_waits_for_its_payment_stops_no_other_one(books: sqlite3.Connection) -> None:
+    nameless(books)
+    assert held_as(books, landed(books, 5)) is None
+
+
+def test_a_sale_is_not_asked_about_the_one_that_was_closed_as_itself(books: sqlite3.Connection) -> None:
+    first, again = on_word(books, 1, **CASH), on_word(books, 2, **CASH)
+    assert held_as(books, first) is None
+    assert held_as(books, again) == HoldReason.TOLD_TWICE
+    close(books, again)
+    correct(books, first, "0.5")
+    assert held_as(books, first) is None
+    assert held_as(books, on_word(books, 3, **CASH)) == HoldReason.TOLD_TWICE, "the third one may be either"
+    assert settlements.get(books, 3).twins == "1 2"
+
+
+def test_a_sale_is_asked_about_one_that_was_let_go_and_closed_later(books: sqlite3.Connection) -> None:
+    """It was released, perhaps in place of the first one: that it was closed then does not say what was paid."""
+    first, again = on_word(books, 1, **CASH), on_word(books, 2, **CASH)
+    assert held_as(books, first) is None
+    assert held_as(books, again) == HoldReason.TOLD_TWICE
+    release(books, again, "pay this one")
+    close(books, again)
+    correct(books, first, "0.5")
+    assert held_as(books, first) == HoldReason.TOLD_TWICE
+
+
+def test_the_slower_of_two_people_does_not_answer_a_question_that_they_have_not_read(books: sqlite3.Connection) -> None:
+    assert held_as(books, on_word(books, 1, payment_hash="11" * 32)) is None
+    asked = on_word(books, 2)
+    assert held_as(books, asked) == HoldReason.TOLD_TWICE
+    read = settlements.get(books, asked)
+    assert held_as(books, on_word(books, 3, payment_hash="33" * 32)) is None
+    release(books, asked, "not sale 1")
+    assert held_as(books, asked) == HoldReason.TOLD_TWICE
+    with pytest.raises(Refused, match="held for something else by now"), atomic(books):
+        stops.release(books, asked, By("eva", "not sale 1", NOW), read=(read.hold_reason, read.error))
+    now = settlements.get(books, asked)
+    assert now.hold_reason == HoldReason.TOLD_TWICE
+    with atomic(books):
+        stops.release(books, asked, By("eva", "neither", NOW), read=(now.hold_reason, now.error))
+    assert held_as(books, asked) is None
+
+
+def test_each_payment_that_was_declared_not_to_be_ours_is_named_with_the_command_that_books_it(
+    books: sqlite3.Connection,
+) -> None:
+    for leg, name in (("super", "c1"), ("split:owner", "c2")):
+        key = identity.sale_leg_key(f"{7:064x}", 1, leg)
+        with atomic(books):
+            found = [Outgoing(name * 32, key, "lnbc1", 50, "success", None, {}, NOW + 5)]
+            wallet_rows.note_outgoing(books, MACHINE, found, NOW)
+            books.execute("UPDATE dca_foreign_payments SET settled_by = 'ana', decided_at = ?", (NOW - 1,))
+    sale = landed(books, 7)
+    assert held_as(books, sale) == HoldReason.UNKNOWN_PAYMENTS
+    command = f"satmachine machines reconcile {MACHINE} --book {'c2' * 32}=sale:{sale} --book {'c1' * 32}=sale:{sale}"
+    assert f"were declared not to be satmachine's; book them with `{command}`" in str(
+        settlements.get(books, sale).error
+    )

@@ -405,6 +405,16 @@ def test_a_payout_that_may_have_been_sent_is_not_given_up_for_another_one(books:
     assert legs.get(books, 1)[0].status == LegStatus.INVOICED
 
 
+def test_a_payment_that_a_person_books_to_an_lp_gives_up_no_leg_of_a_sale(books: sqlite3.Connection) -> None:
+    """It has the key of an open leg. What the sale plans for that LP is the sale's: given up, it would be nobody's."""
+    add_provider(books, "dora", 300_000)
+    sale = plan(books, landed(books))
+    name = pay(books, "dca:dora", 40_000, fiat_amount_minor=28_000, exchange_rate="142.857")
+    [line] = reconcile(books, choices={name: Choice(client_id=4)}).payments
+    assert (line.verdict, "given up" in line.words) == (Verdict.PAYOUT, False)
+    assert standing(books, sale.id)["r1:dca:dora"] == "pending"
+
+
 # --- whatever a wallet shows
 
 
