@@ -19,7 +19,8 @@ help:  ## list the targets
 
 install: $(VENV)/.ready  ## make the virtual environment (python3 3.11 or newer)
 
-$(VENV)/.ready: requirements-dev.txt pyproject.toml
+# An environment that is only linked here, of another working tree, is renewed there: to clear it would take it from that tree.
+$(VENV)/.ready: $(if $(shell test -L $(VENV) && echo linked),,requirements-dev.txt pyproject.toml)
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"satmachine needs Python 3.11 or newer, but $(PYTHON) is {v[0]}.{v[1]}. Name another one: make PYTHON=python3.12 ...")'
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: install its venv package (on Debian and Ubuntu: apt-get install python3-venv)."; exit 1; }
 	@echo "Making $(VENV) and installing the pinned packages into it (about a minute) ..."
