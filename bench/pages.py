@@ -26,7 +26,7 @@ from bench.bare import LEGS_PER_SALE
 from bench.books import DAY_S, Size, books, machine_id
 from bench.fleet import cpu_s
 from bench.report import Figure, Section, median, spread
-from satmachine.attention.items import Limits
+from satmachine.attention.items import Thresholds
 from satmachine.config.model import Web, WebPerson
 from satmachine.store import passes
 from satmachine.web import signin
@@ -59,7 +59,7 @@ def run(quick: bool, say: Say) -> list[Section]:
 def measure_pages(size: Size, rounds: int, apart_s: float, say: Say) -> Section:
     """How long each page takes, and what it weighs; rounds are so many seconds apart."""
     with tempfile.TemporaryDirectory(prefix="satmachine-bench-") as folder:
-        settings = Settings(books(size, say), Path(folder) / "web.db", Web(people=_people()), Limits())
+        settings = Settings(books(size, say), Path(folder) / "web.db", Web(people=_people()), Thresholds())
         with _served(settings, size.end) as origin:
             figures = [
                 figure

@@ -25,7 +25,7 @@ from satmachine.orders import Order, RetryQuarantined, SettleBalance, Unreadable
 from satmachine.settlements.land.landing import Landing
 from satmachine.store import intent_rows, quarantine_rows
 from satmachine.store.database import Store
-from satmachine.store.intent_rows import Asked, Ended
+from satmachine.store.intent_rows import Ended, OpenOrder
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ SEALED_ORDER_S = 86_400
 
 #: Carries out one kind of order (the second argument), to its end. Raises SatmachineError if it is refused before
 #: anything is written.
-Action = Callable[[Asked, Any], Awaitable[Ended]]
+Action = Callable[[OpenOrder, Any], Awaitable[Ended]]
 Actions = Mapping[type[Order], Action]
 
 #: Lands a message again, as one transaction.
@@ -67,7 +67,7 @@ class IntentDesk:
         self._read_again = read_again
         self._guard = guard
         self._order_key = order_key
-        self._in_hand: dict[int, Asked] = {}
+        self._in_hand: dict[int, OpenOrder] = {}
         self._actions: Actions = {
             RetryQuarantined: self._retry_quarantined,
             SettleBalance: self._settle_balance,
@@ -94,7 +94,7 @@ class IntentDesk:
                     group.start_soon(self._work, asked, lambda: ended.append(1))
         return len(ended)
 
-    async def _take(self, but: Collection[int] = ()) -> list[Asked]:
+    async def _take(self, but: Collection[int] = ()) -> list[OpenOrder]:
         """Open orders that no order in work, and no earlier open order, blocks."""
         taken = []
         touched = {name for asked in self._in_hand.values() for name in asked.touches}
@@ -105,7 +105,7 @@ class IntentDesk:
             touched |= asked.touches
         return taken
 
-    async def _work(self, asked: Asked, ended: Callable[[], object]) -> None:
+    async def _work(self, asked: OpenOrder, ended: Callable[[], object]) -> None:
         try:
             came_of_it = await self._carry_out(asked)
         except StoreError as error:
@@ -118,7 +118,7 @@ class IntentDesk:
         log.info("%s asked for %s of %s: %s", asked.actor, asked.action, asked.subject, came_of_it.result, extra=extra)
         ended()
 
-    async def _carry_out(self, asked: Asked) -> Ended:
+    async def _carry_out(self, asked: OpenOrder) -> Ended:
         """Raises StoreError: the order is still open, and nothing of it was done."""
         order = asked.order
         if isinstance(order, Unreadable):
@@ -133,7 +133,7 @@ class IntentDesk:
         except SatmachineError as error:
             return await self._store.write(intent_rows.refuse, asked.id, str(error), self._now())
 
-    async def _require_right(self, asked: Asked) -> None:
+    async def _require_right(self, asked: OpenOrder) -> None:
         """If orders are sealed: raises Refused for one that somebody without the key has written, or copied."""
         key = self._order_key()
         if key is None:
@@ -147,12 +147,12 @@ class IntentDesk:
         if is_old or await self._store.read(intent_rows.was_carried_out, asked):
             raise Refused("this order is more than a day old, or was carried out before: ask again")
 
-    async def _settle_balance(self, asked: Asked, order: SettleBalance) -> Ended:
+    async def _settle_balance(self, asked: OpenOrder, order: SettleBalance) -> Ended:
         now = self._now()
         change = partial(payout.carry_out, order=order, actor=asked.actor, now=now)
         return await self._store.write(intent_rows.carry_out, asked.id, change, now)
 
-    async def _retry_quarantined(self, asked: Asked, order: RetryQuarantined) -> Ended:
+    async def _retry_quarantined(self, asked: OpenOrder, order: RetryQuarantined) -> Ended:
         now = self._now()
         row = await self._store.read(quarantine_rows.get, order.quarantine_id)
         event = parse_event(json.loads(row.raw))

@@ -23,10 +23,10 @@ from satmachine.models import By, Client
 from satmachine.orders import Order
 from satmachine.settlements.correct import retries, shortfall, stops, unmatched
 from satmachine.settlements.correct.changes import allowed
-from satmachine.settlements.correct.correction_rules import Command, Dispensed
+from satmachine.settlements.correct.correction_rules import CorrectionKind, Dispensed
 from satmachine.settlements.plan.named_payees import terms_for
 from satmachine.settlements.reconcile import machine_case, proposal, wallet_look
-from satmachine.settlements.reconcile.reconcile_rules import Choice, Line, Verdict
+from satmachine.settlements.reconcile.reconcile_rules import Choice, PaymentLine, Resolution
 from satmachine.store import clients, deposits, intent_rows, reconciling, wallet_rows
 from satmachine.store.database import atomic
 from satmachine.wallet.lnbits import Lnbits
@@ -156,19 +156,19 @@ def _retry(_world: World, hold: Hold, _rng: Random, sale: int) -> str:
 
 
 def _close(world: World, hold: Hold, _rng: Random, sale: int) -> str:
-    allowed(_conn(hold), Command.CLOSE, sale)
+    allowed(_conn(hold), CorrectionKind.CLOSE, sale)
     let_go(world, hold, sale)
     return ask(hold, orders.Close(sale, "because"))
 
 
 def _partial_dispense(_world: World, hold: Hold, rng: Random, sale: int) -> str:
-    allowed(_conn(hold), Command.PARTIAL_DISPENSE, sale)
+    allowed(_conn(hold), CorrectionKind.PARTIAL_DISPENSE, sale)
     dispensed = rng.choice((Dispensed(1, 2), Dispensed(0, 1), Dispensed(1, 1), Dispensed(2, 3)))
     return ask(hold, orders.PartialDispense(sale, dispensed.part, dispensed.whole, "jam"))
 
 
 def _redistribute(world: World, hold: Hold, rng: Random, sale: int) -> str:
-    settlement = allowed(_conn(hold), Command.REDISTRIBUTE, sale)
+    settlement = allowed(_conn(hold), CorrectionKind.REDISTRIBUTE, sale)
     found = _sale_of(world, _conn(hold), sale)
     if found is not None:
         found.by_person = True
@@ -179,7 +179,7 @@ def _redistribute(world: World, hold: Hold, rng: Random, sale: int) -> str:
 
 
 def _refund(world: World, hold: Hold, rng: Random, sale: int) -> str:
-    settlement = allowed(_conn(hold), Command.REFUND, sale)
+    settlement = allowed(_conn(hold), CorrectionKind.REFUND, sale)
     retained_sats = settlement.retained_sats
     if retained_sats < 2:
         return "nothing"
@@ -402,7 +402,7 @@ async def reconcile(world: World, hold: Hold, machine_id: str) -> list[str]:
     choices: dict[str, Choice] = {}
     for _ in range(3):
         asked = proposal.questions(conn, machine_id, choices)
-        look = machine_case.Look()
+        look = machine_case.WalletAnswers()
         if asked.incoming or asked.outgoing:
             lnbits = Lnbits(config.lnbits.url, http=Wire(world.bank, "cli"), instance_id="reconcile")
             key = machine.wallet.admin_key.resolve(config.environ)
@@ -424,9 +424,9 @@ async def reconcile(world: World, hold: Hold, machine_id: str) -> list[str]:
     return list(report.waits)
 
 
-def _advised(conn: sqlite3.Connection, machine_id: str, line: Line) -> Choice | None:
+def _advised(conn: sqlite3.Connection, machine_id: str, line: PaymentLine) -> Choice | None:
     """The first way out that a line which waits names in its own words; an LP's payment is known as theirs."""
-    if line.verdict is not Verdict.WAITS:
+    if line.verdict is not Resolution.WAITS:
         return None
     client_id = None
     if ":dca:" in line.leg_key and "not-ours" in line.words:

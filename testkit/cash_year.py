@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from satmachine.cash import book
 from satmachine.models.banknotes import of_sale
-from satmachine.models.cash_values import Entry, EntryKind, NoteLine
+from satmachine.models.cash_values import CashEntry, EntryKind, NoteLine
 from satmachine.money import minor_digits
 from satmachine.store.cash_rows import Draft
 from satmachine.store.database import atomic
@@ -246,7 +246,9 @@ class _Life:
         if self._machine.resets:
             self._counter = sum(one * number for one, number in self._truth.items()) + noticed_minor
 
-    def _write(self, kind: EntryKind, notes: Mapping[int, int], at: int, *, corrects: Entry | None = None) -> Entry:
+    def _write(
+        self, kind: EntryKind, notes: Mapping[int, int], at: int, *, corrects: CashEntry | None = None
+    ) -> CashEntry:
         lines = tuple(
             NoteLine(cassette, one, notes.get(one, 0), one * notes.get(one, 0))
             for cassette, one in enumerate(self._machine.denominations, 1)

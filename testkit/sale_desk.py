@@ -32,7 +32,7 @@ from satmachine.settlements.sweep.arrivals import note_incoming
 from satmachine.store import clients, corrections, incoming, intent_rows, legs, registry, settlements, shortfalls
 from satmachine.store.database import Connection, Store, atomic, connect, prepare
 from satmachine.store.incoming import TopUp
-from satmachine.store.intent_rows import Asked
+from satmachine.store.intent_rows import OpenOrder
 from satmachine.wallet.lnbits import Lnbits
 from satmachine.wallet.rows import WalletPayment
 from testkit.books import NOW, a_claim, give_invoice
@@ -173,7 +173,7 @@ class Desk:
         assert not isinstance(order, orders.Unreadable), order.why
         with atomic(self.conn):
             intent_id = intent_rows.add(self.conn, NOW, "maria", order)
-        asked = Asked(intent_id, "maria", action, order.subject, order)
+        asked = OpenOrder(intent_id, "maria", action, order.subject, order)
         try:
             ended = await self.actions[type(order)](asked, order)
         except SatmachineError:

@@ -134,3 +134,12 @@ def test_every_module_has_a_name_of_its_own() -> None:
     twice = {key: found for key, found in modules.items() if len(found) > 1 and not key.startswith("__")}
     assert {key: found for key, found in twice.items() if key not in NAMED_ALIKE} == {}
     assert all(one.startswith("cli/") for key in NAMED_ALIKE for one in twice[key])
+
+
+def test_every_public_class_has_a_name_of_its_own() -> None:
+    classes: dict[str, list[str]] = {}
+    for path in SOURCES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                classes.setdefault(node.name, []).append(name(path))
+    assert {key: found for key, found in classes.items() if len(found) > 1} == {}

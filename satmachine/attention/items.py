@@ -8,7 +8,7 @@ from decimal import Decimal
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class Thresholds:
     """When something begins to need a person; spans in seconds. The keys are those of [alerts] and [payouts]."""
 
     attention_after_s: int = 600

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from satmachine.attention import words
-from satmachine.attention.items import CONDITIONS, Attention, Item, Limits, Silence, sorted_out
+from satmachine.attention.items import CONDITIONS, Attention, Item, Silence, Thresholds, sorted_out
 from satmachine.attention.sentence import Sentence, joined, sentence
 from satmachine.store import attention as rows
 from satmachine.store import cash_rows, list_queries, standing
@@ -38,17 +38,17 @@ class Starts:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class Viewpoint:
     """Whose books are looked at, when, and with which limits. `listening_s`: how long the daemon has been listening."""
 
-    limits: Limits
+    limits: Thresholds
     now: int
     scope: str | None = None
     listening_s: int = 86_400
     starts: Starts = Starts()
 
 
-def look(conn: sqlite3.Connection, view: View, *, daemon_runs: bool) -> Attention:
+def look(conn: sqlite3.Connection, view: Viewpoint, *, daemon_runs: bool) -> Attention:
     """Everything that the books say: for `status`, `alerts list` and whoever else asks."""
     found = [
         *from_daemon(conn, view, daemon_runs=daemon_runs),
@@ -70,7 +70,7 @@ def silences(conn: sqlite3.Connection) -> list[Silence]:
 # --- the daemon
 
 
-def from_daemon(conn: sqlite3.Connection, view: View, *, daemon_runs: bool) -> Iterator[Item]:
+def from_daemon(conn: sqlite3.Connection, view: Viewpoint, *, daemon_runs: bool) -> Iterator[Item]:
     """Does it run, is it alive, are payouts on, does it do what it was asked?"""
     alive_at = rows.alive_at(conn)
     if not daemon_runs:
@@ -100,7 +100,7 @@ def from_daemon(conn: sqlite3.Connection, view: View, *, daemon_runs: bool) -> I
 # --- sales and payments
 
 
-def from_sales(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
+def from_sales(conn: sqlite3.Connection, view: Viewpoint) -> Iterator[Item]:
     """What is held, errored or fails; many payments to one dead payee are one item."""
     failing = rows.failing(conn, view.scope, view.now - view.limits.attention_after_s)
     common = {(row["payee"], row["cause"]) for row in failing if row["payments"] > 1}
@@ -123,7 +123,7 @@ def _is_errored(conn: sqlite3.Connection, row: Record) -> bool:
     return leg is not None and leg["payment_id"] == row["payment_id"]
 
 
-def _failing(row: Record, view: View) -> Item:
+def _failing(row: Record, view: Viewpoint) -> Item:
     why = "" if row["cause"] == "payee_changed" else words.CAUSES.get(row["cause"] or "", "")  # its error says all
     error = str(row["error"]).removeprefix(f"{row['payee']}: ").rstrip(".")
     told = {
@@ -246,7 +246,7 @@ def _lone_leg(row: Record) -> Item:
 # --- machines
 
 
-def from_wallets(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
+def from_wallets(conn: sqlite3.Connection, view: Viewpoint) -> Iterator[Item]:
     """Wallets that do not answer, hold too little, or may pay nothing."""
     limits = view.limits
     low_sats = limits.wallet_low_sats
@@ -266,7 +266,7 @@ def from_wallets(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
             yield Item("wallet_low", name, cause, f"satmachine machines show {name}", row["checked_at"], sure=sure)
 
 
-def from_telemetry(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
+def from_telemetry(conn: sqlite3.Connection, view: Viewpoint) -> Iterator[Item]:
     """What machines report, and which of them report nothing."""
     for row in rows.told_errors(conn, view.scope):
         told = error_now(
@@ -303,7 +303,7 @@ def from_telemetry(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
     yield from _cash(conn, view)
 
 
-def _cash(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
+def _cash(conn: sqlite3.Connection, view: Viewpoint) -> Iterator[Item]:
     """From the forecasts that the daemon has stored: the early end of the range counts."""
     limit_s = view.limits.cash_out_days * 86_400
     for row in cash_rows.forecasts(conn, fresh_since=view.now - cash_rows.STALE_AFTER_S):
@@ -342,7 +342,7 @@ def _date(at: int | None) -> str | None:
 # --- relays, strangers
 
 
-def from_relays(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
+def from_relays(conn: sqlite3.Connection, view: Viewpoint) -> Iterator[Item]:
     """As the daemon last saw them. A relay that is away for a moment needs nobody."""
     if view.scope is not None:
         return
@@ -363,7 +363,7 @@ def relay(url: str, detail: str, since: int | None = None, wait_s: int = 0) -> I
     return Item("relay_quiet", url, cause, "satmachine doctor", since, wait_s=wait_s)
 
 
-def from_strangers(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
+def from_strangers(conn: sqlite3.Connection, view: Viewpoint) -> Iterator[Item]:
     """Messages and payments that nobody could make sense of."""
     for row in rows.quarantined(conn, view.scope):
         cause = sentence(
@@ -404,7 +404,7 @@ def from_strangers(conn: sqlite3.Connection, view: View) -> Iterator[Item]:
 _STANDING = ("books_broken", "relay_quiet", "wallet_unreachable")
 
 
-def _only_raised(conn: sqlite3.Connection, view: View, found: Sequence[Item]) -> Iterator[Item]:
+def _only_raised(conn: sqlite3.Connection, view: Viewpoint, found: Sequence[Item]) -> Iterator[Item]:
     """Alarms that the daemon has raised, and that the books do not show at this moment."""
     seen = {(item.condition, item.subject) for item in found}
     for row in rows.raised(conn, view.scope):
@@ -430,5 +430,5 @@ def _below(value: int | None, limit: int) -> bool:
     return value is not None and value < limit
 
 
-def _sees(conn: sqlite3.Connection, view: View, machine_id: str) -> bool:
+def _sees(conn: sqlite3.Connection, view: Viewpoint, machine_id: str) -> bool:
     return view.scope is None or list_queries.sees(conn, view.scope, machine_id)

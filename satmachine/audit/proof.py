@@ -12,7 +12,7 @@ from decimal import Decimal, InvalidOperation
 from functools import lru_cache, partial
 from typing import Any, Protocol
 
-from satmachine.audit.remedies import Break, Kind, make_break
+from satmachine.audit.remedies import Break, BreakKind, make_break
 from satmachine.ledger import periods
 from satmachine.money import sats_to_minor, split_two_stage_commission
 from satmachine.store import balances, cash_rows, clients, list_queries
@@ -42,14 +42,16 @@ def check_rules(
 ) -> list[Break]:
     """The same without closed months."""
     found: list[Break] = []
-    of_sql: list[tuple[Kind, Breaking]] = [(Kind(kind), partial(books.breaking, kind=kind)) for kind in books.BREAKS]
+    of_sql: list[tuple[BreakKind, Breaking]] = [
+        (BreakKind(kind), partial(books.breaking, kind=kind)) for kind in books.BREAKS
+    ]
     for kind, breaking in (*of_sql, *_RECKONED):
         found += [make_break(kind, row) for row in breaking(conn, since=since)]
         seen()
     found += _balances(conn)
     seen()
     found += _cash(conn, since)
-    found += [make_break(Kind.CHANGED_OUTSIDE, row) for row in clients.changed_outside(conn)]
+    found += [make_break(BreakKind.CHANGED_OUTSIDE, row) for row in clients.changed_outside(conn)]
     mine = set(list_queries.machine_ids(conn, scope))
     return [broken for broken in found if broken.machine_id in mine]
 
@@ -72,7 +74,7 @@ def check_closed_months(
         reasons.setdefault(period.name, []).append(why)
     return [
         make_break(
-            Kind.CLOSED_MONTH,
+            BreakKind.CLOSED_MONTH,
             {"subject": f"month {name}", "machine_id": "", "name": name, "tz": zones[name], "why": "; ".join(whys)},
         )
         for name, whys in reasons.items()
@@ -84,9 +86,9 @@ def _cash(conn: sqlite3.Connection, since: int) -> Iterator[Break]:
     was taken back or corrected no longer counts, so taking back a wrong one ends its break."""
     for kind in cash_rows.BREAKS:
         for row in cash_rows.breaking(conn, kind):
-            replaced = kind == Kind.CASH_SUM and cash_rows.replaced_by(conn, row["entry_id"]) is not None
+            replaced = kind == BreakKind.CASH_SUM and cash_rows.replaced_by(conn, row["entry_id"]) is not None
             if row["at"] >= since and not replaced:
-                yield make_break(Kind(kind), row)
+                yield make_break(BreakKind(kind), row)
 
 
 def _platform_part(commission_sats: int, super_fee_pct: str) -> int | None:
@@ -125,10 +127,10 @@ def _decimal(text: str) -> Decimal:
 
 
 #: Rules that SQL alone cannot check.
-_RECKONED: tuple[tuple[Kind, Breaking], ...] = (
-    (Kind.FIRST_STAGE, partial(books.wrong_first_stages, platform_part=_platform_part)),
-    (Kind.BAD_PREIMAGE, _bad_preimages),
-    (Kind.LEG_FIAT, partial(books.wrong_shares, worth=_worth_minor)),
+_RECKONED: tuple[tuple[BreakKind, Breaking], ...] = (
+    (BreakKind.FIRST_STAGE, partial(books.wrong_first_stages, platform_part=_platform_part)),
+    (BreakKind.BAD_PREIMAGE, _bad_preimages),
+    (BreakKind.LEG_FIAT, partial(books.wrong_shares, worth=_worth_minor)),
 )
 #: In how many steps the rules are checked: each of them, and then the balances.
 STEPS = len(books.BREAKS) + len(_RECKONED) + 1
@@ -147,6 +149,6 @@ def _balances(conn: sqlite3.Connection) -> Iterator[Break]:
             "used_minor": balance.spent_minor + balance.reserved_minor,
         }
         if balance.client_id in wrong:
-            yield make_break(Kind.BALANCE, facts)
+            yield make_break(BreakKind.BALANCE, facts)
         if balance.available_minor < 0:
-            yield make_break(Kind.OVERDRAWN, facts)
+            yield make_break(BreakKind.OVERDRAWN, facts)

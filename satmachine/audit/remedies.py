@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class BreakKind(StrEnum):
     """One word for each kind of break; `_WORDS` has a sentence and a remedy for each."""
 
     CONSERVATION = "conservation"
@@ -48,14 +48,14 @@ class Kind(StrEnum):
 class Break:
     """Something that is wrong: what, where, in words, and what helps."""
 
-    kind: Kind
+    kind: BreakKind
     subject: str
     machine_id: str
     detail: str
     remedy: str
 
 
-def make_break(kind: Kind, facts: Mapping[str, object]) -> Break:
+def make_break(kind: BreakKind, facts: Mapping[str, object]) -> Break:
     """Put facts (`subject`, `machine_id` and what the kind's sentence names) into words."""
     detail, remedy = _WORDS[kind]
     return Break(
@@ -76,109 +76,112 @@ _RETRY = "satmachine settlements retry {settlement_id}"
 _RECONCILE = "satmachine machines reconcile {machine_id}"
 
 #: The sentence, and the command that resolves it or shows the way.
-_WORDS: dict[Kind, tuple[str, str]] = {
-    Kind.CONSERVATION: (
+_WORDS: dict[BreakKind, tuple[str, str]] = {
+    BreakKind.CONSERVATION: (
         "{expected_sats} sats must be accounted for, but its payments have {legs_sats} and {kept_sats} are retained",
         _STOP,
     ),
-    Kind.FIGURES: (
+    BreakKind.FIGURES: (
         "{gross_sats} sats are not net {net_sats} + commission {commission_sats} + not handed out {undispensed_sats}, "
         "or the two parts of the commission do not add up to it",
         _STOP,
     ),
-    Kind.FIRST_STAGE: (
+    BreakKind.FIRST_STAGE: (
         "the platform's part of {commission_sats} sats at {super_fee_pct} is {expected_sats}, but it has {found_sats}",
         _STOP,
     ),
-    Kind.SHORTFALL: (
+    BreakKind.SHORTFALL: (
         "it says that top-ups brought {topped_up_sats} sats for it and that {shortfall_minor} minor units of its cash "
         "were not handed out; but the sums of its shortfalls are {sats} and {minor}",
         _STOP,
     ),
-    Kind.RETAINED_SUM: (
+    BreakKind.RETAINED_SUM: (
         "it says that {found_sats} sats are retained, but the sum of its entries is {expected_sats}",
         _STOP,
     ),
-    Kind.RETAINED_NEGATIVE: ("more was taken out of {reason} ({leg}) than was retained: {found_sats} sats", _STOP),
-    Kind.NO_EVIDENCE: (
+    BreakKind.RETAINED_NEGATIVE: ("more was taken out of {reason} ({leg}) than was retained: {found_sats} sats", _STOP),
+    BreakKind.NO_EVIDENCE: (
         "{leg} is completed with {sent_sats} sats, but no invoice for exactly that amount was stored and sent before",
         _STOP,
     ),
-    Kind.OVERPAID: ("{leg} of {amount_sats} sats has sent {sent_sats} and {fee_sats} for routing", _STOP),
-    Kind.BAD_PREIMAGE: ("{leg} is completed, but its proof of payment does not fit its payment hash", _STOP),
-    Kind.PAYOUT_SUM: (
+    BreakKind.OVERPAID: ("{leg} of {amount_sats} sats has sent {sent_sats} and {fee_sats} for routing", _STOP),
+    BreakKind.BAD_PREIMAGE: ("{leg} is completed, but its proof of payment does not fit its payment hash", _STOP),
+    BreakKind.PAYOUT_SUM: (
         "{leg} of {amount_sats} sats has sent {sent_sats} and {fee_sats} for routing, and {kept_sats} are retained",
         "satmachine payouts pause --machine {machine_id}",
     ),
-    Kind.UNSETTLED: (
+    BreakKind.UNSETTLED: (
         "{leg}: {amount_sats} sats have left the machine's wallet, but it is not known whether its payee has them "
         "({hold_reason}): ask the payee",
         "satmachine payments resolve {payment_id}",
     ),
-    Kind.NO_INVOICE: ("{leg} is {status}, but has no invoice in that state", _RETRY),
-    Kind.VOIDED_UNPROVEN: ("{leg} was sent and then voided without proof that it is unpaid", _STOP),
-    Kind.UNPROVEN: ("{leg} was planned although the customer's payment is not proven", _STOP),
-    Kind.LEG_KEY: ("{leg_key} is not the key of {leg}: the wallets know this payment by another name", _STOP),
-    Kind.UNORDERED: (
+    BreakKind.NO_INVOICE: ("{leg} is {status}, but has no invoice in that state", _RETRY),
+    BreakKind.VOIDED_UNPROVEN: ("{leg} was sent and then voided without proof that it is unpaid", _STOP),
+    BreakKind.UNPROVEN: ("{leg} was planned although the customer's payment is not proven", _STOP),
+    BreakKind.LEG_KEY: ("{leg_key} is not the key of {leg}: the wallets know this payment by another name", _STOP),
+    BreakKind.UNORDERED: (
         "the daemon has not ordered {leg}, or not in this form: something other than satmachine has written or "
         "changed it, or the machine's wallet key was changed since",
         'satmachine payments cancel {payment_id} --reason "not ordered"',
     ),
-    Kind.STATUS: ("it is {status}, but {why}", _STOP),
-    Kind.LEG_FIAT: (
+    BreakKind.STATUS: ("it is {status}, but {why}", _STOP),
+    BreakKind.LEG_FIAT: (
         "{leg} of {amount_sats} sats counts {found_minor} minor units, but should count {expected_minor}",
         _STOP,
     ),
-    Kind.BALANCE: (
+    BreakKind.BALANCE: (
         "the running totals of {label} are not the sums of its deposits and payments",
         "satmachine clients statement {client_id}",
     ),
-    Kind.OVERDRAWN: (
+    BreakKind.OVERDRAWN: (
         "{label} has {confirmed_minor} minor units confirmed, but {used_minor} spent or reserved",
         "satmachine clients statement {client_id}",
     ),
-    Kind.CHANGED_OUTSIDE: (
+    BreakKind.CHANGED_OUTSIDE: (
         "something other than satmachine has written the payee of {label} into the database; the audit log shows it "
         "as client.changed_outside. `satmachine clients update {client_id} --lightning-address ADDRESS` (or with "
         "the file of their key) says which payee is right",
         "satmachine clients show {client_id}",
     ),
-    Kind.UNKNOWN_PAYMENT: (
+    BreakKind.UNKNOWN_PAYMENT: (
         "the wallet has paid {amount_sats} sats as {leg_key}, which no payment of these books explains",
         _RECONCILE,
     ),
-    Kind.SALE_MISSING: ("the wallet does not show the customer's payment of {gross_sats} sats ({payment_hash})", _SHOW),
-    Kind.NOT_DEBITED: (
+    BreakKind.SALE_MISSING: (
+        "the wallet does not show the customer's payment of {gross_sats} sats ({payment_hash})",
+        _SHOW,
+    ),
+    BreakKind.NOT_DEBITED: (
         "{leg} is completed, but the machine's wallet does not show {sent_sats} sats paid for it",
         _SHOW,
     ),
-    Kind.NOT_CREDITED: ("{leg} is completed, but the payee's wallet does not show its {sent_sats} sats", _SHOW),
-    Kind.PAID_BUT_VOIDED: (
+    BreakKind.NOT_CREDITED: ("{leg} is completed, but the payee's wallet does not show its {sent_sats} sats", _SHOW),
+    BreakKind.PAID_BUT_VOIDED: (
         "{leg} is {status}, but the machine's wallet shows {amount_sats} sats paid for it",
         _RECONCILE,
     ),
-    Kind.WALLET_SUM: (
+    BreakKind.WALLET_SUM: (
         "its wallet's sales less its payments leave {wallet_sats} sats, but the books expect {books_sats}",
         _RECONCILE,
     ),
-    Kind.CASH_SUM: (
+    BreakKind.CASH_SUM: (
         "it says {found_minor} minor units, but its notes are worth {expected_minor}: something other than "
         "satmachine has written it. Take it back, and enter it again",
         "satmachine cash void {entry_id}",
     ),
-    Kind.CASH_CHAIN: (
+    BreakKind.CASH_CHAIN: (
         "it says that it corrects {corrects}, but that is of another kind or machine",
         "satmachine cash list --machine {machine_id}",
     ),
-    Kind.CASH_BOOKED: (
+    BreakKind.CASH_BOOKED: (
         "{booked_minor} minor units are booked as its difference, but its count was taken back",
         "satmachine cash list --machine {machine_id}",
     ),
-    Kind.CASH_DEPOSITS: (
+    BreakKind.CASH_DEPOSITS: (
         "{loaded_minor} minor units were loaded with it, but the LPs' deposits that come from it are {parts_minor}",
         "satmachine deposits list --machine {machine_id}",
     ),
-    Kind.CLOSED_MONTH: (
+    BreakKind.CLOSED_MONTH: (
         "this month was closed, but is not what it was then: {why}",
         "`satmachine --tz {tz} export ledger --month {name} --format csv --anyway`, and compare it with the export "
         "that was made when it was closed (docs/accounting.md)",

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from satmachine.audit.remedies import Break, Kind, make_break
+from satmachine.audit.remedies import Break, BreakKind, make_break
 from satmachine.config import Config, Machine, Payee
 from satmachine.errors import ConfigError
 from satmachine.identity import tag as payment_tag
@@ -33,7 +33,7 @@ _GIVEN_UP = frozenset({LegStatus.VOIDED, LegStatus.SKIPPED})
 
 
 @dataclass(frozen=True, slots=True)
-class Statement:
+class WalletProof:
     """One machine's wallet in sats, beside the books; None if `--since` leaves out a part of the history.
 
     `wallet_sats` are its proven sales less its tagged payments, `books_sats` what the books retain or owe of them. The
@@ -74,7 +74,7 @@ class WalletAudit:
         self._began_at = began_at
         self._since = since
 
-    async def audit(self, machine: Machine, conn: sqlite3.Connection) -> tuple[Statement, list[Break]]:
+    async def audit(self, machine: Machine, conn: sqlite3.Connection) -> tuple[WalletProof, list[Break]]:
         """Read a machine's wallet and its payees', then compare the books with them.
 
         Raises WalletError, ConfigError.
@@ -91,7 +91,7 @@ class WalletAudit:
         statement = self._statement(conn, machine.id, reading, under_way_sats, accepted_sats)
         if statement.wallet_sats != statement.books_sats:
             facts = {"wallet_sats": statement.wallet_sats, "books_sats": statement.books_sats}
-            breaks.append(make_break(Kind.WALLET_SUM, _of_machine(machine.id) | facts))
+            breaks.append(make_break(BreakKind.WALLET_SUM, _of_machine(machine.id) | facts))
         return statement, breaks
 
     # --- reading
@@ -146,7 +146,7 @@ class WalletAudit:
 
     def _statement(
         self, conn: sqlite3.Connection, machine_id: str, reading: _Reading, under_way_sats: int, accepted_sats: int
-    ) -> Statement:
+    ) -> WalletProof:
         wallet_sats = books_sats = top_ups_sats = withdrawals_sats = None
         if not self._since:
             sales = {row["payment_hash"] for row in books.proven_sales(conn, machine_id, before=self._began_at)}
@@ -155,7 +155,7 @@ class WalletAudit:
             books_sats = _kept_sats(books.retained_and_owed(conn, machine_id, before=self._began_at))
             top_ups_sats = sum(row.amount_sats for name, row in reading.incoming.items() if name not in sales)
             withdrawals_sats = reading.withdrawals_sats
-        return Statement(
+        return WalletProof(
             machine_id=machine_id,
             balance_sats=reading.balance_sats,
             wallet_sats=wallet_sats,
@@ -185,7 +185,7 @@ def _wallet(leg: Leg) -> str:
 def _sales(conn: sqlite3.Connection, machine_id: str, reading: _Reading, before: int) -> list[Break]:
     """Every proven sale's payment is in the machine's wallet, to the sat."""
     return [
-        make_break(Kind.SALE_MISSING, sale)
+        make_break(BreakKind.SALE_MISSING, sale)
         for sale in books.proven_sales(conn, machine_id, before=before)
         if sale["proof"] == "proven" and not _shows(reading.incoming, sale["payment_hash"], sale["gross_sats"])
     ]
@@ -197,10 +197,10 @@ def _legs(completed: Sequence[tuple[Leg, Record]], reading: _Reading) -> list[Br
     for leg, row in completed:
         sent_sats = row["sent_sats"]
         if not _shows(reading.outgoing, str(leg.payment_hash), sent_sats, settled=True):
-            found.append(make_break(Kind.NOT_DEBITED, row))
+            found.append(make_break(BreakKind.NOT_DEBITED, row))
         got = reading.credits.get(_wallet(leg))
         if row["internal"] and got is not None and got.get(str(leg.payment_hash)) != sent_sats:
-            found.append(make_break(Kind.NOT_CREDITED, row))
+            found.append(make_break(BreakKind.NOT_CREDITED, row))
     return found
 
 
@@ -218,9 +218,9 @@ def _strange(conn: sqlite3.Connection, machine_id: str, reading: _Reading, befor
             accepted_sats += _cost_sats(row)
         elif leg is None:
             facts = {"amount_sats": row.amount_sats, "leg_key": row.leg_key}
-            breaks.append(make_break(Kind.UNKNOWN_PAYMENT, _of_machine(machine_id) | facts))
+            breaks.append(make_break(BreakKind.UNKNOWN_PAYMENT, _of_machine(machine_id) | facts))
         elif leg["status"] in _GIVEN_UP and row.status is Answer.SUCCESS:
-            breaks.append(make_break(Kind.PAID_BUT_VOIDED, leg | {"amount_sats": row.amount_sats}))
+            breaks.append(make_break(BreakKind.PAID_BUT_VOIDED, leg | {"amount_sats": row.amount_sats}))
         else:
             under_way_sats += _cost_sats(row)
     return breaks, under_way_sats, accepted_sats

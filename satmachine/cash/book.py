@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from satmachine.errors import Refused
 from satmachine.models.banknotes import in_words, short
-from satmachine.models.cash_values import CLOSING, Cycle, Entry, EntryKind
+from satmachine.models.cash_values import CLOSING, CashEntry, Cycle, EntryKind
 from satmachine.money import minor_to_fiat
 from satmachine.store import audit_log as audit
 from satmachine.store import cash_rows, clients, deposits
@@ -19,7 +19,7 @@ from satmachine.store import cash_rows, clients, deposits
 
 def record(
     conn: sqlite3.Connection, draft: cash_rows.Draft, *, for_clients: Mapping[int, int], actor: str, now: int
-) -> tuple[Entry, list[int]]:
+) -> tuple[CashEntry, list[int]]:
     """Add an entry; returns it and the ids of the pending deposits that come from it.
 
     `for_clients` is {client: minor units} of a load. With `draft.corrects` it replaces an entry. Raises Refused for a
@@ -64,7 +64,7 @@ def record(
     return entry, added
 
 
-def void(conn: sqlite3.Connection, entry_id: int, *, reason: str, actor: str, now: int) -> Entry:
+def void(conn: sqlite3.Connection, entry_id: int, *, reason: str, actor: str, now: int) -> CashEntry:
     """Take back a whole entry: it was never done, or at another machine. Returns the row that says so.
 
     Raises Refused if it was already replaced, if deposits come from it, or if its difference is booked.
@@ -132,7 +132,7 @@ def parse_part(conn: sqlite3.Connection, client_id: int, machine_id: str, *, ope
         raise Refused(f"LP {client_id} ({client.label}) belongs to {client.machine_id}, not to {machine_id}")
 
 
-def _replaceable(conn: sqlite3.Connection, entry_id: int) -> Entry:
+def _replaceable(conn: sqlite3.Connection, entry_id: int) -> CashEntry:
     """An entry that is still valid. Raises Refused with the one that has replaced it."""
     old = cash_rows.get(conn, entry_id)
     if old.kind is EntryKind.VOID:
@@ -161,7 +161,7 @@ def _require_whole(conn: sqlite3.Connection, draft: cash_rows.Draft) -> None:
         )
 
 
-def _deposits_help(conn: sqlite3.Connection, entry: Entry) -> str:
+def _deposits_help(conn: sqlite3.Connection, entry: CashEntry) -> str:
     """The deposits of a load, and how each is changed."""
     told = []
     for one in cash_rows.deposits_of(conn, entry.root_id):
@@ -173,11 +173,11 @@ def _deposits_help(conn: sqlite3.Connection, entry: Entry) -> str:
 def _log(
     conn: sqlite3.Connection,
     action: str,
-    entry: Entry,
+    entry: CashEntry,
     actor: str,
     now: int,
     *,
-    old: Entry | None,
+    old: CashEntry | None,
     reason: str = "",
 ) -> None:
     audit.record(
@@ -193,7 +193,7 @@ def _log(
     )
 
 
-def _said(entry: Entry) -> dict[str, object]:
+def _said(entry: CashEntry) -> dict[str, object]:
     """What the log keeps about an entry."""
     said: dict[str, object] = {"amount_minor": entry.amount_minor, "currency": entry.currency, "at": entry.at}
     notes = [

@@ -11,13 +11,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from satmachine.models.banknotes import by_denomination
-from satmachine.models.cash_values import CLOSING, CashSale, Cycle, Entry, EntryKind
+from satmachine.models.cash_values import CLOSING, CashEntry, CashSale, Cycle, EntryKind
 
 Notes = Mapping[int, int]
 
 
 def build(
-    entries: Sequence[Entry], sales: Sequence[CashSale], booked: Mapping[int, int], *, since: Entry | None = None
+    entries: Sequence[CashEntry],
+    sales: Sequence[CashSale],
+    booked: Mapping[int, int],
+    *,
+    since: CashEntry | None = None,
 ) -> list[Cycle]:
     """The cycles of one machine, the oldest first; the last one is open. Without entries there is none.
 
@@ -31,7 +35,7 @@ def build(
         return []
     by_time = sorted(sales, key=lambda sale: (sale.at, sale.settlement_id))
     cycles: list[Cycle] = []
-    opening, moves = since, list[Entry]()
+    opening, moves = since, list[CashEntry]()
     for entry in ordered:
         if entry.kind not in CLOSING:
             moves.append(entry)
@@ -42,7 +46,11 @@ def build(
 
 
 def _cycle(
-    opening: Entry | None, moves: Sequence[Entry], closing: Entry | None, sales: Sequence[CashSale], booked_minor: int
+    opening: CashEntry | None,
+    moves: Sequence[CashEntry],
+    closing: CashEntry | None,
+    sales: Sequence[CashSale],
+    booked_minor: int,
 ) -> Cycle:
     if opening is not None:
         opened_at, opening_minor = opening.at, _after(opening)
@@ -67,12 +75,12 @@ def _cycle(
     )
 
 
-def _after(closing: Entry) -> int:
+def _after(closing: CashEntry) -> int:
     """What a closing entry leaves in the machine."""
     return closing.amount_minor if closing.kind is EntryKind.COUNT else 0
 
 
-def _expected_notes(opening: Entry | None, moves: Sequence[Entry], sales: Sequence[CashSale]) -> Notes | None:
+def _expected_notes(opening: CashEntry | None, moves: Sequence[CashEntry], sales: Sequence[CashSale]) -> Notes | None:
     """Notes by denomination at the end; None as soon as the notes of one step are not known."""
     total: Counter[int] = Counter()
     if opening is not None and opening.kind is EntryKind.COUNT:
@@ -103,14 +111,14 @@ def given_notes(sale: CashSale, only: int | None) -> Notes | None:
     return {only: sale.sold_minor // only} if only and sale.sold_minor % only == 0 else None
 
 
-def levels(entries: Sequence[Entry], sold: Sequence[tuple[int, int | None]]) -> list[tuple[int, int]]:
+def levels(entries: Sequence[CashEntry], sold: Sequence[tuple[int, int | None]]) -> list[tuple[int, int]]:
     """(time, cash) after each thing that happened to a machine's cash, from its first entry on.
 
     `sold` is (time, amount) of its sales, the oldest first; a sale that does not say it changes nothing.
     """
     found: list[tuple[int, int]] = []
     steps = [(entry.at, 1, entry.root_id, entry) for entry in entries]
-    happened: list[tuple[int, int, int, Entry | int]] = [*steps, *((at, 0, 0, amount or 0) for at, amount in sold)]
+    happened: list[tuple[int, int, int, CashEntry | int]] = [*steps, *((at, 0, 0, amount or 0) for at, amount in sold)]
     level: int | None = None
     for at, _, _, what in sorted(happened, key=lambda one: one[:3]):
         if isinstance(what, int):

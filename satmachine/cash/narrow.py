@@ -30,7 +30,7 @@ MAX_STEPS = 12
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CashDifference:
     """Cash that was missing (below 0) or too much, and when it can have begun: after `since_at`, up to `until_at`.
 
     `sales` are those of the window, the oldest first. `noticed`: the machine's own count changed in it.
@@ -44,7 +44,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Jump:
     """The machine's count moved away from the sales by this, between two beacons. `weak`: trusted only if it makes the
     sum exact, because notes were loaded or taken out meanwhile, because it is the first report of the machine in the
     cycle, or because only a single beacon says so."""
@@ -65,7 +65,7 @@ class _Level:
     beacons: int
 
 
-def findings(cycle: Cycle, beacons: Sequence[Told]) -> list[Finding]:
+def findings(cycle: Cycle, beacons: Sequence[Told]) -> list[CashDifference]:
     """What a closed cycle's difference is made of, the oldest first; the amounts sum to the difference exactly.
 
     Empty if the count was as expected, or if nothing can be compared.
@@ -81,7 +81,7 @@ def findings(cycle: Cycle, beacons: Sequence[Told]) -> list[Finding]:
     return sorted(found, key=lambda one: (one.since_at, one.until_at))
 
 
-def steps(cycle: Cycle, beacons: Sequence[Told]) -> list[Step]:
+def steps(cycle: Cycle, beacons: Sequence[Told]) -> list[Jump]:
     """Where the machine's count moved away from the sales, or back, and stayed there."""
     found = []
     distance, since_at = 0, cycle.opened_at
@@ -89,7 +89,7 @@ def steps(cycle: Cycle, beacons: Sequence[Told]) -> list[Step]:
         if level.distance_minor != distance:
             among_moves = any(since_at < move.at + MOVE_SLACK_S and move.at < level.first_at for move in cycle.moves)
             weak = place == 0 or among_moves or level.beacons == 1
-            found.append(Step(level.distance_minor - distance, since_at, level.first_at, weak))
+            found.append(Jump(level.distance_minor - distance, since_at, level.first_at, weak))
         distance, since_at = level.distance_minor, level.last_at
     return found
 
@@ -100,7 +100,7 @@ def distance_minor(cycle: Cycle, beacons: Sequence[Told]) -> int | None:
     return levels[-1].distance_minor if levels else None
 
 
-def _believed(candidates: Sequence[Step], difference_minor: int) -> list[Step]:
+def _believed(candidates: Sequence[Jump], difference_minor: int) -> list[Jump]:
     """The steps at which cash went: the fewest that sum to the difference, else all that are not weak."""
     if len(candidates) > MAX_STEPS:
         return []
@@ -113,7 +113,7 @@ def _believed(candidates: Sequence[Step], difference_minor: int) -> list[Step]:
     return _without_slips([step for step in ordered if not step.weak])
 
 
-def _without_slips(strong: list[Step]) -> list[Step]:
+def _without_slips(strong: list[Jump]) -> list[Jump]:
     """Without those that a later one takes back: the machine miscounted for a while."""
     for one, other in combinations(strong, 2):
         if one.amount_minor + other.amount_minor == 0:
@@ -179,6 +179,6 @@ def _blurs(cycle: Cycle) -> Iterator[tuple[int, int]]:
         yield cycle.closing.at - MOVE_SLACK_S, cycle.closing.at
 
 
-def _finding(cycle: Cycle, amount_minor: int, since_at: int, until_at: int, *, noticed: bool) -> Finding:
+def _finding(cycle: Cycle, amount_minor: int, since_at: int, until_at: int, *, noticed: bool) -> CashDifference:
     sales = tuple(sale for sale in cycle.sales if since_at < sale.at <= until_at)
-    return Finding(amount_minor, since_at, until_at, sales, noticed)
+    return CashDifference(amount_minor, since_at, until_at, sales, noticed)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from satmachine.cash import cycles, narrow
-from satmachine.cash.narrow import Finding
+from satmachine.cash.narrow import CashDifference
 from satmachine.models.cash_values import Cycle, Told
 from satmachine.store import cash_rows
 
@@ -21,7 +21,7 @@ class CycleReport:
     sales."""
 
     cycle: Cycle
-    findings: tuple[Finding, ...]
+    findings: tuple[CashDifference, ...]
     distance_minor: int | None
 
 

@@ -153,12 +153,12 @@ def try_channels(ctx: typer.Context, as_json: AsJson = False) -> None:
 async def _try_channels(config: Any) -> list[dict[str, Any]]:
     from satmachine.errors import SatmachineError
     from satmachine.ops.alerts.channels import configured, deliver
-    from satmachine.ops.alerts.message import Message
+    from satmachine.ops.alerts.message import AlertMessage
 
     now, found = int(time.time()), []
     for channel in configured(config):
         detail = "this is a test of `satmachine alerts test`; nothing is wrong"
-        message = Message(0, now, channel, "", "relay_quiet", raised=True, detail=detail, attempts=0)
+        message = AlertMessage(0, now, channel, "", "relay_quiet", raised=True, detail=detail, attempts=0)
         error = None
         try:
             await deliver(message, config, now)

@@ -19,7 +19,7 @@ from satmachine.store.pages import Page
 
 if TYPE_CHECKING:
     from satmachine.audit.remedies import Break
-    from satmachine.audit.wallets import Statement
+    from satmachine.audit.wallets import WalletProof
     from satmachine.config import Machine
 
 app = typer.Typer(invoke_without_command=True)
@@ -52,7 +52,7 @@ class _Report:
     settlements: int = 0
     payments: int = 0
     breaks: list[Break] = field(default_factory=list)
-    wallets: list[Statement] = field(default_factory=list)
+    wallets: list[WalletProof] = field(default_factory=list)
     unread: dict[str, str] = field(default_factory=dict)
 
 
@@ -113,7 +113,7 @@ def log(
 
         satmachine audit log --author maria --action settlement.refund --csv
     """
-    wanted = audit_log.Wanted(
+    wanted = audit_log.LogFilter(
         actor=author,
         action=action,
         subject=subject,
@@ -186,7 +186,7 @@ def _print_report(report: _Report) -> None:
     print_line(f"{looked_at}: {verdict}.", style="bold")
 
 
-def _told(statement: Statement) -> str:
+def _told(statement: WalletProof) -> str:
     """One wallet in a sentence or two, with what explains its balance beside the sales."""
     parts = [f"{statement.machine_id}: balance {format_sats(statement.balance_sats)} sats"]
     if statement.books_sats is not None:

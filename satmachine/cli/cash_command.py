@@ -21,7 +21,7 @@ from satmachine.cli.kit.requests import confirm, reason_of
 from satmachine.cli.kit.values import format_fiat
 from satmachine.errors import NotFound, Refused
 from satmachine.models.banknotes import short, typed
-from satmachine.models.cash_values import CLOSING, Entry, EntryKind, NoteLine
+from satmachine.models.cash_values import CLOSING, CashEntry, EntryKind, NoteLine
 from satmachine.store import cash_rows
 from satmachine.store.database import atomic, rehearsed
 from satmachine.store.pages import Page
@@ -372,7 +372,7 @@ class _Desk:
             outlook.refresh(conn, entry.machine_id, books.now)
         _show(books, entry, added, as_json, self.parts)
 
-    def _record(self, conn: sqlite3.Connection) -> tuple[Entry, list[int]]:
+    def _record(self, conn: sqlite3.Connection) -> tuple[CashEntry, list[int]]:
         draft = replace(self._draft, lines=self.lines)
         taken_minor, parts_minor = sum(line.amount_minor for line in draft.lines), sum(self.parts.values())
         if draft.kind is not EntryKind.LOAD and parts_minor > taken_minor:
@@ -411,13 +411,13 @@ def _recording(
         yield _Desk(books, cash_rows.Draft(machine, kind, moment, currency, (), note, corrects))
 
 
-def _differs(conn: sqlite3.Connection, entry: Entry) -> bool:
+def _differs(conn: sqlite3.Connection, entry: CashEntry) -> bool:
     """Whether this count is not as expected: then a person checks it once more."""
     report = shown.closed_cycle(conn, entry.machine_id, entry.id) if entry.kind in CLOSING else None
     return report is not None and bool(report.cycle.difference_minor)
 
 
-def _closed(books: Books, entry: Entry) -> CycleReport:
+def _closed(books: Books, entry: CashEntry) -> CycleReport:
     report = shown.closed_cycle(books.conn, entry.machine_id, entry.id)
     if report is None or report.cycle.difference_minor is None:
         raise NotFound(
@@ -429,7 +429,7 @@ def _closed(books: Books, entry: Entry) -> CycleReport:
 
 def _show(
     books: Books,
-    entry: Entry,
+    entry: CashEntry,
     added: list[int],
     as_json: bool,
     parts: dict[int, int] | None = None,
@@ -446,7 +446,7 @@ def _show(
         print_entry(entry, report, added, proposed, books, planned=planned)
 
 
-def _named(entry: Entry) -> str:
+def _named(entry: CashEntry) -> str:
     return f"a {entry.kind} of {format_fiat(entry.amount_minor, entry.currency)} at {entry.machine_id}"
 
 

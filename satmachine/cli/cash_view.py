@@ -9,13 +9,13 @@ import typer
 
 from satmachine.cash import shown
 from satmachine.cash.cycles import notes_difference
-from satmachine.cash.narrow import Finding
+from satmachine.cash.narrow import CashDifference
 from satmachine.cash.shown import CycleReport
 from satmachine.cli.kit.books import Books
 from satmachine.cli.kit.output import emit_table, print_item, print_json, print_line, to_json
 from satmachine.cli.kit.values import Column, Row, format_age, format_fiat, format_time, is_terminal, iso, make_console
 from satmachine.models.banknotes import in_words, short
-from satmachine.models.cash_values import Cycle, Entry, EntryKind
+from satmachine.models.cash_values import CashEntry, Cycle, EntryKind
 from satmachine.money import minor_to_fiat
 from satmachine.store import cash_rows
 
@@ -35,7 +35,7 @@ _WORDS = {
 
 
 def print_entry(
-    entry: Entry,
+    entry: CashEntry,
     report: CycleReport | None,
     added: Sequence[int],
     proposed: Sequence[tuple[int, int]],
@@ -64,7 +64,7 @@ def print_entry(
 
 
 def entry_json(
-    entry: Entry, report: CycleReport | None, added: Sequence[int], proposed: Sequence[tuple[int, int]]
+    entry: CashEntry, report: CycleReport | None, added: Sequence[int], proposed: Sequence[tuple[int, int]]
 ) -> dict[str, Any]:
     """The entry as programs get it."""
     found = to_json(
@@ -83,7 +83,7 @@ def entry_json(
     return found
 
 
-def _entry_lines(entry: Entry) -> list[tuple[str, str]]:
+def _entry_lines(entry: CashEntry) -> list[tuple[str, str]]:
     unit = entry.currency
     lines = []
     for line in entry.lines:
@@ -332,19 +332,19 @@ def _print_difference(report: CycleReport, newer: Cycle | None, books: Books) ->
         print_line(f"  satmachine cash {entry.kind} {entry.machine_id} --corrects {entry.id}", style="cyan")
 
 
-def _book_command(command: str, report: CycleReport, finding: Finding, unit: str) -> str:
+def _book_command(command: str, report: CycleReport, finding: CashDifference, unit: str) -> str:
     """All of it, or this part."""
     if finding.amount_minor == report.cycle.open_minor:
         return command
     return f"{command} --amount {minor_to_fiat(finding.amount_minor, unit):f}"
 
 
-def finding_for(report: CycleReport, amount_minor: int) -> Finding | None:
+def finding_for(report: CycleReport, amount_minor: int) -> CashDifference | None:
     """The finding to which an amount belongs that is to be booked."""
     return next((one for one in report.findings if one.amount_minor == amount_minor), None)
 
 
-def window_of(report: CycleReport, finding: Finding | None) -> tuple[int, int]:
+def window_of(report: CycleReport, finding: CashDifference | None) -> tuple[int, int]:
     """When it can have begun: the finding's window, else the whole cycle."""
     cycle = report.cycle
     assert cycle.closing is not None
@@ -353,7 +353,7 @@ def window_of(report: CycleReport, finding: Finding | None) -> tuple[int, int]:
     return finding.since_at, finding.until_at
 
 
-def _sales(finding: Finding) -> str:
+def _sales(finding: CashDifference) -> str:
     if not finding.sales:
         return "while nothing was sold"
     ids = [str(sale.settlement_id) for sale in finding.sales]

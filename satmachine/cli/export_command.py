@@ -87,10 +87,9 @@ def _counted(entries: Iterator[Entry], seen: Callable[[], object]) -> Iterator[E
 
 def _tell_of_nothing(books: Books, known: Path | None) -> None:
     """On stderr, so that a file stays as it is."""
-    from satmachine.ledger.periods import month_of
+    from satmachine.ledger.periods import beginning
 
-    first_at = ledger.first_at(books.conn)
-    begun = "nothing has happened yet" if first_at is None else f"they begin in {month_of(first_at, books.tz)}"
+    begun = beginning(ledger.first_at(books.conn), books.tz)
     new = f"These books have nothing from that time: {begun}." if known is None else f"Nothing is new since {known}."
     typer.echo(new, err=True)
 

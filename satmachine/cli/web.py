@@ -190,7 +190,7 @@ def revoke(
 
 def serve(config_path: Path | None, listen: str | None) -> None:
     """Serve until stopped. Raises ConfigError, StoreError, and Refused if the extra `web` is not installed."""
-    from satmachine.attention.items import Limits
+    from satmachine.attention.items import Thresholds
     from satmachine.config import find_config, formats, load
     from satmachine.hardening import forbid_core_dumps
 
@@ -216,7 +216,7 @@ def serve(config_path: Path | None, listen: str | None) -> None:
         config.database.path,
         passes_path(config),
         config.web.model_copy(update={"listen": address}),
-        Limits(**{name: known[name] for name in Limits.__dataclass_fields__ if name in known}),
+        Thresholds(**{name: known[name] for name in Thresholds.__dataclass_fields__ if name in known}),
         config.database.busy_timeout_s,
     )
     _require_books(settings.books)

@@ -18,7 +18,7 @@ _CASH = frozenset(DepositKind)
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class StatementLine:
     """A movement, and the balance after it."""
 
     movement: Movement
@@ -47,7 +47,7 @@ class Statement:
     """From `opening_minor`, line by line, to `closing_minor`."""
 
     opening_minor: int
-    lines: tuple[Line, ...]
+    lines: tuple[StatementLine, ...]
     closing_minor: int
     totals: Totals
 
@@ -55,7 +55,7 @@ class Statement:
 def make_statement(movements: Iterable[Movement], *, since: int | None = None, until: int | None = None) -> Statement:
     """The statement of one client for `since <= time < until` (Unix seconds); `movements` are in order of time."""
     opening_minor = 0
-    lines: list[Line] = []
+    lines: list[StatementLine] = []
     balance_minor = 0
     for movement in movements:
         if until is not None and movement.at >= until:
@@ -64,7 +64,7 @@ def make_statement(movements: Iterable[Movement], *, since: int | None = None, u
         if since is not None and movement.at < since:
             opening_minor = balance_minor
         else:
-            lines.append(Line(movement, balance_minor))
+            lines.append(StatementLine(movement, balance_minor))
     return Statement(opening_minor, tuple(lines), balance_minor, _totals([line.movement for line in lines]))
 
 

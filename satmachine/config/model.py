@@ -302,7 +302,7 @@ class Nostr(Table):
     discover_private: bool = False
 
 
-class Lnbits(Table):
+class LnbitsTable(Table):
     url: Annotated[str, AfterValidator(formats.http_url)]
     timeout_s: Annotated[Seconds, Field(ge=1)] = 30
     pay_timeout_s: Annotated[Seconds, Field(ge=60)] = 75
@@ -433,7 +433,7 @@ class Config(Table):
 
     database: Database = Database()
     nostr: Nostr
-    lnbits: Lnbits
+    lnbits: LnbitsTable
     super_: Annotated[Super, Field(alias="super")] = Super(fee_pct=Decimal(0))
     payouts: Payouts = Payouts()
     reconcile: Reconcile = Reconcile()

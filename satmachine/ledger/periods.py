@@ -59,14 +59,18 @@ def span_to_close(conn: sqlite3.Connection, name: str, tz: tzinfo, now: int) -> 
     if before is None:
         first_at = ledger.first_at(conn)
         if first_at is None or first_at >= end_at:
-            since = "nothing has happened yet" if first_at is None else f"they begin in {month_of(first_at, tz)}"
-            raise Refused(f"these books have nothing from {name}: {since}")
+            raise Refused(f"these books have nothing from {name}: {beginning(first_at, tz)}")
         return Span(start_at, end_at, known_by=closed_at)
     if end_at <= before.end_at:
         raise Refused(f"{name} is closed: the last month that was closed is {before.name}")
     if str(tz) != before.tz and month_span(before.name, tz)[1] != before.end_at:
         raise Refused(f"{before.name} was closed in the zone {before.tz}: close {name} with --tz {before.tz} too")
     return Span(before.end_at, end_at, known_by=closed_at)
+
+
+def beginning(first_at: int | None, tz: tzinfo) -> str:
+    """When books begin whose first fact is of `first_at`, for whoever asked for an earlier time."""
+    return "nothing has happened yet" if first_at is None else f"they begin in {month_of(first_at, tz)}"
 
 
 def totals_before(conn: sqlite3.Connection, span: Span, seen: Callable[[], object] = lambda: None) -> Balances:

@@ -32,7 +32,7 @@ class NoteLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CashEntry:
     """A row of `dca_cash` with its notes. `root_id` is the first row of a chain of corrections, and orders entries of
     the same second."""
 
@@ -86,14 +86,14 @@ class Cycle:
     not tell their notes.
     """
 
-    closing: Entry | None
+    closing: CashEntry | None
     currency: str
     opened_at: int
     opening_minor: int | None
     loaded_minor: int
     taken_minor: int
     sold_minor: int
-    moves: tuple[Entry, ...]
+    moves: tuple[CashEntry, ...]
     sales: tuple[CashSale, ...]
     expected_notes: Mapping[int, int] | None
     booked_minor: int = 0

@@ -20,7 +20,7 @@ import httpx
 from satmachine.config import Config
 from satmachine.errors import StoreError
 from satmachine.ops import host_check, payee_check, wallet_check
-from satmachine.ops.findings import Finding, Verdict
+from satmachine.ops.findings import CheckResult, Finding
 from satmachine.ops.relay_check import RelayReport, ask_relay
 from satmachine.relay_lists import Wanted, relays_of
 from satmachine.store import clients, relay_list_rows, wallet_rows
@@ -71,7 +71,7 @@ async def examine(
         findings += found[url]
     findings += _relay_lists(config, lists)
     payee_findings = found["payees"]
-    if any(finding.check == "lnbits" and finding.verdict is Verdict.UNREACHABLE for finding in found["wallets"]):
+    if any(finding.check == "lnbits" and finding.verdict is CheckResult.UNREACHABLE for finding in found["wallets"]):
         payee_findings = [one for one in payee_findings if one.detail.find(config.lnbits.url) < 0]  # said once
     return [*findings, *found["wallets"], *payee_findings, _clock(dates)]
 
@@ -112,9 +112,9 @@ def _external(config: Config) -> Iterator[payee_check.Named]:
 def exit_code(findings: list[Finding]) -> int:
     """1 if something is wrong here, 4 if only somebody could not be reached, else 0 (SPEC section 10)."""
     verdicts = {finding.verdict for finding in findings}
-    if Verdict.PROBLEM in verdicts:
+    if CheckResult.PROBLEM in verdicts:
         return 1
-    return 4 if Verdict.UNREACHABLE in verdicts else 0
+    return 4 if CheckResult.UNREACHABLE in verdicts else 0
 
 
 # --- the clock
@@ -123,13 +123,15 @@ def exit_code(findings: list[Finding]) -> int:
 def _clock(dates: Mapping[str, float]) -> Finding:
     """`dates`: by how many seconds this clock is ahead of others'. The smallest difference counts."""
     if not dates:
-        return Finding("clock", "this host", Verdict.UNKNOWN, "no server was reached to compare it with", "timedatectl")
+        return Finding(
+            "clock", "this host", CheckResult.UNKNOWN, "no server was reached to compare it with", "timedatectl"
+        )
     host, ahead_s = min(dates.items(), key=lambda item: abs(item[1]))
     if abs(ahead_s) <= MAX_SKEW_S:
-        return Finding("clock", "this host", Verdict.OK, f"agrees with {host}")
+        return Finding("clock", "this host", CheckResult.OK, f"agrees with {host}")
     direction = "ahead of" if ahead_s > 0 else "behind"
     detail = f"{abs(ahead_s):.0f} s {direction} {' and '.join(sorted(dates))}: sales would be refused as too old or new"
-    return Finding("clock", "this host", Verdict.PROBLEM, detail, "timedatectl set-ntp true")
+    return Finding("clock", "this host", CheckResult.PROBLEM, detail, "timedatectl set-ntp true")
 
 
 async def _note_date(http: httpx.AsyncClient, url: str, clock: Clock, dates: dict[str, float]) -> None:
@@ -165,9 +167,11 @@ async def _relay(
 def _named_finding(url: str, report: RelayReport) -> Finding:
     """Nothing depends on a relay that only machines name."""
     if report.latency_ms is not None and not report.problem:
-        return Finding("relay", url, Verdict.OK, f"answers in {report.latency_ms:.0f} ms; machines name it themselves")
+        return Finding(
+            "relay", url, CheckResult.OK, f"answers in {report.latency_ms:.0f} ms; machines name it themselves"
+        )
     fix = "nothing depends on it; check the list of the machine that names it"
-    return Finding("relay", url, Verdict.WARNING, f"machines name it themselves, but: {report.problem}", fix)
+    return Finding("relay", url, CheckResult.WARNING, f"machines name it themselves, but: {report.problem}", fix)
 
 
 def _relay_lists(config: Config, lists: Mapping[str, dict[str, Any]]) -> Iterator[Finding]:
@@ -176,26 +180,28 @@ def _relay_lists(config: Config, lists: Mapping[str, dict[str, Any]]) -> Iterato
         for url, why in told["refused"].items():
             fix = f'if it is right, name it yourself: relays in [[machines]] "{machine_id}" of {config.path}'
             detail = f"says that it publishes on {url}, which the daemon does not use: {why}"
-            yield Finding("relay list", machine_id, Verdict.WARNING, detail, fix)
+            yield Finding("relay list", machine_id, CheckResult.WARNING, detail, fix)
 
 
 def _relay_findings(url: str, report: RelayReport, *, has_key: bool, authors: int) -> Iterator[Finding]:
     if report.latency_ms is None:
         fix = "check the name and this host's network; if the relay is gone, name another one in [nostr] relays"
-        yield Finding("relay", url, Verdict.UNREACHABLE, report.problem, fix)
+        yield Finding("relay", url, CheckResult.UNREACHABLE, report.problem, fix)
         return
     asks = "; asks who you are (NIP-42)" if report.asks_auth else ""
     limits = f"; {report.limits}" if report.limits else ""
     told = f"answers in {report.latency_ms:.0f} ms{asks}{limits}"
     if report.problem and report.asks_auth and not has_key:
         fix = "set [nostr] secret_key; the relay's owner may have to allow its public key"
-        yield Finding("relay", url, Verdict.PROBLEM, f"asks who you are, but there is no key: {report.problem}", fix)
+        yield Finding(
+            "relay", url, CheckResult.PROBLEM, f"asks who you are, but there is no key: {report.problem}", fix
+        )
     elif report.problem:
         fix = "ask the relay's owner to allow this daemon's key, or name another relay"
-        yield Finding("relay", url, Verdict.PROBLEM, f"refuses the subscription: {report.problem}", fix)
+        yield Finding("relay", url, CheckResult.PROBLEM, f"refuses the subscription: {report.problem}", fix)
     elif report.latency_ms > SLOW_RELAY_MS:
-        yield Finding("relay", url, Verdict.WARNING, f"slow: {told}", "name a second relay that is closer")
+        yield Finding("relay", url, CheckResult.WARNING, f"slow: {told}", "name a second relay that is closer")
     elif report.max_message_bytes and report.max_message_bytes < 100 + 67 * min(authors, 250):
-        yield Finding("relay", url, Verdict.WARNING, f"accepts only short messages: {told}", "name a second relay")
+        yield Finding("relay", url, CheckResult.WARNING, f"accepts only short messages: {told}", "name a second relay")
     else:
-        yield Finding("relay", url, Verdict.OK, told)
+        yield Finding("relay", url, CheckResult.OK, told)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Verdict(StrEnum):
+class CheckResult(StrEnum):
     """`unreachable` is a problem that may be on the other side; `unknown`: this user cannot see it."""
 
     OK = "ok"
@@ -22,6 +22,6 @@ class Finding:
 
     check: str
     subject: str
-    verdict: Verdict
+    verdict: CheckResult
     detail: str
     fix: str = ""

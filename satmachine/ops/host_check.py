@@ -9,7 +9,7 @@ from pathlib import Path
 from satmachine.config import Config, check_secrets, hidden_credentials, wallet_conflicts, warnings
 from satmachine.errors import ConfigError, StoreError
 from satmachine.nostr.keys import hex_to_npub, parse_secret_key, public_key_of
-from satmachine.ops.findings import Finding, Verdict
+from satmachine.ops.findings import CheckResult, Finding
 from satmachine.ops.service import starts
 from satmachine.store.database import connect, daemon_is_running
 from satmachine.store.integrity import damage
@@ -28,23 +28,27 @@ def keys(config: Config) -> Iterator[Finding]:
     problems = check_secrets(config)
     for text in [*problems, *wallet_conflicts(config)]:
         what, _, fix = text.rpartition(": ")
-        yield Finding("keys", config.path.name, Verdict.PROBLEM, what or text, fix)
+        yield Finding("keys", config.path.name, CheckResult.PROBLEM, what or text, fix)
     for text in warnings(config):
         what, _, fix = text.rpartition(": ")
         guarded = "plain text" in text
-        yield Finding("config", config.path.name, Verdict.PROBLEM if guarded else Verdict.WARNING, what or text, fix)
+        yield Finding(
+            "config", config.path.name, CheckResult.PROBLEM if guarded else CheckResult.WARNING, what or text, fix
+        )
     if hidden:
         yield Finding(
             "keys",
             f"{len(hidden)} credential(s)",
-            Verdict.UNKNOWN,
+            CheckResult.UNKNOWN,
             "only root and the service can see them, so they and their wallets are not checked here",
             "sudo satmachine doctor",
         )
     elif not problems:
-        yield Finding("keys", config.path.name, Verdict.OK, "every key is there, and nobody else can read it")
+        yield Finding("keys", config.path.name, CheckResult.OK, "every key is there, and nobody else can read it")
     if (npub := _own_npub(config)) is not None:
-        yield Finding("keys", "the daemon's own", Verdict.OK, f"signs as {npub}; LPs check their statements with it")
+        yield Finding(
+            "keys", "the daemon's own", CheckResult.OK, f"signs as {npub}; LPs check their statements with it"
+        )
 
 
 def _own_npub(config: Config) -> str | None:
@@ -59,7 +63,7 @@ def _own_npub(config: Config) -> str | None:
 def database(config: Config) -> Iterator[Finding]:
     path = config.database.path
     if not path.exists():
-        yield Finding("database", str(path), Verdict.WARNING, "there are no books yet", "satmachine run")
+        yield Finding("database", str(path), CheckResult.WARNING, "there are no books yet", "satmachine run")
         return
     try:
         conn = connect(path, read_only=True)
@@ -68,16 +72,18 @@ def database(config: Config) -> Iterator[Finding]:
         finally:
             conn.close()
     except StoreError as error:
-        yield Finding("database", str(path), Verdict.PROBLEM, str(error), "docs/operations.md, Restore")
+        yield Finding("database", str(path), CheckResult.PROBLEM, str(error), "docs/operations.md, Restore")
         return
     if trouble:
-        yield Finding("database", str(path), Verdict.PROBLEM, trouble, "stop the daemon; docs/operations.md, Restore")
+        yield Finding(
+            "database", str(path), CheckResult.PROBLEM, trouble, "stop the daemon; docs/operations.md, Restore"
+        )
     else:
-        yield Finding("database", str(path), Verdict.OK, "complete, and in the version that this program needs")
+        yield Finding("database", str(path), CheckResult.OK, "complete, and in the version that this program needs")
     if daemon_is_running(path):
-        yield Finding("daemon", str(path), Verdict.OK, "the daemon is running")
+        yield Finding("daemon", str(path), CheckResult.OK, "the daemon is running")
     else:
-        yield Finding("daemon", str(path), Verdict.WARNING, "no daemon runs: nothing is paid", starts(path).start)
+        yield Finding("daemon", str(path), CheckResult.WARNING, "no daemon runs: nothing is paid", starts(path).start)
 
 
 def permissions(config: Config) -> Iterator[Finding]:
@@ -89,11 +95,13 @@ def permissions(config: Config) -> Iterator[Finding]:
     readable = [file for file in subjects[:1] if _mode(file) & 0o004 and _mode(path.parent) & 0o001]
     for file in bad:
         fix = f"chmod o-w {file}"
-        yield Finding("permissions", str(file), Verdict.PROBLEM, "every user of this host may change it", fix)
+        yield Finding("permissions", str(file), CheckResult.PROBLEM, "every user of this host may change it", fix)
     for file in readable:
-        yield Finding("permissions", str(file), Verdict.WARNING, "every user may read the books", f"chmod o= {file}")
+        yield Finding(
+            "permissions", str(file), CheckResult.WARNING, "every user may read the books", f"chmod o= {file}"
+        )
     if not bad and not readable:
-        yield Finding("permissions", str(path), Verdict.OK, "nobody else can read the books")
+        yield Finding("permissions", str(path), CheckResult.OK, "nobody else can read the books")
 
 
 def _mode(path: Path) -> int:
@@ -108,9 +116,9 @@ def disk(config: Config, disk_usage: DiskUsage) -> Iterator[Finding]:
     told = f"{free / 1e9:.1f} GB are free"
     if free < FULL_DISK_BYTES:
         yield Finding(
-            "disk", str(folder), Verdict.PROBLEM, f"nearly full: {told}", "free some space now: at 0 payouts stop"
+            "disk", str(folder), CheckResult.PROBLEM, f"nearly full: {told}", "free some space now: at 0 payouts stop"
         )
     elif free < LOW_DISK_BYTES:
-        yield Finding("disk", str(folder), Verdict.WARNING, told, "free some space, or lower [telemetry] keep_days")
+        yield Finding("disk", str(folder), CheckResult.WARNING, told, "free some space, or lower [telemetry] keep_days")
     else:
-        yield Finding("disk", str(folder), Verdict.OK, told)
+        yield Finding("disk", str(folder), CheckResult.OK, told)

@@ -14,7 +14,7 @@ import anyio
 
 from satmachine.config import Config, Secret
 from satmachine.errors import ConfigError, WalletError, WalletRefused
-from satmachine.ops.findings import Finding, Verdict
+from satmachine.ops.findings import CheckResult, Finding
 from satmachine.wallet.lnbits import Lnbits
 from satmachine.wallet.lnurl import LnurlClient
 
@@ -67,41 +67,41 @@ async def _address(lnurl: LnurlClient, subject: str, payee: str, *, hidden: bool
         offer = await lnurl.resolve(payee)
     except WalletError as error:
         detail = f"{told} cannot be paid" if hidden else str(error)
-        verdict = Verdict.PROBLEM if isinstance(error, WalletRefused) else Verdict.UNREACHABLE
+        verdict = CheckResult.PROBLEM if isinstance(error, WalletRefused) else CheckResult.UNREACHABLE
         fix = "ask its owner whether the address is right; until it answers, its payments wait and are tried again"
         return Finding("payee", subject, verdict, detail, fix)
     most, least = offer.max_sendable_msat // 1000, -(-offer.min_sendable_msat // 1000)
-    return Finding("payee", subject, Verdict.OK, f"{told} answers, and accepts {least} to {most} sats")
+    return Finding("payee", subject, CheckResult.OK, f"{told} answers, and accepts {least} to {most} sats")
 
 
 def _forward(subject: str, path: Path) -> Finding:
     """Whether the service can read the key with which it forwards: the key of the LP's own wallet."""
     if problem := unreadable_to_service(path):
-        return Finding("payee", subject, Verdict.PROBLEM, problem, _fix(path))
+        return Finding("payee", subject, CheckResult.PROBLEM, problem, _fix(path))
     if not os.access(path, os.R_OK):
-        return Finding("payee", subject, Verdict.UNKNOWN, f"this user may not read {path}", "run this with sudo")
-    return Finding("payee", subject, Verdict.OK, f"the key in {path} can be read")
+        return Finding("payee", subject, CheckResult.UNKNOWN, f"this user may not read {path}", "run this with sudo")
+    return Finding("payee", subject, CheckResult.OK, f"the key in {path} can be read")
 
 
 async def _key(lnbits: Lnbits, subject: str, path: Path, config: Config) -> Finding:
     if problem := unreadable_to_service(path):
-        return Finding("payee", subject, Verdict.PROBLEM, problem, _fix(path))
+        return Finding("payee", subject, CheckResult.PROBLEM, problem, _fix(path))
     try:
         key = Secret("file", str(path), source="payee", place="payee").resolve(config.environ)
         wallet = await lnbits.wallet(key)
     except ConfigError as error:
         if isinstance(error.__cause__, PermissionError) or not os.access(path, os.R_OK):
             detail = f"this user may not read {path}, so its wallet is not checked"
-            return Finding("payee", subject, Verdict.UNKNOWN, detail, "run this with sudo")
-        return Finding("payee", subject, Verdict.PROBLEM, "; ".join(error.problems), f"look at {path}")
+            return Finding("payee", subject, CheckResult.UNKNOWN, detail, "run this with sudo")
+        return Finding("payee", subject, CheckResult.PROBLEM, "; ".join(error.problems), f"look at {path}")
     except WalletRefused:
         detail = f"the key in {path} opens no wallet at {config.lnbits.url}"
         return Finding(
-            "payee", subject, Verdict.PROBLEM, detail, "copy the wallet's Invoice/read key from LNbits again"
+            "payee", subject, CheckResult.PROBLEM, detail, "copy the wallet's Invoice/read key from LNbits again"
         )
     except WalletError as error:
-        return Finding("payee", subject, Verdict.UNREACHABLE, str(error), "start LNbits, or correct [lnbits] url")
-    return Finding("payee", subject, Verdict.OK, f'"{wallet.name}", a wallet of this LNbits')
+        return Finding("payee", subject, CheckResult.UNREACHABLE, str(error), "start LNbits, or correct [lnbits] url")
+    return Finding("payee", subject, CheckResult.OK, f'"{wallet.name}", a wallet of this LNbits')
 
 
 def _fix(path: Path) -> str:

@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
-from satmachine.ops.findings import Finding, Verdict
+from satmachine.ops.findings import CheckResult, Finding
 
 #: By how much one wallet's read may be slower than a call that reads nothing: each payment makes about five of them.
 SLOW_READ_MS: Final = 40.0
@@ -55,9 +55,9 @@ def finding(speed: Speed, url: str, *, external_id: bool) -> Finding:
     if speed.payments is not None:
         told += f"; your machines' wallets have {speed.payments:,} payments"
     if not needs_tuning(speed):
-        return Finding("speed", url, Verdict.OK, told)
+        return Finding("speed", url, CheckResult.OK, told)
     detail = f"{told}. It adds up old payments several times in every call, and every sale waits for that"
-    return Finding("speed", url, Verdict.WARNING, detail, _how(Tuning.SQLITE_1_5 if external_id else Tuning.SQLITE))
+    return Finding("speed", url, CheckResult.WARNING, detail, _how(Tuning.SQLITE_1_5 if external_id else Tuning.SQLITE))
 
 
 def _how(sqlite: Tuning) -> str:

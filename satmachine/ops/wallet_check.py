@@ -8,7 +8,7 @@ from statistics import median
 from satmachine.config import Config, Payee, Secret
 from satmachine.errors import ConfigError, WalletError, WalletRefused
 from satmachine.ops import tuning
-from satmachine.ops.findings import Finding, Verdict
+from satmachine.ops.findings import CheckResult, Finding
 from satmachine.ops.tuning import Speed
 from satmachine.wallet.lnbits import Lnbits
 
@@ -31,14 +31,14 @@ async def wallets(config: Config, known: Mapping[str, str]) -> list[Finding]:
             key = resolved(machine.wallet.admin_key, config)
             if key is not None:
                 findings.append(await _machine_wallet(lnbits, machine.id, key, known.get(machine.id)))
-                if findings[-1].verdict is Verdict.UNREACHABLE:
+                if findings[-1].verdict is CheckResult.UNREACHABLE:
                     return [*findings[:-1], _down(settings.url, findings[-1])]
-                good_key = key if findings[-1].verdict is Verdict.OK else good_key
+                good_key = key if findings[-1].verdict is CheckResult.OK else good_key
         for label, payee in _invoice_payees(config):
             key = resolved(payee.invoice_key, config)
             if key is not None:
                 findings.append(await _payee_wallet(lnbits, label, key))
-                if findings[-1].verdict is Verdict.UNREACHABLE:
+                if findings[-1].verdict is CheckResult.UNREACHABLE:
                     return [*findings[:-1], _down(settings.url, findings[-1])]
         if good_key is not None:
             findings += await _server(lnbits, settings.url, good_key, config)
@@ -46,7 +46,7 @@ async def wallets(config: Config, known: Mapping[str, str]) -> list[Finding]:
 
 
 def _down(url: str, found: Finding) -> Finding:
-    return Finding("lnbits", url, Verdict.UNREACHABLE, f"{found.detail}; no wallet was checked", found.fix)
+    return Finding("lnbits", url, CheckResult.UNREACHABLE, f"{found.detail}; no wallet was checked", found.fix)
 
 
 async def _machine_wallet(lnbits: Lnbits, machine_id: str, key: str, known: str | None) -> Finding:
@@ -58,13 +58,13 @@ async def _machine_wallet(lnbits: Lnbits, machine_id: str, key: str, known: str 
     balance = f'"{wallet.name}", {wallet.balance_msat // 1000} sats'
     if not wallet.can_pay:
         detail = f"{balance}: this is the invoice key, which cannot pay"
-        return Finding("wallet", subject, Verdict.PROBLEM, detail, "put the wallet's Admin key there instead")
+        return Finding("wallet", subject, CheckResult.PROBLEM, detail, "put the wallet's Admin key there instead")
     if known is not None and wallet.wallet_id not in (None, known):
         detail = f"{balance}: this is another wallet ({wallet.wallet_id}), not the machine's own ({known})"
         return Finding(
-            "wallet", subject, Verdict.PROBLEM, detail, "put the Admin key of the machine's own wallet there"
+            "wallet", subject, CheckResult.PROBLEM, detail, "put the Admin key of the machine's own wallet there"
         )
-    return Finding("wallet", subject, Verdict.OK, f"{balance}; the key may pay")
+    return Finding("wallet", subject, CheckResult.OK, f"{balance}; the key may pay")
 
 
 async def _payee_wallet(lnbits: Lnbits, label: str, key: str) -> Finding:
@@ -74,15 +74,17 @@ async def _payee_wallet(lnbits: Lnbits, label: str, key: str) -> Finding:
         return _no_wallet(label, error)
     if wallet.can_pay:
         detail = f'"{wallet.name}": this is an admin key, which may spend; to receive, the invoice key is enough'
-        return Finding("wallet", label, Verdict.WARNING, detail, "put the wallet's Invoice/read key there instead")
-    return Finding("wallet", label, Verdict.OK, f'"{wallet.name}" can receive')
+        return Finding("wallet", label, CheckResult.WARNING, detail, "put the wallet's Invoice/read key there instead")
+    return Finding("wallet", label, CheckResult.OK, f'"{wallet.name}" can receive')
 
 
 def _no_wallet(subject: str, error: WalletError) -> Finding:
     if isinstance(error, WalletRefused):
-        return Finding("wallet", subject, Verdict.PROBLEM, str(error), "the key is wrong: copy it from LNbits again")
+        return Finding(
+            "wallet", subject, CheckResult.PROBLEM, str(error), "the key is wrong: copy it from LNbits again"
+        )
     fix = "start LNbits, or correct [lnbits] url; if it is busy (HTTP 429), raise LNBITS_RATE_LIMIT_NO"
-    return Finding("wallet", subject, Verdict.UNREACHABLE, str(error), fix)
+    return Finding("wallet", subject, CheckResult.UNREACHABLE, str(error), fix)
 
 
 async def _server(lnbits: Lnbits, url: str, key: str, config: Config) -> list[Finding]:
@@ -99,7 +101,7 @@ async def _server(lnbits: Lnbits, url: str, key: str, config: Config) -> list[Fi
     )
     detail = f"version {found.version}; {lookup}; no rate limit within {_READS} quick calls"
     return [
-        Finding("lnbits", url, Verdict.OK, detail),
+        Finding("lnbits", url, CheckResult.OK, detail),
         tuning.finding(speed, url, external_id=found.external_id),
     ]
 

@@ -30,7 +30,7 @@ from satmachine.reports.make import sign_statement
 from satmachine.store import audit_log as audit
 from satmachine.store import balances, clients, intent_rows, message_rows, statement_rows
 from satmachine.store.database import Store
-from satmachine.store.intent_rows import Asked, Ended
+from satmachine.store.intent_rows import Ended, OpenOrder
 from satmachine.store.message_rows import Message, Wishes
 
 log = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ class PeopleDesk:
                 tasks.start_soon(tell, url)
         return (took[0] if took else None), "; ".join(refusals) or "there is no relay to send it to"
 
-    async def _sign(self, asked: Asked, order: SignStatement) -> Ended:
+    async def _sign(self, asked: OpenOrder, order: SignStatement) -> Ended:
         if self._secret is None:
             raise Refused(
                 "the daemon has no key for signing: set [nostr] secret_key, and restart it "

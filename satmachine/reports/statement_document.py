@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from satmachine.clients.statement import Line, Statement
+from satmachine.clients.statement import Statement, StatementLine
 from satmachine.models import Client, DepositKind, Movement
 from satmachine.money import minor_to_fiat, sats_to_minor
 from satmachine.plain_text import one_line
@@ -79,7 +79,7 @@ def at_of(text: str) -> int:
     return int(datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp())
 
 
-def _line(line: Line, currency: str) -> Document:
+def _line(line: StatementLine, currency: str) -> Document:
     movement = line.movement
     found: Document = {
         "at": iso(movement.at),

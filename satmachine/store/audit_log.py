@@ -67,7 +67,7 @@ def record_by(
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class LogFilter:
     """Which rows of the log: `action` may be a beginning ("settlement."), times are `since` <= at < `until`."""
 
     actor: str | None = None
@@ -80,7 +80,7 @@ class Wanted:
     limit: int = 50
 
 
-def find(conn: sqlite3.Connection, scope: str | None, wanted: Wanted) -> Page:
+def find(conn: sqlite3.Connection, scope: str | None, wanted: LogFilter) -> Page:
     """Rows, newest first. An operator's scope has only what concerns its machines."""
     order = Order("audit_log", "at", "SELECT * FROM audit_log")
     where = Where()
@@ -92,7 +92,7 @@ def find(conn: sqlite3.Connection, scope: str | None, wanted: Wanted) -> Page:
     if scope is not None:
         # What limits the rows more than the operator does comes first; else each machine has its own place in an index.
         machines = "SELECT id FROM dca_machines WHERE operator_id = ?"
-        if wanted == Wanted(since=wanted.since, until=wanted.until, before_id=wanted.before_id, limit=wanted.limit):
+        if wanted == LogFilter(since=wanted.since, until=wanted.until, before_id=wanted.before_id, limit=wanted.limit):
             ids = [str(row["id"]) for row in conn.execute(machines, (scope,))]
             return merged(conn, order, [where.plus("machine_id = ?", machine) for machine in ids], wanted.limit)
         where.add(f"+machine_id IN ({machines})", scope)

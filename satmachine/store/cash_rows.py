@@ -17,7 +17,7 @@ from typing import Any
 
 from satmachine.errors import NotFound
 from satmachine.models.banknotes import of_sale
-from satmachine.models.cash_values import CashSale, Entry, EntryKind, NoteLine, Told
+from satmachine.models.cash_values import CashEntry, CashSale, EntryKind, NoteLine, Told
 from satmachine.money import sats_to_minor
 from satmachine.store.pages import Order, Page, Where, merged, page
 
@@ -45,7 +45,7 @@ class Draft:
     corrects: int | None = None
 
 
-def insert(conn: sqlite3.Connection, draft: Draft, *, actor: str, now: int) -> Entry:
+def insert(conn: sqlite3.Connection, draft: Draft, *, actor: str, now: int) -> CashEntry:
     """Add an entry with what the machine had last said before it; returns it."""
     new_id = int(conn.execute("SELECT coalesce(max(id), 0) + 1 FROM dca_cash").fetchone()[0])
     told = told_before(conn, draft.machine_id, draft.at)
@@ -84,7 +84,7 @@ def currency_of(conn: sqlite3.Connection, machine_id: str) -> str:
     return str(conn.execute("SELECT currency FROM dca_machines WHERE id = ?", (machine_id,)).fetchone()["currency"])
 
 
-def get(conn: sqlite3.Connection, entry_id: int, *, operator: str | None = None) -> Entry:
+def get(conn: sqlite3.Connection, entry_id: int, *, operator: str | None = None) -> CashEntry:
     """One entry, valid or not. Raises NotFound, also if it is another operator's."""
     row = conn.execute(
         """SELECT c.* FROM dca_cash c JOIN dca_machines m ON m.id = c.machine_id
@@ -96,13 +96,13 @@ def get(conn: sqlite3.Connection, entry_id: int, *, operator: str | None = None)
     return _entry(row, _lines(conn, [entry_id])[entry_id])
 
 
-def replaced_by(conn: sqlite3.Connection, entry_id: int) -> Entry | None:
+def replaced_by(conn: sqlite3.Connection, entry_id: int) -> CashEntry | None:
     """The entry that has replaced this one."""
     row = conn.execute("SELECT id FROM dca_cash WHERE corrects = ?", (entry_id,)).fetchone()
     return None if row is None else get(conn, row["id"])
 
 
-def standing(conn: sqlite3.Connection, machine_id: str, *, since: int = 0) -> list[Entry]:
+def standing(conn: sqlite3.Connection, machine_id: str, *, since: int = 0) -> list[CashEntry]:
     """A machine's valid entries, the oldest first, done at or after `since` (Unix seconds)."""
     found = conn.execute(
         "SELECT * FROM cash_entries WHERE machine_id = ? AND at >= ? ORDER BY at, root_id", (machine_id, since)
@@ -111,7 +111,7 @@ def standing(conn: sqlite3.Connection, machine_id: str, *, since: int = 0) -> li
     return [_entry(row, lines[row["id"]]) for row in found]
 
 
-def closings(conn: sqlite3.Connection, machine_id: str, limit: int) -> list[Entry]:
+def closings(conn: sqlite3.Connection, machine_id: str, limit: int) -> list[CashEntry]:
     """The latest valid counts and collections, the newest first."""
     found = conn.execute(
         """SELECT * FROM cash_entries WHERE machine_id = ? AND kind IN ('count', 'collect')
@@ -234,7 +234,7 @@ def known_cassettes(conn: sqlite3.Connection, machine_id: str) -> dict[int, int]
 
 def book(
     conn: sqlite3.Connection,
-    closing: Entry,
+    closing: CashEntry,
     amount_minor: int,
     *,
     since_at: int,
@@ -457,8 +457,8 @@ def _lines(conn: sqlite3.Connection, ids: Sequence[int]) -> dict[int, tuple[Note
     return found
 
 
-def _entry(row: sqlite3.Row, lines: tuple[NoteLine, ...]) -> Entry:
-    return Entry(
+def _entry(row: sqlite3.Row, lines: tuple[NoteLine, ...]) -> CashEntry:
+    return CashEntry(
         id=row["id"],
         root_id=row["root_id"],
         corrects=row["corrects"],

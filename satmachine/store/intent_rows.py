@@ -34,7 +34,7 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class OpenOrder:
     """An open order, and who gave it. `touches` names what it may change: two orders with a common name take turns."""
 
     id: int
@@ -82,7 +82,7 @@ def get(conn: sqlite3.Connection, intent_id: int) -> Intent:
     return Intent(**{**dict(row), "params": json.loads(row["params"])})
 
 
-def was_carried_out(conn: sqlite3.Connection, asked: Asked) -> bool:
+def was_carried_out(conn: sqlite3.Connection, asked: OpenOrder) -> bool:
     """Whether another row with this order's seal has ended: then somebody has copied it."""
     found = conn.execute(
         "SELECT 1 FROM intents WHERE seal = ? AND id <> ? AND status <> 'open'", (asked.seal, asked.id)
@@ -90,7 +90,7 @@ def was_carried_out(conn: sqlite3.Connection, asked: Asked) -> bool:
     return found is not None
 
 
-def open_orders(conn: sqlite3.Connection) -> list[Asked]:
+def open_orders(conn: sqlite3.Connection) -> list[OpenOrder]:
     """What must still be carried out, in the order in which it was asked for."""
     found = conn.execute(
         "SELECT id, created_at, actor, action, subject, params, seal FROM intents WHERE status = 'open' ORDER BY id"
@@ -100,7 +100,7 @@ def open_orders(conn: sqlite3.Connection) -> list[Asked]:
         order = orders.from_json(row["action"], json.loads(row["params"]))
         touches = _touches(conn, order, row["subject"])
         asked.append(
-            Asked(
+            OpenOrder(
                 row["id"],
                 row["actor"],
                 row["action"],

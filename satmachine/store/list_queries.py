@@ -34,7 +34,7 @@ _OPEN_UNMATCHED = "u.kind = 'unknown' AND u.dismissed_at IS NULL"
 
 
 @dataclass(frozen=True, slots=True)
-class Filter:
+class ListFilter:
     """Which rows of a list: times are Unix seconds, `since` <= time < `until`; `before_id` continues after a page."""
 
     machine_id: str | None = None
@@ -90,7 +90,7 @@ def clients_labelled(
 # --- settlements
 
 
-def settlements(conn: sqlite3.Connection, scope: str | None, wanted: Filter) -> Page:
+def settlements(conn: sqlite3.Connection, scope: str | None, wanted: ListFilter) -> Page:
     """Sales by the time they occurred."""
     where = Where()
     where.given("status = ?", wanted.status)
@@ -147,7 +147,7 @@ def events_of(conn: sqlite3.Connection, settlement_id: int) -> list[Record]:
     )
 
 
-def unmatched(conn: sqlite3.Connection, scope: str | None, wanted: Filter, *, everything: bool = False) -> Page:
+def unmatched(conn: sqlite3.Connection, scope: str | None, wanted: ListFilter, *, everything: bool = False) -> Page:
     """Incoming payments that belong to no sale and wait for a person; `everything`: also those that do not wait."""
     where = Where()
     where.add(_UNSETTLED if everything else f"{_OPEN_UNMATCHED} AND {_UNSETTLED}")
@@ -162,7 +162,7 @@ def unmatched(conn: sqlite3.Connection, scope: str | None, wanted: Filter, *, ev
 # --- payments
 
 
-def payments(conn: sqlite3.Connection, scope: str | None, wanted: Filter) -> Page:
+def payments(conn: sqlite3.Connection, scope: str | None, wanted: ListFilter) -> Page:
     """Legs by the time they were planned. The status `failing` is: not paid, planned before `failing_before`, and an
     attempt has failed."""
     where = Where()
@@ -198,7 +198,7 @@ def payment(conn: sqlite3.Connection, payment_id: int) -> Record:
 # --- quarantine
 
 
-def quarantine(conn: sqlite3.Connection, scope: str | None, wanted: Filter) -> Page:
+def quarantine(conn: sqlite3.Connection, scope: str | None, wanted: ListFilter) -> Page:
     """Messages that could not be used."""
     where = Where()
     where.add("machine_id IN (SELECT id FROM dca_machines WHERE ? IS NULL OR operator_id = ?)", scope, scope)
@@ -408,7 +408,7 @@ def oldest_unknown_rate(conn: sqlite3.Connection, scope: str | None) -> int | No
 
 
 def _newest(
-    conn: sqlite3.Connection, order: Order, where: Where, scope: str | None, wanted: Filter, *, rare: bool
+    conn: sqlite3.Connection, order: Order, where: Where, scope: str | None, wanted: ListFilter, *, rare: bool
 ) -> Page:
     """A page for the machines in question.
 

@@ -13,7 +13,7 @@ from satmachine.store import as_models as rows
 
 
 @dataclass(frozen=True, slots=True)
-class Shortfall:
+class ShortfallRow:
     """One of them; `.._minor` in the currency of its sale, times are Unix seconds. `payee` None: the customer was paid
     by hand, and nothing is refunded. `payment_id`: the refund, once its top-up has arrived."""
 
@@ -41,13 +41,13 @@ class Shortfall:
         return self.payee is not None and self.funded_at is None and self.undone_at is None
 
 
-def latest(conn: sqlite3.Connection, settlement_id: int) -> Shortfall | None:
+def latest(conn: sqlite3.Connection, settlement_id: int) -> ShortfallRow | None:
     """The sale's latest one that was not undone."""
     row = conn.execute(
         "SELECT * FROM dca_shortfalls WHERE settlement_id = ? AND undone_at IS NULL ORDER BY number DESC LIMIT 1",
         (settlement_id,),
     ).fetchone()
-    return None if row is None else rows.load(Shortfall, row)
+    return None if row is None else rows.load(ShortfallRow, row)
 
 
 def next_number(conn: sqlite3.Connection, settlement_id: int) -> int:
@@ -56,14 +56,14 @@ def next_number(conn: sqlite3.Connection, settlement_id: int) -> int:
     return int(row["n"]) + 1
 
 
-def by_top_up(conn: sqlite3.Connection, machine_id: str, payment_hash: str) -> Shortfall | None:
+def by_top_up(conn: sqlite3.Connection, machine_id: str, payment_hash: str) -> ShortfallRow | None:
     """The one for which this top-up is named, and that waits for it."""
     row = conn.execute(
         """SELECT * FROM dca_shortfalls WHERE topup_hash = ? AND machine_id = ? AND funded_at IS NULL
         AND undone_at IS NULL""",
         (payment_hash, machine_id),
     ).fetchone()
-    return None if row is None else rows.load(Shortfall, row)
+    return None if row is None else rows.load(ShortfallRow, row)
 
 
 def add(
@@ -106,7 +106,7 @@ def add(
     _change_cash(conn, sale, short_minor)
 
 
-def fund(conn: sqlite3.Connection, shortfall: Shortfall, *, payment_id: int, now: int) -> None:
+def fund(conn: sqlite3.Connection, shortfall: ShortfallRow, *, payment_id: int, now: int) -> None:
     """Its top-up has arrived, and this payment is its refund."""
     changed = conn.execute(
         "UPDATE dca_shortfalls SET funded_at = ?, payment_id = ? WHERE id = ? AND funded_at IS NULL",
@@ -120,7 +120,7 @@ def top_up(conn: sqlite3.Connection, settlement_id: int, sats: int) -> None:
     conn.execute("UPDATE dca_settlements SET topped_up_sats = topped_up_sats + ? WHERE id = ?", (sats, settlement_id))
 
 
-def undo(conn: sqlite3.Connection, sale: Settlement, shortfall: Shortfall, *, actor: str, now: int) -> None:
+def undo(conn: sqlite3.Connection, sale: Settlement, shortfall: ShortfallRow, *, actor: str, now: int) -> None:
     """As if it had never been: the sale's cash is what it was before."""
     changed = conn.execute(
         "UPDATE dca_shortfalls SET undone_at = ?, undone_by = ? WHERE id = ? AND undone_at IS NULL",

@@ -11,7 +11,7 @@ from satmachine.store import business, cash_rows
 
 
 @dataclass(frozen=True, slots=True)
-class Wallet:
+class WalletStanding:
     """A configured machine's wallet as last seen; `safe_mode` says why nothing is paid from it."""
 
     machine_id: str
@@ -30,7 +30,7 @@ class Standing:
     legs: Mapping[str, int]  # by status
     quarantined: Mapping[str, int]  # open ones, by reason
     oldest_pending_at: int | None
-    wallets: tuple[Wallet, ...]
+    wallets: tuple[WalletStanding, ...]
     database_bytes: int
     cash: tuple[Mapping[str, Any], ...] = ()  # rows of dca_cash_forecasts, of active machines
     machines: tuple[Mapping[str, Any], ...] = ()  # how each machine's business goes
@@ -61,13 +61,13 @@ def read(conn: sqlite3.Connection, now: int | None = None) -> Standing:
         conn.execute("ROLLBACK")
 
 
-def wallets(conn: sqlite3.Connection) -> tuple[Wallet, ...]:
+def wallets(conn: sqlite3.Connection) -> tuple[WalletStanding, ...]:
     """The wallets of all configured machines."""
     found = conn.execute(
         """SELECT w.machine_id, w.balance_sats, w.reachable, w.checked_at, w.error, w.safe_mode
         FROM dca_wallets w JOIN dca_machines m ON m.id = w.machine_id WHERE m.in_config = 1 ORDER BY m.id"""
     )
-    return tuple(Wallet(row[0], row[1], bool(row[2]), row[3], row[4], row[5]) for row in found)
+    return tuple(WalletStanding(row[0], row[1], bool(row[2]), row[3], row[4], row[5]) for row in found)
 
 
 def silent_since(conn: sqlite3.Connection, before: int) -> dict[str, int]:

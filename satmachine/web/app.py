@@ -39,7 +39,7 @@ from satmachine.store.passes import PassKind
 from satmachine.web import openapi, signin
 from satmachine.web.access import Viewer, admits
 from satmachine.web.guard import Guard
-from satmachine.web.kept import Kept
+from satmachine.web.kept import KeptAnswers
 from satmachine.web.language import Words, negotiate
 from satmachine.web.live import Live
 from satmachine.web.places import PAGES, PROGRAMS, Place
@@ -47,7 +47,7 @@ from satmachine.web.readers import Pool
 from satmachine.web.settings import Settings
 from satmachine.web.shape import iso, shaped
 from satmachine.web.tries import Limiter
-from satmachine.web.views.base import BadQuery, Download, Look, Missing, View
+from satmachine.web.views.base import BadQuery, Download, Look, Missing, PageView
 
 _LOG = logging.getLogger("satmachine.web")
 _STATIC = {"style.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
@@ -91,7 +91,7 @@ class Desk:
         self._threads: anyio.CapacityLimiter | None = None
         self._templates = _templates()
         self._live = Live(self._connect)
-        self._kept = Kept()
+        self._kept = KeptAnswers()
         self._tries = Limiter(time.monotonic, burst=10, per_minute=10, all_per_minute=120)
         self._asks = Limiter(time.monotonic, burst=120, per_minute=600, all_per_minute=60_000)
 
@@ -156,13 +156,15 @@ class Desk:
         if isinstance(shown, Download):
             kept = {"Content-Disposition": f'attachment; filename="{shown.filename}"'}
             return PlainTextResponse(shown.content, media_type=shown.media_type, headers=kept)
-        if not isinstance(shown, View):
+        if not isinstance(shown, PageView):
             return _json(shown)
         if _wants_json(request):
             return _json({"title": shown.title, **shown.data})
         return self._html(request, shown, viewer, words)
 
-    def _html(self, request: Request, view: View, viewer: Viewer | None, words: Words, status: int = 200) -> Response:
+    def _html(
+        self, request: Request, view: PageView, viewer: Viewer | None, words: Words, status: int = 200
+    ) -> Response:
         template = self._templates.get_template(view.template)
         text = template.render(
             **view.data,
@@ -183,7 +185,7 @@ class Desk:
         text = why or words.say(_REFUSALS[status])
         if _wants_json(request):
             return JSONResponse({"error": text}, status)
-        return self._html(request, View("refusal.html", text, {"status": int(status)}), viewer, words, status)
+        return self._html(request, PageView("refusal.html", text, {"status": int(status)}), viewer, words, status)
 
     def _not_signed_in(self, request: Request) -> Response:
         """The same from every address, whether there is something or not."""
@@ -207,7 +209,7 @@ class Desk:
     async def sign_in_page(self, request: Request) -> Response:
         """How to come in."""
         words = self._words(None, request)
-        return self._html(request, View("signin.html", words.say("Sign in"), {"problem": ""}), None, words)
+        return self._html(request, PageView("signin.html", words.say("Sign in"), {"problem": ""}), None, words)
 
     async def link_page(self, request: Request) -> Response:
         """Where a link leads: a button. So programs that only look at addresses (mail filters, chats) do not use up the
@@ -218,9 +220,9 @@ class Desk:
         found = await self._passes_do(passes.find, PassKind.LINK, _digest(request), self._now())
         person = None if found is None else self._people.get(found.person)
         if person is None:
-            view = View("signin.html", words.say("Sign in"), {"problem": words.say(_DEAD_LINK)})
+            view = PageView("signin.html", words.say("Sign in"), {"problem": words.say(_DEAD_LINK)})
             return self._html(request, view, None, words, HTTPStatus.NOT_FOUND)
-        return self._html(request, View("link.html", words.say("Sign in"), {"name": person.name}), None, words)
+        return self._html(request, PageView("link.html", words.say("Sign in"), {"name": person.name}), None, words)
 
     async def use_link(self, request: Request) -> Response:
         """Use a link up."""
@@ -231,7 +233,7 @@ class Desk:
             return self._refusal(request, None, HTTPStatus.BAD_REQUEST)
         person = await self._passes_do(passes.use_link, _digest(request), self._now())
         if person is None or person not in self._people:
-            view = View("signin.html", words.say("Sign in"), {"problem": words.say(_DEAD_LINK)})
+            view = PageView("signin.html", words.say("Sign in"), {"problem": words.say(_DEAD_LINK)})
             return self._html(request, view, None, words, HTTPStatus.NOT_FOUND)
         request.state.person = person
         return await self._let_in(person, RedirectResponse("/", HTTPStatus.SEE_OTHER))

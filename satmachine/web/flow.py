@@ -38,7 +38,7 @@ _MIN = 1.5
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FlowNode:
     """Something that sats go to: `kind` is the class that it is drawn with."""
 
     name: str
@@ -55,7 +55,7 @@ class Flow:
     gross_sats: int
     came_in_sats: int
     parts: tuple[tuple[str, int], ...]
-    places: tuple[Place, ...]
+    places: tuple[FlowNode, ...]
     bands: tuple[tuple[int, int, int], ...]
 
 
@@ -71,22 +71,22 @@ def flow_of(settlement: Record, legs: Sequence[Record], retained: Sequence[Recor
     came_in_sats = settlement["gross_sats"] + settlement["topped_up_sats"]
     missing = came_in_sats - sum(place.amount_sats for place in places)
     if missing > 0:
-        places.append(Place("", missing, "open", _PARTS))
+        places.append(FlowNode("", missing, "open", _PARTS))
     places.sort(key=lambda place: _PARTS.index(place.drinks_from[0]))  # stable: so few bands cross
     return Flow(settlement["gross_sats"], came_in_sats, tuple(parts), tuple(places), tuple(_bands(parts, places)))
 
 
-def _leg_place(leg: Record, names: Mapping[int, str]) -> Place:
+def _leg_place(leg: Record, names: Mapping[int, str]) -> FlowNode:
     name = names.get(leg["client_id"]) or leg["label"] or leg["leg_type"]
     kind = "paid" if leg["status"] == LegStatus.COMPLETED else "waits"
     if leg["status"] in (LegStatus.HELD, LegStatus.FAILED):
         kind = "trouble"
-    return Place(name, counted_sats(leg), f"{kind} {leg['leg_type']}", _DRINKS_FROM[LegType(leg["leg_type"])])
+    return FlowNode(name, counted_sats(leg), f"{kind} {leg['leg_type']}", _DRINKS_FROM[LegType(leg["leg_type"])])
 
 
-def _kept_place(part: str, amount_sats: int) -> Place:
+def _kept_place(part: str, amount_sats: int) -> FlowNode:
     others = tuple(other for other in _PARTS if other != part)
-    return Place("retained", amount_sats, "retained", (part, *others))
+    return FlowNode("retained", amount_sats, "retained", (part, *others))
 
 
 def _part_of(row: Record) -> str:
@@ -101,7 +101,7 @@ def _part_of(row: Record) -> str:
     return NET
 
 
-def _bands(parts: Sequence[tuple[str, int]], places: Sequence[Place]) -> list[tuple[int, int, int]]:
+def _bands(parts: Sequence[tuple[str, int]], places: Sequence[FlowNode]) -> list[tuple[int, int, int]]:
     left = dict(parts)
     order = [part for part, _ in parts]
     bands: list[tuple[int, int, int]] = []

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 T = TypeVar("T")
 
 
-class Kept:
+class KeptAnswers:
     """At most `max_items` answers by key. Two threads that miss the same one at once both ask: that is harmless."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, max_items: int = 500) -> None:

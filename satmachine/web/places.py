@@ -10,7 +10,7 @@ from typing import Any
 from satmachine.web import owners
 from satmachine.web.access import Owner, Who
 from satmachine.web.views import operators, programs, providers, statements_page
-from satmachine.web.views.base import Download, Look, View
+from satmachine.web.views.base import Download, Look, PageView
 
 #: Finds whose record an address names; None: there is no such record.
 OwnerOf = Callable[[sqlite3.Connection, Mapping[str, Any]], Owner | None]
@@ -18,15 +18,15 @@ OwnerOf = Callable[[sqlite3.Connection, Mapping[str, Any]], Owner | None]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One address. `page` gives a `View`, or the rows for programs; `owner_of` None: it names no record."""
+    """One address. `page` gives a `PageView`, or the rows for programs; `owner_of` None: it names no record."""
 
     path: str
     who: Who
-    page: Callable[[Look], View | Download | dict[str, Any] | list[dict[str, Any]]]
+    page: Callable[[Look], PageView | Download | dict[str, Any] | list[dict[str, Any]]]
     owner_of: OwnerOf | None = None
 
 
-def _home(look: Look) -> View:
+def _home(look: Look) -> PageView:
     return providers.home(look) if look.viewer.is_provider else operators.home(look)
 
 

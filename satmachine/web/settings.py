@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from satmachine.attention.items import Limits
+from satmachine.attention.items import Thresholds
 from satmachine.config.model import Web, WebPerson
 
 
@@ -17,7 +17,7 @@ class Settings:
     books: Path
     passes: Path
     web: Web
-    limits: Limits
+    limits: Thresholds
     busy_timeout_s: int = 30
 
     @property

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from satmachine.attention.items import CONDITIONS, Item, Limits, Silence, sorted_out
-from satmachine.attention.look import View, from_daemon, from_sales, from_telemetry, look
+from satmachine.attention.items import CONDITIONS, Item, Silence, Thresholds, sorted_out
+from satmachine.attention.look import Viewpoint, from_daemon, from_sales, from_telemetry, look
 from satmachine.cli.kit import requests
 from satmachine.models import Cause, HoldReason, LegStatus
 from satmachine.store import alert_rows, health_rows, legs, list_queries, wallet_rows
@@ -18,7 +18,7 @@ from satmachine.store.database import atomic, connect
 from testkit.books import fresh_books
 from tests.cli.books import ERRORED, HELD, NOW, Cli, full_books
 
-VIEW = View(Limits(), NOW + 10_000)
+VIEW = Viewpoint(Thresholds(), NOW + 10_000)
 
 
 def beacon(
@@ -73,7 +73,7 @@ def test_a_payee_that_is_dead_for_a_while_is_on_the_list_and_in_the_list_of_paym
     with closing(connect(cli.database)) as conn:
         add_failing(conn, ERRORED, Cause.PAYEE_UNREACHABLE)
         planned = list_queries.payment(conn, 4)["planned_at"]
-        early, late = (View(Limits(), planned + after_s) for after_s in (600, 601))
+        early, late = (Viewpoint(Thresholds(), planned + after_s) for after_s in (600, 601))
         assert not [item for item in from_sales(conn, early) if item.condition == "payment_failing"]
         [item] = [item for item in from_sales(conn, late) if item.condition == "payment_failing"]
     assert "Payment 4 of sale 3" in item.cause
@@ -108,7 +108,7 @@ def test_a_daemon_that_does_not_run_or_is_frozen_is_first(tmp_path: Path) -> Non
     with fresh_books(tmp_path) as conn:
         with atomic(conn):
             health_rows.record_relays(conn, [], NOW)
-        alive, frozen = (View(Limits(), NOW + after_s) for after_s in (60, 61))
+        alive, frozen = (Viewpoint(Thresholds(), NOW + after_s) for after_s in (60, 61))
         assert [item.condition for item in from_daemon(conn, alive, daemon_runs=True)] == []
         assert [item.condition for item in from_daemon(conn, frozen, daemon_runs=True)] == ["daemon_frozen"]
         assert [item.condition for item in from_daemon(conn, frozen, daemon_runs=False)] == ["daemon_down"]
@@ -221,7 +221,7 @@ def everything_wrong(conn: sqlite3.Connection) -> None:
 def suggested(conn: sqlite3.Connection) -> tuple[dict[str, str], set[str]]:
     """{command: the item} of all that the list suggests, with each hold reason and each cause in turn; and of which
     conditions there was an item."""
-    view = View(Limits(wallet_low_sats=100), NOW + 100_000)
+    view = Viewpoint(Thresholds(wallet_low_sats=100), NOW + 100_000)
     items = [*look(conn, view, daemon_runs=True).items]
     for reason in HoldReason:
         with atomic(conn):
@@ -246,7 +246,7 @@ def test_every_command_that_is_suggested_runs_as_it_is_printed(cli: Cli, monkeyp
     monkeypatch.setattr(requests, "WAIT_S", 0.0)
     with closing(connect(cli.database)) as conn:
         everything_wrong(conn)
-        view = View(Limits(wallet_low_sats=100), NOW + 100_000)
+        view = Viewpoint(Thresholds(wallet_low_sats=100), NOW + 100_000)
         shown = {item.command for item in look(conn, view, daemon_runs=True).items} - VERDICTS
         commands, found = suggested(conn)
     assert found >= set(CONDITIONS) - {"daemon_down", "daemon_frozen"}

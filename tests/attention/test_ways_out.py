@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from satmachine.attention.items import CONDITIONS, Item, Limits
-from satmachine.attention.look import View, look
+from satmachine.attention.items import CONDITIONS, Item, Thresholds
+from satmachine.attention.look import Viewpoint, look
 from satmachine.audit.proof import check_books
 from satmachine.models import HoldReason
 from satmachine.store import legs, settlements
@@ -110,7 +110,7 @@ def desk(sales: Desk, tmp_path: Path) -> Iterator[Desk]:
 
 def the_item(desk: Desk, settlement_id: int) -> Item | None:
     """What the list says of a sale."""
-    found = look(desk.conn, View(Limits(), NOW + 60), daemon_runs=True)
+    found = look(desk.conn, Viewpoint(Thresholds(), NOW + 60), daemon_runs=True)
     return next((item for item in found.items if item.settlement_id == settlement_id), None)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from satmachine.audit.proof import check_books
-from satmachine.audit.remedies import Break, Kind, make_break
+from satmachine.audit.remedies import Break, BreakKind, make_break
 from satmachine.store.database import atomic
 from testkit.sale_desk import Desk, copied
 from tests.audit.test_books import NO_FIGURES, PLANTED, unguard
@@ -19,14 +19,16 @@ from tests.cli.typed import commands_in, typed
 
 #: What the printed command mends by itself. Of the others the books were changed by something else than satmachine: the
 #: command shows by whom and how, and stops nothing that is right.
-MENDS = {Kind.UNORDERED, Kind.UNSETTLED, Kind.CASH_SUM, Kind.CHANGED_OUTSIDE}
+MENDS = {BreakKind.UNORDERED, BreakKind.UNSETTLED, BreakKind.CASH_SUM, BreakKind.CHANGED_OUTSIDE}
 
 #: Whose break only a wallet shows, and whose command only shows the sale.
-SHOW_THE_SALE = {Kind.SALE_MISSING, Kind.NOT_DEBITED, Kind.NOT_CREDITED}
+SHOW_THE_SALE = {BreakKind.SALE_MISSING, BreakKind.NOT_DEBITED, BreakKind.NOT_CREDITED}
 #: Whose command asks the machine's wallet, or reads a month that was closed: where that is typed.
 TYPED_IN = {
-    **dict.fromkeys((Kind.UNKNOWN_PAYMENT, Kind.PAID_BUT_VOIDED, Kind.WALLET_SUM), "tests/day/test_ways_out.py"),
-    Kind.CLOSED_MONTH: "tests/reports/test_periods.py",
+    **dict.fromkeys(
+        (BreakKind.UNKNOWN_PAYMENT, BreakKind.PAID_BUT_VOIDED, BreakKind.WALLET_SUM), "tests/day/test_ways_out.py"
+    ),
+    BreakKind.CLOSED_MONTH: "tests/reports/test_periods.py",
 }
 
 
@@ -50,8 +52,8 @@ ALONE += NO_FIGURES
 
 
 @pytest.mark.parametrize(("kind", "sql"), ALONE, ids=[f"{kind}-{number}" for number, (kind, _) in enumerate(ALONE)])
-def test_the_command_of_a_break_runs_and_mends_what_it_is_to_mend(desk: Desk, kind: Kind, sql: str) -> None:
-    if kind is Kind.UNSETTLED:  # what has left the wallet was sent
+def test_the_command_of_a_break_runs_and_mends_what_it_is_to_mend(desk: Desk, kind: BreakKind, sql: str) -> None:
+    if kind is BreakKind.UNSETTLED:  # what has left the wallet was sent
         desk.invoice("dca:alice", settlement_id=3)
     with atomic(desk.conn):
         desk.conn.execute(sql)
@@ -64,7 +66,7 @@ def test_the_command_of_a_break_runs_and_mends_what_it_is_to_mend(desk: Desk, ki
 
 
 @pytest.mark.parametrize("kind", sorted(SHOW_THE_SALE))
-def test_what_a_wallet_lacks_leads_to_its_sale(desk: Desk, kind: Kind) -> None:
+def test_what_a_wallet_lacks_leads_to_its_sale(desk: Desk, kind: BreakKind) -> None:
     facts = {"subject": "sale 1", "machine_id": "panajachel-1", "settlement_id": 1, "leg": "super", "sent_sats": 1}
     broken = make_break(kind, facts | {"gross_sats": 1, "payment_hash": "ab"})
     assert "Sale 1" in typed(desk, broken.remedy)
@@ -72,6 +74,6 @@ def test_what_a_wallet_lacks_leads_to_its_sale(desk: Desk, kind: Kind) -> None:
 
 def test_the_command_of_every_break_is_typed_somewhere() -> None:
     root = Path(__file__).parents[2]
-    assert {kind for kind, _ in ALONE} | SHOW_THE_SALE | TYPED_IN.keys() == set(Kind)
+    assert {kind for kind, _ in ALONE} | SHOW_THE_SALE | TYPED_IN.keys() == set(BreakKind)
     for kind, place in TYPED_IN.items():
         assert f"Kind.{kind.name}" in (root / place).read_text(), place

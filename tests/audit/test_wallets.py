@@ -12,8 +12,8 @@ import anyio
 import pytest
 
 from satmachine.audit.proof import check_books
-from satmachine.audit.remedies import Break, Kind
-from satmachine.audit.wallets import Statement, WalletAudit
+from satmachine.audit.remedies import Break, BreakKind
+from satmachine.audit.wallets import WalletAudit, WalletProof
 from satmachine.identity import tag
 from satmachine.models import Answer
 from satmachine.store import legs
@@ -88,13 +88,13 @@ class Case:
         assert machine is not None
         return tag(machine.npub)
 
-    def audit(self, *, began_at: int = LATER, since: int = 0) -> tuple[Statement, list[Break]]:
+    def audit(self, *, began_at: int = LATER, since: int = 0) -> tuple[WalletProof, list[Break]]:
         machine = self.desk.config.machine(MACHINE)
         assert machine is not None
         auditor = WalletAudit(cast("Lnbits", self.wallets), self.desk.config, began_at, since)
         return anyio.run(auditor.audit, machine, self.desk.conn)
 
-    def kinds(self) -> set[Kind]:
+    def kinds(self) -> set[BreakKind]:
         return {found.kind for found in self.audit()[1]}
 
     def show(self, name: str) -> None:
@@ -146,29 +146,29 @@ def test_a_key_that_leads_to_another_wallet_by_now_shows_nothing_and_is_no_break
 
 def test_a_payment_that_the_machines_wallet_does_not_show(case: Case) -> None:
     case.wallets.rows[MACHINE_KEY].pop(1)
-    assert case.kinds() == {Kind.NOT_DEBITED, Kind.WALLET_SUM}
+    assert case.kinds() == {BreakKind.NOT_DEBITED, BreakKind.WALLET_SUM}
 
 
 def test_a_payment_that_the_payee_never_got(case: Case) -> None:
     case.wallets.rows[OWNER_KEY].clear()
     [found] = case.audit()[1]
-    assert found.kind is Kind.NOT_CREDITED
+    assert found.kind is BreakKind.NOT_CREDITED
     assert "r1:split:owner is completed, but the payee's wallet does not show its 3902 sats" in found.detail
 
 
 def test_another_amount_than_the_books_say(case: Case) -> None:
     case.wallets.rows[SUPER_KEY][0] = replace(case.wallets.rows[SUPER_KEY][0], amount_msat=1000)
-    assert case.kinds() == {Kind.NOT_CREDITED}
+    assert case.kinds() == {BreakKind.NOT_CREDITED}
 
 
 def test_a_sale_that_the_wallet_does_not_show(case: Case) -> None:
     case.wallets.rows[MACHINE_KEY].pop(0)
-    assert case.kinds() == {Kind.SALE_MISSING, Kind.WALLET_SUM}
+    assert case.kinds() == {BreakKind.SALE_MISSING, BreakKind.WALLET_SUM}
 
 
 def test_a_payment_of_satmachine_that_nothing_explains(case: Case) -> None:
     case.wallets.rows[MACHINE_KEY].append(a_row("ff", -5, tag=case.tag, leg_key="sm1:x:r1:super"))
-    assert case.kinds() == {Kind.UNKNOWN_PAYMENT, Kind.WALLET_SUM}
+    assert case.kinds() == {BreakKind.UNKNOWN_PAYMENT, BreakKind.WALLET_SUM}
     with atomic(case.desk.conn):
         case.desk.conn.execute(
             "INSERT INTO dca_foreign_payments (machine_id, payment_hash, leg_key, amount_sats, status, extra, made_at, "
@@ -192,7 +192,7 @@ def test_a_leg_that_was_voided_and_paid_after_all(case: Case) -> None:
     assert case.kinds() == set()
     with atomic(case.desk.conn):
         case.desk.conn.execute("UPDATE dca_payments SET status = 'voided' WHERE id = ?", (leg.id,))
-    assert Kind.PAID_BUT_VOIDED in case.kinds()
+    assert BreakKind.PAID_BUT_VOIDED in case.kinds()
 
 
 def test_a_leg_that_a_person_has_declared_paid_is_told_and_is_no_break(case: Case) -> None:
@@ -230,4 +230,4 @@ def test_with_since_only_the_payments_are_compared(case: Case) -> None:
     assert breaks == []
     assert statement.wallet_sats is None
     case.wallets.rows[MACHINE_KEY].pop()
-    assert [found.kind for found in case.audit(since=NOW - 10)[1]] == [Kind.NOT_DEBITED]
+    assert [found.kind for found in case.audit(since=NOW - 10)[1]] == [BreakKind.NOT_DEBITED]

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from satmachine.attention.items import Limits
+from satmachine.attention.items import Thresholds
 from satmachine.nostr.event import sign
 from satmachine.store import passes
 from satmachine.store.passes import PassKind
@@ -62,7 +62,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("town")
     town.build(folder / "books.db")
     origin = f"http://127.0.0.1:{free_port()}"
-    settings = Settings(folder / "books.db", folder / "web.db", town.web(origin), Limits())
+    settings = Settings(folder / "books.db", folder / "web.db", town.web(origin), Thresholds())
     app = make_app(settings, clock=lambda: town.NOW)
     port = int(origin.rpartition(":")[2])
     config = uvicorn.Config(app, port=port, log_level="critical", access_log=False, timeout_graceful_shutdown=1)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from satmachine.cash import book, cycles, shown
 from satmachine.models.banknotes import by_denomination, in_words, of_sale, typed
-from satmachine.models.cash_values import CashSale, Entry, EntryKind, NoteLine
+from satmachine.models.cash_values import CashEntry, CashSale, EntryKind, NoteLine
 from satmachine.store import cash_rows
 from satmachine.store.cash_rows import Draft
 from testkit.books import MACHINE, fresh_books
@@ -52,7 +52,7 @@ def test_sql_and_rules_say_the_same(
     try:
         for number, (at, sold_minor, proof) in enumerate(sales):
             sell(conn, number, at, sold_minor, proof)
-        last: Entry | None = None
+        last: CashEntry | None = None
         for kind, at, amount, what in entries:
             corrects = last if what < 0 else None
             if corrects is not None and what == -3:
@@ -141,7 +141,7 @@ def test_loose_money_makes_notes_unknown_and_none_of_it_does_not() -> None:
 
 
 def test_in_a_machine_of_one_kind_of_notes_they_follow_from_the_money() -> None:
-    opening = Entry(
+    opening = CashEntry(
         1, 1, None, "m", EntryKind.COUNT, 1, 50_000, "GTQ", None, None, "", "t", 1, (NoteLine(1, 10_000, 5, 50_000),)
     )
     [_, open_] = cycles.build([opening], [CashSale(1, 2, 20_000)], {})

@@ -9,7 +9,7 @@ import pytest
 
 from satmachine.audit.proof import check_books
 from satmachine.cash import shown
-from satmachine.cash.narrow import Finding
+from satmachine.cash.narrow import CashDifference
 from satmachine.store import cash_rows
 from satmachine.store.database import connect, prepare
 from testkit.cash_year import CashYear, MadeMachine, Plan, Planted, play
@@ -60,11 +60,11 @@ def year(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[sqlite3.Con
     conn.close()
 
 
-def found_in(conn: sqlite3.Connection, machine_id: str) -> list[Finding]:
+def found_in(conn: sqlite3.Connection, machine_id: str) -> list[CashDifference]:
     return [finding for report in shown.reports(conn, machine_id, limit=1_000) for finding in report.findings]
 
 
-def explains(finding: Finding, planted: Planted) -> bool:
+def explains(finding: CashDifference, planted: Planted) -> bool:
     return finding.amount_minor == planted.amount_minor and finding.since_at <= planted.at <= finding.until_at
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from satmachine.cash import cycles, narrow
-from satmachine.models.cash_values import CashSale, Cycle, Entry, EntryKind, NoteLine, Told
+from satmachine.models.cash_values import CashEntry, CashSale, Cycle, EntryKind, NoteLine, Told
 
 HOUR_S = 3_600
 OPENED, CLOSED = 100 * HOUR_S, 200 * HOUR_S
@@ -13,9 +13,9 @@ OPENED, CLOSED = 100 * HOUR_S, 200 * HOUR_S
 SALES = tuple(CashSale(number, OPENED + number * 10 * HOUR_S, 100) for number in range(1, 10))
 
 
-def an_entry(number: int, kind: EntryKind, at: int, amount_minor: int) -> Entry:
+def an_entry(number: int, kind: EntryKind, at: int, amount_minor: int) -> CashEntry:
     lines = (NoteLine(None, None, None, amount_minor),)
-    return Entry(number, number, None, "m", kind, at, amount_minor, "GTQ", None, None, "", "maria", at, lines)
+    return CashEntry(number, number, None, "m", kind, at, amount_minor, "GTQ", None, None, "", "maria", at, lines)
 
 
 def a_cycle(counted: int, *, load_at: int | None = None) -> Cycle:

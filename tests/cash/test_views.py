@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from satmachine.attention import look as attention
-from satmachine.attention.items import Limits
+from satmachine.attention.items import Thresholds
 from satmachine.cash import renew
 from satmachine.ops.metrics import Exposition
 from satmachine.store import cash_rows, standing
@@ -93,14 +93,14 @@ def test_the_alarm_holds_below_its_limit_and_wavers_right_above(
     now = seconds_now(conn)
     with atomic(conn):
         cash_rows.save_forecast(conn, a_forecast(MACHINE, now, early_days))
-    view = attention.View(Limits(), now)
+    view = attention.Viewpoint(Thresholds(), now)
     found = [item for item in attention.from_telemetry(conn, view) if item.condition == "cash_out_soon"]
     assert [item.sure for item in found] == ([] if sure is None else [sure])
     for item in found:
         assert item.command == f"satmachine forecast {MACHINE}"
         assert "between" in item.cause
     assert [
-        item for item in attention.from_telemetry(conn, attention.View(Limits(), now, "another")) if item.sure
+        item for item in attention.from_telemetry(conn, attention.Viewpoint(Thresholds(), now, "another")) if item.sure
     ] == []
 
 
@@ -108,7 +108,7 @@ def test_a_difference_that_nobody_has_booked_needs_a_person(conn: sqlite3.Connec
     now = seconds_now(conn)
     with atomic(conn):
         cash_rows.save_forecast(conn, a_forecast(MACHINE, now, None, differences=2))
-    [item] = attention.from_telemetry(conn, attention.View(Limits(), now))
+    [item] = attention.from_telemetry(conn, attention.Viewpoint(Thresholds(), now))
     assert (item.condition, item.command) == ("cash_differs", f"satmachine cash report {MACHINE}")
     assert not item.is_alarm
 

@@ -13,7 +13,7 @@ import typer
 from satmachine.cli.kit.books import parse_when
 from satmachine.store import list_queries, settlements
 from satmachine.store.database import atomic, connect
-from satmachine.store.list_queries import Filter
+from satmachine.store.list_queries import ListFilter
 from tests.cli.books import NOW, Cli, claim
 
 DAY = 86_400
@@ -70,7 +70,7 @@ def test_pages_together_are_the_list(scope: str | None, empty: Cli) -> None:
     seen: list[int] = []
     before = None
     while True:
-        page = list_queries.settlements(conn, scope, Filter(before_id=before, limit=7))
+        page = list_queries.settlements(conn, scope, ListFilter(before_id=before, limit=7))
         seen += [row["id"] for row in page.rows]
         if not page.more:
             break
@@ -107,7 +107,7 @@ def test_no_list_reads_a_whole_table(report: object, scope: str | None, wanted: 
     conn = connect(cli.database)
     statements: list[str] = []
     conn.set_trace_callback(statements.append)
-    report(conn, scope, Filter(**wanted))  # type: ignore[operator, arg-type]
+    report(conn, scope, ListFilter(**wanted))  # type: ignore[operator, arg-type]
     conn.set_trace_callback(None)
     for statement in statements:
         plan = [row["detail"] for row in conn.execute(f"EXPLAIN QUERY PLAN {statement}")]

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from satmachine.attention.items import CONDITIONS
-from satmachine.audit.remedies import Kind
+from satmachine.audit.remedies import BreakKind
 from satmachine.config import load
 from satmachine.identity import tag
 from satmachine.models import HoldReason
@@ -134,8 +134,8 @@ async def test_another_daemon_has_paid_from_the_wallet(build_system: BuildSystem
         await operator.until("safe_mode:machine-1")
         told = await operator.reads("audit", code=1)
         helps = {row["kind"]: row["remedy"] for row in told["breaks"]}
-        assert Kind.UNKNOWN_PAYMENT in helps
-        assert helps.keys() <= {Kind.UNKNOWN_PAYMENT, Kind.WALLET_SUM, Kind.PAID_BUT_VOIDED}
+        assert BreakKind.UNKNOWN_PAYMENT in helps
+        assert helps.keys() <= {BreakKind.UNKNOWN_PAYMENT, BreakKind.WALLET_SUM, BreakKind.PAID_BUT_VOIDED}
         assert set(helps.values()) == {(await operator.needs())["safe_mode:machine-1"]}
         await accepts(follower, await printed(follower, "safe_mode:machine-1"))
         await operator.until_quiet("safe_mode")

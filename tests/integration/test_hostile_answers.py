@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed
 
 from satmachine.errors import WalletUnavailable
 from satmachine.ops.alerts.channels import NotDelivered, deliver
-from satmachine.ops.alerts.message import Message
+from satmachine.ops.alerts.message import AlertMessage
 from satmachine.ops.relay_check import ask_relay
 from satmachine.wallet.answers import UnwelcomeBody, get_plain
 from satmachine.wallet.lnbits import Lnbits
@@ -133,7 +133,7 @@ async def test_a_relay_s_information_cannot_fill_the_doctor_s_memory(bomber: Bom
 async def test_a_webhook_s_answer_is_not_read() -> None:
     with serving({"Content-Encoding": "gzip, gzip"}, BOMB) as server:
         config = config_with({"webhook_url": f"http://{server.authority}/hook"})
-        message = Message(1, 0, "webhook", "machine-1", "wallet_low", raised=True, detail="x", attempts=0)
+        message = AlertMessage(1, 0, "webhook", "machine-1", "wallet_low", raised=True, detail="x", attempts=0)
         with little_memory():
             await deliver(message, config, 0)
 
@@ -160,7 +160,7 @@ async def test_a_relay_that_asks_for_ever_who_we_are_gets_a_few_answers() -> Non
         relay = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         npub = nostr_sdk.Keys.generate().public_key().to_bech32()
         config = config_with({"npub": npub, "relays": [relay]}, secret_key="11" * 32)
-        message = Message(1, 0, "nostr", "machine-1", "wallet_low", raised=True, detail="x", attempts=0)
+        message = AlertMessage(1, 0, "nostr", "machine-1", "wallet_low", raised=True, detail="x", attempts=0)
         with pytest.raises(NotDelivered):
             await deliver(message, config, 0)
     assert answers < 10
@@ -173,7 +173,7 @@ async def test_the_alarms_command_does_not_get_the_keys_that_the_daemon_was_star
         monkeypatch.setenv(name, "d0ab1eface")
     monkeypatch.setenv("LANG", "C.UTF-8")
     config = config_with({"command": ["/bin/sh", "-c", f"env > {tmp_path}/env"], "webhook_url": {"env": "WALLET_1"}})
-    message = Message(1, 0, "command", "machine-1", "wallet_low", raised=True, detail="x", attempts=0)
+    message = AlertMessage(1, 0, "command", "machine-1", "wallet_low", raised=True, detail="x", attempts=0)
     await deliver(message, config, 0)
     environ = (tmp_path / "env").read_text()
     assert "d0ab1eface" not in environ

@@ -15,7 +15,7 @@ import pytest
 
 from satmachine.config import load
 from satmachine.ops.doctor import examine, exit_code
-from satmachine.ops.findings import Finding, Verdict
+from satmachine.ops.findings import CheckResult, Finding
 from satmachine.store import clients, registry, wallet_rows
 from satmachine.store.database import atomic, connect, prepare
 from testkit.relays import local_relay
@@ -36,7 +36,7 @@ async def findings(system: System, **options: object) -> list[Finding]:
 
 
 def problems(found: list[Finding]) -> list[tuple[str, str]]:
-    bad = [finding for finding in found if finding.verdict in (Verdict.PROBLEM, Verdict.UNREACHABLE)]
+    bad = [finding for finding in found if finding.verdict in (CheckResult.PROBLEM, CheckResult.UNREACHABLE)]
     assert all(finding.fix for finding in bad), "every problem comes with its fix"
     return [(finding.check, finding.subject) for finding in bad]
 
@@ -79,7 +79,7 @@ async def test_an_admin_key_where_an_invoice_key_would_do(well: System) -> None:
     well.key_file("owner").write_text(well.wallets["owner"].admin_key)
     found = await findings(well)
     assert problems(found) == []
-    assert [f.subject for f in found if f.verdict is Verdict.WARNING and f.check == "wallet"] == [
+    assert [f.subject for f in found if f.verdict is CheckResult.WARNING and f.check == "wallet"] == [
         "payee owner of atitlan"
     ]
 
@@ -163,7 +163,7 @@ async def test_secrets_that_others_can_read(well: System) -> None:
     well.key_file("machine-1").chmod(0o644)
     found = await findings(well)
     assert [check for check, _ in problems(found)] == ["keys"]
-    [finding] = [finding for finding in found if finding.verdict is Verdict.PROBLEM]
+    [finding] = [finding for finding in found if finding.verdict is CheckResult.PROBLEM]
     assert finding.fix == f"chmod o= {well.key_file('machine-1')}"
 
 
@@ -173,13 +173,13 @@ async def test_secrets_in_a_file_that_others_can_read(well: System) -> None:
     well.config_path.write_text(text.replace(reference, f'"{well.machines[0].wallet.admin_key}"'))
     well.config_path.chmod(0o644)
     found = await findings(well)
-    [finding] = [finding for finding in found if finding.verdict is Verdict.PROBLEM]
+    [finding] = [finding for finding in found if finding.verdict is CheckResult.PROBLEM]
     assert finding.fix == f"chmod 600 {well.config_path}"
     assert well.machines[0].wallet.admin_key not in str(found)
 
 
-@pytest.mark.parametrize(("free", "verdict"), [(100_000_000, Verdict.PROBLEM), (800_000_000, Verdict.WARNING)])
-async def test_a_disk_that_is_nearly_full(well: System, free: int, verdict: Verdict) -> None:
+@pytest.mark.parametrize(("free", "verdict"), [(100_000_000, CheckResult.PROBLEM), (800_000_000, CheckResult.WARNING)])
+async def test_a_disk_that_is_nearly_full(well: System, free: int, verdict: CheckResult) -> None:
     found = await findings(well, disk_usage=lambda _folder: (10**12, 10**12 - free, free))
     assert only(found, "disk").verdict is verdict
     assert only(found, "disk").fix

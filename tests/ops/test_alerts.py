@@ -16,16 +16,16 @@ from typing import Any
 import nostr_sdk
 import pytest
 
-from satmachine.attention.items import Item, Limits
-from satmachine.attention.look import View
+from satmachine.attention.items import Item, Thresholds
+from satmachine.attention.look import Viewpoint
 from satmachine.config import Config
 from satmachine.nostr.gift import WRAP_KIND, wrap
 from satmachine.nostr.keys import hex_to_npub, public_key_of
 from satmachine.ops.alerts import conditions
 from satmachine.ops.alerts.alarm_desk import FIRST_AUDIT_S, AlertDesk, note
 from satmachine.ops.alerts.channels import NotDelivered, deliver
-from satmachine.ops.alerts.judge import Alert, Key, Sighting, steps
-from satmachine.ops.alerts.message import WORDS, Message, text_of
+from satmachine.ops.alerts.judge import Alert, ConditionState, Key, steps
+from satmachine.ops.alerts.message import WORDS, AlertMessage, text_of
 from satmachine.settlements.land.landing import Rules, land_event
 from satmachine.store import alert_rows
 from satmachine.store.database import atomic, open_store
@@ -37,7 +37,7 @@ CLEAR_S = 900
 KEY = ("machine-1", "wallet_low")
 
 
-def run(sightings: list[tuple[int, Sighting]]) -> list[tuple[int, bool]]:
+def run(sightings: list[tuple[int, ConditionState]]) -> list[tuple[int, bool]]:
     """The news that a series of looks at one condition makes: (when, raised)."""
     known: dict[Key, Alert] = {}
     news = []
@@ -48,7 +48,7 @@ def run(sightings: list[tuple[int, Sighting]]) -> list[tuple[int, bool]]:
     return news
 
 
-YES, NO, BETWEEN = Sighting(True), Sighting(False), Sighting(None)
+YES, NO, BETWEEN = ConditionState(True), ConditionState(False), ConditionState(None)
 
 
 @pytest.mark.parametrize(
@@ -61,13 +61,13 @@ YES, NO, BETWEEN = Sighting(True), Sighting(False), Sighting(None)
         ([(0, YES), (10, NO), (900, YES), (910, NO), (1809, NO)], [(0, True)]),
         ([(0, YES), (10, BETWEEN), (2000, BETWEEN)], [(0, True)]),
         ([(0, BETWEEN), (10, BETWEEN)], []),
-        ([(0, Sighting(True, raise_after_s=60)), (59, Sighting(True, raise_after_s=60))], []),
-        ([(0, Sighting(True, raise_after_s=60)), (60, Sighting(True, raise_after_s=60))], [(60, True)]),
-        ([(0, Sighting(True, raise_after_s=60)), (30, NO), (61, Sighting(True, raise_after_s=60))], []),
+        ([(0, ConditionState(True, raise_after_s=60)), (59, ConditionState(True, raise_after_s=60))], []),
+        ([(0, ConditionState(True, raise_after_s=60)), (60, ConditionState(True, raise_after_s=60))], [(60, True)]),
+        ([(0, ConditionState(True, raise_after_s=60)), (30, NO), (61, ConditionState(True, raise_after_s=60))], []),
     ],
 )
 def test_an_alarm_begins_after_its_delay_and_ends_when_it_is_quiet(
-    looks: list[tuple[int, Sighting]], news: list[tuple[int, bool]]
+    looks: list[tuple[int, ConditionState]], news: list[tuple[int, bool]]
 ) -> None:
     assert run(looks) == news
 
@@ -87,14 +87,14 @@ def test_a_storm_of_50_machines_that_flap_for_an_hour_is_one_message_per_real_ch
         for now in range(NOW, NOW + 3600, 10):
             for machine in flapping:
                 state[machine] ^= chance.random() < 0.3
-            look_at(conn, {(m, "settlement_held"): Sighting(held) for m, held in state.items()}, now)
+            look_at(conn, {(m, "settlement_held"): ConditionState(held) for m, held in state.items()}, now)
         assert told(conn) == {machine: [1] for machine in flapping}
         for now in range(NOW + 3600, NOW + 3600 + 2 * CLEAR_S, 10):
-            look_at(conn, {(machine, "settlement_held"): Sighting(False) for machine in flapping}, now)
+            look_at(conn, {(machine, "settlement_held"): ConditionState(False) for machine in flapping}, now)
         assert told(conn) == {machine: [1, 0] for machine in flapping}
 
 
-def look_at(conn: sqlite3.Connection, seen: Mapping[Key, Sighting], now: int) -> None:
+def look_at(conn: sqlite3.Connection, seen: Mapping[Key, ConditionState], now: int) -> None:
     with atomic(conn):
         note(conn, seen, ("webhook",), CLEAR_S, now)
 
@@ -113,9 +113,9 @@ def test_what_was_told_is_remembered_over_a_restart(tmp_path: Path) -> None:
         assert told(conn) == {"machine-1": [1]}
 
 
-def seen_in(conn: sqlite3.Connection, *, listening_s: int = 86_400, **limits: Any) -> dict[Key, Sighting]:
+def seen_in(conn: sqlite3.Connection, *, listening_s: int = 86_400, **limits: Any) -> dict[Key, ConditionState]:
     """The alarms that the books show."""
-    view = View(Limits(**limits), NOW, listening_s=listening_s)
+    view = Viewpoint(Thresholds(**limits), NOW, listening_s=listening_s)
     return conditions.sightings([*conditions.quick(conn, view), *conditions.thorough(conn, view)], [], NOW)
 
 
@@ -178,7 +178,7 @@ def test_a_level_has_to_recover_well_above_its_limit(tmp_path: Path, value: int,
 
 @pytest.mark.parametrize("condition", WORDS)
 def test_every_alarm_says_what_to_do(condition: str) -> None:
-    raised = Message(1, NOW, "webhook", "market", condition, raised=True, detail="for a reason", attempts=0)
+    raised = AlertMessage(1, NOW, "webhook", "market", condition, raised=True, detail="for a reason", attempts=0)
     assert text_of(raised) == f"ALARM: for a reason. What to do: {WORDS[condition].command}"
 
 
@@ -190,8 +190,8 @@ def config_with(alerts: dict[str, object], **nostr: object) -> Config:
     return Config.model_validate(tables)
 
 
-def message(channel: str) -> Message:
-    return Message(7, NOW, channel, "market", "wallet_low", raised=True, detail="5 sats are left", attempts=0)
+def message(channel: str) -> AlertMessage:
+    return AlertMessage(7, NOW, channel, "market", "wallet_low", raised=True, detail="5 sats are left", attempts=0)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from satmachine.cli.main import app
 from satmachine.ops import tuning
-from satmachine.ops.findings import Verdict
+from satmachine.ops.findings import CheckResult
 from satmachine.ops.tuning import MANY_PAYMENTS, NOT_QUICK_MS, SLOW_READ_MS, Speed, Tuning, needs_tuning
 
 CONTRIB = Path(__file__).parents[2] / "contrib" / "lnbits"
@@ -41,14 +41,14 @@ def test_a_slow_network_alone_is_no_reason() -> None:
 
 def test_what_is_quick_has_nothing_to_do() -> None:
     found = tuning.finding(Speed(8, 3, 1_204), URL, external_id=True)
-    assert (found.verdict, found.fix) == (Verdict.OK, "")
+    assert (found.verdict, found.fix) == (CheckResult.OK, "")
     assert found.detail == "LNbits needs 5 ms to find a wallet's balance; your machines' wallets have 1,204 payments"
 
 
 @pytest.mark.parametrize(("external_id", "sqlite"), [(True, "sqlite-1.5"), (False, "sqlite")])
 def test_what_is_slow_is_told_the_file_for_its_version_and_both_databases(external_id: bool, sqlite: str) -> None:
     found = tuning.finding(Speed(180, 4, None), URL, external_id=external_id)
-    assert found.verdict is Verdict.WARNING
+    assert found.verdict is CheckResult.WARNING
     assert "176 ms" in found.detail
     assert re.findall(r"satmachine doctor --tuning ([\w.-]+)`", found.fix) == [sqlite, "postgresql"]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from satmachine.config import credentials
-from satmachine.config.model import Lnbits
+from satmachine.config.model import LnbitsTable
 from satmachine.ops import payee_check
 from satmachine.store.database import atomic, connect, prepare
 
@@ -73,7 +73,7 @@ def test_the_folders_are_those_that_the_units_name() -> None:
 
 def test_it_is_not_killed_within_a_payment() -> None:
     grace_s = 10
-    assert int(directive("TimeoutStopSec")) > Lnbits(url="https://x.example").pay_timeout_s + grace_s
+    assert int(directive("TimeoutStopSec")) > LnbitsTable(url="https://x.example").pay_timeout_s + grace_s
 
 
 def test_a_wrong_configuration_is_not_restarted_over_and_over() -> None:

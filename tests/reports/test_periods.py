@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from satmachine.audit.proof import check_books
-from satmachine.audit.remedies import Kind
+from satmachine.audit.remedies import BreakKind
 from satmachine.errors import Refused
 from satmachine.ledger.entries import balances, entries
 from satmachine.ledger.periods import GRACE_S, altered, broken_links, make_period, month_of, month_span, off_totals
@@ -161,7 +161,7 @@ def test_the_audit_names_an_altered_month_and_the_way_out(fresh: Year) -> None:
     fresh.conn.execute(
         "UPDATE dca_deposits SET effective_at = effective_at + 1, decided_at = decided_at + 1 WHERE id = 1"
     )
-    assert [one for one in check_books(fresh.conn) if one.kind is Kind.CLOSED_MONTH] == []
+    assert [one for one in check_books(fresh.conn) if one.kind is BreakKind.CLOSED_MONTH] == []
     told = cli("audit", "--offline", "--json")
     assert told.exit_code == 1
     [broken] = json.loads(told.stdout)["breaks"]

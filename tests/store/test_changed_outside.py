@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from satmachine.audit.proof import check_books
-from satmachine.audit.remedies import Kind
+from satmachine.audit.remedies import BreakKind
 from satmachine.models import Client
 from satmachine.store import clients
 from satmachine.store.database import atomic
@@ -29,7 +29,7 @@ def conn(tmp_path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def alarms(conn: sqlite3.Connection) -> list[str]:
-    return [broken.subject for broken in check_books(conn) if broken.kind is Kind.CHANGED_OUTSIDE]
+    return [broken.subject for broken in check_books(conn) if broken.kind is BreakKind.CHANGED_OUTSIDE]
 
 
 def change(conn: sqlite3.Connection, **changes: object) -> Client:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from satmachine.audit.proof import check_books
-from satmachine.audit.remedies import Kind
+from satmachine.audit.remedies import BreakKind
 from satmachine.settlements.plan.planning import plan_settlement
 from satmachine.store import balances, client_legs, database, legs, settlements, wallet_rows
 from satmachine.store.database import atomic, connect, prepare
@@ -268,8 +268,8 @@ def legs_of(books: sqlite3.Connection) -> dict[str, sqlite3.Row]:
 def test_the_books_are_as_whole_as_they_were(books: sqlite3.Connection) -> None:
     broken = {(found.kind, found.subject) for found in check_books(books)}
     # What waited for a person before waits still: a payment that nothing explains, and one that has not arrived.
-    assert {kind for kind, _ in broken} <= {Kind.UNKNOWN_PAYMENT, "unsettled"}
-    assert (Kind.UNKNOWN_PAYMENT, f"machine {MACHINE}") in broken
+    assert {kind for kind, _ in broken} <= {BreakKind.UNKNOWN_PAYMENT, "unsettled"}
+    assert (BreakKind.UNKNOWN_PAYMENT, f"machine {MACHINE}") in broken
     assert balances.wrong_totals(books) == []
     assert books.execute("PRAGMA foreign_key_check").fetchall() == []
 

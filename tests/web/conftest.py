@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from satmachine.attention.items import Limits
+from satmachine.attention.items import Thresholds
 from satmachine.config.model import Web, WebPerson
 from satmachine.nostr.keys import hex_to_npub, public_key_of
 from satmachine.orders import SignStatement
@@ -88,7 +88,7 @@ class Site:
 def site(tmp_path: Path) -> Iterator[Site]:
     books = full_books(tmp_path)
     settings = Settings(
-        books=books.database, passes=tmp_path / "web.db", web=Web(people=PEOPLE, public_url=ORIGIN), limits=Limits()
+        books=books.database, passes=tmp_path / "web.db", web=Web(people=PEOPLE, public_url=ORIGIN), limits=Thresholds()
     )
     with closing(connect(books.database)) as conn, atomic(conn):
         signed, _ = sign_statement(conn, SignStatement(1), secret=ANAS_KEY, actor="ana", now=NOW)

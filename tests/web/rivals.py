@@ -18,7 +18,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from bench import books
-from satmachine.attention.items import Limits
+from satmachine.attention.items import Thresholds
 from satmachine.cli.web import serving
 from satmachine.config.model import Web, WebPerson
 from satmachine.nostr.keys import hex_to_npub, public_key_of
@@ -196,7 +196,7 @@ def served(books_path: Path, passes_path: Path) -> Iterator[Town]:
     """Serve these books on a port of this machine, from a thread."""
     port = free_port()
     origin = f"http://127.0.0.1:{port}"
-    settings = Settings(books_path, passes_path, Web(people=PEOPLE, public_url=origin), Limits())
+    settings = Settings(books_path, passes_path, Web(people=PEOPLE, public_url=origin), Thresholds())
     now = [float(NOW)]
     app = make_app(settings, clock=lambda: now[0])
     with _thread(app, f"127.0.0.1:{port}"):

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from satmachine.attention.items import Attention, Limits
-from satmachine.attention.look import View, look
+from satmachine.attention.items import Attention, Thresholds
+from satmachine.attention.look import Viewpoint, look
 from satmachine.cli.kit.root import Options, parse_tz
 from satmachine.errors import NotFound, Refused
 from satmachine.ops.service import starts
@@ -56,7 +56,7 @@ class Books:
     tz: tzinfo
     now: int
     config_path: Path | None
-    limits: Limits
+    limits: Thresholds
 
     @cached_property
     def config(self) -> Config:
@@ -74,7 +74,7 @@ class Books:
     def attention(self) -> Attention:
         """What needs a person, in the scope."""
         runs = self.daemon_runs
-        view = View(self.limits, self.now, self.scope, listening_s=86_400 if runs else 0, starts=starts(self.path))
+        view = Viewpoint(self.limits, self.now, self.scope, listening_s=86_400 if runs else 0, starts=starts(self.path))
         return look(self.conn, view, daemon_runs=runs)
 
     def when(self, text: str | None, *, end: bool = False) -> int | None:
@@ -183,15 +183,15 @@ def open_books(ctx: typer.Context, *, write: bool = False) -> Iterator[Books]:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class BooksPlace:
     """What every command needs to know from the configuration: where the books are, and how they are shown."""
 
     path: Path
     tz: tzinfo
-    limits: Limits
+    limits: Thresholds
 
 
-def where(config_path: Path | None) -> Place:
+def where(config_path: Path | None) -> BooksPlace:
     """The place, without the 0.3 s that a whole validation takes, if the file is a simple one.
 
     Only what comes before the first operator or machine is read: there may be thousands of them.
@@ -205,18 +205,18 @@ def where(config_path: Path | None) -> Place:
     path, tz = tables.get("database", {}).get("path"), tables.get("display", {}).get("tz", "UTC")
     if isinstance(path, str) and path.strip() and "\0" not in path and isinstance(tz, str):
         limits = _limits({**tables.get("alerts", {}), **tables.get("payouts", {})})
-        return Place(named.absolute().parent / path, parse_tz(tz), limits)
+        return BooksPlace(named.absolute().parent / path, parse_tz(tz), limits)
     from satmachine.config import find_config, load
 
     config = load(find_config(config_path))
     settings = {**config.alerts.model_dump(), **config.payouts.model_dump()}
-    return Place(config.database.path, parse_tz(config.display.tz), _limits(settings))
+    return BooksPlace(config.database.path, parse_tz(config.display.tz), _limits(settings))
 
 
-def _limits(settings: dict[str, Any]) -> Limits:
+def _limits(settings: dict[str, Any]) -> Thresholds:
     """What is not a number gets its default; the daemon's own validation reports it."""
-    names = [name for name in Limits.__dataclass_fields__ if type(settings.get(name)) in (int, Decimal)]
-    return Limits(**{name: settings[name] for name in names})
+    names = [name for name in Thresholds.__dataclass_fields__ if type(settings.get(name)) in (int, Decimal)]
+    return Thresholds(**{name: settings[name] for name in names})
 
 
 def not_found(kind: str, record_id: object) -> NotFound:

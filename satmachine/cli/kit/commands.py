@@ -34,7 +34,7 @@ from satmachine.cli.kit.values import Column, Row, grouped, is_terminal
 from satmachine.orders import Order
 from satmachine.store.database import atomic
 from satmachine.store.intent_rows import Intent
-from satmachine.store.list_queries import Filter
+from satmachine.store.list_queries import ListFilter
 from satmachine.store.pages import Page
 
 P = ParamSpec("P")
@@ -55,9 +55,9 @@ class Asked:
     limit: int
     for_people: bool
 
-    def filter(self, **named: Any) -> Filter:
+    def filter(self, **named: Any) -> ListFilter:
         """The same for a query, with whatever else limits it."""
-        return Filter(since=self.since, until=self.until, before_id=self.before, limit=self.limit, **named)
+        return ListFilter(since=self.since, until=self.until, before_id=self.before, limit=self.limit, **named)
 
 
 @dataclass(frozen=True, slots=True)

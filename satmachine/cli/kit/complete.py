@@ -51,14 +51,14 @@ def _clients(books: Any, begun: str) -> Found:
 def _sales(books: Any, begun: str) -> Found:
     from satmachine.store import list_queries
 
-    page = list_queries.settlements(books.conn, books.scope, list_queries.Filter(limit=_MOST))
+    page = list_queries.settlements(books.conn, books.scope, list_queries.ListFilter(limit=_MOST))
     return [(str(row["id"]), f"{row['machine_id']}, {row['status']}") for row in page.rows if _is(row, begun)]
 
 
 def _payments(books: Any, begun: str) -> Found:
     from satmachine.store import list_queries
 
-    page = list_queries.payments(books.conn, books.scope, list_queries.Filter(limit=_MOST))
+    page = list_queries.payments(books.conn, books.scope, list_queries.ListFilter(limit=_MOST))
     return [(str(row["id"]), f"{row['leg']}, {row['status']}") for row in page.rows if _is(row, begun)]
 
 
@@ -72,7 +72,7 @@ def _deposits(books: Any, begun: str) -> Found:
 def _messages(books: Any, begun: str) -> Found:
     from satmachine.store import list_queries
 
-    page = list_queries.quarantine(books.conn, books.scope, list_queries.Filter(limit=_MOST, status="open"))
+    page = list_queries.quarantine(books.conn, books.scope, list_queries.ListFilter(limit=_MOST, status="open"))
     return [(str(row["id"]), f"{row['machine_id']}, {row['reason']}") for row in page.rows if _is(row, begun)]
 
 

@@ -26,8 +26,8 @@ from satmachine.store.database import Connection, atomic
 
 if TYPE_CHECKING:
     from satmachine.config import Machine
-    from satmachine.settlements.reconcile.machine_case import Look
-    from satmachine.settlements.reconcile.reconcile_rules import Choice, Report
+    from satmachine.settlements.reconcile.machine_case import WalletAnswers
+    from satmachine.settlements.reconcile.reconcile_rules import Choice, Reconciliation
 
 _PAYMENT_COLUMNS = (
     Column("payment_hash", "Payment", fold=True),
@@ -143,23 +143,23 @@ def _one(
     return {**_as_json(report), "accepted": done, "safe_mode": after}
 
 
-def _look(books: Books, machine_id: str, choices: dict[str, Choice]) -> Look:
+def _look(books: Books, machine_id: str, choices: dict[str, Choice]) -> WalletAnswers:
     """Ask the wallet what only it knows. Raises WalletError, ConfigError."""
     import anyio
 
     from satmachine.settlements.reconcile import wallet_look
-    from satmachine.settlements.reconcile.machine_case import Look
+    from satmachine.settlements.reconcile.machine_case import WalletAnswers
     from satmachine.settlements.reconcile.proposal import questions
     from satmachine.wallet.lnbits import Lnbits
 
     asked = questions(books.conn, machine_id, choices)
     if not asked.incoming and not asked.outgoing:
-        return Look()
+        return WalletAnswers()
     machine = books.config.required_machine(machine_id)
     key = machine.wallet.admin_key.resolve(books.config.environ)
     wallet_id = wallet_rows.wallet_id(books.conn, machine_id)
 
-    async def ask() -> Look:
+    async def ask() -> WalletAnswers:
         lnbits = books.config.lnbits
         async with Lnbits(lnbits.url, timeout_s=lnbits.timeout_s, instance_id="reconcile") as client:
             return await wallet_look.ask(client, key, machine_id, wallet_id, asked)
@@ -167,7 +167,9 @@ def _look(books: Books, machine_id: str, choices: dict[str, Choice]) -> Look:
     return anyio.run(ask)
 
 
-def _preview(books: Books, machine_id: str, look: Look, choices: dict[str, Choice], reason: str) -> Report:
+def _preview(
+    books: Books, machine_id: str, look: WalletAnswers, choices: dict[str, Choice], reason: str
+) -> Reconciliation:
     from satmachine.models import By
     from satmachine.settlements.plan.named_payees import terms_for
     from satmachine.settlements.reconcile.proposal import preview
@@ -192,7 +194,9 @@ def _try_to_seal(books: Books, machine: Machine) -> ConfigError | None:
     return None
 
 
-def _carry_out(books: Books, machine_id: str, look: Look, choices: dict[str, Choice], reason: str, digest: str) -> None:
+def _carry_out(
+    books: Books, machine_id: str, look: WalletAnswers, choices: dict[str, Choice], reason: str, digest: str
+) -> None:
     from satmachine.models import By
     from satmachine.settlements.plan.named_payees import terms_for
     from satmachine.settlements.reconcile.proposal import accept
@@ -219,7 +223,7 @@ def _choices(texts: list[str]) -> dict[str, Choice]:
         raise typer.BadParameter(str(error)) from None
 
 
-def _as_json(report: Report) -> dict[str, Any]:
+def _as_json(report: Reconciliation) -> dict[str, Any]:
     return {
         "machine_id": report.machine_id,
         "paused": report.paused,
@@ -231,7 +235,7 @@ def _as_json(report: Report) -> dict[str, Any]:
     }
 
 
-def _print(report: Report, choices: dict[str, Choice], safe_mode: str | None) -> None:
+def _print(report: Reconciliation, choices: dict[str, Choice], safe_mode: str | None) -> None:
     """Everything that the digest stands for, and the command that accepts it."""
     if safe_mode is None and not report.found:
         print_line(f"There is nothing to reconcile at {report.machine_id}.", style="green")
@@ -253,7 +257,7 @@ def _print(report: Report, choices: dict[str, Choice], safe_mode: str | None) ->
         print_item("?", "To do exactly this:", _command(report, choices))
 
 
-def _command(report: Report, choices: dict[str, Choice]) -> str:
+def _command(report: Reconciliation, choices: dict[str, Choice]) -> str:
     if not report.found:
         return f'satmachine machines reconcile {report.machine_id} --yes --reason "nothing was found"'
     said = "".join(f" --book {name}={_text(choice)}" for name, choice in choices.items())

@@ -65,10 +65,10 @@ def partial_dispense(
         satmachine settlements partial-dispense 12 --sats 133400 --reason "jam" --yes
     """
     from satmachine.settlements.correct.changes import allowed
-    from satmachine.settlements.correct.correction_rules import Command
+    from satmachine.settlements.correct.correction_rules import CorrectionKind
 
     reason = act.reason
-    settlement = allowed(act.conn, Command.PARTIAL_DISPENSE, sale["id"])
+    settlement = allowed(act.conn, CorrectionKind.PARTIAL_DISPENSE, sale["id"])
     dispensed = usage(lambda: _dispensed(settlement, fraction, sats))
     old, new = _old_and_new(act.books, settlement, dispensed)
     order = orders.PartialDispense(settlement.id, dispensed.part, dispensed.whole, reason)
@@ -88,10 +88,10 @@ def close(act: Act, sale: Sale) -> Done:
         satmachine settlements close 12 --reason "older than payouts_since" --yes
     """
     from satmachine.settlements.correct.changes import allowed
-    from satmachine.settlements.correct.correction_rules import Command
+    from satmachine.settlements.correct.correction_rules import CorrectionKind
 
     reason = act.reason
-    settlement = allowed(act.conn, Command.CLOSE, sale["id"])
+    settlement = allowed(act.conn, CorrectionKind.CLOSE, sale["id"])
     unpaid = corrections.unpaid_legs(act.conn, settlement.id)
     kept_sats = sum(leg.amount_sats for leg in unpaid)
     if settlement.planned_at is None:
@@ -134,7 +134,7 @@ def redistribute(
         satmachine settlements redistribute 12 --reason "the technician has left" --to split:owner
     """
     from satmachine.settlements.correct.changes import allowed
-    from satmachine.settlements.correct.correction_rules import Command
+    from satmachine.settlements.correct.correction_rules import CorrectionKind
     from satmachine.settlements.correct.redistribute import Wish, propose
     from satmachine.settlements.plan.named_payees import terms_for
 
@@ -142,7 +142,7 @@ def redistribute(
         raise typer.BadParameter("--balances must be sale or now")
     exchange_rate = None if rate is None else usage(lambda: numbers.rate(rate), "--rate")
     reason = act.reason
-    settlement = allowed(act.conn, Command.REDISTRIBUTE, sale["id"])
+    settlement = allowed(act.conn, CorrectionKind.REDISTRIBUTE, sale["id"])
     as_of = act.books.now if balances == "now" else None
     act.books.config.required_machine(settlement.machine_id)
     terms = terms_for(act.books.config, settlement.machine_id)
@@ -178,10 +178,10 @@ def refund(
         satmachine settlements refund 12 100000 --to lnbc1m... --reason "jam" --yes
     """
     from satmachine.settlements.correct.changes import allowed, require_retained
-    from satmachine.settlements.correct.correction_rules import Command
+    from satmachine.settlements.correct.correction_rules import CorrectionKind
 
     amount_sats, reason = usage(lambda: numbers.sats(amount)), act.reason
-    settlement = allowed(act.conn, Command.REFUND, sale["id"])
+    settlement = allowed(act.conn, CorrectionKind.REFUND, sale["id"])
     payee = refund_payee(to, amount_sats, act.books.now)
     draw_sats = amount_sats + reserve_sats(act.books, payee, amount_sats, reserve)
     require_retained(settlement, draw_sats)

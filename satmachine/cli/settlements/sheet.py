@@ -17,7 +17,7 @@ Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Sale:
+class SaleSheet:
     """Everything the books have about a sale; `help` is the command that helps, or empty."""
 
     settlement: Record
@@ -27,10 +27,10 @@ class Sale:
     events: list[list_queries.Record]
 
 
-def read_sale(conn: sqlite3.Connection, settlement: Record) -> Sale:
+def read_sale(conn: sqlite3.Connection, settlement: Record) -> SaleSheet:
     """Collect what belongs to a settlement."""
     settlement_id = settlement["id"]
-    return Sale(
+    return SaleSheet(
         settlement,
         words.advice(sale_trouble(conn, settlement_id, settlement)),
         list_queries.legs_of(conn, settlement_id),
@@ -39,7 +39,7 @@ def read_sale(conn: sqlite3.Connection, settlement: Record) -> Sale:
     )
 
 
-def print_sale_json(sale: Sale) -> None:
+def print_sale_json(sale: SaleSheet) -> None:
     """The shape of SPEC section 10; a retained row also says its reason in words."""
     print_json(
         {
@@ -52,7 +52,7 @@ def print_sale_json(sale: Sale) -> None:
     )
 
 
-def print_sale(sale: Sale, tz: tzinfo) -> None:
+def print_sale(sale: SaleSheet, tz: tzinfo) -> None:
     """The screen."""
     emit_record({**sale.settlement, "help": sale.help}, _FIELDS, title=f"Sale {sale.settlement['id']}", tz=tz)
     if sale.legs:

@@ -21,7 +21,7 @@ from satmachine.store import clients, incoming, shortfalls
 
 if TYPE_CHECKING:
     from satmachine.models import Settlement
-    from satmachine.store.shortfalls import Shortfall
+    from satmachine.store.shortfalls import ShortfallRow
 
 _WHAT = (Column("what", "What"), Column("is", "Is"))
 
@@ -170,7 +170,7 @@ def _rows(sale: Settlement, told: dict[str, Any]) -> list[dict[str, str]]:
     return [{"what": what, "is": value} for what, value in rows.items()]
 
 
-def _shown(act: Act, found: Shortfall, currency: str, answer: str = "") -> Done:
+def _shown(act: Act, found: ShortfallRow, currency: str, answer: str = "") -> Done:
     """What is done so far; with the invoice, while that is still to be paid."""
     made = None if found.topup_hash is None else incoming.top_up_of(act.conn, found.machine_id, found.topup_hash)
     row = {name: getattr(found, name) for name in found.__slots__} | {
@@ -188,7 +188,7 @@ def _shown(act: Act, found: Shortfall, currency: str, answer: str = "") -> Done:
     return Done(row, "\n".join(lines))
 
 
-def _how_to_pay(act: Act, found: Shortfall, expires_at: int) -> str:
+def _how_to_pay(act: Act, found: ShortfallRow, expires_at: int) -> str:
     number = found.settlement_id
     if expires_at <= act.books.now:
         return (
@@ -202,7 +202,7 @@ def _how_to_pay(act: Act, found: Shortfall, expires_at: int) -> str:
     )
 
 
-def _how_far(found: Shortfall, short: str) -> str:
+def _how_far(found: ShortfallRow, short: str) -> str:
     if found.waits:
         return (
             f"{short} less was handed out for sale {found.settlement_id}, and the customer waits for a top-up whose "

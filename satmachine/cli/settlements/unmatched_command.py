@@ -193,7 +193,7 @@ def _chosen(
         raise typer.BadParameter("name the payments by their hash, or use --all")
     if hashes:
         return [_one(books, payment_hash.strip().lower(), machine) for payment_hash in dict.fromkeys(hashes)]
-    wanted = list_queries.Filter(
+    wanted = list_queries.ListFilter(
         machine_id=machine, since=books.when(since), until=books.when(until, end=True), limit=_MOST
     )
     page = list_queries.unmatched(books.conn, books.scope, wanted)
@@ -282,6 +282,6 @@ def _total(chosen: Sequence[Listed], what: str) -> str:
 
 
 def _row(books: Books, payment: Listed) -> dict[str, Any]:
-    everything = list_queries.Filter(machine_id=payment.machine_id, limit=_MOST)
+    everything = list_queries.ListFilter(machine_id=payment.machine_id, limit=_MOST)
     rows = list_queries.unmatched(books.conn, books.scope, everything, everything=True).rows
     return next(to_json(row) for row in rows if row["payment_hash"] == payment.payment_hash)

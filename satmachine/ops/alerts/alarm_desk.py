@@ -11,15 +11,15 @@ import anyio
 import anyio.to_thread
 
 from satmachine.attention import look
-from satmachine.attention.items import Attention, Item, Limits, sorted_out
-from satmachine.attention.look import View
+from satmachine.attention.items import Attention, Item, Thresholds, sorted_out
+from satmachine.attention.look import Viewpoint
 from satmachine.config import Config
 from satmachine.errors import SatmachineError, StoreError
 from satmachine.nostr.health import RelayHealth
 from satmachine.ops.alerts import conditions
 from satmachine.ops.alerts.channels import configured, deliver
-from satmachine.ops.alerts.judge import Alert, Key, Sighting, steps
-from satmachine.ops.alerts.message import Message, text_of
+from satmachine.ops.alerts.judge import Alert, ConditionState, Key, steps
+from satmachine.ops.alerts.message import AlertMessage, text_of
 from satmachine.store import alert_rows
 from satmachine.store.database import Store, connect, snapshot
 
@@ -80,23 +80,23 @@ class AlertDesk:
     async def look(self) -> None:
         """One look: judge what is seen, and note what is news."""
         config, now = self._config(), self._now()
-        view = View(limits_of(config), now, listening_s=now - self._started_at)
+        view = Viewpoint(limits_of(config), now, listening_s=now - self._started_at)
         items = [*conditions.from_relays(self._relays(), view.limits.relay_quiet_after_s)]
         items += await self._beside(conditions.quick, view)
         items += await self._look_thoroughly(view) + await self._prove(config.alerts.check_books_every_s, now)
         silences = await self._store.read(look.silences)
         seen = conditions.sightings(items, silences, now)
         if self._audit is None:
-            seen["", "books_broken"] = Sighting(holds=None)
+            seen["", "books_broken"] = ConditionState(holds=None)
         self.attention = sorted_out((item for item in items if item.sure), silences, now)
         await self._store.write(note, seen, configured(config), config.alerts.clear_after_s, now)
 
     async def deliver_due(self) -> None:
         """Each message that is due, once."""
         for row in await self._store.read(alert_rows.due, self._now()):
-            await self._deliver(Message(**row))
+            await self._deliver(AlertMessage(**row))
 
-    async def _deliver(self, message: Message) -> None:
+    async def _deliver(self, message: AlertMessage) -> None:
         try:
             await deliver(message, self._config(), self._now())
         except SatmachineError as error:
@@ -108,7 +108,7 @@ class AlertDesk:
         else:
             await self._store.write(alert_rows.delivered, message.id, self._now())
 
-    async def _look_thoroughly(self, view: View) -> list[Item]:
+    async def _look_thoroughly(self, view: Viewpoint) -> list[Item]:
         """Between two looks, the last result stays."""
         if not 0 <= view.now - self._thorough_at < LOOK_THOROUGHLY_EVERY_S:  # a clock may also be set back
             self._thorough = await self._beside(conditions.thorough, view)
@@ -131,10 +131,10 @@ class AlertDesk:
             return read(conn, *arguments)
 
 
-def limits_of(config: Config) -> Limits:
+def limits_of(config: Config) -> Thresholds:
     """When something begins to need a person, by the configuration."""
     alerts = config.alerts
-    return Limits(
+    return Thresholds(
         attention_after_s=config.payouts.attention_after_s,
         machine_silent_after_s=alerts.machine_silent_after_s,
         relay_quiet_after_s=alerts.relay_quiet_after_s,
@@ -146,7 +146,7 @@ def limits_of(config: Config) -> Limits:
 
 
 def note(
-    conn: sqlite3.Connection, seen: Mapping[Key, Sighting], channels: Sequence[str], clear_after_s: int, now: int
+    conn: sqlite3.Connection, seen: Mapping[Key, ConditionState], channels: Sequence[str], clear_after_s: int, now: int
 ) -> list[Alert]:
     """Store the state of the alarms and what must be sent; returns the news."""
     rows = [Alert(**{**row, "raised": bool(row["raised"])}) for row in alert_rows.known(conn)]
@@ -162,6 +162,6 @@ def note(
         )
     for alert in news:
         level = logging.ERROR if alert.raised else logging.INFO
-        message = Message(0, now, "", alert.subject, alert.condition, alert.raised, alert.detail, 0)
+        message = AlertMessage(0, now, "", alert.subject, alert.condition, alert.raised, alert.detail, 0)
         log.log(level, "%s", text_of(message))
     return news

@@ -20,7 +20,7 @@ from satmachine.nostr.gift import wrap
 from satmachine.nostr.health import printable
 from satmachine.nostr.keys import npub_to_hex, parse_secret_key
 from satmachine.nostr.post import post
-from satmachine.ops.alerts.message import Message, json_of, text_of
+from satmachine.ops.alerts.message import AlertMessage, json_of, text_of
 from satmachine.wallet.answers import PLAIN
 
 TIMEOUT_S = 20.0
@@ -39,7 +39,7 @@ def configured(config: Config) -> tuple[str, ...]:
     return tuple(name for name, value in ways.items() if value)
 
 
-async def deliver(message: Message, config: Config, now: int) -> None:
+async def deliver(message: AlertMessage, config: Config, now: int) -> None:
     """Send one message in its way; if a way is no longer configured, there is nobody to send to. Raises
     NotDelivered."""
     if message.channel not in configured(config):
@@ -52,7 +52,7 @@ async def deliver(message: Message, config: Config, now: int) -> None:
         raise NotDelivered(f"no answer within {TIMEOUT_S:.0f} s") from None
 
 
-async def _post(message: Message, config: Config, _now: int) -> None:
+async def _post(message: AlertMessage, config: Config, _now: int) -> None:
     assert config.alerts.webhook_url is not None
     url = config.alerts.webhook_url.resolve(config.environ)
     try:
@@ -68,7 +68,7 @@ async def _post(message: Message, config: Config, _now: int) -> None:
         raise NotDelivered(f"the webhook answers with HTTP {status}")
 
 
-async def _run(message: Message, config: Config, _now: int) -> None:
+async def _run(message: AlertMessage, config: Config, _now: int) -> None:
     """The command gets the JSON on its standard input, and the text in $SATMACHINE_ALERT, but none of the daemon's
     keys."""
     command = config.alerts.command
@@ -89,7 +89,7 @@ async def _run(message: Message, config: Config, _now: int) -> None:
         raise NotDelivered(f"{command[0]} exited with {exit_code}: {printable(said.decode(errors='replace'))}")
 
 
-async def _whisper(message: Message, config: Config, now: int) -> None:
+async def _whisper(message: AlertMessage, config: Config, now: int) -> None:
     """To every relay that the receiver may read; it is enough if one accepts it."""
     assert config.alerts.npub is not None
     assert config.nostr.secret_key is not None

@@ -10,15 +10,15 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from satmachine.attention import look
 from satmachine.attention.items import Item, Silence, names_of
-from satmachine.attention.look import View
+from satmachine.attention.look import Viewpoint
 from satmachine.audit.proof import check_books
 from satmachine.nostr.health import RelayHealth, RelayState
-from satmachine.ops.alerts.judge import Key, Sighting
+from satmachine.ops.alerts.judge import ConditionState, Key
 
 _SHOWN = 5
 
 
-def quick(conn: sqlite3.Connection, view: View) -> list[Item]:
+def quick(conn: sqlite3.Connection, view: Viewpoint) -> list[Item]:
     """Along indexes, or from a table with a short row for each machine."""
     return [
         *look.from_daemon(conn, view, daemon_runs=True),
@@ -27,7 +27,7 @@ def quick(conn: sqlite3.Connection, view: View) -> list[Item]:
     ]
 
 
-def thorough(conn: sqlite3.Connection, view: View) -> list[Item]:
+def thorough(conn: sqlite3.Connection, view: Viewpoint) -> list[Item]:
     """Looks at every machine's state: some 60 ms of processor time for ten thousand."""
     return [*look.from_telemetry(conn, view), *look.from_strangers(conn, view)]
 
@@ -52,7 +52,7 @@ def from_audit(conn: sqlite3.Connection) -> list[Item]:
     return [Item("books_broken", "", cause, "satmachine audit")] if broken else []
 
 
-def sightings(items: Iterable[Item], silences: Iterable[Silence], now: int) -> dict[Key, Sighting]:
+def sightings(items: Iterable[Item], silences: Iterable[Silence], now: int) -> dict[Key, ConditionState]:
     """The items that are alarms, by what they concern and what is wrong."""
     quiet = {one.item for one in silences if one.until is None or one.until > now}
     groups: dict[Key, list[Item]] = {}
@@ -62,10 +62,10 @@ def sightings(items: Iterable[Item], silences: Iterable[Silence], now: int) -> d
     return {key: _sighting(found, quiet) for key, found in groups.items()}
 
 
-def _sighting(items: list[Item], quiet: set[str]) -> Sighting:
+def _sighting(items: list[Item], quiet: set[str]) -> ConditionState:
     loud = [item for item in items if item.sure and quiet.isdisjoint(names_of(item))]
     if not loud:
-        return Sighting(None)
+        return ConditionState(None)
     more = f"; and {len(loud) - _SHOWN} more" if len(loud) > _SHOWN else ""
     detail = "; ".join(item.cause for item in loud[:_SHOWN]) + more
-    return Sighting(True, detail, min(item.wait_s for item in loud))
+    return ConditionState(True, detail, min(item.wait_s for item in loud))

@@ -15,7 +15,7 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class ConditionState:
     """A condition as it looks now. `holds` None: between two limits, which changes nothing (a level that hovers)."""
 
     holds: bool | None
@@ -40,35 +40,37 @@ class Alert:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class AlertStep:
     """An alarm as it is from now on; `news`: the operator must be told."""
 
     alert: Alert
     news: bool
 
 
-def steps(known: Mapping[Key, Alert], seen: Mapping[Key, Sighting], *, clear_after_s: int, now: int) -> Iterator[Step]:
+def steps(
+    known: Mapping[Key, Alert], seen: Mapping[Key, ConditionState], *, clear_after_s: int, now: int
+) -> Iterator[AlertStep]:
     """Every alarm that changes in the books. What is no longer seen at all (a machine that was removed) has ended."""
     for key in known.keys() | seen.keys():
         alert = known.get(key) or Alert(*key, raised=False, since=None, changed_at=now, detail="")
-        step = _judge_one(alert, seen.get(key, Sighting(holds=False)), clear_after_s, now)
+        step = _judge_one(alert, seen.get(key, ConditionState(holds=False)), clear_after_s, now)
         if step.alert != known.get(key) and not _is_nothing(step.alert, key in known):
             yield step
 
 
-def _judge_one(alert: Alert, sighting: Sighting, clear_after_s: int, now: int) -> Step:
+def _judge_one(alert: Alert, sighting: ConditionState, clear_after_s: int, now: int) -> AlertStep:
     if sighting.holds is None:
-        return Step(alert, news=False)
+        return AlertStep(alert, news=False)
     if sighting.holds == alert.raised:
         # As already sent. Only the words may have changed, and a wait that had begun is over.
         detail = sighting.detail if sighting.holds else alert.detail
-        return Step(replace(alert, since=None, detail=detail), news=False)
+        return AlertStep(replace(alert, since=None, detail=detail), news=False)
     since = now if alert.since is None else alert.since
     wait_s = sighting.raise_after_s if sighting.holds else clear_after_s
     if now - since < wait_s:
-        return Step(replace(alert, since=since), news=False)
+        return AlertStep(replace(alert, since=since), news=False)
     detail = sighting.detail if sighting.holds else alert.detail
-    return Step(replace(alert, raised=sighting.holds, since=None, changed_at=now, detail=detail), news=True)
+    return AlertStep(replace(alert, raised=sighting.holds, since=None, changed_at=now, detail=detail), news=True)
 
 
 def _is_nothing(alert: Alert, known: bool) -> bool:

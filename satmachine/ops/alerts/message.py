@@ -12,7 +12,7 @@ WORDS = {name: condition for name, condition in CONDITIONS.items() if condition.
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class AlertMessage:
     """One change of one alarm, as it is delivered. `id` stays the same when it is sent again."""
 
     id: int
@@ -25,7 +25,7 @@ class Message:
     attempts: int
 
 
-def text_of(message: Message) -> str:
+def text_of(message: AlertMessage) -> str:
     """A sentence or two, and what helps."""
     words = CONDITIONS[message.condition]
     who = message.subject or "satmachine"
@@ -35,7 +35,7 @@ def text_of(message: Message) -> str:
     return f"ALARM: {detail}. What to do: {words.command}"
 
 
-def json_of(message: Message) -> dict[str, object]:
+def json_of(message: AlertMessage) -> dict[str, object]:
     """For programs. By its `id` a message that arrives twice is recognised."""
     return {
         "id": message.id,

@@ -27,24 +27,24 @@ _MAX_RATE = Decimal(10) ** 12
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ToldRate:
     """A rate, and where it comes from."""
 
     rate: Decimal
     source: str
 
 
-def of_payment(extra: Mapping[str, object], currency: str) -> Told | None:
+def of_payment(extra: Mapping[str, object], currency: str) -> ToldRate | None:
     """What LNbits wrote with the payment when its invoice was made, in the machine's own currency."""
     for currency_key, _amount_key, rate_key in _FIELDS:
         told = extra.get(currency_key)
         rate = _usable(extra.get(rate_key))
         if isinstance(told, str) and told.upper() == currency and rate is not None:
-            return Told(rate, LNBITS)
+            return ToldRate(rate, LNBITS)
     return None
 
 
-def of_beacons(contents: Sequence[str], currency: str) -> Told | None:
+def of_beacons(contents: Sequence[str], currency: str) -> ToldRate | None:
     """The rate of the newest of these beacons that has one."""
     for content in contents:
         fields = parse_beacon(content, currency)
@@ -54,7 +54,7 @@ def of_beacons(contents: Sequence[str], currency: str) -> Told | None:
         rate = fields.columns.get("exchange_rate")
         usable = _usable(Decimal(str(rate))) if rate is not None else None
         if told_currency in (None, currency) and usable is not None:
-            return Told(usable, BEACON)
+            return ToldRate(usable, BEACON)
     return None
 
 

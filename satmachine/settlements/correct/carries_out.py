@@ -15,7 +15,7 @@ from satmachine.models import By, Settlement
 from satmachine.settlements.correct.proven_unpaid import Pays, Unpaid
 from satmachine.store import corrections, intent_rows, legs
 from satmachine.store.database import Store
-from satmachine.store.intent_rows import Asked, Ended
+from satmachine.store.intent_rows import Ended, OpenOrder
 from satmachine.wallet import bolt11 as invoices
 from satmachine.wallet.lnbits import Lnbits
 from satmachine.wallet.rows import WalletPayment
@@ -58,10 +58,10 @@ class CarriesOut:
         self._now = now
         self._unpaid = Unpaid(store, lnbits, payer, config, now)
 
-    async def _carry_out(self, asked: Asked, change: Callable[[sqlite3.Connection], str]) -> Ended:
+    async def _carry_out(self, asked: OpenOrder, change: Callable[[sqlite3.Connection], str]) -> Ended:
         return await self._store.write(intent_rows.carry_out, asked.id, change, self._now())
 
-    def _by(self, asked: Asked, reason: str) -> By:
+    def _by(self, asked: OpenOrder, reason: str) -> By:
         return By(asked.actor, reason, self._now())
 
     async def _require_known_payments(self, settlement: Settlement) -> list[WalletPayment]:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 
 from satmachine.errors import Refused
 from satmachine.models import By, Figures, Leg, Position, Retained, RetainedReason, Settlement
-from satmachine.settlements.correct.correction_rules import Command, Dispensed, draw, memo, refusal, scale
+from satmachine.settlements.correct.correction_rules import CorrectionKind, Dispensed, draw, memo, refusal, scale
 from satmachine.store import audit_log as audit
 from satmachine.store import corrections, notes, positions, settlements
 from satmachine.store.database import rehearsed
@@ -32,7 +32,7 @@ def partial_dispense(
     conn: sqlite3.Connection, settlement_id: int, dispensed: Dispensed, proof: ProvenUnpaid, by: By
 ) -> str:
     """Scale the sale to what was dispensed: a new revision, planned and paid again."""
-    settlement = allowed(conn, Command.PARTIAL_DISPENSE, settlement_id)
+    settlement = allowed(conn, CorrectionKind.PARTIAL_DISPENSE, settlement_id)
     old, new = new_figures(conn, settlement, dispensed)
     voided = _void_all(conn, settlement_id, proof)
     corrections.retain_only_undispensed(conn, settlement, new.undispensed_sats, by.now)
@@ -66,7 +66,7 @@ def positions_once_voided(conn: sqlite3.Connection, settlement: Settlement) -> l
 
 def close(conn: sqlite3.Connection, settlement_id: int, proof: ProvenUnpaid, by: By) -> str:
     """What is unpaid is voided and retained; the rest stands."""
-    settlement = allowed(conn, Command.CLOSE, settlement_id)
+    settlement = allowed(conn, CorrectionKind.CLOSE, settlement_id)
     unpaid = corrections.unpaid_legs(conn, settlement_id)
     voided = _void_all(conn, settlement_id, proof)
     kept = [Retained(RetainedReason.VOIDED_LEG, leg.amount_sats, leg.leg) for leg in unpaid]
@@ -97,7 +97,7 @@ def refund(
     by: By,
 ) -> str:
     """Plan a refund leg out of what the sale retains; `amount_sats` includes the reserve for routing fees."""
-    settlement = allowed(conn, Command.REFUND, settlement_id)
+    settlement = allowed(conn, CorrectionKind.REFUND, settlement_id)
     require_retained(settlement, amount_sats)
     drawn = draw(corrections.ledger(conn, settlement_id), amount_sats)
     leg = corrections.insert_refund(conn, settlement, number=number, amount_sats=amount_sats, payee=payee, now=by.now)
@@ -119,7 +119,7 @@ def require_retained(settlement: Settlement, amount_sats: int) -> None:
         )
 
 
-def allowed(conn: sqlite3.Connection, command: Command, settlement_id: int) -> Settlement:
+def allowed(conn: sqlite3.Connection, command: CorrectionKind, settlement_id: int) -> Settlement:
     """The settlement as it stands now. Raises NotFound, and Refused where its state forbids the command."""
     settlement = corrections.find(conn, settlement_id)
     why = refusal(command, settlement)

@@ -15,7 +15,7 @@ from satmachine.money import minor_to_fiat, scale_linear
 from satmachine.settlements.pay.transition import Sighting, View
 
 
-class Command(StrEnum):
+class CorrectionKind(StrEnum):
     """What a person can ask to be done to a sale; the words of the command line."""
 
     PARTIAL_DISPENSE = "partial-dispense"
@@ -64,10 +64,14 @@ def scale(gross_sats: int, original: Figures, dispensed: Dispensed) -> Figures:
     )
 
 
-def refusal(command: Command, settlement: Settlement) -> str | None:
+def refusal(command: CorrectionKind, settlement: Settlement) -> str | None:
     """Why a settlement's state forbids a command, with the way out; None where it does not."""
     message = _REFUSED.get((command, settlement.status))
-    if message is None and command in (Command.REDISTRIBUTE, Command.REFUND) and settlement.planned_at is None:
+    if (
+        message is None
+        and command in (CorrectionKind.REDISTRIBUTE, CorrectionKind.REFUND)
+        and settlement.planned_at is None
+    ):
         closed = settlement.status is SettlementStatus.PARTIAL
         message = _NEVER_PROVEN if closed else _NOT_PLANNED
     return None if message is None else message.format(id=settlement.id)
@@ -155,13 +159,13 @@ _NEVER_PROVEN = (
 _CLOSED = "sale {id} is closed: its figures are final. What it retains can be refunded or redistributed"
 
 _REFUSED = {
-    (Command.PARTIAL_DISPENSE, SettlementStatus.PARTIAL): _CLOSED,
-    (Command.PARTIAL_DISPENSE, SettlementStatus.REFUNDED): (
+    (CorrectionKind.PARTIAL_DISPENSE, SettlementStatus.PARTIAL): _CLOSED,
+    (CorrectionKind.PARTIAL_DISPENSE, SettlementStatus.REFUNDED): (
         "sale {id} is refunded: its figures are final. What it still retains can be refunded or redistributed"
     ),
-    (Command.CLOSE, SettlementStatus.PROCESSED): "sale {id} is processed: there is nothing left to close",
-    (Command.CLOSE, SettlementStatus.PARTIAL): "sale {id} is closed already",
-    (Command.CLOSE, SettlementStatus.REFUNDED): "sale {id} is refunded: there is nothing left to close",
-    (Command.REDISTRIBUTE, SettlementStatus.HELD): _HELD,
-    (Command.REFUND, SettlementStatus.HELD): _HELD,
+    (CorrectionKind.CLOSE, SettlementStatus.PROCESSED): "sale {id} is processed: there is nothing left to close",
+    (CorrectionKind.CLOSE, SettlementStatus.PARTIAL): "sale {id} is closed already",
+    (CorrectionKind.CLOSE, SettlementStatus.REFUNDED): "sale {id} is refunded: there is nothing left to close",
+    (CorrectionKind.REDISTRIBUTE, SettlementStatus.HELD): _HELD,
+    (CorrectionKind.REFUND, SettlementStatus.HELD): _HELD,
 }

@@ -20,14 +20,14 @@ from satmachine.settlements.correct import cancelled, vouched
 from satmachine.settlements.correct.carries_out import CarriesOut
 from satmachine.settlements.correct.repoint import Move, is_there, repoint, target_of
 from satmachine.store import legs
-from satmachine.store.intent_rows import Asked, Ended
+from satmachine.store.intent_rows import Ended, OpenOrder
 
 
 class LegOrders(CarriesOut):
     """Repoint, cancel, declare paid and unpaid."""
 
     @property
-    def actions(self) -> Mapping[type[Order], Callable[[Asked, Any], Awaitable[Ended]]]:
+    def actions(self) -> Mapping[type[Order], Callable[[OpenOrder, Any], Awaitable[Ended]]]:
         """What the desk can have done here."""
         return {
             Repoint: self.repoint,
@@ -36,7 +36,7 @@ class LegOrders(CarriesOut):
             DeclareUnpaid: self.declare_unpaid,
         }
 
-    async def repoint(self, asked: Asked, order: Repoint) -> Ended:
+    async def repoint(self, asked: OpenOrder, order: Repoint) -> Ended:
         """Those that can be sent elsewhere are, together; the others stay, with the reason."""
         async with self._set_aside(order.payment_ids) as found:
             outcomes: dict[int, Move | StoreError | str] = {}
@@ -70,7 +70,7 @@ class LegOrders(CarriesOut):
         proof = await self._unpaid.withdrawn(leg.machine_id, leg.leg_key, [leg])
         return Move(proof.legs[leg.id], target)
 
-    async def cancel(self, asked: Asked, order: CancelPayout) -> Ended:
+    async def cancel(self, asked: OpenOrder, order: CancelPayout) -> Ended:
         """Give up a balance payout that is proven unpaid, or a payment that the daemon has not ordered."""
         async with self._set_aside([order.payment_id]) as [leg]:
             if leg.settlement_id is not None and leg.hold_reason != HoldReason.UNORDERED:
@@ -80,15 +80,15 @@ class LegOrders(CarriesOut):
             change = partial(cancelled.cancel_payout, proof=proof, leg_id=leg.id, by=self._by(asked, order.reason))
             return await self._carry_out(asked, change)
 
-    async def declare_paid(self, asked: Asked, order: DeclarePaid) -> Ended:
+    async def declare_paid(self, asked: OpenOrder, order: DeclarePaid) -> Ended:
         """A person vouches that the payee has the sats."""
         return await self._declare(asked, order.payment_id, order.reason, paid=True)
 
-    async def declare_unpaid(self, asked: Asked, order: DeclareUnpaid) -> Ended:
+    async def declare_unpaid(self, asked: OpenOrder, order: DeclareUnpaid) -> Ended:
         """A person vouches that the invoice is dead. Not where the machine's own wallet shows that it was paid."""
         return await self._declare(asked, order.payment_id, order.reason, paid=False)
 
-    async def _declare(self, asked: Asked, payment_id: int, reason: str, *, paid: bool) -> Ended:
+    async def _declare(self, asked: OpenOrder, payment_id: int, reason: str, *, paid: bool) -> Ended:
         async with self._set_aside([payment_id]) as [leg]:
             await self._unpaid.require_person(leg, paid=paid)
             if not paid:

@@ -29,7 +29,7 @@ from satmachine.models import (
 )
 from satmachine.money import minor_to_sats, sats_to_minor
 from satmachine.settlements.correct.changes import allowed
-from satmachine.settlements.correct.correction_rules import Command, draw
+from satmachine.settlements.correct.correction_rules import CorrectionKind, draw
 from satmachine.settlements.plan.amounts import Terms, plan_distribution, plan_splits, plan_super
 from satmachine.store import audit_log as audit
 from satmachine.store import balances, clients, corrections, legs, notes, positions, settlements
@@ -114,7 +114,7 @@ def redistribute(
     conn: sqlite3.Connection, settlement_id: int, terms: Terms, wish: Wish, *, revision: int, by: By
 ) -> str:
     """Write the proposal as legs of a new revision; earlier legs stand as they are."""
-    settlement = allowed(conn, Command.REDISTRIBUTE, settlement_id)
+    settlement = allowed(conn, CorrectionKind.REDISTRIBUTE, settlement_id)
     proposal = propose(conn, settlement, terms, wish)
     for number, planned in enumerate(proposal.revisions):
         legs.insert_planned(conn, proposal.settlement, planned, revision=revision + number, now=by.now)

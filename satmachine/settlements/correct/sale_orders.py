@@ -17,18 +17,18 @@ from satmachine.orders import Close, Order, PartialDispense, Redistribute, Refun
 from satmachine.settlements.correct import changes
 from satmachine.settlements.correct.carries_out import CarriesOut, numbers_after
 from satmachine.settlements.correct.changes import ProvenUnpaid
-from satmachine.settlements.correct.correction_rules import Command, Dispensed
+from satmachine.settlements.correct.correction_rules import CorrectionKind, Dispensed
 from satmachine.settlements.correct.redistribute import Wish, redistribute
 from satmachine.settlements.plan.named_payees import terms_for
 from satmachine.store import corrections
-from satmachine.store.intent_rows import Asked, Ended
+from satmachine.store.intent_rows import Ended, OpenOrder
 
 
 class SaleOrders(CarriesOut):
     """Partial dispense, close, redistribute and refund."""
 
     @property
-    def actions(self) -> Mapping[type[Order], Callable[[Asked, Any], Awaitable[Ended]]]:
+    def actions(self) -> Mapping[type[Order], Callable[[OpenOrder, Any], Awaitable[Ended]]]:
         """What the desk can have done here."""
         return {
             PartialDispense: self.partial_dispense,
@@ -37,11 +37,11 @@ class SaleOrders(CarriesOut):
             Refund: self.refund,
         }
 
-    async def partial_dispense(self, asked: Asked, order: PartialDispense) -> Ended:
+    async def partial_dispense(self, asked: OpenOrder, order: PartialDispense) -> Ended:
         """`part` of `whole` was dispensed."""
         dispensed = Dispensed(order.part, order.whole)
         async with self._worker.set_aside(order.settlement_id):
-            settlement = await self._store.read(changes.allowed, Command.PARTIAL_DISPENSE, order.settlement_id)
+            settlement = await self._store.read(changes.allowed, CorrectionKind.PARTIAL_DISPENSE, order.settlement_id)
             await self._store.read(changes.new_figures, settlement, dispensed)
             change = partial(
                 changes.partial_dispense,
@@ -52,10 +52,10 @@ class SaleOrders(CarriesOut):
             )
             return await self._carry_out(asked, change)
 
-    async def close(self, asked: Asked, order: Close) -> Ended:
+    async def close(self, asked: OpenOrder, order: Close) -> Ended:
         """Void what is unpaid, keep the rest."""
         async with self._worker.set_aside(order.settlement_id):
-            settlement = await self._store.read(changes.allowed, Command.CLOSE, order.settlement_id)
+            settlement = await self._store.read(changes.allowed, CorrectionKind.CLOSE, order.settlement_id)
             change = partial(
                 changes.close,
                 settlement_id=order.settlement_id,
@@ -64,9 +64,9 @@ class SaleOrders(CarriesOut):
             )
             return await self._carry_out(asked, change)
 
-    async def redistribute(self, asked: Asked, order: Redistribute) -> Ended:
+    async def redistribute(self, asked: OpenOrder, order: Redistribute) -> Ended:
         """Plan what is retained, under a revision that no wallet has seen yet."""
-        settlement = await self._store.read(changes.allowed, Command.REDISTRIBUTE, order.settlement_id)
+        settlement = await self._store.read(changes.allowed, CorrectionKind.REDISTRIBUTE, order.settlement_id)
         paid = await self._require_known_payments(settlement)
         change = partial(
             redistribute,
@@ -78,9 +78,9 @@ class SaleOrders(CarriesOut):
         )
         return await self._carry_out(asked, change)
 
-    async def refund(self, asked: Asked, order: Refund) -> Ended:
+    async def refund(self, asked: OpenOrder, order: Refund) -> Ended:
         """Plan a refund to an invoice or a Lightning address; the payer pays it as every other leg."""
-        settlement = await self._store.read(changes.allowed, Command.REFUND, order.settlement_id)
+        settlement = await self._store.read(changes.allowed, CorrectionKind.REFUND, order.settlement_id)
         changes.require_retained(settlement, order.amount_sats)
         number = await self._refund_number(settlement)
         cost_sats = await self._cost_of(settlement.machine_id, order.to, order.amount_sats, order.draw_sats)

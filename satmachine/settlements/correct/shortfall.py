@@ -19,7 +19,7 @@ from satmachine.settlements.correct.changes import ProvenUnpaid
 from satmachine.settlements.correct.correction_rules import draw
 from satmachine.store import clients, corrections, deposits, incoming, legs, settlements, shortfalls
 from satmachine.store.incoming import TopUp
-from satmachine.store.shortfalls import Shortfall
+from satmachine.store.shortfalls import ShortfallRow
 
 _ENDED = (SettlementStatus.PROCESSED, SettlementStatus.PARTIAL, SettlementStatus.REFUNDED)
 
@@ -133,7 +133,7 @@ def book(
     )
 
 
-def to_undo(conn: sqlite3.Connection, settlement_id: int) -> Shortfall:
+def to_undo(conn: sqlite3.Connection, settlement_id: int) -> ShortfallRow:
     """The latest shortfall of a sale, if it can be taken back. Raises NotFound, Refused."""
     corrections.find(conn, settlement_id)
     found = shortfalls.latest(conn, settlement_id)
@@ -169,7 +169,7 @@ def undo(conn: sqlite3.Connection, settlement_id: int, *, proof: ProvenUnpaid, b
 
 
 def _give_up_refund(
-    conn: sqlite3.Connection, sale: Settlement, found: Shortfall, proof: ProvenUnpaid, now: int
+    conn: sqlite3.Connection, sale: Settlement, found: ShortfallRow, proof: ProvenUnpaid, now: int
 ) -> None:
     """Void the refund, if that is to do, and book its top-up to nobody again."""
     assert found.payment_id is not None

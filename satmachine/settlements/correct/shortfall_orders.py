@@ -19,7 +19,7 @@ from satmachine.settlements.plan.shortfall_refund import top_up_id
 from satmachine.store import corrections, legs, shortfalls
 from satmachine.store.database import Store
 from satmachine.store.incoming import TopUp
-from satmachine.store.intent_rows import Asked, Ended
+from satmachine.store.intent_rows import Ended, OpenOrder
 from satmachine.wallet.lnbits import Lnbits
 
 #: Makes the invoice of a top-up: (machine, id, sats, note, who asks).
@@ -44,11 +44,11 @@ class ShortfallOrders(CarriesOut):
         self._make_top_up = make_top_up
 
     @property
-    def actions(self) -> Mapping[type[Order], Callable[[Asked, Any], Awaitable[Ended]]]:
+    def actions(self) -> Mapping[type[Order], Callable[[OpenOrder, Any], Awaitable[Ended]]]:
         """What the desk can have done here."""
         return {Shortfall: self.book, UndoShortfall: self.undo}
 
-    async def book(self, asked: Asked, order: Shortfall) -> Ended:
+    async def book(self, asked: OpenOrder, order: Shortfall) -> Ended:
         """Make the invoice of the top-up, then book. An invoice that a crash leaves behind was shown to nobody."""
         sale = await self._store.read(shortfall.allowed, order.settlement_id, order.short_minor)
         number = await self._store.read(shortfalls.next_number, sale.id)
@@ -71,7 +71,7 @@ class ShortfallOrders(CarriesOut):
         )
         return await self._carry_out(asked, change)
 
-    async def undo(self, asked: Asked, order: UndoShortfall) -> Ended:
+    async def undo(self, asked: OpenOrder, order: UndoShortfall) -> Ended:
         """Prove that the refund is unpaid, and stays so; then take all of it back."""
         async with self._worker.set_aside(order.settlement_id):
             found = await self._store.read(shortfall.to_undo, order.settlement_id)

@@ -50,7 +50,7 @@ class FoundPayment:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class Adoption:
     """A verdict, and for HOLD what does not fit."""
 
     verdict: Verdict
@@ -61,17 +61,17 @@ class Decision:
 _FINAL = frozenset({LegStatus.COMPLETED, LegStatus.VOIDED, LegStatus.SKIPPED})
 
 
-def decide(leg: Leg, live_invoice: str | None, found: FoundPayment) -> Decision:
+def decide(leg: Leg, live_invoice: str | None, found: FoundPayment) -> Adoption:
     """`live_invoice`: the payment hash of the leg's invoice that could still be paid, or was; None where there is none.
 
     The ladder: whose key, whose invoice, is the leg open, how much, for how much fiat, to whom.
     """
     if found.leg_key != leg.leg_key:
-        return Decision(Verdict.LEAVE)
+        return Adoption(Verdict.LEAVE)
     if live_invoice == found.payment_hash:
-        return Decision(Verdict.ADOPT)
+        return Adoption(Verdict.ADOPT)
     misfit = _misfit(leg, live_invoice, found)
-    return Decision(Verdict.ADOPT) if misfit is None else Decision(Verdict.HOLD, misfit)
+    return Adoption(Verdict.ADOPT) if misfit is None else Adoption(Verdict.HOLD, misfit)
 
 
 def _misfit(leg: Leg, live_invoice: str | None, found: FoundPayment) -> Misfit | None:

@@ -14,7 +14,7 @@ from satmachine.identity import BalanceLeg, PayeeKind, SaleLeg
 from satmachine.models import By, Leg
 from satmachine.settlements.pay.adoption import FoundPayment
 from satmachine.settlements.plan.amounts import Terms
-from satmachine.settlements.reconcile.reconcile_rules import Choice, Line, Verdict
+from satmachine.settlements.reconcile.reconcile_rules import Choice, PaymentLine, Resolution
 from satmachine.store import audit_log as audit
 from satmachine.store import clients, legs
 from satmachine.store import reconciling as rows
@@ -40,7 +40,7 @@ class Fate:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class WalletAnswers:
     """The answers, by payment hash: settled incoming payments, and the fates of outgoing ones."""
 
     incoming: Mapping[str, CustomerPayment] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class MachineCase:
         conn: sqlite3.Connection,
         machine: Machine,
         terms: Terms,
-        look: Look,
+        look: WalletAnswers,
         choices: Mapping[str, Choice],
         by: By,
     ) -> None:
@@ -65,7 +65,7 @@ class MachineCase:
         self.look = look
         self.choices = choices
         self.by = by
-        self.lines: list[Line] = []
+        self.lines: list[PaymentLine] = []
         self.sales: dict[int, list[str]] = {}
         self.waits: list[str] = []
         self.touched: set[int] = set()
@@ -116,7 +116,7 @@ class MachineCase:
     def line(
         self,
         payment: Found,
-        verdict: Verdict,
+        verdict: Resolution,
         words: str,
         *,
         settlement_key: str | None = None,
@@ -126,7 +126,7 @@ class MachineCase:
         if client_id is not None:
             self.touched.add(client_id)
         self.lines.append(
-            Line(
+            PaymentLine(
                 payment.payment_hash,
                 payment.leg_key,
                 payment.amount_sats,
@@ -167,7 +167,7 @@ class MachineCase:
 
     def dismiss(self, payment: Found, words: str) -> None:
         """Not satmachine's: it explains no leg, and no leg is paid because of it."""
-        self.line(payment, Verdict.NOT_OURS, words)
+        self.line(payment, Resolution.NOT_OURS, words)
         self.decide(payment, None, "payment.not_ours", f"machine {self.machine.id}", {"words": words})
 
 
@@ -187,7 +187,7 @@ def adopt(case: MachineCase, leg: Leg, payment: Found) -> None:
     parsed = identity.parse_key(leg.leg_key)
     key = parsed.settlement_key if isinstance(parsed, SaleLeg) else None
     words = f"{leg.leg} of revision {leg.revision}, as planned; " + ("completed" if done else "looked up on both sides")
-    case.line(payment, Verdict.ADOPT, words, settlement_key=key)
+    case.line(payment, Resolution.ADOPT, words, settlement_key=key)
     subject = f"payment {leg.id}" if leg.settlement_id is None else f"settlement {leg.settlement_id}"
     case.decide(payment, leg.id, "payment.adopt", subject, {"leg": leg.leg, "revision": leg.revision})
 

@@ -23,8 +23,8 @@ from satmachine.settlements.land.landing import Rules, land_claim
 from satmachine.settlements.pay import adoption
 from satmachine.settlements.plan.amounts import Terms
 from satmachine.settlements.reconcile.machine_case import (
-    Look,
     MachineCase,
+    WalletAnswers,
     adopt,
     as_found,
     looked_up,
@@ -35,11 +35,11 @@ from satmachine.settlements.reconcile.machine_case import (
 )
 from satmachine.settlements.reconcile.reconcile_rules import (
     Choice,
-    Line,
     MarkLine,
-    Report,
+    PaymentLine,
+    Reconciliation,
+    Resolution,
     SaleLine,
-    Verdict,
     booked_sats,
     heads,
     revisions,
@@ -76,8 +76,8 @@ def questions(conn: sqlite3.Connection, machine_id: str, choices: Mapping[str, C
 
 
 def preview(
-    conn: sqlite3.Connection, machine: Machine, terms: Terms, look: Look, choices: Mapping[str, Choice], by: By
-) -> Report:
+    conn: sqlite3.Connection, machine: Machine, terms: Terms, look: WalletAnswers, choices: Mapping[str, Choice], by: By
+) -> Reconciliation:
     """What reconciling would do. Nothing is written in the end."""
     with rehearsed(conn):
         return _Round(MachineCase(conn, machine, terms, look, choices, by)).run()
@@ -87,12 +87,12 @@ def accept(
     conn: sqlite3.Connection,
     machine: Machine,
     terms: Terms,
-    look: Look,
+    look: WalletAnswers,
     choices: Mapping[str, Choice],
     by: By,
     *,
     digest: str,
-) -> Report:
+) -> Reconciliation:
     """Do exactly what was shown, inside the caller's transaction. Raises Refused where that is not what is there now,
     or where something waits; then nothing is to be committed."""
     report = _Round(MachineCase(conn, machine, terms, look, choices, by)).run()
@@ -115,7 +115,7 @@ class _Round:
         self._machine = case.machine
         self._by = case.by
 
-    def run(self) -> Report:
+    def run(self) -> Reconciliation:
         pause = rows.pause(self._conn, self._machine.id)
         found = rows.undecided(self._conn, self._machine.id, list(self._case.choices))
         if unknown := self._case.choices.keys() - {payment.payment_hash for payment in found}:
@@ -138,14 +138,16 @@ class _Round:
         marks = self._marks()
         self._refuse_overdrafts()
         lines = sorted(self._case.lines, key=lambda line: (line.made_at, line.leg_key, line.payment_hash))
-        self._case.waits += [f"{line.leg_key}: {line.words}" for line in lines if line.verdict is Verdict.WAITS]
+        self._case.waits += [f"{line.leg_key}: {line.words}" for line in lines if line.verdict is Resolution.WAITS]
         self._finish(lines, marks)
         sales = [
             SaleLine(str(sale.settlement_key), sale.id, "; ".join(words))
             for sale_id, words in self._case.sales.items()
             if words and (sale := settlements.get(self._conn, sale_id))
         ]
-        return Report(self._machine.id, pause.why, tuple(lines), tuple(marks), tuple(sales), tuple(self._case.waits))
+        return Reconciliation(
+            self._machine.id, pause.why, tuple(lines), tuple(marks), tuple(sales), tuple(self._case.waits)
+        )
 
     # --- where a payment belongs
 
@@ -242,7 +244,7 @@ class _Round:
         return (sale.occurred_at if payment is None else payment.settled_at, str(sale.payment_hash))
 
     def _forget(self, payment: Found) -> None:
-        self._case.line(payment, Verdict.FAILED, "the wallet says that it was never made")
+        self._case.line(payment, Resolution.FAILED, "the wallet says that it was never made")
         rows.forget(self._conn, self._machine.id, payment.payment_hash, self._by.now)
 
     # --- payouts of a balance
@@ -250,7 +252,7 @@ class _Round:
     def _balance(self, payment: Found, label: str) -> None:
         client_id = rows.client_by_label(self._conn, self._machine.id, label)
         if client_id is None:
-            self._case.line(payment, Verdict.WAITS, unknown_client(self._machine.id, label))
+            self._case.line(payment, Resolution.WAITS, unknown_client(self._machine.id, label))
         else:
             self._payout(payment, client_id)
 
@@ -266,7 +268,7 @@ class _Round:
         fiat_minor = payment.whole("fiat_amount_minor")
         if payment.status != "success" or not fiat_minor:
             why = "it is still under way" if payment.status != "success" else "it does not say its fiat value"
-            self._case.line(payment, Verdict.WAITS, f"{why}: it cannot be booked to a balance; decide HASH=not-ours")
+            self._case.line(payment, Resolution.WAITS, f"{why}: it cannot be booked to a balance; decide HASH=not-ours")
             return
         key = identity.parse_key(payment.leg_key)
         number = client_legs.next_payout_number(self._conn, client_id)
@@ -312,7 +314,7 @@ class _Round:
         )
         words = f"a payout of {label}'s balance: {booking.fiat_amount_minor} minor units are taken off it"
         words += looked_up(payment) + given_up
-        self._case.line(payment, Verdict.PAYOUT, words, client_id=booking.client_id)
+        self._case.line(payment, Resolution.PAYOUT, words, client_id=booking.client_id)
         after = {"leg": booking.leg, "fiat_amount_minor": booking.fiat_amount_minor}
         self._case.decide(payment, payment_id, "payment.book", f"client {booking.client_id}", after)
 
@@ -325,7 +327,7 @@ class _Round:
             self._case.dismiss(payment, f"paid twice: {leg.leg} is completed by another payment")
         else:
             words = f"it does not fit {leg.leg} ({verdict.misfit}): decide HASH=client:{leg.client_id} or HASH=not-ours"
-            self._case.line(payment, Verdict.WAITS, words)
+            self._case.line(payment, Resolution.WAITS, words)
 
     def _refuse_overdrafts(self) -> None:
         """A booked payment never leaves a balance below zero: then the books lack a deposit."""
@@ -420,7 +422,7 @@ class _Round:
 
     # --- the end
 
-    def _finish(self, lines: Sequence[Line], marks: Sequence[MarkLine]) -> None:
+    def _finish(self, lines: Sequence[PaymentLine], marks: Sequence[MarkLine]) -> None:
         ids = [mark.id for mark in marks]
         rows.decide_marks(self._conn, self._machine.id, ids, actor=self._by.actor, now=self._by.now)
         rows.end_pause(self._conn, self._machine.id)

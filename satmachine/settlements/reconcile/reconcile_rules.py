@@ -19,7 +19,7 @@ from satmachine import identity
 from satmachine.models import Retained, RetainedReason
 
 
-class Verdict(StrEnum):
+class Resolution(StrEnum):
     """What becomes of a payment. WAITS: nothing can be decided before a person has done something else."""
 
     ADOPT = "adopt"
@@ -58,7 +58,7 @@ class Cover:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class PaymentLine:
     """A payment, and what is decided about it; `words` for a person. Ids are of rows that were there before."""
 
     payment_hash: str
@@ -66,7 +66,7 @@ class Line:
     amount_sats: int
     fee_sats: int
     made_at: int
-    verdict: Verdict
+    verdict: Resolution
     words: str
     settlement_key: str | None = None
     client_id: int | None = None
@@ -93,12 +93,12 @@ class SaleLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class Reconciliation:
     """What reconciling a machine does. `waits` are sentences: nothing is done before they are heeded."""
 
     machine_id: str
     paused: str | None
-    payments: tuple[Line, ...]
+    payments: tuple[PaymentLine, ...]
     marks: tuple[MarkLine, ...]
     sales: tuple[SaleLine, ...]
     waits: tuple[str, ...]

@@ -26,7 +26,7 @@ from satmachine.settlements.reconcile.machine_case import (
     unknown_client,
     who,
 )
-from satmachine.settlements.reconcile.reconcile_rules import OpenLeg, Verdict, booked_sats, cover, superseded
+from satmachine.settlements.reconcile.reconcile_rules import OpenLeg, Resolution, booked_sats, cover, superseded
 from satmachine.store import clients, corrections, legs, positions, settlements
 from satmachine.store import reconciling as rows
 from satmachine.store.database import tried
@@ -54,7 +54,7 @@ class SaleCase:
         sale = settlements.get(self._conn, self._id)
         if sale.proof == "waiting":
             for payment in self._payments:
-                self._case.line(payment, Verdict.WAITS, f"sale {self._id} is not proven: its payment is missing")
+                self._case.line(payment, Resolution.WAITS, f"sale {self._id} is not proven: its payment is missing")
             return
         newest = max(of_key(row)[0] for row in self._payments)
         expected_sats = sale.gross_sats if sale.planned_at is None else rows.accounted_sats(self._conn, self._id)
@@ -175,11 +175,11 @@ class SaleCase:
             self._case.dismiss(payment, "paid twice: the leg with its key is completed by another payment")
             return
         if payment.status != "success":
-            self._case.line(payment, Verdict.WAITS, "it is still under way: wait, and look again")
+            self._case.line(payment, Resolution.WAITS, "it is still under way: wait, and look again")
             return
         booking = self._booking(payment)
         if isinstance(booking, str):
-            self._case.line(payment, Verdict.WAITS, booking)
+            self._case.line(payment, Resolution.WAITS, booking)
             return
         open_legs = self._open_legs()
         borne = cover(booking.amount_sats, of_key(payment)[1], corrections.ledger(self._conn, self._id), open_legs)
@@ -187,7 +187,7 @@ class SaleCase:
             stuck = [leg.leg for leg in open_legs if not leg.unpaid]
             if stuck:
                 self._case.line(
-                    payment, Verdict.WAITS, f"{stuck[0]} may be paid by an invoice of these books: {_LATER}"
+                    payment, Resolution.WAITS, f"{stuck[0]} may be paid by an invoice of these books: {_LATER}"
                 )
             else:
                 self._case.dismiss(payment, "paid twice: the sale has not enough left for it")
@@ -199,7 +199,7 @@ class SaleCase:
         payment_id = rows.insert_booked(self._conn, self._case.machine.id, booking, payment, by=who(by), now=by.now)
         key = str(settlements.get(self._conn, self._id).settlement_key)
         words = f"{booking.leg} of revision {booking.revision}, which these books did not have{looked_up(payment)}"
-        self._case.line(payment, Verdict.BOOK, words, settlement_key=key, client_id=booking.client_id)
+        self._case.line(payment, Resolution.BOOK, words, settlement_key=key, client_id=booking.client_id)
         after = {"leg": booking.leg, "revision": booking.revision, "fiat_amount_minor": booking.fiat_amount_minor}
         self._case.decide(payment, payment_id, "payment.book", f"settlement {self._id}", after)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from satmachine.errors import WalletUnavailable
 from satmachine.models import Answer
-from satmachine.settlements.reconcile.machine_case import CustomerPayment, Fate, Look
+from satmachine.settlements.reconcile.machine_case import CustomerPayment, Fate, WalletAnswers
 from satmachine.settlements.reconcile.proposal import Questions
 from satmachine.wallet.lnbits import Lnbits
 from satmachine.wallet.rows import WalletPayment, require_wallet
@@ -15,7 +15,9 @@ _ONE_BY_ONE = 20
 _WORDS = {Answer.SUCCESS: "success", Answer.PENDING: "pending", Answer.FAILURE: "failure"}
 
 
-async def ask(lnbits: Lnbits, admin_key: str, machine_id: str, wallet_id: str | None, asked: Questions) -> Look:
+async def ask(
+    lnbits: Lnbits, admin_key: str, machine_id: str, wallet_id: str | None, asked: Questions
+) -> WalletAnswers:
     """Answer the questions. Raises WalletError, also for rows of another wallet than the machine's."""
     incoming: list[WalletPayment] = []
     if len(asked.incoming) > _ONE_BY_ONE:
@@ -31,7 +33,7 @@ async def ask(lnbits: Lnbits, admin_key: str, machine_id: str, wallet_id: str | 
         for row in incoming
         if row.payment_hash in wanted and row.incoming and row.status is Answer.SUCCESS
     }
-    return Look(arrived, fates)
+    return WalletAnswers(arrived, fates)
 
 
 async def _fate(lnbits: Lnbits, admin_key: str, machine_id: str, wallet_id: str | None, payment_hash: str) -> Fate:

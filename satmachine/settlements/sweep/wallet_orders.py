@@ -20,7 +20,7 @@ from satmachine.store import audit_log as audit
 from satmachine.store import incoming, intent_rows
 from satmachine.store.database import Store
 from satmachine.store.incoming import TopUp
-from satmachine.store.intent_rows import Asked, Ended
+from satmachine.store.intent_rows import Ended, OpenOrder
 from satmachine.wallet.lnbits import Lnbits
 
 #: How long the invoice of a top-up can be paid.
@@ -40,11 +40,11 @@ class WalletOrders:
         self._now = now
 
     @property
-    def actions(self) -> Mapping[type[Order], Callable[[Asked, Any], Awaitable[Ended]]]:
+    def actions(self) -> Mapping[type[Order], Callable[[OpenOrder, Any], Awaitable[Ended]]]:
         """What the desk can have done here."""
         return {SweepNow: self.sweep, MakeTopUp: self.top_up}
 
-    async def sweep(self, asked: Asked, order: SweepNow) -> Ended:
+    async def sweep(self, asked: OpenOrder, order: SweepNow) -> Ended:
         """A whole sweep, and what it found."""
         machine = self._machine(order.machine_id)
         found = await self._sweeper.sweep_now(machine.id)
@@ -59,7 +59,7 @@ class WalletOrders:
             told += f"; it is in safe mode: {found.safe_mode}"
         return await self._store.write(intent_rows.carry_out, asked.id, lambda _: told, self._now())
 
-    async def top_up(self, asked: Asked, order: MakeTopUp) -> Ended:
+    async def top_up(self, asked: OpenOrder, order: MakeTopUp) -> Ended:
         """Make the invoice, and keep what it is before anybody is shown it."""
         made = await self.make_top_up(order.machine_id, order.topup_id, order.amount_sats, order.note, asked.actor)
         return await self._store.write(intent_rows.carry_out, asked.id, partial(_keep, made=made), self._now())

@@ -1,4 +1,4 @@
-"""What is on each page: functions of a `Look` that return a `View`, which is shown as HTML or as JSON.
+"""What is on each page: functions of a `Look` that return a `PageView`, which is shown as HTML or as JSON.
 
 base.py       the input and output of every page
 operators.py  for people of an operator

@@ -1,4 +1,4 @@
-"""What every page gets (`Look`) and gives (`View`), and how the words of an address are read."""
+"""What every page gets (`Look`) and gives (`PageView`), and how the words of an address are read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import date, datetime, time, timedelta
 from typing import Any, TypeVar
 
 from satmachine.web.access import Owner, Viewer, owns
-from satmachine.web.kept import Kept
+from satmachine.web.kept import KeptAnswers
 from satmachine.web.language import Words
 from satmachine.web.settings import Settings
 
@@ -38,7 +38,7 @@ class Look:
     params: Mapping[str, Any]
     query: Mapping[str, str]
     now: int
-    kept: Kept
+    kept: KeptAnswers
 
     def shared(self, name: str, lives_s: float, make: Callable[[], T], *more: Hashable) -> T:
         """An answer that everybody with the same scope gets for a while; `more` distinguishes similar ones."""
@@ -97,7 +97,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class PageView:
     """A page: its template, its title, and what is on it. `data` is what programs get as JSON; `shown` is only for the
     template (pictures)."""
 

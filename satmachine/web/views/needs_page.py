@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from satmachine.attention.items import Item, Limits
-from satmachine.attention.look import View, look
+from satmachine.attention.items import Item, Thresholds
+from satmachine.attention.look import Viewpoint, look
 from satmachine.ops.service import starts
 from satmachine.store.database import daemon_is_running
 from satmachine.web.language import Words
 
 
-def needs(conn: sqlite3.Connection, scope: str | None, now: int, books: Path, limits: Limits) -> Sequence[Item]:
+def needs(conn: sqlite3.Connection, scope: str | None, now: int, books: Path, limits: Thresholds) -> Sequence[Item]:
     """The list, the most serious first."""
     runs = daemon_is_running(books)
-    view = View(limits, now, scope, listening_s=86_400 if runs else 0, starts=starts(books))
+    view = Viewpoint(limits, now, scope, listening_s=86_400 if runs else 0, starts=starts(books))
     return look(conn, view, daemon_runs=runs).items
 
 

@@ -16,7 +16,7 @@ from satmachine.settlements.explain import counted_sats, explain_settlement
 from satmachine.store import balances, clients, list_queries, page_queries, telemetry_rows
 from satmachine.web import charts, flow, owners
 from satmachine.web.views import cash_page
-from satmachine.web.views.base import PAGE_ROWS, BadQuery, Look, Missing, View
+from satmachine.web.views.base import PAGE_ROWS, BadQuery, Look, Missing, PageView
 from satmachine.web.views.needs_page import needs, told_of
 
 SALE_STATES = frozenset({"pending", "held", "processed", "errored", "partial", "refunded"})
@@ -31,7 +31,7 @@ _PAID_SHOWN = 200
 _SHARED_S, _PAST_S = 5.0, 300.0
 
 
-def home(look: Look) -> View:
+def home(look: Look) -> PageView:
     """What needs somebody, today, the last days, and the machines that are not well."""
     today = look.today()
     days = [today - timedelta(days=back) for back in range(_DAYS - 1, -1, -1)]
@@ -40,7 +40,7 @@ def home(look: Look) -> View:
     machines = _machines(look)
     todo, troubled = _needs(look), _troubled(look)
     sales = [sum(row["sales"] for row in rows) for rows in by_day]
-    return View(
+    return PageView(
         "home.html",
         look.words.say("Overview"),
         {
@@ -53,7 +53,7 @@ def home(look: Look) -> View:
                 {"day": day.isoformat(), "sales": count, "by_currency": rows}
                 for day, count, rows in zip(days, sales, by_day, strict=True)
             ],
-            "newest": list_queries.settlements(look.conn, look.scope, list_queries.Filter(limit=8)).rows,
+            "newest": list_queries.settlements(look.conn, look.scope, list_queries.ListFilter(limit=8)).rows,
         },
         {
             "chart": charts.bars(
@@ -66,7 +66,7 @@ def home(look: Look) -> View:
     )
 
 
-def fleet(look: Look) -> View:
+def fleet(look: Look) -> PageView:
     """Every machine: state, cash, wallet, last sale. Those that are not well come first."""
     reported = look.shared("fleet", _SHARED_S, lambda: telemetry_rows.fleet(look.conn, look.scope))
     by_id = {row["machine_id"]: row for row in reported}
@@ -86,7 +86,7 @@ def fleet(look: Look) -> View:
     in_machines = cash_page.by_machine(look, [row["id"] for row in shown])
     for row in shown:
         row |= {key: in_machines.get(row["id"], {}).get(key) for key in _CASH_KEYS}
-    return View(
+    return PageView(
         "fleet.html",
         look.words.say("Machines"),
         {
@@ -107,7 +107,7 @@ MACHINE_KEYS = (
 )  # fmt: skip
 
 
-def machine(look: Look) -> View:
+def machine(look: Look) -> PageView:
     """One machine: what it reports, its wallet, its LPs, its last sales."""
     machine_id = look.params["machine"]
     row = _the_one(list_queries.machines(look.conn, look.scope, machine_id))
@@ -119,7 +119,7 @@ def machine(look: Look) -> View:
         for index, value in enumerate(points[machine_id])
         if value is not None
     ]
-    recent = list_queries.settlements(look.conn, look.scope, list_queries.Filter(machine_id=machine_id, limit=10))
+    recent = list_queries.settlements(look.conn, look.scope, list_queries.ListFilter(machine_id=machine_id, limit=10))
     days = [look.today() - timedelta(days=back) for back in range(6, -1, -1)]
     data = {
         "machine": machine_row(row, _troubled(look)),
@@ -139,10 +139,10 @@ def machine(look: Look) -> View:
         [look.words.short(day) for day in days],
     )
     named = [(day.isoformat(), look.words.day(day)) for day in days]
-    return View("machine.html", row["name"], data, {"chart": chart if known else "", "days_named": named})
+    return PageView("machine.html", row["name"], data, {"chart": chart if known else "", "days_named": named})
 
 
-def machine_day(look: Look) -> View:
+def machine_day(look: Look) -> PageView:
     """A machine's day: its sales over time, and how its cash went down."""
     machine_id = look.params["machine"]
     try:
@@ -177,12 +177,12 @@ def machine_day(look: Look) -> View:
         shown["cash_chart"] = charts.steps(
             levels, since, until, look.words.say("Cash in the machine"), top, ["3", "9", "15", "21"], now=look.now
         )
-    return View("day.html", f"{row['name']}, {look.words.day(day)}", data, shown)
+    return PageView("day.html", f"{row['name']}, {look.words.day(day)}", data, shown)
 
 
-def sales(look: Look) -> View:
+def sales(look: Look) -> PageView:
     """The sales, newest first, with filters."""
-    wanted = list_queries.Filter(
+    wanted = list_queries.ListFilter(
         machine_id=look.text("machine"),
         status=look.text("status", known=SALE_STATES),
         since=look.day("since"),
@@ -194,7 +194,7 @@ def sales(look: Look) -> View:
         raise BadQuery(look.words.say("There is no machine {machine}.", machine=wanted.machine_id))
     page = list_queries.settlements(look.conn, look.scope, wanted)
     asked = {key: look.text(key) or "" for key in ("machine", "status", "since", "until")}
-    return View(
+    return PageView(
         "sales.html",
         look.words.say("Sales"),
         {"settlements": [sale_row(row) for row in page.rows], "more": page.more, "asked": asked},
@@ -202,7 +202,7 @@ def sales(look: Look) -> View:
     )
 
 
-def sale(look: Look) -> View:
+def sale(look: Look) -> PageView:
     """One sale: where every sat went, the arithmetic, its payments."""
     row = _the_one(list_queries.find_settlements(look.conn, look.scope, str(look.params["id"])))
     legs, retained = list_queries.legs_of(look.conn, row["id"]), list_queries.retained_of(look.conn, row["id"])
@@ -247,10 +247,10 @@ def sale(look: Look) -> View:
         "conserves": explained.conserves,
     }
     spoken = {leg["leg"]: _spoken(leg, names, say(leg["leg_type"])) for leg in legs}
-    return View("sale.html", say("Sale {id}", id=row["id"]), data, {"picture": picture, "spoken": spoken})
+    return PageView("sale.html", say("Sale {id}", id=row["id"]), data, {"picture": picture, "spoken": spoken})
 
 
-def providers(look: Look) -> View:
+def providers(look: Look) -> PageView:
     """The LPs and what each has in the machines."""
     people = look.shared(
         "people", _SHARED_S, lambda: {one.id: one for one in clients.find(look.conn, operator=look.scope)}
@@ -263,10 +263,10 @@ def providers(look: Look) -> View:
         if balance.client_id in people
     ]
     data = {"clients": rows, "count": len(found), "from_": start, "shown": _CLIENTS_SHOWN}
-    return View("clients.html", look.words.say("Liquidity providers"), data)
+    return PageView("clients.html", look.words.say("Liquidity providers"), data)
 
 
-def months(look: Look) -> View:
+def months(look: Look) -> PageView:
     """Money by month, over the last year."""
     first = page_queries.first_sale_at(look.conn, look.scope)
     today = look.today()
@@ -286,10 +286,10 @@ def months(look: Look) -> View:
         look.words.say("Sales a month"),
         look.words.count("{count} sale", "{count} sales", max(counts)),
     )
-    return View("months.html", look.words.say("Months"), {"months": rows[::-1]}, {"chart": chart})
+    return PageView("months.html", look.words.say("Months"), {"months": rows[::-1]}, {"chart": chart})
 
 
-def month(look: Look) -> View:
+def month(look: Look) -> PageView:
     """One month: sales by day, and what was paid to whom for them."""
     try:
         start = date.fromisoformat(look.params["month"] + "-01")
@@ -317,10 +317,10 @@ def month(look: Look) -> View:
     top = look.words.count("{count} sale", "{count} sales", max(counts))
     chart = charts.bars(counts, [str(day + 1) for day in range(days)], look.words.say("Sales a day"), top)
     named = (look.words.month(before.year, before.month), look.words.month(after.year, after.month))
-    return View("month.html", name, data, {"chart": chart, "named": named})
+    return PageView("month.html", name, data, {"chart": chart, "named": named})
 
 
-def search(look: Look) -> View:
+def search(look: Look) -> PageView:
     """Sales, machines and LPs, found by whatever somebody has: an id, a payment hash, a txid, an npub, a label."""
     text = look.text("q") or ""
     found: dict[str, list[dict[str, Any]]] = {"settlements": [], "machines": [], "clients": []}
@@ -330,7 +330,7 @@ def search(look: Look) -> View:
             "machines": page_queries.search_machines(look.conn, look.scope, text),
             "clients": page_queries.search_clients(look.conn, look.scope, text),
         }
-    return View("search.html", look.words.say("Search"), {"q": text, **found})
+    return PageView("search.html", look.words.say("Search"), {"q": text, **found})
 
 
 def _by_span(look: Look, bounds: list[int]) -> list[list[dict[str, Any]]]:

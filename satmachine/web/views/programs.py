@@ -43,7 +43,7 @@ def machine(look: Look) -> dict[str, Any]:
 
 def settlements(look: Look) -> Rows:
     """Sales, newest first: `status`, `machine_id`, `since`, `until` (days), `before` (an id), `limit`."""
-    wanted = list_queries.Filter(
+    wanted = list_queries.ListFilter(
         machine_id=_machine_id(look),
         status=look.text("status", known=operators.SALE_STATES),
         since=look.day("since"),
@@ -61,7 +61,7 @@ def settlement(look: Look) -> dict[str, Any]:
 
 def payments(look: Look) -> Rows:
     """Payments, newest first: `leg_type`, `status`, `client_id`, `settlement_id`, `machine_id`, `before`, `limit`."""
-    wanted = list_queries.Filter(
+    wanted = list_queries.ListFilter(
         machine_id=_machine_id(look),
         status=look.text("status", known=LEG_STATES),
         leg_type=look.text("leg_type", known=LEG_TYPES),

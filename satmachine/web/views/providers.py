@@ -14,14 +14,14 @@ from satmachine.store import balances, clients, statement_rows
 from satmachine.web import charts
 from satmachine.web.shape import iso
 from satmachine.web.views import statements_page
-from satmachine.web.views.base import PAGE_ROWS, Download, Look, View
+from satmachine.web.views.base import PAGE_ROWS, Download, Look, PageView
 
 _CHART_POINTS = 400
 #: How many dates there are below a curve.
 _TICKS = 5
 
 
-def home(look: Look) -> View:
+def home(look: Look) -> PageView:
     """All positions of the LP, and their sums."""
     positions = [_position(look, balance) for balance in own(look)]
     totals: dict[str, dict[str, Any]] = {}
@@ -31,7 +31,7 @@ def home(look: Look) -> View:
             total[key] += row[key]
     for total in totals.values():
         total["average_cost_minor"] = average_cost_minor(total["bought_minor"], total["bought_sats"])
-    return View(
+    return PageView(
         "positions.html",
         look.words.say("Your positions"),
         {"positions": positions, "totals": list(totals.values())},
@@ -47,7 +47,7 @@ def own(look: Look) -> list[Balance]:
     return balances.find(look.conn, person=look.viewer.client, operator=look.viewer.operator, removed=True)
 
 
-def position(look: Look) -> View:
+def position(look: Look) -> PageView:
     """One position: the balance over time, every purchase, what a bitcoin cost on average."""
     client = clients.get(look.conn, look.params["id"], operator=look.scope)
     name = statement_rows.names_of(look.conn, client.machine_id)[1]
@@ -76,7 +76,7 @@ def position(look: Look) -> View:
         "more": len(made.lines) > page * PAGE_ROWS,
         "signed": statements_page.listed(look, client.id),
     }  # fmt: skip
-    return View("position.html", f"{client.label}, {name}", data, {"chart": chart})
+    return PageView("position.html", f"{client.label}, {name}", data, {"chart": chart})
 
 
 def position_csv(look: Look) -> Download:

@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from satmachine.models import Figures, Retained, RetainedReason, Settlement, SettlementStatus
-from satmachine.settlements.correct.correction_rules import Command, Dispensed, draw, refusal, scale, why_not_unpaid
+from satmachine.settlements.correct.correction_rules import (
+    CorrectionKind,
+    Dispensed,
+    draw,
+    refusal,
+    scale,
+    why_not_unpaid,
+)
 from satmachine.settlements.pay.transition import Sighting, Step, View, decide
 
 SALE = Figures(258_835, 7_965, 0, 180_000)
@@ -125,11 +132,14 @@ def test_nothing_that_may_have_been_paid_is_ever_proven_unpaid() -> None:
 HELD = "release"
 STATES = {
     SettlementStatus.PENDING: {},
-    SettlementStatus.HELD: {Command.REDISTRIBUTE: HELD, Command.REFUND: HELD},
-    SettlementStatus.PROCESSED: {Command.CLOSE: "nothing left to close"},
+    SettlementStatus.HELD: {CorrectionKind.REDISTRIBUTE: HELD, CorrectionKind.REFUND: HELD},
+    SettlementStatus.PROCESSED: {CorrectionKind.CLOSE: "nothing left to close"},
     SettlementStatus.ERRORED: {},
-    SettlementStatus.PARTIAL: {Command.PARTIAL_DISPENSE: "closed", Command.CLOSE: "closed already"},
-    SettlementStatus.REFUNDED: {Command.PARTIAL_DISPENSE: "refunded", Command.CLOSE: "nothing left to close"},
+    SettlementStatus.PARTIAL: {CorrectionKind.PARTIAL_DISPENSE: "closed", CorrectionKind.CLOSE: "closed already"},
+    SettlementStatus.REFUNDED: {
+        CorrectionKind.PARTIAL_DISPENSE: "refunded",
+        CorrectionKind.CLOSE: "nothing left to close",
+    },
 }
 
 
@@ -141,8 +151,8 @@ def a_settlement(status: SettlementStatus, *, planned_at: int | None = 1) -> Set
     return replace(blank, id=12, status=status, hold_reason=hold, gross_sats=266_800, planned_at=planned_at)
 
 
-@pytest.mark.parametrize(("status", "command"), [*product(SettlementStatus, Command)])
-def test_every_status_against_every_command(status: SettlementStatus, command: Command) -> None:
+@pytest.mark.parametrize(("status", "command"), [*product(SettlementStatus, CorrectionKind)])
+def test_every_status_against_every_command(status: SettlementStatus, command: CorrectionKind) -> None:
     expected = STATES[status].get(command)
     said = refusal(command, a_settlement(status))
     assert (said is None) == (expected is None)
@@ -150,10 +160,12 @@ def test_every_status_against_every_command(status: SettlementStatus, command: C
     assert said is None or "sale 12" in said
 
 
-@pytest.mark.parametrize("command", [Command.REDISTRIBUTE, Command.REFUND])
+@pytest.mark.parametrize("command", [CorrectionKind.REDISTRIBUTE, CorrectionKind.REFUND])
 @pytest.mark.parametrize(
     ("status", "words"),
     [(SettlementStatus.PENDING, "not planned yet"), (SettlementStatus.PARTIAL, "before the customer's payment")],
 )
-def test_what_was_never_planned_has_nothing_to_give_out(command: Command, status: SettlementStatus, words: str) -> None:
+def test_what_was_never_planned_has_nothing_to_give_out(
+    command: CorrectionKind, status: SettlementStatus, words: str
+) -> None:
     assert words in (refusal(command, a_settlement(status, planned_at=None)) or "")

@@ -8,7 +8,7 @@ import pytest
 
 from satmachine.identity import PayeeIdentity, PayeeKind, sale_leg_key
 from satmachine.models import Leg, LegStatus, LegType
-from satmachine.settlements.pay.adoption import Decision, FoundPayment, Misfit, Verdict, decide
+from satmachine.settlements.pay.adoption import Adoption, FoundPayment, Misfit, Verdict, decide
 
 KEY = sale_leg_key("ab" * 32, 1, "dca:maria")
 HASH = "cd" * 32
@@ -44,11 +44,11 @@ LEG = Leg(
 )
 EXTERNAL = replace(LEG, payee_kind=PayeeKind.LIGHTNING_ADDRESS, payee_ref="maria@example.org")
 FOUND = FoundPayment(KEY, HASH, 7_965, 0, 1_000)
-ADOPT, LEAVE = Decision(Verdict.ADOPT), Decision(Verdict.LEAVE)
+ADOPT, LEAVE = Adoption(Verdict.ADOPT), Adoption(Verdict.LEAVE)
 
 
-def hold(misfit: Misfit) -> Decision:
-    return Decision(Verdict.HOLD, misfit)
+def hold(misfit: Misfit) -> Adoption:
+    return Adoption(Verdict.HOLD, misfit)
 
 
 @pytest.mark.parametrize(
@@ -89,6 +89,6 @@ def hold(misfit: Misfit) -> Decision:
     ],
 )
 def test_what_a_payment_with_a_key_is(
-    leg: Leg, live_invoice: str | None, found: FoundPayment, decision: Decision
+    leg: Leg, live_invoice: str | None, found: FoundPayment, decision: Adoption
 ) -> None:
     assert decide(leg, live_invoice, found) == decision

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from satmachine import identity
 from satmachine.audit.proof import check_books
-from satmachine.audit.remedies import Kind
+from satmachine.audit.remedies import BreakKind
 from satmachine.clients.payout import plan_balance_payout
 from satmachine.config import Machine
 from satmachine.errors import Refused
@@ -26,9 +26,9 @@ from satmachine.identity import PayeeIdentity, PayeeKind
 from satmachine.models import By, LegStatus, Proof, Settlement, SettlementStatus
 from satmachine.settlements.correct import stops
 from satmachine.settlements.plan.planning import plan_settlement
-from satmachine.settlements.reconcile.machine_case import CustomerPayment, Fate, Look
+from satmachine.settlements.reconcile.machine_case import CustomerPayment, Fate, WalletAnswers
 from satmachine.settlements.reconcile.proposal import accept, preview, questions
-from satmachine.settlements.reconcile.reconcile_rules import Choice, Report, Verdict
+from satmachine.settlements.reconcile.reconcile_rules import Choice, Reconciliation, Resolution
 from satmachine.settlements.reconcile.sale import STOPPED_S
 from satmachine.store import balances, client_legs, legs, restored, settlements, wallet_rows
 from satmachine.store.database import atomic
@@ -50,7 +50,7 @@ def books(tmp_path: Path) -> Iterator[sqlite3.Connection]:
         for label, amount in (("alice", 100_000), ("bruno", 60_000), ("carla", 40_000)):
             add_provider(conn, label, amount)
         yield conn
-        assert [broken for broken in check_books(conn) if broken.kind is not Kind.UNKNOWN_PAYMENT] == []
+        assert [broken for broken in check_books(conn) if broken.kind is not BreakKind.UNKNOWN_PAYMENT] == []
 
 
 def pay(
@@ -84,10 +84,13 @@ def pay_plan(books: sqlite3.Connection, sale: Settlement, *names: str) -> None:
 
 
 def reconcile(
-    books: sqlite3.Connection, look: Look | None = None, choices: Mapping[str, Choice] | None = None, by: By = BY
-) -> Report:
+    books: sqlite3.Connection,
+    look: WalletAnswers | None = None,
+    choices: Mapping[str, Choice] | None = None,
+    by: By = BY,
+) -> Reconciliation:
     """Accept what is proposed."""
-    look, choices = look or Look(), choices or {}
+    look, choices = look or WalletAnswers(), choices or {}
     shown = preview(books, CONFIG, TERMS, look, choices, by)
     with atomic(books):
         accept(books, CONFIG, TERMS, look, choices, by, digest=shown.digest)
@@ -95,7 +98,7 @@ def reconcile(
     return shown
 
 
-def verdicts(report: Report) -> dict[str, Verdict]:
+def verdicts(report: Reconciliation) -> dict[str, Resolution]:
     return {line.leg_key.split(":", 3)[-1]: line.verdict for line in report.payments}
 
 
@@ -119,7 +122,7 @@ def test_payments_of_the_plan_become_their_legs(books: sqlite3.Connection) -> No
     sale = plan(books, landed(books))
     pay_plan(books, sale)
     report = reconcile(books)
-    assert set(verdicts(report).values()) == {Verdict.ADOPT}
+    assert set(verdicts(report).values()) == {Resolution.ADOPT}
     assert set(standing(books, sale.id).values()) == {"completed"}, "external payees: nothing more can be seen"
     assert settlements.get(books, sale.id).status is SettlementStatus.PROCESSED
     assert safe_mode(books) is None
@@ -147,14 +150,14 @@ def test_a_payment_that_is_under_way_is_taken_over_and_not_believed(books: sqlit
     sale = plan(books, landed(books))
     name = pay(books, "super", 2_390, status="pending")
     assert questions(books, MACHINE, {}).outgoing == (name,)
-    reconcile(books, Look(outgoing={name: Fate("pending")}))
+    reconcile(books, WalletAnswers(outgoing={name: Fate("pending")}))
     assert standing(books, sale.id)["r1:super"] == "sending"
 
 
 def test_a_payment_that_was_under_way_and_failed_is_forgotten(books: sqlite3.Connection) -> None:
     sale = plan(books, landed(books))
     name = pay(books, "super", 2_390, status="pending")
-    assert verdicts(reconcile(books, Look(outgoing={name: Fate("failure")}))) == {"super": Verdict.FAILED}
+    assert verdicts(reconcile(books, WalletAnswers(outgoing={name: Fate("failure")}))) == {"super": Resolution.FAILED}
     assert standing(books, sale.id)["r1:super"] == "pending"
     assert safe_mode(books) is None
 
@@ -168,7 +171,7 @@ def test_a_correction_that_the_copy_does_not_know_is_booked_and_not_paid_on_top(
     pay(books, "super", 1_195, revision=2)
     pay(books, "dca:alice", 64_709, revision=2, fiat_amount_minor=45_000)
     report = reconcile(books)
-    assert verdicts(report) == {"super": Verdict.BOOK, "dca:alice": Verdict.BOOK}
+    assert verdicts(report) == {"super": Resolution.BOOK, "dca:alice": Resolution.BOOK}
     after = settlements.get(books, sale.id)
     assert {status for name, status in standing(books, sale.id).items() if name.startswith("r1:")} == {"voided"}
     assert after.retained_sats == 266_800 - 1_195 - 64_709
@@ -196,7 +199,7 @@ def test_another_amount_than_planned_is_booked_as_it_was(books: sqlite3.Connecti
     sale = plan(books, landed(books))
     pay(books, "dca:alice", 130_000, fiat_amount_minor=90_405)
     report = reconcile(books)
-    assert verdicts(report) == {"dca:alice": Verdict.BOOK}
+    assert verdicts(report) == {"dca:alice": Resolution.BOOK}
     stood = standing(books, sale.id)
     assert (stood["r1:dca:alice"], stood["r1:dca:alice:2"]) == ("voided", "completed")
     assert stood["r1:dca:bruno"] == "pending", "the others' shares are paid as planned, but for what is missing"
@@ -209,7 +212,7 @@ def test_a_leg_that_is_completed_already_was_paid_twice(books: sqlite3.Connectio
     reconcile(books)
     pay(books, "super", 2_390)
     report = reconcile(books)
-    assert verdicts(report) == {"super": Verdict.NOT_OURS}
+    assert verdicts(report) == {"super": Resolution.NOT_OURS}
     assert "paid twice" in report.payments[0].words
     assert settlements.get(books, sale.id).retained_sats == 0
 
@@ -219,7 +222,7 @@ def test_more_than_the_sale_brought_is_not_booked(books: sqlite3.Connection) -> 
     pay(books, "super", 300_000, revision=2)
     report = reconcile(books)
     assert "not enough left" in report.payments[0].words
-    assert verdicts(report) == {"super": Verdict.NOT_OURS}
+    assert verdicts(report) == {"super": Resolution.NOT_OURS}
 
 
 def test_a_leg_that_may_have_been_paid_by_its_own_invoice_waits_for_the_wallets_word(books: sqlite3.Connection) -> None:
@@ -236,7 +239,7 @@ def test_a_leg_that_may_have_been_paid_by_its_own_invoice_waits_for_the_wallets_
     assert questions(books, MACHINE, {}).outgoing == tuple(own)
     with pytest.raises(Refused, match="may be paid by an invoice of these books"):
         reconcile(books)
-    seen = Look(outgoing=dict.fromkeys(own, Fate("absent")))
+    seen = WalletAnswers(outgoing=dict.fromkeys(own, Fate("absent")))
     with pytest.raises(Refused, match="may be paid by an invoice of these books"):
         reconcile(books, seen, by=By("ana", "too soon", NOW + 30))
     reconcile(books, seen)
@@ -254,7 +257,7 @@ def test_the_wallets_word_that_a_leg_is_paid_keeps_it(books: sqlite3.Connection)
         "UPDATE dca_payments SET generation = 1, status = 'sending', payment_hash = ? WHERE leg = 'super'", ("99" * 32,)
     )
     pay(books, "dca:alice", 50_000, revision=2, fiat_amount_minor=30_000)
-    reconcile(books, Look(outgoing={"99" * 32: Fate("success")}))
+    reconcile(books, WalletAnswers(outgoing={"99" * 32: Fate("success")}))
     assert standing(books, sale.id)["r1:super"] == "sending"
 
 
@@ -272,10 +275,10 @@ def test_lost_books_take_their_sale_and_its_payments_in_again(books: sqlite3.Con
         pay(books, leg, sats)
     pay(books, "dca:alice", 129_418, fiat_amount_minor=90_001)
     assert questions(books, MACHINE, {}).incoming == (key,)
-    report = reconcile(books, Look(incoming={key: customer()}))
+    report = reconcile(books, WalletAnswers(incoming={key: customer()}))
     [sale_id] = [row["id"] for row in books.execute("SELECT id FROM dca_settlements")]
     stood = standing(books, sale_id)
-    assert verdicts(report)["super"] is Verdict.ADOPT
+    assert verdicts(report)["super"] is Resolution.ADOPT
     assert stood["r1:super"] == "completed"
     assert stood["r1:dca:bruno"] == "pending", "what the other life had not paid is paid now"
     sale = settlements.get(books, sale_id)
@@ -285,7 +288,7 @@ def test_lost_books_take_their_sale_and_its_payments_in_again(books: sqlite3.Con
 def test_an_old_sale_is_only_booked(books: sqlite3.Connection) -> None:
     key = f"{1:064x}"
     pay(books, "super", 2_390)
-    reconcile(books, Look(incoming={key: customer(NOW - 2_000_000)}))
+    reconcile(books, WalletAnswers(incoming={key: customer(NOW - 2_000_000)}))
     [sale] = [settlements.get(books, row["id"]) for row in books.execute("SELECT id FROM dca_settlements")]
     assert standing(books, sale.id) == {"r1:super": "completed"}
     assert sale.retained_sats == 266_800 - 2_390
@@ -296,7 +299,7 @@ def test_an_old_sale_is_only_booked(books: sqlite3.Connection) -> None:
 
 def test_a_payment_without_any_sale_is_not_ours_and_stops_the_sale_if_it_comes(books: sqlite3.Connection) -> None:
     pay(books, "super", 2_390)
-    assert verdicts(reconcile(books)) == {"super": Verdict.NOT_OURS}
+    assert verdicts(reconcile(books)) == {"super": Resolution.NOT_OURS}
     with atomic(books):
         books.execute("UPDATE dca_foreign_payments SET decided_at = ?", (NOW - 5,))
     settlement_id = landed(books)
@@ -306,7 +309,7 @@ def test_a_payment_without_any_sale_is_not_ours_and_stops_the_sale_if_it_comes(b
     assert outcome.held == "unknown_payments"
     name = str(books.execute("SELECT payment_hash FROM dca_foreign_payments").fetchone()[0])
     report = reconcile(books, choices={name: Choice(settlement_id=settlement_id)})
-    assert verdicts(report) == {"super": Verdict.ADOPT}
+    assert verdicts(report) == {"super": Resolution.ADOPT}
     assert standing(books, settlement_id)["r1:super"] == "completed"
 
 
@@ -316,7 +319,7 @@ def test_a_sale_that_is_not_proven_waits(books: sqlite3.Connection) -> None:
     pay(books, "super", 2_390)
     with pytest.raises(Refused, match="not proven"):
         reconcile(books)
-    reconcile(books, Look(incoming={f"{1:064x}": customer()}))
+    reconcile(books, WalletAnswers(incoming={f"{1:064x}": customer()}))
     assert standing(books, settlement_id)["r1:super"] == "completed"
 
 
@@ -342,7 +345,7 @@ def test_a_balance_paid_out_in_another_life_is_off_the_balance(books: sqlite3.Co
     key = identity.balance_leg_key(MACHINE, "alice", 3)
     pay(books, "", 40_000, key=key, fiat_amount_minor=28_000, exchange_rate="142.857")
     report = reconcile(books)
-    assert [line.verdict for line in report.payments] == [Verdict.PAYOUT]
+    assert [line.verdict for line in report.payments] == [Resolution.PAYOUT]
     [alice] = [row for row in balances.find(books, machine=MACHINE) if row.label == "alice"]
     assert alice.available_minor == 72_000
     assert client_legs.next_payout_number(books, alice.client_id) == 4
@@ -352,7 +355,7 @@ def test_a_payment_without_its_fiat_value_is_not_taken_off_a_balance(books: sqli
     name = pay(books, "", 40_000, key=identity.balance_leg_key(MACHINE, "alice", 1))
     with pytest.raises(Refused, match="does not say its fiat value"):
         reconcile(books)
-    assert [line.verdict for line in reconcile(books, choices={name: Choice()}).payments] == [Verdict.NOT_OURS]
+    assert [line.verdict for line in reconcile(books, choices={name: Choice()}).payments] == [Resolution.NOT_OURS]
 
 
 def test_a_share_paid_twice_can_be_taken_off_the_balance(books: sqlite3.Connection) -> None:
@@ -369,7 +372,7 @@ def test_a_share_paid_twice_can_be_taken_off_the_balance(books: sqlite3.Connecti
         )
     name = pay(books, "dca:carla", 51_767, fiat_amount_minor=36_000)
     report = reconcile(books, choices={name: Choice(client_id=3)})
-    assert [line.verdict for line in report.payments] == [Verdict.PAYOUT]
+    assert [line.verdict for line in report.payments] == [Resolution.PAYOUT]
     assert balances.of_client(books, 3).spent_minor == 36_000 + 36_000
 
 
@@ -385,7 +388,7 @@ def test_a_payout_whose_key_another_life_has_paid_is_given_up_where_it_was_never
     with pytest.raises(Refused, match=r"does not fit bal:alice:1 .*decide HASH=client:1 or HASH=not-ours"):
         reconcile(books)
     [line] = reconcile(books, choices={name: Choice(client_id=1)}).payments
-    assert (line.verdict, "never sent and is given up" in line.words) == (Verdict.PAYOUT, True)
+    assert (line.verdict, "never sent and is given up" in line.words) == (Resolution.PAYOUT, True)
     legs_now = books.execute("SELECT status, leg, amount_sats FROM dca_payments ORDER BY id").fetchall()
     assert [tuple(row) for row in legs_now] == [
         ("voided", "bal:alice:1", 100_000),
@@ -411,7 +414,7 @@ def test_a_payment_that_a_person_books_to_an_lp_gives_up_no_leg_of_a_sale(books:
     sale = plan(books, landed(books))
     name = pay(books, "dca:dora", 40_000, fiat_amount_minor=28_000, exchange_rate="142.857")
     [line] = reconcile(books, choices={name: Choice(client_id=4)}).payments
-    assert (line.verdict, "given up" in line.words) == (Verdict.PAYOUT, False)
+    assert (line.verdict, "given up" in line.words) == (Resolution.PAYOUT, False)
     assert standing(books, sale.id)["r1:dca:dora"] == "pending"
 
 
@@ -443,7 +446,7 @@ def test_whatever_a_wallet_shows_every_sat_is_accounted_for(
         if marked:
             mark(books, "aa", {identity.sale_leg_key(f"{1:064x}", 2, "super"): "77" * 32})
         arrived = {f"{1:064x}": customer(NOW - 2_000_000 if old else NOW)}
-        reconcile(books, Look(incoming=arrived))
+        reconcile(books, WalletAnswers(incoming=arrived))
         assert safe_mode(books) is None
         assert check_books(books) == []
         sale = settlements.get(books, settlement_id)
@@ -460,10 +463,10 @@ def test_whatever_a_wallet_shows_every_sat_is_accounted_for(
 def test_something_new_since_it_was_shown_is_refused(books: sqlite3.Connection) -> None:
     sale = plan(books, landed(books))
     pay_plan(books, sale, "super")
-    shown = preview(books, CONFIG, TERMS, Look(), {}, BY)
+    shown = preview(books, CONFIG, TERMS, WalletAnswers(), {}, BY)
     pay(books, "split:owner", 3_902)
     with pytest.raises(Refused, match="not what was shown"), atomic(books):
-        accept(books, CONFIG, TERMS, Look(), {}, BY, digest=shown.digest)
+        accept(books, CONFIG, TERMS, WalletAnswers(), {}, BY, digest=shown.digest)
     assert standing(books, sale.id)["r1:super"] == "pending"
     assert safe_mode(books) is not None
 
@@ -479,7 +482,7 @@ def test_a_preview_writes_nothing(books: sqlite3.Connection) -> None:
     plan(books, landed(books))
     pay(books, "super", 1_000, revision=2)
     before = list(books.iterdump())
-    preview(books, CONFIG, TERMS, Look(), {}, BY)
+    preview(books, CONFIG, TERMS, WalletAnswers(), {}, BY)
     assert list(books.iterdump()) == before
 
 
@@ -570,9 +573,9 @@ def test_an_invoice_that_these_books_never_sent_may_have_been_paid_in_another_li
     name = only_asked_for(books, "super")
     pay(books, "dca:alice", 50_000, revision=2, fiat_amount_minor=30_000)
     assert questions(books, MACHINE, {}).outgoing == (name,)
-    shown = preview(books, CONFIG, TERMS, Look(outgoing={name: Fate("success")}), {}, BY)
+    shown = preview(books, CONFIG, TERMS, WalletAnswers(outgoing={name: Fate("success")}), {}, BY)
     assert not any("super" in line.words for line in shown.sales), "what the wallet has paid is not voided"
-    reconcile(books, Look(outgoing={name: Fate("absent")}), by=By("ana", "at once", NOW + 21))
+    reconcile(books, WalletAnswers(outgoing={name: Fate("absent")}), by=By("ana", "at once", NOW + 21))
     assert standing(books, sale.id)["r1:super"] == "voided"
 
 
@@ -582,7 +585,7 @@ def test_a_leg_that_is_paid_was_not_stopped(books: sqlite3.Connection) -> None:
     keys = {leg.leg: leg.leg_key for leg in legs.of_settlement(books, sale.id)}
     mark(books, "aa", {keys["super"]: name})
     mark(books, "bb", {keys["split:owner"]: "77" * 32}, "aa")  # the first was paid meanwhile
-    reconcile(books, Look(outgoing={name: Fate("success")}))
+    reconcile(books, WalletAnswers(outgoing={name: Fate("success")}))
     assert settlements.get(books, sale.id).status is SettlementStatus.PENDING
 
 
@@ -610,7 +613,7 @@ def test_a_booked_payment_inside_lnbits_is_looked_up_on_both_sides(books: sqlite
     sale = plan(books, landed(books))
     pay(books, "super", 1_000, revision=2, inside=True)
     [line] = reconcile(books).payments
-    assert line.verdict is Verdict.BOOK
+    assert line.verdict is Resolution.BOOK
     assert "looked up on both sides" in line.words
     assert standing(books, sale.id)["r2:super"] == "sending", "that it left this wallet does not prove that it arrived"
     assert settlements.get(books, sale.id).status is SettlementStatus.PENDING
@@ -620,9 +623,9 @@ def test_where_it_is_looked_up_is_where_its_payee_is_named(books: sqlite3.Connec
     plan(books, landed(books))
     wallet = replace(TERMS, super_payee=replace(a_rule("super"), identity=PayeeIdentity(PayeeKind.WALLET, None)))
     pay(books, "super", 1_000, revision=2, inside=True)
-    shown = preview(books, CONFIG, wallet, Look(), {}, BY)
+    shown = preview(books, CONFIG, wallet, WalletAnswers(), {}, BY)
     with atomic(books):
-        accept(books, CONFIG, wallet, Look(), {}, BY, digest=shown.digest)
+        accept(books, CONFIG, wallet, WalletAnswers(), {}, BY, digest=shown.digest)
     assert invoices_of(books, "super") == [(1, 1)]
 
 
@@ -639,7 +642,7 @@ def test_an_adopted_payment_to_an_address_of_the_same_lnbits_is_not_believed(boo
 
 def test_what_an_lp_got_of_an_unknown_sale_is_off_their_balance(books: sqlite3.Connection) -> None:
     pay(books, "dca:alice", 40_000, sale=7, fiat_amount_minor=28_000, exchange_rate="142.857")
-    assert verdicts(reconcile(books)) == {"dca:alice": Verdict.PAYOUT}
+    assert verdicts(reconcile(books)) == {"dca:alice": Resolution.PAYOUT}
     assert balances.of_client(books, 1).available_minor == 72_000
 
 
@@ -722,5 +725,5 @@ def test_a_second_payment_of_a_completed_leg_is_listed_and_decided(books: sqlite
     pay(books, "super", 2_390, name=first)
     assert safe_mode(books) is not None
     [line] = reconcile(books).payments
-    assert (line.verdict, "paid twice" in line.words) == (Verdict.NOT_OURS, True)
+    assert (line.verdict, "paid twice" in line.words) == (Resolution.NOT_OURS, True)
     assert safe_mode(books) is None

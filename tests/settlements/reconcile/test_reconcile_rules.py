@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from satmachine.models import Retained, RetainedReason
 from satmachine.settlements.reconcile.reconcile_rules import (
     Choice,
-    Line,
     OpenLeg,
-    Report,
-    Verdict,
+    PaymentLine,
+    Reconciliation,
+    Resolution,
     booked_sats,
     cover,
     heads,
@@ -28,8 +28,8 @@ NAMES = st.sampled_from(["super", "split:owner", "dca:maria", "dca:bob", "refund
 RETAINED = st.builds(Retained, st.sampled_from(list(RetainedReason)), st.integers(1, 5_000), NAMES)
 LEGS = st.builds(OpenLeg, st.integers(1, 99), NAMES, st.integers(1, 3), st.integers(1, 5_000), st.booleans())
 
-LINE = Line("ab" * 32, f"sm1:{'cd' * 32}:r1:super", 5, 0, 1, Verdict.BOOK, "x")
-REPORT = Report("m", None, (LINE,), (), (), ())
+LINE = PaymentLine("ab" * 32, f"sm1:{'cd' * 32}:r1:super", 5, 0, 1, Resolution.BOOK, "x")
+REPORT = Reconciliation("m", None, (LINE,), (), (), ())
 
 
 @given(
@@ -121,12 +121,12 @@ def test_what_is_no_choice_is_refused(text: str) -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        replace(REPORT, payments=(replace(LINE, verdict=Verdict.NOT_OURS),)),
+        replace(REPORT, payments=(replace(LINE, verdict=Resolution.NOT_OURS),)),
         replace(REPORT, payments=(replace(LINE, amount_sats=6),)),
         replace(REPORT, payments=()),
         replace(REPORT, waits=("y",)),
         replace(REPORT, paused="restored"),
     ],
 )
-def test_everything_that_is_shown_is_in_the_digest(other: Report) -> None:
+def test_everything_that_is_shown_is_in_the_digest(other: Reconciliation) -> None:
     assert other.digest != REPORT.digest
