@@ -17,7 +17,7 @@ from satmachine.models import Leg, LegType, Settlement
 from satmachine.seals import Given
 from satmachine.store import as_models as rows
 from satmachine.store import seal_rows
-from satmachine.store.fragments import LEG_PAID_BY_MACHINE
+from satmachine.store.fragments import LEG_IS_RARE, LEG_PAID_BY_MACHINE
 
 #: What `settled_by` says about a payment for which these books have a leg.
 ADOPTED = "adopted"
@@ -355,6 +355,20 @@ def void(conn: sqlite3.Connection, leg: Leg, evidence: Mapping[str, object], now
     assert changed == 1, f"payment {leg.id} changed while its sale was reconciled"
 
 
+def still_held(conn: sqlite3.Connection, machine_id: str) -> list[tuple[int | None, int, str, str]]:
+    """(sale, payment, reason, error) of the sales, and of the payments of no sale (sale None), that stay held when a
+    machine is reconciled: a person decides about each of them by itself."""
+    found = conn.execute(
+        f"""SELECT id AS sale, 0 AS payment, hold_reason, error FROM dca_settlements WHERE machine_id = ?1
+        AND status NOT IN ('processed', 'partial', 'refunded') AND status = 'held'
+        AND hold_reason IN ('unknown_payments', 'marks_conflict')
+        UNION ALL SELECT NULL, id, hold_reason, error FROM dca_payments WHERE machine_id = ?1 AND {LEG_IS_RARE}
+        AND settlement_id IS NULL AND status = 'held' AND hold_reason = 'marks_conflict' ORDER BY sale, payment""",  # noqa: S608
+        (machine_id,),
+    )
+    return [(row["sale"], row["payment"], row["hold_reason"], row["error"] or "") for row in found]
+
+
 def begin_plan(
     conn: sqlite3.Connection, settlement: Settlement, *, prove: tuple[str, int] | None = None, now: int
 ) -> None:
@@ -473,16 +487,26 @@ def dismissed_before(conn: sqlite3.Connection, settlement: Settlement) -> dict[s
 
 
 def paid_without_sale(conn: sqlite3.Connection, settlement: Settlement) -> list[str]:
-    """The settlement keys of payments that a person has decided about, that no sale of these books has, and that can
-    have been this sale's: made within a day after it, and no more than it brought. All: a person answers for each."""
+    """The settlement keys of payments that a person has decided about, and that can have been this sale's: made within
+    a day after it, and no more than it brought. Not those of a sale that these books have planned, or that has a proof
+    of its own as this one has. All: a person answers for each."""
     found = conn.execute(
         """SELECT substr(leg_key, 5, 64) AS sale_key FROM dca_foreign_payments f WHERE f.machine_id = ?1
         AND f.settled_by IS NOT NULL AND f.settled_by <> 'failed' AND f.leg_key GLOB ?2
-        AND f.made_at BETWEEN ?3 - 600 AND ?3 + 86400 AND NOT EXISTS (SELECT 1 FROM dca_settlements s
-        WHERE s.machine_id = ?1 AND s.settlement_key = substr(f.leg_key, 5, 64))
+        AND f.made_at BETWEEN ?3 - 600 AND ?3 + 86400 AND substr(f.leg_key, 5, 64) <> ?5
+        AND NOT EXISTS (SELECT 1 FROM dca_settlements s
+        WHERE s.machine_id = ?1 AND s.settlement_key = substr(f.leg_key, 5, 64)
+        AND (s.planned_at IS NOT NULL OR 'waived' NOT IN (s.proof, ?6)))
         GROUP BY sale_key HAVING sum(f.amount_sats) <= ?4
         ORDER BY min(f.made_at)""",
-        (settlement.machine_id, f"{PREFIX}{'?' * 64}:r*", settlement.occurred_at, settlement.gross_sats),
+        (
+            settlement.machine_id,
+            f"{PREFIX}{'?' * 64}:r*",
+            settlement.occurred_at,
+            settlement.gross_sats,
+            settlement.settlement_key,
+            settlement.proof,
+        ),
     )
     return [str(row["sale_key"]) for row in found]
 
@@ -497,6 +521,24 @@ def booked_elsewhere(conn: sqlite3.Connection, settlement: Settlement) -> str | 
         (settlement.machine_id, prefix, prefix[:-1] + ";", settlement.id),
     ).fetchone()
     return None if row is None else f"{row['leg_key']} ({row['leg']})"
+
+
+def stopped_before(conn: sqlite3.Connection, settlement: Settlement) -> bool:
+    """Whether another life of these books had stopped or corrected this sale: by marks about which a person has decided
+    when the sale was not in these books, and that these books have not replaced by one of their own."""
+    bundle = f"{PREFIX}{settlement.settlement_key}"
+    found = conn.execute(
+        """SELECT id, bundle, content, first_seen_at FROM dca_foreign_marks k WHERE machine_id = ?1 AND bundle = ?2
+        AND decided_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM dca_marks o WHERE o.machine_id = ?1
+        AND o.bundle = ?2)""",
+        (settlement.machine_id, bundle),
+    )
+    return any(
+        mark.stopped
+        or not mark.invoices
+        or any(not key.startswith(f"{bundle}:r{settlement.revision}:") for key in mark.invoices)
+        for mark in map(_mark, found)
+    )
 
 
 def _mark(row: sqlite3.Row) -> FoundMark:

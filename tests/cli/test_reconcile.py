@@ -8,7 +8,7 @@ import pytest
 
 from satmachine.store import restored, wallet_rows
 from satmachine.store.database import atomic, connect
-from tests.cli.books import NOW, Cli
+from tests.cli.books import HELD, NOW, Cli
 
 MACHINE = "solola-1"
 STRANGE, MISSING = "e" * 64, "f" * 64
@@ -131,3 +131,23 @@ def test_another_operators_machine_is_not_there(cli: Cli) -> None:
     found = cli("--operator", "flores", "machines", "reconcile", "panajachel-1")
     assert found.exit_code == 1
     assert "there is no machine panajachel-1" in found.output
+
+
+@pytest.mark.parametrize(
+    ("reason", "command"), [("unknown_payments", "settlements release"), ("marks_conflict", "settlements show")]
+)
+def test_where_nothing_is_left_to_reconcile_what_stays_held_names_what_lets_it_go_on(
+    cli: Cli, reason: str, command: str
+) -> None:
+    """The list of `status` sends people here; a sale that a mark has stopped stays held when the mark is decided."""
+    conn = connect(cli.database)
+    with atomic(conn):
+        machine = conn.execute(
+            """UPDATE dca_settlements SET hold_reason = ?, error = 'mark x of another life' WHERE id = ?
+            RETURNING machine_id""",
+            (reason, HELD),
+        ).fetchone()["machine_id"]
+    conn.close()
+    shown = words(cli, "machines", "reconcile", machine)
+    assert f"sale {HELD} is still held: mark x of another life" in shown
+    assert f"satmachine {command} {HELD}" in shown

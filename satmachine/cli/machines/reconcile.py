@@ -20,6 +20,7 @@ from satmachine.cli.kit.requests import confirm
 from satmachine.cli.kit.values import Column, format_sats
 from satmachine.cli.machines import app
 from satmachine.errors import ConfigError, NotFound, Refused, SatmachineError, WalletError
+from satmachine.models import HoldReason
 from satmachine.store import reconciling as rows
 from satmachine.store import wallet_rows
 from satmachine.store.database import Connection, atomic
@@ -129,6 +130,8 @@ def _one(
     stopped = rows.pause(books.conn, machine_id)
     if not quiet:
         _print(report, choices, stopped.safe_mode)
+        if stopped.safe_mode is None and not report.found:
+            _print_held(books, machine_id)
     empty = not report.found and stopped.safe_mode is not None
     wanted = accept if accept is not None else (report.digest if empty and reason else None)
     done = wanted is not None and not dry_run
@@ -140,6 +143,7 @@ def _one(
         print_line(
             f"{machine_id} is reconciled and pays again." if after is None else f"{machine_id} still waits: {after}"
         )
+        _print_held(books, machine_id)
     return {**_as_json(report), "accepted": done, "safe_mode": after}
 
 
@@ -255,6 +259,17 @@ def _print(report: Reconciliation, choices: dict[str, Choice], safe_mode: str | 
     print_line(f"{len(report.payments)} payment(s) of {format_sats(paid_sats)} sats, {len(report.marks)} mark(s).")
     if not report.waits:
         print_item("?", "To do exactly this:", _command(report, choices))
+
+
+def _print_held(books: Books, machine_id: str) -> None:
+    """What waits for a person all the same, and what lets it go on: the list of `status` sends them here."""
+    for sale, payment, reason, error in rows.still_held(books.conn, machine_id):
+        held = f"payment {payment} is still held" if sale is None else f"sale {sale} is still held"
+        command = f"satmachine payments resolve {payment}"
+        if sale is not None:
+            released = reason == HoldReason.UNKNOWN_PAYMENTS
+            command = f"satmachine settlements release {sale}" if released else f"satmachine settlements show {sale}"
+        print_item("!", f"{held}: {error}" if error else held, command)
 
 
 def _command(report: Reconciliation, choices: dict[str, Choice]) -> str:

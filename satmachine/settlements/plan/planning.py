@@ -25,6 +25,7 @@ GUARDS = frozenset(
         HoldReason.NOT_A_SALE,
         HoldReason.TOLD_TWICE,
         HoldReason.MACHINE_ERROR,
+        HoldReason.MARKS_CONFLICT,
     }
 )
 
@@ -94,13 +95,16 @@ def plan_settlement(
 def _breach(conn: sqlite3.Connection, settlement: Settlement, bounds: Bounds) -> tuple[HoldReason, str] | None:
     """The first guard that this sale does not pass and that nobody has overridden, with a sentence."""
     overridden = set(settlement.overrides.split()) - {HoldReason.TOLD_TWICE}
+    booked = _booked_elsewhere(conn, settlement)
+    if booked is not None:
+        return HoldReason.MARKS_CONFLICT, booked  # nobody can override that
     for reason, error in (
         (HoldReason.COMMISSION_OUT_OF_BOUNDS, _commission_breach(settlement, bounds)),
         (HoldReason.RATE_OUT_OF_BOUNDS, _rate_breach(conn, settlement, bounds)),
         (HoldReason.DAILY_LIMIT, _daily_breach(conn, settlement, bounds)),
         (HoldReason.UNKNOWN_PAYMENTS, _dismissed(conn, settlement)),
         (HoldReason.TOLD_TWICE, _told_twice(conn, settlement)),
-        (HoldReason.MARKS_CONFLICT, _booked_elsewhere(conn, settlement)),
+        (HoldReason.MARKS_CONFLICT, _stopped_elsewhere(conn, settlement)),
         (HoldReason.NOT_A_SALE, incoming.no_sale(conn, settlement.machine_id, settlement.payment_hash)),
         (HoldReason.MACHINE_ERROR, _machine_error(conn, settlement) if bounds.hold_on_error else None),
     ):
@@ -165,6 +169,16 @@ def _dismissed(conn: sqlite3.Connection, settlement: Settlement) -> str | None:
     return (
         f"before this sale came, {named} declared not to be satmachine's; book {'it' if one else 'them'} with "
         f"`satmachine machines reconcile {settlement.machine_id} --book {booked}`, or release to pay all of it"
+    )
+
+
+def _stopped_elsewhere(conn: sqlite3.Connection, settlement: Settlement) -> str | None:
+    """A person's order is not forgotten with the books: the wallet's mark says it, also where the sale comes later."""
+    if not reconciling.stopped_before(conn, settlement):
+        return None
+    return (
+        "another life of these books had stopped or changed payments of this sale: compare, then "
+        f"`satmachine settlements release {settlement.id}`, or close it"
     )
 
 

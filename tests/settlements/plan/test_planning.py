@@ -395,6 +395,22 @@ def test_a_sale_that_books_before_these_may_have_paid_waits_for_a_person(
     assert plan(books, landed(books)).hold_reason == hold
 
 
+def test_a_sale_that_waits_because_its_payments_were_dismissed_is_not_paid_because_it_is_told_again(
+    books: sqlite3.Connection,
+) -> None:
+    """Lost books had paid it by its first event; both events come again, and the first is held."""
+    key = identity.sale_leg_key(f"{901:064x}", 1, "super")
+    with atomic(books):
+        found = [Outgoing("c1" * 32, key, "lnbc1", 2_390, "success", None, {}, NOW + 5)]
+        wallet_rows.note_outgoing(books, MACHINE, found, NOW)
+        books.execute("UPDATE dca_foreign_payments SET settled_by = 'ana', decided_at = ?", (NOW - 1,))
+    assert held_as(books, on_word(books, 1)) == HoldReason.UNKNOWN_PAYMENTS
+    again = on_word(books, 2)
+    assert held_as(books, again) == HoldReason.TOLD_TWICE
+    assert f"sm1:{901:064x}" in str(settlements.get(books, again).error)
+    assert held_as(books, landed(books, 3, txid="tx-3", gross_sats=2_000, net_sats=1_900, commission_sats=100)) is None
+
+
 def test_a_person_who_lets_a_sale_go_has_read_of_every_sale_that_it_may_be(books: sqlite3.Connection) -> None:
     """Or the answer about one of them would stand for the others, and the same sale be paid twice."""
     paid_elsewhere(books, 2_390, NOW + 5, "77")

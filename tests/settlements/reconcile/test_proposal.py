@@ -691,6 +691,35 @@ def test_a_sale_that_was_stopped_as_a_whole_waits_also_where_it_was_planned_mean
     assert settlements.get(books, sale.id).hold_reason == "marks_conflict"
 
 
+@pytest.mark.parametrize(
+    "what",
+    [
+        {"invoices": {}, "stopped": (identity.sale_bundle(f"{1:064x}"),)},
+        {"invoices": {}, "stopped": (identity.sale_leg_key(f"{1:064x}", 1, "dca:alice"),)},
+        {"invoices": {identity.sale_leg_key(f"{1:064x}", 2, "super"): "77" * 32}},
+    ],
+    ids=["closed", "a payment stopped", "corrected"],
+)
+def test_what_another_life_had_stopped_waits_also_where_the_sale_comes_after_the_marks_were_decided(
+    books: sqlite3.Connection, what: dict[str, Any]
+) -> None:
+    """Lost books: the relay that has the sale's event answers only after the machine was reconciled."""
+    mark(books, "bb", **what)
+    reconcile(books, by=replace(BY, now=NOW + STOPPED_S + 1))
+    sale = plan(books, landed(books))
+    assert (sale.status, sale.hold_reason) == (SettlementStatus.HELD, "marks_conflict")
+    assert f"settlements release {sale.id}" in str(sale.error)
+    with atomic(books):
+        stops.release(books, sale.id, BY)
+    assert plan(books, sale.id).hold_reason is None
+
+
+def test_a_mark_of_payments_that_nobody_has_stopped_holds_no_sale_that_comes_later(books: sqlite3.Connection) -> None:
+    mark(books, "bb", {identity.sale_leg_key(f"{1:064x}", 1, "super"): "77" * 32})
+    reconcile(books, by=replace(BY, now=NOW + STOPPED_S + 1))
+    assert plan(books, landed(books)).hold_reason is None
+
+
 def test_a_payout_that_another_life_gave_up_is_held_and_not_paid(books: sqlite3.Connection) -> None:
     with atomic(books):
         plan_balance_payout(books, 1, exchange_rate=Decimal(100), amount_minor=1_000, number=1, actor="ana", now=NOW)
