@@ -269,6 +269,38 @@ async def test_a_database_from_yesterday_pays_nothing_again(tmp_path: Path, lnbi
         await audited(world)
 
 
+async def test_a_sale_that_was_closed_is_not_paid_by_lost_books_that_hear_of_it_after_they_were_reconciled(
+    tmp_path: Path, lnbits: LnbitsServer
+) -> None:
+    """Only the mark in the wallet says that it was closed: it is decided before the machine tells the sale again."""
+    async with open_world(tmp_path, lnbits) as world:
+        await world.start()
+        assert (await satmachine(world, "payouts", "pause", "--reason", "the cash jams", "--yes")).returncode == 0
+        await world.sell(with_extra=False, announce=False)
+        planned = "SELECT 1 FROM dca_settlements WHERE planned_at IS NOT NULL"
+        await world.announce_until(lambda: bool(rows(world, planned)))
+        closed = await satmachine(world, "settlements", "close", "1", "--reason", "repaid in cash", "--yes")
+        assert closed.returncode == 0, closed.stderr
+        await world.until(lambda: rows(world, "SELECT status FROM dca_settlements") == [("partial",)])
+        world.kill()
+        world.delete_books()
+        world.seed_books()
+        await world.start()
+        await stopped(world)
+        told = await reconciled(world)
+        assert (len(told["marks"]), told["sales"]) == (1, [])
+        sale = "SELECT status, hold_reason FROM dca_settlements"
+        await world.announce_until(lambda: bool(rows(world, sale)))
+        await world.until(lambda: rows(world, sale) == [("held", "marks_conflict")])
+        assert debits(await world.facts()) == set()
+        let_go = await satmachine(world, "settlements", "release", "1", "--reason", "it was another one", "--yes")
+        assert let_go.returncode == 0, let_go.stderr
+        after = await world.settled()
+        assert len(debits(after)) == LEGS
+        assert violations(after) == []
+        await audited(world)
+
+
 async def backed_up(world: World) -> Path:
     """A copy that knows it is one."""
     target = world.system.folder / f"backup-{time.time_ns()}.db"
