@@ -395,11 +395,12 @@ def raise_revision(conn: sqlite3.Connection, settlement_id: int, revision: int) 
 
 
 def hold_sale(conn: sqlite3.Connection, settlement_id: int, *, reason: str, error: str) -> bool:
-    """Make a sale wait for a person who compares; False if it is already held or final."""
+    """Make a sale wait for a person who compares; False if it is final, or held before it is planned: then its plan
+    asks. One that is planned and held for something else is held for this: whoever lets it go on is to know of it."""
     return (
         conn.execute(
             """UPDATE dca_settlements SET status = 'held', hold_reason = ?, error = ? WHERE id = ?
-            AND status IN ('pending', 'errored')""",
+            AND (status IN ('pending', 'errored') OR (status = 'held' AND planned_at IS NOT NULL))""",
             (reason, error, settlement_id),
         ).rowcount
         == 1

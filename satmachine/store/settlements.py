@@ -244,14 +244,16 @@ def postpone(conn: sqlite3.Connection, settlement_id: int, *, until: int, error:
 
 
 def hold(conn: sqlite3.Connection, settlement_id: int, *, reason: str, error: str, payment_seen: bool = False) -> bool:
-    """Make it wait for a person. False if it is already held or finished.
+    """Make it wait for a person. False if it is already held or finished. One that waits for its payment, and would go
+    on by itself when that comes, is held by a person too.
 
     `payment_seen`: the customer's payment is there, but does not fit.
     """
     return (
         conn.execute(
-            """UPDATE dca_settlements SET status = 'held', hold_reason = ?, error = ?,
-            payment_seen = max(payment_seen, ?) WHERE id = ? AND status IN ('pending', 'errored')""",
+            """UPDATE dca_settlements SET status = 'held', hold_reason = ?1, error = ?2,
+            payment_seen = max(payment_seen, ?3) WHERE id = ?4 AND (status IN ('pending', 'errored')
+            OR (?1 = 'by_operator' AND status = 'held' AND hold_reason IN ('payment_not_found', 'no_payment_hash')))""",
             (reason, error, payment_seen, settlement_id),
         ).rowcount
         == 1

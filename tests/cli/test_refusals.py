@@ -55,6 +55,10 @@ def breaks_books(desk: Desk) -> None:
     desk.conn.execute("UPDATE dca_settlements SET retained_sats = retained_sats + 7 WHERE id = ?", (PAID,))
 
 
+def is_inactive(desk: Desk) -> None:
+    desk.conn.execute("UPDATE dca_settlements SET hold_reason = 'machine_inactive' WHERE id = ?", (HELD,))
+
+
 #: What is typed, and what was done to the books before.
 PROVOKED: list[tuple[str, Change | None]] = [
     ("cash count panajachel-1 --amount 10 --corrects 1", None),
@@ -80,6 +84,7 @@ PROVOKED: list[tuple[str, Change | None]] = [
     ("export ledger --format csv", breaks_books),
     (f"settlements shortfall {PAID} --dispensed 900 --by-hand --reason x --yes", has_shortfall),
     (f"settlements retry {HELD}", None),
+    (f"settlements hold {HELD} --reason x --yes", is_inactive),
     ("settlements show 99", None),
     ("payouts resume --reason x --yes", None),
     ("deposits confirm 3 --yes", None),

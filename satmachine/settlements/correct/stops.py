@@ -19,6 +19,11 @@ def hold(conn: sqlite3.Connection, settlement_id: int, by: By) -> None:
     """Nothing more of this sale is sent until it is released. What is on its way is not stopped."""
     before = settlements.get(conn, settlement_id)
     if not settlements.hold(conn, settlement_id, reason=HoldReason.BY_OPERATOR, error=by.reason):
+        if before.hold_reason == HoldReason.MACHINE_INACTIVE:
+            raise Refused(
+                f"sale {settlement_id} is held until its machine is active, and goes on by itself then; "
+                f"`satmachine settlements close {settlement_id}` ends it"
+            )
         raise Refused(f"sale {settlement_id} is {before.status}: there is nothing to hold")
     audited.sale(conn, by, "settlement.hold", before)
 

@@ -33,7 +33,19 @@ from satmachine.settlements.reconcile.sale import STOPPED_S
 from satmachine.store import balances, client_legs, legs, restored, settlements, wallet_rows
 from satmachine.store.database import atomic
 from satmachine.store.wallet_rows import Outgoing
-from testkit.books import BOUNDS, MACHINE, NOW, TERMS, a_rule, add_provider, fresh_books, give_invoice, landed, plan
+from testkit.books import (
+    BOUNDS,
+    MACHINE,
+    NOW,
+    TERMS,
+    a_rule,
+    add_provider,
+    fresh_books,
+    give_invoice,
+    landed,
+    on_word,
+    plan,
+)
 
 BY = By("ana", "restored from a copy", NOW + 1_000)
 CONFIG = cast(
@@ -689,6 +701,37 @@ def test_a_sale_that_was_stopped_as_a_whole_waits_also_where_it_was_planned_mean
     mark(books, "bb", {}, stopped=(identity.sale_bundle(f"{1:064x}"),))
     reconcile(books)
     assert settlements.get(books, sale.id).hold_reason == "marks_conflict"
+
+
+def test_a_sale_that_is_held_here_and_was_closed_in_another_life_says_so_before_it_goes_on(
+    books: sqlite3.Connection,
+) -> None:
+    """A copy from between the hold and the close: whoever releases what they had held is to know that it was closed."""
+    sale = plan(books, landed(books))
+    with atomic(books):
+        stops.hold(books, sale.id, BY)
+    mark(books, "bb", {}, stopped=(identity.sale_bundle(f"{1:064x}"),))
+    reconcile(books)
+    now = settlements.get(books, sale.id)
+    assert (now.status, now.hold_reason) == (SettlementStatus.HELD, "marks_conflict")
+    assert "another life of these books had stopped or changed payments" in str(now.error)
+
+
+def test_a_question_that_another_life_has_answered_by_closing_the_sale_says_so_when_it_is_answered_otherwise(
+    books: sqlite3.Connection,
+) -> None:
+    """A copy from between the question and the answer."""
+    plan(books, on_word(books, 1))
+    asked = on_word(books, 2)
+    assert plan(books, asked).hold_reason == "told_twice"
+    mark(books, "bb", {}, stopped=(identity.sale_bundle(f"{902:064x}"),), sale=902)
+    reconcile(books)
+    with atomic(books):
+        stops.release(books, asked, BY)
+    assert plan(books, asked).hold_reason == "marks_conflict"
+    with atomic(books):
+        stops.release(books, asked, BY)
+    assert plan(books, asked).hold_reason is None
 
 
 @pytest.mark.parametrize(
