@@ -11,7 +11,7 @@ PIP_PROGRESS = /^Collecting/ { printf "\r  %d packages fetched", ++n; fflush() }
                /^ERROR|^error|^  ERROR|HASHES/ { print } END { print "" }
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types unit coverage newest vulnerabilities test-browser test-compat test-interop test-host deb test-found day chaos simulate fuzz bench docs \
+.PHONY: help install demo test lint types unit coverage newest vulnerabilities test-browser test-compat test-interop test-host deb test-found day chaos simulate fuzz mutants bench docs \
         format lock clean
 
 help:  ## list the targets
@@ -109,6 +109,9 @@ fuzz: install  ## let a fuzzer loose on everything that strangers send; RUNS=100
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --only-binary :all: -r fuzz/requirements.txt || \
 		{ echo "The fuzzer, atheris, has no package for this Python or system (it has for Python 3.11 to 3.13 on Linux x86_64)."; exit 1; }
 	@$(BIN)/python -m fuzz.campaign --runs $(or $(RUNS),100000) $(TARGETS)
+
+mutants: install  ## which changes of a module do its tests not notice? MODULE=satmachine/money.py TESTS=tests/test_money.py, LIMIT=50 SEED=1
+	@$(BIN)/python -m testkit.mutants $(MODULE) $(TESTS) $(if $(LIMIT),--limit $(LIMIT)) $(if $(SEED),--seed $(SEED))
 
 bench: install  ## measure it, beside others: ONLY="ingest fleet .."; the last results are in bench/RESULTS.md
 	@$(BIN)/python -m bench $(ONLY)
