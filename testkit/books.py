@@ -12,7 +12,7 @@ from typing import Any
 
 from satmachine.identity import PayeeIdentity, PayeeKind
 from satmachine.marks import Mark
-from satmachine.models import Claim, Leg, Settlement
+from satmachine.models import Claim, Leg, Settlement, SettlementStatus
 from satmachine.settlements.land.landing import Rules, land_claim
 from satmachine.settlements.plan.amounts import Rule, Terms
 from satmachine.settlements.plan.planning import Bounds, plan_settlement
@@ -105,6 +105,45 @@ def a_claim(
         cassettes=None,
         occurred_at=occurred_at,
     )
+
+
+def a_settlement(**changes: Any) -> Settlement:
+    """A proven sale of one sat, not planned yet, as the books have it; for what needs no database."""
+    sale = Settlement(
+        id=1,
+        bitspire_event_id=None,
+        payment_hash=HASH,
+        txid=None,
+        machine_id=MACHINE,
+        source="event",
+        status=SettlementStatus.PENDING,
+        hold_reason=None,
+        gross_sats=1,
+        net_sats=1,
+        commission_sats=0,
+        undispensed_sats=0,
+        platform_fee_sats=None,
+        operator_fee_sats=None,
+        retained_sats=0,
+        super_fee_pct=None,
+        ruleset_source=None,
+        used_fallback_split=False,
+        exchange_rate=Decimal(1),
+        fiat_amount_minor=None,
+        currency="GTQ",
+        revision=1,
+        settlement_key=HASH,
+        proof="proven",
+        occurred_at=NOW,
+        landed_at=NOW,
+        proven_at=NOW,
+        planned_at=None,
+        attempts=0,
+        overrides="",
+        error=None,
+        person_acted_at=None,
+    )
+    return replace(sale, **changes)
 
 
 def give_invoice(

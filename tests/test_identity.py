@@ -75,6 +75,56 @@ def test_a_mark_is_no_leg_and_every_leg_is_no_mark() -> None:
     assert not identity.is_mark(None)
 
 
+@pytest.mark.parametrize(
+    ("key", "made"),
+    [
+        (identity.sale_leg_key(SALE, 1, "super"), f"sm1:{SALE}:r1:super"),
+        (identity.sale_leg_key(SALE, 12, "dca:maria"), f"sm1:{SALE}:r12:dca:maria"),
+        (identity.balance_leg_key("machine-1", "maria", 3), "sm1:bal:machine-1:maria:3"),
+        (identity.mark_key(identity.sale_bundle(SALE), "0" * 16), f"sm1:{SALE}:mark:{'0' * 16}"),
+        (identity.client_scope(7), "client:7"),
+        (identity.ruleset_scope("machine", "m-1", "atitlan", "owner"), "machine:m-1:owner"),
+        (identity.ruleset_scope("operator", "m-1", "atitlan", "owner"), "operator:atitlan:owner"),
+        (identity.tag("npub1x"), "satmachine:npub1x"),
+        (identity.tag_pattern(), "satmachine:"),
+    ],
+)
+def test_what_is_in_wallets_and_books_already_keeps_its_name_in_every_later_version(key: str, made: str) -> None:
+    """A payment that is looked for under another name than it was made with would be made again."""
+    assert key == made
+
+
+def test_the_tag_of_every_machine_contains_what_all_are_found_by() -> None:
+    assert identity.tag_pattern() in identity.tag("npub1x")
+
+
+def test_a_sale_without_proof_is_named_by_the_surest_thing_that_is_known() -> None:
+    event_id, txid = "ee" * 32, "tx 7%"
+    assert identity.waived_settlement_key(SALE, txid, event_id) == SALE
+    assert identity.waived_settlement_key(None, None, event_id) == event_id
+    digest = identity.waived_settlement_key(None, txid, event_id)
+    assert digest == "ba2a32d1cfa75e096cc453112480dd346c623ce95a20b431310b6db739b0dc88"
+    assert identity.parse_key(identity.sale_leg_key(digest, 1, "super")) == SaleLeg(digest, 1, "super")
+
+
+@given(st.text(max_size=128), st.text(max_size=128))
+def test_two_numbers_of_a_machine_never_name_one_sale(one: str, other: str) -> None:
+    keys = {identity.waived_settlement_key(None, txid, None) for txid in (one, other)}
+    assert len(keys) == len({one, other})
+
+
+@pytest.mark.parametrize("key", ["0:mark:0", f"{SALE}:mark:{'0' * 16}", "sm2:a:mark:b", "xsm1:a:mark:b"])
+def test_who_writes_a_row_that_only_looks_like_a_mark_does_not_hide_a_customers_payment(key: str) -> None:
+    """What is taken for a mark is never a sale."""
+    assert not identity.is_mark(key)
+
+
+def test_a_bundle_takes_in_itself_and_what_has_no_key_belongs_to_none() -> None:
+    payout = identity.balance_leg_key("m", "maria", 1)
+    assert identity.belongs(payout, payout)
+    assert not identity.belongs(None, payout)
+
+
 WALLET = PayeeIdentity(PayeeKind.WALLET, "w1")
 
 

@@ -66,6 +66,42 @@ def test_content_that_this_version_does_not_write_is_no_mark(content: str) -> No
     assert marks.from_content(content) is None
 
 
+def test_the_text_of_a_mark_is_the_same_in_every_version_that_is_running() -> None:
+    """Two daemons of one wallet may be of two versions: what one writes, the other must read, or both would pay."""
+    mark = Mark("1" * 16, "sm1:x", ("0" * 16,), {"sm1:x:r1:super": HASH}, ("sm1:x",))
+    text = (
+        f'{{"version":1,"id":"{"1" * 16}","bundle":"sm1:x","prev":["{"0" * 16}"],'
+        f'"invoices":{{"sm1:x:r1:super":"{HASH}"}},"stopped":["sm1:x"]}}'
+    )
+    assert mark.content == text
+    assert marks.from_content(text) == mark
+    assert marks.extra_of(mark, KEY)["mac"] == "d1283f80db811fbe317135f6b12909a1a8d2e70b58fd62417b36511640b1e505"
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        Mark("x" * 16, BUNDLE, (), {}),
+        Mark("0" * 15, BUNDLE, (), {}),
+        Mark("0" * 17, BUNDLE, (), {}),
+        Mark("0" * 16, BUNDLE, ("0" * 16, "y"), {}),
+        Mark("0" * 16, BUNDLE, (), {f"{BUNDLE}:r1:super": HASH + "0"}),
+        Mark("0" * 16, BUNDLE, (), {f"{BUNDLE}0:r1:super": HASH}),
+        Mark("0" * 16, BUNDLE, (), {}, (f"{BUNDLE}0",)),
+        Mark("0" * 16, BUNDLE, (), {}, (BUNDLE, "sm1:other")),
+    ],
+    ids=str,
+)
+def test_a_mark_that_names_what_is_not_its_own_is_none_even_with_the_right_key(mark: Mark) -> None:
+    assert marks.from_content(mark.content) is None
+    assert marks.genuine(marks.extra_of(mark, KEY), identity.mark_key(mark.bundle, mark.id), KEY) is None
+
+
+def test_a_row_without_a_readable_mark_is_none_wherever_it_stands() -> None:
+    for extra in ({}, {"mark": None}, {"mark": 7}, {"mark": "{}"}):
+        assert marks.written(extra, ROW) is None
+
+
 def test_a_mark_is_known_by_its_whole_content() -> None:
     other = Mark(MARK.id, BUNDLE, (), {f"{BUNDLE}:r1:super": "ef" * 32})
     seen = marks.compare([MARK, other], mine=MARK, known={MARK.id: MARK.content})

@@ -9,7 +9,7 @@ import pytest
 
 from satmachine.identity import PayeeKind
 from satmachine.models import LegType
-from satmachine.seals import Given, Keyring, Ordered, is_beyond
+from satmachine.seals import Given, Keyring, Ordered, is_beyond, order_seal
 
 LEG = Ordered(
     machine_id="machine-1",
@@ -65,6 +65,45 @@ def test_a_seal_of_another_key_or_kind_or_none_does_not_fit(ring: Keyring) -> No
         assert not ring.fits(seal, LEG)
     assert Keyring().seal(LEG) is None
     assert not Keyring().fits(ring.seal(LEG), LEG)
+
+
+def test_what_an_earlier_version_has_sealed_is_still_sealed(ring: Keyring) -> None:
+    """Or an upgrade would hold every payment that is under way."""
+    assert ring.seal(LEG) == "7affcd4439d1d955d208a413a2a510df6880502eabcb0ed9aa738f1a47e901fa"
+    assert ring.seal(INVOICE) == "fe7c79c8f5c1265efc203a4bf19c76e5e5f12b2b1d0985d0102eceb4927d7d71"
+    assert (
+        order_seal("key", 5, "ana", "release", "settlement 1", "{}")
+        == "8e7f432fa115576e822e322336142a128252d78ff018a901eb827205bef7febe"
+    )
+
+
+@pytest.mark.parametrize("changed", range(6))
+def test_an_order_that_differs_in_anything_has_another_seal(changed: int) -> None:
+    said: list[Any] = ["key", 5, "ana", "release", "settlement 1", "{}"]
+    other = [*said]
+    other[changed] = 6 if changed == 1 else f"{said[changed]}x"
+    assert order_seal(*said) == order_seal(*said)
+    assert order_seal(*other) != order_seal(*said)
+
+
+def test_only_machines_whose_key_was_read_can_be_sealed_for(ring: Keyring) -> None:
+    assert ring.knows("machine-1")
+    assert not ring.knows("machine-2")
+
+
+def test_a_key_that_is_put_back_seals_again_and_what_the_other_sealed_still_fits(ring: Keyring) -> None:
+    """Somebody tries another key, and puts the old one back."""
+    first = ring.seal(LEG)
+    assert ring.learn("machine-1", "new key")
+    second = ring.seal(LEG)
+    assert ring.learn("machine-1", "admin key")
+    assert ring.seal(LEG) == first
+    assert ring.fits(second, LEG)
+
+
+def test_nothing_is_approved_beyond_its_sale_that_has_no_seal() -> None:
+    assert not is_beyond(None)
+    assert not is_beyond("")
 
 
 def test_what_was_not_approved_beyond_its_sale_cannot_be_called_so(ring: Keyring) -> None:

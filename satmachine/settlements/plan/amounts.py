@@ -135,7 +135,7 @@ def plan_distribution(settlement: Settlement, positions: Sequence[Position]) -> 
             explain=_explain(by_label[label], total_weight_minor),
         )
         for label, amount_sats in shares.items()
-        if amount_sats > 0 or by_label[label].weight_minor > 0
+        if by_label[label].weight_minor > 0
     ]
     return legs, [Retained(RetainedReason.NO_LP_BALANCE, orphan_sats, "dca")]
 

@@ -27,13 +27,13 @@ from satmachine.store.database import atomic
 from satmachine.store.wallet_rows import Outgoing
 from testkit.books import (
     BOUNDS,
-    HASH,
     MACHINE,
     NOW,
     RULES,
     TERMS,
     a_claim,
     a_rule,
+    a_settlement,
     add_provider,
     landed,
     on_word,
@@ -254,7 +254,7 @@ def test_every_plan_conserves_every_sat(
         Position(number, f"lp-{number}", "flow", "p", a_rule("p").identity, weight, min(weight, cap))
         for number, (weight, cap) in enumerate(weights)
     ]
-    settlement = replace(EXAMPLE, net_sats=net_sats, commission_sats=commission_sats, exchange_rate=rate)
+    settlement = replace(a_settlement(), net_sats=net_sats, commission_sats=commission_sats, exchange_rate=rate)
     made = make_plan(settlement, terms, positions)
     total = sum(leg.amount_sats for leg in made.legs) + sum(row.amount_sats for row in made.retained)
     assert total == net_sats + commission_sats
@@ -264,42 +264,6 @@ def test_every_plan_conserves_every_sat(
         if leg.fiat_amount_minor is not None:
             assert leg.client_id is not None
             assert leg.fiat_amount_minor <= positions[leg.client_id].cap_minor
-
-
-EXAMPLE = Settlement(
-    id=1,
-    bitspire_event_id=None,
-    payment_hash=HASH,
-    txid=None,
-    machine_id="machine-1",
-    source="event",
-    status=SettlementStatus.PENDING,
-    hold_reason=None,
-    gross_sats=1,
-    net_sats=1,
-    commission_sats=0,
-    undispensed_sats=0,
-    platform_fee_sats=None,
-    operator_fee_sats=None,
-    retained_sats=0,
-    super_fee_pct=None,
-    ruleset_source=None,
-    used_fallback_split=False,
-    exchange_rate=Decimal(1),
-    fiat_amount_minor=None,
-    currency="GTQ",
-    revision=1,
-    settlement_key=HASH,
-    proof="proven",
-    occurred_at=NOW,
-    landed_at=NOW,
-    proven_at=NOW,
-    planned_at=None,
-    attempts=0,
-    overrides="",
-    error=None,
-    person_acted_at=None,
-)
 
 
 def test_a_plan_that_would_use_more_than_came_in_fails_whole(
