@@ -102,6 +102,70 @@ def test_what_is_no_invoice_says_why(bolt11: str, reason: str) -> None:
         decode(bolt11)
 
 
+SIGNATURE = [0] * 104
+PAYMENT_HASH = [1, 1, 20, *[1] * 52]  # "p", of 52 groups
+
+
+def invoice_of(*fields: list[int], created: int = 0, prefix: str = "lnbc1u") -> str:
+    time = [created >> shift & 31 for shift in range(30, -1, -5)]
+    return bech32_encode(prefix, [*time, *(group for field in fields for group in field), *SIGNATURE])
+
+
+def test_of_two_fields_of_a_kind_the_first_counts_as_for_lnbits() -> None:
+    """A stranger's server could show one hash to the program and another one to LNbits."""
+    other = [1, 1, 20, *[2] * 52]
+    assert decode(invoice_of(PAYMENT_HASH, other)).payment_hash == decode(invoice_of(PAYMENT_HASH)).payment_hash
+    assert decode(invoice_of(other, PAYMENT_HASH)).payment_hash == decode(invoice_of(other)).payment_hash
+
+
+@pytest.mark.parametrize("groups", [0, 51, 53])
+def test_a_hash_of_another_length_is_skipped(groups: int) -> None:
+    wrong = [1, groups // 32, groups % 32, *[3] * groups]
+    assert decode(invoice_of(wrong, PAYMENT_HASH)).payment_hash == decode(invoice_of(PAYMENT_HASH)).payment_hash
+    with pytest.raises(InvoiceError, match="no payment hash"):
+        decode(invoice_of(wrong))
+
+
+@pytest.mark.parametrize(
+    ("expiry", "seconds"), [([0], 0), ([1], 1), ([1, 0], 32), ([1, 28, 4], 1924), ([0] * 11 + [7], 7)]
+)
+def test_an_expiry_of_any_length_is_read(expiry: list[int], seconds: int) -> None:
+    invoice = decode(invoice_of(PAYMENT_HASH, [6, 0, len(expiry), *expiry], created=1_000))
+    assert (invoice.created_at, invoice.expires_at) == (1_000, 1_000 + seconds)
+
+
+def test_an_expiry_after_the_end_of_the_world_is_refused() -> None:
+    assert decode(invoice_of(PAYMENT_HASH, [6, 0, 12, *[31] * 12])).expires_at == 2**60 - 1
+    with pytest.raises(InvoiceError, match="too large"):
+        decode(invoice_of(PAYMENT_HASH, [6, 0, 13, *[0] * 13]))
+
+
+def test_a_field_that_ends_with_the_invoice_is_whole() -> None:
+    described = decode(invoice_of(PAYMENT_HASH, [13, 0, 2, 12, 4]))  # "a"
+    assert described.description == "a"
+    with pytest.raises(InvoiceError, match="longer than the invoice"):
+        decode(invoice_of(PAYMENT_HASH, [13, 0, 3, 12, 4]))
+
+
+def test_a_description_that_is_no_text_is_still_an_invoice() -> None:
+    assert decode(invoice_of(PAYMENT_HASH, [13, 0, 2, 31, 31])).description == "\ufffd"
+
+
+def test_the_longest_invoice_that_is_read() -> None:
+    """Some wallets give many route hints; LNbits takes as much."""
+    known = len(invoice_of(PAYMENT_HASH))
+    hint = 7_089 - known - 3  # an unknown field, "r", that fills it up
+    fields: list[list[int]] = [PAYMENT_HASH]
+    while hint > 0:
+        groups = min(hint, 1_023)
+        fields.append([3, groups // 32, groups % 32, *[0] * groups])
+        hint -= groups + 3
+    full = invoice_of(*fields)
+    assert decode(full).amount_msat == 100_000
+    with pytest.raises(InvoiceError, match="longer than 7089"):
+        decode(full.ljust(7_090, "q"))
+
+
 @given(st.lists(st.integers(0, 31), max_size=400))
 def test_a_stranger_can_only_cause_an_invoice_error(groups: list[int]) -> None:
     with contextlib.suppress(InvoiceError):

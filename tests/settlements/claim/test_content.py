@@ -11,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from satmachine.models import Claim, Rejection
-from satmachine.settlements.claim.content import MAX_SATS, claim_from_event, claim_from_payment
+from satmachine.settlements.claim.content import (
+    MAX_SATS,
+    claim_from_event,
+    claim_from_payment,
+    derived_claim,
+    names_a_sale,
+)
 
 HASH = "ab" * 32
 SALE = {
@@ -112,6 +118,166 @@ def test_a_payments_extra_is_read_in_every_form(nested: bool, quoted: bool) -> N
     assert (claim.gross_sats, claim.net_sats, claim.commission_sats) == (266_800, 258_835, 7_965)
     assert (claim.exchange_rate, claim.fiat_amount_minor, claim.txid) == (Decimal("143.797"), None, "tx-1")
     assert (claim.payment_hash, claim.occurred_at, claim.used_fallback_split) == (HASH, 5, False)
+
+
+@pytest.mark.parametrize("value", [5, ["npub1machine"], {"a": 1}, True])
+@pytest.mark.parametrize("key", ["machine_npub", "currency", "source"])
+def test_a_value_of_another_kind_where_a_text_belongs_is_refused_and_stops_nothing(key: str, value: object) -> None:
+    rejection = read({**SALE, key: value})
+    assert isinstance(rejection, Rejection)
+    assert rejection.reason == key
+
+
+def test_the_machines_own_names_are_read_in_any_case_and_with_blanks() -> None:
+    said = {"source": " BitSpire ", "machine_npub": f" {Terms().npub.upper()}", "currency": "gtq "}
+    assert accepted({**SALE, **said}) == accepted(SALE)
+
+
+def test_all_the_bitcoin_there_can_be_may_be_sold_and_not_one_sat_more() -> None:
+    everything = {"net_sats": MAX_SATS - 1, "fee_sats": 1}
+    assert MAX_SATS == 2_100_000_000_000_000
+    assert accepted(everything).gross_sats == MAX_SATS
+    assert accepted({"gross_sats": MAX_SATS}).gross_sats == MAX_SATS
+    for too_much in ({"net_sats": MAX_SATS, "fee_sats": 1}, {"gross_sats": MAX_SATS + 1}):
+        rejection = read(too_much)
+        assert isinstance(rejection, Rejection)
+        assert rejection.reason == "amounts"
+
+
+@pytest.mark.parametrize(("net_sats", "fee_sats"), [(0, 100), (100, 0), (1, 1)])
+def test_a_sale_of_nothing_but_commission_or_without_any_is_a_sale(net_sats: int, fee_sats: int) -> None:
+    claim = accepted({"net_sats": net_sats, "fee_sats": fee_sats})
+    assert (claim.net_sats, claim.commission_sats) == (net_sats, fee_sats)
+
+
+@pytest.mark.parametrize(
+    ("rate", "read_as"),
+    [
+        ("0", Decimal(0)),
+        ("0.5", Decimal("0.5")),
+        ("143.79700000000000000000001", Decimal("143.797")),
+        ("1000000000000000", Decimal(10) ** 15),
+        (None, Decimal(0)),
+    ],
+)
+def test_a_rate_is_read_to_eighteen_decimals_and_a_missing_one_is_unknown(rate: str | None, read_as: Decimal) -> None:
+    claim = accepted({key: value for key, value in {**SALE, "exchange_rate": rate}.items() if value is not None})
+    assert claim.exchange_rate == read_as
+    assert isinstance(claim.exchange_rate, Decimal)
+
+
+def test_a_rate_above_all_sense_is_refused() -> None:
+    rejection = read({**SALE, "exchange_rate": "1000000000000001"})
+    assert isinstance(rejection, Rejection)
+    assert "between 0 and 1000000000000000" in rejection.detail
+
+
+@pytest.mark.parametrize(
+    ("amount", "minor"), [(0, 0), (0.005, 1), (0.004, 0), (99.999999, 10_000), (1800, 180_000), ("12.34", 1_234)]
+)
+def test_cash_is_read_to_the_nearest_cent(amount: object, minor: int) -> None:
+    assert accepted({**SALE, "fiat_amount": amount}).fiat_amount_minor == minor
+
+
+@pytest.mark.parametrize(
+    ("txid", "read_as"),
+    [("x", "x"), ("x" * 128, "x" * 128), (17, "17"), (0, "0"), ("tx 7", "tx 7")],
+)
+def test_a_machines_own_number_is_kept_as_a_text(txid: object, read_as: str) -> None:
+    assert accepted({**SALE, "txid": txid}).txid == read_as
+
+
+@pytest.mark.parametrize("txid", ["x" * 129, True, False, 1.5, ["x"], "a\nb", "\u202e"], ids=repr)
+def test_what_could_not_be_shown_to_a_person_names_no_sale(txid: object) -> None:
+    rejection = read({**SALE, "txid": txid})
+    assert isinstance(rejection, Rejection)
+    assert rejection.reason == "txid"
+    assert "1 to 128 printable" in rejection.detail
+
+
+def test_a_key_that_stands_twice_with_the_same_value_says_one_thing() -> None:
+    assert accepted({**SALE, "extra": {"gross_sats": 266_800, "txid": "t-1"}}) == accepted(SALE)
+
+
+def test_a_name_that_stands_twice_in_one_object_is_named() -> None:
+    rejection = read('{"txid": "a", "gross_sats": 5, "gross_sats": 6}')
+    assert isinstance(rejection, Rejection)
+    assert rejection.reason == "bad_json"
+    assert "gross_sats" in rejection.detail
+
+
+def test_bills_are_kept_in_the_letters_that_they_came_in() -> None:
+    assert accepted({**SALE, "bills": {"casete": "ñandú", "n": 1.0, "m": None}}).bills == (
+        '{"casete": "ñandú", "n": 1, "m": null}'
+    )
+
+
+class TestOfAPayment:
+    def read(self, extra: dict[str, object], amount_sats: int = 266_800) -> Claim | Rejection | None:
+        return claim_from_payment(extra, Terms(), payment_hash=HASH, amount_sats=amount_sats, settled_at=5)
+
+    @pytest.mark.parametrize("source", [None, "", "lnurlp", 5, ["bitspire"]])
+    def test_a_payment_that_is_not_called_a_sale_is_none(self, source: object) -> None:
+        assert self.read({"source": source, "net_sats": 258_835, "fee_sats": 7_965}) is None
+
+    def test_the_wallets_amount_is_taken_where_the_payment_names_none(self) -> None:
+        for said in ({}, {"net_sats": None, "fee_sats": ""}):
+            claim = self.read({"source": "bitspire", **said})
+            assert isinstance(claim, Claim)
+            assert (claim.gross_sats, claim.used_fallback_split) == (266_800, True)
+
+    @pytest.mark.parametrize("known", ["net_sats", "fee_sats"])
+    def test_half_a_split_is_no_split(self, known: str) -> None:
+        found = self.read({"source": "bitspire", known: 7})
+        assert isinstance(found, Rejection)
+        assert "the split is not known" in found.detail
+
+    @pytest.mark.parametrize("said", [{"gross_sats": 266_799}, {"net_sats": 258_835, "fee_sats": 7_966}])
+    def test_words_never_outweigh_what_the_wallet_has_received(self, said: dict[str, object]) -> None:
+        found = self.read({"source": "bitspire", **said})
+        assert isinstance(found, Rejection)
+        assert found.reason == "amounts"
+        assert "the wallet received 266800 sats" in found.detail
+
+    def test_a_payment_that_bears_the_hash_of_another_is_refused(self) -> None:
+        found = self.read({"source": "bitspire", "payment_hash": "cd" * 32})
+        assert isinstance(found, Rejection)
+        assert found.reason == "payment_hash"
+
+    def test_a_bare_payment_is_split_by_the_machines_own_commission(self) -> None:
+        claim = derived_claim(
+            Terms(), payment_hash=HASH, amount_sats=266_800, settled_at=5, exchange_rate=Decimal(3), fiat_amount_minor=9
+        )
+        assert (claim.gross_sats, claim.net_sats, claim.commission_sats) == (266_800, 254_095, 12_705)
+        assert (claim.used_fallback_split, claim.fallback_commission_pct) == (True, Decimal("0.05"))
+        assert (claim.payment_hash, claim.txid, claim.occurred_at) == (HASH, None, 5)
+        assert (claim.exchange_rate, claim.fiat_amount_minor, claim.currency) == (Decimal(3), 9, "GTQ")
+        assert derived_claim(Terms(), payment_hash=HASH, amount_sats=1, settled_at=5).exchange_rate == 0
+
+    @pytest.mark.parametrize("inside", [False, True])
+    @pytest.mark.parametrize(
+        ("fields", "named"),
+        [
+            ({"txid": "t-1"}, True),
+            ({"txid": "t-2"}, False),
+            ({"bitspire_event_id": "e1"}, True),
+            ({"event_id": "e2"}, True),
+            ({"nostr_event_id": "e1"}, True),
+            ({"event_id": "e3"}, False),
+            ({"another_key": "e1"}, False),
+            ({}, False),
+        ],
+    )
+    def test_a_payment_points_to_its_sale_by_number_or_event(
+        self, fields: dict[str, object], inside: bool, named: bool
+    ) -> None:
+        extra = {"extra": fields} if inside else fields
+        assert names_a_sale(extra, txid="t-1", event_ids=frozenset({"e1", "e2"})) is named
+
+    def test_a_sale_without_a_number_is_not_found_by_the_lack_of_one(self) -> None:
+        assert not names_a_sale({"txid": None}, txid=None, event_ids=frozenset())
+        assert not names_a_sale({"txid": "None", "event_id": None}, txid=None, event_ids=frozenset())
+        assert names_a_sale({"txid": 17}, txid="17", event_ids=frozenset())
 
 
 def test_unknown_keys_are_ignored_and_bills_are_kept_as_they_came() -> None:
