@@ -199,6 +199,25 @@ def test_a_key_that_stands_twice_with_the_same_value_says_one_thing() -> None:
     assert accepted({**SALE, "extra": {"gross_sats": 266_800, "txid": "t-1"}}) == accepted(SALE)
 
 
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
+def test_what_is_no_number_is_not_read_as_a_number_that_was_not_said(word: str) -> None:
+    rejection = read(f'{{"gross_sats": 1000, "exchange_rate": {word}}}')
+    assert isinstance(rejection, Rejection)
+    assert (rejection.reason, word in rejection.detail) == ("bad_json", True)
+
+
+def test_what_is_null_at_the_top_may_be_said_in_extra_and_the_other_way_round() -> None:
+    nulls = dict.fromkeys(SALE)
+    assert accepted({**nulls, "extra": SALE}) == accepted(SALE)
+    assert accepted({**SALE, "extra": nulls}) == accepted(SALE)
+
+
+def test_whole_numbers_may_have_a_point_up_to_all_the_bitcoin_there_can_be() -> None:
+    assert accepted({"gross_sats": float(MAX_SATS)}).gross_sats == MAX_SATS
+    assert accepted({**SALE, "bills": [-float(MAX_SATS), float(MAX_SATS)]}).bills == f"[-{MAX_SATS}, {MAX_SATS}]"
+    assert accepted({**SALE, "bills": [1e300]}).bills == '["1E+300"]'
+
+
 def test_a_name_that_stands_twice_in_one_object_is_named() -> None:
     rejection = read('{"txid": "a", "gross_sats": 5, "gross_sats": 6}')
     assert isinstance(rejection, Rejection)
