@@ -165,3 +165,11 @@ def test_how_long_a_machine_is_silent_stands_once_on_a_screen(capsys: pytest.Cap
     shown = capsys.readouterr().out
     assert "for 35 min (for" not in shown
     assert "is low (for 35" in shown
+
+
+@pytest.mark.parametrize("error", ["\x1b[31mred\x07 \u202e\n", "", None, " the  printer's 'jam' "], ids=repr)
+def test_a_sale_is_released_whatever_the_words_are_for_which_it_is_held(desk: Desk, error: str | None) -> None:
+    """They are compared with what was shown; a machine may have written them."""
+    with atomic(desk.conn) as conn:
+        conn.execute("UPDATE dca_settlements SET error = ? WHERE id = ?", (error, UNPROVEN))
+    assert "continues" in typed(desk, f"satmachine settlements release {UNPROVEN} --reason seen")
