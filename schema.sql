@@ -265,6 +265,7 @@ CREATE TABLE dca_foreign_marks (
     PRIMARY KEY (machine_id, id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX dca_foreign_marks_open ON dca_foreign_marks (machine_id, bundle) WHERE decided_at IS NULL;
+CREATE INDEX dca_foreign_marks_decided ON dca_foreign_marks (bundle) WHERE decided_at IS NOT NULL;
 
 -- ---------------------------------------------------------------------------------------------------------
 -- Settlements: one row per sale

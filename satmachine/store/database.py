@@ -36,7 +36,7 @@ T = TypeVar("T")
 APPLICATION_ID = 0x5341544D
 
 #: The version that schema.sql describes. What each has changed is a file store/migrations/NNNN_name.sql.
-SCHEMA_VERSION = 18
+SCHEMA_VERSION = 19
 
 _SCHEMA = "schema.sql"
 

@@ -27,7 +27,7 @@ def known(conn: sqlite3.Connection, machine_id: str, bundle: str) -> Mapping[str
     """id -> content, or digest, of every mark of the bundle that is ours, or about which a person has decided."""
     found = conn.execute(
         """SELECT id, content FROM dca_marks WHERE machine_id = ?1 AND bundle = ?2
-        UNION ALL SELECT id, content FROM dca_foreign_marks WHERE machine_id = ?1 AND bundle = ?2
+        UNION ALL SELECT id, content FROM dca_foreign_marks WHERE +machine_id = ?1 AND bundle = ?2
         AND decided_at IS NOT NULL""",
         (machine_id, bundle),
     )

@@ -147,7 +147,7 @@ def own_marks(conn: sqlite3.Connection, machine_id: str, bundle: str) -> list[Fo
     found = conn.execute(
         """SELECT id, bundle, content, written_at AS first_seen_at FROM dca_marks WHERE machine_id = ?1 AND bundle = ?2
         UNION ALL SELECT id, bundle, content, first_seen_at FROM dca_foreign_marks
-        WHERE machine_id = ?1 AND bundle = ?2 AND decided_at IS NOT NULL""",
+        WHERE +machine_id = ?1 AND bundle = ?2 AND decided_at IS NOT NULL""",
         (machine_id, bundle),
     )
     return [_mark(row) for row in found]
@@ -529,7 +529,7 @@ def stopped_before(conn: sqlite3.Connection, settlement: Settlement) -> bool:
     when the sale was not in these books, and that these books have not replaced by one of their own."""
     bundle = f"{PREFIX}{settlement.settlement_key}"
     found = conn.execute(
-        """SELECT id, bundle, content, first_seen_at FROM dca_foreign_marks k WHERE machine_id = ?1 AND bundle = ?2
+        """SELECT id, bundle, content, first_seen_at FROM dca_foreign_marks k WHERE +machine_id = ?1 AND bundle = ?2
         AND decided_at IS NOT NULL AND NOT EXISTS (SELECT 1 FROM dca_marks o WHERE o.machine_id = ?1
         AND o.bundle = ?2)""",
         (settlement.machine_id, bundle),

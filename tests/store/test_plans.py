@@ -10,8 +10,17 @@ from typing import Any
 
 import pytest
 
-from satmachine.store import alert_rows, corrections, legs, registry, settlements, wallet_rows
-from testkit.books import MACHINE, NOW, fresh_books
+from satmachine.store import (
+    alert_rows,
+    corrections,
+    legs,
+    mark_rows,
+    reconciling,
+    registry,
+    settlements,
+    wallet_rows,
+)
+from testkit.books import MACHINE, NOW, fresh_books, landed
 
 QUESTIONS: dict[str, Callable[[sqlite3.Connection], object]] = {
     "legs that are due": lambda conn: legs.due(conn, NOW, [MACHINE], per_payee=2, limit=9),
@@ -56,3 +65,21 @@ def test_no_history_is_read(question: str, tmp_path: Path) -> None:
             whole = [step for step in plan if WHOLE.match(step)]
             of_a_machine = [step for step in plan if re.search(r"_(payments|settlements)_machine( |$)", step)]
             assert whole + of_a_machine == [], statement
+
+
+@pytest.mark.parametrize("question", ["known", "stopped"])
+def test_the_marks_of_a_sale_are_read_and_not_those_of_every_sale_that_lost_books_have_found(
+    question: str, tmp_path: Path
+) -> None:
+    with fresh_books(tmp_path) as conn:
+        sale = settlements.get(conn, landed(conn))
+        statements: list[str] = []
+        conn.set_trace_callback(statements.append)
+        if question == "known":
+            mark_rows.known(conn, MACHINE, "sm1:aa")
+        else:
+            reconciling.stopped_before(conn, sale)
+        conn.set_trace_callback(None)
+        [statement] = statements
+        plan = [str(row["detail"]) for row in conn.execute(f"EXPLAIN QUERY PLAN {statement}")]
+        assert any(step.endswith("USING INDEX dca_foreign_marks_decided (bundle=?)") for step in plan), plan
