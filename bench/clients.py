@@ -30,8 +30,8 @@ import anyio
 from coincurve import PublicKeyXOnly
 
 from satmachine.config import load
+from satmachine.nostr.intake import Received
 from satmachine.nostr.keys import hex_to_npub
-from satmachine.nostr.lane import Received
 from satmachine.nostr.limits import Limits
 from satmachine.nostr.pool import RelayPool
 from satmachine.recorder import Recorder

@@ -206,8 +206,8 @@ def _mirror(config: object, path: Path, lap: Callable[[str, float], float], name
 
 
 def seen() -> None:
+    from satmachine.nostr.intake import SeenIds
     from satmachine.nostr.limits import Limits
-    from satmachine.nostr.seen import SeenIds
 
     ids = SeenIds(Limits().seen_ids)
     before = resident_mib()

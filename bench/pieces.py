@@ -16,11 +16,18 @@ from websockets.uri import parse_uri
 
 from bench.clients import BATCH_SIZE, Rows
 from bench.report import Figure, Section
-from satmachine.nostr.event import AuthorKeys, Event, event_id, parse_event, verify
-from satmachine.nostr.intake import Intake
-from satmachine.nostr.lane import Lane, Received
+from satmachine.nostr.event import (
+    AuthorKeys,
+    Event,
+    EventMessage,
+    event_id,
+    parse_event,
+    parse_message,
+    scan_event_id,
+    verify,
+)
+from satmachine.nostr.intake import Intake, Lane, Received
 from satmachine.nostr.limits import Limits
-from satmachine.nostr.protocol import EventMessage, parse_message, scan_event_id
 
 ROUNDS = 5
 

@@ -20,8 +20,19 @@ from satmachine.config import load
 from satmachine.errors import ConfigError
 from satmachine.models import Claim, Rejection
 from satmachine.nostr import nip44
-from satmachine.nostr.event import AuthorKeys, Event, Fault, parse_event, verify
-from satmachine.nostr.protocol import Closed, Eose, EventMessage, Notice, parse_message, scan_event_id
+from satmachine.nostr.event import (
+    AuthorKeys,
+    Closed,
+    Eose,
+    Event,
+    EventMessage,
+    Fault,
+    Notice,
+    parse_event,
+    parse_message,
+    scan_event_id,
+    verify,
+)
 from satmachine.nostr.subscriptions import Shape, Subscriptions
 from satmachine.settlements.claim.content import claim_from_event, claim_from_payment
 from satmachine.settlements.claim.envelope import Transport, Window, read_event

@@ -20,7 +20,7 @@ from satmachine.clients import payout
 from satmachine.errors import Refused, SatmachineError, StoreError
 from satmachine.models import Rejection
 from satmachine.nostr.event import Event, parse_event
-from satmachine.nostr.lane import Received
+from satmachine.nostr.intake import Received
 from satmachine.orders import Order, RetryQuarantined, SettleBalance, Unreadable
 from satmachine.settlements.land.landing import Landing
 from satmachine.store import intent_rows, quarantine_rows

@@ -17,7 +17,7 @@ from satmachine.failpoints import failpoint
 from satmachine.logs import about
 from satmachine.models import Claim, LandingResult, Rejection
 from satmachine.nostr.event import BEACON_KIND, RELAY_LIST_KIND, SETTLEMENT_KIND, TELEMETRY_KINDS, Event
-from satmachine.nostr.lane import Received
+from satmachine.nostr.intake import Received
 from satmachine.settlements.claim.envelope import DaemonKey, Transport, Window, read_content, read_event
 from satmachine.settlements.land.landing import Landing, Rules, land_event
 from satmachine.store import elsewhere, quarantine_rows, relay_list_rows, telemetry_rows

@@ -24,7 +24,7 @@ from satmachine.orders import Order
 from satmachine.settlements.correct import retries, shortfall, stops, unmatched
 from satmachine.settlements.correct.changes import allowed
 from satmachine.settlements.correct.correction_rules import CorrectionKind, Dispensed
-from satmachine.settlements.plan.named_payees import terms_for
+from satmachine.settlements.plan.planning import terms_for
 from satmachine.settlements.reconcile import machine_case, proposal, wallet_look
 from satmachine.settlements.reconcile.reconcile_rules import Choice, PaymentLine, Resolution
 from satmachine.store import clients, deposits, intent_rows, reconciling, wallet_rows

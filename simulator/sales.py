@@ -15,7 +15,7 @@ from random import Random
 from typing import Any
 
 from satmachine.nostr.event import Event, event_id
-from satmachine.nostr.lane import Received
+from satmachine.nostr.intake import Received
 
 
 @dataclass(slots=True)

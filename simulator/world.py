@@ -17,8 +17,8 @@ from typing import Any
 
 from satmachine.errors import ConfigError, DatabaseBusy, NotFound, Refused, StoreError
 from satmachine.models import Client, Leg
-from satmachine.nostr.lane import Received
-from satmachine.settlements.plan.named_payees import client_payee, configured_payee
+from satmachine.nostr.intake import Received
+from satmachine.settlements.pay.jobs import client_payee, configured_payee
 from satmachine.store import as_models as rows
 from satmachine.store import clients, deposits
 from satmachine.store.database import atomic

@@ -18,12 +18,11 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from satmachine.errors import StoreError
-from satmachine.nostr.event import SETTLEMENT_KIND, Event, sign
+from satmachine.nostr.event import SETTLEMENT_KIND, Event, publish, sign
+from satmachine.nostr.intake import Received
 from satmachine.nostr.keys import public_key_of
-from satmachine.nostr.lane import Received
 from satmachine.nostr.limits import Limits
 from satmachine.nostr.pool import RelayPool
-from satmachine.nostr.protocol import publish
 
 PATIENCE_S = 30.0
 NOW = 1_790_000_000

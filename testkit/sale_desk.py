@@ -25,8 +25,7 @@ from satmachine.settlements.correct.shortfall_orders import ShortfallOrders
 from satmachine.settlements.land.landing import Rules, land_claim
 from satmachine.settlements.pay.completion import complete_leg
 from satmachine.settlements.pay.transition import Sighting, View
-from satmachine.settlements.plan.named_payees import terms_for
-from satmachine.settlements.plan.planning import Bounds, plan_settlement
+from satmachine.settlements.plan.planning import Bounds, plan_settlement, terms_for
 from satmachine.settlements.sweep import topups
 from satmachine.settlements.sweep.arrivals import note_incoming
 from satmachine.store import clients, corrections, incoming, intent_rows, legs, registry, settlements, shortfalls

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -173,11 +173,12 @@ class System:
                     added = deposits.add(conn, client_id=client_id, amount_minor=amount_minor, actor=actor, now=now)
                     deposits.confirm(conn, added, actor=actor, now=now)
 
-    def start_daemon(self, environ: Mapping[str, str] | None = None) -> None:
-        """Start `satmachine run` as a process of its own, its log going to a file."""
+    def start_daemon(self, environ: Mapping[str, str] | None = None, module: Sequence[str] = ("satmachine",)) -> None:
+        """Start `satmachine run` as a process of its own, its log going to a file. `module`: which module runs it, and
+        what comes before satmachine's own arguments."""
         with self.log_path.open("ab") as log:
             self.daemon = subprocess.Popen(
-                [sys.executable, "-m", "satmachine", "--config", str(self.config_path), "run"],
+                [sys.executable, "-m", *module, "--config", str(self.config_path), "run"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -52,14 +52,14 @@ def add_providers(system: System, amounts: dict[str, int] | None = None, machine
     system.add_providers(amounts or DEPOSITS, machine, actor="test")
 
 
-async def started(system: System) -> System:
+async def started(system: System, *module: str) -> System:
     """Start the daemon and wait until it hears its relays and has read its wallets once, where it can.
 
     So the first sweep does not see a test's payment before its event comes; the next one is minutes away.
     """
     prepare(system.database_path)
     begun_at = int(time.time())
-    system.start_daemon()
+    system.start_daemon(module=module or ("satmachine",))
     await system.wait_for_log("subscribed for")
     for _ in range(100):
         with books(system) as conn:

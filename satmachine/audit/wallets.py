@@ -17,7 +17,7 @@ from satmachine.errors import ConfigError
 from satmachine.identity import tag as payment_tag
 from satmachine.models import Answer, Leg, LegStatus, leg_types
 from satmachine.models.leg_types import NamedBy
-from satmachine.settlements.plan.named_payees import client_payee, configured_payee, has_changed
+from satmachine.settlements.pay.jobs import client_payee, configured_payee, has_changed
 from satmachine.store import breaks as books
 from satmachine.store import clients, corrections
 from satmachine.wallet.lnbits import Lnbits

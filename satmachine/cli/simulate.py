@@ -82,7 +82,7 @@ def simulate(
 
 
 def _terms(config: Config, machine_id: str) -> Callable[[], Terms]:
-    from satmachine.settlements.plan.named_payees import terms_for
+    from satmachine.settlements.plan.planning import terms_for
 
     def terms() -> Terms:
         if config.machine(machine_id) is None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from websockets.exceptions import WebSocketException
 
-from satmachine.nostr.event import AUTH_KIND, Event, sign
+from satmachine.nostr.connect import straight
+from satmachine.nostr.event import AUTH_KIND, Auth, Event, Ok, auth, parse_message, publish, sign
 from satmachine.nostr.health import printable
-from satmachine.nostr.protocol import Auth, Ok, auth, parse_message, publish
-from satmachine.nostr.wire import straight
 
 #: How many messages a relay may send before it accepts an event or not: each question who we are costs a signature.
 MESSAGES = 8

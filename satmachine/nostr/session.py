@@ -16,32 +16,62 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import anyio
+from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request, Response
 
-from satmachine.nostr.event import AUTH_KIND, SETTLEMENT_KIND, Fault, sign
-from satmachine.nostr.health import RelayHealth, RelayState, printable
-from satmachine.nostr.intake import Dropped, Intake
-from satmachine.nostr.keys import hex_to_npub
-from satmachine.nostr.limits import Limits
-from satmachine.nostr.pace import TokenBucket
-from satmachine.nostr.protocol import (
+from satmachine.nostr.event import (
+    AUTH_KIND,
+    SETTLEMENT_KIND,
     Auth,
     Closed,
     Eose,
     EventMessage,
+    Fault,
     Notice,
+    Octets,
     Ok,
     RelayMessage,
     auth,
     parse_message,
+    sign,
 )
+from satmachine.nostr.health import RelayHealth, RelayState, printable
+from satmachine.nostr.intake import Dropped, Intake
+from satmachine.nostr.keys import hex_to_npub
+from satmachine.nostr.limits import Limits
 from satmachine.nostr.subscriptions import Subscriptions
-from satmachine.nostr.wire import Octets, Wire
+from satmachine.pace import TokenBucket
 
 log = logging.getLogger(__name__)
 
 # Nothing that we ever have to say is longer; a relay that provokes more is not served.
 MAX_OUTBOX = 1_000
+
+
+class Wire(ClientConnection):
+    """The websocket, with a short cut: `on_message` gets every text message that arrived in one frame, at once; it must
+    not raise. Others come from `recv`.
+
+    The library would pass it through a queue and three coroutines, which costs as much as parsing the frame, even for
+    copies from a second relay. And copies would be queued before the first of them has been processed.
+    """
+
+    on_message: Callable[[Octets], None] | None = None
+
+    def process_event(self, event: Frame | Request | Response) -> None:
+        """The library's hook for everything that arrives, in order."""
+        if (
+            self.on_message is not None
+            and isinstance(event, Frame)
+            and event.opcode is Opcode.TEXT
+            and event.fin
+            and isinstance(event.data, Octets)
+        ):
+            self.on_message(event.data)
+        else:
+            super().process_event(event)
 
 
 @dataclass(frozen=True, slots=True)

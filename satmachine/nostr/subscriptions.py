@@ -23,8 +23,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
 
-from satmachine.nostr.event import RELAY_LIST_KIND, SETTLEMENT_KIND, TELEMETRY_KINDS, Fault
-from satmachine.nostr.protocol import Closed, Filter, close, req
+from satmachine.nostr.event import RELAY_LIST_KIND, SETTLEMENT_KIND, TELEMETRY_KINDS, Closed, Fault, Filter, close, req
 
 _T = TypeVar("_T")
 

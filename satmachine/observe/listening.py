@@ -19,10 +19,24 @@ from websockets.exceptions import WebSocketException
 from satmachine.config import Config, Machine
 from satmachine.errors import ConfigError, WalletError
 from satmachine.models import Answer
-from satmachine.nostr.event import AUTH_KIND, AuthorKeys, Event, Fault, parse_event, sign, verify
+from satmachine.nostr.connect import straight
+from satmachine.nostr.event import (
+    AUTH_KIND,
+    Auth,
+    AuthorKeys,
+    Closed,
+    Eose,
+    Event,
+    EventMessage,
+    Fault,
+    Ok,
+    auth,
+    parse_event,
+    parse_message,
+    sign,
+    verify,
+)
 from satmachine.nostr.health import printable
-from satmachine.nostr.protocol import Auth, Closed, Eose, EventMessage, Ok, auth, parse_message
-from satmachine.nostr.wire import straight
 from satmachine.observe.fit import MachineSeen, match
 from satmachine.observe.sightings import SeenEvent, SeenPayment, of_event, of_payment
 from satmachine.settlements.claim.envelope import DaemonKey

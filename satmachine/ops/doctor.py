@@ -25,7 +25,7 @@ from satmachine.ops.relay_check import RelayReport, ask_relay
 from satmachine.relay_lists import Wanted, relays_of
 from satmachine.store import clients, relay_list_rows, wallet_rows
 from satmachine.store.database import connect
-from satmachine.wallet.answers import PLAIN
+from satmachine.wallet.transport import PLAIN
 
 #: How much this clock may differ from others': machines' events are judged by it.
 MAX_SKEW_S = 30

@@ -10,13 +10,23 @@ import httpx
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import WebSocketException
 
-from satmachine.nostr.event import AUTH_KIND, SETTLEMENT_KIND, sign
+from satmachine.nostr.connect import Address, public_address, straight
+from satmachine.nostr.event import (
+    AUTH_KIND,
+    SETTLEMENT_KIND,
+    Auth,
+    Closed,
+    Eose,
+    Filter,
+    Ok,
+    auth,
+    parse_message,
+    req,
+    sign,
+)
 from satmachine.nostr.health import printable
 from satmachine.nostr.keys import parse_secret_key
-from satmachine.nostr.protocol import Auth, Closed, Eose, Filter, Ok, auth, parse_message, req
-from satmachine.nostr.wire import Address, public_address, straight
-from satmachine.wallet.answers import UnwelcomeBody, get_plain
-from satmachine.wallet.transport import parse_json
+from satmachine.wallet.transport import UnwelcomeBody, get_plain, parse_json
 
 TIMEOUT_S = 10.0
 _SUBSCRIPTION = "doctor"

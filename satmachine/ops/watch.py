@@ -20,7 +20,7 @@ from satmachine.ops.metrics import Exposition
 from satmachine.ops.sdnotify import FEEDS_PER_INTERVAL, PERIOD_S, Notifier, Pulse
 from satmachine.store import standing
 from satmachine.store.database import Store, connect
-from satmachine.wallet.answers import PLAIN
+from satmachine.wallet.transport import PLAIN
 
 log = logging.getLogger(__name__)
 

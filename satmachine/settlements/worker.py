@@ -27,8 +27,7 @@ from satmachine.settlements.pay.jobs import bundle_of
 from satmachine.settlements.pay.marker import Purse, Standoff
 from satmachine.settlements.pay.payer import Payer
 from satmachine.settlements.pay.waiting import backoff_s
-from satmachine.settlements.plan.named_payees import terms_for
-from satmachine.settlements.plan.planning import Bounds, Outcome, plan_settlement
+from satmachine.settlements.plan.planning import Bounds, Outcome, plan_settlement, terms_for
 from satmachine.settlements.prove.verdict import NotYet, Proven, Refuted, judge
 from satmachine.store import legs, settlements
 from satmachine.store import wallet_rows as wallets

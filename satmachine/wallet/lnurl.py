@@ -31,8 +31,7 @@ from bech32 import bech32_decode, convertbits
 from satmachine.addresses import IPAddress, is_public
 from satmachine.errors import WalletRefused, WalletUnavailable
 from satmachine.wallet import bolt11 as invoices
-from satmachine.wallet.answers import PLAIN, UnwelcomeBody, read_plain
-from satmachine.wallet.transport import parse_json, printable
+from satmachine.wallet.transport import PLAIN, UnwelcomeBody, parse_json, printable, read_plain
 
 #: Metadata may contain a picture.
 _MAX_ANSWER_BYTES: Final = 512 * 1024

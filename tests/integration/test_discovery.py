@@ -10,10 +10,10 @@ import pytest
 
 from satmachine.config import load
 from satmachine.discovery import Discovery
+from satmachine.nostr.connect import public_address
 from satmachine.nostr.event import RELAY_LIST_KIND, Fault
 from satmachine.nostr.health import RelayState
 from satmachine.nostr.pool import RelayPool
-from satmachine.nostr.wire import public_address
 from satmachine.ops.doctor import examine
 from satmachine.store import registry, relay_list_rows
 from satmachine.store.database import open_store

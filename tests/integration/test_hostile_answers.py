@@ -22,10 +22,9 @@ from satmachine.errors import WalletUnavailable
 from satmachine.ops.alerts.channels import NotDelivered, deliver
 from satmachine.ops.alerts.message import AlertMessage
 from satmachine.ops.relay_check import ask_relay
-from satmachine.wallet.answers import UnwelcomeBody, get_plain
 from satmachine.wallet.lnbits import Lnbits
 from satmachine.wallet.lnurl import LnurlClient, LnurlRefused
-from satmachine.wallet.transport import LnbitsHttp
+from satmachine.wallet.transport import LnbitsHttp, UnwelcomeBody, get_plain
 from tests.ops.test_alerts import config_with
 
 UNFOLDED_BYTES = 64 * 1024 * 1024

@@ -14,10 +14,9 @@ from websockets.asyncio.client import connect
 
 from satmachine.errors import SatmachineError
 from satmachine.nostr import nip44
-from satmachine.nostr.event import RELAY_LIST_KIND, sign
+from satmachine.nostr.event import RELAY_LIST_KIND, publish, sign
 from satmachine.nostr.keys import public_key_of
 from satmachine.nostr.pool import RelayPool
-from satmachine.nostr.protocol import publish
 from testkit.interop import NostrRelay, NostrTools
 from testkit.machine import SimulatedMachine
 from testkit.relays import QUICK, Collector, Machine, eventually, publish_to, running

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from satmachine.nostr.event import Event, Fault
-from satmachine.nostr.intake import Dropped, Intake
-from satmachine.nostr.lane import Lane
+from satmachine.nostr.intake import Dropped, Intake, Lane
 from satmachine.nostr.limits import Limits
 from testkit.relays import NOW, Collector, Machine
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import anyio
 
-from satmachine.nostr.lane import Lane, Received
+from satmachine.nostr.intake import Lane, Received
 from testkit.relays import PATIENCE_S, QUICK, Collector, Machine, eventually
 
 MACHINE = Machine()

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satmachine.nostr.event import Fault, sign
-from satmachine.nostr.protocol import (
+from satmachine.nostr.event import (
     Auth,
     Closed,
     Eose,
     EventMessage,
+    Fault,
     Filter,
     Notice,
     Ok,
@@ -24,6 +24,7 @@ from satmachine.nostr.protocol import (
     publish,
     req,
     scan_event_id,
+    sign,
 )
 
 EVENT = sign(21000, '{"id":"' + "ab" * 32 + '"}', [["id", '"id":"' + "cd" * 32]], 1, b"\x01" * 32)

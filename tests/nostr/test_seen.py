@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satmachine.nostr.seen import SeenIds
+from satmachine.nostr.intake import SeenIds
 
 
 @given(st.lists(st.binary(max_size=1), max_size=100), st.integers(1, 10))

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satmachine.nostr.event import Fault
-from satmachine.nostr.protocol import Closed
+from satmachine.nostr.event import Closed, Fault
 from satmachine.nostr.subscriptions import Complaint, Shape, Subscriptions, complaint_of
 
 SHAPE = Shape(authors_per_filter=4, filters_per_req=3)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from satmachine.reports.whatif import LpTerms, WhatIf, simulate
 from satmachine.settlements.plan.amounts import Terms
-from satmachine.settlements.plan.named_payees import terms_for
+from satmachine.settlements.plan.planning import terms_for
 from tests.cli.books import Cli
 from tests.reports.year import MACHINES, Year, every_event, new_year, random_events
 

@@ -27,8 +27,7 @@ from satmachine.settlements.correct.correction_rules import Dispensed
 from satmachine.settlements.correct.redistribute import Wish, redistribute
 from satmachine.settlements.land.landing import Rules, land_claim
 from satmachine.settlements.pay.completion import complete_leg
-from satmachine.settlements.plan.named_payees import terms_for
-from satmachine.settlements.plan.planning import Bounds, plan_settlement
+from satmachine.settlements.plan.planning import Bounds, plan_settlement, terms_for
 from satmachine.settlements.plan.shortfall_refund import fund, top_up_id
 from satmachine.store import (
     cash_rows,

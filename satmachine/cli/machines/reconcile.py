@@ -175,7 +175,7 @@ def _preview(
     books: Books, machine_id: str, look: WalletAnswers, choices: dict[str, Choice], reason: str
 ) -> Reconciliation:
     from satmachine.models import By
-    from satmachine.settlements.plan.named_payees import terms_for
+    from satmachine.settlements.plan.planning import terms_for
     from satmachine.settlements.reconcile.proposal import preview
 
     machine = books.config.required_machine(machine_id)
@@ -202,7 +202,7 @@ def _carry_out(
     books: Books, machine_id: str, look: WalletAnswers, choices: dict[str, Choice], reason: str, digest: str
 ) -> None:
     from satmachine.models import By
-    from satmachine.settlements.plan.named_payees import terms_for
+    from satmachine.settlements.plan.planning import terms_for
     from satmachine.settlements.reconcile.proposal import accept
     from satmachine.store import seal_rows
 

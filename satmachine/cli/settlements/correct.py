@@ -136,7 +136,7 @@ def redistribute(
     from satmachine.settlements.correct.changes import allowed
     from satmachine.settlements.correct.correction_rules import CorrectionKind
     from satmachine.settlements.correct.redistribute import Wish, propose
-    from satmachine.settlements.plan.named_payees import terms_for
+    from satmachine.settlements.plan.planning import terms_for
 
     if balances not in ("sale", "now"):
         raise typer.BadParameter("--balances must be sale or now")
@@ -246,7 +246,7 @@ def _old_and_new(books: Books, settlement: Settlement, dispensed: Dispensed) -> 
 
     from satmachine.settlements.correct.changes import new_figures, positions_once_voided
     from satmachine.settlements.plan.amounts import make_plan
-    from satmachine.settlements.plan.named_payees import terms_for
+    from satmachine.settlements.plan.planning import terms_for
     from satmachine.store import legs
 
     before, after = new_figures(books.conn, settlement, dispensed)

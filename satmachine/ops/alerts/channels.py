@@ -21,7 +21,7 @@ from satmachine.nostr.health import printable
 from satmachine.nostr.keys import npub_to_hex, parse_secret_key
 from satmachine.nostr.post import post
 from satmachine.ops.alerts.message import AlertMessage, json_of, text_of
-from satmachine.wallet.answers import PLAIN
+from satmachine.wallet.transport import PLAIN
 
 TIMEOUT_S = 20.0
 #: What the alarms' command needs from the daemon's environment; the rest may be keys.

@@ -15,7 +15,7 @@ from satmachine.identity import PayeeIdentity, client_scope
 from satmachine.models import By, HoldReason, Leg, LegStatus, LegType, leg_types
 from satmachine.models.leg_types import NamedBy
 from satmachine.settlements.plan.amounts import Rule, Terms
-from satmachine.settlements.plan.named_payees import terms_for
+from satmachine.settlements.plan.planning import terms_for
 from satmachine.store import audit_log as audit
 from satmachine.store import clients, legs, notes, payees, settlements
 

@@ -19,7 +19,7 @@ from satmachine.settlements.correct.carries_out import CarriesOut, numbers_after
 from satmachine.settlements.correct.changes import ProvenUnpaid
 from satmachine.settlements.correct.correction_rules import CorrectionKind, Dispensed
 from satmachine.settlements.correct.redistribute import Wish, redistribute
-from satmachine.settlements.plan.named_payees import terms_for
+from satmachine.settlements.plan.planning import terms_for
 from satmachine.store import corrections
 from satmachine.store.intent_rows import Ended, OpenOrder
 

@@ -4,9 +4,8 @@ transition.py     pure   what both wallets show about a leg -> the next step; a 
 adoption.py       pure   does a payment in a wallet belong to this leg? a table
 seal_check.py            reads: did the daemon itself order this payment?
 completion.py            transaction: a leg is paid, and what follows from it
-jobs.py                  a leg with everything needed to pay it
-invoicing.py             where its invoice comes from, and whether it is taken
-payee_wallets.py         which wallets of this LNbits the payees are
+jobs.py                  a leg with everything needed to pay it, and who is its payee now
+invoicing.py             where its invoice comes from, whether it is taken, and whose wallet it is of
 forward_check.py         is this really the LP's own wallet?
 marker.py                marks in the paying wallet: which invoices may be paid
 both_sides.py            what both wallets show about an invoice

@@ -1,28 +1,37 @@
 """Where a leg's invoice comes from: a wallet of this LNbits, a Lightning address or LNURL, or the customer's own.
 
 Asking writes nothing: an invoice that no mark names is never paid, so it does no harm if one is lost on the way. Those
-of a bundle are kept in one transaction, `keep_invoices`.
+of a bundle are kept in one transaction, `keep_invoices`. An invoice also tells which wallet a payee's key leads to
+(`PayeeWallets`).
 """
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from satmachine.config import Config, Payee
-from satmachine.identity import PayeeKind
+import anyio
+
+from satmachine.config import Config, Payee, Secret
+from satmachine.errors import ConfigError, WalletRefused
+from satmachine.identity import SUPER_SCOPE, PayeeIdentity, PayeeKind, ruleset_scope
 from satmachine.models import Cause, Leg
-from satmachine.settlements.pay.jobs import Job, Jobs, Stuck, changed_payee
-from satmachine.settlements.plan.named_payees import given_invoice
-from satmachine.store import legs
+from satmachine.settlements.pay.jobs import Job, Jobs, Stuck, changed_payee, client_payee, given_invoice
+from satmachine.store import clients, legs, payees
+from satmachine.store.database import Store
 from satmachine.wallet import bolt11 as invoices
 from satmachine.wallet.lnbits import Invoice, Lnbits
 from satmachine.wallet.lnurl import LnurlInvoice
 
+log = logging.getLogger(__name__)
+
 #: LNbits' usual reserve for routing fees is 1 %, at least this much: a first guess that saves a question.
 MIN_RESERVE_SATS = 2
 RESERVE_TRIES = 3
+
+_ASK_EXPIRY_S = 600
 
 
 class ExternalPayees(Protocol):
@@ -151,3 +160,69 @@ def _unwelcome(conn: sqlite3.Connection, leg: Leg, invoice: Invoice, now: int) -
     if legs.invoice_is_known(conn, invoice.payment_hash):
         return Stuck(Cause.PAYEE_UNREACHABLE, "its payee's server gave an invoice that it has given before")
     return None
+
+
+class PayeeWallets:
+    """Which wallets of this LNbits a machine's payees are: learnt before its first sale is planned, each once.
+
+    So another key under the name of a payee shows later, and its legs wait for a person (`Cause.PAYEE_CHANGED`).
+    """
+
+    def __init__(self, store: Store, lnbits: Lnbits, config: Callable[[], Config], now: Callable[[], int]) -> None:
+        self._store = store
+        self._lnbits = lnbits
+        self._config = config
+        self._now = now
+        self._learning = anyio.Lock()
+
+    async def learn(self, machine_id: str) -> None:
+        """Learn those of a machine that are not known yet.
+
+        Raises WalletUnavailable: a payee that LNbits might tell in a moment is not left unknown.
+        """
+        named = _wallets_named(self._config(), machine_id)
+        if not await self._store.read(payees.unknown_wallets, machine_id, named):
+            return
+        async with self._learning:  # the next sale of this machine need not ask again
+            for scope in await self._store.read(payees.unknown_wallets, machine_id, named):
+                await self._learn_one(scope, named.get(scope))
+
+    async def _learn_one(self, scope: str, key: Secret | None) -> None:
+        if key is None:
+            client_id = int(scope.removeprefix("client:"))
+            key = client_payee(await self._store.read(clients.payee_of, client_id)).invoice_key
+        wallet_id = None if key is None else await self._wallet_of(key)
+        if wallet_id is not None:
+            await self._store.write(payees.learn, scope, PayeeIdentity(PayeeKind.WALLET, wallet_id), self._now())
+
+    async def _wallet_of(self, key: Secret) -> str | None:
+        """The id of the wallet that a payee's key leads to, from an invoice that nobody pays: an invoice
+        key tells it in no other way. None where the key is refused or cannot be read: the leg itself will say what is
+        wrong. Raises WalletUnavailable, where asking again may help."""
+        try:
+            invoice = await self._lnbits.create_invoice(
+                key.resolve(self._config().environ),
+                amount_sats=1,
+                memo="satmachine: do not pay, asks which wallet this is",
+                expiry_s=_ASK_EXPIRY_S,
+                extra={"tag": "satmachine"},
+                external_id="sm1:ask",
+            )
+        except (WalletRefused, ConfigError) as error:
+            log.info("which wallet a payee's key leads to cannot be learnt yet: %s", error)
+            return None
+        return invoice.wallet_id
+
+
+def _wallets_named(config: Config, machine_id: str) -> dict[str, Secret]:
+    """The keys of a machine's configured payees that are wallets of this LNbits, by where they are named."""
+    machine = config.machine(machine_id)
+    assert machine is not None, f"machine {machine_id} is in the registry"
+    ruleset = config.ruleset(machine)
+    named = {
+        ruleset_scope(ruleset.source, machine.id, machine.operator, split.label): split.payee
+        for split in ruleset.splits
+    }
+    if config.super_.payee is not None:
+        named[SUPER_SCOPE] = config.super_.payee
+    return {scope: payee.invoice_key for scope, payee in named.items() if payee.invoice_key is not None}

@@ -1,6 +1,7 @@
 """A leg with everything needed to pay it: whose wallet pays, who is paid, and what the payment says about itself.
 
-Built again at every step from the books and the configuration in force; nothing is kept.
+Built again at every step from the books and the configuration in force; nothing is kept. The payee is the one that the
+file, or the LP's row, names now.
 """
 
 from __future__ import annotations
@@ -11,17 +12,11 @@ from dataclasses import dataclass
 from satmachine import identity
 from satmachine.config import Config, Machine, Payee, Secret
 from satmachine.errors import WalletUnavailable
-from satmachine.models import Cause, Leg, LegInvoice, LegType, leg_types
+from satmachine.models import Cause, Client, Leg, LegInvoice, LegType, leg_types
 from satmachine.models.leg_types import NamedBy
 from satmachine.settlements.pay.marker import Purse
-from satmachine.settlements.plan.named_payees import (
-    client_payee,
-    configured_payee,
-    forwarding_key,
-    has_changed,
-    refund_payee,
-)
 from satmachine.store import clients, legs, wallet_rows
+from satmachine.store.clients import ClientPayee
 from satmachine.store.database import Store
 
 
@@ -58,6 +53,50 @@ def bundle_of(leg_key: str, leg_type: LegType) -> str:
     if isinstance(parsed, identity.SaleLeg) and leg_type not in leg_types.PAID_BY_LP:
         return identity.sale_bundle(parsed.settlement_key)
     return leg_key
+
+
+def configured_payee(config: Config, leg: Leg) -> Payee | None:
+    """The payee of a super_fee or operator_split leg; None where the file no longer has it."""
+    if leg.leg_type is LegType.SUPER_FEE:
+        return config.super_.payee
+    machine = config.machine(leg.machine_id)
+    if leg.leg_type is not LegType.OPERATOR_SPLIT or machine is None:
+        return None
+    splits = config.ruleset(machine).splits
+    return next((split.payee for split in splits if split.label == leg.label), None)
+
+
+def has_changed(payee: Payee, leg: Leg) -> bool:
+    """Whether somebody else is named now than when the leg was planned; a wallet shows its id when it is asked."""
+    return payee.identity.differs(leg.identity)
+
+
+def refund_payee(leg: Leg) -> Payee | None:
+    """The Lightning address that a refund goes to; None where it goes to an invoice (`given_invoice`)."""
+    return Payee(lightning_address=leg.payee) if leg.payee_kind is identity.PayeeKind.LIGHTNING_ADDRESS else None
+
+
+def given_invoice(leg: Leg) -> str | None:
+    """The BOLT 11 invoice that a refund is to pay: the customer's own, never another one."""
+    return leg.payee_ref if leg.payee_kind is identity.PayeeKind.INVOICE else None
+
+
+def client_payee(client: ClientPayee) -> Payee:
+    """An LP's payee from the books."""
+    if client.kind == "invoice_key_file":
+        key = Secret("file", client.payee, source="the database", place=f'client "{client.label}": payee')
+        return Payee(invoice_key=key)
+    if client.kind == "lightning_address":
+        return Payee(lightning_address=client.payee)
+    return Payee(lnurl=client.payee)
+
+
+def forwarding_key(client: Client) -> Secret | None:
+    """The admin key of an LP's own wallet; None where nothing is forwarded any more."""
+    if client.autoforward_key_file is None:
+        return None
+    place = f'client "{client.label}": autoforward'
+    return Secret("file", client.autoforward_key_file, source="the database", place=place)
 
 
 class Jobs:

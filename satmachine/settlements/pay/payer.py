@@ -28,10 +28,9 @@ from satmachine.models import Cause, LegStatus, Proof, leg_types
 from satmachine.settlements.pay.both_sides import BothSides, Sides
 from satmachine.settlements.pay.completion import complete_leg
 from satmachine.settlements.pay.forward_check import foreign_source
-from satmachine.settlements.pay.invoicing import ExternalPayees, Invoicer, keep_invoices
+from satmachine.settlements.pay.invoicing import ExternalPayees, Invoicer, PayeeWallets, keep_invoices
 from satmachine.settlements.pay.jobs import Job, Jobs, Stuck, leg_name
 from satmachine.settlements.pay.marker import Marker, RolledBack, Standoff
-from satmachine.settlements.pay.payee_wallets import PayeeWallets
 from satmachine.settlements.pay.seal_check import Strange, beyond, strange
 from satmachine.settlements.pay.transition import Decision, Sighting, Step, View, decide
 from satmachine.settlements.pay.waiting import Waiting

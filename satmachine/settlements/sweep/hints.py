@@ -23,8 +23,8 @@ from websockets.exceptions import WebSocketException
 
 from satmachine.config import Config, Machine
 from satmachine.errors import ConfigError, StoreError, WalletError
-from satmachine.nostr.pace import Backoff
-from satmachine.nostr.wire import straight
+from satmachine.nostr.connect import straight
+from satmachine.pace import Backoff
 from satmachine.store import incoming
 from satmachine.store.database import Store
 from satmachine.wallet.lnbits import Lnbits

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 
 import anyio
 
-from satmachine.nostr.pace import TokenBucket
+from satmachine.pace import TokenBucket
 
 #: LNbits tells of each payment twice, and of a sale's own payments: what comes within this is one hint.
 COLLECT_S = 0.1

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from satmachine.config import Config, Machine, Payee, Secret
 from satmachine.errors import ConfigError, WalletRefused
 from satmachine.models import Answer
-from satmachine.settlements.plan.named_payees import client_payee
+from satmachine.settlements.pay.jobs import client_payee
 from satmachine.store import clients
 from satmachine.store.database import Store
 from satmachine.wallet.lnbits import Lnbits

@@ -17,7 +17,7 @@ import anyio
 
 from satmachine.config import Config, Machine
 from satmachine.errors import ConfigError, StoreError, WalletError
-from satmachine.nostr.pace import TokenBucket
+from satmachine.pace import TokenBucket
 from satmachine.settlements.sweep.one_sweep import Sweep, WalletSweep
 from satmachine.store import legs, wallet_rows
 from satmachine.store.database import Store

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satmachine.settlements.plan.rate_guard import (
+from satmachine.settlements.plan.planning import (
     OLDEST_S,
     RATES_FOR_A_MEDIAN,
     YOUNGEST_S,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satmachine.nostr.pace import Backoff, BucketPerAuthor, TokenBucket
+from satmachine.pace import Backoff, BucketPerAuthor, TokenBucket
 
 
 def test_a_bucket_gives_its_burst_and_then_its_rate() -> None:

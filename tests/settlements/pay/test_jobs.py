@@ -10,7 +10,7 @@ import pytest
 
 from satmachine.identity import PayeeKind, waived_settlement_key
 from satmachine.models import LegType
-from satmachine.settlements.plan.named_payees import configured_payee, has_changed
+from satmachine.settlements.pay.jobs import configured_payee, has_changed
 from satmachine.store import client_legs, legs, registry
 from satmachine.store.database import atomic
 from testkit.books import HASH, MACHINE, NOW, add_provider, landed, plan

@@ -1,27 +1,18 @@
-"""The websocket to a relay, with a short cut: a whole message is processed where it arrives (I/O).
-
-The library would pass it through a queue and three coroutines, which costs as much as parsing the frame, even for
-copies from a second relay. And copies would be queued before the first of them has been processed.
-"""
+"""Connects to the server that a URL names, and to nothing else (I/O)."""
 
 from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Callable
 from functools import partial
 from typing import TypedDict
 
 import anyio
 import anyio.to_thread
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.frames import Frame, Opcode
-from websockets.http11 import Request, Response
+from websockets.asyncio.client import connect
 from websockets.uri import parse_uri
 
 from satmachine.addresses import is_public
-
-Octets = bytes | bytearray
 
 
 class straight(connect):  # noqa: N801  used like the library's `connect`
@@ -57,22 +48,3 @@ async def public_address(url: str, lookups: anyio.CapacityLimiter, *, timeout_s:
         if not is_public(address):
             raise OSError(f"{uri.host} leads to the private address {address}")
     return Address(host=str(addresses[0]), port=uri.port)
-
-
-class Wire(ClientConnection):
-    """`on_message` gets every text message that arrived in one frame; it must not raise. Others come from `recv`."""
-
-    on_message: Callable[[Octets], None] | None = None
-
-    def process_event(self, event: Frame | Request | Response) -> None:
-        """The library's hook for everything that arrives, in order."""
-        if (
-            self.on_message is not None
-            and isinstance(event, Frame)
-            and event.opcode is Opcode.TEXT
-            and event.fin
-            and isinstance(event.data, Octets)
-        ):
-            self.on_message(event.data)
-        else:
-            super().process_event(event)
