@@ -107,6 +107,7 @@ ELSEWHERE = (
     ("settlements/correct/unmatched.py", "paid on the machine's word"),
     ("settlements/correct/unmatched.py", "shows it"),
     ("settlements/pay/invoicing.py", ""),
+    ("settlements/reconcile/balance.py", ""),
     ("settlements/reconcile/proposal.py", ""),
     ("settlements/sweep/wallet_orders.py", ""),
     ("clients/payout.py", "was planned since"),

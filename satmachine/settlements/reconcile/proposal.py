@@ -10,28 +10,21 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 
 from satmachine import identity
 from satmachine.config import Machine
 from satmachine.errors import Refused
 from satmachine.identity import BalanceLeg, SaleLeg
-from satmachine.models import By, Claim, HoldReason, Leg, LegStatus, LegType
-from satmachine.money import minor_to_fiat
+from satmachine.models import By, Claim, LegStatus
 from satmachine.settlements.claim.content import claim_from_payment, derived_claim
 from satmachine.settlements.land.landing import Rules, land_claim
-from satmachine.settlements.pay import adoption
 from satmachine.settlements.plan.amounts import Terms
+from satmachine.settlements.reconcile.balance import BalanceCase
+from satmachine.settlements.reconcile.foreign_marks import ForeignMarks
 from satmachine.settlements.reconcile.machine_case import (
     MachineCase,
     WalletAnswers,
-    adopt,
-    as_found,
-    looked_up,
-    rate_of,
     sale_key,
-    unknown_client,
-    who,
 )
 from satmachine.settlements.reconcile.reconcile_rules import (
     Choice,
@@ -40,17 +33,13 @@ from satmachine.settlements.reconcile.reconcile_rules import (
     Reconciliation,
     Resolution,
     SaleLine,
-    booked_sats,
-    heads,
-    revisions,
-    withdrawn,
 )
-from satmachine.settlements.reconcile.sale import STOPPED_S, SaleCase
+from satmachine.settlements.reconcile.sale import SaleCase
 from satmachine.store import audit_log as audit
-from satmachine.store import balances, client_legs, clients, corrections, legs, settlements, wallet_rows
+from satmachine.store import corrections, settlements, wallet_rows
 from satmachine.store import reconciling as rows
 from satmachine.store.database import rehearsed
-from satmachine.store.reconciling import Booking, Found, FoundMark
+from satmachine.store.reconciling import Found
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +100,7 @@ class _Round:
 
     def __init__(self, case: MachineCase) -> None:
         self._case = case
+        self._balances = BalanceCase(case)
         self._conn = case.conn
         self._machine = case.machine
         self._by = case.by
@@ -135,8 +125,8 @@ class _Round:
             SaleCase(self._case, settlement_id, of_sales[settlement_id]).run()
         for decide in others:
             decide()
-        marks = self._marks()
-        self._refuse_overdrafts()
+        marks = ForeignMarks(self._case).decide()
+        self._balances.refuse_overdrafts()
         lines = sorted(self._case.lines, key=lambda line: (line.made_at, line.leg_key, line.payment_hash))
         self._case.waits += [f"{line.leg_key}: {line.words}" for line in lines if line.verdict is Resolution.WAITS]
         self._finish(lines, marks)
@@ -174,7 +164,7 @@ class _Round:
             return self._chosen_sale(choice.settlement_id, key)
         if choice is not None and choice.client_id is not None:
             client_id = choice.client_id
-            return lambda: self._payout(payment, client_id)
+            return lambda: self._balances.book(payment, client_id)
         if choice is not None:
             return lambda: self._as_said(payment)
         if isinstance(key, SaleLeg) and not key.leg.startswith("fwd:"):
@@ -184,7 +174,7 @@ class _Round:
             return lambda: self._without_sale(payment, key.leg)
         if isinstance(key, BalanceLeg) and key.machine_id == self._machine.id:
             label = key.client_label
-            return lambda: self._balance(payment, label)
+            return lambda: self._balances.of_label(payment, label)
         return lambda: self._case.dismiss(payment, "its key names nothing that is paid from this wallet")
 
     def _without_sale(self, payment: Found, leg: str) -> None:
@@ -192,7 +182,7 @@ class _Round:
         got of it was for their cash all the same."""
         part, *label = leg.split(":")
         if part == "dca" and payment.whole("fiat_amount_minor"):
-            self._balance(payment, label[0])
+            self._balances.of_label(payment, label[0])
             return
         words = "no sale of these books has its key, and the wallet shows no customer's payment for it"
         self._case.dismiss(payment, words)
@@ -246,179 +236,6 @@ class _Round:
     def _forget(self, payment: Found) -> None:
         self._case.line(payment, Resolution.FAILED, "the wallet says that it was never made")
         rows.forget(self._conn, self._machine.id, payment.payment_hash, self._by.now)
-
-    # --- payouts of a balance
-
-    def _balance(self, payment: Found, label: str) -> None:
-        client_id = rows.client_by_label(self._conn, self._machine.id, label)
-        if client_id is None:
-            self._case.line(payment, Resolution.WAITS, unknown_client(self._machine.id, label))
-        else:
-            self._payout(payment, client_id)
-
-    def _payout(self, payment: Found, client_id: int) -> None:
-        """A balance that was paid out, now or in another life, goes down by what the payment says."""
-        client = clients.get(self._conn, client_id)
-        if client.machine_id != self._machine.id:
-            raise Refused(f"LP {client_id} does not belong to {self._machine.id}")
-        leg = rows.leg_by_key(self._conn, self._machine.id, payment.leg_key)
-        if leg is not None and leg.leg_type is LegType.SETTLEMENT and self._case.chosen(payment) is None:
-            self._known_payout(payment, leg)
-            return
-        fiat_minor = payment.whole("fiat_amount_minor")
-        if payment.status != "success" or not fiat_minor:
-            why = "it is still under way" if payment.status != "success" else "it does not say its fiat value"
-            self._case.line(payment, Resolution.WAITS, f"{why}: it cannot be booked to a balance; decide HASH=not-ours")
-            return
-        key = identity.parse_key(payment.leg_key)
-        number = client_legs.next_payout_number(self._conn, client_id)
-        if isinstance(key, BalanceLeg) and key.client_label == client.label and leg is None:
-            number = key.number
-        amount_sats = booked_sats(payment.amount_sats, payment.fee_sats, payment.whole("leg_sats"))
-        booking = Booking(
-            settlement_id=None,
-            revision=1,
-            leg_type=LegType.SETTLEMENT,
-            leg=f"bal:{client.label}:{number}",
-            leg_key=client_legs.payout_key(client, number),
-            label=None,
-            client_id=client_id,
-            amount_sats=amount_sats,
-            fiat_amount_minor=fiat_minor,
-            exchange_rate=rate_of(payment) or Decimal(amount_sats * 100) / fiat_minor,
-            currency=client.currency,
-            payee=clients.describe_payee(client.payee_kind, client.payee),
-            identity=clients.identity_of(client.payee_kind, client.payee),
-            scope=identity.client_scope(client_id),
-            effective_at=payment.made_at,
-        )
-        self._book_payout(payment, booking, client.label, "" if leg is None else self._give_up_planned(leg))
-
-    def _give_up_planned(self, leg: Leg) -> str:
-        """What these books plan under the key of another payment can never be sent: a key is paid once."""
-        if leg.leg_type is not LegType.SETTLEMENT or leg.status not in (LegStatus.PENDING, LegStatus.FAILED):
-            return ""  # a leg of a sale is the sale's: what is given up of it would be missing there
-        if rows.live_invoice(self._conn, leg) is not None:
-            return ""
-        rows.void(self._conn, leg, {"reconciled": "another payment has its key"}, self._by.now)
-        was, now = {"status": leg.status}, {"status": LegStatus.VOIDED}
-        audit.record_by(self._conn, self._by, "leg.cancel", f"payment {leg.id}", self._machine.id, was, now)
-        return (
-            f". Payment {leg.id}, which these books planned under the same key, was never sent and is given up: ask "
-            "for that payout again"
-        )
-
-    def _book_payout(self, payment: Found, booking: Booking, label: str, given_up: str) -> None:
-        payment_id = rows.insert_booked(
-            self._conn, self._machine.id, booking, payment, by=who(self._by), now=self._by.now
-        )
-        words = f"a payout of {label}'s balance: {booking.fiat_amount_minor} minor units are taken off it"
-        words += looked_up(payment) + given_up
-        self._case.line(payment, Resolution.PAYOUT, words, client_id=booking.client_id)
-        after = {"leg": booking.leg, "fiat_amount_minor": booking.fiat_amount_minor}
-        self._case.decide(payment, payment_id, "payment.book", f"client {booking.client_id}", after)
-
-    def _known_payout(self, payment: Found, leg: Leg) -> None:
-        """The books plan this payout too."""
-        verdict = adoption.decide(leg, rows.live_invoice(self._conn, leg), as_found(payment))
-        if verdict.verdict is adoption.Verdict.ADOPT:
-            adopt(self._case, leg, payment)
-        elif leg.status is LegStatus.COMPLETED:
-            self._case.dismiss(payment, f"paid twice: {leg.leg} is completed by another payment")
-        else:
-            words = f"it does not fit {leg.leg} ({verdict.misfit}): decide HASH=client:{leg.client_id} or HASH=not-ours"
-            self._case.line(payment, Resolution.WAITS, words)
-
-    def _refuse_overdrafts(self) -> None:
-        """A booked payment never leaves a balance below zero: then the books lack a deposit."""
-        for client_id in sorted(self._case.touched):
-            balance = balances.of_client(self._conn, client_id)
-            if balance.available_minor < 0:
-                lacks = f"{minor_to_fiat(-balance.available_minor, balance.currency)} {balance.currency}"
-                self._case.waits.append(
-                    f"client {client_id} ({balance.label}) would have {lacks} less than nothing: enter the deposit "
-                    f"that these books lack, with its true date (`satmachine deposits add {client_id} AMOUNT --at "
-                    "TIME`). If they really got more than they brought, or would by what is planned, enter the "
-                    "difference too, with a note: it is yours to bear"
-                )
-
-    # --- marks
-
-    def _marks(self) -> list[MarkLine]:
-        """Decided with the payments; a sale that another life had stopped waits for a person."""
-        found = rows.undecided_marks(self._conn, self._machine.id)
-        for bundle in dict.fromkeys(mark.bundle for mark in found):
-            key = sale_key(bundle)
-            sale = None if key is None else settlements.id_of_key(self._conn, self._machine.id, key)
-            of_bundle = [mark for mark in found if mark.bundle == bundle]
-            if sale is not None:
-                self._heed_marks(sale, bundle, of_bundle)
-            elif isinstance(identity.parse_key(bundle), BalanceLeg):
-                self._heed_payout(bundle, of_bundle)
-        return [self._mark_line(mark) for mark in found]
-
-    def _mark_line(self, mark: FoundMark) -> MarkLine:
-        unpaid = [
-            name
-            for name in mark.invoices.values()
-            if not self._case.is_paid(name) and not rows.is_known_paid(self._conn, name)
-        ]
-        words = "everything that it names is paid"
-        if mark.stopped:
-            names = sorted(key.removeprefix(f"{mark.bundle}:") for key in mark.stopped)
-            words = f"a person's order has stopped or redirected {', '.join(names)}: what is open of it waits for you"
-        elif not mark.invoices:
-            words = "it stops every payment of its bundle: a person had done that"
-        elif unpaid:
-            words = "another daemon may be alive and pay what it names: accept only when you know that none is"
-            if self._by.now - mark.first_seen_at < STOPPED_S:
-                self._case.waits.append(
-                    f"mark {mark.id} was seen just now: a payment that its daemon has begun may be under way. See that "
-                    f"no other daemon runs, and look again in {STOPPED_S // 60} minutes"
-                )
-        return MarkLine(mark.id, mark.bundle, len(mark.invoices), len(unpaid), words)
-
-    def _heed_marks(self, settlement_id: int, bundle: str, found: Sequence[FoundMark]) -> None:
-        sale = settlements.get(self._conn, settlement_id)
-        everything = {mark.id: mark for mark in [*rows.own_marks(self._conn, self._machine.id, bundle), *found]}
-        last = [everything[name] for name in heads({mark.id: mark.prev for mark in everything.values()})]
-        named = {key: name for mark in last for key, name in mark.invoices.items()}
-        paid = {
-            invoice.payment_id
-            for invoice in rows.may_be_paid(self._conn, [settlement_id])
-            if not self._case.is_unpaid(invoice.payment_hash)
-        }
-        # A mark also drops what is paid: a leg that its own invoice has paid was not stopped.
-        open_keys = [
-            leg.leg_key
-            for leg in rows.open_legs(self._conn, settlement_id)
-            if leg.id not in paid and not rows.is_known_paid(self._conn, str(leg.payment_hash))
-        ]
-        orders = {key for mark in found for key in mark.stopped}
-        stopped = withdrawn(open_keys, (mark.invoices for mark in everything.values()), named, orders, bundle)
-        newest = max([0, *revisions(key for mark in found for key in mark.invoices)])
-        if newest > sale.revision:
-            rows.raise_revision(self._conn, settlement_id, newest + 1)
-        if not (stopped or (newest > sale.revision and open_keys) or (sale.planned_at is None and not named)):
-            return
-        error = (
-            "another life of these books had stopped or changed payments of this sale: compare, then "
-            f"`satmachine settlements release {settlement_id}`, or close it"
-        )
-        if rows.hold_sale(self._conn, settlement_id, reason=HoldReason.MARKS_CONFLICT, error=error):
-            self._case.say(settlement_id, "held: another life of these books had stopped or changed its payments")
-
-    def _heed_payout(self, bundle: str, found: Sequence[FoundMark]) -> None:
-        """A balance payout that another life of these books had given up, or sent elsewhere, waits for a person."""
-        leg = rows.leg_by_key(self._conn, self._machine.id, bundle)
-        orders = {key for mark in found for key in mark.stopped}
-        if leg is None or leg.leg_key not in orders or rows.is_known_paid(self._conn, str(leg.payment_hash)):
-            return
-        error = (
-            "another life of these books had stopped or redirected it: "
-            f"`satmachine payments resolve {leg.id} --unpaid` pays it, `satmachine payments cancel {leg.id}` does not"
-        )
-        legs.hold(self._conn, leg, reason=HoldReason.MARKS_CONFLICT, error=error, evidence={})
 
     # --- the end
 
