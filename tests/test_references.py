@@ -81,6 +81,13 @@ def test_things_go_where_the_page_says() -> None:
         assert not defined or found, f"{path} defines no {defined}"
 
 
+def test_what_the_page_on_security_calls_its_proof_is_there() -> None:
+    proofs = set(re.findall(r"`([\w/]*test_\w+\.py)`", (ROOT / "docs/security.md").read_text()))
+    assert len(proofs) > 20, "the page is written in another way than this test reads"
+    whole = {proof: re.sub("^int/", "integration/", proof) for proof in proofs}
+    assert sorted(proof for proof, path in whole.items() if not (ROOT / "tests" / path).exists()) == []
+
+
 def test_the_map_shows_every_room() -> None:
     drawn = (ROOT / "ARCHITECTURE.md").read_text()
     rooms = {path.name for path in (ROOT / "satmachine").glob("[a-z]*") if path.suffix == ".py"}
