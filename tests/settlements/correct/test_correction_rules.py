@@ -15,6 +15,7 @@ from satmachine.settlements.correct.correction_rules import (
     CorrectionKind,
     Dispensed,
     draw,
+    memo,
     refusal,
     scale,
     why_not_unpaid,
@@ -63,6 +64,24 @@ def test_a_fraction_outside_0_and_1_is_refused(fraction: str) -> None:
 def test_more_sats_than_the_customer_paid_cannot_have_been_dispensed() -> None:
     with pytest.raises(ValueError, match="between 0 and 100"):
         Dispensed.sats(101, 100)
+    with pytest.raises(ValueError, match="between 0 and 100"):
+        Dispensed.sats(-1, 100)
+
+
+def test_nothing_or_all_of_what_the_customer_paid_may_have_been_dispensed() -> None:
+    assert Dispensed.sats(0, 100) == Dispensed(0, 100)
+    assert Dispensed.sats(100, 100) == Dispensed(100, 100)
+
+
+def test_the_note_of_a_partial_dispense_names_what_was_and_what_is_with_the_cash() -> None:
+    half = scale(266_800, SALE, Dispensed.sats(133_400, 266_800))
+    sale = replace(a_settlement(SettlementStatus.PENDING), currency="GTQ")
+    assert memo(sale, SALE, half, "a jam") == (
+        "Partial dispense of 266800 sats: a jam. "
+        "Before: net 258835, commission 7965, not dispensed 0 sats, cash 1800.00 GTQ. "
+        "Now: net 129418, commission 3982, not dispensed 133400 sats, cash 900.00 GTQ."
+    )
+    assert "cash" not in memo(sale, replace(SALE, fiat_amount_minor=None), replace(half, fiat_amount_minor=None), "x")
 
 
 def test_a_refund_takes_what_was_not_dispensed_first() -> None:
@@ -158,6 +177,16 @@ def test_every_status_against_every_command(status: SettlementStatus, command: C
     assert (said is None) == (expected is None)
     assert (expected or "") in (said or "")
     assert said is None or "sale 12" in said
+
+
+@pytest.mark.parametrize("command", [CorrectionKind.PARTIAL_DISPENSE, CorrectionKind.CLOSE])
+def test_what_was_never_planned_can_be_stopped_and_scaled(command: CorrectionKind) -> None:
+    assert refusal(command, a_settlement(SettlementStatus.PENDING, planned_at=None)) is None
+
+
+@pytest.mark.parametrize("command", [CorrectionKind.REDISTRIBUTE, CorrectionKind.REFUND])
+def test_a_held_sale_is_released_first_planned_or_not(command: CorrectionKind) -> None:
+    assert HELD in (refusal(command, a_settlement(SettlementStatus.HELD, planned_at=None)) or "")
 
 
 @pytest.mark.parametrize("command", [CorrectionKind.REDISTRIBUTE, CorrectionKind.REFUND])

@@ -57,3 +57,79 @@ def test_a_leg_that_has_moved_on_cannot_be_declared_anything(books: sqlite3.Conn
         legs.look_again(books, leg)
     with pytest.raises(Refused, match="was changed in the meantime"), atomic(books):
         declare(books, leg=leg, by=BY)
+
+
+def sent_sats(books: sqlite3.Connection, leg_id: int) -> int:
+    return int(books.execute("SELECT sent_sats FROM dca_payments WHERE id = ?", (leg_id,)).fetchone()[0])
+
+
+@pytest.mark.parametrize(
+    ("msat", "fee_msat", "sats"),
+    [
+        (-2_300_000, 5_000, 2_305),
+        (-2_300_000, None, 2_300),
+        (-2_300_000, 1, 2_301),
+        (-2_300_000, -999, 2_301),
+        (-2_390_000, 0, 2_390),
+        (-9_000_000, 0, 2_390),
+    ],
+)
+def test_what_has_left_the_wallet_is_booked_with_its_fee_and_never_more_than_the_leg(
+    books: sqlite3.Connection, msat: int, fee_msat: int | None, sats: int
+) -> None:
+    source = {"amount_msat": msat, "fee_msat": fee_msat}
+    settlement_id, leg = held_leg(books, invoice=True, evidence={"source": source})
+    before = settlements.get(books, settlement_id).retained_sats
+    with atomic(books):
+        vouched.declare_paid(books, leg=leg, by=BY)
+    assert sent_sats(books, leg.id) == sats
+    assert settlements.get(books, settlement_id).retained_sats - before == leg.amount_sats - sats
+
+
+@pytest.mark.parametrize("source", [None, "success", {}, {"amount_msat": None}, {"amount_msat": "5"}], ids=str)
+def test_where_the_wallet_showed_no_amount_the_invoices_own_counts(books: sqlite3.Connection, source: object) -> None:
+    _, leg = held_leg(books, invoice=True, evidence={"source": source})
+    with atomic(books):
+        vouched.declare_paid(books, leg=leg, by=BY)
+    assert sent_sats(books, leg.id) == leg.amount_sats
+
+
+def test_what_has_no_payment_at_all_cannot_be_called_paid(books: sqlite3.Connection) -> None:
+    _, leg = held_leg(books, invoice=False, evidence={"source": None})
+    with pytest.raises(Refused, match=f"payments resolve {leg.id} --unpaid"), atomic(books):
+        vouched.declare_paid(books, leg=leg, by=BY)
+    assert legs.get(books, leg.id)[0].status is LegStatus.HELD
+
+
+@pytest.mark.parametrize("key", ["another_payment", "payment"])
+def test_what_another_payment_has_paid_is_booked_by_that_one(books: sqlite3.Connection, key: str) -> None:
+    _, leg = held_leg(books, invoice=True, evidence={key: "ef" * 32})
+    with atomic(books):
+        said = vouched.declare_paid(books, leg=leg, by=BY)
+    found, _ = legs.get(books, leg.id)
+    assert (found.status, found.payment_hash) == (LegStatus.COMPLETED, "ef" * 32)
+    assert said == f"payment {leg.id} (super) is completed, on the word of ana"
+    assert sent_sats(books, leg.id) == leg.amount_sats
+
+
+def test_a_word_wakes_the_sale_and_names_it_in_the_journal(books: sqlite3.Connection) -> None:
+    settlement_id, leg = held_leg(books, invoice=True, evidence={})
+    with atomic(books):
+        vouched.declare_unpaid(books, leg=leg, by=BY)
+    assert settlements.get(books, settlement_id).person_acted_at == NOW
+    row = books.execute("SELECT * FROM audit_log WHERE action = 'leg.declare_unpaid'").fetchone()
+    assert (row["subject"], row["reason"]) == (f"settlement {settlement_id}", "looked at it")
+
+
+def test_what_another_payment_has_paid_is_not_called_unpaid(books: sqlite3.Connection) -> None:
+    """A new invoice would be paid beside it."""
+    _, leg = held_leg(books, invoice=True, evidence={"payment": "ef" * 32})
+    with pytest.raises(Refused, match="the wallet shows another payment for super"), atomic(books):
+        vouched.declare_unpaid(books, leg=leg, by=BY)
+    assert legs.get(books, leg.id)[0].status is LegStatus.HELD
+
+
+def test_a_person_reads_what_became_of_it(books: sqlite3.Connection) -> None:
+    _, leg = held_leg(books, invoice=True, evidence={})
+    with atomic(books):
+        assert vouched.declare_unpaid(books, leg=leg, by=BY) == f"payment {leg.id} (super) is made anew"
