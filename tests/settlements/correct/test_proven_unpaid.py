@@ -16,7 +16,7 @@ from satmachine.settlements.correct.proven_unpaid import ASK_AFTER_S, GIVEN_UP_S
 from satmachine.settlements.pay.completion import complete_leg
 from satmachine.settlements.pay.transition import Sighting, View
 from satmachine.store import legs
-from satmachine.store.database import Store, atomic, open_store
+from satmachine.store.database import atomic, open_store
 from satmachine.wallet.lnbits import Lnbits
 from satmachine.wallet.rows import WalletPayment
 from testkit.books import MACHINE, NOW, fresh_books, give_invoice, landed, plan
@@ -82,7 +82,7 @@ def clock() -> Clock:
 async def unpaid(tmp_path: Path, books: sqlite3.Connection, wallets: Wallets, clock: Clock) -> AsyncIterator[Unpaid]:
     config = load_text(tmp_path, changed('id = "panajachel-1"', f'id = "{MACHINE}"'), ENVIRON)
     async with open_store(tmp_path / "satmachine.db") as store:
-        yield Unpaid(cast("Store", store), cast("Lnbits", wallets), wallets, lambda: config, lambda: clock.now)
+        yield Unpaid(store, cast("Lnbits", wallets), wallets, lambda: config, lambda: clock.now)
 
 
 def leg_of(conn: sqlite3.Connection, name: str = "super") -> Leg:

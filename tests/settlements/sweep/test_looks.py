@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import anyio
 import pytest
@@ -36,6 +37,9 @@ class Wallets:
             await self.gate.wait()
         finally:
             self.at_once -= 1
+
+    def has_read(self, count: int) -> bool:
+        return len(self.read) == count
 
     async def until(self, condition: Callable[[], bool]) -> None:
         with anyio.fail_after(30):
@@ -121,7 +125,7 @@ async def test_who_hints_without_end_gets_a_burst_and_then_a_look_in_a_while(wal
     async with running(wallets) as looks:
         for number in range(1, LOOKS_BURST + 1):
             looks.hint("a")
-            await wallets.until(lambda number=number: len(wallets.read) == number)
+            await wallets.until(partial(wallets.has_read, number))
         for _ in range(5):
             looks.hint("a")
             await anyio.wait_all_tasks_blocked()
