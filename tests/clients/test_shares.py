@@ -74,7 +74,7 @@ def test_an_lp_without_weight_is_not_called_capped() -> None:
     found = explained(1_000, share("a", 0, 0, 0), share("b", 1_000, 10_000))
     assert (found.shares[0].capped, found.shares[0].exact_sats) == (False, Decimal(0))
     alone = explained(1_000, share("a", 0, 0, 0)).shares[0]
-    assert (alone.exact_sats, alone.remainder_sat) == (0, False)
+    assert (alone.exact_sats, alone.remainder_sat) == (Decimal(0), False)
 
 
 def test_books_that_say_otherwise_than_the_formula_are_found_out() -> None:
