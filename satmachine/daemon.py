@@ -362,20 +362,16 @@ class Daemon:
 
     async def _guard(self, item: Work, run: Callable[[], Awaitable[None]]) -> None:
         """Run one piece of work; an unexpected error in it is logged and postpones only that row."""
-        leg = item.id if item.kind == "leg" else None
-        with about(settlement=item.settlement_id, machine=item.machine_id, leg=leg):
+        leg = item.ids[0] if item.kind == "leg" else None
+        sale = next(iter(item.sales)) if len(item.sales) == 1 else None
+        with about(settlement=sale, machine=item.machine_id, leg=leg):
             try:
                 await run()
             except DatabaseBusy as error:
-                log.warning("%s %d: %s", item.kind, item.id, error)
+                log.warning("%s: %s", item, error)
                 await anyio.sleep(1)
             except Exception:
-                log.exception(
-                    "%s %d of %s: an unexpected error; it is tried again in a minute",
-                    item.kind,
-                    item.id,
-                    item.machine_id,
-                )
+                log.exception("%s of %s: an unexpected error; it is tried again in a minute", item, item.machine_id)
                 with anyio.move_on_after(5):
                     await self._postpone_surprise(item)
 
@@ -394,13 +390,14 @@ class Daemon:
         error = "satmachine itself failed here; see the log"
         until = self._now() + 60
         try:
-            for leg_id in item.leg_ids:  # also of a bundle: its `id` is a leg's, never a sale's
-                leg, _ = await self._store.read(legs.get, leg_id)
+            for kind, row_id in item.rows:
+                if kind == "settlement":
+                    await self._store.write(settlements.postpone, row_id, until=until, error=error)
+                    continue
+                leg, _ = await self._store.read(legs.get, row_id)
                 await self._store.write(legs.postpone, leg, status=LegStatus(leg.status), until=until, error=error)
-            if not item.leg_ids:
-                await self._store.write(settlements.postpone, item.id, until=until, error=error)
         except StoreError as store_error:
-            log.error("%s %d could not be postponed: %s", item.kind, item.id, store_error)  # noqa: TRY400
+            log.error("%s could not be postponed: %s", item, store_error)  # noqa: TRY400
             await anyio.sleep(5)
 
     async def _forever(self, task: Callable[[], Awaitable[None]]) -> None:

@@ -92,6 +92,10 @@ class WalletUnavailable(WalletError):
         super().__init__(message)
 
 
+class WalletLied(WalletUnavailable):
+    """LNbits has answered, but what it says cannot be so, or was not asked for."""
+
+
 class WalletRefused(WalletError):
     """LNbits refused before anything happened (HTTP 400, 401, 403, 404): repeating it will not help."""
 

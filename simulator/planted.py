@@ -134,9 +134,11 @@ def _marks_ignored(put: Put) -> None:
 def _mark_unseen(put: Put) -> None:
     """A mark counts when it was written, or when writing it has timed out."""
 
-    async def take_for_granted(self: Any, purse: Any, mark: Any) -> None:
-        self._remember(purse.bundle, (anyio.current_time(), self._now()))
-        await self._store.write(_of(marker, "mark_rows").establish, mark, self._now())
+    async def take_for_granted(self: Any, written: Any) -> dict[str, Exception]:
+        for purse, mark in written.items():
+            self._remember(purse.bundle, (anyio.current_time(), self._now()), ())
+            await self._store.write(_of(marker, "mark_rows").establish, mark, self._now())
+        return {}
 
     put(marker.Marker, "_see", take_for_granted)
 
@@ -367,7 +369,6 @@ KNOWN_SEEDS: Mapping[str, int] = {
     "one_sat_more": 1,
     "wrong_lp": 1,
     "no_memory": 14,
-    "shown_forgotten": 14,
     "told_twice": 2,
     "booked_on_a_debit": 8,
     "retained_twice": 5,

@@ -182,7 +182,7 @@ DEFECTS: Mapping[str, Planted] = {
         _edit(
             worker.Worker,
             "set_aside",
-            ("while any(item.settlement_id == settlement_id for item in self._in_work.values()):", "while False:"),
+            ("while any(settlement_id in item.sales for item in self._in_work.values()):", "while False:"),
         ),
     ),
     "withdrawn_at_once": Planted(

@@ -1,8 +1,9 @@
 """Does the work that the books say is due: prove, plan, pay (SPEC section 5).
 
 Crash-only: the database says what is due, and a wake-up only saves waiting. The memory holds only which rows are being
-worked on right now, so that none is taken twice. Every row is a task of its own: a slow or failing one never delays
-another, and a machine takes no more than its share of the places.
+worked on right now, so that none is taken twice. Every payment is a task of its own: a slow or failing one never delays
+another, and a machine takes no more than its share of the places. Sales of a machine that wait at the same time are
+proven, planned and marked together, because they can share a look at its wallet. They share nothing else.
 """
 
 from __future__ import annotations
@@ -10,16 +11,17 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import SystemRandom
+from typing import TypeAlias
 
 import anyio
 
 from satmachine import identity
 from satmachine.config import Config, Machine
-from satmachine.errors import ConfigError, WalletError, WalletUnavailable
+from satmachine.errors import ConfigError, WalletError, WalletLied, WalletUnavailable
 from satmachine.failpoints import failpoint
 from satmachine.models import HoldReason, Settlement
 from satmachine.settlements.claim.content import names_a_sale
@@ -33,15 +35,25 @@ from satmachine.store import legs, settlements
 from satmachine.store import wallet_rows as wallets
 from satmachine.store.database import Store
 from satmachine.wallet.lnbits import Lnbits
-from satmachine.wallet.rows import require_wallet
+from satmachine.wallet.rows import WalletPayment, require_wallet
 
 log = logging.getLogger(__name__)
+
+#: Rows of a wallet by payment hash.
+_Shown: TypeAlias = dict[str, list[WalletPayment]]
 
 _random_fraction = SystemRandom().random
 
 #: Rows that one payee of a machine, one machine, and all machines together, may have in work at a time.
 PER_PAYEE = 2
 PER_MACHINE = 4
+#: Sales of a machine that are proven, planned or marked together, so that one look at its wallet serves all.
+TOGETHER = 8
+#: As many invoices are asked for in one go as LNbits makes in this time. It is well below `marker.FRESH_S`: what was
+#: looked at together should be paid before it has to be looked at again.
+_SOON_S = 4.0
+_MOST_LEGS = 64
+_MOST_APART = 10_000
 #: Rows that one server of external payees may have in work, of all machines: one that hangs leaves others room.
 PER_HOST = 4
 IN_WORK = 32
@@ -55,23 +67,31 @@ _SEARCH_BACK_S = 86_400
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Work that is due: a "settlement" to prove or plan, a marked "leg" to pay, or a "bundle" of legs to prepare.
+    """Work that is due: sales ("settlement") to prove or plan, a marked "leg" to pay, or a "bundle" of legs to prepare,
+    or several.
 
-    `id` is the row's, of a bundle the first leg's; `leg_ids` are the legs that it has in hand.
+    `ids` are the rows', of a bundle its legs'; `sales` the sales that they belong to. `alone`: never with others.
     """
 
     kind: str
-    id: int
+    ids: tuple[int, ...]
     machine_id: str
-    settlement_id: int | None
+    sales: frozenset[int]
     payee: str = ""
     host: str = ""
-    leg_ids: tuple[int, ...] = ()
+    alone: bool = True
 
     @property
     def rows(self) -> list[tuple[str, int]]:
         """The rows that nobody else may work on during this time."""
-        return [("leg", leg_id) for leg_id in self.leg_ids] or [(self.kind, self.id)]
+        return [("settlement" if self.kind == "settlement" else "leg", id_) for id_ in self.ids]
+
+    def alone_if(self, apart: Collection[tuple[str, int]]) -> Work:
+        """The same, alone if one of its rows has to be."""
+        return self if self.alone or not any(row in apart for row in self.rows) else replace(self, alone=True)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {', '.join(map(str, self.ids))}"
 
 
 class Worker:
@@ -101,6 +121,7 @@ class Worker:
         self._wake = anyio.Event()
         self._in_work: dict[tuple[str, int], Work] = {}
         self._aside: set[int] = set()
+        self._apart: set[tuple[str, int]] = set()
         self._swept: set[str] = set()
         self._finishing = False
         self._ended = anyio.Event()
@@ -128,7 +149,7 @@ class Worker:
         """
         self._aside.add(settlement_id)
         try:
-            while any(item.settlement_id == settlement_id for item in self._in_work.values()):
+            while any(settlement_id in item.sales for item in self._in_work.values()):
                 await self._ended.wait()
             yield
         finally:
@@ -149,16 +170,18 @@ class Worker:
         """Due rows for the free places: a payee or a machine that hangs never takes all places."""
         may_pay = frozenset() if self._config().payouts.paused else frozenset(self._swept)
         due = await self._store.read(_due, self._now(), may_pay)
+        free = [item for item in due if not item.sales & self._aside and self._in_work.keys().isdisjoint(item.rows)]
+        free = [item.alone_if(self._apart) for item in free]
         at_work = set(self._in_work.values())
         of_machine = Counter(item.machine_id for item in at_work)
         of_payee = Counter((item.machine_id, item.payee) for item in at_work)
         of_host = Counter(item.host for item in at_work if item.host)
         taken: list[Work] = []
-        for item in due:
+        for item in _together(free, min(_MOST_LEGS, int(_SOON_S / (self._lnbits.latency_s or _SOON_S)))):
             payee = (item.machine_id, item.payee)
             full = of_machine[item.machine_id] >= PER_MACHINE or (item.payee and of_payee[payee] >= PER_PAYEE)
             full = full or of_host[item.host] >= PER_HOST or len(at_work) + len(taken) >= IN_WORK
-            if full or item.settlement_id in self._aside or any(row in self._in_work for row in item.rows):
+            if full:
                 continue
             self._in_work.update(dict.fromkeys(item.rows, item))
             of_machine[item.machine_id] += 1
@@ -170,7 +193,7 @@ class Worker:
 
     async def _work(self, item: Work) -> None:
         try:
-            await self._guard(item, lambda: self._do(item))
+            await self._guard(item, lambda: self._attempt(item))
         finally:
             for row in item.rows:
                 del self._in_work[row]
@@ -178,36 +201,77 @@ class Worker:
             self._ended = anyio.Event()
             self.wake()
 
+    async def _attempt(self, item: Work) -> None:
+        """After a surprise nobody knows which row it was: from then on each of them is on its own."""
+        try:
+            await self._do(item)
+        except Exception:
+            if len(self._apart) > _MOST_APART:
+                self._apart.clear()
+            self._apart.update(item.rows)
+            raise
+
     async def _do(self, item: Work) -> None:
         """A sale comes here three times: as `settlement` (it is proven and planned), as `bundle` (its legs get invoices
         and a mark), and once for each `leg` (it is paid). What is due next is asked of the books after each."""
         if item.kind == "leg":
-            await self._payer.advance(item.id)
+            await self._payer.advance(*item.ids)
             return
         if item.kind == "bundle":
-            await self._payer.prepare(item.leg_ids)
+            await self._payer.prepare(item.ids)
             return
-        settlement = await self._store.read(settlements.get, item.id)
-        machine = self._config().machine(settlement.machine_id)
-        if settlement.status != "pending":
-            return
+        machine = self._config().machine(item.machine_id)
+        sales = [await self._store.read(settlements.get, id_) for id_ in item.ids]
+        pending = [sale for sale in sales if sale.status == "pending"]
         if machine is None:
-            await self._postpone(settlement, "its machine is no longer in the configuration", at_least_s=60)
+            for sale in pending:
+                await self._postpone(sale, "its machine is no longer in the configuration", at_least_s=60)
             return
+        proven: list[Settlement] = []
+        async with self._or_later(pending):
+            shown = await self._customers_payments(pending, machine)
+            for sale in pending:
+                async with self._or_later([sale]):
+                    if await self._is_proven(sale, machine, shown):
+                        proven.append(sale)
+        await self._plan(proven, machine)
+
+    @asynccontextmanager
+    async def _or_later(self, sales: Sequence[Settlement]) -> AsyncIterator[None]:
+        """Where the wallet, or a key, fails: these are tried again a little later."""
         try:
-            if settlement.proof == "waiting":
-                if not await self._prove(settlement, machine):
-                    return
-            elif not await self._is_still_proven(settlement, machine):
-                return
-            await self._plan(item.id, machine)
+            yield
         except (WalletError, ConfigError) as error:
             at_least_s = error.retry_after_s or 0 if isinstance(error, WalletUnavailable) else 0
-            await self._postpone(settlement, str(error), at_least_s=at_least_s)
+            for sale in sales:
+                await self._postpone(sale, str(error), at_least_s=at_least_s)
 
     # --- prove
 
-    async def _prove(self, settlement: Settlement, machine: Machine) -> bool:
+    async def _customers_payments(self, sales: Sequence[Settlement], machine: Machine) -> _Shown:
+        """What the wallet shows of the customers' payments of several sales, in one look, by payment hash."""
+        hashes = {str(sale.settlement_key if sale.proof == "proven" else sale.payment_hash) for sale in sales}
+        shown: _Shown = {}
+        if len(hashes) > 1 and self._config().payouts.require_payment_proof:
+            try:
+                for row in await self._lnbits.payments(self._key(machine), payment_hashes=hashes):
+                    shown.setdefault(row.payment_hash, []).append(row)
+            except WalletLied:  # each is asked for by itself
+                shown.clear()
+        return shown
+
+    async def _rows_of(self, payment_hash: str, machine: Machine, shown: _Shown) -> Sequence[WalletPayment]:
+        """The rows of one payment. What a look at several did not show is asked for by itself: only that proves that
+        it is not there."""
+        rows = shown.get(payment_hash) or await self._lnbits.payments(self._key(machine), payment_hash=payment_hash)
+        require_wallet(rows, await self._store.read(wallets.wallet_id, machine.id), machine.id)
+        return rows
+
+    async def _is_proven(self, settlement: Settlement, machine: Machine, shown: _Shown) -> bool:
+        prove = self._prove if settlement.proof == "waiting" else self._is_still_proven
+        return await prove(settlement, machine, shown)
+
+    async def _prove(self, settlement: Settlement, machine: Machine, shown: _Shown) -> bool:
         """Ask the wallet; True once the settlement is proven, or needs no proof."""
         if not self._config().payouts.require_payment_proof:
             key = identity.waived_settlement_key(settlement.payment_hash, settlement.txid, settlement.bitspire_event_id)
@@ -216,8 +280,7 @@ class Worker:
         if payment_hash is None:
             verdict: Proven | NotYet | Refuted = NotYet("the event has no payment_hash, and no payment names it")
         else:
-            rows = await self._lnbits.payments(self._key(machine), payment_hash=payment_hash)
-            require_wallet(rows, await self._store.read(wallets.wallet_id, machine.id), machine.id)
+            rows = await self._rows_of(payment_hash, machine, shown)
             verdict = judge(settlement, rows, machine, machine.payouts_since)
         if isinstance(verdict, Proven):
             return await self._mark_proven(
@@ -232,7 +295,7 @@ class Worker:
             await self._postpone(settlement, f"waiting for the customer's payment: {verdict.detail}")
         return False
 
-    async def _is_still_proven(self, settlement: Settlement, machine: Machine) -> bool:
+    async def _is_still_proven(self, settlement: Settlement, machine: Machine, shown: _Shown) -> bool:
         """The file says that a sale was proven, but others may write to the file: unless it was proven a moment ago,
         the wallet is asked again before the sale is planned."""
         if settlement.planned_at is not None or not self._config().payouts.require_payment_proof:
@@ -240,8 +303,7 @@ class Worker:
         key = settlement.settlement_key or ""
         verdict: Proven | NotYet | Refuted = NotYet("its proof was waived, and payment proof is required now")
         if settlement.proof == "proven":
-            rows = await self._lnbits.payments(self._key(machine), payment_hash=key)
-            require_wallet(rows, await self._store.read(wallets.wallet_id, machine.id), machine.id)
+            rows = await self._rows_of(key, machine, shown)
             verdict = judge(settlement, rows, machine, machine.payouts_since)
         if isinstance(verdict, Proven) and verdict.payment_hash == key:
             return True
@@ -282,25 +344,39 @@ class Worker:
 
     # --- plan
 
-    async def _plan(self, settlement_id: int, machine: Machine) -> None:
+    async def _plan(self, sales: Sequence[Settlement], machine: Machine) -> None:
         """Before a settlement's first leg, the wallet is asked for everything that was ever paid for this sale."""
-        settlement = await self._store.read(settlements.get, settlement_id)
-        if settlement.status != "pending" or settlement.settlement_key is None or settlement.planned_at is not None:
+        due = [await self._store.read(settlements.get, sale.id) for sale in sales]
+        due = [sale for sale in due if await self._may_be_planned(sale, machine)]
+        if not due:
             return
-        due_at = settlement.occurred_at + machine.payout_delay_s
-        if due_at > self._now():
-            waits = f"it waits for payout_delay_s = {machine.payout_delay_s}: time to hold it, should the machine jam"
-            await self._store.write(settlements.postpone, settlement_id, until=due_at, error=waits)
+        async with self._or_later(due):
+            key, wallet_id = self._key(machine), await self._store.read(wallets.wallet_id, machine.id)
+            tag = identity.tag(machine.npub)
+            purses = {sale.id: Purse(machine.id, wallet_id, key, tag, _bundle_of(sale)) for sale in due}
+            wrong = await self._payer.marker.look(list(purses.values()))
+            await self._payer.payee_wallets.learn(machine.id)
+            for sale in due:
+                async with self._or_later([sale]):
+                    await self._make_legs(sale, machine, wrong.get(purses[sale.id].bundle))
+
+    async def _may_be_planned(self, sale: Settlement, machine: Machine) -> bool:
+        if sale.status != "pending" or sale.settlement_key is None or sale.planned_at is not None:
+            return False
+        due_at = sale.occurred_at + machine.payout_delay_s
+        if due_at <= self._now():
+            return True
+        waits = f"it waits for payout_delay_s = {machine.payout_delay_s}: time to hold it, should the machine jam"
+        await self._store.write(settlements.postpone, sale.id, until=due_at, error=waits)
+        return False
+
+    async def _make_legs(self, sale: Settlement, machine: Machine, wrong: Exception | None) -> None:
+        """Plan it, if nothing was `wrong` in the look at the wallet."""
+        if isinstance(wrong, Standoff):
+            await self._hold(sale, HoldReason.UNKNOWN_PAYMENTS, str(wrong))
             return
-        bundle = identity.sale_bundle(settlement.settlement_key)
-        wallet_id = await self._store.read(wallets.wallet_id, machine.id)
-        purse = Purse(machine.id, wallet_id, self._key(machine), identity.tag(machine.npub), bundle)
-        try:
-            await self._payer.marker.look(purse)
-        except Standoff as standoff:
-            await self._hold(settlement, HoldReason.UNKNOWN_PAYMENTS, str(standoff))
-            return
-        await self._payer.payee_wallets.learn(machine.id)
+        if wrong is not None:
+            raise wrong
         terms = terms_for(self._config(), machine.id)
         bounds = Bounds(
             machine.max_commission_pct,
@@ -310,7 +386,7 @@ class Worker:
             machine.rate_max,
             machine.hold_on_error,
         )
-        outcome = await self._store.write(plan_settlement, settlement_id, terms, bounds, self._now())
+        outcome = await self._store.write(plan_settlement, sale.id, terms, bounds, self._now())
         failpoint("plan.committed")
         if outcome is not None:
             _report_plan(outcome, machine)
@@ -341,11 +417,20 @@ class Worker:
 
 def _due(conn: sqlite3.Connection, now: int, may_pay: frozenset[str]) -> list[Work]:
     """What is due, settlements first: planning is quick and makes legs."""
-    waiting = settlements.due_to_prove(conn, now, per_machine=2 * PER_MACHINE, limit=_DUE)
+    waiting = settlements.due_to_prove(conn, now, per_machine=2 * TOGETHER, limit=_DUE)
     payers = legs.machines_with_open_legs(conn) & may_pay
-    payable = legs.due(conn, now, payers, per_payee=2 * PER_PAYEE, limit=_DUE) if payers else []
-    items = [Work("settlement", row.id, row.machine_id, row.id) for row in waiting]
-    return items + _bundled(payable)
+    payable = legs.due(conn, now, payers, per_payee=2 * TOGETHER, limit=_DUE) if payers else []
+    sales = [
+        Work(
+            "settlement",
+            (row.id,),
+            row.machine_id,
+            frozenset({row.id}),
+            alone=row.payment_hash is None,  # it has to be searched for
+        )
+        for row in waiting
+    ]
+    return sales + _bundled(payable)
 
 
 def _bundled(payable: Sequence[legs.DueLeg]) -> list[Work]:
@@ -355,15 +440,43 @@ def _bundled(payable: Sequence[legs.DueLeg]) -> list[Work]:
     groups: dict[tuple[str, str, str], list[legs.DueLeg]] = {}
     for leg in payable:
         if leg.marked:
-            items.append(Work("leg", leg.id, leg.machine_id, leg.settlement_id, leg.payee, leg_ids=(leg.id,)))
+            items.append(Work("leg", (leg.id,), leg.machine_id, _sales([leg]), leg.payee))
             continue
         lane = "" if leg.payee_kind is identity.PayeeKind.WALLET else leg.payee
         groups.setdefault((leg.machine_id, bundle_of(leg.leg_key, leg.leg_type), lane), []).append(leg)
     for (machine_id, _, lane), group in groups.items():
         ids = tuple(leg.id for leg in group)
-        host = lane.rpartition("@")[2]
-        items.append(Work("bundle", ids[0], machine_id, group[0].settlement_id, lane, host, ids))
+        items.append(Work("bundle", ids, machine_id, _sales(group), lane, lane.rpartition("@")[2], alone=bool(lane)))
     return items
+
+
+def _sales(payable: Sequence[legs.DueLeg]) -> frozenset[int]:
+    return frozenset(leg.settlement_id for leg in payable if leg.settlement_id is not None)
+
+
+def _together(items: Sequence[Work], most_legs: int) -> list[Work]:
+    """Work of the same kind for the same machine as one, if it need not be alone; it stands where its first item stood.
+
+    At most TOGETHER sales, and `most_legs` legs.
+    """
+    joined: list[Work] = []
+    open_at: dict[tuple[str, str], int] = {}
+    for item in items:
+        at = None if item.alone else open_at.get((item.kind, item.machine_id))
+        if at is not None:
+            both = replace(joined[at], ids=joined[at].ids + item.ids, sales=joined[at].sales | item.sales)
+            if len(both.sales) <= TOGETHER and (both.kind == "settlement" or len(both.ids) <= most_legs):
+                joined[at] = both
+                continue
+        if not item.alone:
+            open_at[item.kind, item.machine_id] = len(joined)
+        joined.append(item)
+    return joined
+
+
+def _bundle_of(sale: Settlement) -> str:
+    assert sale.settlement_key is not None, "it is proven"
+    return identity.sale_bundle(sale.settlement_key)
 
 
 def _report_plan(outcome: Outcome, machine: Machine) -> None:

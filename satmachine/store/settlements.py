@@ -238,7 +238,7 @@ def postpone(conn: sqlite3.Connection, settlement_id: int, *, until: int, error:
     """Try again later to prove or plan it."""
     conn.execute(
         """UPDATE dca_settlements SET attempts = attempts + 1, next_attempt_at = ?, error = ?
-        WHERE id = ? AND status = 'pending'""",
+        WHERE id = ? AND status = 'pending' AND planned_at IS NULL""",
         (until, error, settlement_id),
     )
 

@@ -14,19 +14,20 @@ import json
 import logging
 import re
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self, Unpack
 
 import httpx
 
-from satmachine.errors import WalletError, WalletRefused, WalletUnavailable
+from satmachine.errors import WalletError, WalletLied, WalletRefused, WalletUnavailable
 from satmachine.identity import PREFIX, belongs, tag_pattern
 from satmachine.models import Answer
 from satmachine.wallet import bolt11 as invoices
 from satmachine.wallet.rows import (
     AnswerError,
+    Params,
     PaymentFilters,
     WalletPayment,
     integer,
@@ -163,7 +164,7 @@ class Lnbits:
         wallet, and a column that can be sorted by need not be a filter.
         """
         try:
-            page = await self._ask_page(key, {"external_id": f"probe-{secrets.token_hex(16)}", "limit": "1"})
+            page = await self._ask_page(key, {"external_id": f"probe-{secrets.token_hex(16)}"}, limit=1)
             found_some = bool(page.rows)
         except (_Unreadable, AnswerTooLarge):  # somebody has stored a row that cannot be shown: it was not asked for
             found_some = True
@@ -324,26 +325,32 @@ class Lnbits:
         except (_Unreadable, AnswerTooLarge):
             return None
 
-    async def bundle(self, key: str, bundle: str) -> list[WalletPayment]:
-        """Every row of the wallet that belongs to a bundle of legs: payments and marks, failed ones too, of whatever
-        revision and from whatever copy of the database (identity.py). Before 1.5 through all rows with our tag."""
-        return [row async for page in self.iter_ours(key, bundle) for row in page if belongs(row.leg_key, bundle)]
+    async def bundle(self, key: str, name: str) -> list[WalletPayment]:
+        """Every row of the wallet that belongs to one bundle; see `bundles`."""
+        return (await self.bundles(key, [name]))[name]
+
+    async def bundles(self, key: str, names: Collection[str]) -> dict[str, list[WalletPayment]]:
+        """Every row of the wallet that belongs to each of these bundles of legs, in one look: payments and marks,
+        failed ones too, of whatever revision and from whatever copy of the database (identity.py). Before 1.5 through
+        all rows with our tag."""
+        rows = [row async for page in self.iter_ours(key, names) for row in page]
+        return {name: [row for row in rows if belongs(row.leg_key, name)] for name in names}
 
     async def iter_ours(
-        self, key: str, prefix: str = PREFIX, **filters: Unpack[PaymentFilters]
+        self, key: str, prefixes: Collection[str] = (PREFIX,), **filters: Unpack[PaymentFilters]
     ) -> AsyncIterator[list[WalletPayment]]:
-        """The wallet's rows whose key begins like this, page by page, whatever the machine's npub is or was."""
+        """The wallet's rows whose key begins like one of these, page by page, whatever the machine's npub is or was."""
         if (await self._known_capabilities(key)).external_id:
-            filters["external_id_prefix"] = prefix
+            filters["external_id_prefixes"] = prefixes
         else:
             filters["tag_contains"] = tag_pattern()
         async for page in self.iter_payments(key, **filters):
-            yield [row for row in page if (row.leg_key or "").startswith(prefix)]
+            yield [row for row in page if (row.leg_key or "").startswith(tuple(prefixes))]
 
     async def wallet_of(self, key: str) -> str | None:
         """The id of the wallet to which a key leads, also an invoice key; None for a wallet without any row."""
         try:
-            page = await self._ask_page(key, {"limit": "1", "sortby": "time", "direction": "asc"})
+            page = await self._ask_page(key, {"sortby": "time", "direction": "asc"}, limit=1)
         except _Unreadable:
             return None
         return page.rows[0].wallet_id if page.rows else None
@@ -358,11 +365,12 @@ class Lnbits:
         that rows which appear, or leave a filtered list (`status`), cannot shift it. `offset` is needed only
         when more than a page was written within one second."""
         params = query_params(filters) | {"sortby": "time", "direction": "asc"}
+        since = filters.get("created_since")
         offset = 0
         seen: set[str] = set()
         while True:
             page = await self._ask_around(key, params, offset, page_size)
-            self._check_order(page.rows, params.get("time[ge]"))
+            self._check_order(page.rows, since)
             yield [payment for payment in page.rows if payment.checking_id not in seen]
             if offset + page.length >= page.total:
                 return
@@ -372,16 +380,17 @@ class Lnbits:
                 continue
             last_second = page.rows[-1].created_at
             if page.rows[0].created_at < last_second:
-                params["time[ge]"] = str(last_second)
+                since = last_second
+                params["time[ge]"] = str(since)
                 offset = 0
                 seen = set()
             else:
                 offset += len(page.rows)
             seen |= {payment.checking_id for payment in page.rows if payment.created_at == last_second}
 
-    def _check_order(self, rows: list[WalletPayment], since: str | None) -> None:
+    def _check_order(self, rows: list[WalletPayment], since: int | None) -> None:
         times = [payment.created_at for payment in rows]
-        if times != sorted(times) or (times and since is not None and times[0] < int(since)):
+        if times != sorted(times) or (times and since is not None and times[0] < since):
             raise self._lying("GET", _PAGINATED, "the payments are not in the order that was asked for")
 
     async def _latest_changes(
@@ -411,14 +420,13 @@ class Lnbits:
         except AnswerError as lie:
             raise self._lying("GET", _PAGINATED, str(lie)) from lie
 
-    async def _ask_around(self, key: str, params: Mapping[str, str], offset: int, limit: int) -> _Page:
+    async def _ask_around(self, key: str, params: Params, offset: int, limit: int) -> _Page:
         """A page, or as much of it as can be read. With a wallet's invoice key anybody can store rows that LNbits
         cannot show (NaN in `extra`: every list with them answers 400) or that are as large as hundreds. So the page
         gets smaller, and a single row that still cannot be shown is left out: no row of ours looks like that."""
         while True:
-            asked = {**params, "offset": str(offset), "limit": str(limit)}
             try:
-                return await self._ask_page(key, asked)
+                return await self._ask_page(key, params, offset=offset, limit=limit)
             except (AnswerTooLarge, _Unreadable) as error:
                 if limit > 1:
                     limit = max(1, limit // 8)
@@ -426,17 +434,17 @@ class Lnbits:
                 log.warning("a payment in this wallet cannot be shown by LNbits and is left out: %s", error)
                 return _Page([], offset + 2, skipped=1)  # the next page shows whether more come after it
 
-    async def _ask_page(self, key: str, params: Mapping[str, str]) -> _Page:
+    async def _ask_page(self, key: str, params: Params, *, offset: int = 0, limit: int) -> _Page:
         """A page with as many rows as its own `total` promises. A short page is asked for again: on PostgreSQL a
         payment can arrive between LNbits' two queries. A page that stays short hides a payment."""
-        limit, offset = int(params["limit"]), int(params.get("offset", "0"))
+        asked = {**params, "offset": str(offset), "limit": str(limit)}
         for _ in range(_PAGE_ATTEMPTS):
-            page = await self._ask_once(key, params)
+            page = await self._ask_once(key, asked)
             if len(page.rows) >= min(limit, page.total - offset):
                 return page
         raise self._lying("GET", _PAGINATED, f"it counts {page.total} payments but does not show them all")
 
-    async def _ask_once(self, key: str, params: Mapping[str, str]) -> _Page:
+    async def _ask_once(self, key: str, params: Params) -> _Page:
         answer = await self._get(_PAGINATED, key, params)
         if answer.status == httpx.codes.BAD_REQUEST and not refusal(answer):
             raise _Unreadable(f"LNbits at {self._http.url} cannot list these payments: {answer.detail}")
@@ -447,11 +455,11 @@ class Lnbits:
         except AnswerError as lie:
             raise self._lying("GET", _PAGINATED, str(lie)) from lie
 
-    async def _get(self, path: str, key: str, params: Mapping[str, str]) -> HttpAnswer:
+    async def _get(self, path: str, key: str, params: Params) -> HttpAnswer:
         return await self._http.call("GET", path, key, timeout_s=self._timeout_s, params=params)
 
-    def _lying(self, method: str, path: str, what: str) -> WalletUnavailable:
-        return WalletUnavailable(f"LNbits at {self._http.url} answered {method} {path} wrongly: {what}.")
+    def _lying(self, method: str, path: str, what: str) -> WalletLied:
+        return WalletLied(f"LNbits at {self._http.url} answered {method} {path} wrongly: {what}.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ All amounts are int msats as LNbits counts them; times are int Unix seconds, rou
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, TypedDict
+from typing import Final, TypeAlias, TypedDict
 
 from satmachine.errors import WalletUnavailable
 from satmachine.models import Answer
@@ -19,6 +19,8 @@ from satmachine.wallet.bolt11 import InvoiceError, decode
 _STATUS: Final = {"success": Answer.SUCCESS, "failed": Answer.FAILURE, "pending": Answer.PENDING}
 _STATUS_WORDS: Final = {answer: word for word, answer in _STATUS.items()}
 
+#: A query string; a list is a name that is given several times.
+Params: TypeAlias = Mapping[str, str | list[str]]
 
 #: All the bitcoin that there can ever be; what is stored fits into SQLite's integers.
 _MAX_MSAT: Final = 21_000_000 * 100_000_000 * 1_000
@@ -93,12 +95,14 @@ class WalletPayment:
 
 
 class PaymentFilters(TypedDict, total=False):
-    """What to ask for; everything given must hold (times in Unix seconds, inclusive)."""
+    """What to ask for; everything given must hold (times in Unix seconds, inclusive). Of several hashes or prefixes
+    one must fit."""
 
     payment_hash: str
+    payment_hashes: Collection[str]
     checking_id: str
     external_id: str
-    external_id_prefix: str
+    external_id_prefixes: Collection[str]
     tag: str
     tag_contains: str
     status: Answer
@@ -107,18 +111,21 @@ class PaymentFilters(TypedDict, total=False):
     updated_since: int
 
 
-def query_params(filters: PaymentFilters) -> dict[str, str]:
+def query_params(filters: PaymentFilters) -> dict[str, str | list[str]]:
     """LNbits' query string for these filters; `updated_since` has none and is applied by the reader.
 
-    A prefix is asked for with `like`, which means "contains" to LNbits. A range (`ge`, `lt`) would use the index,
-    but on PostgreSQL it compares by the locale's alphabet and would miss rows.
+    A name that is given several times means "one of these". A prefix is asked for with `like`, which means "contains"
+    to LNbits. A range (`ge`, `lt`) would use the index, but on PostgreSQL it compares by the locale's alphabet and
+    would miss rows.
     """
-    params: dict[str, str] = {}
+    params: dict[str, str | list[str]] = {}
     for name in ("payment_hash", "checking_id", "external_id", "tag"):
         if name in filters:
             params[name] = str(filters[name])
-    if "external_id_prefix" in filters:
-        params["external_id[like]"] = _plain(filters["external_id_prefix"])
+    if "payment_hashes" in filters:
+        params["payment_hash"] = sorted(filters["payment_hashes"])
+    if "external_id_prefixes" in filters:
+        params["external_id[like]"] = [_plain(prefix) for prefix in sorted(filters["external_id_prefixes"])]
     if "tag_contains" in filters:
         params["tag[like]"] = _plain(filters["tag_contains"])
     if "status" in filters:
@@ -148,11 +155,13 @@ def matches(payment: WalletPayment, filters: PaymentFilters) -> bool:
         raise AnswerError(f"it ignored the filter time for payment {payment.checking_id}")
     if filters.get("tag_contains", "") not in (payment.tag or ""):
         raise AnswerError(f"it ignored the filter tag for payment {payment.checking_id}")
-    prefix = filters.get("external_id_prefix", "")
+    if "payment_hashes" in filters and payment.payment_hash not in filters["payment_hashes"]:
+        raise AnswerError(f"it ignored the filter payment_hash for payment {payment.checking_id}")
+    prefixes = tuple(filters.get("external_id_prefixes", [""]))
     external_id = payment.external_id or ""
-    if prefix.lower() not in external_id.lower():
+    if not any(prefix.lower() in external_id.lower() for prefix in prefixes):
         raise AnswerError(f"it ignored the filter external_id for payment {payment.checking_id}")
-    return external_id.startswith(prefix)
+    return external_id.startswith(prefixes)
 
 
 def parse_payment(row: object) -> WalletPayment:

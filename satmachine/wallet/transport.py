@@ -81,7 +81,7 @@ class LnbitsHttp:
         key: str,
         *,
         timeout_s: float,
-        params: Mapping[str, str] | None = None,
+        params: Mapping[str, str | list[str]] | None = None,
         body: Mapping[str, object] | None = None,
     ) -> HttpAnswer:
         """Send once and never again by itself. Raises WalletUnavailable when no complete answer came,

@@ -283,6 +283,26 @@ async def test_look_up_by_leg_key_and_by_settlement(
     assert await client.bundle(source.admin_key, settlement[:-1]) == []
 
 
+async def test_several_sales_in_one_look(client: Lnbits, source: WalletKeys, destination: WalletKeys) -> None:
+    names = [f"sm1:{secrets.token_hex(32)}" for _ in range(5)]
+    hashes: dict[str, list[str]] = {name: [] for name in names}
+    for name in names[:3]:
+        for leg in ("super", "split:owner"):
+            invoice = await invoice_for(client, destination, 10, f"{name}:r1:{leg}")
+            await pay(client, source, invoice, f"{name}:r1:{leg}")
+            hashes[name].append(invoice.payment_hash)
+    stranger = await invoice_for(client, destination, 10, new_leg_key())
+    await pay(client, source, stranger, new_leg_key())
+    for key in (source.admin_key, destination.invoice_key):
+        found = await client.bundles(key, names[:4])  # the fourth was never paid, the fifth is not asked for
+        shown = {name: sorted(row.payment_hash for row in rows) for name, rows in found.items()}
+        assert shown == {name: sorted(hashes[name]) for name in names[:4]}
+    wanted = {*hashes[names[0]], *hashes[names[2]], "00" * 32}
+    assert {row.payment_hash for row in await client.payments(source.admin_key, payment_hashes=wanted)} == (
+        wanted - {"00" * 32}
+    )
+
+
 async def test_filters_combine(client: Lnbits, source: WalletKeys, destination: WalletKeys) -> None:
     started = int(time.time())
     leg_key = new_leg_key()
@@ -350,7 +370,7 @@ async def test_the_latest_changes_come_first_and_stop_where_asked(
 
 async def test_a_prefix_that_would_be_a_pattern_is_a_mistake(client: Lnbits, source: WalletKeys) -> None:
     with pytest.raises(ValueError, match="pattern"):
-        await client.payments(source.admin_key, external_id_prefix="sm1:%")
+        await client.payments(source.admin_key, external_id_prefixes=["sm1:ab", "sm1:%"])
 
 
 async def test_without_a_server_reads_raise_and_payments_are_unknown() -> None:

@@ -1,17 +1,26 @@
-"""What fails unexpectedly waits a minute, and nothing else does."""
+"""What is worked on together, and what becomes of it when something unexpected happens."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from satmachine.daemon import Daemon
-from satmachine.settlements.worker import Work
+from satmachine.settlements.worker import TOGETHER, Work, Worker, _together
 from satmachine.store import legs, settlements
 from satmachine.store.database import open_store
 from testkit.books import MACHINE, NOW, fresh_books, landed, plan
 from tests.settlements.sweep.test_sweeper import a_config
+
+if TYPE_CHECKING:
+    from satmachine.settlements.pay.payer import Payer
+    from satmachine.wallet.lnbits import Lnbits
 
 pytestmark = pytest.mark.anyio
 
@@ -28,8 +37,91 @@ async def test_a_surprise_in_a_bundle_postpones_its_payments_and_no_sale_of_the_
 
     async with open_store(tmp_path / "satmachine.db") as store:
         daemon = Daemon(store, a_config(tmp_path, 1), now=lambda: NOW)
-        await daemon._guard(Work("bundle", ids[0], MACHINE, sale, leg_ids=ids), fails)
+        await daemon._guard(Work("bundle", ids, MACHINE, frozenset({sale})), fails)
         for leg_id in ids:
             leg, _ = await store.read(legs.get, leg_id)
             assert leg.next_attempt_at == NOW + 60
         assert (await store.read(settlements.get, other)).attempts == 0
+
+
+def sale(number: int, machine_id: str = MACHINE, *, alone: bool = False) -> Work:
+    return Work("settlement", (number,), machine_id, frozenset({number}), alone=alone)
+
+
+def bundle(*legs_of_it: int, sale: int | None = None, machine_id: str = MACHINE) -> Work:
+    sales = frozenset() if sale is None else frozenset({sale})
+    return Work("bundle", legs_of_it, machine_id, sales, alone=False)
+
+
+def test_sales_of_one_machine_that_wait_are_one_piece_of_work_in_their_order() -> None:
+    items = [sale(1), sale(2, "other"), sale(3), sale(4, alone=True), bundle(11, 12, sale=5), sale(6)]
+    joined = _together(items, 64)
+    assert [(item.kind, item.ids, item.machine_id) for item in joined] == [
+        ("settlement", (1, 3, 6), MACHINE),
+        ("settlement", (2,), "other"),
+        ("settlement", (4,), MACHINE),
+        ("bundle", (11, 12), MACHINE),
+    ]
+    assert joined[0].sales == {1, 3, 6}
+    assert joined[0].rows == [("settlement", 1), ("settlement", 3), ("settlement", 6)]
+
+
+def test_no_more_sales_are_joined_than_one_look_should_serve() -> None:
+    joined = _together([sale(number) for number in range(1, 2 * TOGETHER + 2)], 64)
+    assert [len(item.ids) for item in joined] == [TOGETHER, TOGETHER, 1]
+
+
+@pytest.mark.parametrize(("most_legs", "sizes"), [(0, [3, 3, 3]), (5, [3, 3, 3]), (6, [6, 3]), (64, [9])])
+def test_no_more_legs_are_prepared_together_than_can_be_paid_soon(most_legs: int, sizes: list[int]) -> None:
+    items = [bundle(1, 2, 3, sale=1), bundle(4, 5, 6, sale=2), bundle(7, 8, 9)]  # the last is a balance payout's
+    assert [len(item.ids) for item in _together(items, most_legs)] == sizes
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.booleans(), st.integers(1, 9)), max_size=40),
+    st.integers(0, 40),
+)
+def test_joining_loses_no_row_and_takes_none_twice(waiting: list[tuple[str, bool, int]], most_legs: int) -> None:
+    numbers = iter(range(1_000))
+    items = [
+        replace(bundle(*(next(numbers) for _ in range(size)), sale=at, machine_id=machine), alone=alone)
+        for at, (machine, alone, size) in enumerate(waiting)
+    ]
+    joined = _together(items, most_legs)
+    assert sorted(row for item in joined for row in item.rows) == sorted(row for item in items for row in item.rows)
+    by_row = {row: item for item in items for row in item.rows}
+    for item in joined:
+        parts = {by_row[row] for row in item.rows}
+        assert {part.machine_id for part in parts} == {item.machine_id}
+        assert item.sales == frozenset().union(*(part.sales for part in parts))
+        assert len(parts) == 1 or (len(item.ids) <= most_legs and not any(part.alone for part in parts))
+
+
+async def test_after_a_surprise_in_company_each_sale_is_on_its_own(tmp_path: Path) -> None:
+    """The one that surprises does not take the others with it, again and again."""
+    with fresh_books(tmp_path) as conn:
+        numbers = [landed(conn, number) for number in (1, 2, 3)]
+    clock = [NOW]
+    async with open_store(tmp_path / "satmachine.db") as store:
+        daemon = Daemon(store, a_config(tmp_path, 1), now=lambda: clock[0])
+        worker = Worker(
+            store,
+            cast("Lnbits", SimpleNamespace(latency_s=0.01)),
+            cast("Payer", None),
+            daemon.config,
+            lambda: clock[0],
+            guard=daemon._guard,
+        )
+        taken: list[tuple[int, ...]] = []
+
+        async def fails(item: Work) -> None:
+            taken.append(item.ids)
+            raise RuntimeError("nobody has thought of this")
+
+        worker._do = fails  # type: ignore[method-assign]
+        for _ in range(2):
+            for item in await worker._take():
+                await worker._work(item)
+            clock[0] += 61
+        assert taken[0] == tuple(numbers)
+        assert sorted(taken[1:]) == [(number,) for number in numbers]

@@ -438,6 +438,8 @@ async def filters(lab: Lab) -> None:
         {"checking_id__like": "internal_"},
         {"nonsense": "x"}, {"status__nonsense": "success"}, {"time__": "x"}, {"labels": "x"}, {"amount__like": "300"},
         {"status": "success", "amount__gt": "0", "tag": "t1"}, {"updated_at__ge": str(now + 600)}, {"preimage__ne": ""},
+        {"external_id__like": ["sm1:s1:", "sm1:s2:"]}, {"external_id__like": ["sm1:s2:", "nothing"]},
+        {"external_id__like": ["sm1:s1:", "sm1:s10:"], "amount__lt": "0"}, {"payment_hash": ["0" * 64, "1" * 64]},
         {"external_id__every": "x"}, {"extra": "x"}, {"bolt11__like": "lnbc"}, {"created_at__ge": str(now + 600)},
     ]  # fmt: skip
     for query in queries:

@@ -124,7 +124,7 @@ def test_half_a_character_in_a_memo_does_not_stop_the_books() -> None:
 def test_what_would_be_a_pattern_is_never_asked_for(prefix: str) -> None:
     """It would find more than what begins so, and rows of others would be read as ours."""
     with pytest.raises(ValueError, match="pattern"):
-        query_params({"external_id_prefix": prefix})
+        query_params({"external_id_prefixes": [prefix]})
     with pytest.raises(ValueError, match="pattern"):
         query_params({"tag_contains": prefix})
 
@@ -144,9 +144,10 @@ def test_a_row_that_is_no_object(row: object) -> None:
         parse_payment(row)
 
 
-FILTERS: list[tuple[PaymentFilters, dict[str, str]]] = [
+FILTERS: list[tuple[PaymentFilters, dict[str, str | list[str]]]] = [
     ({"payment_hash": "ab"}, {"payment_hash": "ab"}),
-    ({"external_id_prefix": "sm1:"}, {"external_id[like]": "sm1:"}),
+    ({"payment_hashes": {"cd", "ab"}}, {"payment_hash": ["ab", "cd"]}),
+    ({"external_id_prefixes": ["sm1:b", "sm1:a"]}, {"external_id[like]": ["sm1:a", "sm1:b"]}),
     ({"status": Answer.FAILURE}, {"status": "failed"}),
     ({"incoming": True}, {"amount[gt]": "0"}),
     ({"incoming": False}, {"amount[lt]": "0"}),
@@ -156,7 +157,7 @@ FILTERS: list[tuple[PaymentFilters, dict[str, str]]] = [
 
 
 @pytest.mark.parametrize(("filters", "params"), FILTERS)
-def test_filters_in_lnbits_words(filters: PaymentFilters, params: dict[str, str]) -> None:
+def test_filters_in_lnbits_words(filters: PaymentFilters, params: dict[str, str | list[str]]) -> None:
     assert query_params(filters) == params
 
 
@@ -168,7 +169,7 @@ HELD: list[PaymentFilters] = [
     {"tag_contains": "t"},
     {"tag_contains": ""},
     {"external_id": "sm1:ab:r1:super"},
-    {"external_id_prefix": "sm1:"},
+    {"external_id_prefixes": ["sm1:"]},
 ]
 
 
@@ -181,14 +182,14 @@ def test_a_row_without_a_tag_or_key_is_taken_where_none_was_asked_for() -> None:
     bare = parse_payment(ROW | {"tag": None, "external_id": None})
     assert matches(bare, {"payment_hash": "ab"})
     assert matches(bare, {"tag_contains": ""})
-    for filters in ({"tag_contains": "t"}, {"external_id_prefix": "sm1:"}):
+    for filters in ({"tag_contains": "t"}, {"external_id_prefixes": ["sm1:"]}):
         with pytest.raises(AnswerError, match="ignored the filter"):
             matches(bare, filters)  # type: ignore[arg-type]
 
 
 def test_capitals_of_another_database_are_no_ignored_filter() -> None:
     """`like` does not distinguish capitals on SQLite: such a row is left out, and the answer is still believed."""
-    assert not matches(parse_payment(ROW), {"external_id_prefix": "SM1:"})
+    assert not matches(parse_payment(ROW), {"external_id_prefixes": ["SM1:"]})
 
 
 IGNORED: list[PaymentFilters] = [
@@ -196,7 +197,11 @@ IGNORED: list[PaymentFilters] = [
     {"tag_contains": "u"},
     {"payment_hash": "cd"},
     {"external_id": "sm1:cd"},
-    {"external_id_prefix": "sm1:cd"},
+    {"payment_hashes": {"cd", "ef"}},
+    {"payment_hashes": set()},
+    {"external_id_prefixes": ["sm1:cd"]},
+    {"external_id_prefixes": ["sm1:cd", "sm1:ef"]},
+    {"external_id_prefixes": []},
     {"tag": "u"},
     {"status": Answer.PENDING},
     {"incoming": True},
@@ -211,5 +216,10 @@ def test_a_row_that_was_not_asked_for_shows_an_ignored_filter(filters: PaymentFi
 
 
 def test_like_means_contains_and_the_rest_is_dropped() -> None:
-    assert matches(parse_payment(ROW), {"external_id_prefix": "sm1:ab:"})
-    assert not matches(parse_payment(ROW), {"external_id_prefix": "ab:"})
+    assert matches(parse_payment(ROW), {"external_id_prefixes": ["sm1:ab:"]})
+    assert not matches(parse_payment(ROW), {"external_id_prefixes": ["ab:"]})
+
+
+def test_of_several_prefixes_one_is_enough() -> None:
+    assert matches(parse_payment(ROW), {"external_id_prefixes": ["sm1:cd:", "sm1:ab:"]})
+    assert not matches(parse_payment(ROW), {"external_id_prefixes": ["sm1:cd:", "ab:"]})

@@ -1,7 +1,8 @@
 """Writes marks into the paying wallet and checks that there are no others (marks.py has the rule and why it is safe).
 
 One list of a bundle is enough: it shows marks, and every payment that was ever made for the bundle. So what is missing
-in these books is found before a sat is sent. Nothing is paid here.
+in these books is found before a sat is sent. Bundles of one wallet that are looked at together share the list, and
+nothing else: what is wrong with one of them stops that one. Nothing is paid here.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ import logging
 import secrets
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 import anyio
 
 from satmachine import identity, marks
 from satmachine.config import Config
-from satmachine.errors import WalletUnavailable
+from satmachine.errors import WalletError, WalletLied, WalletRefused, WalletUnavailable
 from satmachine.failpoints import failpoint
 from satmachine.marks import Mark
 from satmachine.models import Answer
@@ -39,6 +40,7 @@ SEE_AGAIN_S = 1.0
 UNDER_WAY_MARGIN_S = 15.0
 
 _MARK_SATS = 1
+_NOT_SHOWN = "the wallet does not show the mark of this sale; it is written again"
 _MEMO = "satmachine: do not pay, names the payments of one sale"
 
 
@@ -93,16 +95,19 @@ class Marker:
         self._looked_at: dict[str, tuple[float, int]] = {}
         self._paid: dict[str, dict[str, int]] = {}
 
-    async def establish(self, purse: Purse) -> None:
-        """See to it that one mark names every live invoice of the bundle, and stands alone.
+    async def establish(self, purses: Sequence[Purse]) -> dict[str, Exception]:
+        """See to it that in each bundle one mark names every live invoice, and stands alone.
 
-        Raises Standoff, WalletError; then nothing of the bundle may be paid that was not marked before.
+        `purses` are of one wallet. Returns what went wrong (Standoff, WalletError) by bundle: of these nothing may be
+        paid that was not marked before.
         """
-        async with self._one_at_a_time(purse.bundle):
-            mark = await self._store.write(_next_mark, purse, self._new_id(), frozenset(), self._now())
+        async with AsyncExitStack() as held:
+            for bundle in sorted(purse.bundle for purse in purses):
+                await held.enter_async_context(self._one_at_a_time(bundle))
+            wanted = {purse: self._new_id() for purse in purses}
+            written = await self._store.write(_next_marks, wanted, self._now())
             failpoint("mark.written_down")
-            if mark is not None:
-                await self._put(purse, mark)
+            return await self._put(written)
 
     async def withdraw(self, purse: Purse, leg_keys: Sequence[str]) -> bool:
         """Before a person's order stops, reduces or redirects payments: a later mark that drops these legs' invoices,
@@ -115,7 +120,7 @@ class Marker:
             named = await self._store.read(_names_any, purse, frozenset(leg_keys))
             mark = await self._store.write(_next_mark, purse, self._new_id(), frozenset(leg_keys), self._now())
             if mark is not None:
-                await self._put(purse, mark)
+                _raise_any(await self._put({purse: mark}))
             return named
 
     @property
@@ -131,26 +136,27 @@ class Marker:
             found = await self._store.read(mark_rows.current, purse.machine_id, purse.bundle)
             assert found is not None, "what is to be paid was marked"
             mark, was_seen = found
-            try:
-                await self._see(purse, mark)
-            except MarkNotShown:
-                if not was_seen:
-                    raise
+            wrong = await self._see({purse: mark})
+            if was_seen and isinstance(wrong.get(purse.bundle), MarkNotShown):
                 if not await self.is_there(purse, mark.id):
-                    raise RolledBack from None
-                await self._mark_again(purse)
+                    raise RolledBack
+                wrong = await self._mark_again(purse)
+            _raise_any(wrong)
 
-    async def _mark_again(self, purse: Purse) -> None:
+    async def _mark_again(self, purse: Purse) -> dict[str, Exception]:
         """The wallet's key was replaced since: a mark under the former one says nothing to those who have the new."""
         mark = await self._store.write(_next_mark, purse, self._new_id(), frozenset(), self._now(), afresh=True)
         assert mark is not None, "it is written afresh"
-        await self._put(purse, mark)
+        return await self._put({purse: mark})
 
     async def is_there(self, purse: Purse, mark_id: str | None) -> bool:
         """Whether the wallet still shows this mark of the bundle, under whatever key it was written: then LNbits has
         not forgotten what came after it. Raises WalletError."""
         known = await self._store.read(mark_rows.known, purse.machine_id, purse.bundle)
-        seen = written_marks(await self._list(purse))
+        wrong: dict[str, Exception] = {}
+        rows = await self._list([purse], wrong)
+        _raise_any(wrong)
+        seen = written_marks(rows[purse])
         return any(mark.id == mark_id and mark.is_known(known) for mark in seen)
 
     def is_fresh(self, bundle: str) -> bool:
@@ -162,15 +168,44 @@ class Marker:
         """What the wallet showed, at the last look, as paid or being paid for a bundle: sats without fees, by hash."""
         return self._paid.get(bundle, {})
 
-    async def look(self, purse: Purse) -> None:
-        """Before anything is planned: note what the wallet has paid for this bundle. Raises Standoff, WalletError."""
-        rows = await self._list(purse)
-        await self._require_known(purse, rows, None)
+    async def look(self, purses: Sequence[Purse]) -> dict[str, Exception]:
+        """Before anything is planned: note what the wallet that these are of has paid for each bundle.
+
+        Returns the bundles for which it shows what these books do not know (Standoff), or that it does not show
+        (WalletError).
+        """
+        wrong: dict[str, Exception] = {}
+        for purse, rows in (await self._list(purses, wrong)).items():
+            try:
+                await self._require_known(purse, rows, None)
+            except Standoff as standoff:
+                wrong[purse.bundle] = standoff
+        return wrong
 
     # --- writing and seeing
 
-    async def _put(self, purse: Purse, mark: Mark) -> None:
-        """Write the mark, once more with the same content where the answer was lost, and see it."""
+    async def _put(self, written: Mapping[Purse, Mark]) -> dict[str, Exception]:
+        """Write the marks, once more with the same content where the answer was lost, and see them.
+
+        Returns what went wrong, by bundle. Where LNbits does not answer, the marks that follow are not tried.
+        """
+        wrong: dict[str, Exception] = {}
+        put: dict[Purse, Mark] = {}
+        for purse, mark in written.items():
+            try:
+                await self._write(purse, mark)
+                put[purse] = mark
+            except WalletRefused as refused:
+                wrong[purse.bundle] = refused
+            except WalletUnavailable as silent:
+                wrong |= dict.fromkeys((left.bundle for left in written if left not in put), silent)
+                break
+        if put:
+            wrong |= await self._see(put)
+            failpoint("mark.seen")
+        return wrong
+
+    async def _write(self, purse: Purse, mark: Mark) -> None:
         await self._lnbits.create_invoice(
             purse.admin_key,
             amount_sats=_MARK_SATS,
@@ -180,26 +215,53 @@ class Marker:
             external_id=identity.mark_key(mark.bundle, mark.id),
         )
         failpoint("mark.written")
-        await self._see(purse, mark)
-        failpoint("mark.seen")
 
-    async def _see(self, purse: Purse, mark: Mark) -> None:
+    async def _see(self, written: Mapping[Purse, Mark]) -> dict[str, Exception]:
+        """Look for these marks of one wallet: together, then each that was not shown by itself.
+
+        Returns the bundles in which a mark does not stand alone, and why.
+        """
+        wrong: dict[str, Exception] = {}
+        unseen = list(written)
         for attempt in range(SEE_TRIES):
-            looked_at = (anyio.current_time(), self._now())
-            rows = await self._list(purse)
-            if await self._require_known(purse, rows, mark):
-                await self._store.write(mark_rows.establish, mark, self._now())
-                self._remember(purse.bundle, looked_at, outgoing(rows))
-                return
-            if attempt + 1 < SEE_TRIES:
-                await self._sleep(SEE_AGAIN_S)
-        raise MarkNotShown("the wallet does not show the mark of this sale; it is written again")
+            for purses in [[purse] for purse in unseen] if attempt else [unseen]:
+                looked_at = (anyio.current_time(), self._now())
+                for purse, rows in (await self._list(purses, wrong)).items():
+                    try:
+                        if await self._require_known(purse, rows, written[purse]):
+                            await self._store.write(mark_rows.establish, written[purse], self._now())
+                            self._remember(purse.bundle, looked_at, outgoing(rows))
+                        else:
+                            wrong[purse.bundle] = MarkNotShown(_NOT_SHOWN)
+                    except Standoff as standoff:
+                        wrong[purse.bundle] = standoff
+            unseen = [purse for purse in unseen if isinstance(wrong.get(purse.bundle), MarkNotShown)]
+            if not unseen or attempt + 1 == SEE_TRIES:
+                break
+            wrong = {bundle: why for bundle, why in wrong.items() if not isinstance(why, MarkNotShown)}
+            await self._sleep(SEE_AGAIN_S)
+        return wrong
 
-    async def _list(self, purse: Purse) -> list[WalletPayment]:
-        rows = await self._lnbits.bundle(purse.admin_key, purse.bundle)
-        if purse.wallet_id is not None:
-            require_wallet(rows, purse.wallet_id, purse.machine_id)
-        return rows
+    async def _list(self, purses: Sequence[Purse], wrong: dict[str, Exception]) -> dict[Purse, list[WalletPayment]]:
+        """The rows of each bundle: one look at the wallet that all of these are of. What it does not show is noted in
+        `wrong`; if one answer for all cannot be believed, each is asked for by itself."""
+        (admin_key,) = {purse.admin_key for purse in purses}
+        try:
+            found = await self._lnbits.bundles(admin_key, [purse.bundle for purse in purses])
+        except WalletError as error:
+            if len(purses) > 1 and isinstance(error, WalletLied):
+                return {key: rows for purse in purses for key, rows in (await self._list([purse], wrong)).items()}
+            wrong |= dict.fromkeys((purse.bundle for purse in purses), error)
+            return {}
+        shown: dict[Purse, list[WalletPayment]] = {}
+        for purse in purses:
+            try:
+                if purse.wallet_id is not None:
+                    require_wallet(found[purse.bundle], purse.wallet_id, purse.machine_id)
+                shown[purse] = found[purse.bundle]
+            except WalletUnavailable as error:
+                wrong[purse.bundle] = error
+        return shown
 
     async def _require_known(self, purse: Purse, rows: Sequence[WalletPayment], mine: Mark | None) -> bool:
         """Whether `mine` is among the rows. Raises Standoff where there are marks or payments that are not known."""
@@ -233,6 +295,11 @@ class Marker:
                 self._locks[bundle] = (lock, users - 1)
 
 
+def _raise_any(wrong: Mapping[str, Exception]) -> None:
+    for trouble in wrong.values():
+        raise trouble
+
+
 def genuine_marks(rows: Sequence[WalletPayment], admin_key: str) -> list[Mark]:
     """The marks among these rows that the key's wallet itself has vouched for."""
     found = [marks.genuine(row.extra, row.leg_key, admin_key) for row in rows]
@@ -263,6 +330,12 @@ def outgoing(rows: Sequence[WalletPayment]) -> list[Outgoing]:
         for row in rows
         if row.outgoing and row.leg_key is not None and row.status is not Answer.FAILURE
     ]
+
+
+def _next_marks(conn: sqlite3.Connection, ids: Mapping[Purse, str], now: int) -> dict[Purse, Mark]:
+    """The marks that are to be put now, of bundles that need one; each would have the id that is given."""
+    found = {purse: _next_mark(conn, purse, mark_id, frozenset(), now) for purse, mark_id in ids.items()}
+    return {purse: mark for purse, mark in found.items() if mark is not None}
 
 
 def _next_mark(

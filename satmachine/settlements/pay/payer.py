@@ -2,8 +2,8 @@
 
 Two steps. Both continue a leg from its present state; the code is the same after a crash and in normal running:
 
-    prepare   legs of one bundle get their invoices, all are stored in one transaction, and a mark that names them is
-              written into the paying wallet and seen there (marker.py)
+    prepare   legs of one bundle, or of several of one wallet, get their invoices, all are stored in one transaction,
+              and for each bundle a mark that names them is written into the paying wallet and seen there (marker.py)
     advance   one leg whose invoice is marked: send it if the wallets do not show it yet, and resolve its fate
 
 Each state is committed before the next call to a wallet. What happened to a payment is read from both sides (the
@@ -30,7 +30,7 @@ from satmachine.settlements.pay.completion import complete_leg
 from satmachine.settlements.pay.forward_check import foreign_source
 from satmachine.settlements.pay.invoicing import ExternalPayees, Invoicer, PayeeWallets, keep_invoices
 from satmachine.settlements.pay.jobs import Job, Jobs, Stuck, leg_name
-from satmachine.settlements.pay.marker import Marker, RolledBack, Standoff
+from satmachine.settlements.pay.marker import FRESH_S, Marker, Purse, RolledBack, Standoff
 from satmachine.settlements.pay.seal_check import Strange, beyond, strange
 from satmachine.settlements.pay.transition import Decision, Sighting, Step, View, decide
 from satmachine.settlements.pay.waiting import Waiting
@@ -95,12 +95,17 @@ class Payer:
     # --- prepare
 
     async def prepare(self, leg_ids: Sequence[int]) -> None:
-        """Give legs of one bundle invoices that may be paid. What fails concerns only its own leg, but for the mark."""
+        """Give legs of bundles that one wallet pays invoices that may be paid. What fails concerns only its own leg; a
+        mark that fails, its bundle's."""
         ready: list[tuple[Job, Invoice | None]] = []
+        begun, began_at = set[str](), anyio.current_time()
         for leg_id in leg_ids:
             job = await self._jobs.of(leg_id)
             if job.leg.status not in legs.OPEN:
                 continue
+            if begun and job.bundle not in begun and anyio.current_time() - began_at > FRESH_S:
+                continue  # LNbits is slow: the others should not wait for this one; it is still due
+            begun.add(job.bundle)
             try:
                 await self._require_own_source(job, self._jobs.admin_key(job))
                 needs_one = job.invoice is None or job.invoice.dead_at is not None
@@ -118,14 +123,21 @@ class Payer:
         failpoint("pay.invoiced")
         for leg_id, stuck in refused.items():
             await self._waiting.after(leg_id, stuck)
-        marked = [job.leg.id for job, _ in ready if job.leg.id not in refused]
-        if not marked:
-            return
-        try:
-            await self.marker.establish(self._jobs.purse(ready[0][0]))
-        except (WalletUnavailable, WalletRefused, ConfigError, Stuck, Standoff) as trouble:
-            for leg_id in marked:
-                await self._waiting.after(leg_id, trouble)
+        await self._mark([job for job, _ in ready if job.leg.id not in refused])
+
+    async def _mark(self, jobs: Sequence[Job]) -> None:
+        wrong: dict[str, Exception] = {}
+        purses: dict[str, Purse] = {}
+        for job in jobs:
+            try:
+                purses.setdefault(job.bundle, self._jobs.purse(job))
+            except (WalletUnavailable, ConfigError, Stuck) as trouble:
+                wrong[job.bundle] = trouble
+        for key in {purse.admin_key for purse in purses.values()}:  # one, unless it is replaced at this moment
+            wrong |= await self.marker.establish([purse for purse in purses.values() if purse.admin_key == key])
+        for job in jobs:
+            if job.bundle in wrong:
+                await self._waiting.after(job.leg.id, wrong[job.bundle])
 
     async def _require_own_source(self, job: Job, key: str) -> None:
         """A forward is paid from the wallet that got the share, never from a machine's. Raises Stuck, WalletError."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import anyio
@@ -40,7 +41,7 @@ async def working(desk: Desk) -> AsyncIterator[tuple[Worker, SlowPayer]]:
 
     worker = Worker(
         cast("Store", SyncStore(desk.conn)),
-        cast("Lnbits", None),
+        cast("Lnbits", SimpleNamespace(latency_s=None)),
         cast("Payer", payer),
         lambda: desk.config,
         lambda: NOW,
@@ -83,7 +84,7 @@ async def test_a_correction_waits_for_what_is_in_work_and_nothing_begins_meanwhi
 
 
 def _in_work(worker: Worker, settlement_id: int) -> int:
-    return sum(item.settlement_id == settlement_id for item in worker._in_work.values())
+    return sum(settlement_id in item.sales for item in worker._in_work.values())
 
 
 async def _until(holds: Callable[[], bool]) -> None:
