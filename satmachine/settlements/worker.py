@@ -31,8 +31,7 @@ from satmachine.settlements.pay.payer import Payer
 from satmachine.settlements.pay.waiting import backoff_s
 from satmachine.settlements.plan.planning import Bounds, Outcome, plan_settlement, terms_for
 from satmachine.settlements.prove.verdict import NotYet, Proven, Refuted, judge
-from satmachine.store import legs, settlements
-from satmachine.store import wallet_rows as wallets
+from satmachine.store import legs, settlements, wallet_rows
 from satmachine.store.database import Store
 from satmachine.wallet.lnbits import Lnbits
 from satmachine.wallet.rows import WalletPayment, require_wallet
@@ -264,7 +263,7 @@ class Worker:
         """The rows of one payment. What a look at several did not show is asked for by itself: only that proves that
         it is not there."""
         rows = shown.get(payment_hash) or await self._lnbits.payments(self._key(machine), payment_hash=payment_hash)
-        require_wallet(rows, await self._store.read(wallets.wallet_id, machine.id), machine.id)
+        require_wallet(rows, await self._store.read(wallet_rows.wallet_id, machine.id), machine.id)
         return rows
 
     async def _is_proven(self, settlement: Settlement, machine: Machine, shown: _Shown) -> bool:
@@ -351,7 +350,7 @@ class Worker:
         if not due:
             return
         async with self._or_later(due):
-            key, wallet_id = self._key(machine), await self._store.read(wallets.wallet_id, machine.id)
+            key, wallet_id = self._key(machine), await self._store.read(wallet_rows.wallet_id, machine.id)
             tag = identity.tag(machine.npub)
             purses = {sale.id: Purse(machine.id, wallet_id, key, tag, _bundle_of(sale)) for sale in due}
             wrong = await self._payer.marker.look(list(purses.values()))

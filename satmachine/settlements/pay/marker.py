@@ -22,8 +22,7 @@ from satmachine.errors import WalletError, WalletLied, WalletRefused, WalletUnav
 from satmachine.failpoints import failpoint
 from satmachine.marks import Mark
 from satmachine.models import Answer
-from satmachine.store import legs, mark_rows
-from satmachine.store import wallet_rows as wallets
+from satmachine.store import legs, mark_rows, wallet_rows
 from satmachine.store.database import Store
 from satmachine.store.wallet_rows import Outgoing
 from satmachine.wallet.lnbits import Lnbits
@@ -382,7 +381,7 @@ def _note_strange(
     In an LP's wallet it only concerns the forward: other machines of theirs may forward from it too.
     """
     for row in paid:
-        if wallets.is_decided(conn, purse.machine_id, row.payment_hash):
+        if wallet_rows.is_decided(conn, purse.machine_id, row.payment_hash):
             continue
         legs.hold_paid_otherwise(conn, purse.machine_id, row.leg_key, row.payment_hash, row.amount_sats)
     known = mark_rows.known(conn, purse.machine_id, purse.bundle)
@@ -392,11 +391,11 @@ def _note_strange(
         f"payment {row.payment_hash} of {row.amount_sats} sats ({row.leg_key})"
         for row in paid
         if not legs.knows_payment(conn, row.payment_hash)
-        and not wallets.is_decided(conn, purse.machine_id, row.payment_hash)
+        and not wallet_rows.is_decided(conn, purse.machine_id, row.payment_hash)
     ]
     if not purse.forwards:
         for mark in unknown:
             mark_rows.note_foreign(conn, purse.machine_id, mark, now)
-        wallets.note_outgoing(conn, purse.machine_id, paid, now)
-        wallets.refresh_safe_mode(conn, purse.machine_id)
+        wallet_rows.note_outgoing(conn, purse.machine_id, paid, now)
+        wallet_rows.refresh_safe_mode(conn, purse.machine_id)
     return None if not strange else "the wallet shows what these books do not know: " + "; ".join(strange[:3])
