@@ -396,3 +396,25 @@ def test_the_callers_decimal_context_changes_nothing(
     expected = everything()
     with localcontext(prec=2):
         assert everything() == expected
+
+
+@given(amounts, rates, balances, st.integers(1, 10**6), st.sampled_from(["0", "nothing named"]))
+def test_who_can_take_nothing_changes_nobodys_share(
+    net_sats: int, rate: Decimal, weights: dict[str, Decimal], weight: int, cap: str
+) -> None:
+    """An LP whose daily limit is used up is as if they were not there, to the last sat of rounding."""
+    caps = dict.fromkeys(weights, Decimal(10**9))
+    alone, orphan_sats = calculate_distribution(net_sats, rate, weights, caps)
+    also = {**weights, "~used up": Decimal(weight)}
+    their_caps = {**caps, "~used up": Decimal(0)} if cap == "0" else caps
+    assert calculate_distribution(net_sats, rate, also, their_caps) == ({**alone, "~used up": 0}, orphan_sats)
+
+
+def test_a_used_up_limit_does_not_move_the_sat_that_rounding_gives() -> None:
+    caps = {"a": Decimal(10), "b": Decimal(10), "c": Decimal(0)}
+    weights = {"a": Decimal(1), "b": Decimal(4), "c": Decimal(1)}
+    assert calculate_distribution(2, Decimal(1), weights, caps) == ({"a": 0, "b": 2, "c": 0}, 0)
+
+
+def test_at_a_rate_of_nothing_cash_buys_nothing() -> None:
+    assert minor_to_sats(10**9, Decimal(0), "GTQ") == 0
