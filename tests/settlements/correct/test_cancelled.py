@@ -29,6 +29,8 @@ def unordered(conn: sqlite3.Connection, name: str) -> Leg:
     leg = leg_of(conn, name)
     with atomic(conn):
         legs.hold(conn, leg, reason=HoldReason.UNORDERED, error="strange", evidence={})
+        assert leg.settlement_id is not None
+        assert settlements.refresh_status(conn, leg.settlement_id, NOW) is SettlementStatus.ERRORED
     return leg_of(conn, name)
 
 
@@ -109,6 +111,18 @@ class TestOfASale:
         cancelled(books, leg)
         assert balances.of_client(books, leg.client_id).available_minor == 500_000
         assert retained(books) == [("voided_leg", "dca:alice", leg.amount_sats)]
+
+    @pytest.mark.parametrize("wrong_by", [-70_000, 70_000])
+    def test_who_wrote_a_share_past_the_totals_makes_no_cash_by_it(
+        self, books: sqlite3.Connection, sale: int, wrong_by: int
+    ) -> None:
+        """Without its triggers, a row counts in no total; given up with them, it would be counted back."""
+        leg = unordered(books, "dca:alice")
+        assert leg.client_id is not None
+        books.execute("UPDATE dca_clients SET used_minor = used_minor + ? WHERE id = ?", (wrong_by, leg.client_id))
+        cancelled(books, leg)
+        assert balances.of_client(books, leg.client_id).available_minor == 500_000
+        assert balances.wrong_totals(books) == []
 
 
 @pytest.mark.parametrize("status", list(LegStatus))
