@@ -89,7 +89,7 @@ def test_half_a_sentence_for_systemd(items: tuple[Item, ...], told: str) -> None
 
 
 def test_what_wakes_a_person_at_night_is_about_money_machines_and_payees() -> None:
-    """What can wait for the morning is a message, and no alarm (docs/alerts.md)."""
+    """What can wait for the morning is a message, and no alarm."""
     quiet = {name for name in CONDITIONS if not Item(name, "", "", "").is_alarm}
     assert quiet == {
         "daemon_down",
