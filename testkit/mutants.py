@@ -34,7 +34,6 @@ import coverage
 import hypothesis
 import pytest
 
-FORK = multiprocessing.get_context("fork")
 QUIETLY = ["-x", "-q", "--tb=no", "--hypothesis-profile=mutants", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
 QUIETLY += ["-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov"]
 
@@ -217,7 +216,7 @@ def _forked(job: Callable[[], int], timeout_s: float) -> int | None:
             os.dup2(nowhere, stream)
         os._exit(job())
 
-    process = FORK.Process(target=silently)
+    process = multiprocessing.get_context("fork").Process(target=silently)
     process.start()
     process.join(timeout_s)
     if process.exitcode is None and process.pid:
