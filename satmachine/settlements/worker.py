@@ -296,18 +296,22 @@ class Worker:
 
     async def _is_still_proven(self, settlement: Settlement, machine: Machine, shown: _Shown) -> bool:
         """The file says that a sale was proven, but others may write to the file: unless it was proven a moment ago,
-        the wallet is asked again before the sale is planned."""
+        the wallet is asked again before the sale is planned. So it is where proof was waived, and is required now."""
         if settlement.planned_at is not None or not self._config().payouts.require_payment_proof:
             return True
         key = settlement.settlement_key or ""
         verdict: Proven | NotYet | Refuted = NotYet("its proof was waived, and payment proof is required now")
-        if settlement.proof == "proven":
+        if settlement.payment_hash == key:
             rows = await self._rows_of(key, machine, shown)
             verdict = judge(settlement, rows, machine, machine.payouts_since)
         if isinstance(verdict, Proven) and verdict.payment_hash == key:
-            return True
+            if settlement.proof == "proven":
+                return True
+            return await self._mark_proven(settlement, key, key, verdict.occurred_at, "proven")
         reason = verdict.reason if isinstance(verdict, Refuted) else HoldReason.PAYMENT_NOT_FOUND
-        detail = "these books call it proven, but " + getattr(verdict, "detail", "the wallet shows another payment")
+        detail = getattr(verdict, "detail", "the wallet shows another payment")
+        if settlement.proof == "proven":
+            detail = f"these books call it proven, but {detail}"
         await self._hold(settlement, reason, detail)
         return False
 

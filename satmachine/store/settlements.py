@@ -227,7 +227,7 @@ def mark_proven(
         conn.execute(
             """UPDATE dca_settlements SET proof = ?, payment_hash = coalesce(payment_hash, ?), settlement_key = ?,
             occurred_at = ?, proven_at = ?, attempts = 0, next_attempt_at = 0, error = NULL
-            WHERE id = ? AND status = 'pending' AND proof = 'waiting'""",
+            WHERE id = ? AND status = 'pending' AND proof IN ('waiting', 'waived') AND planned_at IS NULL""",
             (proof, payment_hash, settlement_key, occurred_at, now, settlement.id),
         ).rowcount
         == 1

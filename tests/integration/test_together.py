@@ -102,10 +102,17 @@ async def test_sales_that_wait_share_their_looks(build_system: BuildSystem, lnbi
         assert asked["look"] < 2 * WAITING
 
 
-@pytest.mark.parametrize("fault", [Fault.EMPTY_LIST, Fault.SWALLOWED_ROW, Fault.HTML_AFTER])
-@pytest.mark.parametrize("asked", ["proof", "look"])
+@pytest.mark.parametrize(
+    ("asked", "fault"),
+    [
+        ("proof", Fault.EMPTY_LIST),
+        ("proof", Fault.HTML_AFTER),
+        ("look", Fault.EMPTY_LIST),
+        ("look", Fault.SWALLOWED_ROW),
+    ],
+)
 async def test_a_look_that_shows_too_little_stops_nobody_for_long(
-    build_system: BuildSystem, lnbits: LnbitsServer, fault: Fault, asked: str
+    build_system: BuildSystem, lnbits: LnbitsServer, asked: str, fault: Fault
 ) -> None:
     async with waiting(build_system, lnbits, faultless) as town:
         town.proxy.plan = matching(lambda request: kind(request) == asked, scripted([fault] * 4))
@@ -122,7 +129,7 @@ async def test_a_gateway_that_lets_only_one_of_several_values_through(
         await town.is_paid()
 
 
-@pytest.mark.parametrize("place", ["mark.written_down:1", "mark.written:2", "mark.written:4", "mark.seen:1"])
+@pytest.mark.parametrize("place", ["mark.written_down:1", "mark.written:3", "mark.seen:1"])
 async def test_a_daemon_that_dies_between_the_marks_of_several_sales(
     build_system: BuildSystem, lnbits: LnbitsServer, place: str
 ) -> None:

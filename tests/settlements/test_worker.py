@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,11 +17,18 @@ from satmachine.settlements.worker import TOGETHER, Work, Worker, _together
 from satmachine.store import legs, settlements
 from satmachine.store.database import open_store
 from testkit.books import MACHINE, NOW, fresh_books, landed, plan
+from testkit.sale_desk import open_desk
+from tests.settlements.correct.test_changes import a_payment
 from tests.settlements.sweep.test_sweeper import a_config
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from satmachine.config import Machine
+    from satmachine.models import Settlement
     from satmachine.settlements.pay.payer import Payer
     from satmachine.wallet.lnbits import Lnbits
+    from satmachine.wallet.rows import WalletPayment
 
 pytestmark = pytest.mark.anyio
 
@@ -125,3 +133,50 @@ async def test_after_a_surprise_in_company_each_sale_is_on_its_own(tmp_path: Pat
             clock[0] += 61
         assert taken[0] == tuple(numbers)
         assert sorted(taken[1:]) == [(number,) for number in numbers]
+
+
+@pytest.mark.parametrize(("amiss_sats", "proof"), [(0, "proven"), (-1, "waived")])
+async def test_where_proof_was_waived_and_is_required_now_the_wallet_is_asked(
+    tmp_path: Path, amiss_sats: int, proof: str
+) -> None:
+    desk = open_desk(tmp_path)
+    with closing(desk.conn) as conn:
+        number = desk.land()
+        conn.execute("UPDATE dca_settlements SET proof = 'waived'")
+        conn.execute("UPDATE dca_wallets SET wallet_id = 'w'")
+        found = settlements.get(conn, number)
+    name = str(found.payment_hash)
+    row = replace(
+        a_payment("none"),
+        payment_hash=name,
+        checking_id=name,
+        amount_msat=(found.gross_sats + amiss_sats) * 1_000,
+        external_id=None,
+        created_at=found.occurred_at,
+        updated_at=found.occurred_at,
+    )
+
+    async def payments(_key: str, *, payment_hash: str) -> list[WalletPayment]:
+        return [row] if payment_hash == name else []
+
+    async with open_store(desk.config.database.path) as store:
+        daemon = Daemon(store, desk.config, now=lambda: NOW)
+        worker = Worker(
+            store,
+            cast("Lnbits", SimpleNamespace(latency_s=0.01, payments=payments)),
+            cast("Payer", None),
+            daemon.config,
+            lambda: NOW,
+            guard=daemon._guard,
+        )
+        planned: list[int] = []
+
+        async def plan_them(sales: Sequence[Settlement], _machine: Machine) -> None:
+            planned.extend(sale.id for sale in sales)
+
+        worker._plan = plan_them  # type: ignore[method-assign, assignment]
+        for item in await worker._take():
+            await worker._work(item)
+        after = await store.read(settlements.get, number)
+    assert (after.proof, after.status) == (proof, "pending" if proof == "proven" else "held")
+    assert planned == ([number] if proof == "proven" else [])
