@@ -24,7 +24,7 @@ from satmachine.identity import PayeeIdentity, PayeeKind
 from satmachine.marks import Mark
 from satmachine.models import Claim, LegStatus, Proof
 from satmachine.settlements.land.landing import Rules, land_event
-from satmachine.settlements.pay.completion import complete_leg
+from satmachine.settlements.pay.payer import complete_leg
 from satmachine.settlements.plan.amounts import Rule, Terms
 from satmachine.settlements.plan.planning import Bounds, plan_settlement
 from satmachine.store import balances, legs, mark_rows, settlements, wallet_rows

@@ -15,7 +15,7 @@ from satmachine.settlements.correct import (
     redistribute,
     sale_orders,
 )
-from satmachine.settlements.pay import both_sides, completion, marker, payer
+from satmachine.settlements.pay import both_sides, marker, payer
 from satmachine.settlements.plan import amounts, planning
 from satmachine.settlements.prove import verdict
 from satmachine.settlements.sweep import one_sweep, unannounced
@@ -92,10 +92,9 @@ DEFECTS: Mapping[str, Planted] = {
         "a routing fee that was spent is retained as left over",
         frozenset({"client_add", "deposit", "refund", "close"}),
         _edit(
-            completion,
+            payer,
             "complete_leg",
             ("leg.amount_sats - sent_sats - fee_sats", "leg.amount_sats - sent_sats"),
-            also=(payer,),
         ),
     ),
     "taken_home_shares": Planted(

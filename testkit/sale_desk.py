@@ -23,7 +23,7 @@ from satmachine.settlements.correct.leg_orders import LegOrders
 from satmachine.settlements.correct.sale_orders import SaleOrders
 from satmachine.settlements.correct.shortfall_orders import ShortfallOrders
 from satmachine.settlements.land.landing import Rules, land_claim
-from satmachine.settlements.pay.completion import complete_leg
+from satmachine.settlements.pay.payer import complete_leg
 from satmachine.settlements.pay.transition import Sighting, View
 from satmachine.settlements.plan.planning import Bounds, plan_settlement, terms_for
 from satmachine.settlements.sweep import topups

@@ -307,7 +307,7 @@ def complete(
     proof: Proof,
     now: int,
 ) -> bool:
-    """Record that a leg is paid; what follows is done by `pay.completion`, in this transaction."""
+    """Record that a leg is paid; what follows is done by `payer.complete_leg`, in this transaction."""
     return (
         conn.execute(
             """UPDATE dca_payments SET status = 'completed', sent_sats = ?, fee_sats = ?, preimage = ?,

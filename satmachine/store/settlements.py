@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from satmachine.models import Claim, HoldReason, Retained, RetainedReason, Settlement, SettlementStatus
+from satmachine.models import Claim, HoldReason, Leg, Retained, RetainedReason, Settlement, SettlementStatus, leg_types
 from satmachine.store import as_models as rows
 from satmachine.store.fragments import LEG_PAID_BY_MACHINE
 
@@ -210,6 +210,20 @@ def retain_of_payout(conn: sqlite3.Connection, payment_id: int, entry: Retained,
         VALUES (1, ?, ?, ?, ?, ?)""",
         (entry.reason, entry.leg, entry.amount_sats, now, payment_id),
     )
+
+
+def retain_reserve(conn: sqlite3.Connection, leg: Leg, unused_sats: int, now: int) -> None:
+    """Retain what was not sent of a leg, where its sale, or its payout, has it from now on.
+
+    An autoforward is paid from the LP's own wallet, where its reserve stays: it is no part of any sale's sats.
+    """
+    if unused_sats <= 0 or leg.leg_type in leg_types.PAID_BY_LP:
+        return
+    reserve = Retained(RetainedReason.UNUSED_FEE_RESERVE, unused_sats, leg.leg)
+    if leg.settlement_id is None:
+        retain_of_payout(conn, leg.id, reserve, now)
+    else:
+        retain(conn, leg.settlement_id, leg.revision, [reserve], now)
 
 
 def mark_proven(

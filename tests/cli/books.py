@@ -16,7 +16,7 @@ from satmachine.cli.main import app
 from satmachine.config import load
 from satmachine.identity import PayeeIdentity, PayeeKind
 from satmachine.models import Claim, LegStatus, LegType, PlannedLeg, Proof, Rejection, Retained, RetainedReason
-from satmachine.settlements.pay.completion import complete_leg
+from satmachine.settlements.pay.payer import complete_leg
 from satmachine.store import clients, health_rows, incoming, legs, quarantine_rows, registry, settlements, wallet_rows
 from satmachine.store.database import atomic, connect, prepare
 from satmachine.store.health_rows import RelayRecord

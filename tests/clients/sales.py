@@ -87,7 +87,7 @@ def dca_legs(conn: sqlite3.Connection, settlement_id: int) -> list[Leg]:
 
 def complete(conn: sqlite3.Connection, leg: Leg, *, now: int = NOW) -> None:
     """Let a leg's payment succeed."""
-    from satmachine.settlements.pay.completion import complete_leg
+    from satmachine.settlements.pay.payer import complete_leg
 
     payment_hash = f"{leg.id + 10**9:064x}"
     with atomic(conn):

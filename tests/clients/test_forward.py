@@ -9,7 +9,7 @@ import pytest
 
 from satmachine.clients.forward import plan_autoforward
 from satmachine.models import Leg, Proof
-from satmachine.settlements.pay.completion import complete_leg
+from satmachine.settlements.pay.payer import complete_leg
 from satmachine.store import clients, legs, settlements
 from satmachine.store.database import atomic
 from testkit.books import NOW, give_invoice

@@ -26,7 +26,7 @@ from satmachine.settlements.correct.changes import close, partial_dispense, refu
 from satmachine.settlements.correct.correction_rules import Dispensed
 from satmachine.settlements.correct.redistribute import Wish, redistribute
 from satmachine.settlements.land.landing import Rules, land_claim
-from satmachine.settlements.pay.completion import complete_leg
+from satmachine.settlements.pay.payer import complete_leg
 from satmachine.settlements.plan.planning import Bounds, plan_settlement, terms_for
 from satmachine.settlements.plan.shortfall_refund import fund, top_up_id
 from satmachine.store import (

@@ -10,7 +10,6 @@ import sqlite3
 
 from satmachine.errors import Refused
 from satmachine.models import By, Leg
-from satmachine.settlements.pay.completion import retain_reserve
 from satmachine.store import audit_log as audit
 from satmachine.store import legs, settlements, wallet_rows
 from satmachine.store.wallet_rows import Outgoing
@@ -35,7 +34,7 @@ def declare_paid(conn: sqlite3.Connection, *, leg: Leg, by: By) -> str:
         conn, leg, payment_hash=payment_hash, sent_sats=sent_sats, vouched_by=vouched_by, now=by.now
     ):
         raise Refused(f"payment {leg.id} was changed in the meantime; look at it, then try again")
-    retain_reserve(conn, leg, leg.amount_sats - sent_sats, by.now)
+    settlements.retain_reserve(conn, leg, leg.amount_sats - sent_sats, by.now)
     if other is not None:
         wallet_rows.mark_adopted(conn, leg.machine_id, other)
     _settle_leg(conn, leg, by, "leg.declare_paid", {"status": "completed", "payment_hash": payment_hash})

@@ -3,7 +3,6 @@
 transition.py     pure   what both wallets show about a leg -> the next step; a table
 adoption.py       pure   does a payment in a wallet belong to this leg? a table
 seal_check.py            reads: did the daemon itself order this payment?
-completion.py            transaction: a leg is paid, and what follows from it
 jobs.py                  a leg with everything needed to pay it, and who is its payee now
 invoicing.py             where its invoice comes from, whether it is taken, and whose wallet it is of
 forward_check.py         is this really the LP's own wallet?

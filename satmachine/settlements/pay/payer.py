@@ -14,19 +14,20 @@ for a payment inside itself, which comes after both of its commits (`PayAnswer.s
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from random import SystemRandom
 
 import anyio
 
+from satmachine.clients.forward import plan_autoforward
 from satmachine.config import Config
 from satmachine.errors import ConfigError, Refused, WalletRefused, WalletUnavailable
 from satmachine.failpoints import failpoint
 from satmachine.identity import PayeeKind
-from satmachine.models import Cause, LegStatus, Proof, leg_types
+from satmachine.models import Cause, Leg, LegStatus, Proof, leg_types
 from satmachine.settlements.pay.both_sides import BothSides, Sides
-from satmachine.settlements.pay.completion import complete_leg
 from satmachine.settlements.pay.forward_check import foreign_source
 from satmachine.settlements.pay.invoicing import ExternalPayees, Invoicer, PayeeWallets, keep_invoices
 from satmachine.settlements.pay.jobs import Job, Jobs, Stuck, leg_name
@@ -326,3 +327,28 @@ class Payer:
             raise Refused(f"{why}. Nothing was changed") from None
         if may_be_under_way:
             await self._sleep(self.marker.under_way_s)
+
+
+def complete_leg(
+    conn: sqlite3.Connection,
+    leg: Leg,
+    *,
+    sent_sats: int,
+    fee_sats: int,
+    preimage: str | None,
+    proof: Proof,
+    now: int,
+) -> bool:
+    """Complete the leg, retain what an external payee's reserve left over, refresh its sale, plan its forward: all in
+    one transaction, so that a crash can lose none of it.
+
+    A person's decision (`correct/vouched.py`) and reconciling complete legs by themselves; nothing is forwarded then.
+    False where the leg was final already: then nothing is written.
+    """
+    if not legs.complete(conn, leg, sent_sats=sent_sats, fee_sats=fee_sats, preimage=preimage, proof=proof, now=now):
+        return False
+    settlements.retain_reserve(conn, leg, leg.amount_sats - sent_sats - fee_sats, now)
+    if leg.settlement_id is not None:
+        settlements.refresh_status(conn, leg.settlement_id, now)
+    plan_autoforward(conn, leg, sent_sats=sent_sats, now=now)
+    return True

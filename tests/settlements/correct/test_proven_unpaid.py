@@ -13,7 +13,7 @@ import pytest
 from satmachine.errors import ConfigError, Refused, WalletRefused, WalletUnavailable
 from satmachine.models import Answer, HoldReason, Leg, LegStatus, Proof
 from satmachine.settlements.correct.proven_unpaid import ASK_AFTER_S, GIVEN_UP_S, Unpaid
-from satmachine.settlements.pay.completion import complete_leg
+from satmachine.settlements.pay.payer import complete_leg
 from satmachine.settlements.pay.transition import Sighting, View
 from satmachine.store import legs
 from satmachine.store.database import atomic, open_store

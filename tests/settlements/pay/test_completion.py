@@ -10,9 +10,10 @@ import pytest
 
 from satmachine.clients.payout import plan_balance_payout
 from satmachine.models import Leg, LegStatus, LegType, Proof, SettlementStatus
-from satmachine.settlements.pay.completion import complete_leg, retain_reserve
+from satmachine.settlements.pay.payer import complete_leg
 from satmachine.store import corrections, legs, settlements
 from satmachine.store.database import atomic
+from satmachine.store.settlements import retain_reserve
 from testkit.books import NOW, add_provider, give_invoice, landed, plan
 from tests.clients.sales import add_client, deposit
 
