@@ -122,7 +122,7 @@ class Unpaid:
     def _require_long_pending(self, leg: Leg, invoice: LegInvoice, *, paid: bool) -> None:
         """A payment to elsewhere can hang for weeks: as long as the network may hold it, nothing but the payee's word
         ends it, and only as paid."""
-        since = self._now() - (invoice.sent_at or 0)
+        since = self._now() - (invoice.sent_at or invoice.asked_at)  # not sent by these books: not before it was made
         if paid and since >= ASK_AFTER_S:
             return
         if not paid and self._is_given_up(invoice):

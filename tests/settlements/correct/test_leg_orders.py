@@ -106,6 +106,12 @@ class TestPendingForEver:
         with pytest.raises(Refused, match="ask the payee: once they have it"):
             await resolve(desk, "split:technician", "paid")
 
+    async def test_one_that_another_life_has_sent_is_not_older_than_its_invoice(self, desk: Desk) -> None:
+        self.on_its_way(desk, since_s=600, expired_s=0)
+        desk.conn.execute("UPDATE dca_invoices SET sent_at = NULL")
+        with pytest.raises(Refused, match="pending, for 10 minutes"):
+            await resolve(desk, "split:technician", "paid")
+
     async def test_then_the_payees_word_ends_it(self, desk: Desk) -> None:
         self.on_its_way(desk, since_s=self.HOUR_S, expired_s=0)
         await resolve(desk, "split:technician", "paid")
