@@ -475,14 +475,14 @@ def accounted_sats(conn: sqlite3.Connection, settlement_id: int) -> int:
 
 
 def dismissed_before(conn: sqlite3.Connection, settlement: Settlement) -> dict[str, str]:
-    """Payments with this sale's key that were declared not to be satmachine's before the sale was in these books: by
-    payment hash, with their key and amount."""
+    """Payments with this sale's key that were declared not to be satmachine's before the sale was in these books, or
+    was proven in them: by payment hash, with their key and amount."""
     prefix = f"{PREFIX}{settlement.settlement_key}:"
     found = conn.execute(
         """SELECT payment_hash, leg_key, amount_sats FROM dca_foreign_payments WHERE machine_id = ?1 AND leg_key >= ?2
         AND leg_key < ?3 AND settled_by NOT IN ('adopted', 'failed') AND coalesce(decided_at, 0) <= ?4
         ORDER BY leg_key, payment_hash""",
-        (settlement.machine_id, prefix, prefix[:-1] + ";", settlement.landed_at),
+        (settlement.machine_id, prefix, prefix[:-1] + ";", max(settlement.landed_at, settlement.proven_at or 0)),
     )
     return {row["payment_hash"]: f"{row['leg_key']} ({row['amount_sats']} sats)" for row in found}
 

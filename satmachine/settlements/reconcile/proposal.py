@@ -15,7 +15,7 @@ from satmachine import identity
 from satmachine.config import Machine
 from satmachine.errors import Refused
 from satmachine.identity import BalanceLeg, SaleLeg
-from satmachine.models import By, Claim, LegStatus
+from satmachine.models import By, Claim, LegStatus, SettlementStatus
 from satmachine.settlements.claim.content import claim_from_payment, derived_claim
 from satmachine.settlements.land.landing import Rules, land_claim
 from satmachine.settlements.plan.amounts import Terms
@@ -169,13 +169,19 @@ class _Round:
             return lambda: self._as_said(payment)
         if isinstance(key, SaleLeg) and not key.leg.startswith("fwd:"):
             sale = self._sale(key.settlement_key)
-            if sale is not None:
+            if sale is not None and not self._is_given_up(sale):
                 return sale
             return lambda: self._without_sale(payment, key.leg)
         if isinstance(key, BalanceLeg) and key.machine_id == self._machine.id:
             label = key.client_label
             return lambda: self._balances.of_label(payment, label)
         return lambda: self._case.dismiss(payment, "its key names nothing that is paid from this wallet")
+
+    def _is_given_up(self, settlement_id: int) -> bool:
+        """Whether a person has closed it without its customer's payment, which the wallet does not show now either."""
+        sale = settlements.get(self._conn, settlement_id)
+        closed = sale.proof == "waiting" and sale.status is SettlementStatus.PARTIAL
+        return closed and self._case.incoming(sale.payment_hash) is None
 
     def _without_sale(self, payment: Found, leg: str) -> None:
         """A sale that was paid on the machine's word has no customer's payment that the wallet could show. What an LP
@@ -184,7 +190,7 @@ class _Round:
         if part == "dca" and payment.whole("fiat_amount_minor"):
             self._balances.of_label(payment, label[0])
             return
-        words = "no sale of these books has its key, and the wallet shows no customer's payment for it"
+        words = "no sale of these books that may be paid has its key, and the wallet shows no customer's payment for it"
         self._case.dismiss(payment, words)
 
     def _as_said(self, payment: Found) -> None:

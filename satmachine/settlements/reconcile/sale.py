@@ -53,8 +53,12 @@ class SaleCase:
         self._go_on()
         sale = settlements.get(self._conn, self._id)
         if sale.proof == "waiting":
+            words = (
+                f"sale {self._id} is not proven: its payment is missing. If it never comes: "
+                f"`satmachine settlements close {self._id} --reason ...`, and look again"
+            )
             for payment in self._payments:
-                self._case.line(payment, Resolution.WAITS, f"sale {self._id} is not proven: its payment is missing")
+                self._case.line(payment, Resolution.WAITS, words)
             return
         newest = max(of_key(row)[0] for row in self._payments)
         expected_sats = sale.gross_sats if sale.planned_at is None else rows.accounted_sats(self._conn, self._id)

@@ -24,7 +24,8 @@ from satmachine.config import Machine
 from satmachine.errors import Refused
 from satmachine.identity import PayeeIdentity, PayeeKind
 from satmachine.models import By, LegStatus, Proof, Settlement, SettlementStatus
-from satmachine.settlements.correct import stops
+from satmachine.settlements.correct import changes, stops
+from satmachine.settlements.correct.changes import ProvenUnpaid
 from satmachine.settlements.plan.planning import plan_settlement
 from satmachine.settlements.reconcile.machine_case import CustomerPayment, Fate, WalletAnswers
 from satmachine.settlements.reconcile.proposal import accept, preview, questions
@@ -331,6 +332,55 @@ def test_a_sale_that_is_not_proven_waits(books: sqlite3.Connection) -> None:
     pay(books, "super", 2_390)
     with pytest.raises(Refused, match="not proven"):
         reconcile(books)
+    reconcile(books, WalletAnswers(incoming={f"{1:064x}": customer()}))
+    assert standing(books, settlement_id)["r1:super"] == "completed"
+
+
+def closed_unproven(books: sqlite3.Connection) -> int:
+    """A sale whose customer's payment never came; a person has closed it. Another life has paid it without proof."""
+    settlement_id = landed(books)
+    books.execute("UPDATE dca_settlements SET proof = 'waiting', settlement_key = NULL, proven_at = NULL")
+    pay(books, "super", 2_390)
+    pay(books, "dca:alice", 40_000, fiat_amount_minor=28_000, exchange_rate="142.857")
+    with pytest.raises(Refused, match=f"settlements close {settlement_id}"):
+        reconcile(books)
+    with atomic(books):
+        changes.close(books, settlement_id, ProvenUnpaid(), BY)
+    return settlement_id
+
+
+def test_what_was_paid_of_a_sale_that_is_closed_unproven_does_not_keep_the_machine_waiting(
+    books: sqlite3.Connection,
+) -> None:
+    settlement_id = closed_unproven(books)
+    assert verdicts(reconcile(books)) == {"super": Resolution.NOT_OURS, "dca:alice": Resolution.PAYOUT}
+    assert safe_mode(books) is None
+    assert balances.of_client(books, 1).available_minor == 72_000
+    assert settlements.get(books, settlement_id).status is SettlementStatus.PARTIAL
+
+
+def test_where_its_payment_comes_after_all_nothing_is_paid_on_top(books: sqlite3.Connection) -> None:
+    settlement_id = closed_unproven(books)
+    reconcile(books)
+    with atomic(books):
+        settlements.take_back_retained(books, settlements.get(books, settlement_id), NOW)
+        books.execute("UPDATE dca_settlements SET status = 'pending', finished_at = NULL")  # released after it came
+        settlements.mark_proven(
+            books,
+            settlements.get(books, settlement_id),
+            payment_hash=f"{1:064x}",
+            settlement_key=f"{1:064x}",
+            occurred_at=NOW,
+            proof="proven",
+            now=NOW + 60,
+        )
+        outcome = plan_settlement(books, settlement_id, TERMS, BOUNDS, NOW + 60)
+    assert outcome is not None
+    assert outcome.held in ("marks_conflict", "unknown_payments")
+
+
+def test_where_its_payment_is_there_by_now_the_sale_is_paid_from_it(books: sqlite3.Connection) -> None:
+    settlement_id = closed_unproven(books)
     reconcile(books, WalletAnswers(incoming={f"{1:064x}": customer()}))
     assert standing(books, settlement_id)["r1:super"] == "completed"
 
