@@ -93,7 +93,8 @@ class WalletUnavailable(WalletError):
 
 
 class WalletLied(WalletUnavailable):
-    """LNbits has answered, but what it says cannot be so, or was not asked for."""
+    """An answer came, but what it says cannot be so, was not asked for, or is not LNbits' own: asked in another way, it
+    may do better."""
 
 
 class WalletRefused(WalletError):

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from random import SystemRandom
@@ -29,6 +29,7 @@ from satmachine.settlements.pay.jobs import bundle_of
 from satmachine.settlements.pay.marker import Purse, Standoff
 from satmachine.settlements.pay.payer import Payer
 from satmachine.settlements.pay.waiting import backoff_s
+from satmachine.settlements.plan.amounts import Terms
 from satmachine.settlements.plan.planning import Bounds, Outcome, plan_settlement, terms_for
 from satmachine.settlements.prove.verdict import NotYet, Proven, Refuted, judge
 from satmachine.store import legs, settlements, wallet_rows
@@ -46,13 +47,12 @@ _random_fraction = SystemRandom().random
 #: Rows that one payee of a machine, one machine, and all machines together, may have in work at a time.
 PER_PAYEE = 2
 PER_MACHINE = 4
-#: Sales of a machine that are proven, planned or marked together, so that one look at its wallet serves all.
+#: Sales and payouts of a machine that are proven, planned or marked together: one look at its wallet serves all.
 TOGETHER = 8
 #: As many invoices are asked for in one go as LNbits makes in this time. It is well below `marker.FRESH_S`: what was
 #: looked at together should be paid before it has to be looked at again.
 _SOON_S = 4.0
 _MOST_LEGS = 64
-_MOST_APART = 10_000
 #: Rows that one server of external payees may have in work, of all machines: one that hangs leaves others room.
 PER_HOST = 4
 IN_WORK = 32
@@ -85,10 +85,6 @@ class Work:
         """The rows that nobody else may work on during this time."""
         return [("settlement" if self.kind == "settlement" else "leg", id_) for id_ in self.ids]
 
-    def alone_if(self, apart: Collection[tuple[str, int]]) -> Work:
-        """The same, alone if one of its rows has to be."""
-        return self if self.alone or not any(row in apart for row in self.rows) else replace(self, alone=True)
-
     def __str__(self) -> str:
         return f"{self.kind} {', '.join(map(str, self.ids))}"
 
@@ -120,7 +116,6 @@ class Worker:
         self._wake = anyio.Event()
         self._in_work: dict[tuple[str, int], Work] = {}
         self._aside: set[int] = set()
-        self._apart: set[tuple[str, int]] = set()
         self._swept: set[str] = set()
         self._finishing = False
         self._ended = anyio.Event()
@@ -170,7 +165,6 @@ class Worker:
         may_pay = frozenset() if self._config().payouts.paused else frozenset(self._swept)
         due = await self._store.read(_due, self._now(), may_pay)
         free = [item for item in due if not item.sales & self._aside and self._in_work.keys().isdisjoint(item.rows)]
-        free = [item.alone_if(self._apart) for item in free]
         at_work = set(self._in_work.values())
         of_machine = Counter(item.machine_id for item in at_work)
         of_payee = Counter((item.machine_id, item.payee) for item in at_work)
@@ -192,23 +186,13 @@ class Worker:
 
     async def _work(self, item: Work) -> None:
         try:
-            await self._guard(item, lambda: self._attempt(item))
+            await self._guard(item, lambda: self._do(item))
         finally:
             for row in item.rows:
                 del self._in_work[row]
             self._ended.set()
             self._ended = anyio.Event()
             self.wake()
-
-    async def _attempt(self, item: Work) -> None:
-        """After a surprise nobody knows which row it was: from then on each of them is on its own."""
-        try:
-            await self._do(item)
-        except Exception:
-            if len(self._apart) > _MOST_APART:
-                self._apart.clear()
-            self._apart.update(item.rows)
-            raise
 
     async def _do(self, item: Work) -> None:
         """A sale comes here three times: as `settlement` (it is proven and planned), as `bundle` (its legs get invoices
@@ -349,8 +333,9 @@ class Worker:
 
     async def _plan(self, sales: Sequence[Settlement], machine: Machine) -> None:
         """Before a settlement's first leg, the wallet is asked for everything that was ever paid for this sale."""
-        due = [await self._store.read(settlements.get, sale.id) for sale in sales]
-        due = [sale for sale in due if await self._may_be_planned(sale, machine)]
+        found = [(judged, await self._store.read(settlements.get, judged.id)) for judged in sales]
+        same = [sale for judged, sale in found if sale.revision == judged.revision]
+        due = [sale for sale in same if await self._may_be_planned(sale, machine)]
         if not due:
             return
         async with self._or_later(due):
@@ -389,7 +374,7 @@ class Worker:
             machine.rate_max,
             machine.hold_on_error,
         )
-        outcome = await self._store.write(plan_settlement, sale.id, terms, bounds, self._now())
+        outcome = await self._store.write(_plan_as_judged, sale, terms, bounds, self._now())
         failpoint("plan.committed")
         if outcome is not None:
             _report_plan(outcome, machine)
@@ -429,7 +414,7 @@ def _due(conn: sqlite3.Connection, now: int, may_pay: frozenset[str]) -> list[Wo
             (row.id,),
             row.machine_id,
             frozenset({row.id}),
-            alone=row.payment_hash is None,  # it has to be searched for
+            alone=row.payment_hash is None or row.attempts > 0,  # what names no payment has to be searched for
         )
         for row in waiting
     ]
@@ -449,7 +434,8 @@ def _bundled(payable: Sequence[legs.DueLeg]) -> list[Work]:
         groups.setdefault((leg.machine_id, bundle_of(leg.leg_key, leg.leg_type), lane), []).append(leg)
     for (machine_id, _, lane), group in groups.items():
         ids = tuple(leg.id for leg in group)
-        items.append(Work("bundle", ids, machine_id, _sales(group), lane, lane.rpartition("@")[2], alone=bool(lane)))
+        alone = bool(lane) or any(leg.attempts for leg in group)
+        items.append(Work("bundle", ids, machine_id, _sales(group), lane, lane.rpartition("@")[2], alone=alone))
     return items
 
 
@@ -460,19 +446,23 @@ def _sales(payable: Sequence[legs.DueLeg]) -> frozenset[int]:
 def _together(items: Sequence[Work], most_legs: int) -> list[Work]:
     """Work of the same kind for the same machine as one, if it need not be alone; it stands where its first item stood.
 
-    At most TOGETHER sales, and `most_legs` legs.
+    At most TOGETHER sales or payouts, because each has its name in the address of the look, and `most_legs` legs. What
+    has failed is alone from then on: so one that LNbits cannot answer for does not stop the others for long.
     """
     joined: list[Work] = []
-    open_at: dict[tuple[str, str], int] = {}
+    open_at: dict[tuple[str, str], tuple[int, int]] = {}  # its place, and of how many it is
     for item in items:
-        at = None if item.alone else open_at.get((item.kind, item.machine_id))
-        if at is not None:
+        if item.alone:
+            joined.append(item)
+            continue
+        at, size = open_at.get((item.kind, item.machine_id), (0, TOGETHER))
+        if size < TOGETHER:
             both = replace(joined[at], ids=joined[at].ids + item.ids, sales=joined[at].sales | item.sales)
-            if len(both.sales) <= TOGETHER and (both.kind == "settlement" or len(both.ids) <= most_legs):
+            if both.kind == "settlement" or len(both.ids) <= most_legs:
                 joined[at] = both
+                open_at[item.kind, item.machine_id] = at, size + 1
                 continue
-        if not item.alone:
-            open_at[item.kind, item.machine_id] = len(joined)
+        open_at[item.kind, item.machine_id] = len(joined), 1
         joined.append(item)
     return joined
 
@@ -480,6 +470,15 @@ def _together(items: Sequence[Work], most_legs: int) -> list[Work]:
 def _bundle_of(sale: Settlement) -> str:
     assert sale.settlement_key is not None, "it is proven"
     return identity.sale_bundle(sale.settlement_key)
+
+
+def _plan_as_judged(
+    conn: sqlite3.Connection, judged: Settlement, terms: Terms, bounds: Bounds, now: int
+) -> Outcome | None:
+    """Not where an event has brought other figures since the wallet was asked: then it is asked again."""
+    if settlements.get(conn, judged.id).revision != judged.revision:
+        return None
+    return plan_settlement(conn, judged.id, terms, bounds, now)
 
 
 def _report_plan(outcome: Outcome, machine: Machine) -> None:

@@ -134,6 +134,7 @@ class DueLeg:
     payee: str
     payee_kind: PayeeKind
     payee_ref: str | None
+    attempts: int
     marked: bool
 
 

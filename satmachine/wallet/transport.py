@@ -22,7 +22,7 @@ from typing import Final, NoReturn
 import anyio
 import httpx
 
-from satmachine.errors import WalletRefused, WalletUnavailable
+from satmachine.errors import WalletLied, WalletRefused, WalletUnavailable
 
 #: For every request to a server that we do not run.
 PLAIN: Final = {"Accept-Encoding": "identity"}
@@ -144,6 +144,8 @@ class LnbitsHttp:
         message = f"LNbits at {self.url} did not {what}: HTTP {answer.status}, {answer.detail}"
         if refusal(answer) and answer.status != httpx.codes.TOO_MANY_REQUESTS:
             raise WalletRefused(message, status=answer.status)
+        if httpx.codes.is_client_error(answer.status) and answer.status != httpx.codes.TOO_MANY_REQUESTS:
+            raise WalletLied(message)  # not LNbits' own word on the request: something in between does not like it
         raise WalletUnavailable(message, retry_after_s=answer.retry_after_s)
 
 

@@ -15,7 +15,7 @@ from anyio import to_thread
 
 from satmachine import identity
 from testkit.lnbits import LnbitsServer
-from testkit.proxy import Fault, FaultProxy, Request, matching, scripted
+from testkit.proxy import Entry, Fault, FaultProxy, Request, matching, scripted
 from testkit.system import System
 from testkit.watch import SALE, add_providers, debits, legs_of, sales, started, until_status
 from tests.integration.conftest import BuildSystem
@@ -31,6 +31,17 @@ class LastValueProxy(FaultProxy):
         last = dict(parse_qsl(url.query, keep_blank_values=True))
         target = f"{url.path}?{urlencode(last)}" if last else url.path
         return await super()._handle(replace(request, target=target))
+
+
+class StrictProxy(FaultProxy):
+    """It refuses a query that gives a name several times, as rules against tampering do."""
+
+    async def _handle(self, request: Request) -> bytes | None:
+        names = [name for name, _ in parse_qsl(urlsplit(request.target).query)]
+        if len(names) == len(set(names)):
+            return await super()._handle(request)
+        self.log.append(Entry(request, Fault.NONE, None))
+        return b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/html\r\nContent-Length: 9\r\n\r\nForbidden"
 
 
 def kind(request: Request) -> str:
@@ -127,6 +138,13 @@ async def test_a_gateway_that_lets_only_one_of_several_values_through(
     async with waiting(build_system, lnbits, lambda url: LastValueProxy(url, lambda _: Fault.NONE)) as town:
         town.system.start_daemon()
         await town.is_paid()
+
+
+async def test_a_gateway_that_refuses_a_question_about_several(build_system: BuildSystem, lnbits: LnbitsServer) -> None:
+    async with waiting(build_system, lnbits, lambda url: StrictProxy(url, lambda _: Fault.NONE)) as town:
+        town.system.start_daemon()
+        await town.is_paid()
+        assert any(entry.upstream_status is None for entry in town.proxy.log)
 
 
 @pytest.mark.parametrize("place", ["mark.written_down:1", "mark.written:3", "mark.seen:1"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -13,10 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from satmachine.daemon import Daemon
-from satmachine.settlements.worker import TOGETHER, Work, Worker, _together
+from satmachine.models import LegStatus
+from satmachine.settlements.worker import TOGETHER, Work, Worker, _due, _plan_as_judged, _together
 from satmachine.store import legs, settlements
-from satmachine.store.database import open_store
-from testkit.books import MACHINE, NOW, fresh_books, landed, plan
+from satmachine.store.database import Store, atomic, open_store
+from testkit.books import BOUNDS, MACHINE, NOW, TERMS, fresh_books, landed, plan
 from testkit.sale_desk import open_desk
 from tests.settlements.correct.test_changes import a_payment
 from tests.settlements.sweep.test_sweeper import a_config
@@ -52,6 +54,11 @@ async def test_a_surprise_in_a_bundle_postpones_its_payments_and_no_sale_of_the_
         assert (await store.read(settlements.get, other)).attempts == 0
 
 
+def a_worker(store: Store, daemon: Daemon, clock: list[int]) -> Worker:
+    lnbits = cast("Lnbits", SimpleNamespace(latency_s=0.01))
+    return Worker(store, lnbits, cast("Payer", None), daemon.config, lambda: clock[0], guard=daemon._guard)
+
+
 def sale(number: int, machine_id: str = MACHINE, *, alone: bool = False) -> Work:
     return Work("settlement", (number,), machine_id, frozenset({number}), alone=alone)
 
@@ -85,6 +92,12 @@ def test_no_more_legs_are_prepared_together_than_can_be_paid_soon(most_legs: int
     assert [len(item.ids) for item in _together(items, most_legs)] == sizes
 
 
+def test_no_more_payouts_are_joined_than_fit_into_an_address() -> None:
+    """Each name is in the query, and something in between may refuse an address of 8 kB."""
+    joined = _together([bundle(number) for number in range(2 * TOGETHER + 1)], 64)
+    assert [len(item.ids) for item in joined] == [TOGETHER, TOGETHER, 1]
+
+
 @given(
     st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.booleans(), st.integers(1, 9)), max_size=40),
     st.integers(0, 40),
@@ -105,6 +118,60 @@ def test_joining_loses_no_row_and_takes_none_twice(waiting: list[tuple[str, bool
         assert len(parts) == 1 or (len(item.ids) <= most_legs and not any(part.alone for part in parts))
 
 
+async def test_what_has_failed_in_company_is_tried_alone(tmp_path: Path) -> None:
+    """One of them may be more than LNbits can answer for in time."""
+    with fresh_books(tmp_path) as conn:
+        numbers = [landed(conn, number) for number in (1, 2, 3)]
+    clock, taken = [NOW], list[tuple[int, ...]]()
+    async with open_store(tmp_path / "satmachine.db") as store:
+        worker = a_worker(store, Daemon(store, a_config(tmp_path, 1), now=lambda: clock[0]), clock)
+
+        async def is_refused(item: Work) -> None:
+            taken.append(item.ids)
+            for number in item.ids:
+                if len(item.ids) > 1:
+                    await worker._postpone(await store.read(settlements.get, number), "too slow")
+
+        worker._do = is_refused  # type: ignore[method-assign]
+        for _ in range(2):
+            for item in await worker._take():
+                await worker._work(item)
+            clock[0] += 61
+        assert taken[0] == tuple(numbers)
+        assert sorted(taken[1:]) == [(number,) for number in numbers]
+
+
+async def test_a_bundle_with_a_payment_that_has_failed_is_tried_alone(tmp_path: Path) -> None:
+    with fresh_books(tmp_path) as conn:
+        for number in (1, 2, 3):
+            plan(conn, landed(conn, number))
+        failed = legs.of_settlement(conn, 2)[0]
+        with atomic(conn):
+            conn.execute("UPDATE dca_payments SET payee_kind = 'wallet'")
+            legs.postpone(conn, failed, status=LegStatus.PENDING, until=NOW, error="too slow")
+        due = _due(conn, NOW, frozenset({MACHINE}))
+    assert [(sorted(item.sales), item.alone) for item in _together(due, 64)] == [([1, 3], False), ([2], True)]
+
+
+async def test_figures_that_came_after_the_proof_are_not_planned_on_it(tmp_path: Path) -> None:
+    """What the wallet shows was compared with other ones: the sale is still due, and is looked at again."""
+    with fresh_books(tmp_path) as conn:
+        number = landed(conn)
+    async with open_store(tmp_path / "satmachine.db") as store:
+        daemon = Daemon(store, a_config(tmp_path, 1), now=lambda: NOW)
+        worker = a_worker(store, daemon, [NOW])
+        judged = await store.read(settlements.get, number)
+
+        def revised(conn: sqlite3.Connection) -> None:
+            conn.execute("UPDATE dca_settlements SET revision = revision + 1")
+
+        await store.write(revised)
+        outcome = await store.write(_plan_as_judged, judged, TERMS, BOUNDS, NOW)
+        assert outcome is None
+        assert (await store.read(settlements.get, number)).planned_at is None
+        assert [item.ids for item in await worker._take()] == [(number,)]
+
+
 async def test_after_a_surprise_in_company_each_sale_is_on_its_own(tmp_path: Path) -> None:
     """The one that surprises does not take the others with it, again and again."""
     with fresh_books(tmp_path) as conn:
@@ -112,14 +179,7 @@ async def test_after_a_surprise_in_company_each_sale_is_on_its_own(tmp_path: Pat
     clock = [NOW]
     async with open_store(tmp_path / "satmachine.db") as store:
         daemon = Daemon(store, a_config(tmp_path, 1), now=lambda: clock[0])
-        worker = Worker(
-            store,
-            cast("Lnbits", SimpleNamespace(latency_s=0.01)),
-            cast("Payer", None),
-            daemon.config,
-            lambda: clock[0],
-            guard=daemon._guard,
-        )
+        worker = a_worker(store, daemon, clock)
         taken: list[tuple[int, ...]] = []
 
         async def fails(item: Work) -> None:

@@ -132,6 +132,8 @@ class Marker:
         if self.is_fresh(purse.bundle):
             return
         async with self._one_at_a_time(purse.bundle):
+            if self.is_fresh(purse.bundle):
+                return  # another payment of the bundle has looked meanwhile
             found = await self._store.read(mark_rows.current, purse.machine_id, purse.bundle)
             assert found is not None, "what is to be paid was marked"
             mark, was_seen = found

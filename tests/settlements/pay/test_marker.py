@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
+import shutil
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +21,7 @@ from satmachine.config import Config
 from satmachine.errors import WalletUnavailable
 from satmachine.marks import Mark
 from satmachine.settlements.pay.marker import Marker, MarkNotShown, Purse, Standoff
-from satmachine.store import legs, settlements
+from satmachine.store import settlements
 from satmachine.store.database import Store, atomic, open_store
 from satmachine.wallet.lnbits import Lnbits
 from simulator.lnbits import ModelLnbits
@@ -29,6 +31,7 @@ from testkit.lnbits import WalletKeys
 pytestmark = pytest.mark.anyio
 
 SALES = 4
+CONFIG = cast("Config", SimpleNamespace(payouts=SimpleNamespace(invoice_expiry_s=600)))
 NOTHING = httpx.Response(200, json={"data": [], "total": 0})
 
 
@@ -95,6 +98,20 @@ def _marked_keys(conn: sqlite3.Connection) -> list[str]:
     return [row["leg_key"] for row in found]
 
 
+def _purse_of_a_sale(conn: sqlite3.Connection, number: int, machine: WalletKeys) -> Purse:
+    plan(conn, sale := landed(conn, number))
+    bundle = identity.sale_bundle(str(settlements.get(conn, sale).settlement_key))
+    return Purse(MACHINE, machine.id, machine.admin_key, "t", bundle)
+
+
+def _give_an_invoice(conn: sqlite3.Connection, bundle: str, name: str) -> None:
+    """To the first payment of a sale; `name` decides which invoice it is."""
+    (leg_id,) = conn.execute(
+        "SELECT min(id) FROM dca_payments WHERE status = 'pending' AND instr(leg_key, ?) = 1", (f"{bundle}:",)
+    ).fetchone()
+    give_invoice(conn, leg_id, hashlib.sha256(name.encode()).hexdigest(), marked=False)
+
+
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
     async def sleep(_: float) -> None:
@@ -102,16 +119,11 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
 
     model = ModelLnbits(clock=lambda: float(NOW), chance=random.Random(3), sleep=sleep)
     machine = model.create_wallet("machine")
-    purses = []
     with fresh_books(tmp_path) as conn:
-        for number in range(1, SALES + 1):
-            plan(conn, sale := landed(conn, number))
-            leg = next(leg for leg in legs.of_settlement(conn, sale) if leg.status == "pending")
-            with atomic(conn):
-                give_invoice(conn, leg.id, f"{number:02x}" * 32, marked=False)
-            bundle = identity.sale_bundle(str(settlements.get(conn, sale).settlement_key))
-            purses.append(Purse(MACHINE, machine.id, machine.admin_key, "t", bundle))
-    config = cast("Config", SimpleNamespace(payouts=SimpleNamespace(invoice_expiry_s=600)))
+        purses = [_purse_of_a_sale(conn, number, machine) for number in range(1, SALES + 1)]
+        with atomic(conn):
+            for purse in purses:
+                _give_an_invoice(conn, purse.bundle, purse.bundle)
     wire = Wire(model.transport("daemon-a"))
     http = httpx.AsyncClient(transport=httpx.MockTransport(wire))
     async with (
@@ -119,7 +131,7 @@ async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
         http,
         Lnbits("http://lnbits.test", http=http, instance_id="i") as lnbits,
     ):
-        marker = Marker(store, lnbits, lambda: config, lambda: NOW, sleep=sleep)
+        marker = Marker(store, lnbits, lambda: CONFIG, lambda: NOW, sleep=sleep)
         await lnbits.probe(machine.admin_key)
         wire.sent.clear()
         yield Desk(marker, purses, wire, lnbits, store, machine)
@@ -178,6 +190,13 @@ async def test_where_one_answer_for_all_cannot_be_believed_each_is_asked_for(des
     assert await desk.marked() == [False, True, True, True]
 
 
+async def test_where_something_in_between_refuses_a_long_question_each_is_asked_for(desk: Desk) -> None:
+    refused = httpx.Response(414, html="<h1>414 Request-URI Too Large</h1>")
+    desk.wire.spoil = lambda request: refused if len(asked_for(request)) > 1 else None
+    assert await desk.marker.establish(desk.purses) == {}
+    assert desk.wire.looks == [SALES, 1, 1, 1, 1]
+
+
 async def test_where_lnbits_falls_silent_what_was_written_is_still_looked_for(desk: Desk) -> None:
     def silent_after_two(request: httpx.Request) -> httpx.Response | None:
         written = sum(sent.method == "POST" for sent in desk.wire.sent)
@@ -197,3 +216,54 @@ async def test_rows_of_another_wallet_stop_the_sale_that_they_are_of(desk: Desk)
     wrong = await desk.marker.establish(purses)
     assert {bundle: type(why) for bundle, why in wrong.items()} == {desk.bundles[3]: WalletUnavailable}
     assert await desk.marked() == [True, True, True, False]
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_two_daemons_whose_groups_overlap_in_part(tmp_path: Path, seed: int) -> None:
+    """Of what both have, never both may pay; of what only one has, that one may."""
+    chance = random.Random(seed)
+
+    async def some_turns(_: object = None) -> None:
+        for _ in range(chance.randrange(30)):
+            await anyio.lowlevel.checkpoint()
+
+    model = ModelLnbits(clock=lambda: float(NOW), chance=chance, sleep=some_turns, pause=some_turns)
+    machine = model.create_wallet("machine")
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    ours.mkdir()
+    with fresh_books(ours) as conn:
+        purses = [_purse_of_a_sale(conn, number, machine) for number in range(1, SALES + 1)]
+    shutil.copytree(ours, theirs)
+    may_pay: dict[Path, set[str]] = {}
+
+    async def daemon(books: Path, mine: Sequence[Purse]) -> None:
+        http = httpx.AsyncClient(transport=model.transport(books.name))
+        async with (
+            open_store(books / "satmachine.db") as store,
+            http,
+            Lnbits("http://lnbits.test", http=http, instance_id=books.name) as lnbits,
+        ):
+            for purse in mine:
+                await store.write(_give_an_invoice, purse.bundle, f"{books.name}{purse.bundle}")
+            marker = Marker(store, lnbits, lambda: CONFIG, lambda: NOW, sleep=some_turns)
+            await lnbits.probe(machine.admin_key)
+            await some_turns()
+            await marker.establish(mine)
+            may_pay[books] = {purse.bundle for purse in mine if marker.is_fresh(purse.bundle)}
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(daemon, ours, purses[:3])
+        tasks.start_soon(daemon, theirs, purses[1:])
+    assert not may_pay[ours] & may_pay[theirs]
+    assert purses[0].bundle in may_pay[ours]
+    assert purses[3].bundle in may_pay[theirs]
+
+
+async def test_payments_of_a_sale_that_need_a_look_at_the_same_time_share_it(desk: Desk) -> None:
+    await desk.marker.establish(desk.purses)
+    desk.marker._looked_at.clear()
+    desk.wire.sent.clear()
+    async with anyio.create_task_group() as tasks:
+        for _ in range(4):
+            tasks.start_soon(desk.marker.look_unless_fresh, desk.purses[0])
+    assert desk.wire.looks == [1]
