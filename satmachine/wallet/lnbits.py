@@ -14,7 +14,7 @@ import json
 import logging
 import re
 import secrets
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self, Unpack
@@ -253,8 +253,17 @@ class Lnbits:
         except (AnswerError, invoices.InvoiceError) as lie:
             raise self._lying("POST", _PAYMENTS, f"invoice of {amount_sats} sats: {lie}") from lie
 
-    async def pay(self, admin_key: str, bolt11: str, *, extra: Mapping[str, object], external_id: str) -> PayAnswer:
-        """Pay the invoice from the key's wallet. Never raises WalletError; sends once, whatever happens."""
+    async def pay(
+        self,
+        admin_key: str,
+        bolt11: str,
+        *,
+        extra: Mapping[str, object],
+        external_id: str,
+        may_go: Callable[[], bool] = lambda: True,
+    ) -> PayAnswer:
+        """Pay the invoice from the key's wallet. Never raises WalletError; sends once, whatever happens, and not at all
+        if it may not go any more when other calls have made room for it."""
         body = {
             "out": True,
             "bolt11": bolt11,
@@ -262,7 +271,9 @@ class Lnbits:
             "external_id": external_id,
         }
         try:
-            answer = await self._http.call("POST", _PAYMENTS, admin_key, timeout_s=self._pay_timeout_s, body=body)
+            answer = await self._http.call(
+                "POST", _PAYMENTS, admin_key, timeout_s=self._pay_timeout_s, body=body, may_go=may_go
+            )
         except WalletRefused as error:
             return PayAnswer(Answer.FAILURE, permanent=True, detail=str(error), ended=True)
         except WalletError as error:

@@ -14,7 +14,7 @@ import json
 import random
 import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Final, NoReturn
@@ -83,9 +83,10 @@ class LnbitsHttp:
         timeout_s: float,
         params: Mapping[str, str | list[str]] | None = None,
         body: Mapping[str, object] | None = None,
+        may_go: Callable[[], bool] = lambda: True,
     ) -> HttpAnswer:
-        """Send once and never again by itself. Raises WalletUnavailable when no complete answer came,
-        WalletRefused for a key that cannot be sent."""
+        """Send once and never again by itself, if it still `may_go` when its turn has come. Raises WalletUnavailable
+        when no complete answer came, WalletRefused for a key that cannot be sent."""
         if not re.fullmatch(r"[\x21-\x7e]{1,200}", key):
             # The HTTP library would show it in its own error.
             raise WalletRefused("The wallet key has characters that no LNbits key has.", status=401)
@@ -100,6 +101,8 @@ class LnbitsHttp:
         gate = self._gates.setdefault(path, _Gate())
         async with self._slots:
             sent_at = await gate.pass_through()
+            if not may_go():
+                raise self._unavailable(request, "was not sent: it had waited too long for its turn")
             answer = await self._exchange(request, key, timeout_s)
         if answer.status != httpx.codes.TOO_MANY_REQUESTS:
             gate.accepted()

@@ -76,6 +76,42 @@ async def pay(client: Lnbits, machine: WalletKeys, invoice: str) -> Answer:
     return (await client.pay(machine.admin_key, invoice, extra={"tag": "t"}, external_id="k")).answer
 
 
+async def test_a_payment_that_waits_too_long_for_its_turn_is_not_sent(
+    model: ModelLnbits, machine: WalletKeys, payee: WalletKeys
+) -> None:
+    """What allowed it is old by then: behind calls that hang, or behind a rate limit."""
+    arrived, goes_on = anyio.Event(), anyio.Event()
+    seen: list[str] = []
+
+    async def handle(request: httpx.Request) -> httpx.Response:
+        seen.append(request.method)
+        if request.url.path == "/api/v1/wallet":
+            arrived.set()
+            await goes_on.wait()
+        return await transport.handle_async_request(request)
+
+    transport = model.transport("daemon-a")
+    http = httpx.AsyncClient(transport=httpx.MockTransport(handle))
+    async with http, Lnbits("http://lnbits.test", http=http, instance_id="i", max_concurrency=1) as client:
+        invoice = await an_invoice(client, payee)
+        allowed, answers = True, []
+
+        async def pay_it() -> None:
+            answers.append(
+                await client.pay(machine.admin_key, invoice, extra={}, external_id="k", may_go=lambda: allowed)
+            )
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.wallet, machine.admin_key)
+            await arrived.wait()
+            tasks.start_soon(pay_it)
+            await anyio.sleep(0.01)
+            allowed = False
+            goes_on.set()
+        assert [(answer.answer, answer.ended) for answer in answers] == [(Answer.UNKNOWN, False)]
+        assert seen == ["POST", "GET"]
+
+
 def pays(call: Call) -> bool:
     return call.pays
 

@@ -200,7 +200,13 @@ class Payer:
         failpoint("pay.sending")
         if not self.marker.is_fresh(job.bundle):
             raise WalletUnavailable("this host slept, or was slow, between the look at the wallet and the payment")
-        answer = await self._lnbits.pay(key, invoice.bolt11, extra=self._jobs.extra(job), external_id=job.leg.leg_key)
+        answer = await self._lnbits.pay(
+            key,
+            invoice.bolt11,
+            extra=self._jobs.extra(job),
+            external_id=job.leg.leg_key,
+            may_go=lambda: self.marker.is_fresh(job.bundle),  # other calls, or a rate limit, may keep it waiting
+        )
         failpoint("pay.sent")
         return answer
 
