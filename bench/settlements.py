@@ -94,7 +94,8 @@ def _section(size: Size, rounds: list[Round]) -> Section:
     return Section(
         f"Sales: {size.sales} of {LEGS_PER_SALE} legs, {machines}",
         "From the first event's publication to the last leg's completion in the books, over one client that makes the "
-        "same calls one after another: a proof, two looks and a mark for a sale, an invoice and its payment for a leg. "
+        "calls of a single sale one after another: a proof, two looks and a mark, an invoice and its payment for a "
+        "leg. Where several sales wait, the daemon shares the first three. "
         "Each run has an LNbits of its own, empty but for what the customers paid before the clock starts.",
         [
             Figure("daemon, a leg", _ms_a_leg([one.daemon for one in rounds], size)),
