@@ -3,7 +3,8 @@
 Crash-only: the database says what is due, and a wake-up only saves waiting. The memory holds only which rows are being
 worked on right now, so that none is taken twice. Every payment is a task of its own: a slow or failing one never delays
 another, and a machine takes no more than its share of the places. Sales of a machine that wait at the same time are
-proven, planned and marked together, because they can share a look at its wallet. They share nothing else.
+proven, planned and marked together, because they can share a look at its wallet. They share nothing else: a list for
+several can only show too little, so what it lacks is asked for alone.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ TOGETHER = 8
 #: As many invoices are asked for in one go as LNbits makes in this time. It is well below `marker.FRESH_S`: what was
 #: looked at together should be paid before it has to be looked at again.
 _SOON_S = 4.0
+#: And never more legs than this: the query names each bundle.
 _MOST_LEGS = 64
 #: Rows that one server of external payees may have in work, of all machines: one that hangs leaves others room.
 PER_HOST = 4
@@ -233,7 +235,8 @@ class Worker:
 
     async def _customers_payments(self, sales: Sequence[Settlement], machine: Machine) -> _Shown:
         """What the wallet shows of the customers' payments of several sales, in one look, by payment hash."""
-        hashes = {str(sale.settlement_key if sale.proof == "proven" else sale.payment_hash) for sale in sales}
+        named = (sale.settlement_key if sale.proof == "proven" else sale.payment_hash for sale in sales)
+        hashes = {payment_hash for payment_hash in named if payment_hash is not None}
         shown: _Shown = {}
         if len(hashes) > 1 and self._config().payouts.require_payment_proof:
             try:

@@ -12,7 +12,7 @@ import secrets
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import anyio
 
@@ -57,11 +57,11 @@ class Standoff(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Purse:
-    """The wallet that pays a bundle. `wallet_id` None: an LP's own, for a forward."""
+    """A bundle, and the wallet that pays it. `wallet_id` None: an LP's own, for a forward."""
 
     machine_id: str
     wallet_id: str | None
-    admin_key: str
+    admin_key: str = field(repr=False)
     tag: str
     bundle: str
 
@@ -72,7 +72,7 @@ class Purse:
 
 
 class Marker:
-    """Keeps no state that matters: what was seen is in the store; here is only when a bundle was last looked at."""
+    """What was seen is in the store; here is when a bundle was last looked at, and what its wallet showed as paid."""
 
     def __init__(
         self,
@@ -173,7 +173,8 @@ class Marker:
         """Before anything is planned: note what the wallet that these are of has paid for each bundle.
 
         Returns the bundles for which it shows what these books do not know (Standoff), or that it does not show
-        (WalletError).
+        (WalletError). What a list for several misses, the list that shows a bundle's mark has to show: nothing is paid
+        before that.
         """
         wrong: dict[str, Exception] = {}
         for purse, rows in (await self._list(purses, wrong)).items():
@@ -197,9 +198,10 @@ class Marker:
                 await self._write(purse, mark)
                 put[purse] = mark
             except WalletRefused as refused:
-                wrong[purse.bundle] = refused
+                wrong[purse.bundle] = _of_the_payer(refused)
             except WalletUnavailable as silent:
-                wrong |= dict.fromkeys((left.bundle for left in written if left not in put), silent)
+                left = [purse.bundle for purse in written if purse not in put and purse.bundle not in wrong]
+                wrong |= dict.fromkeys(left, silent)
                 break
         if put:
             wrong |= await self._see(put)
@@ -252,7 +254,7 @@ class Marker:
         except WalletError as error:
             if len(purses) > 1 and isinstance(error, WalletLied):
                 return {key: rows for purse in purses for key, rows in (await self._list([purse], wrong)).items()}
-            wrong |= dict.fromkeys((purse.bundle for purse in purses), error)
+            wrong |= dict.fromkeys((purse.bundle for purse in purses), _of_the_payer(error))
             return {}
         shown: dict[Purse, list[WalletPayment]] = {}
         for purse in purses:
@@ -294,6 +296,11 @@ class Marker:
                 del self._locks[bundle]
             else:
                 self._locks[bundle] = (lock, users - 1)
+
+
+def _of_the_payer(error: WalletError) -> WalletUnavailable:
+    """A refusal here is of the wallet that pays, and no payee's: its key may be about to be replaced."""
+    return error if isinstance(error, WalletUnavailable) else WalletUnavailable(str(error))
 
 
 def _raise_any(wrong: Mapping[str, Exception]) -> None:

@@ -169,7 +169,7 @@ class Payer:
         except NotOrdered as unordered:
             await self._waiting.hold_unordered(job.leg, unordered.found)
         except Superseded:
-            log.info("leg %d was changed by somebody else while it was worked on", leg_id)
+            log.info("leg %d is not sent now: it was paused, held, stopped or changed meanwhile", leg_id)
         return await self._report(leg_id)
 
     async def _advance(self, job: Job) -> None:
@@ -322,15 +322,16 @@ class Payer:
         jobs = [await self._jobs.of(leg_id) for leg_id in leg_ids]
         may_be_under_way = False
         try:
-            stopped = {job.bundle: (self._jobs.purse(job), [job.leg.leg_key]) for job in reversed(jobs)}
+            stopped: dict[str, tuple[Purse, list[str]]] = {}
             for job in jobs:
-                stopped[job.bundle][1].append(job.leg.leg_key)
+                _, keys = stopped.setdefault(job.bundle, (self._jobs.purse(job), []))
+                keys.append(job.leg.leg_key)
             if sale is not None and sale[1] not in stopped:
                 stopped[sale[1]] = (await self._jobs.purse_of(*sale), [sale[1]])
             for purse, keys in stopped.values():
                 may_be_under_way |= await self.marker.withdraw(purse, keys)
         except (Standoff, Stuck) as why:
-            raise Refused(f"{why}. Nothing was changed") from None
+            raise Refused(f"{why}. No payment was changed") from None
         if may_be_under_way:
             await self._sleep(self.marker.under_way_s)
 

@@ -266,4 +266,36 @@ async def test_payments_of_a_sale_that_need_a_look_at_the_same_time_share_it(des
     async with anyio.create_task_group() as tasks:
         for _ in range(4):
             tasks.start_soon(desk.marker.look_unless_fresh, desk.purses[0])
+
+
+async def test_a_refused_key_is_the_payers_trouble_and_no_payees(desk: Desk) -> None:
+    refused = httpx.Response(404, json={"detail": "Wallet not found."})
+    desk.wire.spoil = lambda request: refused if request.method == "POST" else None
+    wrong = await desk.marker.establish(desk.purses)
+    assert {type(why) for why in wrong.values()} == {WalletUnavailable}
+    assert set(wrong) == set(desk.bundles)
+    desk.wire.spoil = lambda request: refused if request.method == "GET" else None
+    wrong = await desk.marker.establish(desk.purses)
+    assert {type(why) for why in wrong.values()} == {WalletUnavailable}
+    assert "Wallet not found" in str(wrong[desk.bundles[0]])
+
+
+async def test_what_was_refused_is_not_said_to_be_unanswered(desk: Desk) -> None:
+    def first_refused_then_silent(request: httpx.Request) -> httpx.Response | None:
+        if request.method == "POST" and len(desk.wire.sent) == 1:
+            return httpx.Response(404, json={"detail": "Wallet not found."})
+        raise httpx.ConnectError("gone")
+
+    desk.wire.spoil = first_refused_then_silent
+    wrong = await desk.marker.establish(desk.purses)
+    assert ["Wallet not found" in str(wrong[bundle]) for bundle in desk.bundles] == [True, False, False, False]
+
+
+async def test_legs_of_a_bundle_that_become_due_together_look_once(desk: Desk) -> None:
+    assert await desk.marker.establish(desk.purses) == {}
+    desk.marker._looked_at.clear()  # as after ten seconds
+    desk.wire.sent.clear()
+    async with anyio.create_task_group() as group:
+        for _ in range(4):
+            group.start_soon(desk.marker.look_unless_fresh, desk.purses[0])
     assert desk.wire.looks == [1]
