@@ -6,7 +6,7 @@ lnbits.py      the LNbits they talk to, held to the real one by tests/simulator;
                database.py and invoices.py, and lnurl.py and outside.py for payees elsewhere
 bank.py        how the world speaks to that LNbits
 store.py       the books in memory, with crashes around each commit
-daemon.py      the parts of a daemon, wired as in satmachine/daemon.py; the one place that builds them
+daemon.py      the parts of a daemon, wired as in satmachine/wiring.py; the one place that builds them
 registry.py    machines, payees and keys: a file that is loaded again and again
 sales.py       customers, and what is known of each sale from outside
 operators.py   what people do: everything that the command line offers

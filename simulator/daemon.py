@@ -1,4 +1,4 @@
-"""A daemon's parts, wired as `satmachine/daemon.py` wires them, without relays: `build` is the one place that does so.
+"""A daemon's parts, wired as `satmachine/wiring.py` wires them, without relays: `build` is the one place that does so.
 
 `Process` is one life of a daemon: it can be killed at any step, frozen, and started again on the same books.
 """
@@ -12,6 +12,7 @@ import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
 from random import Random
@@ -22,8 +23,9 @@ import anyio
 from satmachine import recorder
 from satmachine.config import Config, credentials
 from satmachine.config.secrets import Secret
-from satmachine.daemon import Daemon, _register, learn_keys
+from satmachine.daemon import _register, learn_keys, register
 from satmachine.errors import DatabaseBusy, SatmachineError, StoreError
+from satmachine.guards import Guards
 from satmachine.intents import IntentDesk
 from satmachine.recorder import Recorder
 from satmachine.settlements import worker
@@ -43,6 +45,7 @@ from satmachine.store.database import instance_id
 from satmachine.wallet import bolt11, rows
 from satmachine.wallet.lnbits import Lnbits
 from satmachine.wallet.transport import HttpAnswer, LnbitsHttp
+from satmachine.wiring import Context
 from simulator.bank import Bank, Wire
 from simulator.registry import KeyFiles
 from simulator.store import Books, Killed, SimStore
@@ -84,16 +87,19 @@ class _ExternalPayees:
         return found
 
 
-class SimDaemon(Daemon):
-    """The real daemon's guards and loops, over parts that `build` has made."""
+@dataclass(frozen=True, slots=True)
+class SimDaemon:
+    """The parts of a daemon that matters of money need, and the real one's guards."""
 
-    bell: asyncio.Event
-    recorder: Recorder
+    context: Context
+    guards: Guards
     worker: Worker
     sweeper: Sweeper
+    recorder: Recorder
     desk: IntentDesk
+    bell: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def _carry_out_intents(self) -> None:
+    async def carry_out_intents(self) -> None:
         """As the real one, woken when something was asked for instead of looking twice a second."""
         while True:
             self.bell.clear()
@@ -105,10 +111,10 @@ class SimDaemon(Daemon):
     async def take(self, config: Config) -> bool:
         """A reload; False where the new file is refused."""
         try:
-            await self._store.write(_register, config, self._now())
+            await self.context.store.write(_register, config, self.context.now())
         except SatmachineError:
             return False
-        self._config = config
+        self.context.in_force = config
         self.worker.wake()
         return True
 
@@ -118,9 +124,9 @@ async def build(
     store: SimStore, bank: Bank, config: Config, now: Callable[[], int], rng: Random, life: Process
 ) -> AsyncIterator[SimDaemon]:
     """All parts of one daemon. Whatever changes in their constructors changes here."""
-    daemon = SimDaemon(store, config, now=now)
-    daemon.bell = asyncio.Event()
-    await daemon.register()
+    context = Context(store, config, now)
+    guards = Guards(store, now)
+    await register(context)
     learn_keys(store.keyring, config)
     lnbits = Lnbits(
         config.lnbits.url,
@@ -133,40 +139,44 @@ async def build(
     http = _Http(config.lnbits.url, lnbits._http._http, config.lnbits.max_concurrency)
     http.life = life
     lnbits._http = http
-    daemon.wallet_sweep = WalletSweep(store, lnbits, daemon.config, now)
+
+    def is_verified(machine_id: str, key: str) -> bool:
+        return sweeping.is_verified(machine_id, key)
+
     payer = Payer(
         store,
         lnbits,
         _ExternalPayees(bank, life),
-        daemon.config,
+        context.config,
         now,
-        marker=Marker(store, lnbits, daemon.config, now, new_id=lambda: f"{rng.getrandbits(64):016x}"),
+        marker=Marker(store, lnbits, context.config, now, new_id=lambda: f"{rng.getrandbits(64):016x}"),
         random_fraction=rng.random,
-        is_verified=daemon._is_verified,
+        is_verified=is_verified,
     )
-    verified = daemon._is_verified
-    daemon.worker = Worker(store, lnbits, payer, daemon.config, now, guard=daemon._guard, is_verified=verified)
-    daemon.sweeper = Sweeper(daemon.wallet_sweep, store, daemon.config, now, swept=daemon.worker.may_pay)
-    daemon.recorder = Recorder(store, daemon.config, None, now, landed=daemon.worker.wake)
-    sale_orders = SaleOrders(store, lnbits, payer, daemon.worker, daemon.config, now)
-    leg_orders = LegOrders(store, lnbits, payer, daemon.worker, daemon.config, now)
-    wallet_orders = WalletOrders(store, lnbits, daemon.sweeper, daemon.config, now)
+    working = Worker(store, lnbits, payer, context.config, now, guard=guards.work, is_verified=is_verified)
+    sweeping = Sweeper(
+        WalletSweep(store, lnbits, context.config, now), store, context.config, now, swept=working.may_pay
+    )
+    recording = Recorder(store, context.config, None, now, landed=working.wake)
+    sale_orders = SaleOrders(store, lnbits, payer, working, context.config, now)
+    leg_orders = LegOrders(store, lnbits, payer, working, context.config, now)
+    wallet_orders = WalletOrders(store, lnbits, sweeping, context.config, now)
     shortfall_orders = ShortfallOrders(
-        store, lnbits, payer, daemon.worker, daemon.config, now, make_top_up=wallet_orders.make_top_up
+        store, lnbits, payer, working, context.config, now, make_top_up=wallet_orders.make_top_up
     )
-    daemon.desk = IntentDesk(
+    desk = IntentDesk(
         store,
         now,
-        read_again=daemon.recorder.read_again,
+        read_again=recording.read_again,
         actions={**sale_orders.actions, **leg_orders.actions, **wallet_orders.actions, **shortfall_orders.actions},
-        guard=daemon._guard_request,
+        guard=guards.order,
     )
-    yield daemon
+    yield SimDaemon(context, guards, working, sweeping, recording, desk)
 
 
 def tasks_of(daemon: SimDaemon) -> tuple[Callable[[], Any], ...]:
     """What runs for as long as a daemon lives."""
-    return daemon.worker.run, daemon.sweeper.run, daemon._carry_out_intents
+    return daemon.worker.run, daemon.sweeper.run, daemon.carry_out_intents
 
 
 class Process:
@@ -263,7 +273,7 @@ class Process:
                 self.daemon = daemon
                 async with anyio.create_task_group() as tasks:
                     for task in tasks_of(daemon):
-                        tasks.start_soon(daemon._forever, task)
+                        tasks.start_soon(daemon.guards.forever, task)
         except DatabaseBusy:  # systemd starts it again
             if self.store is store:
                 self.kill()

@@ -390,7 +390,7 @@ class World:
         if leg.leg_type == "refund":
             return ("address", leg.payee) if leg.payee_kind != "invoice" else ("hash", hash_of(str(leg.payee_ref)))
         living = hold.process.daemon
-        config = hold.registry.config() if living is None else living.config()
+        config = hold.registry.config() if living is None else living.context.config()
         if leg.client_id is not None:
             payee = client_payee(clients.payee_of(hold.process.books.conn, leg.client_id))
             return identity(self.bank, payee, config.environ, hold.registry.files.kept)

@@ -24,7 +24,7 @@ CLOCKS = (".now", ".today", ".utcnow", ".monotonic")
 VALUES = {"config/model.py", "config/secrets.py"}
 
 #: The only places that may catch everything: the daemon, and two stages that outlive any single event or wallet.
-CATCHES_ALL = {"daemon.py", "recorder.py", "settlements/sweep/sweeper.py"}
+CATCHES_ALL = {"guards.py", "recorder.py", "settlements/sweep/sweeper.py"}
 
 #: SQL stays in the store: neither its words nor a call that runs them are anywhere else.
 SQL = re.compile(r"^\s*(SELECT|WITH \w+ AS|INSERT (OR \w+ )?INTO|UPDATE \w+ SET|DELETE FROM|PRAGMA|BEGIN|SAVEPOINT)\b")

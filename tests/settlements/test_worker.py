@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from satmachine.daemon import Daemon
+from satmachine.guards import Guards
 from satmachine.models import LegStatus
 from satmachine.settlements.worker import TOGETHER, Work, Worker, _due, _plan_as_judged, _together
 from satmachine.store import legs, settlements
@@ -26,7 +26,7 @@ from tests.settlements.sweep.test_sweeper import a_config
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from satmachine.config import Machine
+    from satmachine.config import Config, Machine
     from satmachine.models import Settlement
     from satmachine.settlements.pay.payer import Payer
     from satmachine.wallet.lnbits import Lnbits
@@ -46,17 +46,19 @@ async def test_a_surprise_in_a_bundle_postpones_its_payments_and_no_sale_of_the_
         raise RuntimeError("nobody has thought of this")
 
     async with open_store(tmp_path / "satmachine.db") as store:
-        daemon = Daemon(store, a_config(tmp_path, 1), now=lambda: NOW)
-        await daemon._guard(Work("bundle", ids, MACHINE, frozenset({sale})), fails)
+        await Guards(store, lambda: NOW).work(Work("bundle", ids, MACHINE, frozenset({sale})), fails)
         for leg_id in ids:
             leg, _ = await store.read(legs.get, leg_id)
             assert leg.next_attempt_at == NOW + 60
         assert (await store.read(settlements.get, other)).attempts == 0
 
 
-def a_worker(store: Store, daemon: Daemon, clock: list[int]) -> Worker:
-    lnbits = cast("Lnbits", SimpleNamespace(latency_s=0.01))
-    return Worker(store, lnbits, cast("Payer", None), daemon.config, lambda: clock[0], guard=daemon._guard)
+def a_worker(store: Store, config: Config, clock: list[int], lnbits: object = None) -> Worker:
+    def now() -> int:
+        return clock[0]
+
+    lnbits = cast("Lnbits", lnbits or SimpleNamespace(latency_s=0.01))
+    return Worker(store, lnbits, cast("Payer", None), lambda: config, now, guard=Guards(store, now).work)
 
 
 def sale(number: int, machine_id: str = MACHINE, *, alone: bool = False) -> Work:
@@ -124,7 +126,7 @@ async def test_what_has_failed_in_company_is_tried_alone(tmp_path: Path) -> None
         numbers = [landed(conn, number) for number in (1, 2, 3)]
     clock, taken = [NOW], list[tuple[int, ...]]()
     async with open_store(tmp_path / "satmachine.db") as store:
-        worker = a_worker(store, Daemon(store, a_config(tmp_path, 1), now=lambda: clock[0]), clock)
+        worker = a_worker(store, a_config(tmp_path, 1), clock)
 
         async def is_refused(item: Work) -> None:
             taken.append(item.ids)
@@ -158,8 +160,7 @@ async def test_figures_that_came_after_the_proof_are_not_planned_on_it(tmp_path:
     with fresh_books(tmp_path) as conn:
         number = landed(conn)
     async with open_store(tmp_path / "satmachine.db") as store:
-        daemon = Daemon(store, a_config(tmp_path, 1), now=lambda: NOW)
-        worker = a_worker(store, daemon, [NOW])
+        worker = a_worker(store, a_config(tmp_path, 1), [NOW])
         judged = await store.read(settlements.get, number)
 
         def revised(conn: sqlite3.Connection) -> None:
@@ -178,8 +179,7 @@ async def test_after_a_surprise_in_company_each_sale_is_on_its_own(tmp_path: Pat
         numbers = [landed(conn, number) for number in (1, 2, 3)]
     clock = [NOW]
     async with open_store(tmp_path / "satmachine.db") as store:
-        daemon = Daemon(store, a_config(tmp_path, 1), now=lambda: clock[0])
-        worker = a_worker(store, daemon, clock)
+        worker = a_worker(store, a_config(tmp_path, 1), clock)
         taken: list[tuple[int, ...]] = []
 
         async def fails(item: Work) -> None:
@@ -220,15 +220,8 @@ async def test_where_proof_was_waived_and_is_required_now_the_wallet_is_asked(
         return [row] if payment_hash == name else []
 
     async with open_store(desk.config.database.path) as store:
-        daemon = Daemon(store, desk.config, now=lambda: NOW)
-        worker = Worker(
-            store,
-            cast("Lnbits", SimpleNamespace(latency_s=0.01, payments=payments)),
-            cast("Payer", None),
-            daemon.config,
-            lambda: NOW,
-            guard=daemon._guard,
-        )
+        lnbits = SimpleNamespace(latency_s=0.01, payments=payments)
+        worker = a_worker(store, desk.config, [NOW], lnbits)
         planned: list[int] = []
 
         async def plan_them(sales: Sequence[Settlement], _machine: Machine) -> None:

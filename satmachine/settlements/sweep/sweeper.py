@@ -73,6 +73,13 @@ class Sweeper:
         #: Who must not pay before a sweep: never swept in this run, its last sweep failed, or its key is new.
         self._unready: set[str] = set()
 
+    def is_verified(self, machine_id: str, key: str) -> bool:
+        """Whether a sweep has seen this key; if not, the next sweep of the machine does not wait for its turn."""
+        verified = self._wallet_sweep.is_verified(machine_id, key)
+        if not verified:
+            self.hurry(machine_id)
+        return verified
+
     def hurry(self, machine_id: str) -> None:
         """Its wallet key is not known any more: what it has to pay waits for a sweep."""
         turn = self._turns.get(machine_id)
@@ -179,10 +186,6 @@ class Sweeper:
             self._unready.discard(machine_id)
             self._swept(machine_id)
         return found
-
-    def is_verified(self, machine: Machine, admin_key: str) -> bool:
-        """Whether a sweep has seen this key to be of the machine's own wallet."""
-        return self._wallet_sweep.is_verified(machine.id, admin_key)
 
     async def look_now(self, machine_id: str) -> None:
         """Something hints at a payment, or one was waited for: read what came in. A hint changes nothing else."""

@@ -68,7 +68,7 @@ class WalletOrders:
         """An invoice of the machine's wallet that says what it is. Nothing is written. Raises Refused, WalletError."""
         machine = self._machine(machine_id)
         admin_key = machine.wallet.admin_key.resolve(self._config().environ)
-        if not self._sweeper.is_verified(machine, admin_key) and await self._sweeper.sweep_now(machine.id) is None:
+        if not self._sweeper.is_verified(machine.id, admin_key) and await self._sweeper.sweep_now(machine.id) is None:
             raise Refused(
                 f"the wallet of {machine.id} could not be read; `satmachine machines show {machine.id}` says why"
             )
