@@ -270,8 +270,9 @@ async def test_a_direct_message_is_taken_by_a_relay_that_is_there() -> None:
         npub = hex_to_npub(receiver.public_key().to_hex())
         config = config_with({"npub": npub, "relays": ["ws://127.0.0.1:1", url]}, secret_key="11" * 32)
         await deliver(message("nostr"), config, NOW)
+    nobody = config_with({"npub": npub, "relays": ["ws://127.0.0.1:1"]}, secret_key="11" * 32)
     with pytest.raises(NotDelivered, match="cannot connect"):
-        await deliver(message("nostr"), config, NOW)
+        await deliver(message("nostr"), nobody, NOW)
 
 
 async def test_what_could_not_be_told_is_told_later_and_once(tmp_path: Path) -> None:
