@@ -344,7 +344,9 @@ class Worker:
         async with self._or_later(due):
             key, wallet_id = self._key(machine), await self._store.read(wallet_rows.wallet_id, machine.id)
             tag = identity.tag(machine.npub)
-            purses = {sale.id: Purse(machine.id, wallet_id, key, tag, _bundle_of(sale)) for sale in due}
+            purses = {
+                sale.id: Purse(machine.id, wallet_id, key, tag, bundle) for sale in due if (bundle := sale.bundle)
+            }
             wrong = await self._payer.marker.look(list(purses.values()))
             await self._payer.payee_wallets.learn(machine.id)
             for sale in due:
@@ -468,11 +470,6 @@ def _together(items: Sequence[Work], most_legs: int) -> list[Work]:
         open_at[item.kind, item.machine_id] = len(joined), 1
         joined.append(item)
     return joined
-
-
-def _bundle_of(sale: Settlement) -> str:
-    assert sale.settlement_key is not None, "it is proven"
-    return identity.sale_bundle(sale.settlement_key)
 
 
 def _plan_as_judged(

@@ -225,9 +225,10 @@ class Marker:
         Returns the bundles in which a mark does not stand alone, and why.
         """
         wrong: dict[str, Exception] = {}
-        unseen = list(written)
+        together = [list(written)]
         for attempt in range(SEE_TRIES):
-            for purses in [[purse] for purse in unseen] if attempt else [unseen]:
+            unseen: list[Purse] = []
+            for purses in together:
                 looked_at = (anyio.current_time(), self._now())
                 for purse, rows in (await self._list(purses, wrong)).items():
                     try:
@@ -235,15 +236,14 @@ class Marker:
                             await self._store.write(mark_rows.establish, written[purse], self._now())
                             self._remember(purse.bundle, looked_at, outgoing(rows))
                         else:
-                            wrong[purse.bundle] = MarkNotShown(_NOT_SHOWN)
+                            unseen.append(purse)
                     except Standoff as standoff:
                         wrong[purse.bundle] = standoff
-            unseen = [purse for purse in unseen if isinstance(wrong.get(purse.bundle), MarkNotShown)]
             if not unseen or attempt + 1 == SEE_TRIES:
                 break
-            wrong = {bundle: why for bundle, why in wrong.items() if not isinstance(why, MarkNotShown)}
+            together = [[purse] for purse in unseen]
             await self._sleep(SEE_AGAIN_S)
-        return wrong
+        return wrong | {purse.bundle: MarkNotShown(_NOT_SHOWN) for purse in unseen}
 
     async def _list(self, purses: Sequence[Purse], wrong: dict[str, Exception]) -> dict[Purse, list[WalletPayment]]:
         """The rows of each bundle: one look at the wallet that all of these are of. What it does not show is noted in

@@ -55,7 +55,7 @@ class SaleCase:
         if sale.proof == "waiting":
             words = (
                 f"sale {self._id} is not proven: its payment is missing. If it never comes: "
-                f"`satmachine settlements close {self._id} --reason ...`, and look again"
+                f"`satmachine settlements close {self._id}`, and look again"
             )
             for payment in self._payments:
                 self._case.line(payment, Resolution.WAITS, words)
